@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "gstfeatures.h"
+
+#include <string.h>
+
+#define NE_FORMAT GST_AUDIO_NE (F32)
+
+static gboolean
+wrong_caps (GError **error, const gchar *format, ...) G_GNUC_PRINTF (2, 3);
+
+static gboolean
+wrong_caps (GError **error, const gchar *format, ...)
+{
+  va_list args;
+
+  va_start (args, format);
+  g_propagate_error (error, g_error_new_valist (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE, format, args));
+  va_end (args);
+  return FALSE;
+}
+
+static gboolean
+check_string (const GstStructure *structure, const gchar *field, const gchar *expected, GError **error)
+{
+  const gchar *value = gst_structure_get_string (structure, field);
+
+  if (g_strcmp0 (value, expected) == 0)
+    return TRUE;
+  return wrong_caps (error, "the caps have %s=%s, expected %s", field, value ? value : "(none)", expected);
+}
+
+static gboolean
+check_n_features (guint64 n_features, const gchar *field, GError **error)
+{
+  if (n_features >= 1 && n_features <= GST_FEATURES_MAX_FEATURES)
+    return TRUE;
+  return wrong_caps (error, "the caps have %" G_GUINT64_FORMAT " features per frame (%s), expected 1 to %u", n_features, field,
+                     GST_FEATURES_MAX_FEATURES);
+}
+
+static gboolean
+from_audio (GstFeatures *features, const GstStructure *structure, GError **error)
+{
+  gint channels, rate;
+
+  /* Not gst_audio_info_from_caps (): it wants a channel-mask above two channels, and float WAV files have none. */
+  if (!check_string (structure, "format", NE_FORMAT, error) || !check_string (structure, "layout", "interleaved", error))
+    return FALSE;
+  if (!gst_structure_get_int (structure, "channels", &channels) || channels < 1)
+    return wrong_caps (error, "the caps have no channels: they are the features of a frame");
+  if (!gst_structure_get_int (structure, "rate", &rate) || rate < 1)
+    return wrong_caps (error, "the caps have no rate: it is the number of frames per second");
+  if (!check_n_features (channels, "channels", error))
+    return FALSE;
+
+  features->n_features = channels;
+  features->rate_n = rate;
+  features->rate_d = 1;
+  return TRUE;
+}
+
+/* Reads "D:N:1:1": 1 to 16 numbers, innermost first. */
+static gboolean
+parse_dimensions (const gchar *dimensions, guint64 *n_features, guint64 *n_frames, GError **error)
+{
+  const gchar *p = dimensions;
+  guint i;
+
+  *n_features = *n_frames = 1;
+  for (i = 0; i < 16; i++) {
+    gchar *end;
+    guint64 n = g_ascii_isdigit (*p) ? g_ascii_strtoull (p, &end, 10) : 0;
+
+    /* A trailing 0 means "no such dimension" in newer NNStreamer. */
+    if (!g_ascii_isdigit (*p) || (*end != ':' && *end != '\0') || n > G_MAXINT32 || (n == 0 && i == 0))
+      return wrong_caps (error, "the caps have dimensions=%s, expected D:N:1:1, such as 80:1:1:1", dimensions);
+    if (i == 0)
+      *n_features = n;
+    else if (i == 1)
+      *n_frames = MAX (n, 1);
+    else if (n > 1)
+      return wrong_caps (error, "the caps have dimensions=%s: only the first two (features, frames) may be above 1", dimensions);
+    if (*end == '\0')
+      return TRUE;
+    p = end + 1;
+  }
+  return wrong_caps (error, "the caps have dimensions=%s: more than 16 numbers", dimensions);
+}
+
+static gboolean
+from_tensors (GstFeatures *features, const GstStructure *structure, GError **error)
+{
+  const GValue *value = gst_structure_get_value (structure, "dimensions");
+  guint64 n_features, n_frames;
+  gint num_tensors;
+
+  if (!check_string (structure, "format", "static", error))
+    return FALSE;
+  if (!gst_structure_get_int (structure, "num_tensors", &num_tensors) || num_tensors != 1)
+    return wrong_caps (error, "the caps have no num_tensors=1: a feature stream is one tensor");
+  if (!check_string (structure, "types", "float32", error))
+    return FALSE;
+  if (value == NULL)
+    return wrong_caps (error, "the caps have no dimensions, expected dimensions=(string)D:N:1:1");
+  if (GST_VALUE_HOLDS_FLAG_SET (value)) {
+    gchar *text = gst_value_serialize (value);
+
+    wrong_caps (error, "the caps have dimensions=%s as a set of flags, which is how GStreamer reads a:b without a type: "
+                       "write dimensions=(string)80:1:1:1, with the type", text);
+    g_free (text);
+    return FALSE;
+  }
+  if (!G_VALUE_HOLDS_STRING (value))
+    return wrong_caps (error, "the caps have dimensions of type %s: write dimensions=(string)D:N:1:1",
+                       G_VALUE_TYPE_NAME (value));
+  if (!parse_dimensions (g_value_get_string (value), &n_features, &n_frames, error)
+      || !check_n_features (n_features, "dimensions", error))
+    return FALSE;
+
+  features->n_features = n_features;
+  features->frames_per_buffer = n_frames;
+  features->is_tensors = TRUE;
+  if (!gst_structure_get_fraction (structure, "framerate", &features->rate_n, &features->rate_d)) {
+    features->rate_n = 0;
+    features->rate_d = 1;
+  }
+  return TRUE;
+}
+
+gboolean
+gst_features_from_caps (GstFeatures *features, const GstCaps *caps, GError **error)
+{
+  const GstStructure *structure;
+
+  memset (features, 0, sizeof *features);
+  if (!gst_caps_is_fixed (caps))
+    return wrong_caps (error, "the caps are not fixed");
+  structure = gst_caps_get_structure (caps, 0);
+  if (gst_structure_has_name (structure, "audio/x-raw"))
+    return from_audio (features, structure, error);
+  if (gst_structure_has_name (structure, "other/tensors"))
+    return from_tensors (features, structure, error);
+  return wrong_caps (error, "the caps are %s, expected audio/x-raw or other/tensors", gst_structure_get_name (structure));
+}
+
+/* Above two channels level, matroskamux and audiobuffersplit need a mask; 0 says that channels have no places. */
+static void
+set_channels (GstStructure *structure, guint n_features)
+{
+  gst_structure_set (structure, "channels", G_TYPE_INT, (gint) n_features, NULL);
+  if (n_features > 2)
+    gst_structure_set (structure, "channel-mask", GST_TYPE_BITMASK, G_GUINT64_CONSTANT (0), NULL);
+  else
+    gst_structure_remove_field (structure, "channel-mask");
+}
+
+GstCaps *
+gst_features_to_caps (guint n_features, gint rate_n, gint rate_d, guint frames_per_buffer)
+{
+  GstCaps *caps;
+
+  if (rate_n > 0 && rate_n % rate_d == 0) {
+    caps = gst_caps_new_simple ("audio/x-raw", "format", G_TYPE_STRING, NE_FORMAT, "layout", G_TYPE_STRING, "interleaved",
+                                "rate", G_TYPE_INT, rate_n / rate_d, NULL);
+    set_channels (gst_caps_get_structure (caps, 0), n_features);
+  } else {
+    gchar *dimensions = g_strdup_printf ("%u:%u:1:1", n_features, frames_per_buffer);
+
+    caps = gst_caps_new_simple ("other/tensors", "format", G_TYPE_STRING, "static", "num_tensors", G_TYPE_INT, 1, "types",
+                                G_TYPE_STRING, "float32", "dimensions", G_TYPE_STRING, dimensions, "framerate",
+                                GST_TYPE_FRACTION, rate_n, rate_d, NULL);
+    g_free (dimensions);
+  }
+  return caps;
+}
+
+GstCaps *
+gst_features_replace_n_features (GstCaps *caps, guint n_features)
+{
+  GstCaps *result = gst_caps_copy (caps);
+  guint i;
+
+  for (i = 0; i < gst_caps_get_size (result); i++) {
+    GstStructure *structure = gst_caps_get_structure (result, i);
+    const gchar *dimensions = gst_structure_get_string (structure, "dimensions");
+
+    if (gst_structure_has_name (structure, "audio/x-raw")) {
+      set_channels (structure, n_features);
+    } else if (dimensions != NULL) {
+      const gchar *rest = strchr (dimensions, ':');
+      gchar *replaced = g_strdup_printf ("%u%s", n_features, rest ? rest : "");
+
+      gst_structure_set (structure, "dimensions", G_TYPE_STRING, replaced, NULL);
+      g_free (replaced);
+    }
+  }
+  return result;
+}
+
+gboolean
+gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_frames, GError **error)
+{
+  gsize frame_size = features->n_features * sizeof (gfloat);
+
+  if (size % frame_size != 0) {
+    g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
+                 "a buffer of %" G_GSIZE_FORMAT " bytes is no whole number of frames: one of %u features has %" G_GSIZE_FORMAT
+                 " bytes", size, features->n_features, frame_size);
+    return FALSE;
+  }
+  *n_frames = size / frame_size;
+  if (features->frames_per_buffer != 0 && *n_frames != features->frames_per_buffer) {
+    g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
+                 "a buffer of %" G_GSIZE_FORMAT " bytes has %" G_GSIZE_FORMAT " frames, but the dimensions in the caps say %u",
+                 size, *n_frames, features->frames_per_buffer);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+GstClockTime
+gst_features_duration (const GstFeatures *features, guint64 n)
+{
+  if (features->rate_n <= 0)
+    return GST_CLOCK_TIME_NONE;
+  return gst_util_uint64_scale_round (n, GST_SECOND * (guint64) features->rate_d, features->rate_n);
+}

@@ -1,0 +1,58 @@
+/*
+ * gst-attention: what a feature stream is: the caps of every pad that carries feature vectors, read and made in one place.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A feature stream is audio/x-raw (one channel per feature, one sample per frame) or NNStreamer's other/tensors (one float32
+ * tensor of dimensions D:N:1:1, innermost first). See "Feature streams" in README.md.
+ */
+#ifndef PLUGIN_GSTFEATURES_H
+#define PLUGIN_GSTFEATURES_H
+
+#include <gst/gst.h>
+#include <gst/audio/audio.h>
+
+G_BEGIN_DECLS
+
+/* For pad templates. No `types` or `dimensions`: NNStreamer's negotiation fails with them in a template. */
+#define GST_FEATURES_CAPS                                                                              \
+  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, "                   \
+  "rate=(int)[ 1, max ], channels=(int)[ 1, max ]; "                                                   \
+  "other/tensors, format=(string)static, num_tensors=(int)1, framerate=(fraction)[ 0/1, max ]"
+
+/* Most values that a frame may have; the core's own limit. */
+#define GST_FEATURES_MAX_FEATURES 65536
+
+typedef struct {
+  guint n_features;       /* D, float32 values per frame */
+  gint rate_n, rate_d;    /* frames per second; 0/1 = unknown */
+  gboolean is_tensors;    /* other/tensors, else audio/x-raw */
+  guint frames_per_buffer; /* N of other/tensors: every buffer has just as many; 0 = any number */
+} GstFeatures;
+
+/*
+ * Reads fixed caps. On failure returns FALSE and sets `error` (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE) to a sentence
+ * that names the field, what it says and what was expected, also for the untyped `dimensions=80:1` of gst-launch.
+ */
+gboolean gst_features_from_caps (GstFeatures *features, const GstCaps *caps, GError **error);
+
+/*
+ * Caps for frames that an element of ours makes: audio/x-raw where the rate is a whole number of Hz (with channel-mask=0 above
+ * two channels), else other/tensors with n_features:frames_per_buffer:1:1. Transfer full.
+ */
+GstCaps *gst_features_to_caps (guint n_features, gint rate_n, gint rate_d, guint frames_per_buffer);
+
+/* `caps` (fixed or not) with `n_features` in the place of what they say; everything else is kept. Transfer full. */
+GstCaps *gst_features_replace_n_features (GstCaps *caps, guint n_features);
+
+/*
+ * The number of frames in a buffer of `size` bytes. On failure returns FALSE and sets `error` (GST_STREAM_ERROR,
+ * GST_STREAM_ERROR_FORMAT): no whole number of frames, or not the number that the caps fix.
+ */
+gboolean gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_frames, GError **error);
+
+/* The time that `n` frames take, rounded to the nearest nanosecond; GST_CLOCK_TIME_NONE when the rate is unknown. */
+GstClockTime gst_features_duration (const GstFeatures *features, guint64 n);
+
+G_END_DECLS
+
+#endif

@@ -1,0 +1,11 @@
+/* gst-attention: registers the elements.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <gst/gst.h>
+
+static gboolean
+plugin_init (GstPlugin *plugin)
+{
+  return TRUE;
+}
+
+GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, attention, "Multi-head self-attention on streams of feature vectors",
+                   plugin_init, PACKAGE_VERSION, "LGPL", PACKAGE, "Unknown package origin")

@@ -1,0 +1,35 @@
+/* libattn: overflow-checked sizes and aligned memory.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ATTN_SRC_ALLOC_H
+#define ATTN_SRC_ALLOC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A cache line, and the widest vector of any instruction set we have kernels for. */
+#define ATTN_ALIGNMENT 64
+
+/* a * b and a + b; SIZE_MAX when that does not fit (and SIZE_MAX stays SIZE_MAX), so that one check at the end is enough. */
+static inline size_t
+attn_size_mul (size_t a, size_t b)
+{
+  return a == SIZE_MAX || b == SIZE_MAX || (b != 0 && a > SIZE_MAX / b) ? SIZE_MAX : a * b;
+}
+
+static inline size_t
+attn_size_add (size_t a, size_t b)
+{
+  return a > SIZE_MAX - b ? SIZE_MAX : a + b;
+}
+
+static inline size_t
+attn_round_up (size_t n, size_t multiple)
+{
+  size_t padded = attn_size_add (n, multiple - 1);
+  return padded == SIZE_MAX ? SIZE_MAX : padded / multiple * multiple;
+}
+
+/* `size` zeroed bytes at a multiple of ATTN_ALIGNMENT, at least one byte; NULL when `size` is SIZE_MAX or out of memory. */
+void *attn_alloc (size_t size);
+void attn_free (void *memory); /* accepts NULL */
+
+#endif

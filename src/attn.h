@@ -1,0 +1,236 @@
+/*
+ * libattn: multi-head self-attention on live streams of feature vectors.
+ *
+ * Copyright (C) 2026 the gst-attention authors
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * This is the only public header, and it is the manual.
+ *
+ *
+ * Words
+ * -----
+ *   frame     one feature vector: D float32 values (D = n_features).
+ *   stream    a sequence of frames, numbered from 0 on.
+ *   window    the number of frames that a frame attends to, itself included.
+ *   look-ahead  the number of later frames that it attends to as well. Each delays the output by one frame.
+ *   sinks     the first frames of the stream, which stay attended to for ever.
+ *   head      one of n_heads attentions that run side by side; each has a query of dk values per frame.
+ *   score     query . key times scale. weight: softmax of the scores. context: the weighted mean of the values.
+ *   model     a file of trained parameters (the projections to query, key and value, and the output projection).
+ *   layer     a checked configuration together with packed parameters. It never changes.
+ *   stream object  the window of one stream, over a layer.
+ *
+ *
+ * What is computed
+ * ----------------
+ * For frame t and head h, with k = h / (n_heads / n_kv_heads) the key/value head it uses:
+ *
+ *   query = Wq[h] x_t + bq[h]      key_j = Wk[k] x_j + bk[k]      value_j = Wv[k] x_j + bv[k]
+ *   J     = { j : t - window < j <= t + look_ahead } and { j : j < n_sinks, j <= t }, each frame once,
+ *           only frames that exist and are not absent
+ *   w_j   = exp (scale query . key_j) / sum over J of the same      (Vaswani et al. 2017, equation 1)
+ *   context[h] = sum over J of w_j value_j;      0 when J is empty
+ *   out_t = Wo concat (context[0] ... context[n_heads - 1]) + bo
+ *
+ * The window is never padded: at the start and at the end of a stream it is shorter. Without a model the projections are
+ * the identity: head h takes its own slice of the frame as query, key and value, and out_t is the concatenation.
+ *
+ *
+ * Bits
+ * ----
+ * The output depends on the frames, the parameters, the configuration and the frame numbers, and on nothing else: not on how
+ * the stream is cut into pushes, on the machine or on the instruction set. A stream equals attn_forward () over the whole
+ * sequence, bit for bit. All sums run in one fixed order, all arithmetic is float32 with fused multiply-add where written.
+ *   - Inputs, parameters and intermediate values below the smallest normal float32 (1.18e-38) count as 0.
+ *   - A NaN reaches only the outputs whose window (or sinks) hold the frame it came in. Every NaN is stored as 0x7fc00000.
+ *
+ *
+ * Threads and real time
+ * ---------------------
+ * A layer may be used by any number of streams in any number of threads. A stream is used by one thread at a time.
+ * Functions marked [real-time] do not allocate, lock, log or make a system call, and their work per frame is bounded.
+ * They set the floating-point mode they need and put the caller's back.
+ *
+ *
+ * A complete program
+ * ------------------
+ *   AttnConfig config = attn_config_default ();
+ *   AttnError error;
+ *   AttnLayer *layer;
+ *   AttnStream *stream;
+ *
+ *   config.n_features = 80;
+ *   config.n_heads = 4;
+ *   config.window = 100;
+ *   if (attn_layer_new (&config, NULL, &layer, &error) != ATTN_OK
+ *       || attn_stream_new (layer, &stream, &error) != ATTN_OK)
+ *     return puts (error.message), 1;
+ *   while (read_frame (frame))
+ *     if (attn_stream_push (stream, frame, 1, out, NULL))
+ *       write_frame (out);
+ *   attn_stream_free (stream);
+ *   attn_layer_free (layer);
+ */
+#ifndef ATTN_H
+#define ATTN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ATTN_API __attribute__ ((visibility ("default")))
+#else
+#define ATTN_API
+#endif
+
+/* ---- errors ---------------------------------------------------------------------------------------------------------- */
+
+typedef enum {
+  ATTN_OK = 0,
+  ATTN_ERROR_CONFIG, /* a value of the configuration is out of range, or two of them disagree */
+  ATTN_ERROR_FILE,   /* the model file cannot be read */
+  ATTN_ERROR_FORMAT, /* the model file is no valid safetensors file */
+  ATTN_ERROR_MODEL,  /* the model is not an attention layer that this library knows, or disagrees with the configuration */
+  ATTN_ERROR_MEMORY  /* out of memory, or a size beyond what can be addressed */
+} AttnStatus;
+
+/* One sentence for a person. It names the values that disagree. Always terminated; empty after success. */
+typedef struct {
+  AttnStatus status;
+  char message[1024];
+} AttnError;
+
+/* The version of the library at run time, such as "0.1.0". */
+ATTN_API const char *attn_version (void);
+
+/* ---- configuration ---------------------------------------------------------------------------------------------------- */
+
+/* Limits. They keep every derived size far below 2^63 and name what "too large" means. */
+#define ATTN_MAX_FEATURES 65536u
+#define ATTN_MAX_WINDOW 16777216u /* also for look_ahead and n_sinks */
+
+/* Start from attn_config_default (): fields may be added in the place of the reserved ones. */
+typedef struct {
+  uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
+  uint32_t n_heads;    /* 1 ... ATTN_MAX_FEATURES. Default 1. Divides D (no model) or the rows of the projections (model) */
+  uint32_t n_kv_heads; /* key/value heads, divides n_heads; 0 = n_heads. Default 0 */
+  uint32_t window;     /* frames, 1 ... ATTN_MAX_WINDOW, the frame itself included. Default 64 */
+  uint32_t look_ahead; /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
+  uint32_t n_sinks;    /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
+  double scale;        /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
+  uint32_t reserved[24]; /* 0 */
+} AttnConfig;
+
+ATTN_API AttnConfig attn_config_default (void);
+
+/* ---- model ------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * The parameters of one attention layer from a safetensors file (https://github.com/huggingface/safetensors), dtype F32, F16,
+ * BF16 or F64. Under `prefix` (such as "encoder.layers.0.self_attn."; NULL = "") exactly one of these schemes is found by name:
+ *
+ *   PyTorch nn.MultiheadAttention  in_proj_weight, or q_proj_weight, k_proj_weight and v_proj_weight; in_proj_bias;
+ *                                  out_proj.weight, out_proj.bias
+ *   Hugging Face                   q_proj, k_proj, v_proj, and o_proj or out_proj; each .weight, .bias
+ *   Annotated Transformer          linears.0 (q), linears.1 (k), linears.2 (v), linears.3 (output); each .weight, .bias
+ *
+ * Shapes are [out, in], as in PyTorch: q [n_heads * dk, D], k [n_kv_heads * dk, D], v [n_kv_heads * dv, D],
+ * output [Dout, n_heads * dv]. The output projection may be absent (then Dout = n_heads * dv), and so may any bias.
+ * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks or scale must agree with the
+ * configuration of a layer made from it.
+ */
+typedef struct AttnModel AttnModel;
+
+/* Reads the layer under `prefix` from the file at `path`. *model is the caller's, attn_model_free (). Any thread. */
+ATTN_API AttnStatus attn_model_open (const char *path, const char *prefix, AttnModel **model, AttnError *error);
+
+/* The same from `size` bytes in memory, which are not needed after the call. */
+ATTN_API AttnStatus attn_model_open_memory (const void *data, size_t size, const char *prefix, AttnModel **model,
+                                            AttnError *error);
+
+/* Accepts NULL. Layers made from the model stay valid. */
+ATTN_API void attn_model_free (AttnModel *model);
+
+/* ---- layer ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct AttnLayer AttnLayer;
+
+/*
+ * Checks the configuration (against the model, if there is one) and packs the parameters. `model` NULL: parameter-free.
+ * *layer is the caller's, attn_layer_free () after its last stream is gone. `error` may be NULL. On failure *layer is NULL.
+ * Any thread.
+ */
+ATTN_API AttnStatus attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **layer, AttnError *error);
+ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
+
+ATTN_API uint32_t attn_layer_n_features (const AttnLayer *layer); /* D, values per input frame */
+ATTN_API uint32_t attn_layer_n_outputs (const AttnLayer *layer);  /* Dout, values per output frame */
+ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
+ATTN_API uint32_t attn_layer_latency (const AttnLayer *layer); /* look_ahead, in frames */
+
+/*
+ * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j; slot i < n_sinks
+ * is sink i as soon as the window has left it behind (before, it stands in its slot of the window only). A slot without a
+ * frame, or with an absent one, is 0.
+ */
+ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
+
+/* The kernels picked for this machine, such as "c-fma". */
+ATTN_API const char *attn_layer_kernels (const AttnLayer *layer);
+
+/* ---- stream ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct AttnStream AttnStream;
+
+/* Starts at frame 0. *stream is the caller's, attn_stream_free (). All memory it will ever use is allocated here. */
+ATTN_API AttnStatus attn_stream_new (const AttnLayer *layer, AttnStream **stream, AttnError *error);
+ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
+
+/*
+ * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: frame t is ready when
+ * frame t + look_ahead has come in. Returns how many: at most n. `weights`, if not NULL, receives as many times
+ * [n_heads][span]. `out` and `weights` may not overlap `frames`. Cost: O (n (D^2 + span D)).
+ */
+ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
+
+/*
+ * [real-time] As attn_stream_push () for `n` frames that are absent (lost, or known to be silent): nothing attends to them,
+ * frame numbers go on, and their own outputs (and weights) are 0. `out` NULL: nothing is written, and the cost for any `n` is
+ * at most that of span frames.
+ */
+ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights);
+
+/*
+ * [real-time] The end of the stream: writes the outputs that still waited for later frames, at most look_ahead, and returns how
+ * many. Then the stream is at its end: reset it before the next push, which otherwise returns 0 and does nothing.
+ */
+ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
+
+/* [real-time] Forgets all frames; the next one is number `first_frame`. The cost does not depend on the window. */
+ATTN_API void attn_stream_reset (AttnStream *stream, uint64_t first_frame);
+
+/* [real-time] The number of the next frame to come in. */
+ATTN_API uint64_t attn_stream_next_frame (const AttnStream *stream);
+
+/* [real-time] Outputs that wait for later frames, at most look_ahead. */
+ATTN_API size_t attn_stream_pending (const AttnStream *stream);
+
+/* ---- the whole sequence at once ------------------------------------------------------------------------------------------ */
+
+/*
+ * What a stream must equal, to the bit: attention over `n` frames [n][D] that start at number `first_frame`, all known.
+ * `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not NULL, weights [n][n_heads][span].
+ * Allocates memory for all n frames. Any thread.
+ */
+ATTN_API AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present, size_t n,
+                                  uint64_t first_frame, float *out, float *weights);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * libattn: reading safetensors files (https://github.com/huggingface/safetensors).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The file is: header length N, 8 bytes, little-endian; N bytes of JSON; the data. Files come from strangers: every field is
+ * checked before anything is read through it, with the rules of the reference implementation (no duplicate names, no overlap, no
+ * holes, the data ends where the file ends, N at most 100 MB). Only the header is kept in memory; tensors are read on demand, so a
+ * layer of a large checkpoint costs no more than itself.
+ */
+#ifndef ATTN_SRC_SAFETENSORS_H
+#define ATTN_SRC_SAFETENSORS_H
+
+#include <stdbool.h>
+
+#include "attn.h"
+
+#define ATTN_TENSOR_MAX_DIMS 8
+
+typedef enum {
+  ATTN_DTYPE_F32,
+  ATTN_DTYPE_F16,
+  ATTN_DTYPE_BF16,
+  ATTN_DTYPE_F64,
+  ATTN_DTYPE_OTHER /* valid in the format (integers, F8, ...), but nothing that attn_safetensors_read () reads */
+} AttnDtype;
+
+/* One entry of the header. Owned by the AttnSafetensors. */
+typedef struct {
+  const char *name;
+  const char *dtype_name; /* as in the file, such as "F32" */
+  AttnDtype dtype;
+  unsigned n_dims;
+  uint64_t dims[ATTN_TENSOR_MAX_DIMS]; /* outermost first */
+  uint64_t n_elements;
+  uint64_t begin, end; /* bytes, from the start of the data */
+} AttnTensor;
+
+typedef struct AttnSafetensors AttnSafetensors;
+
+/* `name` (the path) stands in front of every message. *file is the caller's. */
+AttnStatus attn_safetensors_open (const char *path, AttnSafetensors **file, AttnError *error);
+/* `data` stays the caller's and must outlive *file; nothing is copied. */
+AttnStatus attn_safetensors_open_memory (const void *data, size_t size, AttnSafetensors **file, AttnError *error);
+void attn_safetensors_close (AttnSafetensors *file); /* accepts NULL */
+
+size_t attn_safetensors_n_tensors (const AttnSafetensors *file);
+const AttnTensor *attn_safetensors_tensor (const AttnSafetensors *file, size_t i); /* in the order of their data */
+const AttnTensor *attn_safetensors_find (const AttnSafetensors *file, const char *name); /* NULL: no such tensor */
+const char *attn_safetensors_metadata (const AttnSafetensors *file, const char *key);    /* NULL: no such entry */
+const char *attn_safetensors_path (const AttnSafetensors *file); /* for messages; "memory" when it was opened from there */
+
+/*
+ * Reads a whole tensor as float32 into values [tensor->n_elements]. F64 is rounded to nearest even. A value that is not finite, or
+ * not after rounding, is refused: no parameter may be NaN or infinite.
+ */
+AttnStatus attn_safetensors_read (AttnSafetensors *file, const AttnTensor *tensor, float *values, AttnError *error);
+
+#endif
