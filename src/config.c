@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "config.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "alloc.h"
+#include "model.h"
+#include "status.h"
+
+#define LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
+
+AttnConfig
+attn_config_default (void)
+{
+  AttnConfig config = { .n_heads = 1, .window = 64 };
+
+  return config;
+}
+
+static AttnStatus
+check_range (const char *name, uint32_t value, uint32_t min, uint32_t max, AttnError *error)
+{
+  if (value >= min && value <= max)
+    return ATTN_OK;
+  return attn_fail (error, ATTN_ERROR_CONFIG, "%s is %u, expected %u to %u", name, value, min, max);
+}
+
+static AttnStatus
+check_ranges (const AttnConfig *config, AttnError *error)
+{
+  AttnStatus status;
+  size_t i;
+
+  if ((status = check_range ("the number of features", config->n_features, 0, ATTN_MAX_FEATURES, error))
+      || (status = check_range ("heads", config->n_heads, 1, ATTN_MAX_FEATURES, error))
+      || (status = check_range ("kv-heads", config->n_kv_heads, 0, config->n_heads, error))
+      || (status = check_range ("window", config->window, 1, ATTN_MAX_WINDOW, error))
+      || (status = check_range ("look-ahead", config->look_ahead, 0, ATTN_MAX_WINDOW, error))
+      || (status = check_range ("sinks", config->n_sinks, 0, ATTN_MAX_WINDOW, error)))
+    return status;
+  if (!isfinite (config->scale) || config->scale < 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, expected 0 (for 1/sqrt of the head size) or a positive number",
+                      config->scale);
+  for (i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
+    if (config->reserved[i] != 0)
+      return attn_fail (error, ATTN_ERROR_CONFIG, "reserved field %zu of the configuration is %u, expected 0: start from "
+                        "attn_config_default ()", i, config->reserved[i]);
+  return ATTN_OK;
+}
+
+static AttnStatus
+check_heads (const AttnSizes *sizes, AttnError *error)
+{
+  if (sizes->n_heads % sizes->n_kv_heads != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "%zu heads cannot share %zu kv-heads: no whole number of heads for each",
+                      sizes->n_heads, sizes->n_kv_heads);
+  return ATTN_OK;
+}
+
+/* Without a model each head takes its own slice of the frame. */
+static AttnStatus
+parameter_free_sizes (AttnSizes *sizes, AttnError *error)
+{
+  if (sizes->n_features == 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "the number of features is 0, and there is no model to take it from");
+  if (sizes->n_kv_heads != sizes->n_heads)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "kv-heads is %zu and heads is %zu: without a model each head takes its own "
+                      "slice of the frame, so they must be equal", sizes->n_kv_heads, sizes->n_heads);
+  if (sizes->n_features % sizes->n_heads != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "%zu features per frame cannot be divided among %zu heads",
+                      sizes->n_features, sizes->n_heads);
+  sizes->dk = sizes->dv = sizes->n_features / sizes->n_heads;
+  sizes->n_outputs = sizes->n_features;
+  return ATTN_OK;
+}
+
+/* Rows of a projection of the model, shared out among heads. */
+static AttnStatus
+divide_rows (const AttnModel *model, const char *name, size_t rows, size_t n_heads, const char *heads, size_t *per_head,
+             AttnError *error)
+{
+  if (rows % n_heads != 0)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: the %s projection has %zu rows, which cannot be divided among %zu %s",
+                      model->name, name, rows, n_heads, heads);
+  *per_head = rows / n_heads;
+  return ATTN_OK;
+}
+
+static AttnStatus
+model_sizes (const AttnModel *model, AttnSizes *sizes, AttnError *error)
+{
+  AttnStatus status;
+  size_t key_dk = 0;
+
+  if (sizes->n_features != 0 && sizes->n_features != model->query.n_inputs)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model takes %u features per frame, but the frames have %zu",
+                      model->name, model->query.n_inputs, sizes->n_features);
+  sizes->n_features = model->query.n_inputs;
+  if ((status = divide_rows (model, "query", model->query.n_outputs, sizes->n_heads, "heads", &sizes->dk, error))
+      || (status = divide_rows (model, "key", model->key.n_outputs, sizes->n_kv_heads, "kv-heads", &key_dk, error))
+      || (status = divide_rows (model, "value", model->value.n_outputs, sizes->n_kv_heads, "kv-heads", &sizes->dv, error)))
+    return status;
+  if (sizes->dk != key_dk)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: a query has %zu values (%u rows, %zu heads), but a key has %zu (%u rows, "
+                      "%zu kv-heads)", model->name, sizes->dk, model->query.n_outputs, sizes->n_heads, key_dk,
+                      model->key.n_outputs, sizes->n_kv_heads);
+  sizes->n_outputs = sizes->n_heads * sizes->dv;
+  if (model->output.weight != NULL) {
+    if (model->output.n_inputs != sizes->n_outputs)
+      return attn_fail (error, ATTN_ERROR_MODEL, "%s: the output projection takes %u values, but %zu heads give %zu each",
+                        model->name, model->output.n_inputs, sizes->n_heads, sizes->dv);
+    sizes->n_outputs = model->output.n_outputs;
+  }
+  return ATTN_OK;
+}
+
+/* A claim of the model's metadata about a property; NULL = none. */
+static AttnStatus
+check_claim (const AttnModel *model, const char *key, const char *claim, double value, AttnError *error)
+{
+  char *end;
+  double number;
+
+  if (claim == NULL)
+    return ATTN_OK;
+  number = strtod (claim, &end);
+  if (end != claim && *end == '\0' && number == value)
+    return ATTN_OK;
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%.64s, but %s is %g", model->name, key, claim,
+                    key, value);
+}
+
+static AttnStatus
+check_metadata (const AttnModel *model, const AttnSizes *sizes, double scale, AttnError *error)
+{
+  const AttnModelMetadata *claims = &model->metadata;
+  AttnStatus status;
+
+  if ((status = check_claim (model, "heads", claims->heads, sizes->n_heads, error))
+      || (status = check_claim (model, "kv-heads", claims->kv_heads, sizes->n_kv_heads, error))
+      || (status = check_claim (model, "window", claims->window, sizes->window, error))
+      || (status = check_claim (model, "look-ahead", claims->look_ahead, sizes->look_ahead, error))
+      || (status = check_claim (model, "sinks", claims->sinks, sizes->n_sinks, error)))
+    return status;
+  return check_claim (model, "scale", claims->scale, scale, error);
+}
+
+AttnStatus
+attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *sizes, AttnError *error)
+{
+  AttnStatus status;
+  double scale;
+
+  if ((status = check_ranges (config, error)))
+    return status;
+
+  *sizes = (AttnSizes){
+    .n_features = config->n_features,
+    .n_heads = config->n_heads,
+    .n_kv_heads = config->n_kv_heads != 0 ? config->n_kv_heads : config->n_heads,
+    .window = config->window,
+    .look_ahead = config->look_ahead,
+    .n_sinks = config->n_sinks,
+  };
+  if ((status = check_heads (sizes, error))
+      || (status = model != NULL ? model_sizes (model, sizes, error) : parameter_free_sizes (sizes, error))
+      || (model != NULL && (status = check_metadata (model, sizes, config->scale, error))))
+    return status;
+
+  sizes->heads_per_kv = sizes->n_heads / sizes->n_kv_heads;
+  sizes->dv_padded = attn_round_up (sizes->dv, ATTN_LANES);
+  sizes->n_query = sizes->n_heads * sizes->dk;
+  sizes->n_key = sizes->n_kv_heads * sizes->dk;
+  sizes->n_value = sizes->n_kv_heads * sizes->dv;
+  sizes->n_context = sizes->n_heads * sizes->dv;
+  sizes->span = sizes->n_sinks + sizes->window + sizes->look_ahead;
+  scale = config->scale != 0 ? config->scale : 1 / sqrt ((double) sizes->dk);
+  sizes->query_factor = (float) (scale * LOG2_E);
+  if (!isfinite (sizes->query_factor))
+    return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", config->scale);
+  return ATTN_OK;
+}

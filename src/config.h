@@ -1,0 +1,39 @@
+/*
+ * libattn: every size that follows from a configuration (and a model), computed and overflow-checked here and nowhere else.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef ATTN_SRC_CONFIG_H
+#define ATTN_SRC_CONFIG_H
+
+#include "attn.h"
+
+/* Frames per tile of the window, and outputs per panel of a packed projection: the lanes of the widest vector. */
+#define ATTN_LANES 16
+
+typedef struct {
+  size_t n_features; /* D, values per input frame */
+  size_t n_outputs;  /* Dout, values per output frame */
+  size_t n_heads;
+  size_t n_kv_heads;
+  size_t heads_per_kv; /* n_heads / n_kv_heads */
+  size_t dk;           /* values of a query or key, per head */
+  size_t dv;           /* values of a value or context, per head */
+  size_t dv_padded;    /* dv rounded up to ATTN_LANES: a row of values in the window */
+
+  size_t n_query;   /* n_heads * dk: the queries of a frame */
+  size_t n_key;     /* n_kv_heads * dk */
+  size_t n_value;   /* n_kv_heads * dv */
+  size_t n_context; /* n_heads * dv: the contexts of a frame */
+
+  size_t window;
+  size_t look_ahead;
+  size_t n_sinks;
+  size_t span; /* n_sinks + window + look_ahead: weights per head and frame */
+
+  float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
+} AttnSizes;
+
+/* Checks `config` against `model` (NULL: parameter-free) and derives the sizes. */
+AttnStatus attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *sizes, AttnError *error);
+
+#endif

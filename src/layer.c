@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "layer.h"
+
+#include "alloc.h"
+#include "cpu.h"
+#include "model.h"
+#include "status.h"
+
+const char *
+attn_version (void)
+{
+  return ATTN_VERSION;
+}
+
+/* Panels of ATTN_LANES outputs; what the padding computes is never stored. */
+static AttnStatus
+pack (AttnProjection *projection, const AttnLinear *linear, const AttnKernels *kernels, AttnError *error)
+{
+  size_t n_padded = attn_round_up (linear->n_outputs, ATTN_LANES);
+  size_t n_weights = attn_size_mul (n_padded, linear->n_inputs);
+  size_t bytes = attn_size_mul (n_weights, sizeof (float));
+  size_t i, o;
+
+  projection->n_inputs = linear->n_inputs;
+  projection->n_outputs = linear->n_outputs;
+  projection->weight = attn_alloc (bytes);
+  projection->bias = attn_alloc (n_padded * sizeof (float));
+  if (projection->weight == NULL || projection->bias == NULL)
+    return attn_fail_memory (error, "packed parameters", bytes);
+
+  for (o = 0; o < linear->n_outputs; o++) {
+    float *panel = projection->weight + o / ATTN_LANES * ATTN_LANES * linear->n_inputs + o % ATTN_LANES;
+
+    for (i = 0; i < linear->n_inputs; i++)
+      panel[i * ATTN_LANES] = linear->weight[o * linear->n_inputs + i];
+  }
+  kernels->scale (projection->weight, projection->weight, 1, n_weights);
+  if (linear->bias != NULL)
+    kernels->scale (projection->bias, linear->bias, 1, linear->n_outputs);
+  return ATTN_OK;
+}
+
+static AttnProjection
+identity (size_t n)
+{
+  return (AttnProjection){ .n_inputs = n, .n_outputs = n };
+}
+
+static AttnStatus
+pack_model (AttnLayer *layer, const AttnModel *model, AttnError *error)
+{
+  AttnStatus status;
+
+  if ((status = pack (&layer->query, &model->query, layer->kernels, error))
+      || (status = pack (&layer->key, &model->key, layer->kernels, error))
+      || (status = pack (&layer->value, &model->value, layer->kernels, error)))
+    return status;
+  if (model->output.weight != NULL)
+    return pack (&layer->output, &model->output, layer->kernels, error);
+  layer->output = identity (layer->sizes.n_context);
+  return ATTN_OK;
+}
+
+AttnStatus
+attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **result, AttnError *error)
+{
+  AttnLayer *layer = attn_alloc (sizeof *layer);
+  AttnStatus status;
+  uint64_t mode;
+
+  *result = NULL;
+  if (layer == NULL)
+    return attn_fail_memory (error, "layer", sizeof *layer);
+  status = attn_config_sizes (config, model, &layer->sizes, error);
+  if (status != ATTN_OK)
+    goto fail;
+  layer->kernels = attn_kernels_pick (error);
+  if (layer->kernels == NULL) {
+    status = ATTN_ERROR_CONFIG;
+    goto fail;
+  }
+  if (model != NULL) {
+    mode = attn_float_enter ();
+    status = pack_model (layer, model, error);
+    attn_float_leave (mode);
+    if (status != ATTN_OK)
+      goto fail;
+  } else {
+    layer->query = layer->key = layer->value = layer->output = identity (layer->sizes.n_features);
+  }
+  *result = layer;
+  return attn_succeed (error);
+
+fail:
+  attn_layer_free (layer);
+  return status;
+}
+
+static void
+free_projection (AttnProjection *projection)
+{
+  attn_free (projection->weight);
+  attn_free (projection->bias);
+}
+
+void
+attn_layer_free (AttnLayer *layer)
+{
+  if (layer == NULL)
+    return;
+  free_projection (&layer->query);
+  free_projection (&layer->key);
+  free_projection (&layer->value);
+  free_projection (&layer->output);
+  attn_free (layer);
+}
+
+void
+attn_layer_project (const AttnLayer *layer, const AttnProjection *projection, float *out, const float *in, size_t n_frames)
+{
+  if (projection->weight == NULL)
+    layer->kernels->scale (out, in, 1, n_frames * projection->n_inputs);
+  else
+    layer->kernels->project (out, projection->n_outputs, in, projection->n_inputs, n_frames, projection);
+}
+
+uint32_t
+attn_layer_n_features (const AttnLayer *layer)
+{
+  return layer->sizes.n_features;
+}
+
+uint32_t
+attn_layer_n_outputs (const AttnLayer *layer)
+{
+  return layer->sizes.n_outputs;
+}
+
+uint32_t
+attn_layer_n_heads (const AttnLayer *layer)
+{
+  return layer->sizes.n_heads;
+}
+
+uint32_t
+attn_layer_latency (const AttnLayer *layer)
+{
+  return layer->sizes.look_ahead;
+}
+
+uint32_t
+attn_layer_span (const AttnLayer *layer)
+{
+  return layer->sizes.span;
+}
+
+const char *
+attn_layer_kernels (const AttnLayer *layer)
+{
+  return layer->kernels->name;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdbool.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "attention.h"
+#include "cpu.h"
+#include "status.h"
+
+struct AttnStream {
+  const AttnLayer *layer;
+  AttnRing ring;
+  AttnScratch scratch;
+  uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
+  bool at_end;          /* drained */
+
+  /* What waits for later frames, by frame number modulo `n_waiting`. */
+  size_t n_waiting;
+  float *queries;   /* [n_waiting][n_query] */
+  uint8_t *present; /* [n_waiting] */
+};
+
+AttnStatus
+attn_stream_new (const AttnLayer *layer, AttnStream **result, AttnError *error)
+{
+  const AttnSizes *sizes = &layer->sizes;
+  AttnStream *stream = attn_alloc (sizeof *stream);
+  AttnStatus status;
+  size_t bytes;
+
+  *result = NULL;
+  if (stream == NULL)
+    return attn_fail_memory (error, "stream", sizeof *stream);
+  stream->layer = layer;
+  stream->n_waiting = sizes->look_ahead + ATTN_LANES;
+  status = attn_ring_init (&stream->ring, sizes, attn_ring_stream_tiles (sizes), error);
+  if (status != ATTN_OK)
+    goto fail;
+  status = attn_scratch_init (&stream->scratch, sizes, attn_ring_max_tiles (&stream->ring), error);
+  if (status != ATTN_OK)
+    goto fail;
+  bytes = attn_size_mul (attn_size_mul (stream->n_waiting, sizes->n_query), sizeof (float));
+  stream->queries = attn_alloc (bytes);
+  stream->present = attn_alloc (stream->n_waiting);
+  if (stream->queries == NULL || stream->present == NULL) {
+    status = attn_fail_memory (error, "waiting queries", bytes);
+    goto fail;
+  }
+  attn_stream_reset (stream, 0);
+  *result = stream;
+  return attn_succeed (error);
+
+fail:
+  attn_stream_free (stream);
+  return status;
+}
+
+void
+attn_stream_free (AttnStream *stream)
+{
+  if (stream == NULL)
+    return;
+  attn_ring_clear (&stream->ring);
+  attn_scratch_clear (&stream->scratch);
+  attn_free (stream->queries);
+  attn_free (stream->present);
+  attn_free (stream);
+}
+
+void
+attn_stream_reset (AttnStream *stream, uint64_t first_frame)
+{
+  attn_ring_reset (&stream->ring, first_frame);
+  stream->next_output = first_frame;
+  stream->at_end = false;
+}
+
+uint64_t
+attn_stream_next_frame (const AttnStream *stream)
+{
+  return stream->ring.next;
+}
+
+size_t
+attn_stream_pending (const AttnStream *stream)
+{
+  return stream->ring.next - stream->next_output;
+}
+
+/* Answers the next `n` <= 16 frames and returns `n`. */
+static size_t
+answer_block (AttnStream *stream, size_t n, float *out, float *weights)
+{
+  const AttnLayer *layer = stream->layer;
+  const AttnSizes *sizes = &layer->sizes;
+  size_t n_weights = sizes->n_heads * sizes->span;
+  uint8_t present[ATTN_LANES];
+  size_t i;
+
+  for (i = 0; i < n; i++, stream->next_output++) {
+    size_t waiting = stream->next_output % stream->n_waiting;
+    float *row = weights != NULL ? weights + i * n_weights : NULL;
+
+    present[i] = stream->present[waiting];
+    if (present[i])
+      attn_attend (layer, &stream->ring, &stream->scratch, stream->next_output,
+                   stream->queries + waiting * sizes->n_query, stream->scratch.contexts + i * sizes->n_context, row);
+    else if (row != NULL)
+      memset (row, 0, n_weights * sizeof *row);
+  }
+  if (out == NULL)
+    return n;
+  attn_layer_project (layer, &layer->output, out, stream->scratch.contexts, n);
+  for (i = 0; i < n; i++)
+    if (!present[i])
+      memset (out + i * sizes->n_outputs, 0, sizes->n_outputs * sizeof *out);
+  return n;
+}
+
+/* Answers the next `n` frames, any number, and returns `n`. */
+static size_t
+answer (AttnStream *stream, size_t n, float *out, float *weights)
+{
+  const AttnSizes *sizes = &stream->layer->sizes;
+  size_t done;
+
+  for (done = 0; done < n;)
+    done += answer_block (stream, n - done < ATTN_LANES ? n - done : ATTN_LANES,
+                          out != NULL ? out + done * sizes->n_outputs : NULL,
+                          weights != NULL ? weights + done * sizes->n_heads * sizes->span : NULL);
+  return n;
+}
+
+/* How many frames have all the later frames that they attend to. */
+static size_t
+n_ready (const AttnStream *stream)
+{
+  size_t pending = attn_stream_pending (stream);
+  size_t look_ahead = stream->layer->sizes.look_ahead;
+
+  return pending > look_ahead ? pending - look_ahead : 0;
+}
+
+/* The frames that just came in, [n] from `frame` on, wait for their look-ahead. */
+static void
+keep_queries (AttnStream *stream, uint64_t frame, size_t n, bool present)
+{
+  size_t n_query = stream->layer->sizes.n_query;
+  size_t i;
+
+  for (i = 0; i < n; i++) {
+    size_t waiting = (frame + i) % stream->n_waiting;
+
+    stream->present[waiting] = present;
+    if (present)
+      memcpy (stream->queries + waiting * n_query, stream->scratch.queries + i * n_query, n_query * sizeof (float));
+  }
+}
+
+size_t
+attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights)
+{
+  const AttnSizes *sizes = &stream->layer->sizes;
+  uint64_t mode = attn_float_enter ();
+  size_t n_out = 0;
+
+  while (n > 0 && !stream->at_end) {
+    size_t room = attn_ring_room (&stream->ring), block = n < room ? n : room;
+    uint64_t frame = stream->ring.next;
+
+    attn_take_frames (stream->layer, &stream->ring, &stream->scratch, frames, block);
+    keep_queries (stream, frame, block, true);
+    n_out += answer (stream, n_ready (stream), out + n_out * sizes->n_outputs,
+                     weights != NULL ? weights + n_out * sizes->n_heads * sizes->span : NULL);
+    frames += block * sizes->n_features;
+    n -= block;
+  }
+  attn_float_leave (mode);
+  return n_out;
+}
+
+/* Absent frames that nobody wants an output for, behind at least look_ahead others: they need not be gone through. */
+static uint64_t
+jump (AttnStream *stream, uint64_t n)
+{
+  attn_ring_skip (&stream->ring, n);
+  memset (stream->present, 0, stream->n_waiting);
+  stream->next_output += n;
+  return n;
+}
+
+uint64_t
+attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights)
+{
+  const AttnSizes *sizes = &stream->layer->sizes;
+  uint64_t mode = attn_float_enter ();
+  uint64_t n_in = 0, n_out = 0;
+
+  while (n_in < n && !stream->at_end) {
+    size_t room = attn_ring_room (&stream->ring), block = n - n_in < room ? n - n_in : room;
+
+    if (out == NULL && weights == NULL && n_in >= sizes->look_ahead) {
+      n_out += jump (stream, n - n_in);
+      break;
+    }
+    keep_queries (stream, stream->ring.next, block, false);
+    attn_ring_skip (&stream->ring, block);
+    n_out += answer (stream, n_ready (stream), out != NULL ? out + n_out * sizes->n_outputs : NULL,
+                     weights != NULL ? weights + n_out * sizes->n_heads * sizes->span : NULL);
+    n_in += block;
+  }
+  attn_float_leave (mode);
+  return n_out;
+}
+
+size_t
+attn_stream_drain (AttnStream *stream, float *out, float *weights)
+{
+  uint64_t mode = attn_float_enter ();
+  size_t n_out = stream->at_end ? 0 : answer (stream, attn_stream_pending (stream), out, weights);
+
+  attn_float_leave (mode);
+  stream->at_end = true;
+  return n_out;
+}

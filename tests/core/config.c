@@ -1,0 +1,274 @@
+/* What a configuration may be, and what is said about one that may not.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <math.h>
+
+#include "check.h"
+#include "layers.h"
+
+/* The layer is refused with `status`, and the message holds each of the words (NULL: no more). */
+static bool
+refused (const AttnConfig *config, const AttnModel *model, AttnStatus status, const char *a, const char *b)
+{
+  AttnError error;
+  AttnLayer *layer = (AttnLayer *) &error;
+
+  if (attn_layer_new (config, model, &layer, &error) != status || layer != NULL || error.status != status) {
+    printf ("# status %d: %s\n", error.status, error.message);
+    attn_layer_free (layer);
+    return false;
+  }
+  if ((a == NULL || strstr (error.message, a)) && (b == NULL || strstr (error.message, b)))
+    return true;
+  printf ("# not in \"%s\": \"%s\" or \"%s\"\n", error.message, a ? a : "", b ? b : "");
+  return false;
+}
+
+static AttnConfig
+valid (void)
+{
+  AttnConfig config = attn_config_default ();
+
+  config.n_features = 12;
+  config.n_heads = 3;
+  return config;
+}
+
+TEST (default_configuration_is_single_head_window_64)
+{
+  AttnConfig config = attn_config_default ();
+
+  CHECK (config.n_heads == 1 && config.n_kv_heads == 0 && config.window == 64 && config.look_ahead == 0
+         && config.n_sinks == 0 && config.scale == 0 && config.n_features == 0);
+}
+
+TEST (window_0_is_refused)
+{
+  AttnConfig config = valid ();
+
+  config.window = 0;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "window is 0", "16777216"));
+}
+
+TEST (features_that_heads_do_not_divide_are_refused)
+{
+  AttnConfig config = valid ();
+
+  config.n_heads = 5;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "12 features", "5 heads"));
+}
+
+TEST (no_heads_are_refused)
+{
+  AttnConfig config = valid ();
+
+  config.n_heads = 0;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "heads is 0", NULL));
+}
+
+TEST (values_beyond_the_limits_are_refused)
+{
+  AttnConfig config = valid ();
+
+  config.n_features = ATTN_MAX_FEATURES + 1;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "65537", "65536"));
+  config = valid ();
+  config.window = ATTN_MAX_WINDOW + 1;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "window is 16777217", NULL));
+  config = valid ();
+  config.look_ahead = UINT32_MAX;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "look-ahead is 4294967295", NULL));
+  config = valid ();
+  config.n_sinks = UINT32_MAX;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "sinks is 4294967295", NULL));
+  config = valid ();
+  config.n_heads = UINT32_MAX;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "heads is 4294967295", NULL));
+}
+
+TEST (no_features_and_no_model_are_refused)
+{
+  AttnConfig config = valid ();
+
+  config.n_features = 0;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "features is 0", "model"));
+}
+
+TEST (scale_must_be_finite_and_positive)
+{
+  static const double bad[] = { -1, NAN, INFINITY, 1e300 };
+
+  for (size_t i = 0; i < 4; i++) {
+    AttnConfig config = valid ();
+
+    config.scale = bad[i];
+    CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "scale", NULL));
+  }
+}
+
+TEST (reserved_fields_must_be_0)
+{
+  AttnConfig config = valid ();
+
+  config.reserved[3] = 7;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "reserved field 3", "7"));
+}
+
+TEST (kv_heads_need_a_model_and_must_divide_heads)
+{
+  AttnConfig config = valid ();
+
+  config.n_heads = 4;
+  config.n_kv_heads = 2;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "kv-heads is 2", "heads is 4"));
+  config.n_kv_heads = 3;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "4 heads", "3 kv-heads"));
+  config.n_kv_heads = 5;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "kv-heads is 5", "4"));
+}
+
+/* A model of 12 features, 3 heads of dk 5 and dv 4, 1 kv-head, 7 outputs. */
+static AttnModel
+small_model (void)
+{
+  AttnModel model = { .name = (char *) "m.safetensors" };
+
+  model.query = random_linear (15, 12, true, 1);
+  model.key = random_linear (5, 12, true, 1);
+  model.value = random_linear (4, 12, true, 1);
+  model.output = random_linear (7, 12, true, 1);
+  return model;
+}
+
+static void
+small_model_clear (AttnModel *model)
+{
+  free_linear (&model->query);
+  free_linear (&model->key);
+  free_linear (&model->value);
+  free_linear (&model->output);
+}
+
+static AttnConfig
+small_config (void)
+{
+  AttnConfig config = valid ();
+
+  config.n_kv_heads = 1;
+  return config;
+}
+
+TEST (sizes_follow_from_the_model)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+  AttnSizes sizes;
+  AttnError error;
+
+  config.n_features = 0;
+  CHECK (attn_config_sizes (&config, &model, &sizes, &error) == ATTN_OK);
+  CHECK (sizes.n_features == 12 && sizes.dk == 5 && sizes.dv == 4 && sizes.n_outputs == 7 && sizes.n_context == 12
+         && sizes.dv_padded == 16 && sizes.heads_per_kv == 3);
+  small_model_clear (&model);
+}
+
+TEST (model_of_other_width_is_refused)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+
+  config.n_features = 80;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "m.safetensors: the model takes 12", "80"));
+  small_model_clear (&model);
+}
+
+TEST (rows_that_heads_do_not_divide_are_refused)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+
+  config.n_heads = 4;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "query projection has 15 rows", "4 heads"));
+  small_model_clear (&model);
+}
+
+TEST (query_and_key_of_different_sizes_are_refused)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+
+  free_linear (&model.key);
+  model.key = random_linear (6, 12, false, 1);
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "a query has 5", "a key has 6"));
+  small_model_clear (&model);
+}
+
+TEST (output_projection_of_other_width_is_refused)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+
+  free_linear (&model.output);
+  model.output = random_linear (7, 13, false, 1);
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "takes 13", "give 4 each"));
+  small_model_clear (&model);
+}
+
+TEST (metadata_that_disagrees_is_refused)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+  AttnLayer *layer;
+  AttnError error;
+
+  model.metadata.heads = (char *) "3";
+  model.metadata.window = (char *) "64";
+  CHECK (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK);
+  attn_layer_free (layer);
+  model.metadata.heads = (char *) "8";
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "heads=8", "heads is 3"));
+  model.metadata.heads = (char *) "three";
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "heads=three", "heads is 3"));
+  model.metadata.heads = NULL;
+  model.metadata.window = (char *) "100";
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "window=100", "window is 64"));
+  small_model_clear (&model);
+}
+
+TEST (window_too_large_to_allocate_is_a_status)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+  AttnStream *stream;
+  AttnError error;
+
+  /* 2^16 heads for 2^25 frames: 128 TiB of values, more than any process can address. */
+  config.n_features = config.n_heads = ATTN_MAX_FEATURES;
+  config.window = config.look_ahead = ATTN_MAX_WINDOW;
+  CHECK (attn_layer_new (&config, NULL, &layer, &error) == ATTN_OK);
+  CHECK (attn_stream_new (layer, &stream, &error) == ATTN_ERROR_MEMORY && stream == NULL);
+  CHECK_MSG (strstr (error.message, "window"), "%s", error.message);
+  attn_layer_free (layer);
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  random_seed ();
+  RUN (default_configuration_is_single_head_window_64);
+  RUN (window_0_is_refused);
+  RUN (features_that_heads_do_not_divide_are_refused);
+  RUN (no_heads_are_refused);
+  RUN (values_beyond_the_limits_are_refused);
+  RUN (no_features_and_no_model_are_refused);
+  RUN (scale_must_be_finite_and_positive);
+  RUN (reserved_fields_must_be_0);
+  RUN (kv_heads_need_a_model_and_must_divide_heads);
+  RUN (sizes_follow_from_the_model);
+  RUN (model_of_other_width_is_refused);
+  RUN (rows_that_heads_do_not_divide_are_refused);
+  RUN (query_and_key_of_different_sizes_are_refused);
+  RUN (output_projection_of_other_width_is_refused);
+  RUN (metadata_that_disagrees_is_refused);
+  RUN (window_too_large_to_allocate_is_a_status);
+  return check_done ();
+}

@@ -1,0 +1,118 @@
+/*
+ * Random layers for the core's tests, of every kind that the core knows.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef TESTS_CORE_LAYERS_H
+#define TESTS_CORE_LAYERS_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "layer.h"
+#include "model.h"
+#include "random.h"
+
+static inline AttnLinear
+random_linear (uint32_t n_outputs, uint32_t n_inputs, bool bias, float gain)
+{
+  AttnLinear linear = { .n_outputs = n_outputs, .n_inputs = n_inputs };
+
+  linear.weight = malloc (sizeof (float) * n_outputs * n_inputs);
+  random_fill (linear.weight, (size_t) n_outputs * n_inputs, gain * sqrtf (3.0f / n_inputs));
+  if (bias) {
+    linear.bias = malloc (sizeof (float) * n_outputs);
+    random_fill (linear.bias, n_outputs, 0.1f * gain);
+  }
+  return linear;
+}
+
+static inline void
+free_linear (AttnLinear *linear)
+{
+  free (linear->weight);
+  free (linear->bias);
+}
+
+/* A configuration and, mostly, a model for it. */
+typedef struct {
+  AttnConfig config;
+  AttnModel *model; /* or NULL */
+  AttnLayer *layer;
+} RandomLayer;
+
+static inline RandomLayer
+random_layer (void)
+{
+  RandomLayer r = { .config = attn_config_default () };
+  uint32_t kv_heads = random_between (1, 3), dk, dv, heads;
+  AttnError error;
+
+  r.config.window = random_between (0, 3) == 0 ? random_between (1, 3) : random_between (1, 70);
+  r.config.look_ahead = random_between (0, 1) == 0 ? 0 : random_between (1, 40);
+  r.config.n_sinks = random_between (0, 1) == 0 ? 0 : random_between (1, 37);
+  if (random_between (0, 3) == 0) {
+    r.config.n_heads = random_between (1, 4);
+    r.config.n_features = r.config.n_heads * random_between (1, 33);
+  } else {
+    float gain = random_between (0, 3) == 0 ? 3 : 1;
+
+    heads = kv_heads * random_between (1, 3);
+    dk = random_between (1, 33);
+    dv = random_between (0, 1) ? dk : random_between (1, 33);
+    r.config.n_features = random_between (1, 50);
+    r.config.n_heads = heads;
+    r.config.n_kv_heads = kv_heads;
+    r.model = calloc (1, sizeof *r.model);
+    r.model->name = (char *) "random";
+    r.model->query = random_linear (heads * dk, r.config.n_features, random_between (0, 1), gain);
+    r.model->key = random_linear (kv_heads * dk, r.config.n_features, random_between (0, 1), gain);
+    r.model->value = random_linear (kv_heads * dv, r.config.n_features, random_between (0, 1), 1);
+    if (random_between (0, 3) != 0)
+      r.model->output = random_linear (random_between (1, 50), heads * dv, random_between (0, 1), 1);
+  }
+  if (random_between (0, 4) == 0)
+    r.config.scale = 0.25;
+  if (attn_layer_new (&r.config, r.model, &r.layer, &error) != ATTN_OK) {
+    printf ("Bail out! random layer: %s\n", error.message);
+    exit (1);
+  }
+  return r;
+}
+
+static inline void
+random_layer_clear (RandomLayer *r)
+{
+  attn_layer_free (r->layer);
+  if (r->model != NULL) {
+    free_linear (&r->model->query);
+    free_linear (&r->model->key);
+    free_linear (&r->model->value);
+    free_linear (&r->model->output);
+    free (r->model);
+  }
+}
+
+static inline double
+random_layer_scale (const RandomLayer *r)
+{
+  return r->config.scale != 0 ? r->config.scale : 1 / sqrt ((double) r->layer->sizes.dk);
+}
+
+/* Parameter-free, for tests that need known numbers. */
+static inline AttnLayer *
+plain_layer (uint32_t n_features, uint32_t n_heads, uint32_t window, uint32_t look_ahead, uint32_t n_sinks)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+
+  config.n_features = n_features;
+  config.n_heads = n_heads;
+  config.window = window;
+  config.look_ahead = look_ahead;
+  config.n_sinks = n_sinks;
+  if (attn_layer_new (&config, NULL, &layer, NULL) != ATTN_OK)
+    abort ();
+  return layer;
+}
+
+#endif

@@ -1,0 +1,156 @@
+/*
+ * The reference of the core's tests: attention as attn.h states it, naively, in float64, together with a bound of how far a
+ * correct float32 implementation may be away from it.  SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The bound is a running error analysis (Higham, Accuracy and Stability of Numerical Algorithms, section 3.3): each quantity
+ * carries the largest error that float32 arithmetic in any order can have given it. With u = 2^-24:
+ *   a chain of n fma                     n u / (1 - n u) times the sum of the absolute products
+ *   2^x as in src/kernels_c.c            4 u relative: 2^-27 of the polynomial, the rest its evaluation
+ *   a value flushed for being denormal   2^-126
+ */
+#ifndef TESTS_CORE_REFERENCE_H
+#define TESTS_CORE_REFERENCE_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+#include "model.h"
+
+#define UNIT 0x1p-24
+#define FLUSHED 0x1p-126
+
+typedef struct {
+  double value, error;
+} Bounded;
+
+static inline double
+gamma_n (size_t n)
+{
+  return n * UNIT / (1 - n * UNIT);
+}
+
+/* out = weight in + bias for one frame; `linear` without weight is the identity. */
+static inline void
+reference_linear (Bounded *out, const AttnLinear *linear, const Bounded *in, size_t n)
+{
+  if (linear == NULL || linear->weight == NULL) {
+    memcpy (out, in, n * sizeof *out);
+    return;
+  }
+  for (size_t o = 0; o < linear->n_outputs; o++) {
+    double sum = linear->bias ? linear->bias[o] : 0, magnitude = fabs (sum), error = 0;
+
+    for (size_t i = 0; i < linear->n_inputs; i++) {
+      double w = linear->weight[o * linear->n_inputs + i];
+
+      sum += w * in[i].value;
+      magnitude += fabs (w) * (fabs (in[i].value) + in[i].error);
+      error += fabs (w) * in[i].error;
+    }
+    out[o] = (Bounded){ sum, error + gamma_n (linear->n_inputs + 1) * magnitude + FLUSHED };
+  }
+}
+
+static inline bool
+reference_attends (const AttnSizes *s, uint64_t t, uint64_t j)
+{
+  bool in_window = j + s->window > t && j <= t + s->look_ahead;
+
+  return in_window || (j < s->n_sinks && j <= t);
+}
+
+static inline size_t
+reference_slot (const AttnSizes *s, uint64_t t, uint64_t j)
+{
+  return j + s->window > t ? s->n_sinks + (j + s->window - 1 - t) : j;
+}
+
+/* One head of frame t: its context and weights. Rows of q, k, v: [n][...]; frames are first ... first + n - 1. */
+static inline void
+reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bounded *v, const uint8_t *present, size_t n,
+                uint64_t first, uint64_t t, size_t head, double scale, Bounded *context, Bounded *weights)
+{
+  size_t kv = head / s->heads_per_kv, n_keys = 0;
+  Bounded *score = calloc (n, sizeof *score);
+  double max = -INFINITY, error = 0, sum = 0, relative;
+
+  for (size_t j = 0; j < n; j++) {
+    const Bounded *key = k + j * s->n_key + kv * s->dk;
+    double magnitude = 0;
+
+    if (!reference_attends (s, t, first + j) || (present && !present[j]))
+      continue;
+    for (size_t d = 0; d < s->dk; d++) {
+      score[j].value += scale * q[d].value * key[d].value;
+      score[j].error += scale * (fabs (q[d].value) * key[d].error + q[d].error * (fabs (key[d].value) + key[d].error));
+      magnitude += scale * (fabs (q[d].value) + q[d].error) * (fabs (key[d].value) + key[d].error);
+    }
+    /* The chain, and two roundings of the query (the factor itself, and the product with it). */
+    score[j].error += (gamma_n (s->dk) + 3 * UNIT) * magnitude + s->dk * FLUSHED;
+    max = fmax (max, score[j].value);
+    error = fmax (error, score[j].error + UNIT * fabs (score[j].value));
+    n_keys++;
+  }
+  /* Every weight is exp (score - max) over the sum of the same: two differences, two exponentials, the sum, the reciprocal. */
+  relative = exp (4 * error + 4 * UNIT * fabs (max)) * (1 + 10 * UNIT + gamma_n (n_keys)) - 1;
+  memset (context, 0, s->dv * sizeof *context);
+  memset (weights, 0, s->span * sizeof *weights);
+  for (size_t j = 0; j < n; j++)
+    if (reference_attends (s, t, first + j) && (!present || present[j]))
+      sum += exp (score[j].value - max);
+  for (size_t j = 0; j < n; j++) {
+    double w;
+
+    if (!reference_attends (s, t, first + j) || (present && !present[j]))
+      continue;
+    w = exp (score[j].value - max) / sum;
+    /* Scores far below the largest one become 0 (below 2^-126). */
+    weights[reference_slot (s, t, first + j)] = (Bounded){ w, w * relative + 0x1p-125 };
+    for (size_t d = 0; d < s->dv; d++) {
+      Bounded value = v[j * s->n_value + kv * s->dv + d];
+
+      context[d].value += w * value.value;
+      context[d].error += w * value.error
+                          + (w * (relative + gamma_n (n_keys + 2)) + 0x1p-125) * (fabs (value.value) + value.error);
+    }
+  }
+  free (score);
+}
+
+/* out [n][n_outputs], weights [n][n_heads][span]. `model` NULL: parameter-free. */
+static inline void
+reference_forward (const AttnSizes *s, const AttnModel *model, double scale, const float *frames, const uint8_t *present,
+                   size_t n, uint64_t first, Bounded *out, Bounded *weights)
+{
+  Bounded *x = calloc (s->n_features, sizeof *x), *context = calloc (s->n_context, sizeof *context);
+  Bounded *q = calloc (n * s->n_query, sizeof *q), *k = calloc (n * s->n_key, sizeof *k);
+  Bounded *v = calloc (n * s->n_value, sizeof *v);
+
+  for (size_t i = 0; i < n; i++) {
+    for (size_t d = 0; d < s->n_features; d++)
+      x[d] = (Bounded){ frames[i * s->n_features + d], FLUSHED };
+    reference_linear (q + i * s->n_query, model ? &model->query : NULL, x, s->n_query);
+    reference_linear (k + i * s->n_key, model ? &model->key : NULL, x, s->n_key);
+    reference_linear (v + i * s->n_value, model ? &model->value : NULL, x, s->n_value);
+  }
+  for (size_t i = 0; i < n; i++) {
+    for (size_t h = 0; h < s->n_heads; h++)
+      reference_head (s, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale,
+                      context + h * s->dv, weights + (i * s->n_heads + h) * s->span);
+    reference_linear (out + i * s->n_outputs, model ? &model->output : NULL, context, s->n_context);
+    if (present && !present[i]) {
+      memset (out + i * s->n_outputs, 0, s->n_outputs * sizeof *out);
+      memset (weights + i * s->n_heads * s->span, 0, s->n_heads * s->span * sizeof *weights);
+    }
+  }
+  free (x);
+  free (context);
+  free (q);
+  free (k);
+  free (v);
+}
+
+#endif

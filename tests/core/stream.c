@@ -1,0 +1,496 @@
+/* What a stream must be: attn_forward () to the bit, however it is fed.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fenv.h>
+
+#include "check.h"
+#include "cpu.h"
+#include "layers.h"
+#include "reference.h"
+
+#define N_RANDOM 400 /* configurations per property */
+
+/* The frames of one random stream, and all that comes out of it. */
+typedef struct {
+  size_t n;
+  uint64_t first;
+  float *frames;
+  uint8_t *present; /* NULL: all */
+  float *out, *weights;
+} Sequence;
+
+static size_t
+n_weights (const AttnLayer *layer)
+{
+  return (size_t) attn_layer_n_heads (layer) * attn_layer_span (layer);
+}
+
+static Sequence
+random_sequence (const AttnLayer *layer, size_t n, bool with_absent)
+{
+  Sequence s = { .n = n };
+  size_t i;
+
+  s.first = random_between (0, 2) == 0 ? random_between (0, 100) : 0;
+  if (random_between (0, 9) == 0)
+    s.first = UINT64_C (1000000000000000) + random_between (0, 100);
+  s.frames = malloc (sizeof (float) * (n * attn_layer_n_features (layer) + 1));
+  random_fill (s.frames, n * attn_layer_n_features (layer), 2);
+  s.out = malloc (sizeof (float) * (n * attn_layer_n_outputs (layer) + 1));
+  s.weights = malloc (sizeof (float) * (n * n_weights (layer) + 1));
+  if (with_absent) {
+    s.present = malloc (n + 1);
+    for (i = 0; i < n;) {
+      uint8_t present = random_between (0, 2) != 0;
+      size_t run = random_between (1, 30);
+
+      for (; run > 0 && i < n; run--)
+        s.present[i++] = present;
+    }
+  }
+  return s;
+}
+
+static void
+sequence_clear (Sequence *s)
+{
+  free (s->frames);
+  free (s->present);
+  free (s->out);
+  free (s->weights);
+}
+
+/* Feeds frames [begin, end), which are all present or all absent, and appends what comes out. */
+static size_t
+feed (AttnStream *stream, const AttnLayer *layer, Sequence *s, size_t begin, size_t end, size_t n_out)
+{
+  float *out = s->out + n_out * attn_layer_n_outputs (layer), *weights = s->weights + n_out * n_weights (layer);
+
+  if (s->present != NULL && !s->present[begin])
+    return attn_stream_skip (stream, end - begin, out, weights);
+  return attn_stream_push (stream, s->frames + begin * attn_layer_n_features (layer), end - begin, out, weights);
+}
+
+/* The sequence through a stream in pieces of `sizes` (repeated; 0: random); true when all of it came out. */
+static bool
+stream_in_pieces (AttnStream *stream, const AttnLayer *layer, Sequence *s, const size_t *sizes, size_t n_sizes)
+{
+  size_t begin, end, n_out = 0, piece = 0;
+
+  attn_stream_reset (stream, s->first);
+  for (begin = 0; begin < s->n; begin = end) {
+    size_t size = n_sizes != 0 ? sizes[piece++ % n_sizes] : random_between (1, 40);
+
+    for (end = begin + 1; end < s->n && end < begin + size; end++)
+      if (s->present != NULL && s->present[end] != s->present[begin])
+        break;
+    n_out += feed (stream, layer, s, begin, end, n_out);
+    if (n_out + attn_stream_pending (stream) != end)
+      return false;
+  }
+  n_out += attn_stream_drain (stream, s->out + n_out * attn_layer_n_outputs (layer), s->weights + n_out * n_weights (layer));
+  return n_out == s->n;
+}
+
+/* Bits, not values: a NaN must be the same NaN, a zero the same zero. */
+static bool
+same_bits (const float *a, const float *b, size_t n)
+{
+  return n == 0 || memcmp (a, b, n * sizeof *a) == 0;
+}
+
+static bool
+same_outputs (const AttnLayer *layer, const Sequence *a, const Sequence *b)
+{
+  return same_bits (a->out, b->out, a->n * attn_layer_n_outputs (layer))
+         && same_bits (a->weights, b->weights, a->n * n_weights (layer));
+}
+
+/* `s` with room for other results. */
+static Sequence
+twin (const AttnLayer *layer, const Sequence *s)
+{
+  Sequence t = *s;
+
+  t.out = malloc (sizeof (float) * (s->n * attn_layer_n_outputs (layer) + 1));
+  t.weights = malloc (sizeof (float) * (s->n * n_weights (layer) + 1));
+  return t;
+}
+
+static void
+twin_clear (Sequence *s)
+{
+  free (s->out);
+  free (s->weights);
+}
+
+static bool
+stream_equals_forward (const AttnLayer *layer, AttnStream *stream, size_t n, bool with_absent)
+{
+  static const size_t ones[] = { 1 }, uneven[] = { 3, 1, 7 }, tiles[] = { 16 }, blocks[] = { 64 }, all[] = { SIZE_MAX / 2 };
+  static const struct {
+    const size_t *sizes;
+    size_t n;
+  } feeds[] = { { ones, 1 }, { uneven, 3 }, { tiles, 1 }, { blocks, 1 }, { all, 1 }, { NULL, 0 } };
+  Sequence whole = random_sequence (layer, n, with_absent), pieces = twin (layer, &whole);
+  bool equal = attn_forward (layer, whole.frames, whole.present, n, whole.first, whole.out, whole.weights) == ATTN_OK;
+
+  for (size_t i = 0; equal && i < sizeof feeds / sizeof feeds[0]; i++)
+    equal = stream_in_pieces (stream, layer, &pieces, feeds[i].sizes, feeds[i].n) && same_outputs (layer, &whole, &pieces);
+  twin_clear (&pieces);
+  sequence_clear (&whole);
+  return equal;
+}
+
+static void
+check_stream_equals_forward (bool with_absent)
+{
+  for (int i = 0; i < N_RANDOM; i++) {
+    uint64_t state = random_state;
+    RandomLayer r = random_layer ();
+    AttnStream *stream;
+    bool equal = attn_stream_new (r.layer, &stream, NULL) == ATTN_OK;
+
+    /* Twice, so that the second stream meets what the first left behind. */
+    equal = equal && stream_equals_forward (r.layer, stream, random_between (0, 200), with_absent)
+            && stream_equals_forward (r.layer, stream, random_between (0, 200), with_absent);
+    attn_stream_free (stream);
+    random_layer_clear (&r);
+    CHECK_MSG (equal, "configuration %d, state %llu", i, (unsigned long long) state);
+  }
+}
+
+TEST (stream_equals_forward_to_the_bit)
+{
+  check_stream_equals_forward (false);
+}
+
+TEST (stream_with_absent_frames_equals_forward_to_the_bit)
+{
+  check_stream_equals_forward (true);
+}
+
+/* The first value that is further from the reference than a float32 implementation can be; -1 = none. */
+static long
+first_beyond_bound (const float *values, const Bounded *reference, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    if (!(fabs (values[i] - reference[i].value) <= reference[i].error))
+      return (long) i;
+  return -1;
+}
+
+TEST (forward_is_within_the_derived_bound_of_float64)
+{
+  for (int i = 0; i < N_RANDOM; i++) {
+    RandomLayer r = random_layer ();
+    const AttnSizes *sizes = &r.layer->sizes;
+    Sequence s = random_sequence (r.layer, random_between (1, 60), random_between (0, 1));
+    Bounded *out = calloc (s.n * sizes->n_outputs, sizeof *out);
+    Bounded *weights = calloc (s.n * n_weights (r.layer), sizeof *weights);
+    long wrong_out, wrong_weight;
+
+    attn_forward (r.layer, s.frames, s.present, s.n, s.first, s.out, s.weights);
+    reference_forward (sizes, r.model, random_layer_scale (&r), s.frames, s.present, s.n, s.first, out, weights);
+    wrong_out = first_beyond_bound (s.out, out, s.n * sizes->n_outputs);
+    wrong_weight = first_beyond_bound (s.weights, weights, s.n * n_weights (r.layer));
+    free (out);
+    free (weights);
+    sequence_clear (&s);
+    random_layer_clear (&r);
+    CHECK_MSG (wrong_out < 0 && wrong_weight < 0, "configuration %d: output %ld, weight %ld", i, wrong_out, wrong_weight);
+  }
+}
+
+TEST (every_row_of_kernels_gives_the_same_bits_end_to_end)
+{
+  bool runs;
+
+  for (int i = 0; i < N_RANDOM / 4; i++) {
+    RandomLayer r = random_layer ();
+    Sequence plain = random_sequence (r.layer, 100, true), other = twin (r.layer, &plain);
+    bool equal = true;
+
+    r.layer->kernels = &attn_kernels_c;
+    attn_forward (r.layer, plain.frames, plain.present, plain.n, plain.first, plain.out, plain.weights);
+    for (size_t row = 0; attn_kernels_row (row, &runs) != NULL; row++) {
+      r.layer->kernels = attn_kernels_row (row, &runs);
+      if (!runs)
+        continue;
+      attn_forward (r.layer, other.frames, other.present, other.n, other.first, other.out, other.weights);
+      equal = equal && same_outputs (r.layer, &plain, &other);
+    }
+    twin_clear (&other);
+    sequence_clear (&plain);
+    random_layer_clear (&r);
+    CHECK_MSG (equal, "configuration %d", i);
+  }
+}
+
+/* A parameter-free stream of one feature, and its outputs for frames 1, 2, 3, ... */
+TEST (window_of_one_returns_the_frame)
+{
+  AttnLayer *layer = plain_layer (6, 2, 1, 0, 0);
+  AttnStream *stream;
+  float frames[5 * 6], out[5 * 6];
+
+  random_fill (frames, 30, 1);
+  attn_stream_new (layer, &stream, NULL);
+  CHECK (attn_stream_push (stream, frames, 5, out, NULL) == 5);
+  CHECK (same_bits (frames, out, 30));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (first_frames_see_a_shorter_window_and_no_padding)
+{
+  AttnLayer *layer = plain_layer (1, 1, 4, 0, 0);
+  float frames[6] = { 0, 0, 0, 0, 0, 0 }, out[6], weights[6 * 4];
+
+  /* Equal scores: each weight is 1 / (frames seen). */
+  attn_forward (layer, frames, NULL, 6, 0, out, weights);
+  for (int t = 0; t < 6; t++)
+    for (int slot = 0; slot < 4; slot++) {
+      int seen = t < 3 ? t + 1 : 4;
+      float expected = slot >= 4 - seen ? 1.0f / seen : 0;
+
+      CHECK_MSG (weights[t * 4 + slot] == expected, "frame %d slot %d: %g, not %g", t, slot, weights[t * 4 + slot], expected);
+    }
+  attn_layer_free (layer);
+}
+
+TEST (look_ahead_delays_and_drain_answers_the_rest)
+{
+  AttnLayer *layer = plain_layer (2, 1, 3, 5, 0);
+  AttnStream *stream;
+  float frames[16] = { 1, 2, 3 }, out[16];
+
+  attn_stream_new (layer, &stream, NULL);
+  CHECK (attn_layer_latency (layer) == 5);
+  CHECK (attn_stream_push (stream, frames, 5, out, NULL) == 0);
+  CHECK (attn_stream_pending (stream) == 5);
+  CHECK (attn_stream_push (stream, frames, 2, out, NULL) == 2);
+  CHECK (attn_stream_drain (stream, out, NULL) == 5);
+  CHECK (attn_stream_drain (stream, out, NULL) == 0);
+  CHECK (attn_stream_pending (stream) == 0);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (push_after_drain_does_nothing_until_reset)
+{
+  AttnLayer *layer = plain_layer (2, 1, 3, 0, 0);
+  AttnStream *stream;
+  float frames[4] = { 1, 2, 3, 4 }, out[4];
+
+  attn_stream_new (layer, &stream, NULL);
+  CHECK (attn_stream_push (stream, frames, 2, out, NULL) == 2);
+  attn_stream_drain (stream, out, NULL);
+  CHECK (attn_stream_push (stream, frames, 2, out, NULL) == 0);
+  CHECK (attn_stream_skip (stream, 2, out, NULL) == 0);
+  CHECK (attn_stream_next_frame (stream) == 2);
+  attn_stream_reset (stream, 7);
+  CHECK (attn_stream_next_frame (stream) == 7);
+  CHECK (attn_stream_push (stream, frames, 2, out, NULL) == 2);
+  CHECK (attn_stream_next_frame (stream) == 9);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (sink_stays_attended_and_is_seen_once)
+{
+  enum { window = 3, sinks = 2, span = sinks + window, n = 40 };
+  AttnLayer *layer = plain_layer (1, 1, window, 0, sinks);
+  float frames[n] = { 0 }, out[n], weights[n * span];
+
+  attn_forward (layer, frames, NULL, n, 0, out, weights);
+  for (int t = 0; t < n; t++)
+    for (int slot = 0; slot < span; slot++) {
+      int oldest = t - window + 1, n_sinks = oldest < 0 ? 0 : oldest < sinks ? oldest : sinks;
+      int seen = n_sinks + (t + 1 < window ? t + 1 : window);
+      bool there = slot < sinks ? slot < n_sinks : oldest + slot - sinks >= 0;
+
+      CHECK_MSG (weights[t * span + slot] == (there ? 1.0f / seen : 0), "frame %d slot %d", t, slot);
+    }
+  attn_layer_free (layer);
+}
+
+TEST (absent_frames_give_zero_and_are_not_attended_to)
+{
+  AttnLayer *layer = plain_layer (1, 1, 4, 0, 0);
+  float frames[8] = { 1, 1, 1, 1, 1, 1, 1, 1 }, out[8], weights[8 * 4];
+  uint8_t present[8] = { 1, 1, 0, 0, 0, 0, 1, 1 };
+
+  attn_forward (layer, frames, present, 8, 0, out, weights);
+  for (int t = 2; t < 6; t++)
+    CHECK_MSG (out[t] == 0, "absent frame %d gives %g", t, out[t]);
+  CHECK (out[6] == 1 && weights[6 * 4 + 3] == 1 && weights[6 * 4 + 2] == 0);
+  CHECK (weights[7 * 4 + 3] == 0.5f && weights[7 * 4 + 2] == 0.5f && weights[7 * 4 + 1] == 0);
+  attn_layer_free (layer);
+}
+
+/* A jump over any number of absent frames equals going through them (or, for the longest, through 8192: as many windows). */
+TEST (long_absence_costs_nothing_and_leaves_only_sinks)
+{
+  static const uint64_t lengths[] = { 1, 15, 16, 17, 100, 4096, UINT64_C (1) << 50 };
+  AttnLayer *layer = plain_layer (4, 2, 20, 3, 2);
+  AttnStream *stream;
+  float frames[40 * 4], out[60 * 4], after[2][60 * 4];
+
+  random_fill (frames, 160, 1);
+  attn_stream_new (layer, &stream, NULL);
+  for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+    size_t n[2];
+
+    for (int jump = 0; jump < 2; jump++) {
+      attn_stream_reset (stream, 0);
+      attn_stream_push (stream, frames, 40, out, NULL);
+      if (jump)
+        attn_stream_skip (stream, lengths[i], NULL, NULL);
+      else
+        for (uint64_t gone = 0; gone < lengths[i] && gone < 8192; gone++)
+          attn_stream_skip (stream, 1, out, NULL);
+      n[jump] = attn_stream_push (stream, frames, 40, after[jump], NULL);
+    }
+    CHECK_MSG (n[0] == n[1] && same_bits (after[0], after[1], n[0] * 4), "absent for %llu frames",
+               (unsigned long long) lengths[i]);
+  }
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* One bad frame among clean ones. */
+static void
+check_reach (float bad)
+{
+  enum { n = 90, d = 6, at = 41, window = 9, look_ahead = 4 };
+  AttnLayer *layer = plain_layer (d, 2, window, look_ahead, 0);
+  float frames[n * d], clean[n * d], out[n * d];
+
+  random_fill (frames, n * d, 1);
+  attn_forward (layer, frames, NULL, n, 0, clean, NULL);
+  frames[at * d + 1] = bad;
+  attn_forward (layer, frames, NULL, n, 0, out, NULL);
+  for (int t = 0; t < n; t++) {
+    bool reached = t >= at - look_ahead && t < at + window;
+
+    CHECK_MSG (same_bits (clean + t * d, out + t * d, d) == !reached, "frame %d, %g", t, bad);
+    /* The second head does not see feature 1 at all. */
+    CHECK_MSG (same_bits (clean + t * d + 3, out + t * d + 3, 3), "frame %d, second head, %g", t, bad);
+    for (int i = 0; i < d; i++) {
+      uint32_t bits;
+
+      memcpy (&bits, &out[t * d + i], sizeof bits);
+      CHECK_MSG (out[t * d + i] == out[t * d + i] || bits == 0x7fc00000, "frame %d: NaN %08x", t, bits);
+    }
+  }
+  attn_layer_free (layer);
+}
+
+TEST (nan_reaches_only_the_windows_that_hold_it)
+{
+  check_reach (NAN);
+}
+
+TEST (infinity_reaches_only_the_windows_that_hold_it)
+{
+  check_reach (INFINITY);
+  check_reach (-INFINITY);
+}
+
+TEST (denormal_input_counts_as_zero)
+{
+  AttnLayer *layer = plain_layer (2, 1, 4, 0, 0);
+  float zeros[8] = { 0 }, denormals[8], a[8], b[8];
+
+  for (int i = 0; i < 8; i++)
+    denormals[i] = i % 2 ? 1e-39f : -1e-42f;
+  attn_forward (layer, zeros, NULL, 4, 0, a, NULL);
+  attn_forward (layer, denormals, NULL, 4, 0, b, NULL);
+  CHECK (same_bits (a, b, 8));
+  attn_layer_free (layer);
+}
+
+TEST (callers_float_mode_is_ignored_and_restored)
+{
+  AttnLayer *layer = plain_layer (8, 2, 30, 0, 0);
+  AttnStream *stream;
+  float frames[50 * 8], expected[50 * 8], out[50 * 8];
+
+  random_fill (frames, 400, 2);
+  attn_stream_new (layer, &stream, NULL);
+  attn_stream_push (stream, frames, 50, expected, NULL);
+  attn_stream_reset (stream, 0);
+  fesetround (FE_UPWARD);
+#ifdef ATTN_ARCH_X86
+  _mm_setcsr (_mm_getcsr () | 0x8040); /* FTZ, DAZ */
+#endif
+  attn_stream_push (stream, frames, 50, out, NULL);
+  CHECK (fegetround () == FE_UPWARD);
+#ifdef ATTN_ARCH_X86
+  CHECK ((_mm_getcsr () & 0x8040) == 0x8040);
+  _mm_setcsr (_mm_getcsr () & ~0x8040);
+#endif
+  fesetround (FE_TONEAREST);
+  CHECK (same_bits (expected, out, 400));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (weights_do_not_change_the_output)
+{
+  RandomLayer r = random_layer ();
+  Sequence s = random_sequence (r.layer, 100, false), t = twin (r.layer, &s);
+
+  attn_forward (r.layer, s.frames, NULL, s.n, 0, s.out, s.weights);
+  attn_forward (r.layer, s.frames, NULL, s.n, 0, t.out, NULL);
+  CHECK (same_bits (s.out, t.out, s.n * attn_layer_n_outputs (r.layer)));
+  twin_clear (&t);
+  sequence_clear (&s);
+  random_layer_clear (&r);
+}
+
+TEST (two_streams_of_a_layer_do_not_disturb_each_other)
+{
+  AttnLayer *layer = plain_layer (8, 2, 30, 2, 0);
+  AttnStream *a, *b;
+  float frames[2][50 * 8], expected[50 * 8], out[50 * 8], other[50 * 8];
+  size_t n = 0;
+
+  random_fill (frames[0], 800, 2);
+  attn_forward (layer, frames[0], NULL, 50, 0, expected, NULL);
+  attn_stream_new (layer, &a, NULL);
+  attn_stream_new (layer, &b, NULL);
+  for (int t = 0; t < 50; t++) {
+    n += attn_stream_push (a, frames[0] + t * 8, 1, out + n * 8, NULL);
+    attn_stream_push (b, frames[1] + t * 8, 1, other, NULL);
+  }
+  n += attn_stream_drain (a, out + n * 8, NULL);
+  CHECK (n == 50 && same_bits (expected, out, 400));
+  attn_stream_free (a);
+  attn_stream_free (b);
+  attn_layer_free (layer);
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  random_seed ();
+  RUN (stream_equals_forward_to_the_bit);
+  RUN (stream_with_absent_frames_equals_forward_to_the_bit);
+  RUN (forward_is_within_the_derived_bound_of_float64);
+  RUN (every_row_of_kernels_gives_the_same_bits_end_to_end);
+  RUN (window_of_one_returns_the_frame);
+  RUN (first_frames_see_a_shorter_window_and_no_padding);
+  RUN (look_ahead_delays_and_drain_answers_the_rest);
+  RUN (push_after_drain_does_nothing_until_reset);
+  RUN (sink_stays_attended_and_is_seen_once);
+  RUN (absent_frames_give_zero_and_are_not_attended_to);
+  RUN (long_absence_costs_nothing_and_leaves_only_sinks);
+  RUN (nan_reaches_only_the_windows_that_hold_it);
+  RUN (infinity_reaches_only_the_windows_that_hold_it);
+  RUN (denormal_input_counts_as_zero);
+  RUN (callers_float_mode_is_ignored_and_restored);
+  RUN (weights_do_not_change_the_output);
+  RUN (two_streams_of_a_layer_do_not_disturb_each_other);
+  return check_done ();
+}
