@@ -2,15 +2,13 @@
  * libattn: reading safetensors files (https://github.com/huggingface/safetensors).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The file is: header length N, 8 bytes, little-endian; N bytes of JSON; the data. Files come from strangers: every field is
- * checked before anything is read through it, with the rules of the reference implementation (no duplicate names, no overlap, no
- * holes, the data ends where the file ends, N at most 100 MB). Only the header is kept in memory; tensors are read on demand, so a
- * layer of a large checkpoint costs no more than itself.
+ * The file is: header length N, 8 bytes, little-endian; N bytes of JSON; the data. Files come from strangers: every
+ * field is checked before anything is read through it, with the rules of the reference implementation (no duplicate
+ * names, no overlap, no holes, the data ends where the file ends, N at most 100 MB). Only the header is kept in memory;
+ * tensors are read on demand, so a layer of a large checkpoint costs no more than itself.
  */
 #ifndef ATTN_SRC_SAFETENSORS_H
 #define ATTN_SRC_SAFETENSORS_H
-
-#include <stdbool.h>
 
 #include "attn.h"
 
@@ -37,22 +35,30 @@ typedef struct {
 
 typedef struct AttnSafetensors AttnSafetensors;
 
-/* `name` (the path) stands in front of every message. *file is the caller's. */
+/* *file is the caller's; NULL on failure. `path` stands in front of every message. */
 AttnStatus attn_safetensors_open (const char *path, AttnSafetensors **file, AttnError *error);
 /* `data` stays the caller's and must outlive *file; nothing is copied. */
 AttnStatus attn_safetensors_open_memory (const void *data, size_t size, AttnSafetensors **file, AttnError *error);
 void attn_safetensors_close (AttnSafetensors *file); /* accepts NULL */
 
 size_t attn_safetensors_n_tensors (const AttnSafetensors *file);
-const AttnTensor *attn_safetensors_tensor (const AttnSafetensors *file, size_t i); /* in the order of their data */
-const AttnTensor *attn_safetensors_find (const AttnSafetensors *file, const char *name); /* NULL: no such tensor */
-const char *attn_safetensors_metadata (const AttnSafetensors *file, const char *key);    /* NULL: no such entry */
-const char *attn_safetensors_path (const AttnSafetensors *file); /* for messages; "memory" when it was opened from there */
+const AttnTensor *attn_safetensors_tensor (const AttnSafetensors *file, size_t i);    /* in the order of their data */
+const char *attn_safetensors_metadata (const AttnSafetensors *file, const char *key); /* NULL: no such entry */
+/* For messages: the end of the path if it is very long; "memory" when it was opened from there. */
+const char *attn_safetensors_path (const AttnSafetensors *file);
 
 /*
- * Reads a whole tensor as float32 into values [tensor->n_elements]. F64 is rounded to nearest even. A value that is not finite, or
- * not after rounding, is refused: no parameter may be NaN or infinite.
+ * Reads elements first ... first + n - 1 (of tensor->n_elements, in the order of the file) as float32 into values [n].
+ * F64 is rounded to nearest even. A value that is not finite, or not after rounding, is refused: no parameter may be
+ * NaN or infinite.
  */
-AttnStatus attn_safetensors_read (AttnSafetensors *file, const AttnTensor *tensor, float *values, AttnError *error);
+AttnStatus attn_safetensors_read (AttnSafetensors *file, const AttnTensor *tensor, uint64_t first, uint64_t n,
+                                  float *values, AttnError *error);
+
+/* The shape for messages, such as "[240, 80]": attn_tensor_shape (tensor).text */
+typedef struct {
+  char text[ATTN_TENSOR_MAX_DIMS * 22 + 3];
+} AttnShapeText;
+AttnShapeText attn_tensor_shape (const AttnTensor *tensor);
 
 #endif
