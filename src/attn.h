@@ -193,7 +193,8 @@ ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 /*
  * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: frame t is ready when
  * frame t + look_ahead has come in. Returns how many: at most n. `weights`, if not NULL, receives as many times
- * [n_heads][span]. `out` and `weights` may not overlap `frames`. Cost: O (n (D^2 + span D)).
+ * [n_heads][span]. `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap `frames`.
+ * Cost: O (n (D^2 + span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 

@@ -7,6 +7,12 @@
 
 #include "attn.h"
 
+/*
+ * The most outputs of one projection (heads times dk), and inputs of the output projection (heads times dv): room for
+ * heads that are together four times as wide as the widest frame.
+ */
+#define ATTN_MODEL_MAX_ROWS (4 * ATTN_MAX_FEATURES)
+
 /* One linear layer: out = weight in + bias. Absent: weight NULL (then bias too). */
 typedef struct {
   uint32_t n_outputs;
@@ -15,13 +21,21 @@ typedef struct {
   float *bias;   /* [n_outputs], or NULL */
 } AttnLinear;
 
-/* What the file's metadata claims about the layer; NULL = nothing. Compared as text or number by attn_config_check_model (). */
+/*
+ * What the file's metadata claims about the layer; NULL = nothing. Compared as text or number by
+ * attn_config_check_model (). Texts from a file: attn_quote () them in messages.
+ */
 typedef struct {
   char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale;
 } AttnModelMetadata;
 
+/*
+ * Checked: query, key and value have the same n_inputs (D); D and output.n_outputs (Dout) are at most
+ * ATTN_MAX_FEATURES. Not checked, because it takes the number of heads: what the n_outputs of query, key and value and
+ * output.n_inputs have to do with each other.
+ */
 struct AttnModel {
-  char *name;         /* path and prefix, for messages: "model.safetensors: encoder.self_attn." */
+  char *name;         /* path and prefix, for messages: model.safetensors: "encoder.self_attn." */
   const char *scheme; /* "PyTorch nn.MultiheadAttention", "Hugging Face" or "Annotated Transformer" */
   AttnLinear query, key, value;
   AttnLinear output; /* may be absent */

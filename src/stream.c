@@ -170,7 +170,7 @@ attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out,
 
     attn_take_frames (stream->layer, &stream->ring, &stream->scratch, frames, block);
     keep_queries (stream, frame, block, true);
-    n_out += answer (stream, n_ready (stream), out + n_out * sizes->n_outputs,
+    n_out += answer (stream, n_ready (stream), out != NULL ? out + n_out * sizes->n_outputs : NULL,
                      weights != NULL ? weights + n_out * sizes->n_heads * sizes->span : NULL);
     frames += block * sizes->n_features;
     n -= block;

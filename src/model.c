@@ -1,0 +1,706 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _POSIX_C_SOURCE 200809L /* strdup */
+
+#include "model.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "quote.h"
+#include "safetensors.h"
+#include "status.h"
+
+#define MAX_PREFIXES_SHOWN 5
+
+/* ---- names ---- */
+
+/* Sets of schemes: out_proj belongs to two. */
+enum { TORCH = 1, HUGGING_FACE = 2, ANNOTATED = 4 };
+
+typedef enum {
+  TORCH_IN_WEIGHT,
+  TORCH_Q_WEIGHT,
+  TORCH_K_WEIGHT,
+  TORCH_V_WEIGHT,
+  TORCH_IN_BIAS,
+  OUT_PROJ_WEIGHT,
+  OUT_PROJ_BIAS,
+  HF_Q_WEIGHT, /* from here on every weight is followed by its bias */
+  HF_Q_BIAS,
+  HF_K_WEIGHT,
+  HF_K_BIAS,
+  HF_V_WEIGHT,
+  HF_V_BIAS,
+  HF_O_WEIGHT,
+  HF_O_BIAS,
+  ANNOTATED_Q_WEIGHT,
+  ANNOTATED_Q_BIAS,
+  ANNOTATED_K_WEIGHT,
+  ANNOTATED_K_BIAS,
+  ANNOTATED_V_WEIGHT,
+  ANNOTATED_V_BIAS,
+  ANNOTATED_O_WEIGHT,
+  ANNOTATED_O_BIAS,
+  N_STEMS
+} Stem;
+
+static const struct {
+  const char *name;
+  unsigned schemes;
+} stems[N_STEMS] = {
+  [TORCH_IN_WEIGHT] = { "in_proj_weight", TORCH },
+  [TORCH_Q_WEIGHT] = { "q_proj_weight", TORCH },
+  [TORCH_K_WEIGHT] = { "k_proj_weight", TORCH },
+  [TORCH_V_WEIGHT] = { "v_proj_weight", TORCH },
+  [TORCH_IN_BIAS] = { "in_proj_bias", TORCH },
+  [OUT_PROJ_WEIGHT] = { "out_proj.weight", TORCH | HUGGING_FACE },
+  [OUT_PROJ_BIAS] = { "out_proj.bias", TORCH | HUGGING_FACE },
+  [HF_Q_WEIGHT] = { "q_proj.weight", HUGGING_FACE },
+  [HF_Q_BIAS] = { "q_proj.bias", HUGGING_FACE },
+  [HF_K_WEIGHT] = { "k_proj.weight", HUGGING_FACE },
+  [HF_K_BIAS] = { "k_proj.bias", HUGGING_FACE },
+  [HF_V_WEIGHT] = { "v_proj.weight", HUGGING_FACE },
+  [HF_V_BIAS] = { "v_proj.bias", HUGGING_FACE },
+  [HF_O_WEIGHT] = { "o_proj.weight", HUGGING_FACE },
+  [HF_O_BIAS] = { "o_proj.bias", HUGGING_FACE },
+  [ANNOTATED_Q_WEIGHT] = { "linears.0.weight", ANNOTATED },
+  [ANNOTATED_Q_BIAS] = { "linears.0.bias", ANNOTATED },
+  [ANNOTATED_K_WEIGHT] = { "linears.1.weight", ANNOTATED },
+  [ANNOTATED_K_BIAS] = { "linears.1.bias", ANNOTATED },
+  [ANNOTATED_V_WEIGHT] = { "linears.2.weight", ANNOTATED },
+  [ANNOTATED_V_BIAS] = { "linears.2.bias", ANNOTATED },
+  [ANNOTATED_O_WEIGHT] = { "linears.3.weight", ANNOTATED },
+  [ANNOTATED_O_BIAS] = { "linears.3.bias", ANNOTATED },
+};
+
+/* One of these makes a prefix worth showing to somebody who gave another one. */
+static const Stem telling_stems[] = { TORCH_IN_WEIGHT, TORCH_Q_WEIGHT, HF_Q_WEIGHT, ANNOTATED_Q_WEIGHT };
+#define N_TELLING_STEMS (sizeof telling_stems / sizeof telling_stems[0])
+
+#define PLAIN "only plain weights and biases are supported, neither quantised nor adapted ones"
+
+/*
+ * Starts of names that change the attention in a way that this library does not compute: to ignore them would give
+ * wrong results without a word.
+ */
+static const struct {
+  const char *start, *reason;
+} unsupported[] = {
+  { "bias_k", "a key that is appended to the sequence (add_bias_kv) is not supported" },
+  { "bias_v", "a value that is appended to the sequence (add_bias_kv) is not supported" },
+  { "q_norm", "normalised queries are not supported" },
+  { "k_norm", "normalised keys are not supported" },
+  { "q_layernorm", "normalised queries are not supported" },
+  { "k_layernorm", "normalised keys are not supported" },
+  { "sinks", "trained sink scores are not supported" },
+  { "relative_bias", "trained position biases are not supported" },
+  { "relative_attention_bias", "trained position biases are not supported" },
+  { "in_proj_weight", PLAIN },
+  { "in_proj_bias", PLAIN },
+  { "q_proj", PLAIN },
+  { "k_proj", PLAIN },
+  { "v_proj", PLAIN },
+  { "o_proj", PLAIN },
+  { "out_proj", PLAIN },
+  { "linears.", "only plain weights and biases of linears.0 to linears.3 are supported" },
+};
+
+static bool
+starts_with (const char *text, const char *start)
+{
+  return strncmp (text, start, strlen (start)) == 0;
+}
+
+static const char *
+unsupported_reason (const char *name)
+{
+  for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++)
+    if (starts_with (name, unsupported[i].start))
+      return unsupported[i].reason;
+  return NULL;
+}
+
+/* ---- what is under the prefix ---- */
+
+typedef struct {
+  AttnSafetensors *file;
+  const char *path, *prefix;
+  const AttnTensor *tensors[N_STEMS];
+  const AttnTensor *unsupported; /* the first */
+} Finds;
+
+static void
+find_tensors (Finds *finds)
+{
+  for (size_t i = 0; i < attn_safetensors_n_tensors (finds->file); i++) {
+    const AttnTensor *tensor = attn_safetensors_tensor (finds->file, i);
+    const char *name = tensor->name + strlen (finds->prefix);
+    Stem stem;
+
+    if (!starts_with (tensor->name, finds->prefix))
+      continue;
+    for (stem = 0; stem < N_STEMS && strcmp (name, stems[stem].name) != 0; stem++)
+      ;
+    if (stem < N_STEMS)
+      finds->tensors[stem] = tensor;
+    else if (finds->unsupported == NULL && unsupported_reason (name) != NULL)
+      finds->unsupported = tensor;
+  }
+}
+
+/* The first tensor that belongs to one of these schemes and to no other; NULL: none. */
+static const AttnTensor *
+first_of (const Finds *finds, unsigned schemes)
+{
+  for (Stem stem = 0; stem < N_STEMS; stem++)
+    if (finds->tensors[stem] != NULL && (stems[stem].schemes & ~schemes) == 0)
+      return finds->tensors[stem];
+  return NULL;
+}
+
+static AttnStatus
+fail_memory (const Finds *finds, size_t size, const char *what, AttnError *error)
+{
+  if (size == SIZE_MAX)
+    return attn_fail (error, ATTN_ERROR_MEMORY, "%s: %s would be too large to address", finds->path, what);
+  return attn_fail (error, ATTN_ERROR_MEMORY, "%s: out of memory: %zu bytes for %s", finds->path, size, what);
+}
+
+static AttnStatus
+fail_unsupported (const Finds *finds, AttnError *error)
+{
+  const char *name = finds->unsupported->name;
+
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: it has %s, but %s", finds->path, attn_quote (name).text,
+                    unsupported_reason (name + strlen (finds->prefix)));
+}
+
+static AttnStatus
+fail_both (const Finds *finds, const AttnTensor *a, const AttnTensor *b, AttnError *error)
+{
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: it has both %s and %s, and it takes one of them to know the layer by",
+                    finds->path, attn_quote (a->name).text, attn_quote (b->name).text);
+}
+
+/* The length of the prefix that makes `name` a telling one; SIZE_MAX: it is none. */
+static size_t
+telling_prefix (const char *name)
+{
+  size_t length = strlen (name);
+
+  for (size_t i = 0; i < N_TELLING_STEMS; i++) {
+    const char *stem = stems[telling_stems[i]].name;
+    size_t n = length - strlen (stem);
+
+    if (strlen (stem) <= length && strcmp (name + n, stem) == 0 && (n == 0 || name[n - 1] == '.'))
+      return n;
+  }
+  return SIZE_MAX;
+}
+
+/* Writes ", "-separated prefixes into text [size] and returns how many there are in the file. */
+static size_t
+list_prefixes (const AttnSafetensors *file, char *text, size_t size)
+{
+  size_t n_prefixes = 0, used = 0;
+
+  text[0] = '\0';
+  for (size_t i = 0; i < attn_safetensors_n_tensors (file); i++) {
+    const char *name = attn_safetensors_tensor (file, i)->name;
+    size_t n = telling_prefix (name);
+
+    if (n == SIZE_MAX || n_prefixes++ >= MAX_PREFIXES_SHOWN || used >= size)
+      continue;
+    used += (size_t) snprintf (text + used, size - used, "%s%s", used == 0 ? "" : ", ", attn_quote_n (name, n).text);
+  }
+  return n_prefixes;
+}
+
+static AttnStatus
+fail_nothing (const Finds *finds, AttnError *error)
+{
+  size_t n_tensors = attn_safetensors_n_tensors (finds->file), n_prefixes;
+  char prefixes[700], more[48] = "";
+
+  n_prefixes = list_prefixes (finds->file, prefixes, sizeof prefixes);
+  if (n_prefixes == 0)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: no attention layer under the prefix %s, nor anywhere else in its %zu tensors", finds->path,
+                      attn_quote (finds->prefix).text, n_tensors);
+  if (n_prefixes > MAX_PREFIXES_SHOWN)
+    snprintf (more, sizeof more, " and %zu more", n_prefixes - MAX_PREFIXES_SHOWN);
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: no attention layer under the prefix %s; the file has one under %s%s",
+                    finds->path, attn_quote (finds->prefix).text, prefixes, more);
+}
+
+/* ---- reading ---- */
+
+/* Where one linear layer stands: some rows of a weight and, if there is a bias, of the bias. */
+typedef struct {
+  const AttnTensor *weight, *bias;
+  uint64_t first_row, n_rows; /* of the weight */
+  uint64_t first_bias;
+} Source;
+
+static AttnStatus
+fail_shape (const Finds *finds, const AttnTensor *tensor, const char *wanted, AttnError *error)
+{
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: %s has shape %s, but %s", finds->path, attn_quote (tensor->name).text,
+                    attn_tensor_shape (tensor).text, wanted);
+}
+
+static AttnStatus
+check_dtype (const Finds *finds, const AttnTensor *tensor, AttnError *error)
+{
+  if (tensor->dtype != ATTN_DTYPE_OTHER)
+    return ATTN_OK;
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: %s has dtype %s, but F32, F16, BF16 or F64 is needed", finds->path,
+                    attn_quote (tensor->name).text, tensor->dtype_name);
+}
+
+static AttnStatus
+check_weight (const Finds *finds, const AttnTensor *weight, uint64_t max_rows, uint64_t max_inputs, AttnError *error)
+{
+  char wanted[96];
+
+  if (check_dtype (finds, weight, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (weight->n_dims != 2)
+    return fail_shape (finds, weight, "a weight has 2 dimensions, [outputs, inputs]", error);
+  if (weight->n_elements != 0 && weight->dims[0] <= max_rows && weight->dims[1] <= max_inputs)
+    return ATTN_OK;
+  snprintf (wanted, sizeof wanted, "it takes 1 to %" PRIu64 " outputs and 1 to %" PRIu64 " inputs", max_rows,
+            max_inputs);
+  return fail_shape (finds, weight, wanted, error);
+}
+
+static AttnStatus
+check_bias (const Finds *finds, const AttnTensor *bias, uint64_t n_rows, const AttnTensor *weight, AttnError *error)
+{
+  char wanted[96 + sizeof (AttnQuote)];
+
+  if (bias == NULL)
+    return ATTN_OK;
+  if (check_dtype (finds, bias, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (bias->n_dims == 1 && bias->dims[0] == n_rows)
+    return ATTN_OK;
+  snprintf (wanted, sizeof wanted, "[%" PRIu64 "] is needed to go with %s", n_rows, attn_quote (weight->name).text);
+  return fail_shape (finds, bias, wanted, error);
+}
+
+static AttnStatus
+read_floats (const Finds *finds, const AttnTensor *tensor, uint64_t first, size_t n, float **values, AttnError *error)
+{
+  size_t size = attn_size_mul (n, sizeof (float));
+
+  *values = attn_alloc (size);
+  if (*values == NULL)
+    return fail_memory (finds, size, attn_quote (tensor->name).text, error);
+  return attn_safetensors_read (finds->file, tensor, first, n, *values, error);
+}
+
+static AttnStatus
+read_linear (const Finds *finds, const Source *source, AttnLinear *linear, AttnError *error)
+{
+  uint64_t n_inputs = source->weight->dims[1];
+  size_t n_weights = attn_size_mul ((size_t) source->n_rows, (size_t) n_inputs);
+  AttnStatus status;
+
+  linear->n_outputs = (uint32_t) source->n_rows;
+  linear->n_inputs = (uint32_t) n_inputs;
+  status = read_floats (finds, source->weight, source->first_row * n_inputs, n_weights, &linear->weight, error);
+  if (status == ATTN_OK && source->bias != NULL)
+    status = read_floats (finds, source->bias, source->first_bias, (size_t) source->n_rows, &linear->bias, error);
+  return status;
+}
+
+/* ---- the schemes: each finds out where query, key, value and output stand ---- */
+
+enum { N_PROJECTIONS = 3 }; /* query, key, value */
+
+typedef struct {
+  Source projections[N_PROJECTIONS];
+  Source output; /* weight NULL: absent */
+} Sources;
+
+/* The tensor at `stem`, without which `present` makes no sense. */
+static AttnStatus
+require (const Finds *finds, const AttnTensor *present, Stem stem, AttnError *error)
+{
+  char *name;
+  size_t size;
+  AttnStatus status;
+
+  if (finds->tensors[stem] != NULL)
+    return ATTN_OK;
+  size = strlen (finds->prefix) + strlen (stems[stem].name) + 1;
+  name = malloc (size);
+  if (name == NULL)
+    return fail_memory (finds, size, "a name", error);
+  snprintf (name, size, "%s%s", finds->prefix, stems[stem].name);
+  status = attn_fail (error, ATTN_ERROR_MODEL, "%s: it has %s, but no %s", finds->path, attn_quote (present->name).text,
+                      attn_quote (name).text);
+  free (name);
+  return status;
+}
+
+static AttnStatus
+locate_weight (const Finds *finds, Stem stem, Source *source, AttnError *error)
+{
+  source->weight = finds->tensors[stem];
+  source->n_rows = source->weight->dims[0];
+  return check_weight (finds, source->weight, ATTN_MODEL_MAX_ROWS, ATTN_MAX_FEATURES, error);
+}
+
+/* The output may be absent, and its shape has other bounds. */
+static AttnStatus
+locate_output (const Finds *finds, Stem weight, Stem bias, Source *output, AttnError *error)
+{
+  AttnStatus status;
+
+  output->weight = finds->tensors[weight];
+  output->bias = finds->tensors[bias];
+  if (output->weight == NULL)
+    return output->bias == NULL ? ATTN_OK : require (finds, output->bias, weight, error);
+  output->n_rows = output->weight->dims[0];
+  status = check_weight (finds, output->weight, ATTN_MAX_FEATURES, ATTN_MODEL_MAX_ROWS, error);
+  if (status != ATTN_OK)
+    return status;
+  return check_bias (finds, output->bias, output->n_rows, output->weight, error);
+}
+
+/* Query, key and value in one weight: a third of its rows each. */
+static AttnStatus
+locate_thirds (const Finds *finds, Sources *sources, AttnError *error)
+{
+  const AttnTensor *weight = finds->tensors[TORCH_IN_WEIGHT];
+  AttnStatus status = check_weight (finds, weight, 3 * ATTN_MODEL_MAX_ROWS, ATTN_MAX_FEATURES, error);
+
+  if (status != ATTN_OK)
+    return status;
+  if (weight->dims[0] % 3 != 0)
+    return fail_shape (finds, weight, "its rows are query, key and value and have to divide by 3", error);
+  for (unsigned i = 0; i < N_PROJECTIONS; i++) {
+    sources->projections[i].weight = weight;
+    sources->projections[i].n_rows = weight->dims[0] / 3;
+    sources->projections[i].first_row = i * (weight->dims[0] / 3);
+  }
+  return ATTN_OK;
+}
+
+static AttnStatus
+locate_torch_apart (const Finds *finds, Sources *sources, AttnError *error)
+{
+  const AttnTensor *present = first_of (finds, TORCH);
+
+  if (present == finds->tensors[TORCH_IN_BIAS])
+    return require (finds, present, TORCH_IN_WEIGHT, error);
+  for (unsigned i = 0; i < N_PROJECTIONS; i++) {
+    AttnStatus status = require (finds, present, TORCH_Q_WEIGHT + i, error);
+
+    if (status == ATTN_OK)
+      status = locate_weight (finds, TORCH_Q_WEIGHT + i, &sources->projections[i], error);
+    if (status != ATTN_OK)
+      return status;
+  }
+  return ATTN_OK;
+}
+
+/* One bias for query, key and value, in this order, however their weights are stored. */
+static AttnStatus
+locate_torch_bias (const Finds *finds, Sources *sources, AttnError *error)
+{
+  const AttnTensor *bias = finds->tensors[TORCH_IN_BIAS];
+  uint64_t n = 0;
+
+  for (unsigned i = 0; i < N_PROJECTIONS; i++) {
+    sources->projections[i].bias = bias;
+    sources->projections[i].first_bias = n;
+    n += sources->projections[i].n_rows;
+  }
+  return check_bias (finds, bias, n, sources->projections[0].weight, error);
+}
+
+static AttnStatus
+locate_torch (const Finds *finds, Sources *sources, AttnError *error)
+{
+  AttnStatus status;
+
+  if (finds->tensors[TORCH_IN_WEIGHT] == NULL)
+    status = locate_torch_apart (finds, sources, error);
+  else {
+    for (Stem stem = TORCH_Q_WEIGHT; stem <= TORCH_V_WEIGHT; stem++)
+      if (finds->tensors[stem] != NULL)
+        return fail_both (finds, finds->tensors[TORCH_IN_WEIGHT], finds->tensors[stem], error);
+    status = locate_thirds (finds, sources, error);
+  }
+  if (status == ATTN_OK)
+    status = locate_torch_bias (finds, sources, error);
+  if (status == ATTN_OK)
+    status = locate_output (finds, OUT_PROJ_WEIGHT, OUT_PROJ_BIAS, &sources->output, error);
+  return status;
+}
+
+/* Query, key and value with a weight and a bias each, which follow each other among the stems, from `first` on. */
+static AttnStatus
+locate_pairs (const Finds *finds, unsigned scheme, Stem first, Sources *sources, AttnError *error)
+{
+  for (unsigned i = 0; i < N_PROJECTIONS; i++) {
+    Stem weight = first + 2 * i, bias = weight + 1;
+    Source *source = &sources->projections[i];
+    AttnStatus status;
+
+    source->bias = finds->tensors[bias];
+    status = require (finds, source->bias != NULL ? source->bias : first_of (finds, scheme), weight, error);
+    if (status == ATTN_OK)
+      status = locate_weight (finds, weight, source, error);
+    if (status == ATTN_OK)
+      status = check_bias (finds, source->bias, source->n_rows, source->weight, error);
+    if (status != ATTN_OK)
+      return status;
+  }
+  return ATTN_OK;
+}
+
+static AttnStatus
+locate_hugging_face (const Finds *finds, Sources *sources, AttnError *error)
+{
+  const AttnTensor *o = finds->tensors[HF_O_WEIGHT] != NULL ? finds->tensors[HF_O_WEIGHT] : finds->tensors[HF_O_BIAS];
+  const AttnTensor *out =
+      finds->tensors[OUT_PROJ_WEIGHT] != NULL ? finds->tensors[OUT_PROJ_WEIGHT] : finds->tensors[OUT_PROJ_BIAS];
+  AttnStatus status;
+
+  if (o != NULL && out != NULL)
+    return fail_both (finds, o, out, error);
+  status = locate_pairs (finds, HUGGING_FACE, HF_Q_WEIGHT, sources, error);
+  if (status != ATTN_OK)
+    return status;
+  return o != NULL ? locate_output (finds, HF_O_WEIGHT, HF_O_BIAS, &sources->output, error)
+                   : locate_output (finds, OUT_PROJ_WEIGHT, OUT_PROJ_BIAS, &sources->output, error);
+}
+
+static AttnStatus
+locate_annotated (const Finds *finds, Sources *sources, AttnError *error)
+{
+  AttnStatus status = locate_pairs (finds, ANNOTATED, ANNOTATED_Q_WEIGHT, sources, error);
+
+  if (status != ATTN_OK)
+    return status;
+  return locate_output (finds, ANNOTATED_O_WEIGHT, ANNOTATED_O_BIAS, &sources->output, error);
+}
+
+static const struct {
+  unsigned scheme;
+  const char *name;
+  AttnStatus (*locate) (const Finds *finds, Sources *sources, AttnError *error);
+} schemes[] = {
+  { TORCH, "PyTorch nn.MultiheadAttention", locate_torch },
+  { HUGGING_FACE, "Hugging Face", locate_hugging_face },
+  { ANNOTATED, "Annotated Transformer", locate_annotated },
+};
+
+/*
+ * Exactly one may have tensors under the prefix. What nobody here can compute is told before "nothing found": it says
+ * more.
+ */
+static AttnStatus
+find_scheme (const Finds *finds, size_t *scheme, AttnError *error)
+{
+  const AttnTensor *found = NULL;
+
+  for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+    const AttnTensor *first = first_of (finds, schemes[i].scheme);
+
+    if (first != NULL && found != NULL)
+      return fail_both (finds, found, first, error);
+    if (first != NULL) {
+      found = first;
+      *scheme = i;
+    }
+  }
+  if (finds->unsupported != NULL)
+    return fail_unsupported (finds, error);
+  return found == NULL ? fail_nothing (finds, error) : ATTN_OK;
+}
+
+/* ---- the model ---- */
+
+/* Self-attention: one frame makes query, key and value. */
+static AttnStatus
+check_inputs (const Finds *finds, const Sources *sources, AttnError *error)
+{
+  const AttnTensor *query = sources->projections[0].weight;
+
+  for (unsigned i = 1; i < N_PROJECTIONS; i++) {
+    const AttnTensor *other = sources->projections[i].weight;
+
+    if (other->dims[1] != query->dims[1])
+      return attn_fail (error, ATTN_ERROR_MODEL,
+                        "%s: %s %s takes %" PRIu64 " inputs, but %s %s takes %" PRIu64
+                        ": cross-attention, where only self-attention is supported",
+                        finds->path, attn_quote (query->name).text, attn_tensor_shape (query).text, query->dims[1],
+                        attn_quote (other->name).text, attn_tensor_shape (other).text, other->dims[1]);
+  }
+  return ATTN_OK;
+}
+
+static AttnStatus
+copy_text (const Finds *finds, const char *text, char **copy, AttnError *error)
+{
+  if (text == NULL)
+    return ATTN_OK;
+  *copy = strdup (text);
+  return *copy == NULL ? fail_memory (finds, strlen (text) + 1, "its metadata", error) : ATTN_OK;
+}
+
+static AttnStatus
+copy_metadata (const Finds *finds, AttnModelMetadata *metadata, AttnError *error)
+{
+  const struct {
+    const char *key;
+    char **copy;
+  } entries[] = {
+    { "heads", &metadata->heads },           { "kv-heads", &metadata->kv_heads }, { "window", &metadata->window },
+    { "look-ahead", &metadata->look_ahead }, { "sinks", &metadata->sinks },       { "scale", &metadata->scale },
+  };
+
+  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+    const char *text = attn_safetensors_metadata (finds->file, entries[i].key);
+    AttnStatus status = copy_text (finds, text, entries[i].copy, error);
+
+    if (status != ATTN_OK)
+      return status;
+  }
+  return ATTN_OK;
+}
+
+static AttnStatus
+name_model (const Finds *finds, AttnModel *model, AttnError *error)
+{
+  AttnQuote prefix = attn_quote (finds->prefix);
+  size_t size = strlen (finds->path) + 2 + strlen (prefix.text) + 1;
+
+  model->name = malloc (size);
+  if (model->name == NULL)
+    return fail_memory (finds, size, "its name", error);
+  if (finds->prefix[0] == '\0')
+    strcpy (model->name, finds->path);
+  else
+    snprintf (model->name, size, "%s: %s", finds->path, prefix.text);
+  return ATTN_OK;
+}
+
+static AttnStatus
+read_parameters (const Finds *finds, const Sources *sources, AttnModel *model, AttnError *error)
+{
+  AttnLinear *linears[N_PROJECTIONS] = { &model->query, &model->key, &model->value };
+  AttnStatus status = ATTN_OK;
+
+  for (unsigned i = 0; i < N_PROJECTIONS && status == ATTN_OK; i++)
+    status = read_linear (finds, &sources->projections[i], linears[i], error);
+  if (status == ATTN_OK && sources->output.weight != NULL)
+    status = read_linear (finds, &sources->output, &model->output, error);
+  return status;
+}
+
+static AttnStatus
+fill_model (const Finds *finds, AttnModel *model, AttnError *error)
+{
+  Sources sources = { 0 };
+  size_t i = 0;
+  AttnStatus status = find_scheme (finds, &i, error);
+
+  if (status == ATTN_OK)
+    status = schemes[i].locate (finds, &sources, error);
+  if (status == ATTN_OK)
+    status = check_inputs (finds, &sources, error);
+  if (status == ATTN_OK)
+    status = name_model (finds, model, error);
+  if (status == ATTN_OK)
+    status = copy_metadata (finds, &model->metadata, error);
+  if (status == ATTN_OK)
+    status = read_parameters (finds, &sources, model, error);
+  model->scheme = schemes[i].name;
+  return status;
+}
+
+static AttnStatus
+new_model (AttnSafetensors *file, const char *prefix, AttnModel **model, AttnError *error)
+{
+  Finds finds = { .file = file, .path = attn_safetensors_path (file), .prefix = prefix == NULL ? "" : prefix };
+  AttnStatus status;
+
+  *model = calloc (1, sizeof **model);
+  if (*model == NULL)
+    return fail_memory (&finds, sizeof **model, "the model", error);
+  find_tensors (&finds);
+  status = fill_model (&finds, *model, error);
+  if (status == ATTN_OK)
+    return attn_succeed (error);
+  attn_model_free (*model);
+  *model = NULL;
+  return status;
+}
+
+AttnStatus
+attn_model_open (const char *path, const char *prefix, AttnModel **model, AttnError *error)
+{
+  AttnSafetensors *file;
+  AttnStatus status = attn_safetensors_open (path, &file, error);
+
+  *model = NULL;
+  if (status == ATTN_OK)
+    status = new_model (file, prefix, model, error);
+  attn_safetensors_close (file);
+  return status;
+}
+
+AttnStatus
+attn_model_open_memory (const void *data, size_t size, const char *prefix, AttnModel **model, AttnError *error)
+{
+  AttnSafetensors *file;
+  AttnStatus status = attn_safetensors_open_memory (data, size, &file, error);
+
+  *model = NULL;
+  if (status == ATTN_OK)
+    status = new_model (file, prefix, model, error);
+  attn_safetensors_close (file);
+  return status;
+}
+
+static void
+clear_linear (AttnLinear *linear)
+{
+  attn_free (linear->weight);
+  attn_free (linear->bias);
+}
+
+static void
+clear_metadata (AttnModelMetadata *metadata)
+{
+  free (metadata->heads);
+  free (metadata->kv_heads);
+  free (metadata->window);
+  free (metadata->look_ahead);
+  free (metadata->sinks);
+  free (metadata->scale);
+}
+
+void
+attn_model_free (AttnModel *model)
+{
+  if (model == NULL)
+    return;
+  clear_linear (&model->query);
+  clear_linear (&model->key);
+  clear_linear (&model->value);
+  clear_linear (&model->output);
+  clear_metadata (&model->metadata);
+  free (model->name);
+  free (model);
+}
