@@ -1,0 +1,199 @@
+/*
+ * Against PyTorch: the files that tests/golden/generate.py made with nn.MultiheadAttention in float64. Also names the largest
+ * error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "attn.h"
+#include "check.h"
+#include "safetensors.h"
+
+/* Largest error relative to the largest output. Float32 leaves about 2^-24 * sqrt (n) of each chain of n; the longest here is 256. */
+#define TOLERANCE 2e-6
+/*
+ * Where the scores are large: their rounding errors are proportional to them, and a weight changes by the factor exp (error). Two
+ * units of rounding of the largest score, in the frame's own score and in the largest one it is compared with.
+ */
+#define LARGE_GAIN_TOLERANCE(largest_score) (4 * 0x1p-24 * (largest_score))
+#define GOLDEN_VERSION "1"
+
+typedef struct {
+  AttnLayer *layer;
+  size_t n_frames;
+  float *in, *expected, *out;
+  size_t n_out; /* values of `out` */
+  double largest_score;
+} Golden;
+
+static uint32_t
+number (const AttnSafetensors *file, const char *key)
+{
+  return strtoul (attn_safetensors_metadata (file, key), NULL, 10);
+}
+
+/* A [frames][n] tensor; NULL: it is not there. */
+static float *
+read_tensor (AttnSafetensors *file, const char *name, size_t *n_frames, size_t *n)
+{
+  for (size_t i = 0; i < attn_safetensors_n_tensors (file); i++) {
+    const AttnTensor *tensor = attn_safetensors_tensor (file, i);
+    float *values;
+
+    if (strcmp (tensor->name, name) != 0)
+      continue;
+    *n_frames = tensor->dims[0];
+    *n = tensor->dims[1];
+    values = malloc (tensor->n_elements * sizeof *values);
+    if (attn_safetensors_read (file, tensor, 0, tensor->n_elements, values, NULL) == ATTN_OK)
+      return values;
+    free (values);
+  }
+  return NULL;
+}
+
+static bool
+open_golden (const char *name, Golden *golden)
+{
+  char path[512];
+  AttnError error;
+  AttnSafetensors *file;
+  AttnConfig config = attn_config_default ();
+  AttnModel *model = NULL;
+  AttnStatus status;
+  const char *version;
+  size_t n_inputs, n_outputs;
+
+  snprintf (path, sizeof path, "%s/attention/%s.safetensors", GOLDEN_DIR, name);
+  if (attn_safetensors_open (path, &file, &error) != ATTN_OK) {
+    printf ("# %s\n", error.message);
+    return false;
+  }
+  version = attn_safetensors_metadata (file, "version");
+  if (version == NULL || strcmp (version, GOLDEN_VERSION) != 0) {
+    printf ("# %s has version %s, not %s: run tests/golden/generate.py\n", path, version ? version : "(none)", GOLDEN_VERSION);
+    attn_safetensors_close (file);
+    return false;
+  }
+  if (attn_safetensors_metadata (file, "largest-score") != NULL)
+    golden->largest_score = strtod (attn_safetensors_metadata (file, "largest-score"), NULL);
+  config.n_heads = number (file, "heads");
+  config.window = number (file, "window");
+  config.look_ahead = number (file, "look-ahead");
+  golden->in = read_tensor (file, "input", &golden->n_frames, &n_inputs);
+  golden->expected = read_tensor (file, "output", &golden->n_frames, &n_outputs);
+  attn_safetensors_close (file);
+  if (golden->in == NULL || golden->expected == NULL)
+    return false;
+  golden->n_out = golden->n_frames * n_outputs;
+  golden->out = malloc (golden->n_out * sizeof (float));
+  config.n_features = n_inputs;
+
+  status = strcmp (name, "parameter-free") == 0 ? ATTN_OK : attn_model_open (path, "attn.", &model, &error);
+  if (status == ATTN_OK)
+    status = attn_layer_new (&config, model, &golden->layer, &error);
+  attn_model_free (model);
+  if (status != ATTN_OK)
+    printf ("# %s\n", error.message);
+  return status == ATTN_OK;
+}
+
+static void
+golden_clear (Golden *golden)
+{
+  attn_layer_free (golden->layer);
+  free (golden->in);
+  free (golden->expected);
+  free (golden->out);
+}
+
+static double
+relative_error (const Golden *golden)
+{
+  double worst = 0, largest = 0;
+
+  for (size_t i = 0; i < golden->n_out; i++) {
+    double difference = fabs ((double) golden->out[i] - golden->expected[i]);
+
+    worst = difference <= worst ? worst : difference; /* a NaN stays */
+    largest = fmax (largest, fabs (golden->expected[i]));
+  }
+  return worst / largest;
+}
+
+/* `tolerance` 0: as the largest score says. */
+static void
+check_golden (const char *name, double tolerance)
+{
+  Golden golden = { 0 };
+  bool opened = open_golden (name, &golden);
+  AttnStream *stream = NULL;
+  double error = NAN;
+  size_t n = 0;
+
+  if (opened && attn_stream_new (golden.layer, &stream, NULL) == ATTN_OK) {
+    n = attn_stream_push (stream, golden.in, golden.n_frames, golden.out, NULL);
+    n += attn_stream_drain (stream, golden.out + n * attn_layer_n_outputs (golden.layer), NULL);
+    error = relative_error (&golden);
+    printf ("# %s: %.2g\n", name, error);
+  }
+  attn_stream_free (stream);
+  opened = opened && n == golden.n_frames;
+  golden_clear (&golden);
+  CHECK (opened);
+  if (tolerance == 0)
+    tolerance = LARGE_GAIN_TOLERANCE (golden.largest_score);
+  CHECK_MSG (error < tolerance, "%s: %g, not below %g", name, error, tolerance);
+}
+
+#define GOLDEN(test, name)             \
+  TEST (test)                          \
+  {                                    \
+    check_golden (name, TOLERANCE);    \
+  }
+
+GOLDEN (torch_one_feature_window_1, "tiny")
+GOLDEN (torch_single_head, "single-head")
+GOLDEN (torch_four_heads, "four-heads")
+GOLDEN (torch_no_bias, "no-bias")
+GOLDEN (torch_split_parameters, "split")
+GOLDEN (torch_split_parameters_no_bias_f64, "split-no-bias")
+GOLDEN (hugging_face_look_ahead, "hugging-face")
+GOLDEN (hugging_face_o_proj, "hugging-face-o")
+GOLDEN (annotated_transformer_bf16, "annotated")
+GOLDEN (annotated_transformer_no_bias, "annotated-no-bias")
+GOLDEN (window_longer_than_the_stream, "longer-than-stream")
+GOLDEN (look_ahead_longer_than_the_stream, "longer-than-stream-ahead")
+GOLDEN (wide_f16, "wide")
+GOLDEN (wide_bf16_look_ahead, "wide-ahead")
+GOLDEN (no_output_projection, "no-output")
+GOLDEN (parameter_free_slices, "parameter-free")
+
+TEST (parameters_of_large_gain)
+{
+  check_golden ("large-gain", 0);
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  RUN (torch_one_feature_window_1);
+  RUN (torch_single_head);
+  RUN (torch_four_heads);
+  RUN (torch_no_bias);
+  RUN (torch_split_parameters);
+  RUN (torch_split_parameters_no_bias_f64);
+  RUN (hugging_face_look_ahead);
+  RUN (hugging_face_o_proj);
+  RUN (annotated_transformer_bf16);
+  RUN (annotated_transformer_no_bias);
+  RUN (window_longer_than_the_stream);
+  RUN (look_ahead_longer_than_the_stream);
+  RUN (wide_f16);
+  RUN (wide_bf16_look_ahead);
+  RUN (no_output_projection);
+  RUN (parameter_free_slices);
+  RUN (parameters_of_large_gain);
+  return check_done ();
+}
