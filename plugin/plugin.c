@@ -2,6 +2,9 @@
 #include <gst/gst.h>
 
 #include "gstattention.h"
+#include "gstlogmel.h"
+#include "gstnpyenc.h"
+#include "gstnpyparse.h"
 
 static gboolean
 plugin_init (GstPlugin *plugin)
@@ -9,6 +12,9 @@ plugin_init (GstPlugin *plugin)
   gboolean registered = FALSE;
 
   registered |= GST_ELEMENT_REGISTER (attention, plugin);
+  registered |= GST_ELEMENT_REGISTER (logmel, plugin);
+  registered |= GST_ELEMENT_REGISTER (npyenc, plugin);
+  registered |= GST_ELEMENT_REGISTER (npyparse, plugin);
   return registered;
 }
 

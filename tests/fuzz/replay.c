@@ -1,79 +1,70 @@
 /*
- * Runs a fuzz target over files, without libFuzzer: every compiler can do that, so that the corpus, and with it every
- * crash that was ever found, is part of the fast tests. Arguments: directories; TAP.
- * SPDX-License-Identifier: LGPL-2.1-or-later
+ * Runs a fuzz target over every file of the directories given, without a fuzzer, and says so in TAP. Crashes are the sanitizer's
+ * or abort ()'s to report: the file that was running is printed before.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#define _POSIX_C_SOURCE 200809L
+#define _POSIX_C_SOURCE 200809L /* scandir () */
+
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
-/* Exactly `size` bytes, so that a memory checker sees a read past the end. */
-static uint8_t *
-load (const char *path, size_t *size)
+/* The block is as large as the file, so that a sanitizer or valgrind sees any step beyond it. */
+static int
+replay_file (const char *path, size_t size)
 {
   FILE *file = fopen (path, "rb");
-  uint8_t *data = NULL;
-  long length = -1;
+  uint8_t *data = malloc (size > 0 ? size : 1);
+  int ok = file != NULL && data != NULL && fread (data, 1, size, file) == size;
 
-  if (file == NULL)
-    return NULL;
-  if (fseek (file, 0, SEEK_END) == 0)
-    length = ftell (file);
-  rewind (file);
-  if (length >= 0)
-    data = malloc (length == 0 ? 1 : (size_t) length);
-  if (data != NULL && fread (data, 1, (size_t) length, file) != (size_t) length) {
-    free (data);
-    data = NULL;
-  }
-  fclose (file);
-  *size = (size_t) length;
-  return data;
+  if (ok)
+    LLVMFuzzerTestOneInput (data, size);
+  if (file != NULL)
+    fclose (file);
+  free (data);
+  return ok;
 }
 
 static int
-replay (const char *directory, int n_run)
+replay_directory (const char *name, int *n_run)
 {
   struct dirent **entries;
-  int n = scandir (directory, &entries, NULL, alphasort);
+  int n_entries = scandir (name, &entries, NULL, alphasort), n_failed = 0, i;
 
-  for (int i = 0; i < n; i++) {
+  if (n_entries < 0) {
+    printf ("Bail out! cannot read the directory %s\n", name);
+    exit (1);
+  }
+  for (i = 0; i < n_entries; i++) {
     char path[4096];
-    uint8_t *data;
-    size_t size;
+    struct stat status;
 
-    if (entries[i]->d_name[0] != '.') {
-      snprintf (path, sizeof path, "%s/%s", directory, entries[i]->d_name);
-      data = load (path, &size);
-      if (data != NULL)
-        LLVMFuzzerTestOneInput (data, size); /* a failure ends the program, and the plan below is missing */
-      printf ("%s %d - %s\n", data != NULL ? "ok" : "not ok", ++n_run, entries[i]->d_name);
+    snprintf (path, sizeof path, "%s/%s", name, entries[i]->d_name);
+    if (stat (path, &status) == 0 && S_ISREG (status.st_mode)) {
+      int ok;
+
+      printf ("# %s, %lld bytes\n", path, (long long) status.st_size);
       fflush (stdout);
-      free (data);
+      ok = replay_file (path, (size_t) status.st_size);
+      n_failed += !ok;
+      printf ("%s %d - %s\n", ok ? "ok" : "not ok", ++*n_run, entries[i]->d_name);
     }
     free (entries[i]);
   }
-  if (n >= 0)
-    free (entries);
-  return n_run;
+  free (entries);
+  return n_failed;
 }
 
 int
 main (int argc, char **argv)
 {
-  int n_run = 0;
+  int n_run = 0, n_failed = 0, i;
 
-  for (int i = 1; i < argc; i++) {
-    int n_before = n_run;
-
-    n_run = replay (argv[i], n_run);
-    if (n_run == n_before)
-      printf ("not ok %d - %s is empty or cannot be read\n", ++n_run, argv[i]);
-  }
+  for (i = 1; i < argc; i++)
+    n_failed += replay_directory (argv[i], &n_run);
   printf ("1..%d\n", n_run);
-  return n_run == 0;
+  return n_failed != 0 || n_run == 0;
 }

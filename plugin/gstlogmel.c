@@ -1,0 +1,1017 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * SECTION:element-logmel
+ * @title: logmel
+ * @short_description: audio in, log-mel feature frames out
+ *
+ * Turns mono audio into log-mel frames, the features that most speech models eat: one frame every
+ * #GstLogmel:hop-length, each the logarithm of the energy in #GstLogmel:bins bands of the #GstLogmel:frame-length of
+ * audio around it. The numbers are those that a model was trained on: #GstLogmel:style chooses between those of Kaldi
+ * (also torchaudio.compliance.kaldi.fbank) and of Whisper.
+ *
+ * Frames leave as audio/x-raw with one channel per bin and one sample per frame, so that 16000 Hz and a hop of 10 ms
+ * make 80 channels at 100 Hz. Where the number of frames per second is no whole number (at 11025 Hz, a hop of 10 ms is
+ * 110 samples) they leave as other/tensors, one frame in each buffer.
+ *
+ * The timestamp of a frame is the time of its first sample; in Whisper's style, whose frames reach as far back as
+ * forward, the time of its centre. The timestamp of the first buffer and the number of samples since give it, so that
+ * it does not drift. A buffer with the DISCONT flag, or whose timestamp is more than 40 ms off, begins anew: no frame
+ * reaches across a hole. The offset of a buffer is the number of its first frame since then.
+ *
+ * Whisper's style mirrors the audio at both of its ends, and so holds the first frame back until half a frame and one
+ * sample have come, and finishes the last frames when the stream ends: n samples make n / hop frames, rounded down.
+ * Audio of half a frame or less is too short to be mirrored and makes none. Kaldi's style gives the frames that lie
+ * wholly inside the audio.
+ *
+ * Channels are not mixed and rates not changed: put audioconvert and audioresample in front, never behind.
+ *
+ * ## Example launch lines
+ * |[
+ * gst-launch-1.0 -v audiotestsrc num-buffers=100 wave=pink-noise ! audio/x-raw,rate=16000 ! logmel ! fakesink
+ * ]|
+ * 80 bins, 100 frames per second, as Kaldi computes them.
+ * |[
+ * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! audio/x-raw,rate=16000 ! logmel style=whisper ! attention heads=4 ! fakesink
+ * ]|
+ * Whisper's features of a file, through self-attention.
+ */
+#include "gstlogmel.h"
+
+#include "gstfeatures.h"
+#include "logmel.h"
+
+#include <string.h>
+
+GST_DEBUG_CATEGORY_STATIC (gst_logmel_debug);
+#define GST_CAT_DEFAULT gst_logmel_debug
+
+/* How far timestamps may be off before they are a hole: the alignment-threshold of audiobuffersplit and audio sinks. */
+#define MAX_JITTER (40 * GST_MSECOND)
+
+/* An hour at 16 kHz is 115 MB; where odd settings make much more, the frames are spread over several buffers. */
+#define MAX_BUFFER_SIZE ((gsize) 1 << 30)
+
+/* S16 samples divided by this are in [-1, 1]. */
+#define S16_SCALE 32768.0
+
+enum {
+  PROP_0,
+  PROP_STYLE,
+  PROP_BINS,
+  PROP_FRAME_LENGTH,
+  PROP_HOP_LENGTH,
+  PROP_FFT_SIZE,
+  PROP_LOW_FREQUENCY,
+  PROP_HIGH_FREQUENCY,
+  PROP_WINDOW_FUNCTION,
+  PROP_MEL_SCALE,
+  N_PROPS
+};
+
+static GParamSpec *properties[N_PROPS];
+
+struct _GstLogmel {
+  GstBaseTransform parent;
+
+  /* Under the object lock. */
+  LogmelSettings settings;
+  gboolean is_set[N_PROPS]; /* by the user: the style leaves it alone */
+  GstClockTime latency;     /* NONE without caps */
+
+  /* Of the caps. */
+  Logmel *logmel;
+  LogmelSizes sizes;
+  GstFeatures features;
+  GstLogmelStyle style;
+  gint rate;
+  gboolean is_float;
+  gdouble scale;
+
+  /* Frame n begins `n_before` samples before sample n * hop, and needs `n_after` samples from that one on. */
+  guint n_before, n_after;
+
+  /* The audio since the framing began. */
+  gdouble *history; /* from the first sample of the next frame on */
+  guint n_history;
+  guint64 n_skip; /* samples until the next frame begins, where frames do not touch */
+  guint64 n_samples, n_frames;
+  GstClockTime first_pts; /* NONE: unknown */
+  GstSegment segment;     /* as it came; the base class moves the position of its own */
+
+  /* The buffer in work. */
+  GstBuffer *input;
+  GstMapInfo map;
+  gsize n_input, n_taken; /* samples */
+};
+
+#define S16_FORMAT GST_AUDIO_NE (S16)
+#define F32_FORMAT GST_AUDIO_NE (F32)
+#define SINK_CAPS                                                    \
+  "audio/x-raw, format=(string){ " S16_FORMAT ", " F32_FORMAT " }, " \
+  "layout=(string)interleaved, rate=(int)[ 1, max ], channels=(int)1"
+
+static GstStaticPadTemplate sink_template =
+    GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS (SINK_CAPS));
+static GstStaticPadTemplate src_template =
+    GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
+
+#define gst_logmel_parent_class parent_class
+G_DEFINE_TYPE (GstLogmel, gst_logmel, GST_TYPE_BASE_TRANSFORM);
+GST_ELEMENT_REGISTER_DEFINE (logmel, "logmel", GST_RANK_NONE, GST_TYPE_LOGMEL)
+
+#define GST_TYPE_LOGMEL_STYLE (gst_logmel_style_get_type())
+static GType
+gst_logmel_style_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { GST_LOGMEL_STYLE_KALDI, "Kaldi's filter bank: natural logarithm, 16-bit scale, frames inside the audio",
+      "kaldi" },
+    { GST_LOGMEL_STYLE_WHISPER, "Whisper's log-mel spectrogram: log10, scale of 1, centred frames", "whisper" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstLogmelStyle", values));
+  return type;
+}
+
+#define GST_TYPE_LOGMEL_WINDOW (gst_logmel_window_get_type())
+static GType
+gst_logmel_window_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { GST_LOGMEL_WINDOW_POVEY, "Povey (Hann to the power of 0.85)", "povey" },
+    { GST_LOGMEL_WINDOW_HANN, "Hann", "hann" },
+    { GST_LOGMEL_WINDOW_HAMMING, "Hamming", "hamming" },
+    { GST_LOGMEL_WINDOW_BLACKMAN, "Blackman", "blackman" },
+    { GST_LOGMEL_WINDOW_RECTANGULAR, "Rectangular (none)", "rectangular" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstLogmelWindow", values));
+  return type;
+}
+
+#define GST_TYPE_LOGMEL_MEL_SCALE (gst_logmel_mel_scale_get_type())
+static GType
+gst_logmel_mel_scale_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { GST_LOGMEL_MEL_SCALE_HTK, "HTK: 1127 ln (1 + f / 700 Hz)", "htk" },
+    { GST_LOGMEL_MEL_SCALE_SLANEY, "Slaney: linear up to 1000 Hz, logarithmic above", "slaney" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstLogmelMelScale", values));
+  return type;
+}
+
+static void
+gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings)
+{
+  GST_OBJECT_LOCK (self);
+  *settings = self->settings;
+  GST_OBJECT_UNLOCK (self);
+}
+
+/* The filter bank for caps that fit the template; NULL, with an error posted, when the settings do not fit the rate. */
+static Logmel *
+gst_logmel_open (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSettings *settings)
+{
+  Logmel *logmel;
+  GError *error = NULL;
+
+  if (!gst_audio_info_from_caps (info, caps))
+    goto wrong_caps;
+  gst_logmel_get_settings (self, settings);
+  logmel = logmel_new (settings, GST_AUDIO_INFO_RATE (info), &error);
+  if (logmel == NULL)
+    goto wrong_settings;
+  return logmel;
+
+wrong_caps:
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("The caps are incomplete: %" GST_PTR_FORMAT, caps), (NULL));
+  return NULL;
+wrong_settings:
+  GST_ELEMENT_ERROR (self, LIBRARY, SETTINGS, ("%s", error->message), (NULL));
+  g_error_free (error);
+  return NULL;
+}
+
+/*
+ * The framing. Frame n covers samples n * hop - n_before to n * hop - n_before + frame_length, and is done when n * hop
+ * + n_after samples have come. In Kaldi's style n_before is 0. In Whisper's it is half a frame, and n_after at least a
+ * hop, because n samples make n / hop frames: a frame may only leave when it is known not to be the one that is dropped
+ * at the end.
+ */
+
+static void
+gst_logmel_release_input (GstLogmel *self)
+{
+  if (self->input == NULL)
+    return;
+  gst_buffer_unmap (self->input, &self->map);
+  gst_clear_buffer (&self->input);
+  self->n_input = self->n_taken = 0;
+}
+
+static void
+gst_logmel_restart (GstLogmel *self)
+{
+  gst_logmel_release_input (self);
+  self->n_history = self->n_before; /* room for the mirrored beginning */
+  self->n_skip = self->n_samples = self->n_frames = 0;
+  self->first_pts = GST_CLOCK_TIME_NONE;
+}
+
+/* The samples that must have come before the first frame leaves: a mirror of n samples needs n + 1 of them. */
+static guint
+gst_logmel_get_n_first (GstLogmel *self)
+{
+  return MAX (self->n_after, self->n_before + 1);
+}
+
+/* The frames that are done after `n_samples`. */
+static guint64
+gst_logmel_count_frames (GstLogmel *self, guint64 n_samples)
+{
+  if (n_samples < gst_logmel_get_n_first (self))
+    return 0;
+  return 1 + (n_samples - self->n_after) / self->sizes.hop_length;
+}
+
+static void
+gst_logmel_read (GstLogmel *self, gsize first, gsize n, gdouble *samples)
+{
+  gsize i;
+
+  for (i = 0; i < n; i++) { /* memcpy (): the memory of a buffer may begin anywhere */
+    gfloat f32;
+    gint16 s16;
+
+    if (self->is_float) {
+      memcpy (&f32, self->map.data + (first + i) * sizeof f32, sizeof f32);
+      samples[i] = f32 * self->scale;
+    } else {
+      memcpy (&s16, self->map.data + (first + i) * sizeof s16, sizeof s16);
+      samples[i] = s16 * self->scale;
+    }
+  }
+}
+
+/* Takes samples from the input until a frame is done. FALSE: the input is used up. */
+static gboolean
+gst_logmel_fill_history (GstLogmel *self)
+{
+  guint target = self->n_before + (self->n_frames == 0 ? gst_logmel_get_n_first (self) : self->n_after);
+
+  while (self->n_history < target) {
+    gsize n = self->n_input - self->n_taken;
+
+    if (n == 0)
+      return FALSE;
+    if (self->n_skip > 0) {
+      n = MIN (n, self->n_skip);
+      self->n_skip -= n;
+    } else {
+      n = MIN (n, target - self->n_history);
+      gst_logmel_read (self, self->n_taken, n, self->history + self->n_history);
+      self->n_history += n;
+    }
+    self->n_taken += n;
+    self->n_samples += n;
+  }
+  return TRUE;
+}
+
+/* Sample n in front of the first one is sample n behind it; the first one is not doubled. */
+static void
+gst_logmel_mirror_beginning (GstLogmel *self)
+{
+  gdouble *first = self->history + self->n_before;
+  guint i;
+
+  for (i = 1; i <= self->n_before; i++)
+    first[-(gint) i] = first[i];
+}
+
+/* The same behind the last one. The samples of a frame in front of its centre suffice. */
+static void
+gst_logmel_mirror_end (GstLogmel *self)
+{
+  guint i;
+
+  for (i = self->n_history; i < self->sizes.frame_length; i++)
+    self->history[i] = self->history[2 * self->n_history - 2 - i];
+}
+
+static void
+gst_logmel_make_frame (GstLogmel *self, gfloat *frame)
+{
+  guint hop = self->sizes.hop_length;
+
+  if (self->n_frames == 0)
+    gst_logmel_mirror_beginning (self);
+  logmel_transform (self->logmel, self->history, frame);
+  self->n_frames++;
+
+  if (hop <= self->n_history) {
+    self->n_history -= hop;
+    memmove (self->history, self->history + hop, self->n_history * sizeof *self->history);
+  } else {
+    self->n_skip = hop - self->n_history;
+    self->n_history = 0;
+  }
+}
+
+static GstClockTime
+gst_logmel_get_pts (GstLogmel *self, guint64 frame)
+{
+  if (!GST_CLOCK_TIME_IS_VALID (self->first_pts))
+    return GST_CLOCK_TIME_NONE;
+  return self->first_pts + gst_features_duration (&self->features, frame);
+}
+
+/* A buffer for the next `n_frames`, or fewer where a buffer may not have as many. */
+static GstBuffer *
+gst_logmel_new_buffer (GstLogmel *self, guint64 *n_frames)
+{
+  gsize frame_size = self->features.n_features * sizeof (gfloat);
+  guint64 first = self->n_frames;
+  GstBuffer *buffer;
+
+  *n_frames = MIN (*n_frames, self->features.is_tensors ? 1 : MAX_BUFFER_SIZE / frame_size);
+  buffer = gst_buffer_new_allocate (NULL, *n_frames * frame_size, NULL);
+  if (buffer == NULL)
+    return NULL;
+  GST_BUFFER_PTS (buffer) = gst_logmel_get_pts (self, first);
+  GST_BUFFER_DURATION (buffer) =
+      gst_features_duration (&self->features, first + *n_frames) - gst_features_duration (&self->features, first);
+  GST_BUFFER_OFFSET (buffer) = first;
+  GST_BUFFER_OFFSET_END (buffer) = first + *n_frames;
+  if (first == 0)
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  return buffer;
+}
+
+/* Makes a buffer of up to `n_frames` frames: from the input or, when `is_draining`, from what is left at the end. */
+static GstFlowReturn
+gst_logmel_make_buffer (GstLogmel *self, guint64 n_frames, gboolean is_draining, GstBuffer **buffer)
+{
+  GstMapInfo map;
+  guint64 i;
+
+  *buffer = gst_logmel_new_buffer (self, &n_frames);
+  if (*buffer == NULL || !gst_buffer_map (*buffer, &map, GST_MAP_WRITE))
+    goto no_memory;
+
+  for (i = 0; i < n_frames; i++) {
+    if (is_draining)
+      gst_logmel_mirror_end (self);
+    else if (!gst_logmel_fill_history (self))
+      g_assert_not_reached();
+    gst_logmel_make_frame (self, (gfloat *) map.data + i * self->features.n_features);
+  }
+  gst_buffer_unmap (*buffer, &map);
+  return GST_FLOW_OK;
+
+no_memory:
+  gst_clear_buffer (buffer);
+  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
+                     ("Out of memory: %" G_GUINT64_FORMAT " frames of %u bins", n_frames, self->features.n_features),
+                     (NULL));
+  return GST_FLOW_ERROR;
+}
+
+/* The audio has ended: pushes the frames that still belong to it, and is ready for other audio. */
+static GstFlowReturn
+gst_logmel_end_audio (GstLogmel *self)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  if (self->logmel == NULL)
+    return GST_FLOW_OK;
+  if (self->style == GST_LOGMEL_STYLE_WHISPER && self->n_frames > 0) {
+    guint64 n_frames = self->n_samples / self->sizes.hop_length;
+
+    while (ret == GST_FLOW_OK && self->n_frames < n_frames) {
+      GstBuffer *buffer;
+
+      ret = gst_logmel_make_buffer (self, n_frames - self->n_frames, TRUE, &buffer);
+      if (ret == GST_FLOW_OK)
+        ret = gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer);
+    }
+  }
+  gst_logmel_restart (self);
+  return ret;
+}
+
+static gboolean
+gst_logmel_start (GstBaseTransform *trans)
+{
+  GstLogmel *self = GST_LOGMEL (trans);
+
+  gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
+  return TRUE;
+}
+
+static gboolean
+gst_logmel_stop (GstBaseTransform *trans)
+{
+  GstLogmel *self = GST_LOGMEL (trans);
+
+  gst_logmel_release_input (self);
+  g_clear_pointer (&self->logmel, logmel_free);
+  g_clear_pointer (&self->history, g_free);
+  GST_OBJECT_LOCK (self);
+  self->latency = GST_CLOCK_TIME_NONE;
+  GST_OBJECT_UNLOCK (self);
+  return TRUE;
+}
+
+static GstCaps *
+gst_logmel_transform_structure (const GstStructure *structure, const LogmelSettings *settings)
+{
+  LogmelSizes sizes;
+  GstCaps *any, *caps;
+  gint rate;
+
+  /* Settings that do not fit the rate pass here, so that the caps arrive and the error can say why they do not fit. */
+  if (gst_structure_get_int (structure, "rate", &rate) && rate > 0 && logmel_get_sizes (settings, rate, &sizes, NULL))
+    return gst_features_to_caps (settings->n_bins, rate, sizes.hop_length, 1);
+  any = gst_static_pad_template_get_caps (&src_template);
+  caps = gst_features_replace_n_features (any, settings->n_bins);
+  gst_caps_unref (any);
+  return caps;
+}
+
+static GstCaps *
+gst_logmel_transform_caps (GstBaseTransform *trans, GstPadDirection direction, GstCaps *caps, GstCaps *filter)
+{
+  LogmelSettings settings;
+  GstCaps *result;
+  guint i;
+
+  if (direction == GST_PAD_SRC) {
+    result = gst_static_pad_template_get_caps (&sink_template);
+  } else {
+    gst_logmel_get_settings (GST_LOGMEL (trans), &settings);
+    result = gst_caps_new_empty();
+    for (i = 0; i < gst_caps_get_size (caps); i++)
+      result = gst_caps_merge (result, gst_logmel_transform_structure (gst_caps_get_structure (caps, i), &settings));
+  }
+
+  if (filter != NULL) {
+    GstCaps *unfiltered = result;
+
+    result = gst_caps_intersect_full (filter, unfiltered, GST_CAPS_INTERSECT_FIRST);
+    gst_caps_unref (unfiltered);
+  }
+  return result;
+}
+
+/* From the timestamp of a frame to the end of the newest sample that it needs; Whisper's first frame waits longest. */
+static void
+gst_logmel_update_latency (GstLogmel *self)
+{
+  GstClockTime latency = gst_util_uint64_scale_ceil (gst_logmel_get_n_first (self), GST_SECOND, self->rate);
+  gboolean has_changed;
+
+  GST_OBJECT_LOCK (self);
+  has_changed = latency != self->latency;
+  self->latency = latency;
+  GST_OBJECT_UNLOCK (self);
+  if (has_changed)
+    gst_element_post_message (GST_ELEMENT (self), gst_message_new_latency (GST_OBJECT (self)));
+}
+
+static void
+gst_logmel_set_framing (GstLogmel *self)
+{
+  guint length = self->sizes.frame_length, hop = self->sizes.hop_length;
+
+  if (self->style == GST_LOGMEL_STYLE_WHISPER) {
+    self->n_before = (length + 1) / 2;
+    self->n_after = MAX (length - self->n_before, hop);
+  } else {
+    self->n_before = 0;
+    self->n_after = length;
+  }
+  g_free (self->history);
+  self->history = g_new (gdouble, self->n_before + gst_logmel_get_n_first (self));
+  gst_logmel_restart (self);
+}
+
+/* Only called when the caps have changed. */
+static gboolean
+gst_logmel_set_caps (GstBaseTransform *trans, GstCaps *in_caps, GstCaps *out_caps)
+{
+  GstLogmel *self = GST_LOGMEL (trans);
+  LogmelSettings settings;
+  GstFeatures features;
+  GstAudioInfo info;
+  Logmel *logmel;
+  GError *error = NULL;
+
+  if (!gst_features_from_caps (&features, out_caps, &error))
+    goto wrong_out_caps;
+  logmel = gst_logmel_open (self, in_caps, &info, &settings);
+  if (logmel == NULL)
+    return FALSE;
+
+  gst_logmel_end_audio (self); /* with the old caps */
+  logmel_free (self->logmel);
+  self->logmel = logmel;
+  logmel_get_sizes (&settings, GST_AUDIO_INFO_RATE (&info), &self->sizes, NULL);
+  self->features = features;
+  self->style = settings.style;
+  self->rate = GST_AUDIO_INFO_RATE (&info);
+  self->is_float = GST_AUDIO_INFO_IS_FLOAT (&info);
+  self->scale = self->is_float ? 1.0 : 1.0 / S16_SCALE;
+  if (self->style == GST_LOGMEL_STYLE_KALDI)
+    self->scale *= S16_SCALE;
+  gst_logmel_set_framing (self);
+  gst_logmel_update_latency (self);
+  GST_INFO_OBJECT (self, "frames of %u samples every %u, FFT of %u points", self->sizes.frame_length,
+                   self->sizes.hop_length, self->sizes.fft_size);
+  return TRUE;
+
+wrong_out_caps:
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), (NULL));
+  g_error_free (error);
+  return FALSE;
+}
+
+/*
+ * Caps outside the template never reach the event function, and accepting them would make an audioconvert in front pass
+ * stereo through. The probe sees them before they are refused, and says in words what upstream only reports as
+ * not-negotiated.
+ */
+static GstPadProbeReturn
+gst_logmel_explain_caps (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
+{
+  GstElement *self = user_data;
+  GstEvent *event = GST_PAD_PROBE_INFO_EVENT (info);
+  GstCaps *caps, *accepted;
+  const GstStructure *structure;
+  gint channels;
+
+  if (GST_EVENT_TYPE (event) != GST_EVENT_CAPS)
+    return GST_PAD_PROBE_OK;
+  gst_event_parse_caps (event, &caps);
+  accepted = gst_static_pad_template_get_caps (&sink_template);
+  structure = gst_caps_get_structure (caps, 0);
+  if (gst_caps_can_intersect (caps, accepted))
+    goto done;
+
+  if (gst_structure_get_int (structure, "channels", &channels) && channels != 1)
+    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
+                       ("logmel takes mono, the caps have %d channels: put audioconvert in front", channels),
+                       ("caps: %" GST_PTR_FORMAT, caps));
+  else
+    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
+                       ("logmel takes interleaved " S16_FORMAT " or " F32_FORMAT ", the caps are %" GST_PTR_FORMAT
+                        ": put audioconvert in front",
+                        caps),
+                       (NULL));
+done:
+  gst_caps_unref (accepted);
+  return GST_PAD_PROBE_OK;
+}
+
+/* Posts an error if it was downstream that refused the caps. */
+static void
+gst_logmel_explain_refusal (GstLogmel *self, gint rate)
+{
+  GstPad *pad = GST_BASE_TRANSFORM_SRC_PAD (self);
+  LogmelSettings settings;
+  LogmelSizes sizes;
+  GstCaps *caps;
+
+  gst_logmel_get_settings (self, &settings);
+  if (GST_PAD_IS_FLUSHING (pad) || !logmel_get_sizes (&settings, rate, &sizes, NULL))
+    return;
+  caps = gst_features_to_caps (settings.n_bins, rate, sizes.hop_length, 1);
+  if (!gst_pad_peer_query_accept_caps (pad, caps)) {
+    if (rate % sizes.hop_length == 0)
+      GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
+                         ("Downstream refuses frames of %u bins at %u Hz", settings.n_bins, rate / sizes.hop_length),
+                         ("caps: %" GST_PTR_FORMAT, caps));
+    else
+      GST_ELEMENT_ERROR (
+          self, CORE, NEGOTIATION,
+          ("Downstream refuses %g frames per second (%d Hz, a hop of %u samples): no whole number of Hz, so they leave "
+           "as other/tensors; audioresample ! audio/x-raw,rate=16000 in front helps",
+           (gdouble) rate / sizes.hop_length, rate, sizes.hop_length),
+          ("caps: %" GST_PTR_FORMAT, caps));
+  }
+  gst_caps_unref (caps);
+}
+
+static gboolean
+gst_logmel_sink_caps_event (GstLogmel *self, GstEvent *event)
+{
+  LogmelSettings settings;
+  GstAudioInfo info;
+  GstCaps *caps;
+  Logmel *logmel;
+  gboolean ret;
+
+  gst_event_parse_caps (event, &caps);
+  logmel = gst_logmel_open (self, caps, &info,
+                            &settings); /* before downstream is asked: settings that do not fit are our error */
+  if (logmel == NULL) {
+    gst_event_unref (event);
+    return FALSE;
+  }
+  logmel_free (logmel);
+
+  ret = GST_BASE_TRANSFORM_CLASS (parent_class)->sink_event (GST_BASE_TRANSFORM (self), event);
+  if (!ret)
+    gst_logmel_explain_refusal (self, GST_AUDIO_INFO_RATE (&info));
+  return ret;
+}
+
+static void
+gst_logmel_sink_segment_event (GstLogmel *self, GstEvent *event)
+{
+  const GstSegment *segment;
+
+  gst_event_parse_segment (event, &segment);
+  if (gst_segment_is_equal (segment, &self->segment))
+    return;
+  gst_logmel_end_audio (self);
+  gst_segment_copy_into (segment, &self->segment);
+}
+
+static gboolean
+gst_logmel_sink_event (GstBaseTransform *trans, GstEvent *event)
+{
+  GstLogmel *self = GST_LOGMEL (trans);
+
+  switch (GST_EVENT_TYPE (event)) {
+  case GST_EVENT_CAPS:
+    return gst_logmel_sink_caps_event (self, event);
+  case GST_EVENT_SEGMENT:
+    gst_logmel_sink_segment_event (self, event);
+    break;
+  case GST_EVENT_STREAM_START:
+  case GST_EVENT_GAP:
+  case GST_EVENT_SEGMENT_DONE:
+  case GST_EVENT_EOS:
+    gst_logmel_end_audio (self);
+    break;
+  case GST_EVENT_FLUSH_STOP:
+    gst_logmel_restart (self);
+    gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
+    break;
+  default:
+    break;
+  }
+  return GST_BASE_TRANSFORM_CLASS (parent_class)->sink_event (trans, event);
+}
+
+static gboolean
+gst_logmel_query_latency (GstLogmel *self, GstQuery *query)
+{
+  GstClockTime latency, min, max;
+  gboolean is_live;
+
+  if (!gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
+    return FALSE;
+  GST_OBJECT_LOCK (self);
+  latency = self->latency;
+  GST_OBJECT_UNLOCK (self);
+  if (!GST_CLOCK_TIME_IS_VALID (latency))
+    return TRUE;
+
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  min += latency;
+  if (GST_CLOCK_TIME_IS_VALID (max))
+    max += latency;
+  gst_query_set_latency (query, is_live, min, max);
+  return TRUE;
+}
+
+static gboolean
+gst_logmel_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
+{
+  if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
+    return gst_logmel_query_latency (GST_LOGMEL (trans), query);
+  return GST_BASE_TRANSFORM_CLASS (parent_class)->query (trans, direction, query);
+}
+
+static GstClockTime
+gst_logmel_get_elapsed (GstLogmel *self)
+{
+  return gst_util_uint64_scale_round (self->n_samples, GST_SECOND, self->rate);
+}
+
+/* Whether a buffer begins where the audio so far has ended. */
+static gboolean
+gst_logmel_is_continued_by (GstLogmel *self, GstBuffer *buffer)
+{
+  GstClockTime expected, pts = GST_BUFFER_PTS (buffer);
+
+  if (GST_BUFFER_IS_DISCONT (buffer)) /* what the base class calls discont stays set until a frame leaves */
+    return FALSE;
+  if (!GST_CLOCK_TIME_IS_VALID (self->first_pts) || !GST_CLOCK_TIME_IS_VALID (pts))
+    return TRUE;
+  expected = self->first_pts + gst_logmel_get_elapsed (self);
+  return (pts > expected ? pts - expected : expected - pts) <= MAX_JITTER;
+}
+
+/* Maps the buffer as the input. Takes the buffer. */
+static GstFlowReturn
+gst_logmel_set_input (GstLogmel *self, GstBuffer *buffer)
+{
+  gsize size = gst_buffer_get_size (buffer), sample_size = self->is_float ? sizeof (gfloat) : sizeof (gint16);
+
+  if (size % sample_size != 0)
+    goto partial_sample;
+  if (!gst_buffer_map (buffer, &self->map, GST_MAP_READ))
+    goto no_map;
+  self->input = buffer;
+  self->n_input = size / sample_size;
+  self->n_taken = 0;
+  return GST_FLOW_OK;
+
+partial_sample:
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT,
+                     ("A buffer of %" G_GSIZE_FORMAT " bytes is no whole number of samples: one has %" G_GSIZE_FORMAT
+                      " bytes",
+                      size, sample_size),
+                     (NULL));
+  gst_buffer_unref (buffer);
+  return GST_FLOW_ERROR;
+no_map:
+  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("A buffer of %" G_GSIZE_FORMAT " bytes cannot be read", size), (NULL));
+  gst_buffer_unref (buffer);
+  return GST_FLOW_ERROR;
+}
+
+static GstFlowReturn
+gst_logmel_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *buffer)
+{
+  GstLogmel *self = GST_LOGMEL (trans);
+  GstFlowReturn ret = GST_BASE_TRANSFORM_CLASS (parent_class)->submit_input_buffer (trans, is_discont, buffer);
+  GstClockTime elapsed;
+
+  if (ret == GST_FLOW_NOT_NEGOTIATED && self->logmel != NULL)
+    gst_logmel_explain_refusal (self, self->rate);
+  if (ret == GST_BASE_TRANSFORM_FLOW_DROPPED) /* QoS, where somebody turned it on */
+    gst_logmel_end_audio (self);
+  if (ret != GST_FLOW_OK)
+    return ret;
+  buffer = g_steal_pointer (&trans->queued_buf);
+
+  if (self->input != NULL) /* left over where downstream failed: there is a hole */
+    gst_logmel_restart (self);
+  if (!gst_logmel_is_continued_by (self, buffer)) {
+    GST_DEBUG_OBJECT (self, "beginning anew after %" G_GUINT64_FORMAT " samples", self->n_samples);
+    ret = gst_logmel_end_audio (self);
+    if (ret != GST_FLOW_OK) {
+      gst_buffer_unref (buffer);
+      return ret;
+    }
+  }
+  /* Time may also become known on the way. */
+  elapsed = gst_logmel_get_elapsed (self);
+  if (!GST_CLOCK_TIME_IS_VALID (self->first_pts) && GST_BUFFER_PTS_IS_VALID (buffer)
+      && GST_BUFFER_PTS (buffer) >= elapsed)
+    self->first_pts = GST_BUFFER_PTS (buffer) - elapsed;
+  return gst_logmel_set_input (self, buffer);
+}
+
+static GstFlowReturn
+gst_logmel_generate_output (GstBaseTransform *trans, GstBuffer **buffer)
+{
+  GstLogmel *self = GST_LOGMEL (trans);
+  guint64 n_frames;
+
+  *buffer = NULL;
+  if (self->input == NULL)
+    return GST_FLOW_OK;
+  n_frames = gst_logmel_count_frames (self, self->n_samples + self->n_input - self->n_taken) - self->n_frames;
+  if (n_frames > 0)
+    return gst_logmel_make_buffer (self, n_frames, FALSE, buffer);
+
+  gst_logmel_fill_history (self); /* with what is left, towards the next frame */
+  gst_logmel_release_input (self);
+  return GST_FLOW_OK;
+}
+
+static GstFlowReturn
+gst_logmel_transform (GstBaseTransform *trans, GstBuffer *in, GstBuffer *out)
+{
+  g_return_val_if_reached (
+      GST_FLOW_NOT_SUPPORTED); /* it tells the base class that this element works on no buffer in place */
+}
+
+static void
+gst_logmel_set_style (GstLogmel *self, GstLogmelStyle style)
+{
+  LogmelSettings defaults;
+
+  GST_OBJECT_LOCK (self);
+  logmel_settings_init (&defaults, style);
+  self->settings.style = style;
+  if (!self->is_set[PROP_LOW_FREQUENCY])
+    self->settings.low_frequency = defaults.low_frequency;
+  if (!self->is_set[PROP_WINDOW_FUNCTION])
+    self->settings.window_function = defaults.window_function;
+  if (!self->is_set[PROP_MEL_SCALE])
+    self->settings.mel_scale = defaults.mel_scale;
+  GST_OBJECT_UNLOCK (self);
+
+  g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_LOW_FREQUENCY]);
+  g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_WINDOW_FUNCTION]);
+  g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_MEL_SCALE]);
+}
+
+static void
+gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
+{
+  GstLogmel *self = GST_LOGMEL (object);
+
+  if (id == PROP_STYLE) {
+    gst_logmel_set_style (self, g_value_get_enum (value));
+    return;
+  }
+
+  GST_OBJECT_LOCK (self);
+  switch (id) {
+  case PROP_BINS:
+    self->settings.n_bins = g_value_get_uint (value);
+    break;
+  case PROP_FRAME_LENGTH:
+    self->settings.frame_length = g_value_get_double (value);
+    break;
+  case PROP_HOP_LENGTH:
+    self->settings.hop_length = g_value_get_double (value);
+    break;
+  case PROP_FFT_SIZE:
+    self->settings.fft_size = g_value_get_uint (value);
+    break;
+  case PROP_LOW_FREQUENCY:
+    self->settings.low_frequency = g_value_get_double (value);
+    break;
+  case PROP_HIGH_FREQUENCY:
+    self->settings.high_frequency = g_value_get_double (value);
+    break;
+  case PROP_WINDOW_FUNCTION:
+    self->settings.window_function = g_value_get_enum (value);
+    break;
+  case PROP_MEL_SCALE:
+    self->settings.mel_scale = g_value_get_enum (value);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+  if (id < N_PROPS)
+    self->is_set[id] = TRUE;
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  LogmelSettings settings;
+
+  gst_logmel_get_settings (GST_LOGMEL (object), &settings);
+  switch (id) {
+  case PROP_STYLE:
+    g_value_set_enum (value, settings.style);
+    break;
+  case PROP_BINS:
+    g_value_set_uint (value, settings.n_bins);
+    break;
+  case PROP_FRAME_LENGTH:
+    g_value_set_double (value, settings.frame_length);
+    break;
+  case PROP_HOP_LENGTH:
+    g_value_set_double (value, settings.hop_length);
+    break;
+  case PROP_FFT_SIZE:
+    g_value_set_uint (value, settings.fft_size);
+    break;
+  case PROP_LOW_FREQUENCY:
+    g_value_set_double (value, settings.low_frequency);
+    break;
+  case PROP_HIGH_FREQUENCY:
+    g_value_set_double (value, settings.high_frequency);
+    break;
+  case PROP_WINDOW_FUNCTION:
+    g_value_set_enum (value, settings.window_function);
+    break;
+  case PROP_MEL_SCALE:
+    g_value_set_enum (value, settings.mel_scale);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+static void
+gst_logmel_finalize (GObject *object)
+{
+  gst_logmel_stop (GST_BASE_TRANSFORM (object));
+  G_OBJECT_CLASS (parent_class)->finalize (object);
+}
+
+static void
+gst_logmel_install_properties (GObjectClass *klass)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+  LogmelSettings defaults;
+
+  logmel_settings_init (&defaults, GST_LOGMEL_STYLE_KALDI);
+  properties[PROP_STYLE] = g_param_spec_enum ("style", "Style",
+                                              "Whose numbers to compute: they must be those that the model was trained "
+                                              "on. Properties that were not set follow the style",
+                                              GST_TYPE_LOGMEL_STYLE, defaults.style, flags);
+  properties[PROP_BINS] =
+      g_param_spec_uint ("bins", "Bins", "Number of mel bands, which is the number of features in a frame", 1,
+                         GST_FEATURES_MAX_FEATURES, defaults.n_bins, flags);
+  properties[PROP_FRAME_LENGTH] = g_param_spec_double (
+      "frame-length", "Frame length", "Length of the audio that a frame looks at, in ms, rounded down to whole samples",
+      0.0, 60000.0, defaults.frame_length, flags);
+  properties[PROP_HOP_LENGTH] = g_param_spec_double ("hop-length", "Hop length",
+                                                     "From one frame to the next, in ms, rounded down to whole samples",
+                                                     0.0, 60000.0, defaults.hop_length, flags);
+  properties[PROP_FFT_SIZE] = g_param_spec_uint ("fft-size", "FFT size",
+                                                 "Points of the FFT, even, at least the samples of a frame; 0 = as the "
+                                                 "style says: the next power of two (kaldi) or the samples of "
+                                                 "a frame (whisper)",
+                                                 0, LOGMEL_MAX_FFT_SIZE, defaults.fft_size, flags);
+  properties[PROP_LOW_FREQUENCY] = g_param_spec_double (
+      "low-frequency", "Low frequency", "Where the lowest band begins, in Hz; if not set, 20 (kaldi) or 0 (whisper)",
+      0.0, G_MAXDOUBLE, defaults.low_frequency, flags);
+  properties[PROP_HIGH_FREQUENCY] =
+      g_param_spec_double ("high-frequency", "High frequency",
+                           "Where the highest band ends, in Hz; 0 = at half of the sample rate, below 0 = so much "
+                           "below that (-400 with 16000 Hz is 7600 Hz)",
+                           -G_MAXDOUBLE, G_MAXDOUBLE, defaults.high_frequency, flags);
+  properties[PROP_WINDOW_FUNCTION] =
+      g_param_spec_enum ("window-function", "Window function",
+                         "What a frame is faded in and out with: symmetric (kaldi) or periodic (whisper); if not set, "
+                         "povey (kaldi) or hann (whisper)",
+                         GST_TYPE_LOGMEL_WINDOW, defaults.window_function, flags);
+  properties[PROP_MEL_SCALE] =
+      g_param_spec_enum ("mel-scale", "Mel scale",
+                         "The scale on which all bands are equally wide; if not set, htk (kaldi) or slaney (whisper)",
+                         GST_TYPE_LOGMEL_MEL_SCALE, defaults.mel_scale, flags);
+  g_object_class_install_properties (klass, N_PROPS, properties);
+
+  gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_STYLE, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_WINDOW, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_MEL_SCALE, 0);
+}
+
+static void
+gst_logmel_class_init (GstLogmelClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+  GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (klass);
+
+  GST_DEBUG_CATEGORY_INIT (gst_logmel_debug, "logmel", 0, "log-mel features");
+
+  object_class->set_property = gst_logmel_set_property;
+  object_class->get_property = gst_logmel_get_property;
+  object_class->finalize = gst_logmel_finalize;
+  gst_logmel_install_properties (object_class);
+
+  gst_element_class_set_static_metadata (element_class, "Log-mel features", "Filter/Analyzer/Audio",
+                                         "Turns audio into log-mel feature frames, as Kaldi or Whisper compute them",
+                                         "The gst-attention developers");
+  gst_element_class_add_static_pad_template (element_class, &sink_template);
+  gst_element_class_add_static_pad_template (element_class, &src_template);
+
+  trans_class->start = gst_logmel_start;
+  trans_class->stop = gst_logmel_stop;
+  trans_class->transform_caps = gst_logmel_transform_caps;
+  trans_class->set_caps = gst_logmel_set_caps;
+  trans_class->sink_event = gst_logmel_sink_event;
+  trans_class->query = gst_logmel_query;
+  trans_class->submit_input_buffer = gst_logmel_submit_input_buffer;
+  trans_class->generate_output = gst_logmel_generate_output;
+  trans_class->transform = gst_logmel_transform;
+}
+
+static void
+gst_logmel_init (GstLogmel *self)
+{
+  logmel_settings_init (&self->settings, GST_LOGMEL_STYLE_KALDI);
+  self->latency = GST_CLOCK_TIME_NONE;
+  self->first_pts = GST_CLOCK_TIME_NONE;
+  gst_pad_add_probe (GST_BASE_TRANSFORM_SINK_PAD (self), GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, gst_logmel_explain_caps,
+                     self, NULL);
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/**
+ * SECTION:element-npyenc
+ * @title: npyenc
+ * @short_description: Writes a feature stream as a NumPy .npy file
+ * @see_also: npyparse, filesink
+ *
+ * Writes a stream of feature vectors as one array of shape (frames, features), float32, in C order, which `numpy.load()` reads.
+ *
+ * The number of frames stands at the beginning of the file and is known at its end. A header with 0 frames is written first and
+ * completed at EOS, so the sink must be able to seek: filesink and giosink on a file can, a pipe cannot and is an error at the
+ * start. Where a recording has to be stopped by hand, use `gst-launch-1.0 -e`, which sends EOS first. A file that never saw EOS
+ * still says 0 frames, but has them all behind the 128 bytes of the header:
+ * `numpy.fromfile(name, numpy.float32, offset=128).reshape(-1, features)`.
+ *
+ * Frames are written one behind the other whatever their time stamps say. A buffer with the GAP flag is written as it is; a GAP
+ * event has no frames, so nothing is written for it.
+ *
+ * ## Example launch line
+ * |[
+ * gst-launch-1.0 audiotestsrc num-buffers=10 ! audio/x-raw,format=F32LE,rate=100,channels=2 ! npyenc ! filesink location=tone.npy
+ * ]| 10 buffers of a tone as frames of 2 features. `python3 -c 'import numpy; print(numpy.load("tone.npy").shape)'` says
+ * (10240, 2).
+ */
+#include "gstnpyenc.h"
+
+#include "gstfeatures.h"
+#include "npy.h"
+
+GST_DEBUG_CATEGORY_STATIC (npy_enc_debug);
+#define GST_CAT_DEFAULT npy_enc_debug
+
+struct _GstNpyEnc {
+  GstElement element;
+
+  GstPad *sinkpad, *srcpad;
+
+  /* Streaming thread. */
+  GstFeatures features;    /* n_features is 0 until there are caps */
+  gboolean refused;        /* an error at the start: nothing may be written */
+  gboolean header_written; /* the provisional one */
+  guint64 n_frames;
+};
+
+static GstStaticPadTemplate sink_template =
+    GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
+
+static GstStaticPadTemplate src_template =
+    GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS ("application/x-npy"));
+
+G_DEFINE_TYPE (GstNpyEnc, gst_npy_enc, GST_TYPE_ELEMENT)
+GST_ELEMENT_REGISTER_DEFINE (npyenc, "npyenc", GST_RANK_NONE, GST_TYPE_NPY_ENC)
+
+static GstStateChangeReturn gst_npy_enc_change_state (GstElement *element, GstStateChange transition);
+static GstFlowReturn gst_npy_enc_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer);
+static gboolean gst_npy_enc_sink_event (GstPad *pad, GstObject *parent, GstEvent *event);
+static gboolean gst_npy_enc_src_event (GstPad *pad, GstObject *parent, GstEvent *event);
+static gboolean gst_npy_enc_src_query (GstPad *pad, GstObject *parent, GstQuery *query);
+
+static void
+gst_npy_enc_class_init (GstNpyEncClass *klass)
+{
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+
+  GST_DEBUG_CATEGORY_INIT (npy_enc_debug, "npyenc", 0, "NumPy .npy writer");
+
+  element_class->change_state = GST_DEBUG_FUNCPTR (gst_npy_enc_change_state);
+  gst_element_class_add_static_pad_template (element_class, &sink_template);
+  gst_element_class_add_static_pad_template (element_class, &src_template);
+  gst_element_class_set_static_metadata (element_class, "NumPy .npy writer", "Codec/Muxer",
+                                         "Writes feature vectors as a NumPy array of shape (frames, features)",
+                                         "The gst-attention developers");
+}
+
+static void
+gst_npy_enc_reset (GstNpyEnc *self)
+{
+  self->header_written = FALSE;
+  self->n_frames = 0;
+}
+
+static void
+gst_npy_enc_init (GstNpyEnc *self)
+{
+  self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
+  gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_npy_enc_chain));
+  gst_pad_set_event_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_npy_enc_sink_event));
+  gst_element_add_pad (GST_ELEMENT (self), self->sinkpad);
+
+  self->srcpad = gst_pad_new_from_static_template (&src_template, "src");
+  gst_pad_set_event_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_npy_enc_src_event));
+  gst_pad_set_query_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_npy_enc_src_query));
+  gst_pad_use_fixed_caps (self->srcpad);
+  gst_element_add_pad (GST_ELEMENT (self), self->srcpad);
+}
+
+static GstStateChangeReturn
+gst_npy_enc_change_state (GstElement *element, GstStateChange transition)
+{
+  GstNpyEnc *self = GST_NPY_ENC (element);
+  GstStateChangeReturn result = GST_ELEMENT_CLASS (gst_npy_enc_parent_class)->change_state (element, transition);
+
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY) {
+    gst_npy_enc_reset (self);
+    self->features.n_features = 0;
+    self->refused = FALSE;
+  }
+  return result;
+}
+
+/* Whether the header can be completed at EOS. No answer means no. */
+static gboolean
+gst_npy_enc_can_seek (GstNpyEnc *self)
+{
+  GstQuery *query = gst_query_new_seeking (GST_FORMAT_BYTES);
+  gboolean seekable = FALSE;
+
+  if (gst_pad_peer_query (self->srcpad, query))
+    gst_query_parse_seeking (query, NULL, &seekable, NULL, NULL);
+  gst_query_unref (query);
+  return seekable;
+}
+
+/* The header with the frames so far, at the beginning of the file. */
+static GstFlowReturn
+gst_npy_enc_push_header (GstNpyEnc *self)
+{
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, NPY_HEADER_SIZE, NULL);
+  GstSegment segment;
+  GstMapInfo map;
+
+  gst_buffer_map (buffer, &map, GST_MAP_WRITE);
+  npy_header_write (map.data, self->n_frames, self->features.n_features);
+  gst_buffer_unmap (buffer, &map);
+  GST_BUFFER_OFFSET (buffer) = 0;
+  GST_BUFFER_OFFSET_END (buffer) = NPY_HEADER_SIZE;
+  GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_HEADER);
+
+  gst_segment_init (&segment, GST_FORMAT_BYTES);
+  gst_pad_push_event (self->srcpad, gst_event_new_segment (&segment));
+  self->header_written = TRUE;
+  return gst_pad_push (self->srcpad, buffer);
+}
+
+static gboolean
+gst_npy_enc_set_caps (GstNpyEnc *self, GstCaps *caps)
+{
+  guint n_features = self->features.n_features;
+  GstCaps *src_caps;
+  GstFeatures features;
+  GError *error = NULL;
+  gboolean result;
+
+  if (self->refused)
+    return FALSE; /* sticky caps come again with every buffer */
+  if (!gst_features_from_caps (&features, caps, &error))
+    goto wrong_caps;
+  if (n_features != 0 && n_features != features.n_features)
+    goto changed;
+  if (n_features == 0 && !gst_npy_enc_can_seek (self))
+    goto not_seekable;
+
+  self->features = features;
+  src_caps = gst_static_pad_template_get_caps (&src_template);
+  result = gst_pad_push_event (self->srcpad, gst_event_new_caps (src_caps));
+  gst_caps_unref (src_caps);
+  return result;
+
+wrong_caps:
+  self->refused |= n_features == 0;
+  gst_element_message_full (GST_ELEMENT (self), GST_MESSAGE_ERROR, error->domain, error->code,
+                            g_strdup (error->message), NULL, __FILE__, GST_FUNCTION, __LINE__);
+  g_error_free (error);
+  return FALSE;
+
+changed:
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
+                     ("the stream changes from %u to %u features per frame, but an array has as many in every frame",
+                      n_features, features.n_features),
+                     (NULL));
+  return FALSE;
+
+not_seekable:
+  self->refused = TRUE;
+  GST_ELEMENT_ERROR (self, RESOURCE, SEEK,
+                     ("the sink cannot seek, so the number of frames could not be filled in at the end: "
+                      "write to a file, with filesink"),
+                     (NULL));
+  return FALSE;
+}
+
+/* Completes the header; an array without frames gets its first one here. */
+static void
+gst_npy_enc_finish (GstNpyEnc *self)
+{
+  GstFlowReturn flow;
+
+  if (self->refused)
+    return;
+  if (self->features.n_features == 0)
+    goto no_caps;
+
+  flow = gst_npy_enc_push_header (self);
+  if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
+    goto not_written;
+  GST_DEBUG_OBJECT (self, "wrote %" G_GUINT64_FORMAT " frames of %u features", self->n_frames,
+                    self->features.n_features);
+  return;
+
+no_caps:
+  GST_ELEMENT_ERROR (
+      self, STREAM, WRONG_TYPE,
+      ("the stream ended without caps: how many features a frame has is unknown, and nothing was written"), (NULL));
+  return;
+
+not_written:
+  GST_ELEMENT_ERROR (
+      self, STREAM, MUX,
+      ("the header could not be completed: the file says 0 frames and has %" G_GUINT64_FORMAT, self->n_frames),
+      ("flow %s", gst_flow_get_name (flow)));
+}
+
+static gboolean
+gst_npy_enc_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
+{
+  GstNpyEnc *self = GST_NPY_ENC (parent);
+  gboolean result = TRUE;
+  GstCaps *caps;
+
+  switch (GST_EVENT_TYPE (event)) {
+  case GST_EVENT_CAPS:
+    gst_event_parse_caps (event, &caps);
+    result = gst_npy_enc_set_caps (self, caps);
+    gst_event_unref (event);
+    return result;
+  case GST_EVENT_SEGMENT: /* in TIME: a file has bytes */
+  case GST_EVENT_GAP:
+    gst_event_unref (event);
+    return TRUE;
+  case GST_EVENT_FLUSH_STOP: /* filesink empties its file */
+    gst_npy_enc_reset (self);
+    break;
+  case GST_EVENT_EOS:
+    gst_npy_enc_finish (self);
+    break;
+  default:
+    break;
+  }
+  return gst_pad_event_default (pad, parent, event);
+}
+
+static GstFlowReturn
+gst_npy_enc_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  GstNpyEnc *self = GST_NPY_ENC (parent);
+  gsize frame_size = self->features.n_features * sizeof (gfloat), n_frames;
+  GstFlowReturn flow = GST_FLOW_OK;
+  GError *error = NULL;
+
+  if (self->refused || frame_size == 0)
+    goto no_caps;
+  if (gst_buffer_get_size (buffer) == 0)
+    goto empty;
+  if (!gst_features_count_frames (&self->features, gst_buffer_get_size (buffer), &n_frames, &error))
+    goto partial_frame;
+  if (!self->header_written)
+    flow = gst_npy_enc_push_header (self);
+  if (flow != GST_FLOW_OK)
+    goto empty;
+
+  buffer = gst_buffer_make_writable (buffer);
+  GST_BUFFER_OFFSET (buffer) = NPY_HEADER_SIZE + self->n_frames * frame_size;
+  self->n_frames += n_frames;
+  GST_BUFFER_OFFSET_END (buffer) = NPY_HEADER_SIZE + self->n_frames * frame_size;
+  return gst_pad_push (self->srcpad, buffer);
+
+empty:
+  gst_buffer_unref (buffer);
+  return flow;
+
+no_caps:
+  gst_buffer_unref (buffer);
+  return GST_FLOW_NOT_NEGOTIATED;
+
+partial_frame:
+  gst_buffer_unref (buffer);
+  gst_element_message_full (GST_ELEMENT (self), GST_MESSAGE_ERROR, error->domain, error->code,
+                            g_strdup (error->message), NULL, __FILE__, GST_FUNCTION, __LINE__);
+  g_error_free (error);
+  return GST_FLOW_ERROR;
+}
+
+/* What is written stays written: there is no going back for the frames. */
+static gboolean
+gst_npy_enc_src_event (GstPad *pad, GstObject *parent, GstEvent *event)
+{
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK) {
+    GST_DEBUG_OBJECT (parent, "refusing a seek");
+    gst_event_unref (event);
+    return FALSE;
+  }
+  return gst_pad_event_default (pad, parent, event);
+}
+
+static gboolean
+gst_npy_enc_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  GstFormat format;
+
+  if (GST_QUERY_TYPE (query) == GST_QUERY_SEEKING) {
+    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
+    gst_query_set_seeking (query, format, FALSE, 0, -1);
+    return TRUE;
+  }
+  return gst_pad_query_default (pad, parent, query);
+}

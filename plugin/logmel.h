@@ -1,0 +1,70 @@
+/*
+ * gst-attention: log-mel frames: the mathematics of the element logmel, without pads, caps or time.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A frame is the logarithm of the energy in `n_bins` overlapping bands of a short stretch of audio. Two styles are
+ * spoken:
+ *
+ *   kaldi    Kaldi's compute-fbank-feats without dither, which torchaudio.compliance.kaldi.fbank follows: no DC,
+ *            preemphasis, power spectrum, triangles that are linear in mel, natural logarithm. Samples on the 16-bit
+ *            scale.
+ *   whisper  the log_mel_spectrogram of Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision"
+ *            (2022), before its clamp to the maximum: power spectrum, triangles that are linear in Hz and have one
+ *            area, log10. Samples in [-1, 1].
+ */
+#ifndef PLUGIN_LOGMEL_H
+#define PLUGIN_LOGMEL_H
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+typedef enum { GST_LOGMEL_STYLE_KALDI, GST_LOGMEL_STYLE_WHISPER } GstLogmelStyle;
+
+typedef enum {
+  GST_LOGMEL_WINDOW_POVEY,
+  GST_LOGMEL_WINDOW_HANN,
+  GST_LOGMEL_WINDOW_HAMMING,
+  GST_LOGMEL_WINDOW_BLACKMAN,
+  GST_LOGMEL_WINDOW_RECTANGULAR
+} GstLogmelWindow;
+
+typedef enum { GST_LOGMEL_MEL_SCALE_HTK, GST_LOGMEL_MEL_SCALE_SLANEY } GstLogmelMelScale;
+
+/* Most points of the FFT, and with it most samples of a frame and of a hop: ten seconds at 96 kHz. */
+#define LOGMEL_MAX_FFT_SIZE (1 << 20)
+
+typedef struct {
+  GstLogmelStyle style;
+  guint n_bins;
+  gdouble frame_length, hop_length; /* ms */
+  guint fft_size;                   /* points; 0 = as the style says */
+  gdouble low_frequency;            /* Hz */
+  gdouble high_frequency;           /* Hz; 0 and below = counted from half of the sample rate */
+  GstLogmelWindow window_function;
+  GstLogmelMelScale mel_scale;
+} LogmelSettings;
+
+/* What the settings come to at a sample rate. */
+typedef struct {
+  guint frame_length, hop_length; /* samples */
+  guint fft_size;                 /* points, even, at least frame_length */
+} LogmelSizes;
+
+typedef struct _Logmel Logmel;
+
+void logmel_settings_init (LogmelSettings *settings, GstLogmelStyle style);
+
+/* On failure returns FALSE and sets `error` (GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS), as logmel_new () does. */
+gboolean logmel_get_sizes (const LogmelSettings *settings, guint rate, LogmelSizes *sizes, GError **error);
+
+/* NULL, with `error` set, where the settings and the rate do not go together. */
+Logmel *logmel_new (const LogmelSettings *settings, guint rate, GError **error);
+void logmel_free (Logmel *logmel); /* accepts NULL */
+
+/* samples [frame_length] -> frame [n_bins]. Allocates nothing. A NaN or infinite sample makes NaN and infinite bins. */
+void logmel_transform (Logmel *logmel, const gdouble *samples, gfloat *frame);
+
+G_END_DECLS
+
+#endif

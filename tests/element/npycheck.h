@@ -1,0 +1,222 @@
+/*
+ * What the tests of npyenc and npyparse share: files, headers made by hand, whole pipelines.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef TESTS_ELEMENT_NPYCHECK_H
+#define TESTS_ELEMENT_NPYCHECK_H
+
+#include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+#define NE_FORMAT (G_BYTE_ORDER == G_LITTLE_ENDIAN ? "F32LE" : "F32BE")
+#define NE_DESCR (G_BYTE_ORDER == G_LITTLE_ENDIAN ? "<f4" : ">f4")
+
+/* What npyenc writes in front of the values. */
+#define HEADER_SIZE 128
+
+typedef struct {
+  gchar *data;
+  gsize size;
+} Bytes;
+
+static inline gchar *
+golden_path (const gchar *name)
+{
+  return g_build_filename (GOLDEN_DIR, "npy", name, NULL);
+}
+
+/* A name for a file that is not there. The caller frees it, after g_unlink (). */
+static inline gchar *
+temporary_path (void)
+{
+  gchar *path;
+  gint fd = g_file_open_tmp ("npycheck-XXXXXX.npy", &path, NULL);
+
+  fail_unless (fd >= 0);
+  g_close (fd, NULL);
+  g_unlink (path);
+  return path;
+}
+
+static inline Bytes
+read_file (const gchar *path)
+{
+  Bytes bytes;
+
+  fail_unless (g_file_get_contents (path, &bytes.data, &bytes.size, NULL), "cannot read %s", path);
+  return bytes;
+}
+
+static inline Bytes
+read_golden (const gchar *name)
+{
+  gchar *path = golden_path (name);
+  Bytes bytes = read_file (path);
+
+  g_free (path);
+  return bytes;
+}
+
+static inline gchar *
+write_temporary (const Bytes *bytes)
+{
+  gchar *path = temporary_path();
+
+  fail_unless (g_file_set_contents (path, bytes->data, bytes->size, NULL));
+  return path;
+}
+
+/* A version 1.0 file: `dict` and a newline, then `data`. */
+static inline Bytes
+make_npy (const gchar *dict, gconstpointer data, gsize size)
+{
+  gsize dict_size = strlen (dict) + 1;
+  Bytes bytes = { g_malloc (10 + dict_size + size), 10 + dict_size + size };
+
+  memcpy (bytes.data, "\x93NUMPY\x01\x00", 8);
+  bytes.data[8] = dict_size & 255;
+  bytes.data[9] = dict_size >> 8;
+  memcpy (bytes.data + 10, dict, dict_size - 1);
+  bytes.data[10 + dict_size - 1] = '\n';
+  if (size > 0)
+    memcpy (bytes.data + 10 + dict_size, data, size);
+  return bytes;
+}
+
+/* (n_frames, n_features) float32 values 0, 1, 2, ... */
+static inline Bytes
+make_counting_npy (guint n_frames, guint n_features)
+{
+  gchar *dict =
+      g_strdup_printf ("{'descr': '%s', 'fortran_order': False, 'shape': (%u, %u), }", NE_DESCR, n_frames, n_features);
+  gfloat *values = g_new (gfloat, (gsize) n_frames * n_features + 1);
+  Bytes bytes;
+  gsize i;
+
+  for (i = 0; i < (gsize) n_frames * n_features; i++)
+    values[i] = i;
+  bytes = make_npy (dict, values, (gsize) n_frames * n_features * sizeof (gfloat));
+  g_free (values);
+  g_free (dict);
+  return bytes;
+}
+
+/* The first error text on a bus, NULL when there is none. Transfer full. */
+static inline gchar *
+pop_error (GstBus *bus)
+{
+  GstMessage *message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
+  GError *error = NULL;
+  gchar *text = NULL;
+
+  if (message != NULL) {
+    gst_message_parse_error (message, &error, NULL);
+    text = g_strdup (error->message);
+    g_error_free (error);
+    gst_message_unref (message);
+  }
+  return text;
+}
+
+/* Runs to EOS or the first error, whose text it returns (transfer full), else NULL. The pipeline is in NULL again then. */
+static inline gchar *
+run_to_end (GstElement *pipeline)
+{
+  GstBus *bus = gst_element_get_bus (pipeline);
+  gchar *text = NULL;
+  GstMessage *message;
+  GError *error = NULL;
+
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
+    gst_message_parse_error (message, &error, NULL);
+    text = g_strdup (error->message);
+    g_error_free (error);
+  }
+  gst_message_unref (message);
+  gst_object_unref (bus);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  return text;
+}
+
+static inline gchar *run_launch_line (const gchar *format, ...) G_GNUC_PRINTF (1, 2);
+
+static inline gchar *
+run_launch_line (const gchar *format, ...)
+{
+  GstElement *pipeline;
+  gchar *line, *text;
+  va_list args;
+
+  va_start (args, format);
+  line = g_strdup_vprintf (format, args);
+  va_end (args);
+  pipeline = gst_parse_launch (line, NULL);
+  fail_unless (pipeline != NULL, "%s", line);
+  text = run_to_end (pipeline);
+  gst_object_unref (pipeline);
+  g_free (line);
+  return text;
+}
+
+/* Takes and frees `text`. `expected` NULL: no error. */
+static inline void
+check_text (gchar *text, const gchar *expected)
+{
+  if (expected == NULL)
+    fail_unless (text == NULL, "unexpected error: %s", text);
+  else
+    fail_unless (text != NULL && strstr (text, expected) != NULL, "got the error \"%s\", expected \"%s\"",
+                 text != NULL ? text : "(none)", expected);
+  g_free (text);
+}
+
+/* An element with pads of ours around it and a bus to hear its errors. */
+static inline GstHarness *
+new_harness (const gchar *element)
+{
+  GstHarness *harness = gst_harness_new (element);
+  GstBus *bus = gst_bus_new();
+
+  gst_element_set_bus (harness->element, bus);
+  gst_object_unref (bus);
+  return harness;
+}
+
+static inline void
+check_harness_error (GstHarness *harness, const gchar *expected)
+{
+  GstBus *bus = gst_element_get_bus (harness->element);
+
+  check_text (pop_error (bus), expected);
+  gst_object_unref (bus);
+}
+
+static inline void
+free_harness (GstHarness *harness)
+{
+  gst_element_set_bus (harness->element, NULL);
+  gst_harness_teardown (harness);
+}
+
+/* NULL ... PAUSED and back, three times, and a fresh element that goes unused. */
+static inline void
+check_states (const gchar *name)
+{
+  GstElement *element = gst_check_setup_element (name);
+  gint i;
+
+  for (i = 0; i < 3; i++) {
+    fail_unless_equals_int (gst_element_set_state (element, GST_STATE_READY), GST_STATE_CHANGE_SUCCESS);
+    fail_unless (gst_element_set_state (element, GST_STATE_PAUSED) != GST_STATE_CHANGE_FAILURE);
+    fail_unless (gst_element_set_state (element, GST_STATE_PLAYING) != GST_STATE_CHANGE_FAILURE);
+    fail_unless (gst_element_set_state (element, GST_STATE_NULL) != GST_STATE_CHANGE_FAILURE);
+  }
+  gst_check_teardown_element (element);
+  gst_check_teardown_element (gst_check_setup_element (name));
+}
+
+#endif
