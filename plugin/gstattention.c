@@ -93,6 +93,8 @@ struct _GstAttention {
   GstFeatures features;
   GstQueueArray *waiting; /* Items; the first one with frames is being filled */
   GstQueueArray *ready;   /* Items that are complete */
+  GstCaps *refused_caps;  /* sticky events come again and again: one error is enough */
+  gint warned_dimensions; /* the same for untyped dimensions; atomic, queries come from any thread */
   GstClockTime next_pts;  /* where the next buffer continues this one; NONE: unknown */
   gboolean streaming;     /* a frame has come since the stream began */
 
@@ -394,6 +396,8 @@ gst_attention_stop (GstBaseTransform *trans)
 
   forget_stream (self);
   free_layer (self);
+  gst_clear_caps (&self->refused_caps);
+  g_atomic_int_set (&self->warned_dimensions, FALSE);
   g_clear_pointer (&self->model, attn_model_free);
   memset (&self->features, 0, sizeof self->features);
   return TRUE;
@@ -401,12 +405,27 @@ gst_attention_stop (GstBaseTransform *trans)
 
 /* ---- caps ---- */
 
+/* What upstream offers can never be negotiated with untyped dimensions, and nobody else would say why. */
+static void
+complain_of_dimensions (GstAttention *self, GstCaps *offered)
+{
+  GError *error = NULL;
+
+  if (gst_features_check_dimensions (offered, &error))
+    return;
+  if (GST_STATE (self) > GST_STATE_READY && g_atomic_int_compare_and_exchange (&self->warned_dimensions, FALSE, TRUE))
+    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), ("caps are %" GST_PTR_FORMAT, offered));
+  g_error_free (error);
+}
+
 static GstCaps *
 gst_attention_transform_caps (GstBaseTransform *trans, GstPadDirection direction, GstCaps *caps, GstCaps *filter)
 {
   GstAttention *self = GST_ATTENTION (trans);
   GstCaps *result;
 
+  if (direction == GST_PAD_SINK)
+    complain_of_dimensions (self, caps);
   /* Without a model, or with one that keeps D, both sides are the same, to the letter. */
   if (self->model == NULL || self->layer == NULL
       || attn_layer_n_features (self->layer) == attn_layer_n_outputs (self->layer))
@@ -423,14 +442,14 @@ gst_attention_transform_caps (GstBaseTransform *trans, GstPadDirection direction
   return result;
 }
 
+/* FALSE after an error message. */
 static gboolean
-gst_attention_set_caps (GstBaseTransform *trans, GstCaps *in_caps, GstCaps *out_caps)
+take_caps (GstAttention *self, GstCaps *caps)
 {
-  GstAttention *self = GST_ATTENTION (trans);
   GstFeatures features;
   GError *error = NULL;
 
-  if (!gst_features_from_caps (&features, in_caps, &error))
+  if (!gst_features_from_caps (&features, caps, &error))
     goto wrong_caps;
   if (self->model != NULL && features.n_features != attn_layer_n_features (self->layer))
     goto wrong_width;
@@ -447,7 +466,7 @@ gst_attention_set_caps (GstBaseTransform *trans, GstCaps *in_caps, GstCaps *out_
   /* ERRORS */
 wrong_caps:
   {
-    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), ("caps are %" GST_PTR_FORMAT, in_caps));
+    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), ("caps are %" GST_PTR_FORMAT, caps));
     g_error_free (error);
     return FALSE;
   }
@@ -456,9 +475,24 @@ wrong_width:
     GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
                        ("%s takes %u features per frame, but the stream has %u", self->model_file,
                         attn_layer_n_features (self->layer), features.n_features),
-                       ("caps are %" GST_PTR_FORMAT, in_caps));
+                       ("caps are %" GST_PTR_FORMAT, caps));
     return FALSE;
   }
+}
+
+static gboolean
+gst_attention_set_caps (GstBaseTransform *trans, GstCaps *in_caps, GstCaps *out_caps)
+{
+  GstAttention *self = GST_ATTENTION (trans);
+
+  if (self->refused_caps != NULL && gst_caps_is_equal (in_caps, self->refused_caps))
+    return FALSE;
+  if (take_caps (self, in_caps)) {
+    gst_clear_caps (&self->refused_caps);
+    return TRUE;
+  }
+  gst_caps_replace (&self->refused_caps, in_caps);
+  return FALSE;
 }
 
 /* ---- buffers ---- */

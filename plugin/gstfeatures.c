@@ -88,6 +88,31 @@ parse_dimensions (const gchar *dimensions, guint64 *n_features, guint64 *n_frame
 }
 
 static gboolean
+check_no_flag_set (const GValue *value, GError **error)
+{
+  gchar *text;
+
+  if (value == NULL || !GST_VALUE_HOLDS_FLAG_SET (value))
+    return TRUE;
+  text = gst_value_serialize (value);
+  wrong_caps (error, "the caps have dimensions=%s as a set of flags, which is how GStreamer reads a:b without a type: "
+                     "write dimensions=(string)80:1:1:1, with the type", text);
+  g_free (text);
+  return FALSE;
+}
+
+gboolean
+gst_features_check_dimensions (const GstCaps *caps, GError **error)
+{
+  guint i;
+
+  for (i = 0; i < gst_caps_get_size (caps); i++)
+    if (!check_no_flag_set (gst_structure_get_value (gst_caps_get_structure (caps, i), "dimensions"), error))
+      return FALSE;
+  return TRUE;
+}
+
+static gboolean
 from_tensors (GstFeatures *features, const GstStructure *structure, GError **error)
 {
   const GValue *value = gst_structure_get_value (structure, "dimensions");
@@ -102,14 +127,8 @@ from_tensors (GstFeatures *features, const GstStructure *structure, GError **err
     return FALSE;
   if (value == NULL)
     return wrong_caps (error, "the caps have no dimensions, expected dimensions=(string)D:N:1:1");
-  if (GST_VALUE_HOLDS_FLAG_SET (value)) {
-    gchar *text = gst_value_serialize (value);
-
-    wrong_caps (error, "the caps have dimensions=%s as a set of flags, which is how GStreamer reads a:b without a type: "
-                       "write dimensions=(string)80:1:1:1, with the type", text);
-    g_free (text);
+  if (!check_no_flag_set (value, error))
     return FALSE;
-  }
   if (!G_VALUE_HOLDS_STRING (value))
     return wrong_caps (error, "the caps have dimensions of type %s: write dimensions=(string)D:N:1:1",
                        G_VALUE_TYPE_NAME (value));

@@ -36,6 +36,12 @@ typedef struct {
 gboolean gst_features_from_caps (GstFeatures *features, const GstCaps *caps, GError **error);
 
 /*
+ * FALSE, with the same kind of error, when `caps` (fixed or not) carry untyped dimensions. Such caps are never fixed, so that no
+ * CAPS event brings them: they show only while caps are negotiated.
+ */
+gboolean gst_features_check_dimensions (const GstCaps *caps, GError **error);
+
+/*
  * Caps for frames that an element of ours makes: audio/x-raw where the rate is a whole number of Hz (with channel-mask=0 above
  * two channels), else other/tensors with n_features:frames_per_buffer:1:1. Transfer full.
  */

@@ -953,11 +953,54 @@ GST_START_TEST (test_integer_tensors_are_refused)
 }
 GST_END_TEST;
 
-/* gst-launch reads dimensions=80:1 as flags, and a capsfilter fixes the mask to all ones. */
+/* gst-launch reads dimensions=80:1 as flags; such caps are not fixed, and show only while they are negotiated. */
 GST_START_TEST (test_untyped_dimensions_are_explained)
+{
+  GstElement *pipeline = gst_parse_launch ("fakesrc sizetype=fixed sizemax=320 num-buffers=1 ! other/tensors,format=static,"
+                                           "num_tensors=1,types=float32,dimensions=80:1,framerate=100/1 ! attention ! fakesink", NULL);
+  GstBus *bus = gst_element_get_bus (pipeline);
+  GstMessage *message;
+  GError *error;
+
+  gst_element_set_state (pipeline, GST_STATE_PAUSED);
+  message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
+  fail_unless (message != NULL);
+  gst_message_parse_error (message, &error, NULL);
+  fail_unless (strstr (error->message, "flags") != NULL && strstr (error->message, "(string)80:1:1:1") != NULL, "%s", error->message);
+  g_error_free (error);
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (bus);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_dimensions_as_fixed_flags_are_explained)
 {
   check_refused_caps (1, "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
                          "framerate=(fraction)100/1, dimensions=80:ffffffff", "flags", "(string)80:1:1:1");
+}
+GST_END_TEST;
+
+/* Upstream sends sticky events again with every buffer. */
+GST_START_TEST (test_refused_caps_are_reported_once)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  gchar *text;
+  guint i;
+
+  g_object_set (h->element, "heads", 4, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  for (i = 0; i < 3; i++)
+    gst_harness_push (h, gst_buffer_new_allocate (NULL, 24, NULL));
+  g_free (pop_error (bus));
+  text = pop_error (bus);
+  fail_unless_equals_string (text, "(no error)");
+  g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
 }
 GST_END_TEST;
 
@@ -1222,6 +1265,8 @@ attention_suite (void)
   tcase_add_test (caps, test_integer_samples_are_refused);
   tcase_add_test (caps, test_integer_tensors_are_refused);
   tcase_add_test (caps, test_untyped_dimensions_are_explained);
+  tcase_add_test (caps, test_dimensions_as_fixed_flags_are_explained);
+  tcase_add_test (caps, test_refused_caps_are_reported_once);
   tcase_add_test (caps, test_missing_dimensions_are_refused);
   tcase_add_test (caps, test_missing_types_are_refused);
   tcase_add_loop_test (caps, test_wild_dimensions_are_refused, 0, 9);
