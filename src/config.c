@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _POSIX_C_SOURCE 200809L /* newlocale */
+
 #include "config.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "alloc.h"
 #include "model.h"
+#include "quote.h"
 #include "status.h"
 
 #define LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
@@ -115,20 +119,31 @@ model_sizes (const AttnModel *model, AttnSizes *sizes, AttnError *error)
   return ATTN_OK;
 }
 
+/* The number that `text` is, whatever decimal point the application's locale has; NAN when it is none. */
+static double
+parse_number (const char *text)
+{
+  locale_t c_locale = newlocale (LC_NUMERIC_MASK, "C", (locale_t) 0), previous;
+  double number;
+  char *end;
+
+  if (c_locale == (locale_t) 0)
+    return NAN;
+  previous = uselocale (c_locale);
+  number = strtod (text, &end);
+  uselocale (previous);
+  freelocale (c_locale);
+  return end != text && *end == '\0' ? number : NAN;
+}
+
 /* A claim of the model's metadata about a property; NULL = none. */
 static AttnStatus
 check_claim (const AttnModel *model, const char *key, const char *claim, double value, AttnError *error)
 {
-  char *end;
-  double number;
-
-  if (claim == NULL)
+  if (claim == NULL || parse_number (claim) == value)
     return ATTN_OK;
-  number = strtod (claim, &end);
-  if (end != claim && *end == '\0' && number == value)
-    return ATTN_OK;
-  return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%.64s, but %s is %g", model->name, key, claim,
-                    key, value);
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%s, but %s is %g", model->name, key,
+                    attn_quote_bare (claim).text, key, value);
 }
 
 static AttnStatus

@@ -1,4 +1,5 @@
 /* What a configuration may be, and what is said about one that may not.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <locale.h>
 #include <math.h>
 
 #include "check.h"
@@ -233,6 +234,24 @@ TEST (metadata_that_disagrees_is_refused)
   small_model_clear (&model);
 }
 
+/* scale=0.5 in the metadata is a half, also where people write 0,5. */
+TEST (metadata_does_not_depend_on_the_locale)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+  AttnLayer *layer;
+  AttnError error;
+
+  if (setlocale (LC_NUMERIC, "de_DE.UTF-8") == NULL)
+    printf ("# no locale with a decimal comma: checked in the C locale only\n");
+  model.metadata.scale = (char *) "0.5";
+  config.scale = 0.5;
+  CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
+  attn_layer_free (layer);
+  setlocale (LC_NUMERIC, "C");
+  small_model_clear (&model);
+}
+
 TEST (window_too_large_to_allocate_is_a_status)
 {
   AttnConfig config = attn_config_default ();
@@ -269,6 +288,7 @@ main (int argc, char **argv)
   RUN (query_and_key_of_different_sizes_are_refused);
   RUN (output_projection_of_other_width_is_refused);
   RUN (metadata_that_disagrees_is_refused);
+  RUN (metadata_does_not_depend_on_the_locale);
   RUN (window_too_large_to_allocate_is_a_status);
   return check_done ();
 }
