@@ -167,6 +167,7 @@ GOLDEN (look_ahead_longer_than_the_stream, "longer-than-stream-ahead")
 GOLDEN (wide_f16, "wide")
 GOLDEN (wide_bf16_look_ahead, "wide-ahead")
 GOLDEN (no_output_projection, "no-output")
+GOLDEN (output_wider_than_input, "wider")
 GOLDEN (parameter_free_slices, "parameter-free")
 
 TEST (parameters_of_large_gain)
@@ -193,6 +194,7 @@ main (int argc, char **argv)
   RUN (wide_f16);
   RUN (wide_bf16_look_ahead);
   RUN (no_output_projection);
+  RUN (output_wider_than_input);
   RUN (parameter_free_slices);
   RUN (parameters_of_large_gain);
   return check_done ();

@@ -38,6 +38,7 @@ CASES = [
     ('wide-ahead', 256, 4, 64, 5, 80, True, 'hf', torch.bfloat16),
     ('no-output', 15, 3, 16, 0, 50, True, 'no-output', torch.float32),
     ('parameter-free', 64, 4, 16, 3, 60, False, 'none', torch.float32),
+    ('wider', 6, 2, 64, 0, 50, True, 'wider', torch.float32),
     ('large-gain', 64, 4, 64, 0, 100, True, 'torch', torch.float32),
 ]
 
@@ -79,7 +80,7 @@ def named(layer, scheme, bias):
     else:
         tensors = {x + '_proj.weight': w[x] for x in 'qkv'}
         tensors.update({x + '_proj.bias': b[x] for x in 'qkv' if bias})
-        outer = 'o_proj' if scheme == 'hf-o' else None if scheme == 'no-output' else 'out_proj'
+        outer = {'hf-o': 'o_proj', 'hf': 'out_proj'}.get(scheme)
     if outer:
         tensors[outer + '.weight'] = out_w
         if bias:
@@ -113,13 +114,17 @@ def make(seed, name, d, heads, window, look_ahead, frames, bias, scheme, dtype):
         y = parameter_free(x.double(), heads, mask)
     else:
         layer = random_layer(d, heads, bias, dtype, 4 if name == 'large-gain' else 1)
-        if scheme == 'no-output':
+        if scheme in ('no-output', 'wider'):
             with torch.no_grad():
                 layer.out_proj.weight.copy_(torch.eye(d, dtype=torch.float64))
                 layer.out_proj.bias.zero_()
         with torch.no_grad():
             y = layer(x.double()[None], x.double()[None], x.double()[None], attn_mask=mask, need_weights=False)[0][0]
-        tensors = {'attn.' + key: value.to(dtype) for key, value in named(layer, scheme, bias).items()}
+        tensors = named(layer, scheme, bias)
+        if scheme == 'wider':
+            tensors['o_proj.weight'], tensors['o_proj.bias'] = torch.randn(10, d).double(), torch.randn(10).double()
+            y = torch.nn.functional.linear(y, tensors['o_proj.weight'], tensors['o_proj.bias'])
+        tensors = {'attn.' + key: value.to(dtype) for key, value in tensors.items()}
         metadata['largest-score'] = '%.6g' % largest_score(layer, x.double(), heads)
     tensors['input'] = x
     tensors['output'] = y
