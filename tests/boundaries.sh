@@ -1,0 +1,59 @@
+#!/bin/sh
+# What the parts may know of each other, read off the sources and the built libraries. TAP.
+#   boundaries.sh SOURCE-ROOT LIBATTN [PLUGIN]          (CC and CXX: the compilers, "" = none)
+# SPDX-License-Identifier: LGPL-2.1-or-later
+set -u
+root=$1 library=$2 plugin=${3:-}
+n=0 failed=0
+
+# report NAME OFFENDERS: passes when there are none.
+report () {
+  n=$((n + 1))
+  if [ -z "$2" ]; then
+    echo "ok $n - $1"
+  else
+    echo "$2" | sed 's/^/# /'
+    echo "not ok $n - $1"
+    failed=1
+  fi
+}
+
+skip () {
+  n=$((n + 1))
+  echo "ok $n - $1 # SKIP $2"
+}
+
+exports () { nm -D --defined-only "$1" | awk '{ print $3 }' | sed 's/@.*//'; }
+imports () { nm -D --undefined-only "$1" | awk '{ print $2 }' | sed 's/@.*//'; }
+
+# compiles NAME COMPILER...: attn.h alone, with nothing before it.
+compiles () {
+  name=$1; shift
+  if [ -z "$1" ] || ! command -v "$1" >/dev/null; then
+    skip "$name" "no compiler"
+    return
+  fi
+  report "$name" "$(echo '#include "attn.h"' | "$@" -I"$root/src" -Wall -Wextra -Wpedantic -Werror -fsyntax-only - 2>&1)"
+}
+
+case "$(exports "$library")" in
+  *attn_stream_push*) missing= ;;
+  *) missing="attn_stream_push is not exported" ;;
+esac
+report exports_carry_the_prefix "$missing$(exports "$library" | grep -v '^attn_')"
+report core_imports_no_glib "$(imports "$library" | grep -E '^(g|gst)_')"
+report core_imports_no_libm_but_fma_and_sqrt "$(imports "$library" | grep -E '^(exp|log|pow|sin|cos|tan|erf)')"
+if [ -n "$plugin" ]; then
+  report plugin_keeps_the_core_private "$(exports "$plugin" | grep '^attn_')"
+else
+  skip plugin_keeps_the_core_private "no plugin"
+fi
+report core_includes_no_glib_or_gstreamer "$(grep -lE '#include *[<"](glib|gst|gio)' "$root"/src/*.[ch])"
+report only_safetensors_knows_json "$(grep -l jansson "$root"/src/*.[ch] | grep -v '/safetensors\.c$')"
+report plugin_knows_only_the_public_header \
+  "$(grep -lE '#include "(config|layer|ring|stream|kernels|model|safetensors|cpu|alloc|status)\.h"' "$root"/plugin/*.[ch])"
+compiles header_alone_as_c99 "${CC:-}" -std=c99 -x c
+compiles header_alone_as_cxx "${CXX:-}" -std=c++98 -Wno-long-long -Wno-variadic-macros -x c++
+
+echo "1..$n"
+exit $failed

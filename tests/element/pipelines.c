@@ -1,0 +1,314 @@
+/*
+ * Whole pipelines over files: the same frames give the same bytes, whatever carries them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <string.h>
+
+#include <glib/gstdio.h>
+#include <gst/app/app.h>
+#include <gst/audio/audio.h>
+#include <gst/check/gstcheck.h>
+
+#include "attn.h"
+
+#define D 64
+#define N_FRAMES 150
+#define FRAME_SIZE (D * sizeof (gfloat))
+#define ATTENTION                                                                                                \
+  "attention heads=4 window=64 model-file=\"" GOLDEN_DIR "/attention/four-heads.safetensors\" model-prefix=attn. "
+#define AUDIO_CAPS "audio/x-raw,format=" GST_AUDIO_NE (F32) ",layout=interleaved,rate=100,channels=64"
+
+static gchar *folder;
+static gfloat *frames, *expected; /* [N_FRAMES][D] */
+
+static gchar *
+path_of (const gchar *name)
+{
+  return g_build_filename (folder, name, NULL);
+}
+
+static void
+write_file (const gchar *name, gconstpointer data, gsize size)
+{
+  gchar *path = path_of (name);
+
+  fail_unless (g_file_set_contents (path, data, size, NULL));
+  g_free (path);
+}
+
+static gchar *
+read_file (const gchar *name, gsize *size)
+{
+  gchar *path = path_of (name), *data = NULL;
+
+  fail_unless (g_file_get_contents (path, &data, size, NULL), "no %s", path);
+  g_free (path);
+  return data;
+}
+
+/* As numpy.save () writes it: version 1.0, padded to a multiple of 64. */
+static void
+write_npy (const gchar *name)
+{
+  gchar *text = g_strdup_printf ("{'descr': '%cf4', 'fortran_order': False, 'shape': (%d, %d), }",
+                                 G_BYTE_ORDER == G_LITTLE_ENDIAN ? '<' : '>', N_FRAMES, D);
+  GString *npy = g_string_new_len ("\x93NUMPY\x01\x00\x76\x00", 10);
+
+  g_string_append_printf (npy, "%-117s\n", text);
+  g_string_append_len (npy, (const gchar *) frames, N_FRAMES * FRAME_SIZE);
+  write_file (name, npy->str, npy->len);
+  g_string_free (npy, TRUE);
+  g_free (text);
+}
+
+static void
+setup (void)
+{
+  GRand *rand = g_rand_new_with_seed (1);
+  AttnConfig config = attn_config_default ();
+  AttnModel *model;
+  AttnLayer *layer;
+  guint i;
+
+  folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
+  frames = g_new (gfloat, N_FRAMES * D);
+  expected = g_new (gfloat, N_FRAMES * D);
+  for (i = 0; i < N_FRAMES * D; i++)
+    frames[i] = g_rand_double_range (rand, -2, 2);
+  g_rand_free (rand);
+
+  config.n_heads = 4;
+  fail_unless (attn_model_open (GOLDEN_DIR "/attention/four-heads.safetensors", "attn.", &model, NULL) == ATTN_OK);
+  fail_unless (attn_layer_new (&config, model, &layer, NULL) == ATTN_OK);
+  fail_unless (attn_forward (layer, frames, NULL, N_FRAMES, 0, expected, NULL) == ATTN_OK);
+  attn_layer_free (layer);
+  attn_model_free (model);
+
+  write_npy ("in.npy");
+  write_file ("in.f32", frames, N_FRAMES * FRAME_SIZE);
+}
+
+static void
+teardown (void)
+{
+  GDir *dir = g_dir_open (folder, 0, NULL);
+  const gchar *name;
+
+  while ((name = g_dir_read_name (dir))) {
+    gchar *path = path_of (name);
+
+    g_unlink (path);
+    g_free (path);
+  }
+  g_dir_close (dir);
+  g_rmdir (folder);
+  g_free (folder);
+  g_free (frames);
+  g_free (expected);
+}
+
+/* Runs a pipeline to its EOS; %s in `format` is the folder. */
+static void
+run (const gchar *format, ...)
+{
+  va_list args;
+  gchar *description;
+  GError *error = NULL;
+  GstElement *pipeline;
+  GstBus *bus;
+  GstMessage *message;
+
+  va_start (args, format);
+  description = g_strdup_vprintf (format, args);
+  va_end (args);
+  pipeline = gst_parse_launch (description, &error);
+  fail_unless (error == NULL, "%s: %s", description, error ? error->message : "");
+  bus = gst_element_get_bus (pipeline);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, 30 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  fail_unless (message != NULL, "%s: no end", description);
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
+    gst_message_parse_error (message, &error, NULL);
+    fail ("%s: %s", description, error->message);
+  }
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (bus);
+  gst_object_unref (pipeline);
+  g_free (description);
+}
+
+static void
+check_frames (const gchar *name)
+{
+  gsize size;
+  gchar *data = read_file (name, &size);
+
+  fail_unless_equals_uint64 (size, N_FRAMES * FRAME_SIZE);
+  fail_unless (memcmp (data, expected, size) == 0, "%s differs", name);
+  g_free (data);
+}
+
+GST_START_TEST (test_npy_to_npy)
+{
+  gsize size;
+  gchar *data;
+
+  run ("filesrc location=%s/in.npy ! npyparse ! " ATTENTION " ! npyenc ! filesink location=%s/out.npy", folder, folder);
+  data = read_file ("out.npy", &size);
+  fail_unless (size > N_FRAMES * FRAME_SIZE);
+  data[127] = '\0';
+  fail_unless (strstr (data + 10, "'shape': (150, 64)") != NULL, "%s", data + 10);
+  fail_unless (memcmp (data + size - N_FRAMES * FRAME_SIZE, expected, N_FRAMES * FRAME_SIZE) == 0);
+  g_free (data);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_npy_in_large_buffers)
+{
+  run ("filesrc location=%s/in.npy ! npyparse frames-per-buffer=64 ! " ATTENTION " ! filesink location=%s/out.f32", folder, folder);
+  check_frames ("out.f32");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_wav)
+{
+  run ("filesrc location=%s/in.f32 blocksize=2560 ! " AUDIO_CAPS ",channel-mask=(bitmask)0 ! wavenc ! filesink location=%s/in.wav", folder,
+       folder);
+  run ("filesrc location=%s/in.wav ! wavparse ! " ATTENTION " ! filesink location=%s/out.f32", folder, folder);
+  check_frames ("out.f32");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_raw_floats)
+{
+  run ("filesrc location=%s/in.f32 blocksize=1792 ! " AUDIO_CAPS " ! " ATTENTION " ! filesink location=%s/out.f32", folder, folder);
+  check_frames ("out.f32");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_tensors)
+{
+  run ("filesrc location=%s/in.f32 blocksize=1280 ! other/tensors,format=static,num_tensors=1,types=(string)float32,"
+       "dimensions=(string)64:5:1:1,framerate=(fraction)100/1 ! " ATTENTION " ! filesink location=%s/out.f32", folder, folder);
+  check_frames ("out.f32");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_appsrc_to_appsink)
+{
+  GstElement *pipeline = gst_parse_launch ("appsrc name=in format=time caps=" AUDIO_CAPS " ! " ATTENTION " ! appsink name=out sync=false", NULL);
+  GstElement *in = gst_bin_get_by_name (GST_BIN (pipeline), "in"), *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
+  GstSample *sample;
+  guint t, n = 0;
+
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  for (t = 0; t < N_FRAMES; t += 3)
+    fail_unless_equals_int (gst_app_src_push_buffer (GST_APP_SRC (in), gst_buffer_new_memdup (frames + t * D, 3 * FRAME_SIZE)),
+                            GST_FLOW_OK);
+  gst_app_src_end_of_stream (GST_APP_SRC (in));
+  while ((sample = gst_app_sink_pull_sample (GST_APP_SINK (out)))) {
+    fail_unless (gst_buffer_memcmp (gst_sample_get_buffer (sample), 0, expected + n * 3 * D, 3 * FRAME_SIZE) == 0);
+    gst_sample_unref (sample);
+    n++;
+  }
+  fail_unless_equals_int (n, N_FRAMES / 3);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (in);
+  gst_object_unref (out);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+/* A model whose output is wider than its input: downstream's caps say so. */
+GST_START_TEST (test_model_that_changes_the_number_of_features)
+{
+  GstElement *pipeline = gst_parse_launch (
+      "audiotestsrc num-buffers=3 samplesperbuffer=4 ! audio/x-raw,format=" GST_AUDIO_NE (F32) ",rate=100,channels=6 ! "
+      "attention heads=2 model-file=\"" GOLDEN_DIR "/attention/wider.safetensors\" model-prefix=attn. ! appsink name=out sync=false", NULL);
+  GstElement *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
+  GstSample *sample;
+  GstStructure *structure;
+  gint channels;
+  guint64 mask;
+
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  sample = gst_app_sink_pull_sample (GST_APP_SINK (out));
+  fail_unless (sample != NULL);
+  structure = gst_caps_get_structure (gst_sample_get_caps (sample), 0);
+  fail_unless (gst_structure_get_int (structure, "channels", &channels) && channels == 10);
+  fail_unless (gst_structure_get (structure, "channel-mask", GST_TYPE_BITMASK, &mask, NULL) && mask == 0);
+  fail_unless_equals_int (gst_buffer_get_size (gst_sample_get_buffer (sample)), 4 * 10 * sizeof (gfloat));
+  gst_sample_unref (sample);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (out);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+static void
+count_buffer (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer n)
+{
+  g_atomic_int_inc ((gint *) n);
+}
+
+/* One frame per buffer at 100 frames per second, look-ahead 5: 50 ms on top of the source's own 10 ms, and nothing is too late. */
+GST_START_TEST (test_live_pipeline_reports_its_latency_and_drops_nothing)
+{
+  GstElement *pipeline = gst_parse_launch (
+      "audiotestsrc is-live=true samplesperbuffer=1 num-buffers=60 ! audio/x-raw,format=" GST_AUDIO_NE (F32) ",rate=100,channels=8 ! "
+      "attention name=attention heads=2 window=20 look-ahead=5 ! fakesink name=out sync=true signal-handoffs=true", NULL);
+  GstElement *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
+  GstElement *attention = gst_bin_get_by_name (GST_BIN (pipeline), "attention");
+  GstPad *src = gst_element_get_static_pad (attention, "src");
+  GstBus *bus = gst_element_get_bus (pipeline);
+  GstQuery *query = gst_query_new_latency ();
+  GstStructure *stats;
+  GstClockTime min, max;
+  gboolean live;
+  gint n = 0;
+  guint64 dropped;
+  GstMessage *message;
+
+  g_signal_connect (out, "handoff", G_CALLBACK (count_buffer), &n);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, 20 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  fail_unless (message != NULL && GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS);
+  gst_message_unref (message);
+  fail_unless (gst_pad_query (src, query));
+  gst_query_parse_latency (query, &live, &min, &max);
+  fail_unless (live);
+  fail_unless_equals_clocktime (min, 60 * GST_MSECOND);
+  fail_unless_equals_int (g_atomic_int_get (&n), 60);
+  g_object_get (out, "stats", &stats, NULL);
+  fail_unless (gst_structure_get_uint64 (stats, "dropped", &dropped) && dropped == 0);
+  gst_structure_free (stats);
+  gst_query_unref (query);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (bus);
+  gst_object_unref (src);
+  gst_object_unref (attention);
+  gst_object_unref (out);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+static Suite *
+pipelines_suite (void)
+{
+  Suite *suite = suite_create ("pipelines");
+  TCase *files = tcase_create ("pipelines");
+
+  suite_add_tcase (suite, files);
+  tcase_add_checked_fixture (files, setup, teardown);
+  tcase_add_test (files, test_npy_to_npy);
+  tcase_add_test (files, test_npy_in_large_buffers);
+  tcase_add_test (files, test_wav);
+  tcase_add_test (files, test_raw_floats);
+  tcase_add_test (files, test_tensors);
+  tcase_add_test (files, test_appsrc_to_appsink);
+  tcase_add_test (files, test_model_that_changes_the_number_of_features);
+  tcase_add_test (files, test_live_pipeline_reports_its_latency_and_drops_nothing);
+  return suite;
+}
+
+GST_CHECK_MAIN (pipelines);
