@@ -5,7 +5,7 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libgli
   libgstreamer-plugins-base1.0-dev"
 packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good pocketsphinx-testdata python3 python3-numpy"
 packages_test="$packages_run g++ binutils"
-packages_ci="clang libclang-rt-14-dev"
+packages_ci="clang libclang-rt-14-dev clang-format-14 clang-format"
 packages_full="valgrind python3-torch"
 
 # install_packages NAME...: installs those that are missing, as root or through sudo; elsewhere says which are missing and fails.

@@ -7,30 +7,31 @@
  * SECTION:element-attention
  * @title: attention
  *
- * Multi-head self-attention, the layer at the heart of every Transformer, on a live stream of feature vectors (frames). Each frame
- * attends to the #GstAttention:window frames up to and including itself, and to #GstAttention:look-ahead later ones, and leaves as
- * the mixture of what it saw. Parameters come from a safetensors file (#GstAttention:model-file) as PyTorch users have it;
- * without one each head mixes its own slice of the frame.
+ * Multi-head self-attention, the layer at the heart of every Transformer, on a live stream of feature vectors (frames).
+ * Each frame attends to the #GstAttention:window frames up to and including itself, and to #GstAttention:look-ahead
+ * later ones, and leaves as the mixture of what it saw. Parameters come from a safetensors file
+ * (#GstAttention:model-file) as PyTorch users have it; without one each head mixes its own slice of the frame.
  *
- * One buffer leaves per buffer that comes in, with as many frames and the same timestamps. The output does not depend on how
- * many frames a buffer holds. Look-ahead delays buffers, and the element reports that as latency.
+ * One buffer leaves per buffer that comes in, with as many frames and the same timestamps. The output does not depend
+ * on how many frames a buffer holds. Look-ahead delays buffers, and the element reports that as latency.
  *
  * ## Feature streams
  *
- * `audio/x-raw, format=F32LE`: one channel per feature, one sample per frame, so that all that moves audio moves features; or
- * `other/tensors`, one float32 tensor of dimensions features:frames:1:1, as NNStreamer has it.
+ * `audio/x-raw, format=F32LE`: one channel per feature, one sample per frame, so that all that moves audio moves
+ * features; or `other/tensors`, one float32 tensor of dimensions features:frames:1:1, as NNStreamer has it.
  *
  * ## What ends a stream
  *
- * After EOS, a flush, new caps, a new segment or a discontinuity backwards the next frame is frame 0 of a new stream. Frames that
- * were still waiting for their look-ahead are pushed first (unless flushed), with a window that is shorter at its end. GAP events,
- * buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames absent: nothing attends to them.
+ * After EOS, a flush, new caps, a new segment or a discontinuity backwards the next frame is frame 0 of a new stream.
+ * Frames that were still waiting for their look-ahead are pushed first (unless flushed), with a window that is shorter
+ * at its end. GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames
+ * absent: nothing attends to them.
  *
  * ## Example
  *
  * |[
- * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention heads=4 window=100 ! npyenc ! filesink location=attended.npy
- * ]| Attends over the last 100 frames with four heads; features.npy is what numpy.save() wrote.
+ * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention heads=4 window=100 ! npyenc ! filesink
+ * location=attended.npy ]| Attends over the last 100 frames with four heads; features.npy is what numpy.save() wrote.
  */
 #include "gstattention.h"
 
@@ -65,9 +66,9 @@ enum {
 #define DEFAULT_SCALE 0.0
 
 /*
- * What came in and has not left yet, in its order: a buffer (its output, being filled), a GAP event with the frames that it
- * stands for, frames that a jump of the timestamps leaves out, or another serialised event, which waits behind the buffers
- * before it.
+ * What came in and has not left yet, in its order: a buffer (its output, being filled), a GAP event with the frames
+ * that it stands for, frames that a jump of the timestamps leaves out, or another serialised event, which waits behind
+ * the buffers before it.
  */
 typedef struct {
   GstBuffer *buffer; /* or NULL */
@@ -99,8 +100,8 @@ struct _GstAttention {
   gboolean streaming;     /* a frame has come since the stream began */
 
   /* Latency; the object lock. */
-  guint64 n_max;     /* largest buffer, in frames; 0 = none yet */
-  gboolean varying;  /* buffers have differed in size */
+  guint64 n_max;    /* largest buffer, in frames; 0 = none yet */
+  gboolean varying; /* buffers have differed in size */
   GstClockTime latency;
   gboolean warned_rate;
 };
@@ -108,10 +109,10 @@ struct _GstAttention {
 G_DEFINE_TYPE (GstAttention, gst_attention, GST_TYPE_BASE_TRANSFORM)
 GST_ELEMENT_REGISTER_DEFINE (attention, "attention", GST_RANK_NONE, GST_TYPE_ATTENTION)
 
-static GstStaticPadTemplate sink_template
-    = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
-static GstStaticPadTemplate src_template
-    = GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
+static GstStaticPadTemplate sink_template =
+    GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
+static GstStaticPadTemplate src_template =
+    GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
 
 /* ---- latency ---- */
 
@@ -130,8 +131,10 @@ compute_latency (GstAttention *self)
     return 0;
   if (rate.rate_n <= 0) {
     if (self->features.n_features > 0 && !self->warned_rate) {
-      GST_WARNING_OBJECT (self, "the frame rate is unknown: reporting no latency for a look-ahead of %" G_GUINT64_FORMAT
-                          " frames; set frame-rate", look_ahead);
+      GST_WARNING_OBJECT (self,
+                          "the frame rate is unknown: reporting no latency for a look-ahead of %" G_GUINT64_FORMAT
+                          " frames; set frame-rate",
+                          look_ahead);
       self->warned_rate = TRUE;
     }
     return 0;
@@ -263,8 +266,8 @@ push_buffer (GstAttention *self, GstBuffer *buffer)
   GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
 
   if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
-    trans->segment.position
-        = GST_BUFFER_PTS (buffer) + (GST_BUFFER_DURATION_IS_VALID (buffer) ? GST_BUFFER_DURATION (buffer) : 0);
+    trans->segment.position =
+        GST_BUFFER_PTS (buffer) + (GST_BUFFER_DURATION_IS_VALID (buffer) ? GST_BUFFER_DURATION (buffer) : 0);
   return gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer);
 }
 
@@ -299,8 +302,8 @@ forget_stream (GstAttention *self)
 }
 
 /*
- * The last frame has come: what still waits sees a shorter window. To the frames that wait, absent frames behind the end are the
- * same as none, and they can be asked for in pieces.
+ * The last frame has come: what still waits sees a shorter window. To the frames that wait, absent frames behind the
+ * end are the same as none, and they can be asked for in pieces.
  */
 static void
 finish_stream (GstAttention *self)
@@ -319,18 +322,18 @@ static gboolean
 refused (GstAttention *self, const AttnError *error)
 {
   switch (error->status) {
-    case ATTN_ERROR_CONFIG:
-      GST_ELEMENT_ERROR (self, LIBRARY, SETTINGS, ("%s", error->message), (NULL));
-      break;
-    case ATTN_ERROR_FILE:
-      GST_ELEMENT_ERROR (self, RESOURCE, OPEN_READ, ("%s", error->message), (NULL));
-      break;
-    case ATTN_ERROR_MEMORY:
-      GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT, ("%s", error->message), (NULL));
-      break;
-    default:
-      GST_ELEMENT_ERROR (self, LIBRARY, INIT, ("%s", error->message), (NULL));
-      break;
+  case ATTN_ERROR_CONFIG:
+    GST_ELEMENT_ERROR (self, LIBRARY, SETTINGS, ("%s", error->message), (NULL));
+    break;
+  case ATTN_ERROR_FILE:
+    GST_ELEMENT_ERROR (self, RESOURCE, OPEN_READ, ("%s", error->message), (NULL));
+    break;
+  case ATTN_ERROR_MEMORY:
+    GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT, ("%s", error->message), (NULL));
+    break;
+  default:
+    GST_ELEMENT_ERROR (self, LIBRARY, INIT, ("%s", error->message), (NULL));
+    break;
   }
   return FALSE;
 }
@@ -359,7 +362,8 @@ make_layer (GstAttention *self, guint n_features)
   if (attn_stream_new (self->layer, &self->stream, &error) != ATTN_OK)
     return refused (self, &error);
   GST_INFO_OBJECT (self, "%u features, %u heads, %u outputs; kernels %s", attn_layer_n_features (self->layer),
-                   attn_layer_n_heads (self->layer), attn_layer_n_outputs (self->layer), attn_layer_kernels (self->layer));
+                   attn_layer_n_heads (self->layer), attn_layer_n_outputs (self->layer),
+                   attn_layer_kernels (self->layer));
   return TRUE;
 }
 
@@ -464,20 +468,18 @@ take_caps (GstAttention *self, GstCaps *caps)
   return TRUE;
 
   /* ERRORS */
-wrong_caps:
-  {
-    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), ("caps are %" GST_PTR_FORMAT, caps));
-    g_error_free (error);
-    return FALSE;
-  }
-wrong_width:
-  {
-    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-                       ("%s takes %u features per frame, but the stream has %u", self->model_file,
-                        attn_layer_n_features (self->layer), features.n_features),
-                       ("caps are %" GST_PTR_FORMAT, caps));
-    return FALSE;
-  }
+wrong_caps : {
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), ("caps are %" GST_PTR_FORMAT, caps));
+  g_error_free (error);
+  return FALSE;
+}
+wrong_width : {
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
+                     ("%s takes %u features per frame, but the stream has %u", self->model_file,
+                      attn_layer_n_features (self->layer), features.n_features),
+                     ("caps are %" GST_PTR_FORMAT, caps));
+  return FALSE;
+}
 }
 
 static gboolean
@@ -530,7 +532,8 @@ make_output (GstAttention *self, GstBuffer *input, gsize n_frames)
   GstMeta *meta;
 
   gst_base_transform_get_allocator (GST_BASE_TRANSFORM (self), &allocator, &params);
-  buffer = gst_buffer_new_allocate (allocator, n_frames * attn_layer_n_outputs (self->layer) * sizeof (gfloat), &params);
+  buffer =
+      gst_buffer_new_allocate (allocator, n_frames * attn_layer_n_outputs (self->layer) * sizeof (gfloat), &params);
   if (allocator != NULL)
     gst_object_unref (allocator);
   if (buffer == NULL)
@@ -641,25 +644,22 @@ take_buffer (GstAttention *self, GstBuffer *input)
   return GST_FLOW_OK;
 
   /* ERRORS */
-wrong_size:
-  {
-    GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("%s", error->message), (NULL));
-    g_error_free (error);
-    return GST_FLOW_ERROR;
-  }
-no_memory:
-  {
-    item_clear (&item);
-    GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
-                       ("no memory for a buffer of %" G_GSIZE_FORMAT " frames", n_frames), (NULL));
-    return GST_FLOW_ERROR;
-  }
-cannot_read:
-  {
-    item_clear (&item);
-    GST_ELEMENT_ERROR (self, RESOURCE, READ, ("cannot map a buffer for reading"), (NULL));
-    return GST_FLOW_ERROR;
-  }
+wrong_size : {
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("%s", error->message), (NULL));
+  g_error_free (error);
+  return GST_FLOW_ERROR;
+}
+no_memory : {
+  item_clear (&item);
+  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT, ("no memory for a buffer of %" G_GSIZE_FORMAT " frames", n_frames),
+                     (NULL));
+  return GST_FLOW_ERROR;
+}
+cannot_read : {
+  item_clear (&item);
+  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("cannot map a buffer for reading"), (NULL));
+  return GST_FLOW_ERROR;
+}
 }
 
 static GstFlowReturn
@@ -709,29 +709,29 @@ ends_stream (GstAttention *self, GstEvent *event)
   GstPad *sink = GST_BASE_TRANSFORM_SINK_PAD (self);
 
   switch (GST_EVENT_TYPE (event)) {
-    case GST_EVENT_STREAM_START:
-    case GST_EVENT_SEGMENT_DONE:
-    case GST_EVENT_EOS:
-      return TRUE;
-    case GST_EVENT_SEGMENT: {
-      GstSegment current = GST_BASE_TRANSFORM (self)->segment;
-      const GstSegment *segment;
+  case GST_EVENT_STREAM_START:
+  case GST_EVENT_SEGMENT_DONE:
+  case GST_EVENT_EOS:
+    return TRUE;
+  case GST_EVENT_SEGMENT: {
+    GstSegment current = GST_BASE_TRANSFORM (self)->segment;
+    const GstSegment *segment;
 
-      gst_event_parse_segment (event, &segment);
-      current.position = segment->position; /* ours moves with the buffers */
-      return !gst_segment_is_equal (segment, &current);
-    }
-    case GST_EVENT_CAPS: {
-      GstCaps *caps, *current = gst_pad_get_current_caps (sink);
-      gboolean same;
+    gst_event_parse_segment (event, &segment);
+    current.position = segment->position; /* ours moves with the buffers */
+    return !gst_segment_is_equal (segment, &current);
+  }
+  case GST_EVENT_CAPS: {
+    GstCaps *caps, *current = gst_pad_get_current_caps (sink);
+    gboolean same;
 
-      gst_event_parse_caps (event, &caps);
-      same = current != NULL && gst_caps_is_equal (caps, current);
-      gst_clear_caps (&current);
-      return !same;
-    }
-    default:
-      return FALSE;
+    gst_event_parse_caps (event, &caps);
+    same = current != NULL && gst_caps_is_equal (caps, current);
+    gst_clear_caps (&current);
+    return !same;
+  }
+  default:
+    return FALSE;
   }
 }
 
@@ -779,39 +779,39 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
 
   GST_OBJECT_LOCK (self);
   switch (id) {
-    case PROP_HEADS:
-      self->config.n_heads = g_value_get_uint (value);
-      break;
-    case PROP_KV_HEADS:
-      self->config.n_kv_heads = g_value_get_uint (value);
-      break;
-    case PROP_WINDOW:
-      self->config.window = g_value_get_uint (value);
-      break;
-    case PROP_LOOK_AHEAD:
-      self->config.look_ahead = g_value_get_uint (value);
-      break;
-    case PROP_SINKS:
-      self->config.n_sinks = g_value_get_uint (value);
-      break;
-    case PROP_MODEL_FILE:
-      g_free (self->model_file);
-      self->model_file = g_value_dup_string (value);
-      break;
-    case PROP_MODEL_PREFIX:
-      g_free (self->model_prefix);
-      self->model_prefix = g_value_dup_string (value);
-      break;
-    case PROP_SCALE:
-      self->config.scale = g_value_get_double (value);
-      break;
-    case PROP_FRAME_RATE:
-      self->frame_rate_n = gst_value_get_fraction_numerator (value);
-      self->frame_rate_d = gst_value_get_fraction_denominator (value);
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-      break;
+  case PROP_HEADS:
+    self->config.n_heads = g_value_get_uint (value);
+    break;
+  case PROP_KV_HEADS:
+    self->config.n_kv_heads = g_value_get_uint (value);
+    break;
+  case PROP_WINDOW:
+    self->config.window = g_value_get_uint (value);
+    break;
+  case PROP_LOOK_AHEAD:
+    self->config.look_ahead = g_value_get_uint (value);
+    break;
+  case PROP_SINKS:
+    self->config.n_sinks = g_value_get_uint (value);
+    break;
+  case PROP_MODEL_FILE:
+    g_free (self->model_file);
+    self->model_file = g_value_dup_string (value);
+    break;
+  case PROP_MODEL_PREFIX:
+    g_free (self->model_prefix);
+    self->model_prefix = g_value_dup_string (value);
+    break;
+  case PROP_SCALE:
+    self->config.scale = g_value_get_double (value);
+    break;
+  case PROP_FRAME_RATE:
+    self->frame_rate_n = gst_value_get_fraction_numerator (value);
+    self->frame_rate_d = gst_value_get_fraction_denominator (value);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
   }
   GST_OBJECT_UNLOCK (self);
 }
@@ -823,36 +823,36 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
 
   GST_OBJECT_LOCK (self);
   switch (id) {
-    case PROP_HEADS:
-      g_value_set_uint (value, self->config.n_heads);
-      break;
-    case PROP_KV_HEADS:
-      g_value_set_uint (value, self->config.n_kv_heads);
-      break;
-    case PROP_WINDOW:
-      g_value_set_uint (value, self->config.window);
-      break;
-    case PROP_LOOK_AHEAD:
-      g_value_set_uint (value, self->config.look_ahead);
-      break;
-    case PROP_SINKS:
-      g_value_set_uint (value, self->config.n_sinks);
-      break;
-    case PROP_MODEL_FILE:
-      g_value_set_string (value, self->model_file);
-      break;
-    case PROP_MODEL_PREFIX:
-      g_value_set_string (value, self->model_prefix);
-      break;
-    case PROP_SCALE:
-      g_value_set_double (value, self->config.scale);
-      break;
-    case PROP_FRAME_RATE:
-      gst_value_set_fraction (value, self->frame_rate_n, self->frame_rate_d);
-      break;
-    default:
-      G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-      break;
+  case PROP_HEADS:
+    g_value_set_uint (value, self->config.n_heads);
+    break;
+  case PROP_KV_HEADS:
+    g_value_set_uint (value, self->config.n_kv_heads);
+    break;
+  case PROP_WINDOW:
+    g_value_set_uint (value, self->config.window);
+    break;
+  case PROP_LOOK_AHEAD:
+    g_value_set_uint (value, self->config.look_ahead);
+    break;
+  case PROP_SINKS:
+    g_value_set_uint (value, self->config.n_sinks);
+    break;
+  case PROP_MODEL_FILE:
+    g_value_set_string (value, self->model_file);
+    break;
+  case PROP_MODEL_PREFIX:
+    g_value_set_string (value, self->model_prefix);
+    break;
+  case PROP_SCALE:
+    g_value_set_double (value, self->config.scale);
+    break;
+  case PROP_FRAME_RATE:
+    gst_value_set_fraction (value, self->frame_rate_n, self->frame_rate_d);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
   }
   GST_OBJECT_UNLOCK (self);
 }
@@ -891,35 +891,61 @@ install_properties (GObjectClass *object_class)
 {
   const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
-  g_object_class_install_property (object_class, PROP_HEADS,
-      g_param_spec_uint ("heads", "Heads", "Attention heads, each with its own query, key and value. 1 = single-head attention. "
-                         "Without a model the number of features must be a multiple", 1, ATTN_MAX_FEATURES, DEFAULT_HEADS, flags));
-  g_object_class_install_property (object_class, PROP_KV_HEADS,
-      g_param_spec_uint ("kv-heads", "Key/value heads", "Heads of keys and values, each shared by heads / kv-heads heads "
-                         "(grouped-query attention). 0 = as many as heads. Less than heads needs a model", 0, ATTN_MAX_FEATURES,
-                         DEFAULT_KV_HEADS, flags));
-  g_object_class_install_property (object_class, PROP_WINDOW,
-      g_param_spec_uint ("window", "Window", "Frames that each frame attends to, itself included: window=1 sees only itself, "
-                         "window=100 at 100 frames per second looks back 0.99 s", 1, ATTN_MAX_WINDOW, DEFAULT_WINDOW, flags));
-  g_object_class_install_property (object_class, PROP_LOOK_AHEAD,
-      g_param_spec_uint ("look-ahead", "Look-ahead", "Later frames that each frame also attends to. Each of them adds one frame of "
-                         "latency", 0, ATTN_MAX_WINDOW, DEFAULT_LOOK_AHEAD, flags));
-  g_object_class_install_property (object_class, PROP_SINKS,
-      g_param_spec_uint ("sinks", "Sinks", "Frames at the start of the stream that stay attended to for ever, also when the window "
-                         "has left them behind (attention sinks)", 0, ATTN_MAX_WINDOW, DEFAULT_SINKS, flags));
-  g_object_class_install_property (object_class, PROP_MODEL_FILE,
-      g_param_spec_string ("model-file", "Model file", "Safetensors file with the projections, named as in PyTorch "
-                           "nn.MultiheadAttention, Hugging Face or the Annotated Transformer. None = parameter-free attention: each "
-                           "head takes its own slice of the frame as query, key and value", NULL, flags));
-  g_object_class_install_property (object_class, PROP_MODEL_PREFIX,
-      g_param_spec_string ("model-prefix", "Model prefix", "What stands before the names of the parameters in the model file, such as "
-                           "encoder.layers.0.self_attn. (with the dot)", "", flags));
-  g_object_class_install_property (object_class, PROP_SCALE,
-      g_param_spec_double ("scale", "Scale", "Factor of query times key before the softmax. 0 = 1 / sqrt (values per head)", 0,
+  g_object_class_install_property (
+      object_class, PROP_HEADS,
+      g_param_spec_uint ("heads", "Heads",
+                         "Attention heads, each with its own query, key and value. 1 = single-head attention. "
+                         "Without a model the number of features must be a multiple",
+                         1, ATTN_MAX_FEATURES, DEFAULT_HEADS, flags));
+  g_object_class_install_property (
+      object_class, PROP_KV_HEADS,
+      g_param_spec_uint ("kv-heads", "Key/value heads",
+                         "Heads of keys and values, each shared by heads / kv-heads heads "
+                         "(grouped-query attention). 0 = as many as heads. Less than heads needs a model",
+                         0, ATTN_MAX_FEATURES, DEFAULT_KV_HEADS, flags));
+  g_object_class_install_property (
+      object_class, PROP_WINDOW,
+      g_param_spec_uint ("window", "Window",
+                         "Frames that each frame attends to, itself included: window=1 sees only itself, "
+                         "window=100 at 100 frames per second looks back 0.99 s",
+                         1, ATTN_MAX_WINDOW, DEFAULT_WINDOW, flags));
+  g_object_class_install_property (
+      object_class, PROP_LOOK_AHEAD,
+      g_param_spec_uint ("look-ahead", "Look-ahead",
+                         "Later frames that each frame also attends to. Each of them adds one frame of "
+                         "latency",
+                         0, ATTN_MAX_WINDOW, DEFAULT_LOOK_AHEAD, flags));
+  g_object_class_install_property (
+      object_class, PROP_SINKS,
+      g_param_spec_uint ("sinks", "Sinks",
+                         "Frames at the start of the stream that stay attended to for ever, also when the window "
+                         "has left them behind (attention sinks)",
+                         0, ATTN_MAX_WINDOW, DEFAULT_SINKS, flags));
+  g_object_class_install_property (
+      object_class, PROP_MODEL_FILE,
+      g_param_spec_string (
+          "model-file", "Model file",
+          "Safetensors file with the projections, named as in PyTorch "
+          "nn.MultiheadAttention, Hugging Face or the Annotated Transformer. None = parameter-free attention: each "
+          "head takes its own slice of the frame as query, key and value",
+          NULL, flags));
+  g_object_class_install_property (
+      object_class, PROP_MODEL_PREFIX,
+      g_param_spec_string ("model-prefix", "Model prefix",
+                           "What stands before the names of the parameters in the model file, such as "
+                           "encoder.layers.0.self_attn. (with the dot)",
+                           "", flags));
+  g_object_class_install_property (
+      object_class, PROP_SCALE,
+      g_param_spec_double ("scale", "Scale",
+                           "Factor of query times key before the softmax. 0 = 1 / sqrt (values per head)", 0,
                            G_MAXFLOAT, DEFAULT_SCALE, flags));
-  g_object_class_install_property (object_class, PROP_FRAME_RATE,
-      gst_param_spec_fraction ("frame-rate", "Frame rate", "Frames per second where the caps do not tell, used for the latency that "
-                               "look-ahead costs. 0/1 = from the caps", 0, 1, G_MAXINT, 1, 0, 1, flags));
+  g_object_class_install_property (
+      object_class, PROP_FRAME_RATE,
+      gst_param_spec_fraction ("frame-rate", "Frame rate",
+                               "Frames per second where the caps do not tell, used for the latency that "
+                               "look-ahead costs. 0/1 = from the caps",
+                               0, 1, G_MAXINT, 1, 0, 1, flags));
 }
 
 static void

@@ -5,8 +5,7 @@
 
 #define NE_FORMAT GST_AUDIO_NE (F32)
 
-static gboolean
-wrong_caps (GError **error, const gchar *format, ...) G_GNUC_PRINTF (2, 3);
+static gboolean wrong_caps (GError **error, const gchar *format, ...) G_GNUC_PRINTF (2, 3);
 
 static gboolean
 wrong_caps (GError **error, const gchar *format, ...)
@@ -34,8 +33,8 @@ check_n_features (guint64 n_features, const gchar *field, GError **error)
 {
   if (n_features >= 1 && n_features <= GST_FEATURES_MAX_FEATURES)
     return TRUE;
-  return wrong_caps (error, "the caps have %" G_GUINT64_FORMAT " features per frame (%s), expected 1 to %u", n_features, field,
-                     GST_FEATURES_MAX_FEATURES);
+  return wrong_caps (error, "the caps have %" G_GUINT64_FORMAT " features per frame (%s), expected 1 to %u", n_features,
+                     field, GST_FEATURES_MAX_FEATURES);
 }
 
 static gboolean
@@ -44,7 +43,8 @@ from_audio (GstFeatures *features, const GstStructure *structure, GError **error
   gint channels, rate;
 
   /* Not gst_audio_info_from_caps (): it wants a channel-mask above two channels, and float WAV files have none. */
-  if (!check_string (structure, "format", NE_FORMAT, error) || !check_string (structure, "layout", "interleaved", error))
+  if (!check_string (structure, "format", NE_FORMAT, error)
+      || !check_string (structure, "layout", "interleaved", error))
     return FALSE;
   if (!gst_structure_get_int (structure, "channels", &channels) || channels < 1)
     return wrong_caps (error, "the caps have no channels: they are the features of a frame");
@@ -79,7 +79,8 @@ parse_dimensions (const gchar *dimensions, guint64 *n_features, guint64 *n_frame
     else if (i == 1)
       *n_frames = MAX (n, 1);
     else if (n > 1)
-      return wrong_caps (error, "the caps have dimensions=%s: only the first two (features, frames) may be above 1", dimensions);
+      return wrong_caps (error, "the caps have dimensions=%s: only the first two (features, frames) may be above 1",
+                         dimensions);
     if (*end == '\0')
       return TRUE;
     p = end + 1;
@@ -95,8 +96,10 @@ check_no_flag_set (const GValue *value, GError **error)
   if (value == NULL || !GST_VALUE_HOLDS_FLAG_SET (value))
     return TRUE;
   text = gst_value_serialize (value);
-  wrong_caps (error, "the caps have dimensions=%s as a set of flags, which is how GStreamer reads a:b without a type: "
-                     "write dimensions=(string)80:1:1:1, with the type", text);
+  wrong_caps (error,
+              "the caps have dimensions=%s as a set of flags, which is how GStreamer reads a:b without a type: "
+              "write dimensions=(string)80:1:1:1, with the type",
+              text);
   g_free (text);
   return FALSE;
 }
@@ -159,7 +162,8 @@ gst_features_from_caps (GstFeatures *features, const GstCaps *caps, GError **err
     return from_audio (features, structure, error);
   if (gst_structure_has_name (structure, "other/tensors"))
     return from_tensors (features, structure, error);
-  return wrong_caps (error, "the caps are %s, expected audio/x-raw or other/tensors", gst_structure_get_name (structure));
+  return wrong_caps (error, "the caps are %s, expected audio/x-raw or other/tensors",
+                     gst_structure_get_name (structure));
 }
 
 /* Above two channels level, matroskamux and audiobuffersplit need a mask; 0 says that channels have no places. */
@@ -179,14 +183,14 @@ gst_features_to_caps (guint n_features, gint rate_n, gint rate_d, guint frames_p
   GstCaps *caps;
 
   if (rate_n > 0 && rate_n % rate_d == 0) {
-    caps = gst_caps_new_simple ("audio/x-raw", "format", G_TYPE_STRING, NE_FORMAT, "layout", G_TYPE_STRING, "interleaved",
-                                "rate", G_TYPE_INT, rate_n / rate_d, NULL);
+    caps = gst_caps_new_simple ("audio/x-raw", "format", G_TYPE_STRING, NE_FORMAT, "layout", G_TYPE_STRING,
+                                "interleaved", "rate", G_TYPE_INT, rate_n / rate_d, NULL);
     set_channels (gst_caps_get_structure (caps, 0), n_features);
   } else {
     gchar *dimensions = g_strdup_printf ("%u:%u:1:1", n_features, frames_per_buffer);
 
-    caps = gst_caps_new_simple ("other/tensors", "format", G_TYPE_STRING, "static", "num_tensors", G_TYPE_INT, 1, "types",
-                                G_TYPE_STRING, "float32", "dimensions", G_TYPE_STRING, dimensions, "framerate",
+    caps = gst_caps_new_simple ("other/tensors", "format", G_TYPE_STRING, "static", "num_tensors", G_TYPE_INT, 1,
+                                "types", G_TYPE_STRING, "float32", "dimensions", G_TYPE_STRING, dimensions, "framerate",
                                 GST_TYPE_FRACTION, rate_n, rate_d, NULL);
     g_free (dimensions);
   }
@@ -223,14 +227,16 @@ gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_fra
 
   if (size % frame_size != 0) {
     g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
-                 "a buffer of %" G_GSIZE_FORMAT " bytes is no whole number of frames: one of %u features has %" G_GSIZE_FORMAT
-                 " bytes", size, features->n_features, frame_size);
+                 "a buffer of %" G_GSIZE_FORMAT
+                 " bytes is no whole number of frames: one of %u features has %" G_GSIZE_FORMAT " bytes",
+                 size, features->n_features, frame_size);
     return FALSE;
   }
   *n_frames = size / frame_size;
   if (features->frames_per_buffer != 0 && *n_frames != features->frames_per_buffer) {
     g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
-                 "a buffer of %" G_GSIZE_FORMAT " bytes has %" G_GSIZE_FORMAT " frames, but the dimensions in the caps say %u",
+                 "a buffer of %" G_GSIZE_FORMAT " bytes has %" G_GSIZE_FORMAT
+                 " frames, but the dimensions in the caps say %u",
                  size, *n_frames, features->frames_per_buffer);
     return FALSE;
   }

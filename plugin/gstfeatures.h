@@ -1,9 +1,9 @@
 /*
- * gst-attention: what a feature stream is: the caps of every pad that carries feature vectors, read and made in one place.
- * SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: what a feature stream is: the caps of every pad that carries feature vectors, read and made in one
+ * place. SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A feature stream is audio/x-raw (one channel per feature, one sample per frame) or NNStreamer's other/tensors (one float32
- * tensor of dimensions D:N:1:1, innermost first). See "Feature streams" in README.md.
+ * A feature stream is audio/x-raw (one channel per feature, one sample per frame) or NNStreamer's other/tensors (one
+ * float32 tensor of dimensions D:N:1:1, innermost first). See "Feature streams" in README.md.
  */
 #ifndef PLUGIN_GSTFEATURES_H
 #define PLUGIN_GSTFEATURES_H
@@ -14,36 +14,38 @@
 G_BEGIN_DECLS
 
 /* For pad templates. No `types` or `dimensions`: NNStreamer's negotiation fails with them in a template. */
-#define GST_FEATURES_CAPS                                                                              \
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, "                   \
-  "rate=(int)[ 1, max ], channels=(int)[ 1, max ]; "                                                   \
-  "other/tensors, format=(string)static, num_tensors=(int)1, framerate=(fraction)[ 0/1, max ]"
+#define GST_FEATURES_CAPS                                     \
+  "audio/x-raw, format=(string)" GST_AUDIO_NE (               \
+      F32) ", layout=(string)interleaved, "                   \
+           "rate=(int)[ 1, max ], channels=(int)[ 1, max ]; " \
+           "other/tensors, format=(string)static, num_tensors=(int)1, framerate=(fraction)[ 0/1, max ]"
 
 /* Most values that a frame may have; the core's own limit. */
 #define GST_FEATURES_MAX_FEATURES 65536
 
 typedef struct {
-  guint n_features;       /* D, float32 values per frame */
-  gint rate_n, rate_d;    /* frames per second; 0/1 = unknown */
-  gboolean is_tensors;    /* other/tensors, else audio/x-raw */
+  guint n_features;        /* D, float32 values per frame */
+  gint rate_n, rate_d;     /* frames per second; 0/1 = unknown */
+  gboolean is_tensors;     /* other/tensors, else audio/x-raw */
   guint frames_per_buffer; /* N of other/tensors: every buffer has just as many; 0 = any number */
 } GstFeatures;
 
 /*
- * Reads fixed caps. On failure returns FALSE and sets `error` (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE) to a sentence
- * that names the field, what it says and what was expected, also for the untyped `dimensions=80:1` of gst-launch.
+ * Reads fixed caps. On failure returns FALSE and sets `error` (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE) to a
+ * sentence that names the field, what it says and what was expected, also for the untyped `dimensions=80:1` of
+ * gst-launch.
  */
 gboolean gst_features_from_caps (GstFeatures *features, const GstCaps *caps, GError **error);
 
 /*
- * FALSE, with the same kind of error, when `caps` (fixed or not) carry untyped dimensions. Such caps are never fixed, so that no
- * CAPS event brings them: they show only while caps are negotiated.
+ * FALSE, with the same kind of error, when `caps` (fixed or not) carry untyped dimensions. Such caps are never fixed,
+ * so that no CAPS event brings them: they show only while caps are negotiated.
  */
 gboolean gst_features_check_dimensions (const GstCaps *caps, GError **error);
 
 /*
- * Caps for frames that an element of ours makes: audio/x-raw where the rate is a whole number of Hz (with channel-mask=0 above
- * two channels), else other/tensors with n_features:frames_per_buffer:1:1. Transfer full.
+ * Caps for frames that an element of ours makes: audio/x-raw where the rate is a whole number of Hz (with
+ * channel-mask=0 above two channels), else other/tensors with n_features:frames_per_buffer:1:1. Transfer full.
  */
 GstCaps *gst_features_to_caps (guint n_features, gint rate_n, gint rate_d, guint frames_per_buffer);
 

@@ -31,8 +31,8 @@
  * ]|
  * 80 bins, 100 frames per second, as Kaldi computes them.
  * |[
- * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! audio/x-raw,rate=16000 ! logmel style=whisper ! attention heads=4 ! fakesink
- * ]|
+ * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! audio/x-raw,rate=16000 !
+ * logmel style=whisper ! attention heads=4 ! fakesink ]|
  * Whisper's features of a file, through self-attention.
  */
 #include "gstlogmel.h"
@@ -119,7 +119,7 @@ static GstStaticPadTemplate src_template =
 G_DEFINE_TYPE (GstLogmel, gst_logmel, GST_TYPE_BASE_TRANSFORM);
 GST_ELEMENT_REGISTER_DEFINE (logmel, "logmel", GST_RANK_NONE, GST_TYPE_LOGMEL)
 
-#define GST_TYPE_LOGMEL_STYLE (gst_logmel_style_get_type())
+#define GST_TYPE_LOGMEL_STYLE (gst_logmel_style_get_type ())
 static GType
 gst_logmel_style_get_type (void)
 {
@@ -136,7 +136,7 @@ gst_logmel_style_get_type (void)
   return type;
 }
 
-#define GST_TYPE_LOGMEL_WINDOW (gst_logmel_window_get_type())
+#define GST_TYPE_LOGMEL_WINDOW (gst_logmel_window_get_type ())
 static GType
 gst_logmel_window_get_type (void)
 {
@@ -155,7 +155,7 @@ gst_logmel_window_get_type (void)
   return type;
 }
 
-#define GST_TYPE_LOGMEL_MEL_SCALE (gst_logmel_mel_scale_get_type())
+#define GST_TYPE_LOGMEL_MEL_SCALE (gst_logmel_mel_scale_get_type ())
 static GType
 gst_logmel_mel_scale_get_type (void)
 {
@@ -374,7 +374,7 @@ gst_logmel_make_buffer (GstLogmel *self, guint64 n_frames, gboolean is_draining,
     if (is_draining)
       gst_logmel_mirror_end (self);
     else if (!gst_logmel_fill_history (self))
-      g_assert_not_reached();
+      g_assert_not_reached ();
     gst_logmel_make_frame (self, (gfloat *) map.data + i * self->features.n_features);
   }
   gst_buffer_unmap (*buffer, &map);
@@ -461,7 +461,7 @@ gst_logmel_transform_caps (GstBaseTransform *trans, GstPadDirection direction, G
     result = gst_static_pad_template_get_caps (&sink_template);
   } else {
     gst_logmel_get_settings (GST_LOGMEL (trans), &settings);
-    result = gst_caps_new_empty();
+    result = gst_caps_new_empty ();
     for (i = 0; i < gst_caps_get_size (caps); i++)
       result = gst_caps_merge (result, gst_logmel_transform_structure (gst_caps_get_structure (caps, i), &settings));
   }

@@ -6,7 +6,7 @@
 
 G_BEGIN_DECLS
 
-#define GST_TYPE_LOGMEL (gst_logmel_get_type())
+#define GST_TYPE_LOGMEL (gst_logmel_get_type ())
 G_DECLARE_FINAL_TYPE (GstLogmel, gst_logmel, GST, LOGMEL, GstBaseTransform)
 
 GST_ELEMENT_REGISTER_DECLARE (logmel)

@@ -5,22 +5,23 @@
  * @short_description: Writes a feature stream as a NumPy .npy file
  * @see_also: npyparse, filesink
  *
- * Writes a stream of feature vectors as one array of shape (frames, features), float32, in C order, which `numpy.load()` reads.
+ * Writes a stream of feature vectors as one array of shape (frames, features), float32, in C order, which
+ * `numpy.load()` reads.
  *
- * The number of frames stands at the beginning of the file and is known at its end. A header with 0 frames is written first and
- * completed at EOS, so the sink must be able to seek: filesink and giosink on a file can, a pipe cannot and is an error at the
- * start. Where a recording has to be stopped by hand, use `gst-launch-1.0 -e`, which sends EOS first. A file that never saw EOS
- * still says 0 frames, but has them all behind the 128 bytes of the header:
+ * The number of frames stands at the beginning of the file and is known at its end. A header with 0 frames is written
+ * first and completed at EOS, so the sink must be able to seek: filesink and giosink on a file can, a pipe cannot and
+ * is an error at the start. Where a recording has to be stopped by hand, use `gst-launch-1.0 -e`, which sends EOS
+ * first. A file that never saw EOS still says 0 frames, but has them all behind the 128 bytes of the header:
  * `numpy.fromfile(name, numpy.float32, offset=128).reshape(-1, features)`.
  *
- * Frames are written one behind the other whatever their time stamps say. A buffer with the GAP flag is written as it is; a GAP
- * event has no frames, so nothing is written for it.
+ * Frames are written one behind the other whatever their time stamps say. A buffer with the GAP flag is written as it
+ * is; a GAP event has no frames, so nothing is written for it.
  *
  * ## Example launch line
  * |[
- * gst-launch-1.0 audiotestsrc num-buffers=10 ! audio/x-raw,format=F32LE,rate=100,channels=2 ! npyenc ! filesink location=tone.npy
- * ]| 10 buffers of a tone as frames of 2 features. `python3 -c 'import numpy; print(numpy.load("tone.npy").shape)'` says
- * (10240, 2).
+ * gst-launch-1.0 audiotestsrc num-buffers=10 ! audio/x-raw,format=F32LE,rate=100,channels=2 ! npyenc ! filesink
+ * location=tone.npy ]| 10 buffers of a tone as frames of 2 features. `python3 -c 'import numpy;
+ * print(numpy.load("tone.npy").shape)'` says (10240, 2).
  */
 #include "gstnpyenc.h"
 

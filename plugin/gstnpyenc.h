@@ -6,7 +6,7 @@
 
 G_BEGIN_DECLS
 
-#define GST_TYPE_NPY_ENC (gst_npy_enc_get_type())
+#define GST_TYPE_NPY_ENC (gst_npy_enc_get_type ())
 G_DECLARE_FINAL_TYPE (GstNpyEnc, gst_npy_enc, GST, NPY_ENC, GstElement)
 
 GST_ELEMENT_REGISTER_DECLARE (npyenc);

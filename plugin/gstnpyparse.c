@@ -5,21 +5,22 @@
  * @short_description: Reads a NumPy .npy file as a feature stream
  * @see_also: npyenc, filesrc
  *
- * Reads what `numpy.save()` wrote: an array of shape (frames, features), or (frames,), which is one feature per frame. float16,
- * float32 and float64 of either byte order go out as float32; a float64 is rounded to nearest even, and beyond the range of
- * float32 becomes infinity. The file must hold as many frames as its header says, no more and no fewer. An array of Fortran
- * order is refused: `numpy.save(name, numpy.ascontiguousarray(array))` writes one that is not.
+ * Reads what `numpy.save()` wrote: an array of shape (frames, features), or (frames,), which is one feature per frame.
+ * float16, float32 and float64 of either byte order go out as float32; a float64 is rounded to nearest even, and beyond
+ * the range of float32 becomes infinity. The file must hold as many frames as its header says, no more and no fewer. An
+ * array of Fortran order is refused: `numpy.save(name, numpy.ascontiguousarray(array))` writes one that is not.
  *
- * A file knows no time: #GstNpyParse:frame-rate says how many frames make a second. Frame i has the time stamp i / frame-rate,
- * rounded to the nearest nanosecond, and its number stands in the buffer's offset. The caps are audio/x-raw with one channel
- * per feature where the frame rate is a whole number of Hz, else other/tensors.
+ * A file knows no time: #GstNpyParse:frame-rate says how many frames make a second. Frame i has the time stamp i /
+ * frame-rate, rounded to the nearest nanosecond, and its number stands in the buffer's offset. The caps are audio/x-raw
+ * with one channel per feature where the frame rate is a whole number of Hz, else other/tensors.
  *
- * Seeks in TIME, DEFAULT (frames) and BYTES land on the very frame: the one that lasts at that time. Rates below 0 are refused.
+ * Seeks in TIME, DEFAULT (frames) and BYTES land on the very frame: the one that lasts at that time. Rates below 0 are
+ * refused.
  *
  * ## Example launch line
  * |[
- * gst-launch-1.0 filesrc location=features.npy ! npyparse frame-rate=100/1 ! attention window=64 ! npyenc ! filesink location=out.npy
- * ]| Parameter-free attention over an array, frame by frame.
+ * gst-launch-1.0 filesrc location=features.npy ! npyparse frame-rate=100/1 ! attention window=64 ! npyenc ! filesink
+ * location=out.npy ]| Parameter-free attention over an array, frame by frame.
  */
 #include "gstnpyparse.h"
 
@@ -56,7 +57,10 @@ struct _GstNpyParse {
   gint rate_n, rate_d;
   guint frames_per_buffer;
 
-  /* Written by the streaming thread under the object lock: conversions ask from anywhere. header_size is 0 until there is one. */
+  /*
+   * Written by the streaming thread under the object lock: conversions ask from anywhere. header_size is 0 until there
+   * is one.
+   */
   NpyHeader header;
   GstFeatures features;
 
@@ -180,8 +184,8 @@ gst_npy_parse_get_property (GObject *object, guint id, GValue *value, GParamSpec
 }
 
 /*
- * The size of the file, where it is certain: who is pulled from counts the same bytes, but a query that is pushed up may be
- * answered by a source in front of an element that decompresses.
+ * The size of the file, where it is certain: who is pulled from counts the same bytes, but a query that is pushed up
+ * may be answered by a source in front of an element that decompresses.
  */
 static gboolean
 gst_npy_parse_get_file_size (GstNpyParse *self, guint64 *size)
@@ -395,9 +399,9 @@ gst_npy_parse_sink_event (GstBaseParse *parse, GstEvent *event)
 }
 
 /*
- * The base class seeks by an index of what it has seen when it should be accurate, and by conversion when it need not. Ours is
- * exact, and does not read all that lies before. The index stays for a stop where upstream pushes: it would stop short of
- * the frame that the conversion lands on.
+ * The base class seeks by an index of what it has seen when it should be accurate, and by conversion when it need not.
+ * Ours is exact, and does not read all that lies before. The index stays for a stop where upstream pushes: it would
+ * stop short of the frame that the conversion lands on.
  */
 static GstEvent *
 gst_npy_parse_prepare_seek (GstNpyParse *self, GstEvent *event)
@@ -576,7 +580,7 @@ gst_npy_parse_handle_header (GstNpyParse *self, GstBaseParseFrame *frame)
     return flow;
   self->next_frame = 0;
   gst_base_parse_set_min_frame_size (parse, gst_npy_parse_next_size (self, 0));
-  frame->out_buffer = gst_buffer_new();
+  frame->out_buffer = gst_buffer_new ();
   GST_BUFFER_PTS (frame->out_buffer) = GST_BUFFER_DTS (frame->out_buffer) = GST_BUFFER_DURATION (frame->out_buffer) = 0;
   return gst_base_parse_finish_frame (parse, frame, header.header_size);
 

@@ -6,7 +6,7 @@
 
 G_BEGIN_DECLS
 
-#define GST_TYPE_NPY_PARSE (gst_npy_parse_get_type())
+#define GST_TYPE_NPY_PARSE (gst_npy_parse_get_type ())
 G_DECLARE_FINAL_TYPE (GstNpyParse, gst_npy_parse, GST, NPY_PARSE, GstBaseParse)
 
 GST_ELEMENT_REGISTER_DECLARE (npyparse);

@@ -1,10 +1,11 @@
 /*
- * gst-attention: the header of NumPy's .npy files, read and written in one place. Bytes in, bytes out; no pads, no files.
- * SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: the header of NumPy's .npy files, read and written in one place. Bytes in, bytes out; no pads, no
+ * files. SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The file is: "\x93NUMPY"; version, 2 bytes; header length, little-endian, 2 bytes in version 1.0, else 4; a Python dict with
- * the keys descr, fortran_order and shape, padded with spaces and ended by a newline; the values. The format is described at
- * https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Files come from strangers: nothing is believed.
+ * The file is: "\x93NUMPY"; version, 2 bytes; header length, little-endian, 2 bytes in version 1.0, else 4; a Python
+ * dict with the keys descr, fortran_order and shape, padded with spaces and ended by a newline; the values. The format
+ * is described at https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Files come from strangers:
+ * nothing is believed.
  */
 #ifndef PLUGIN_NPY_H
 #define PLUGIN_NPY_H
@@ -16,14 +17,18 @@ G_BEGIN_DECLS
 /* Most values that a frame may have; the core's own limit. */
 #define NPY_MAX_FEATURES 65536
 
-/* Longest dict that is read. No file of version 1.0 can have a longer one, and an array of two dimensions needs about 100 bytes:
- * newer versions are for dicts that name the hundreds of fields of a structured array. */
+/*
+ * Longest dict that is read. No file of version 1.0 can have a longer one, and an array of two dimensions needs about
+ * 100 bytes: newer versions are for dicts that name the hundreds of fields of a structured array.
+ */
 #define NPY_MAX_DICT_SIZE 65535
 
-/* What npy_header_write () writes, whatever the shape: the values behind it stay 64-byte aligned, as NumPy wants them. */
+/*
+ * What npy_header_write () writes, whatever the shape: the values behind it stay 64-byte aligned, as NumPy wants them.
+ */
 #define NPY_HEADER_SIZE 128
 
-#define NPY_ERROR (npy_error_quark())
+#define NPY_ERROR (npy_error_quark ())
 GQuark npy_error_quark (void);
 
 typedef enum {
@@ -46,13 +51,16 @@ typedef enum {
 } NpyResult;
 
 /*
- * Reads the header from the first `size` bytes of a file. NPY_MORE sets *needed to a number of bytes, above `size`, without which
- * another try makes no sense; it never exceeds NPY_MAX_DICT_SIZE + 12. NPY_REFUSED sets `error` (NPY_ERROR) to a sentence that
- * names the value found and what was expected. After NPY_OK n_frames frames and the header together fit a gint64.
+ * Reads the header from the first `size` bytes of a file. NPY_MORE sets *needed to a number of bytes, above `size`,
+ * without which another try makes no sense; it never exceeds NPY_MAX_DICT_SIZE + 12. NPY_REFUSED sets `error`
+ * (NPY_ERROR) to a sentence that names the value found and what was expected. After NPY_OK n_frames frames and the
+ * header together fit a gint64.
  */
 NpyResult npy_header_read (NpyHeader *header, const guint8 *data, gsize size, gsize *needed, GError **error);
 
-/* The header, version 1.0, of float32 values of this machine's byte order, in C order, of shape (n_frames, n_features). */
+/*
+ * The header, version 1.0, of float32 values of this machine's byte order, in C order, of shape (n_frames, n_features).
+ */
 void npy_header_write (guint8 header[NPY_HEADER_SIZE], guint64 n_frames, guint n_features);
 
 /* Bytes per frame, and bytes of all frames. */
@@ -60,8 +68,8 @@ gsize npy_header_frame_size (const NpyHeader *header);
 guint64 npy_header_data_size (const NpyHeader *header);
 
 /*
- * Makes float32 values of this machine's byte order from values [n_values] of the file, which need no alignment. float64 is
- * rounded to nearest even; beyond the range of float32 that is infinity.
+ * Makes float32 values of this machine's byte order from values [n_values] of the file, which need no alignment.
+ * float64 is rounded to nearest even; beyond the range of float32 that is infinity.
  */
 void npy_values_to_float (const NpyHeader *header, const guint8 *data, gsize n_values, gfloat *values);
 

@@ -18,5 +18,6 @@ plugin_init (GstPlugin *plugin)
   return registered;
 }
 
-GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, attention, "Multi-head self-attention on streams of feature vectors",
-                   plugin_init, PACKAGE_VERSION, "LGPL", PACKAGE, "Unknown package origin")
+GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, attention,
+                   "Multi-head self-attention on streams of feature vectors", plugin_init, PACKAGE_VERSION, "LGPL",
+                   PACKAGE, "Unknown package origin")

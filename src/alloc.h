@@ -8,7 +8,10 @@
 /* A cache line, and the widest vector of any instruction set we have kernels for. */
 #define ATTN_ALIGNMENT 64
 
-/* a * b and a + b; SIZE_MAX when that does not fit (and SIZE_MAX stays SIZE_MAX), so that one check at the end is enough. */
+/*
+ * a * b and a + b; SIZE_MAX when that does not fit (and SIZE_MAX stays SIZE_MAX), so that one check at the end is
+ * enough.
+ */
 static inline size_t
 attn_size_mul (size_t a, size_t b)
 {
@@ -28,7 +31,10 @@ attn_round_up (size_t n, size_t multiple)
   return padded == SIZE_MAX ? SIZE_MAX : padded / multiple * multiple;
 }
 
-/* `size` zeroed bytes at a multiple of ATTN_ALIGNMENT, at least one byte; NULL when `size` is SIZE_MAX or out of memory. */
+/*
+ * `size` zeroed bytes at a multiple of ATTN_ALIGNMENT, at least one byte; NULL when `size` is SIZE_MAX or out of
+ * memory.
+ */
 void *attn_alloc (size_t size);
 void attn_free (void *memory); /* accepts NULL */
 

@@ -1,4 +1,7 @@
-/* libattn: the mathematics: one frame's queries against a view of the window.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libattn: the mathematics: one frame's queries against a view of the window.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #ifndef ATTN_SRC_ATTENTION_H
 #define ATTN_SRC_ATTENTION_H
 
@@ -25,10 +28,10 @@ void attn_scratch_clear (AttnScratch *scratch); /* frees the arrays; accepts a z
 void attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, const float *frames, size_t n);
 
 /*
- * All heads of one frame: queries [n_query] against what the ring holds for `frame`. Writes context [n_context] and, if not NULL,
- * weights [n_heads][span].
+ * All heads of one frame: queries [n_query] against what the ring holds for `frame`. Writes context [n_context] and, if
+ * not NULL, weights [n_heads][span].
  */
-void attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame, const float *queries,
-                  float *context, float *weights);
+void attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame,
+                  const float *queries, float *context, float *weights);
 
 #endif

@@ -32,17 +32,19 @@
  *   context[h] = sum over J of w_j value_j;      0 when J is empty
  *   out_t = Wo concat (context[0] ... context[n_heads - 1]) + bo
  *
- * The window is never padded: at the start and at the end of a stream it is shorter. Without a model the projections are
- * the identity: head h takes its own slice of the frame as query, key and value, and out_t is the concatenation.
+ * The window is never padded: at the start and at the end of a stream it is shorter. Without a model the projections
+ * are the identity: head h takes its own slice of the frame as query, key and value, and out_t is the concatenation.
  *
  *
  * Bits
  * ----
- * The output depends on the frames, the parameters, the configuration and the frame numbers, and on nothing else: not on how
- * the stream is cut into pushes, on the machine or on the instruction set. A stream equals attn_forward () over the whole
- * sequence, bit for bit. All sums run in one fixed order, all arithmetic is float32 with fused multiply-add where written.
+ * The output depends on the frames, the parameters, the configuration and the frame numbers, and on nothing else: not
+ * on how the stream is cut into pushes, on the machine or on the instruction set. A stream equals attn_forward () over
+ * the whole sequence, bit for bit. All sums run in one fixed order, all arithmetic is float32 with fused multiply-add
+ * where written.
  *   - Inputs, parameters and intermediate values below the smallest normal float32 (1.18e-38) count as 0.
- *   - A NaN reaches only the outputs whose window (or sinks) hold the frame it came in. Every NaN is stored as 0x7fc00000.
+ *   - A NaN reaches only the outputs whose window (or sinks) hold the frame it came in. Every NaN is stored as
+ *   0x7fc00000.
  *
  *
  * Threads and real time
@@ -87,14 +89,14 @@ extern "C" {
 #define ATTN_API
 #endif
 
-/* ---- errors ---------------------------------------------------------------------------------------------------------- */
+/* ---- errors ---- */
 
 typedef enum {
   ATTN_OK = 0,
   ATTN_ERROR_CONFIG, /* a value of the configuration is out of range, or two of them disagree */
   ATTN_ERROR_FILE,   /* the model file cannot be read */
   ATTN_ERROR_FORMAT, /* the model file is no valid safetensors file */
-  ATTN_ERROR_MODEL,  /* the model is not an attention layer that this library knows, or disagrees with the configuration */
+  ATTN_ERROR_MODEL,  /* the model is no attention layer that is known here, or disagrees with the configuration */
   ATTN_ERROR_MEMORY  /* out of memory, or a size beyond what can be addressed */
 } AttnStatus;
 
@@ -107,7 +109,7 @@ typedef struct {
 /* The version of the library at run time, such as "0.1.0". */
 ATTN_API const char *attn_version (void);
 
-/* ---- configuration ---------------------------------------------------------------------------------------------------- */
+/* ---- configuration ---- */
 
 /* Limits. They keep every derived size far below 2^63 and name what "too large" means. */
 #define ATTN_MAX_FEATURES 65536u
@@ -115,23 +117,24 @@ ATTN_API const char *attn_version (void);
 
 /* Start from attn_config_default (): fields may be added in the place of the reserved ones. */
 typedef struct {
-  uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
-  uint32_t n_heads;    /* 1 ... ATTN_MAX_FEATURES. Default 1. Divides D (no model) or the rows of the projections (model) */
-  uint32_t n_kv_heads; /* key/value heads, divides n_heads; 0 = n_heads. Default 0 */
-  uint32_t window;     /* frames, 1 ... ATTN_MAX_WINDOW, the frame itself included. Default 64 */
-  uint32_t look_ahead; /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
-  uint32_t n_sinks;    /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
-  double scale;        /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
+  uint32_t n_features;   /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
+  uint32_t n_heads;      /* 1 ... ATTN_MAX_FEATURES; divides D, or the rows of a model's projections. Default 1 */
+  uint32_t n_kv_heads;   /* key/value heads, divides n_heads; 0 = n_heads. Default 0 */
+  uint32_t window;       /* frames, 1 ... ATTN_MAX_WINDOW, the frame itself included. Default 64 */
+  uint32_t look_ahead;   /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
+  uint32_t n_sinks;      /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
+  double scale;          /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
   uint32_t reserved[24]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);
 
-/* ---- model ------------------------------------------------------------------------------------------------------------- */
+/* ---- model ---- */
 
 /*
- * The parameters of one attention layer from a safetensors file (https://github.com/huggingface/safetensors), dtype F32, F16,
- * BF16 or F64. Under `prefix` (such as "encoder.layers.0.self_attn."; NULL = "") exactly one of these schemes is found by name:
+ * The parameters of one attention layer from a safetensors file (https://github.com/huggingface/safetensors), dtype
+ * F32, F16, BF16 or F64. Under `prefix` (such as "encoder.layers.0.self_attn."; NULL = "") exactly one of these schemes
+ * is found by name:
  *
  *   PyTorch nn.MultiheadAttention  in_proj_weight, or q_proj_weight, k_proj_weight and v_proj_weight; in_proj_bias;
  *                                  out_proj.weight, out_proj.bias
@@ -140,8 +143,8 @@ ATTN_API AttnConfig attn_config_default (void);
  *
  * Shapes are [out, in], as in PyTorch: q [n_heads * dk, D], k [n_kv_heads * dk, D], v [n_kv_heads * dv, D],
  * output [Dout, n_heads * dv]. The output projection may be absent (then Dout = n_heads * dv), and so may any bias.
- * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks or scale must agree with the
- * configuration of a layer made from it.
+ * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks or scale must agree with
+ * the configuration of a layer made from it.
  */
 typedef struct AttnModel AttnModel;
 
@@ -155,16 +158,17 @@ ATTN_API AttnStatus attn_model_open_memory (const void *data, size_t size, const
 /* Accepts NULL. Layers made from the model stay valid. */
 ATTN_API void attn_model_free (AttnModel *model);
 
-/* ---- layer ------------------------------------------------------------------------------------------------------------- */
+/* ---- layer ---- */
 
 typedef struct AttnLayer AttnLayer;
 
 /*
  * Checks the configuration (against the model, if there is one) and packs the parameters. `model` NULL: parameter-free.
- * *layer is the caller's, attn_layer_free () after its last stream is gone. `error` may be NULL. On failure *layer is NULL.
- * Any thread.
+ * *layer is the caller's, attn_layer_free () after its last stream is gone. `error` may be NULL. On failure *layer is
+ * NULL. Any thread.
  */
-ATTN_API AttnStatus attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **layer, AttnError *error);
+ATTN_API AttnStatus attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **layer,
+                                    AttnError *error);
 ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
 
 ATTN_API uint32_t attn_layer_n_features (const AttnLayer *layer); /* D, values per input frame */
@@ -173,16 +177,16 @@ ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_latency (const AttnLayer *layer); /* look_ahead, in frames */
 
 /*
- * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j; slot i < n_sinks
- * is sink i as soon as the window has left it behind (before, it stands in its slot of the window only). A slot without a
- * frame, or with an absent one, is 0.
+ * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j; slot
+ * i < n_sinks is sink i as soon as the window has left it behind (before, it stands in its slot of the window only). A
+ * slot without a frame, or with an absent one, is 0.
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
 
 /* The kernels picked for this machine, such as "c-fma". */
 ATTN_API const char *attn_layer_kernels (const AttnLayer *layer);
 
-/* ---- stream ------------------------------------------------------------------------------------------------------------ */
+/* ---- stream ---- */
 
 typedef struct AttnStream AttnStream;
 
@@ -191,23 +195,24 @@ ATTN_API AttnStatus attn_stream_new (const AttnLayer *layer, AttnStream **stream
 ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 
 /*
- * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: frame t is ready when
- * frame t + look_ahead has come in. Returns how many: at most n. `weights`, if not NULL, receives as many times
+ * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: frame t is ready
+ * when frame t + look_ahead has come in. Returns how many: at most n. `weights`, if not NULL, receives as many times
  * [n_heads][span]. `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap `frames`.
  * Cost: O (n (D^2 + span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 
 /*
- * [real-time] As attn_stream_push () for `n` frames that are absent (lost, or known to be silent): nothing attends to them,
- * frame numbers go on, and their own outputs (and weights) are 0. `out` NULL: nothing is written, and the cost for any `n` is
- * at most that of span frames.
+ * [real-time] As attn_stream_push () for `n` frames that are absent (lost, or known to be silent): nothing attends to
+ * them, frame numbers go on, and their own outputs (and weights) are 0. `out` NULL: nothing is written, and the cost
+ * for any `n` is at most that of span frames.
  */
 ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights);
 
 /*
- * [real-time] The end of the stream: writes the outputs that still waited for later frames, at most look_ahead, and returns how
- * many. Then the stream is at its end: reset it before the next push, which otherwise returns 0 and does nothing.
+ * [real-time] The end of the stream: writes the outputs that still waited for later frames, at most look_ahead, and
+ * returns how many. Then the stream is at its end: reset it before the next push, which otherwise returns 0 and does
+ * nothing.
  */
 ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
 
@@ -220,12 +225,12 @@ ATTN_API uint64_t attn_stream_next_frame (const AttnStream *stream);
 /* [real-time] Outputs that wait for later frames, at most look_ahead. */
 ATTN_API size_t attn_stream_pending (const AttnStream *stream);
 
-/* ---- the whole sequence at once ------------------------------------------------------------------------------------------ */
+/* ---- the whole sequence at once ---- */
 
 /*
  * What a stream must equal, to the bit: attention over `n` frames [n][D] that start at number `first_frame`, all known.
- * `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not NULL, weights [n][n_heads][span].
- * Allocates memory for all n frames. Any thread.
+ * `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not NULL, weights
+ * [n][n_heads][span]. Allocates memory for all n frames. Any thread.
  */
 ATTN_API AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present, size_t n,
                                   uint64_t first_frame, float *out, float *weights);

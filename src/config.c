@@ -44,12 +44,14 @@ check_ranges (const AttnConfig *config, AttnError *error)
       || (status = check_range ("sinks", config->n_sinks, 0, ATTN_MAX_WINDOW, error)))
     return status;
   if (!isfinite (config->scale) || config->scale < 0)
-    return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, expected 0 (for 1/sqrt of the head size) or a positive number",
-                      config->scale);
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "scale is %g, expected 0 (for 1/sqrt of the head size) or a positive number", config->scale);
   for (i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
     if (config->reserved[i] != 0)
-      return attn_fail (error, ATTN_ERROR_CONFIG, "reserved field %zu of the configuration is %u, expected 0: start from "
-                        "attn_config_default ()", i, config->reserved[i]);
+      return attn_fail (error, ATTN_ERROR_CONFIG,
+                        "reserved field %zu of the configuration is %u, expected 0: start from "
+                        "attn_config_default ()",
+                        i, config->reserved[i]);
   return ATTN_OK;
 }
 
@@ -57,8 +59,9 @@ static AttnStatus
 check_heads (const AttnSizes *sizes, AttnError *error)
 {
   if (sizes->n_heads % sizes->n_kv_heads != 0)
-    return attn_fail (error, ATTN_ERROR_CONFIG, "%zu heads cannot share %zu kv-heads: no whole number of heads for each",
-                      sizes->n_heads, sizes->n_kv_heads);
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "%zu heads cannot share %zu kv-heads: no whole number of heads for each", sizes->n_heads,
+                      sizes->n_kv_heads);
   return ATTN_OK;
 }
 
@@ -69,8 +72,10 @@ parameter_free_sizes (AttnSizes *sizes, AttnError *error)
   if (sizes->n_features == 0)
     return attn_fail (error, ATTN_ERROR_CONFIG, "the number of features is 0, and there is no model to take it from");
   if (sizes->n_kv_heads != sizes->n_heads)
-    return attn_fail (error, ATTN_ERROR_CONFIG, "kv-heads is %zu and heads is %zu: without a model each head takes its own "
-                      "slice of the frame, so they must be equal", sizes->n_kv_heads, sizes->n_heads);
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "kv-heads is %zu and heads is %zu: without a model each head takes its own "
+                      "slice of the frame, so they must be equal",
+                      sizes->n_kv_heads, sizes->n_heads);
   if (sizes->n_features % sizes->n_heads != 0)
     return attn_fail (error, ATTN_ERROR_CONFIG, "%zu features per frame cannot be divided among %zu heads",
                       sizes->n_features, sizes->n_heads);
@@ -85,8 +90,9 @@ divide_rows (const AttnModel *model, const char *name, size_t rows, size_t n_hea
              AttnError *error)
 {
   if (rows % n_heads != 0)
-    return attn_fail (error, ATTN_ERROR_MODEL, "%s: the %s projection has %zu rows, which cannot be divided among %zu %s",
-                      model->name, name, rows, n_heads, heads);
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: the %s projection has %zu rows, which cannot be divided among %zu %s", model->name, name,
+                      rows, n_heads, heads);
   *per_head = rows / n_heads;
   return ATTN_OK;
 }
@@ -103,17 +109,21 @@ model_sizes (const AttnModel *model, AttnSizes *sizes, AttnError *error)
   sizes->n_features = model->query.n_inputs;
   if ((status = divide_rows (model, "query", model->query.n_outputs, sizes->n_heads, "heads", &sizes->dk, error))
       || (status = divide_rows (model, "key", model->key.n_outputs, sizes->n_kv_heads, "kv-heads", &key_dk, error))
-      || (status = divide_rows (model, "value", model->value.n_outputs, sizes->n_kv_heads, "kv-heads", &sizes->dv, error)))
+      || (status =
+              divide_rows (model, "value", model->value.n_outputs, sizes->n_kv_heads, "kv-heads", &sizes->dv, error)))
     return status;
   if (sizes->dk != key_dk)
-    return attn_fail (error, ATTN_ERROR_MODEL, "%s: a query has %zu values (%u rows, %zu heads), but a key has %zu (%u rows, "
-                      "%zu kv-heads)", model->name, sizes->dk, model->query.n_outputs, sizes->n_heads, key_dk,
-                      model->key.n_outputs, sizes->n_kv_heads);
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: a query has %zu values (%u rows, %zu heads), but a key has %zu (%u rows, "
+                      "%zu kv-heads)",
+                      model->name, sizes->dk, model->query.n_outputs, sizes->n_heads, key_dk, model->key.n_outputs,
+                      sizes->n_kv_heads);
   sizes->n_outputs = sizes->n_heads * sizes->dv;
   if (model->output.weight != NULL) {
     if (model->output.n_inputs != sizes->n_outputs)
-      return attn_fail (error, ATTN_ERROR_MODEL, "%s: the output projection takes %u values, but %zu heads give %zu each",
-                        model->name, model->output.n_inputs, sizes->n_heads, sizes->dv);
+      return attn_fail (error, ATTN_ERROR_MODEL,
+                        "%s: the output projection takes %u values, but %zu heads give %zu each", model->name,
+                        model->output.n_inputs, sizes->n_heads, sizes->dv);
     sizes->n_outputs = model->output.n_outputs;
   }
   return ATTN_OK;

@@ -1,6 +1,6 @@
 /*
- * libattn: every size that follows from a configuration (and a model), computed and overflow-checked here and nowhere else.
- * SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: every size that follows from a configuration (and a model), computed and overflow-checked here and nowhere
+ * else. SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_CONFIG_H
 #define ATTN_SRC_CONFIG_H

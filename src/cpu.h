@@ -13,7 +13,9 @@
 #include <xmmintrin.h>
 #endif
 
-/* Feature bits of CPUID, and the operating system keeps the registers (XCR0). Never the model number: it may be masked. */
+/*
+ * Feature bits of CPUID, and the operating system keeps the registers (XCR0). Never the model number: it may be masked.
+ */
 static inline bool
 attn_cpu_has_avx2_fma (void)
 {
@@ -25,8 +27,8 @@ attn_cpu_has_avx2_fma (void)
 }
 
 /*
- * Sets round-to-nearest with denormals on, no traps, and returns the caller's mode for attn_float_leave (). An application may run
- * with denormals flushed or another rounding: the output must not depend on it.
+ * Sets round-to-nearest with denormals on, no traps, and returns the caller's mode for attn_float_leave (). An
+ * application may run with denormals flushed or another rounding: the output must not depend on it.
  */
 static inline uint64_t
 attn_float_enter (void)
@@ -37,8 +39,8 @@ attn_float_enter (void)
   return mode;
 #elif defined(__aarch64__)
   uint64_t mode;
-  __asm__ volatile ("mrs %0, fpcr" : "=r"(mode));
-  __asm__ volatile ("msr fpcr, %0" : : "r"((uint64_t) 0));
+  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+  __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t) 0));
   return mode;
 #else
   return 0;
@@ -51,7 +53,7 @@ attn_float_leave (uint64_t mode)
 #if defined(ATTN_ARCH_X86)
   _mm_setcsr ((uint32_t) mode);
 #elif defined(__aarch64__)
-  __asm__ volatile ("msr fpcr, %0" : : "r"(mode));
+  __asm__ volatile("msr fpcr, %0" : : "r"(mode));
 #else
   (void) mode;
 #endif

@@ -79,8 +79,8 @@ answer_all (Sequence *sequence, const uint8_t *present, size_t n, uint64_t first
 }
 
 AttnStatus
-attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present, size_t n, uint64_t first_frame, float *out,
-              float *weights)
+attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present, size_t n, uint64_t first_frame,
+              float *out, float *weights)
 {
   Sequence sequence;
   AttnStatus status = init_sequence (&sequence, layer, n);

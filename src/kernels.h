@@ -3,8 +3,8 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Every function below has one fixed order of operations; every row of the table gives the same bits. "fma chain" means
- * acc = fma (a_i, b_i, acc) for i ascending. Arrays are at multiples of ATTN_ALIGNMENT unless said; they do not overlap unless
- * said. "Cleaned" values: those below the smallest normal float32 are +0, every NaN is 0x7fc00000.
+ * acc = fma (a_i, b_i, acc) for i ascending. Arrays are at multiples of ATTN_ALIGNMENT unless said; they do not overlap
+ * unless said. "Cleaned" values: those below the smallest normal float32 are +0, every NaN is 0x7fc00000.
  */
 #ifndef ATTN_SRC_KERNELS_H
 #define ATTN_SRC_KERNELS_H
@@ -34,24 +34,31 @@ typedef struct {
   void (*project) (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
                    const AttnProjection *projection);
 
-  /* scores [n_tiles][16] = keys . query: per key one fma chain over the dk dimensions, from 0. keys [n_tiles][dk][16]. */
+  /*
+   * scores [n_tiles][16] = keys . query: per key one fma chain over the dk dimensions, from 0. keys [n_tiles][dk][16].
+   */
   void (*scores) (float *scores, const float *query, const float *keys, size_t dk, size_t n_tiles);
 
   /*
-   * In place, scores to weights without their common divisor: 2^(score - largest score), 0 where masks [n_tiles] has no bit for
-   * the lane; 0 below 2^-126. Returns their sum: per lane over the tiles ascending, then the lanes i + (i + 8), + 4, + 2, + 1.
+   * In place, scores to weights without their common divisor: 2^(score - largest score), 0 where masks [n_tiles] has no
+   * bit for the lane; 0 below 2^-126. Returns their sum: per lane over the tiles ascending, then the lanes i + (i + 8),
+   * + 4, + 2, + 1.
    */
   float (*softmax) (float *scores, const uint16_t *masks, size_t n_tiles);
 
   /*
-   * context [dv_padded] = the fma chain, from what stands there, of weights [n_tiles][16] and values [n_tiles][16][dv_padded] over
-   * the frames whose bit is set, ascending. Frames without a bit are not read: 0 * NaN would be NaN.
+   * context [dv_padded] = the fma chain, from what stands there, of weights [n_tiles][16] and values
+   * [n_tiles][16][dv_padded] over the frames whose bit is set, ascending. Frames without a bit are not read: 0 * NaN
+   * would be NaN.
    */
   void (*context) (float *context, const float *weights, const uint16_t *masks, const float *values, size_t dv_padded,
                    size_t n_tiles);
 } AttnKernels;
 
-/* The best row for this processor, or the one that the environment variable ATTN_CPU names. NULL: that one cannot run here. */
+/*
+ * The best row for this processor, or the one that the environment variable ATTN_CPU names. NULL: that one cannot run
+ * here.
+ */
 const AttnKernels *attn_kernels_pick (AttnError *error);
 
 /* Row `i`, best first, whether or not this processor can run it; NULL behind the last. For tests. */

@@ -1,6 +1,6 @@
 /*
- * libattn: the kernels in plain C, which all others must equal to the bit. Compiled for the baseline of the architecture, where
- * fmaf () may be a slow call, and on x86 again with AVX2 and FMA. The contracts stand in kernels.h.
+ * libattn: the kernels in plain C, which all others must equal to the bit. Compiled for the baseline of the
+ * architecture, where fmaf () may be a slow call, and on x86 again with AVX2 and FMA. The contracts stand in kernels.h.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "kernels.h"
@@ -51,7 +51,8 @@ project_panel (float *out, size_t n_outputs, const float *in, size_t n_inputs, c
 }
 
 static void
-project (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames, const AttnProjection *projection)
+project (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
+         const AttnProjection *projection)
 {
   for (size_t o = 0; o < projection->n_outputs; o += ATTN_LANES) {
     size_t left = projection->n_outputs - o;
@@ -75,8 +76,9 @@ scores (float *out, const float *query, const float *keys, size_t dk, size_t n_t
 }
 
 /*
- * 2^x for x <= 0. x = n + r, n whole, |r| <= 1/2: 2^r by a polynomial (coefficients and error, 2^-27: tests/golden/exp2.py), times
- * 2^n by adding n to the exponent. Adding 1.5 * 2^23 leaves n in the low bits of the sum, rounded to nearest even.
+ * 2^x for x <= 0. x = n + r, n whole, |r| <= 1/2: 2^r by a polynomial (coefficients and error, 2^-27:
+ * tests/golden/exp2.py), times 2^n by adding n to the exponent. Adding 1.5 * 2^23 leaves n in the low bits of the sum,
+ * rounded to nearest even.
  */
 static inline float
 exp2_negative (float x)

@@ -116,7 +116,8 @@ attn_layer_free (AttnLayer *layer)
 }
 
 void
-attn_layer_project (const AttnLayer *layer, const AttnProjection *projection, float *out, const float *in, size_t n_frames)
+attn_layer_project (const AttnLayer *layer, const AttnProjection *projection, float *out, const float *in,
+                    size_t n_frames)
 {
   if (projection->weight == NULL)
     layer->kernels->scale (out, in, 1, n_frames * projection->n_inputs);

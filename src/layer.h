@@ -1,4 +1,6 @@
-/* libattn: the inside of an AttnLayer: sizes, packed parameters, kernels.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libattn: the inside of an AttnLayer: sizes, packed parameters, kernels.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #ifndef ATTN_SRC_LAYER_H
 #define ATTN_SRC_LAYER_H
 

@@ -15,7 +15,10 @@ tiles_for (size_t n_frames)
 size_t
 attn_ring_stream_tiles (const AttnSizes *sizes)
 {
-  /* A tile begins at frame f: the oldest frame in use is f - look_ahead - (window - 1), in the worst case the last of its tile. */
+  /*
+   * A tile begins at frame f: the oldest frame in use is f - look_ahead - (window - 1), in the worst case the last of
+   * its tile.
+   */
   return tiles_for (sizes->look_ahead + sizes->window - 1) + 1;
 }
 
@@ -112,7 +115,8 @@ attn_ring_skip (AttnRing *ring, uint64_t n)
 {
   uint64_t end = ring->next + n;
   /* The tiles that are entered on the way: those that begin at ring->next or later, before `end`. */
-  uint64_t tile = ring->next / ATTN_LANES + (ring->next % ATTN_LANES != 0), end_tile = end / ATTN_LANES + (end % ATTN_LANES != 0);
+  uint64_t tile = ring->next / ATTN_LANES + (ring->next % ATTN_LANES != 0),
+           end_tile = end / ATTN_LANES + (end % ATTN_LANES != 0);
 
   if (end_tile > tile && end_tile - tile > ring->window.n_tiles)
     tile = end_tile - ring->window.n_tiles;
@@ -143,8 +147,8 @@ add_run (AttnView *view, AttnRun run, uint64_t oldest, uint64_t end)
   size_t i;
 
   for (i = 0; i < run.n_tiles; i++)
-    view->masks[view->n_tiles++]
-        = run.tiles->present[run.begin + i] & lanes_between (run.first_frame + i * ATTN_LANES, oldest, end);
+    view->masks[view->n_tiles++] =
+        run.tiles->present[run.begin + i] & lanes_between (run.first_frame + i * ATTN_LANES, oldest, end);
   view->runs[view->n_runs++] = run;
 }
 

@@ -2,10 +2,10 @@
  * libattn: the window of keys and values, as a ring of tiles.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Frame f stands in lane f % 16 of tile f / 16, and tile T in slot T % n_tiles of the ring. Inside a tile keys are dimension-major
- * (a score kernel takes 16 frames at once) and values row-major (a context kernel takes 16 values at once). A tile is never moved,
- * the two ends of a window are masked, so the same ring serves any buffer size and needs no second copy. Sinks have tiles of their
- * own, in the same lanes.
+ * Frame f stands in lane f % 16 of tile f / 16, and tile T in slot T % n_tiles of the ring. Inside a tile keys are
+ * dimension-major (a score kernel takes 16 frames at once) and values row-major (a context kernel takes 16 values at
+ * once). A tile is never moved, the two ends of a window are masked, so the same ring serves any buffer size and needs
+ * no second copy. Sinks have tiles of their own, in the same lanes.
  */
 #ifndef ATTN_SRC_RING_H
 #define ATTN_SRC_RING_H
@@ -30,10 +30,13 @@ typedef struct {
   uint64_t next;  /* the number of the next frame */
 } AttnRing;
 
-/* What one frame attends to: up to three runs of neighbouring tiles in the order of time: sinks, then the window in two pieces. */
+/*
+ * What one frame attends to: up to three runs of neighbouring tiles in the order of time: sinks, then the window in two
+ * pieces.
+ */
 typedef struct {
   const AttnTiles *tiles;
-  size_t begin;         /* slot of the first tile */
+  size_t begin; /* slot of the first tile */
   size_t n_tiles;
   uint64_t first_frame; /* the frame in lane 0 of the first tile */
   bool is_sinks;
@@ -42,8 +45,9 @@ typedef struct {
 typedef struct {
   AttnRun runs[3];
   size_t n_runs;
-  size_t n_tiles;  /* of all runs */
-  uint16_t *masks; /* [n_tiles], a bit per frame that is attended to; the caller's memory, attn_ring_max_tiles () long */
+  size_t n_tiles; /* of all runs */
+  uint16_t
+      *masks; /* [n_tiles], a bit per frame that is attended to; the caller's memory, attn_ring_max_tiles () long */
 } AttnView;
 
 /* The tiles that a stream needs when it writes at most one tile ahead of the frame that is being answered. */

@@ -10,7 +10,10 @@
 #define ATTN_PRINTF(text, first)
 #endif
 
-/* Writes status and sentence to `error` (NULL: nothing) and returns `status`, so that a check is one `return attn_fail (...)`. */
+/*
+ * Writes status and sentence to `error` (NULL: nothing) and returns `status`, so that a check is one `return attn_fail
+ * (...)`.
+ */
 AttnStatus attn_fail (AttnError *error, AttnStatus status, const char *format, ...) ATTN_PRINTF (3, 4);
 
 /* Out of memory while making `what`; `bytes` SIZE_MAX stands for a size that cannot be represented. */

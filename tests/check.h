@@ -1,6 +1,6 @@
 /*
- * The test frame of the core: TAP on standard output, no dependencies, so that the core's tests also run where only a cross
- * compiler and an emulator are.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The test frame of the core: TAP on standard output, no dependencies, so that the core's tests also run where only a
+ * cross compiler and an emulator are.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   TEST (window_of_one_copies_values) { ... CHECK (x == y); CHECK_MSG (x == y, "x %d, y %d", x, y); }
  *   int main (int argc, char **argv) { RUN (window_of_one_copies_values); return check_done (); }
@@ -20,15 +20,15 @@ static const char *check_only; /* set it from argv[1] */
 
 #define TEST(name) static void test_##name (void)
 
-#define CHECK_MSG(condition, ...)                                 \
-  do {                                                            \
-    if (!(condition)) {                                           \
-      printf ("# %s:%d: %s: ", __FILE__, __LINE__, #condition);   \
-      printf (__VA_ARGS__);                                       \
-      printf ("\n");                                              \
-      check_failed = true;                                        \
-      return;                                                     \
-    }                                                             \
+#define CHECK_MSG(condition, ...)                               \
+  do {                                                          \
+    if (!(condition)) {                                         \
+      printf ("# %s:%d: %s: ", __FILE__, __LINE__, #condition); \
+      printf (__VA_ARGS__);                                     \
+      printf ("\n");                                            \
+      check_failed = true;                                      \
+      return;                                                   \
+    }                                                           \
   } while (0)
 
 #define CHECK(condition) CHECK_MSG (condition, "failed")

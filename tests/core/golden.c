@@ -1,6 +1,6 @@
 /*
- * Against PyTorch: the files that tests/golden/generate.py made with nn.MultiheadAttention in float64. Also names the largest
- * error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Against PyTorch: the files that tests/golden/generate.py made with nn.MultiheadAttention in float64. Also names the
+ * largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <math.h>
 #include <stdlib.h>
@@ -9,11 +9,15 @@
 #include "check.h"
 #include "safetensors.h"
 
-/* Largest error relative to the largest output. Float32 leaves about 2^-24 * sqrt (n) of each chain of n; the longest here is 256. */
+/*
+ * Largest error relative to the largest output. Float32 leaves about 2^-24 * sqrt (n) of each chain of n; the longest
+ * here is 256.
+ */
 #define TOLERANCE 2e-6
 /*
- * Where the scores are large: their rounding errors are proportional to them, and a weight changes by the factor exp (error). Two
- * units of rounding of the largest score, in the frame's own score and in the largest one it is compared with.
+ * Where the scores are large: their rounding errors are proportional to them, and a weight changes by the factor exp
+ * (error). Two units of rounding of the largest score, in the frame's own score and in the largest one it is compared
+ * with.
  */
 #define LARGE_GAIN_TOLERANCE(largest_score) (4 * 0x1p-24 * (largest_score))
 #define GOLDEN_VERSION "1"
@@ -71,7 +75,8 @@ open_golden (const char *name, Golden *golden)
   }
   version = attn_safetensors_metadata (file, "version");
   if (version == NULL || strcmp (version, GOLDEN_VERSION) != 0) {
-    printf ("# %s has version %s, not %s: run tests/golden/generate.py\n", path, version ? version : "(none)", GOLDEN_VERSION);
+    printf ("# %s has version %s, not %s: run tests/golden/generate.py\n", path, version ? version : "(none)",
+            GOLDEN_VERSION);
     attn_safetensors_close (file);
     return false;
   }
@@ -146,10 +151,10 @@ check_golden (const char *name, double tolerance)
   CHECK_MSG (error < tolerance, "%s: %g, not below %g", name, error, tolerance);
 }
 
-#define GOLDEN(test, name)             \
-  TEST (test)                          \
-  {                                    \
-    check_golden (name, TOLERANCE);    \
+#define GOLDEN(test, name)          \
+  TEST (test)                       \
+  {                                 \
+    check_golden (name, TOLERANCE); \
   }
 
 GOLDEN (torch_one_feature_window_1, "tiny")

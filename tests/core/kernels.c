@@ -1,6 +1,6 @@
 /*
- * Every kernel of every instruction set against plain C, bit for bit, at every length around the unrolls; plain C against
- * float64; guard bands around what is written.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Every kernel of every instruction set against plain C, bit for bit, at every length around the unrolls; plain C
+ * against float64; guard bands around what is written.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include <math.h>
@@ -69,15 +69,15 @@ random_values (size_t n, float amplitude)
 static void
 sprinkle (float *values, size_t n)
 {
-  static const uint32_t bits[]
-      = { 0, 0x80000000, 1, 0x807fffff, 0x00800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc01234, 0x7f800001 };
+  static const uint32_t bits[] = { 0,          0x80000000, 1,          0x807fffff, 0x00800000,
+                                   0x7f800000, 0xff800000, 0x7fc00000, 0xffc01234, 0x7f800001 };
 
   for (size_t i = random_between (0, 3); i < n; i += random_between (1, 9))
     memcpy (&values[i], &bits[random_between (0, 9)], sizeof values[i]);
 }
 
-#define FOR_EACH_ROW(kernels)                                                                                         \
-  for (size_t row_ = 0; row_ < 16; row_++)                                                                            \
+#define FOR_EACH_ROW(kernels)              \
+  for (size_t row_ = 0; row_ < 16; row_++) \
     for (const AttnKernels *kernels = runnable_row (row_); kernels != NULL; kernels = NULL)
 
 static const AttnKernels *
@@ -92,22 +92,23 @@ runnable_row (size_t i)
 TEST (scale_equals_plain_c)
 {
   FOR_EACH_ROW (kernels)
-    for (size_t l = 0; l < N_LENGTHS; l++) {
-      size_t n = lengths[l];
-      float *in = random_values (n, 1), factor = random_float (2);
-      Guarded expected = guarded (n), got = guarded (n);
+  for (size_t l = 0; l < N_LENGTHS; l++) {
+    size_t n = lengths[l];
+    float *in = random_values (n, 1), factor = random_float (2);
+    Guarded expected = guarded (n), got = guarded (n);
 
-      sprinkle (in, n);
-      attn_kernels_c.scale (expected.values, in, factor, n);
-      kernels->scale (got.values, in, factor, n);
-      attn_free (in);
-      CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu values", kernels->name, n);
-    }
+    sprinkle (in, n);
+    attn_kernels_c.scale (expected.values, in, factor, n);
+    kernels->scale (got.values, in, factor, n);
+    attn_free (in);
+    CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu values", kernels->name, n);
+  }
 }
 
 TEST (scale_cleans_denormals_and_nans)
 {
-  static const uint32_t in_bits[] = { 1, 0x807fffff, 0x80000000, 0x7f800001, 0xffc01234, 0x7f800000, 0x00800000, 0x3f800000 };
+  static const uint32_t in_bits[] = { 1,          0x807fffff, 0x80000000, 0x7f800001,
+                                      0xffc01234, 0x7f800000, 0x00800000, 0x3f800000 };
   static const uint32_t out_bits[] = { 0, 0, 0, 0x7fc00000, 0x7fc00000, 0x7f800000, 0x00800000, 0x3f800000 };
   float in[8], out[8];
 
@@ -127,23 +128,23 @@ random_projection (size_t n_outputs, size_t n_inputs)
 TEST (project_equals_plain_c)
 {
   FOR_EACH_ROW (kernels)
-    for (size_t o = 0; o < N_LENGTHS; o++)
-      for (size_t i = 0; i < N_LENGTHS; i++)
-        for (size_t n_frames = 1; n_frames <= 17; n_frames = n_frames * 2 + 1) {
-          AttnProjection projection = random_projection (lengths[o], lengths[i]);
-          float *in = random_values (n_frames * lengths[i], 1);
-          Guarded expected = guarded (n_frames * lengths[o]), got = guarded (n_frames * lengths[o]);
+  for (size_t o = 0; o < N_LENGTHS; o++)
+    for (size_t i = 0; i < N_LENGTHS; i++)
+      for (size_t n_frames = 1; n_frames <= 17; n_frames = n_frames * 2 + 1) {
+        AttnProjection projection = random_projection (lengths[o], lengths[i]);
+        float *in = random_values (n_frames * lengths[i], 1);
+        Guarded expected = guarded (n_frames * lengths[o]), got = guarded (n_frames * lengths[o]);
 
-          if (random_between (0, 2) == 0)
-            sprinkle (in, n_frames * lengths[i]);
-          attn_kernels_c.project (expected.values, lengths[o], in, lengths[i], n_frames, &projection);
-          kernels->project (got.values, lengths[o], in, lengths[i], n_frames, &projection);
-          attn_free (in);
-          attn_free (projection.weight);
-          attn_free (projection.bias);
-          CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu frames of %zu to %zu", kernels->name, n_frames, lengths[i],
-                     lengths[o]);
-        }
+        if (random_between (0, 2) == 0)
+          sprinkle (in, n_frames * lengths[i]);
+        attn_kernels_c.project (expected.values, lengths[o], in, lengths[i], n_frames, &projection);
+        kernels->project (got.values, lengths[o], in, lengths[i], n_frames, &projection);
+        attn_free (in);
+        attn_free (projection.weight);
+        attn_free (projection.bias);
+        CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu frames of %zu to %zu", kernels->name, n_frames,
+                   lengths[i], lengths[o]);
+      }
 }
 
 /* The order of design: one fma chain over the inputs, ascending, from the bias. */
@@ -169,23 +170,23 @@ TEST (project_is_one_fma_chain_from_the_bias)
 TEST (scores_equal_plain_c)
 {
   FOR_EACH_ROW (kernels)
-    for (size_t d = 0; d < N_LENGTHS; d++)
-      for (size_t n_tiles = 0; n_tiles < 10; n_tiles++) {
-        size_t dk = lengths[d], n = n_tiles * ATTN_LANES;
-        float *keys = random_values (n * dk + 1, 1), *query = random_values (dk, 1);
-        Guarded expected = guarded (n), got = guarded (n);
+  for (size_t d = 0; d < N_LENGTHS; d++)
+    for (size_t n_tiles = 0; n_tiles < 10; n_tiles++) {
+      size_t dk = lengths[d], n = n_tiles * ATTN_LANES;
+      float *keys = random_values (n * dk + 1, 1), *query = random_values (dk, 1);
+      Guarded expected = guarded (n), got = guarded (n);
 
-        if (random_between (0, 2) == 0)
-          sprinkle (keys, n * dk);
-        attn_kernels_c.scores (expected.values, query, keys, dk, n_tiles);
-        kernels->scores (got.values, query, keys, dk, n_tiles);
-        for (size_t i = 0; i < n; i++) /* which NaN a score is nobody promises: softmax makes it the one */
-          if (expected.values[i] != expected.values[i] && got.values[i] != got.values[i])
-            got.values[i] = expected.values[i] = 0;
-        attn_free (keys);
-        attn_free (query);
-        CHECK_MSG (same_and_guarded (&expected, &got), "%s, dk %zu, %zu tiles", kernels->name, dk, n_tiles);
-      }
+      if (random_between (0, 2) == 0)
+        sprinkle (keys, n * dk);
+      attn_kernels_c.scores (expected.values, query, keys, dk, n_tiles);
+      kernels->scores (got.values, query, keys, dk, n_tiles);
+      for (size_t i = 0; i < n; i++) /* which NaN a score is nobody promises: softmax makes it the one */
+        if (expected.values[i] != expected.values[i] && got.values[i] != got.values[i])
+          got.values[i] = expected.values[i] = 0;
+      attn_free (keys);
+      attn_free (query);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, dk %zu, %zu tiles", kernels->name, dk, n_tiles);
+    }
 }
 
 TEST (scores_are_one_fma_chain_from_zero)
@@ -215,24 +216,24 @@ random_masks (uint16_t *masks, size_t n)
 TEST (softmax_equals_plain_c)
 {
   FOR_EACH_ROW (kernels)
-    for (int round = 0; round < 200; round++) {
-      size_t n_tiles = random_between (0, 20), n = n_tiles * ATTN_LANES;
-      float *scores = random_values (n + 1, round % 3 ? 10 : 200), sum, expected_sum;
-      Guarded expected = guarded (n), got = guarded (n);
-      uint16_t masks[20];
+  for (int round = 0; round < 200; round++) {
+    size_t n_tiles = random_between (0, 20), n = n_tiles * ATTN_LANES;
+    float *scores = random_values (n + 1, round % 3 ? 10 : 200), sum, expected_sum;
+    Guarded expected = guarded (n), got = guarded (n);
+    uint16_t masks[20];
 
-      random_masks (masks, n_tiles);
-      if (round % 5 == 0)
-        sprinkle (scores, n);
-      memcpy (expected.values, scores, n * sizeof *scores);
-      memcpy (got.values, scores, n * sizeof *scores);
-      attn_free (scores);
-      expected_sum = attn_kernels_c.softmax (expected.values, masks, n_tiles);
-      sum = kernels->softmax (got.values, masks, n_tiles);
-      CHECK_MSG (same_and_guarded (&expected, &got), "%s, round %d, %zu tiles", kernels->name, round, n_tiles);
-      CHECK_MSG (sum == expected_sum || (sum != sum && expected_sum != expected_sum), "%s, round %d: sum %a, not %a",
-                 kernels->name, round, sum, expected_sum);
-    }
+    random_masks (masks, n_tiles);
+    if (round % 5 == 0)
+      sprinkle (scores, n);
+    memcpy (expected.values, scores, n * sizeof *scores);
+    memcpy (got.values, scores, n * sizeof *scores);
+    attn_free (scores);
+    expected_sum = attn_kernels_c.softmax (expected.values, masks, n_tiles);
+    sum = kernels->softmax (got.values, masks, n_tiles);
+    CHECK_MSG (same_and_guarded (&expected, &got), "%s, round %d, %zu tiles", kernels->name, round, n_tiles);
+    CHECK_MSG (sum == expected_sum || (sum != sum && expected_sum != expected_sum), "%s, round %d: sum %a, not %a",
+               kernels->name, round, sum, expected_sum);
+  }
 }
 
 TEST (softmax_sums_in_sixteen_lanes_and_a_tree)
@@ -254,8 +255,10 @@ TEST (softmax_sums_in_sixteen_lanes_and_a_tree)
 /* 2^x over 0 >= x > -128, every 61st float32, through the softmax of two scores of which the larger is 0. */
 TEST (exponential_is_within_one_unit_of_the_last_place)
 {
-  /* Half a unit for the last rounding, a quarter (half a unit times |r| <= 1/2) for the one before, an eighth (2^-27) for the
-     polynomial: 0.875, and the earlier roundings, each weighed with a higher power of r. */
+  /*
+   * Half a unit for the last rounding, a quarter (half a unit times |r| <= 1/2) for the one before, an eighth (2^-27)
+   * for the polynomial: 0.875, and the earlier roundings, each weighed with a higher power of r.
+   */
   const double bound = 1;
   double worst = 0;
 
@@ -283,23 +286,24 @@ TEST (exponential_is_within_one_unit_of_the_last_place)
 TEST (context_equals_plain_c)
 {
   FOR_EACH_ROW (kernels)
-    for (size_t d = 0; d < N_LENGTHS; d++)
-      for (size_t n_tiles = 0; n_tiles < 6; n_tiles++) {
-        size_t dv = attn_round_up (lengths[d], ATTN_LANES), n = n_tiles * ATTN_LANES;
-        float *values = random_values (n * dv + 1, 1), *weights = random_values (n + 1, 1), *start = random_values (dv, 1);
-        Guarded expected = guarded (dv), got = guarded (dv);
-        uint16_t masks[6];
+  for (size_t d = 0; d < N_LENGTHS; d++)
+    for (size_t n_tiles = 0; n_tiles < 6; n_tiles++) {
+      size_t dv = attn_round_up (lengths[d], ATTN_LANES), n = n_tiles * ATTN_LANES;
+      float *values = random_values (n * dv + 1, 1), *weights = random_values (n + 1, 1),
+            *start = random_values (dv, 1);
+      Guarded expected = guarded (dv), got = guarded (dv);
+      uint16_t masks[6];
 
-        random_masks (masks, n_tiles);
-        memcpy (expected.values, start, dv * sizeof *start);
-        memcpy (got.values, start, dv * sizeof *start);
-        attn_kernels_c.context (expected.values, weights, masks, values, dv, n_tiles);
-        kernels->context (got.values, weights, masks, values, dv, n_tiles);
-        attn_free (values);
-        attn_free (weights);
-        attn_free (start);
-        CHECK_MSG (same_and_guarded (&expected, &got), "%s, dv %zu, %zu tiles", kernels->name, dv, n_tiles);
-      }
+      random_masks (masks, n_tiles);
+      memcpy (expected.values, start, dv * sizeof *start);
+      memcpy (got.values, start, dv * sizeof *start);
+      attn_kernels_c.context (expected.values, weights, masks, values, dv, n_tiles);
+      kernels->context (got.values, weights, masks, values, dv, n_tiles);
+      attn_free (values);
+      attn_free (weights);
+      attn_free (start);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, dv %zu, %zu tiles", kernels->name, dv, n_tiles);
+    }
 }
 
 TEST (context_never_touches_a_masked_frame)
@@ -339,7 +343,7 @@ main (int argc, char **argv)
   check_only = argc > 1 ? argv[1] : NULL;
   random_seed ();
   FOR_EACH_ROW (kernels)
-    printf ("# kernels: %s\n", kernels->name);
+  printf ("# kernels: %s\n", kernels->name);
   RUN (scale_equals_plain_c);
   RUN (scale_cleans_denormals_and_nans);
   RUN (project_equals_plain_c);

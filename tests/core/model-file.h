@@ -36,7 +36,7 @@ make_file (ModelFile *file, const char *header, size_t n_data)
   size_t n = strlen (header);
 
   if (8 + n + n_data > sizeof file->bytes)
-    abort();
+    abort ();
   put_length (file->bytes, n);
   for (size_t i = 0; i < n; i++)
     file->bytes[8 + i] = header[i] == '\'' ? '"' : (uint8_t) header[i];
@@ -87,7 +87,7 @@ exact_copy (const void *bytes, size_t size)
   uint8_t *copy = malloc (size == 0 ? 1 : size);
 
   if (copy == NULL)
-    abort();
+    abort ();
   if (size != 0)
     memcpy (copy, bytes, size);
   return copy;

@@ -27,7 +27,7 @@ try_model (const char *prefix, AttnError *error)
   AttnStatus status = open_model (prefix, &model, error);
 
   if ((status == ATTN_OK) != (model != NULL))
-    abort();
+    abort ();
   attn_model_free (model);
   return status;
 }
@@ -179,7 +179,7 @@ TEST (output_and_biases_may_be_absent)
 {
   AttnModel *model;
 
-  begin_torch();
+  begin_torch ();
   CHECK (open_model (NULL, &model, NULL) == ATTN_OK);
   CHECK (model->query.bias == NULL && model->key.bias == NULL && model->value.bias == NULL);
   CHECK (model->output.weight == NULL && model->output.bias == NULL && model->output.n_outputs == 0);
@@ -193,7 +193,7 @@ TEST (name_is_path_and_prefix)
   CHECK (model != NULL);
   CHECK_MSG (strstr (model->name, "/model/torch.safetensors: \"layers.0.self_attn.\"") != NULL, "%s", model->name);
   attn_model_free (model);
-  begin_torch();
+  begin_torch ();
   CHECK (open_model ("", &model, NULL) == ATTN_OK);
   CHECK_MSG (strcmp (model->name, "memory") == 0, "%s", model->name);
   attn_model_free (model);
@@ -220,14 +220,14 @@ TEST (metadata_is_copied)
 
 TEST (unrelated_tensors_are_ignored)
 {
-  begin_torch();
+  begin_torch ();
   add ("linear1.weight", 8, 4);
   add ("norm1.weight", 4, 0);
   add ("layers.1.q_proj.weight", 4, 4);
   add ("cross.bias_k", 4, 0);
   add_tensor (&file, "position_ids", "I8", 4, 0);
   CHECK_OPENS ("");
-  begin_hugging_face();
+  begin_hugging_face ();
   add ("rotary_emb.inv_freq", 2, 0);
   CHECK_OPENS ("");
 }
@@ -273,7 +273,7 @@ TEST (prefix_without_its_dot_is_answered_with_the_right_one)
 
 TEST (empty_prefix_is_listed_too)
 {
-  begin_torch();
+  begin_torch ();
   REFUSED ("layer.", "prefix \"layer.\"", "under \"\"");
 }
 
@@ -303,27 +303,27 @@ TEST (no_attention_anywhere_says_how_many_tensors_there_are)
 
 TEST (two_schemes_at_once_are_named)
 {
-  begin_torch();
+  begin_torch ();
   add ("k_proj.weight", 4, 4);
   REFUSED ("", "\"in_proj_weight\"", "\"k_proj.weight\"", "both");
-  begin_hugging_face();
+  begin_hugging_face ();
   add ("linears.2.bias", 4, 0);
   REFUSED ("", "\"q_proj.weight\"", "\"linears.2.bias\"", "both");
-  begin_torch();
+  begin_torch ();
   add ("linears.0.weight", 4, 4);
   REFUSED ("", "\"in_proj_weight\"", "\"linears.0.weight\"", "both");
 }
 
 TEST (packed_and_separate_torch_weights_are_named)
 {
-  begin_torch();
+  begin_torch ();
   add ("v_proj_weight", 4, 4);
   REFUSED ("", "\"in_proj_weight\"", "\"v_proj_weight\"", "both");
 }
 
 TEST (two_outputs_are_named)
 {
-  begin_hugging_face();
+  begin_hugging_face ();
   add ("o_proj.weight", 4, 4);
   add ("out_proj.bias", 4, 0);
   REFUSED ("", "\"o_proj.weight\"", "\"out_proj.bias\"", "both");
@@ -352,10 +352,10 @@ TEST (bias_without_its_weight_is_named)
   begin_file (&file);
   add ("in_proj_bias", 12, 0);
   REFUSED ("", "has \"in_proj_bias\"", "no \"in_proj_weight\"");
-  begin_torch();
+  begin_torch ();
   add ("out_proj.bias", 4, 0);
   REFUSED ("", "has \"out_proj.bias\"", "no \"out_proj.weight\"");
-  begin_hugging_face();
+  begin_hugging_face ();
   add ("o_proj.bias", 4, 0);
   REFUSED ("", "has \"o_proj.bias\"", "no \"o_proj.weight\"");
   begin_file (&file);
@@ -376,20 +376,20 @@ TEST (weights_have_two_dimensions)
   begin_file (&file);
   add ("in_proj_weight", 12, 0);
   REFUSED ("", "\"in_proj_weight\"", "[12]", "2 dimensions");
-  begin_hugging_face();
+  begin_hugging_face ();
   add ("o_proj.weight", 16, 0);
   REFUSED ("", "\"o_proj.weight\"", "[16]", "2 dimensions");
 }
 
 TEST (biases_are_as_long_as_their_weights)
 {
-  begin_torch();
+  begin_torch ();
   add ("in_proj_bias", 11, 0);
   REFUSED ("", "\"in_proj_bias\" has shape [11]", "[12]", "\"in_proj_weight\"");
-  begin_hugging_face();
+  begin_hugging_face ();
   add ("v_proj.bias", 4, 1);
   REFUSED ("", "\"v_proj.bias\" has shape [4, 1]", "[4]", "\"v_proj.weight\"");
-  begin_hugging_face();
+  begin_hugging_face ();
   add ("o_proj.weight", 3, 4);
   add ("o_proj.bias", 4, 0);
   REFUSED ("", "\"o_proj.bias\" has shape [4]", "[3]", "\"o_proj.weight\"");
@@ -430,7 +430,7 @@ TEST (limits_of_the_shapes_are_exact)
   begin_file (&file);
   add_tensor (&file, "in_proj_weight", "F16", 3, ATTN_MAX_FEATURES + 1);
   REFUSED ("", "[3, 65537]", "65536 inputs");
-  begin_hugging_face();
+  begin_hugging_face ();
   add_tensor (&file, "o_proj.weight", "F16", ATTN_MAX_FEATURES + 1, 1);
   REFUSED ("", "\"o_proj.weight\"", "[65537, 1]", "65536 outputs", "262144 inputs");
   begin_file (&file);
@@ -458,7 +458,7 @@ TEST (other_dtypes_are_refused)
   begin_file (&file);
   add_tensor (&file, "in_proj_weight", "I8", 12, 4);
   REFUSED ("", "\"in_proj_weight\"", "I8", "F32, F16, BF16 or F64");
-  begin_torch();
+  begin_torch ();
   add_tensor (&file, "in_proj_bias", "I32", 12, 0);
   REFUSED ("", "\"in_proj_bias\"", "I32", "F32, F16, BF16 or F64");
 }
@@ -494,7 +494,7 @@ TEST (extras_that_change_the_layer_are_refused)
                                        "relative_bias" };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-    begin_hugging_face();
+    begin_hugging_face ();
     add (names[i], 4, 4);
     REFUSED ("", names[i], "support");
   }
@@ -512,7 +512,7 @@ TEST (values_that_are_not_finite_are_refused)
 {
   AttnModel *model;
 
-  begin_torch();
+  begin_torch ();
   add ("in_proj_bias", 12, 0);
   end_file (&file);
   file.bytes[file.size - 2] = 0x80;
@@ -573,5 +573,5 @@ main (int argc, char **argv)
   RUN (quantised_layer_is_told_as_such);
   RUN (values_that_are_not_finite_are_refused);
   RUN (long_names_leave_room_for_the_reason);
-  return check_done();
+  return check_done ();
 }

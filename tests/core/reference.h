@@ -1,9 +1,9 @@
 /*
- * The reference of the core's tests: attention as attn.h states it, naively, in float64, together with a bound of how far a
- * correct float32 implementation may be away from it.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The reference of the core's tests: attention as attn.h states it, naively, in float64, together with a bound of how
+ * far a correct float32 implementation may be away from it.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The bound is a running error analysis (Higham, Accuracy and Stability of Numerical Algorithms, section 3.3): each quantity
- * carries the largest error that float32 arithmetic in any order can have given it. With u = 2^-24:
+ * The bound is a running error analysis (Higham, Accuracy and Stability of Numerical Algorithms, section 3.3): each
+ * quantity carries the largest error that float32 arithmetic in any order can have given it. With u = 2^-24:
  *   a chain of n fma                     n u / (1 - n u) times the sum of the absolute products
  *   2^x as in src/kernels_c.c            4 u relative: 2^-27 of the polynomial, the rest its evaluation
  *   a value flushed for being denormal   2^-126
@@ -70,8 +70,8 @@ reference_slot (const AttnSizes *s, uint64_t t, uint64_t j)
 
 /* One head of frame t: its context and weights. Rows of q, k, v: [n][...]; frames are first ... first + n - 1. */
 static inline void
-reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bounded *v, const uint8_t *present, size_t n,
-                uint64_t first, uint64_t t, size_t head, double scale, Bounded *context, Bounded *weights)
+reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bounded *v, const uint8_t *present,
+                size_t n, uint64_t first, uint64_t t, size_t head, double scale, Bounded *context, Bounded *weights)
 {
   size_t kv = head / s->heads_per_kv, n_keys = 0;
   Bounded *score = calloc (n, sizeof *score);
@@ -94,7 +94,10 @@ reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bo
     error = fmax (error, score[j].error + UNIT * fabs (score[j].value));
     n_keys++;
   }
-  /* Every weight is exp (score - max) over the sum of the same: two differences, two exponentials, the sum, the reciprocal. */
+  /*
+   * Every weight is exp (score - max) over the sum of the same: two differences, two exponentials, the sum, the
+   * reciprocal.
+   */
   relative = exp (4 * error + 4 * UNIT * fabs (max)) * (1 + 10 * UNIT + gamma_n (n_keys)) - 1;
   memset (context, 0, s->dv * sizeof *context);
   memset (weights, 0, s->span * sizeof *weights);
@@ -113,8 +116,8 @@ reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bo
       Bounded value = v[j * s->n_value + kv * s->dv + d];
 
       context[d].value += w * value.value;
-      context[d].error += w * value.error
-                          + (w * (relative + gamma_n (n_keys + 2)) + 0x1p-125) * (fabs (value.value) + value.error);
+      context[d].error +=
+          w * value.error + (w * (relative + gamma_n (n_keys + 2)) + 0x1p-125) * (fabs (value.value) + value.error);
     }
   }
   free (score);
@@ -122,8 +125,8 @@ reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bo
 
 /* out [n][n_outputs], weights [n][n_heads][span]. `model` NULL: parameter-free. */
 static inline void
-reference_forward (const AttnSizes *s, const AttnModel *model, double scale, const float *frames, const uint8_t *present,
-                   size_t n, uint64_t first, Bounded *out, Bounded *weights)
+reference_forward (const AttnSizes *s, const AttnModel *model, double scale, const float *frames,
+                   const uint8_t *present, size_t n, uint64_t first, Bounded *out, Bounded *weights)
 {
   Bounded *x = calloc (s->n_features, sizeof *x), *context = calloc (s->n_context, sizeof *context);
   Bounded *q = calloc (n * s->n_query, sizeof *q), *k = calloc (n * s->n_key, sizeof *k);

@@ -21,7 +21,7 @@ open_bytes (const void *bytes, size_t size, AttnError *error)
   AttnStatus status = attn_safetensors_open_memory (copy, size, &file, error);
 
   if ((status == ATTN_OK) != (file != NULL))
-    abort();
+    abort ();
   attn_safetensors_close (file);
   free (copy);
   return status;
@@ -56,7 +56,7 @@ write_temporary (const void *bytes, size_t size)
   FILE *file = fopen (TEMPORARY, "wb");
 
   if (file == NULL || fwrite (bytes, 1, size, file) != size || fclose (file) != 0)
-    abort();
+    abort ();
 }
 
 static AttnStatus
@@ -612,5 +612,5 @@ main (int argc, char **argv)
   RUN (holes_between_tensors_are_refused);
   RUN (very_many_tensors_are_read);
   RUN (names_are_harmless_in_messages);
-  return check_done();
+  return check_done ();
 }

@@ -86,7 +86,8 @@ stream_in_pieces (AttnStream *stream, const AttnLayer *layer, Sequence *s, const
     if (n_out + attn_stream_pending (stream) != end)
       return false;
   }
-  n_out += attn_stream_drain (stream, s->out + n_out * attn_layer_n_outputs (layer), s->weights + n_out * n_weights (layer));
+  n_out +=
+      attn_stream_drain (stream, s->out + n_out * attn_layer_n_outputs (layer), s->weights + n_out * n_weights (layer));
   return n_out == s->n;
 }
 
@@ -125,7 +126,8 @@ twin_clear (Sequence *s)
 static bool
 stream_equals_forward (const AttnLayer *layer, AttnStream *stream, size_t n, bool with_absent)
 {
-  static const size_t ones[] = { 1 }, uneven[] = { 3, 1, 7 }, tiles[] = { 16 }, blocks[] = { 64 }, all[] = { SIZE_MAX / 2 };
+  static const size_t ones[] = { 1 }, uneven[] = { 3, 1, 7 }, tiles[] = { 16 }, blocks[] = { 64 },
+                      all[] = { SIZE_MAX / 2 };
   static const struct {
     const size_t *sizes;
     size_t n;
@@ -134,7 +136,8 @@ stream_equals_forward (const AttnLayer *layer, AttnStream *stream, size_t n, boo
   bool equal = attn_forward (layer, whole.frames, whole.present, n, whole.first, whole.out, whole.weights) == ATTN_OK;
 
   for (size_t i = 0; equal && i < sizeof feeds / sizeof feeds[0]; i++)
-    equal = stream_in_pieces (stream, layer, &pieces, feeds[i].sizes, feeds[i].n) && same_outputs (layer, &whole, &pieces);
+    equal =
+        stream_in_pieces (stream, layer, &pieces, feeds[i].sizes, feeds[i].n) && same_outputs (layer, &whole, &pieces);
   twin_clear (&pieces);
   sequence_clear (&whole);
   return equal;
@@ -196,7 +199,8 @@ TEST (forward_is_within_the_derived_bound_of_float64)
     free (weights);
     sequence_clear (&s);
     random_layer_clear (&r);
-    CHECK_MSG (wrong_out < 0 && wrong_weight < 0, "configuration %d: output %ld, weight %ld", i, wrong_out, wrong_weight);
+    CHECK_MSG (wrong_out < 0 && wrong_weight < 0, "configuration %d: output %ld, weight %ld", i, wrong_out,
+               wrong_weight);
   }
 }
 
@@ -252,7 +256,8 @@ TEST (first_frames_see_a_shorter_window_and_no_padding)
       int seen = t < 3 ? t + 1 : 4;
       float expected = slot >= 4 - seen ? 1.0f / seen : 0;
 
-      CHECK_MSG (weights[t * 4 + slot] == expected, "frame %d slot %d: %g, not %g", t, slot, weights[t * 4 + slot], expected);
+      CHECK_MSG (weights[t * 4 + slot] == expected, "frame %d slot %d: %g, not %g", t, slot, weights[t * 4 + slot],
+                 expected);
     }
   attn_layer_free (layer);
 }
@@ -327,7 +332,10 @@ TEST (absent_frames_give_zero_and_are_not_attended_to)
   attn_layer_free (layer);
 }
 
-/* A jump over any number of absent frames equals going through them (or, for the longest, through 8192: as many windows). */
+/*
+ * A jump over any number of absent frames equals going through them (or, for the longest, through 8192: as many
+ * windows).
+ */
 TEST (long_absence_costs_nothing_and_leaves_only_sinks)
 {
   static const uint64_t lengths[] = { 1, 15, 16, 17, 100, 4096, UINT64_C (1) << 50 };

@@ -15,8 +15,9 @@
 #define RATE 100
 #define FRAME_TIME (GST_SECOND / RATE)
 
-#define AUDIO_CAPS "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)6"
-#define TENSOR_CAPS                                                                                                 \
+#define AUDIO_CAPS \
+  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)6"
+#define TENSOR_CAPS \
   "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, framerate=(fraction)100/1, "
 
 /* ---- helpers ---- */
@@ -175,8 +176,8 @@ check_refused_caps (guint heads, const gchar *caps, const gchar *a, const gchar 
 
 /* ---- numbers and framing ---- */
 
-static const guint pieces_of_1[] = { 1, 0 }, pieces_uneven[] = { 3, 1, 7, 0 }, pieces_of_16[] = { 16, 0 }, pieces_of_64[] = { 64, 0 },
-                   pieces_whole[] = { 200, 0 };
+static const guint pieces_of_1[] = { 1, 0 }, pieces_uneven[] = { 3, 1, 7, 0 }, pieces_of_16[] = { 16, 0 },
+                   pieces_of_64[] = { 64, 0 }, pieces_whole[] = { 200, 0 };
 static const guint *all_pieces[] = { pieces_of_1, pieces_uneven, pieces_of_16, pieces_of_64, pieces_whole };
 
 static void
@@ -337,10 +338,12 @@ GST_START_TEST (test_memory_may_be_read_only_in_pieces_and_at_odd_addresses)
   memcpy (odd + 1, frames + 4 * D, half);
   /* One frame in two memories, cut inside a value; then three; all read-only. */
   gst_buffer_append_memory (buffer, gst_memory_new_wrapped (GST_MEMORY_FLAG_READONLY, frames, half, 0, 10, NULL, NULL));
-  gst_buffer_append_memory (buffer, gst_memory_new_wrapped (GST_MEMORY_FLAG_READONLY, frames, half, 10, half - 10, NULL, NULL));
+  gst_buffer_append_memory (buffer,
+                            gst_memory_new_wrapped (GST_MEMORY_FLAG_READONLY, frames, half, 10, half - 10, NULL, NULL));
   fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
   buffer = gst_buffer_new ();
-  gst_buffer_append_memory (buffer, gst_memory_new_wrapped (GST_MEMORY_FLAG_READONLY, odd, half + 1, 1, half, NULL, NULL));
+  gst_buffer_append_memory (buffer,
+                            gst_memory_new_wrapped (GST_MEMORY_FLAG_READONLY, odd, half + 1, 1, half, NULL, NULL));
   fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
   check_output (h, expected, 8);
   gst_harness_teardown (h);
@@ -386,7 +389,8 @@ GST_START_TEST (test_any_number_of_features)
   static const guint widths[] = { 1, 2, 3, 17, 64, 80, 4096 };
   guint n_features = widths[__i__], n;
   GstHarness *h = gst_harness_new ("attention");
-  gchar *caps = g_strdup_printf ("audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=%u", n_features);
+  gchar *caps = g_strdup_printf (
+      "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=%u", n_features);
   gfloat *frames = make_frames (20, n_features), *expected;
   AttnConfig config = attn_config_default ();
   guint8 *got;
@@ -530,7 +534,8 @@ GST_START_TEST (test_new_number_of_features_in_mid_stream)
   GstBuffer *buffer;
 
   push_frames (h, frames, 0, 8);
-  gst_harness_set_src_caps_str (h, "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=2");
+  gst_harness_set_src_caps_str (h,
+                                "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=2");
   gst_harness_push (h, gst_buffer_new_memdup (frames, 4 * 2 * sizeof (gfloat)));
   gst_harness_push_event (h, gst_event_new_eos ());
   buffer = gst_harness_pull (h);
@@ -558,7 +563,8 @@ GST_START_TEST (test_events_keep_their_place_behind_waiting_buffers)
   guint i;
 
   push_frames (h, frames, 0, 1);
-  gst_harness_push_event (h, gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM, gst_structure_new_empty ("behind-frame-0")));
+  gst_harness_push_event (
+      h, gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM, gst_structure_new_empty ("behind-frame-0")));
   while ((event = gst_harness_try_pull_event (h))) {
     fail_if (GST_EVENT_TYPE (event) == GST_EVENT_CUSTOM_DOWNSTREAM);
     gst_event_unref (event);
@@ -759,7 +765,8 @@ GST_START_TEST (test_gap_of_centuries_is_survived)
 
   push_frames (h, frames, 0, 10);
   /* A whole number of tiles of the core, so that even the order of sums is that of a fresh stream. */
-  gst_harness_push_event (h, gst_event_new_gap (10 * FRAME_TIME, (G_GUINT64_CONSTANT (16) << 35) * FRAME_TIME - 10 * FRAME_TIME));
+  gst_harness_push_event (
+      h, gst_event_new_gap (10 * FRAME_TIME, (G_GUINT64_CONSTANT (16) << 35) * FRAME_TIME - 10 * FRAME_TIME));
   push_frames (h, frames, 10, 10);
   gst_harness_push_event (h, gst_event_new_eos ());
   got = pull_all (h, &n);
@@ -885,8 +892,9 @@ GST_END_TEST;
 GST_START_TEST (test_latency_of_unknown_rate_is_zero)
 {
   AttnConfig config = configuration (1, 8, 5);
-  GstHarness *h = harness_new (&config, "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
-                                        "framerate=(fraction)0/1, dimensions=(string)6:1:1:1");
+  GstHarness *h =
+      harness_new (&config, "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
+                            "framerate=(fraction)0/1, dimensions=(string)6:1:1:1");
 
   fail_unless_equals_clocktime (query_latency (h), 0);
   gst_harness_teardown (h);
@@ -948,16 +956,20 @@ GST_END_TEST;
 
 GST_START_TEST (test_integer_tensors_are_refused)
 {
-  check_refused_caps (1, "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)int16, "
-                         "framerate=(fraction)100/1, dimensions=(string)6:1", "types=int16", "float32");
+  check_refused_caps (1,
+                      "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)int16, "
+                      "framerate=(fraction)100/1, dimensions=(string)6:1",
+                      "types=int16", "float32");
 }
 GST_END_TEST;
 
 /* gst-launch reads dimensions=80:1 as flags; such caps are not fixed, and show only while they are negotiated. */
 GST_START_TEST (test_untyped_dimensions_are_explained)
 {
-  GstElement *pipeline = gst_parse_launch ("fakesrc sizetype=fixed sizemax=320 num-buffers=1 ! other/tensors,format=static,"
-                                           "num_tensors=1,types=float32,dimensions=80:1,framerate=100/1 ! attention ! fakesink", NULL);
+  GstElement *pipeline =
+      gst_parse_launch ("fakesrc sizetype=fixed sizemax=320 num-buffers=1 ! other/tensors,format=static,"
+                        "num_tensors=1,types=float32,dimensions=80:1,framerate=100/1 ! attention ! fakesink",
+                        NULL);
   GstBus *bus = gst_element_get_bus (pipeline);
   GstMessage *message;
   GError *error;
@@ -966,7 +978,8 @@ GST_START_TEST (test_untyped_dimensions_are_explained)
   message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
   fail_unless (message != NULL);
   gst_message_parse_error (message, &error, NULL);
-  fail_unless (strstr (error->message, "flags") != NULL && strstr (error->message, "(string)80:1:1:1") != NULL, "%s", error->message);
+  fail_unless (strstr (error->message, "flags") != NULL && strstr (error->message, "(string)80:1:1:1") != NULL, "%s",
+               error->message);
   g_error_free (error);
   gst_message_unref (message);
   gst_element_set_state (pipeline, GST_STATE_NULL);
@@ -977,8 +990,10 @@ GST_END_TEST;
 
 GST_START_TEST (test_dimensions_as_fixed_flags_are_explained)
 {
-  check_refused_caps (1, "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
-                         "framerate=(fraction)100/1, dimensions=80:ffffffff", "flags", "(string)80:1:1:1");
+  check_refused_caps (1,
+                      "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
+                      "framerate=(fraction)100/1, dimensions=80:ffffffff",
+                      "flags", "(string)80:1:1:1");
 }
 GST_END_TEST;
 
@@ -1012,15 +1027,18 @@ GST_END_TEST;
 
 GST_START_TEST (test_missing_types_are_refused)
 {
-  check_refused_caps (1, "other/tensors, format=(string)static, num_tensors=(int)1, framerate=(fraction)100/1, "
-                         "dimensions=(string)6:1", "types=(none)", "float32");
+  check_refused_caps (1,
+                      "other/tensors, format=(string)static, num_tensors=(int)1, framerate=(fraction)100/1, "
+                      "dimensions=(string)6:1",
+                      "types=(none)", "float32");
 }
 GST_END_TEST;
 
 GST_START_TEST (test_wild_dimensions_are_refused)
 {
-  static const gchar *wild[] = { "6:1:2", "abc", "0:1", "", "6:", "-6:1", "6:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1",
-                                 "99999999999999999999:1", "65537:1" };
+  static const gchar *wild[] = {
+    "6:1:2", "abc", "0:1", "", "6:", "-6:1", "6:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1", "99999999999999999999:1", "65537:1"
+  };
   gchar *caps = g_strdup_printf (TENSOR_CAPS "dimensions=(string)\"%s\"", wild[__i__]);
 
   check_refused_caps (1, caps, "dimensions", __i__ == 8 ? "65537" : wild[__i__]);
@@ -1184,10 +1202,10 @@ GST_START_TEST (test_properties_read_back_what_was_set)
   gdouble scale;
   gchar *file, *prefix;
 
-  g_object_set (element, "heads", 8, "kv-heads", 2, "window", 100, "look-ahead", 5, "sinks", 4, "scale", 0.25, "frame-rate", 25, 2,
-                "model-file", "w.safetensors", "model-prefix", "a.", NULL);
-  g_object_get (element, "heads", &heads, "kv-heads", &kv_heads, "window", &window, "look-ahead", &look_ahead, "sinks", &sinks,
-                "scale", &scale, "model-file", &file, "model-prefix", &prefix, NULL);
+  g_object_set (element, "heads", 8, "kv-heads", 2, "window", 100, "look-ahead", 5, "sinks", 4, "scale", 0.25,
+                "frame-rate", 25, 2, "model-file", "w.safetensors", "model-prefix", "a.", NULL);
+  g_object_get (element, "heads", &heads, "kv-heads", &kv_heads, "window", &window, "look-ahead", &look_ahead, "sinks",
+                &sinks, "scale", &scale, "model-file", &file, "model-prefix", &prefix, NULL);
   fail_unless (heads == 8 && kv_heads == 2 && window == 100 && look_ahead == 5 && sinks == 4 && scale == 0.25);
   fail_unless_equals_string (file, "w.safetensors");
   fail_unless_equals_string (prefix, "a.");

@@ -55,7 +55,7 @@ fixture_new (const gchar *properties)
 
   fail_unless (element != NULL);
   set_properties (element, properties);
-  fixture.bus = gst_bus_new();
+  fixture.bus = gst_bus_new ();
   gst_element_set_bus (element, fixture.bus);
   fixture.h = gst_harness_new_with_element (element, "sink", "src");
   gst_object_unref (element);
@@ -124,7 +124,7 @@ fixture_new_s16 (const gchar *properties)
 static GstFlowReturn
 push_bytes (Fixture *fixture, gconstpointer data, gsize size, GstClockTime pts, GstBufferFlags flags)
 {
-  GstBuffer *buffer = size > 0 ? gst_buffer_new_memdup (data, size) : gst_buffer_new();
+  GstBuffer *buffer = size > 0 ? gst_buffer_new_memdup (data, size) : gst_buffer_new ();
 
   GST_BUFFER_PTS (buffer) = pts;
   GST_BUFFER_FLAG_SET (buffer, flags);
@@ -150,7 +150,7 @@ push_in_chunks (Fixture *fixture, gconstpointer data, gsize size, gsize chunk)
 static void
 push_eos (Fixture *fixture)
 {
-  fail_unless (gst_harness_push_event (fixture->h, gst_event_new_eos()));
+  fail_unless (gst_harness_push_event (fixture->h, gst_event_new_eos ()));
 }
 
 /* --- what comes out --- */
@@ -817,7 +817,7 @@ GST_START_TEST (test_identical_caps_and_segments_change_nothing)
   push_s16 (&fixture, samples, 700, 0);
   push_caps (&fixture, audio_caps (GST_AUDIO_NE (S16), RATE, 1));
   push_segment (&fixture, 0);
-  fail_unless (gst_harness_push_upstream_event (fixture.h, gst_event_new_reconfigure()));
+  fail_unless (gst_harness_push_upstream_event (fixture.h, gst_event_new_reconfigure ()));
   push_s16 (&fixture, samples + 700, 900, GST_CLOCK_TIME_NONE);
   push_eos (&fixture);
   values = pull_frames (&fixture);
@@ -1114,7 +1114,7 @@ GST_START_TEST (test_flush_drops_the_audio)
 
   push_s16 (&fixture, samples + 1000, 999, GST_SECOND);
   drop_frames (&fixture);
-  fail_unless (gst_harness_push_event (fixture.h, gst_event_new_flush_start()));
+  fail_unless (gst_harness_push_event (fixture.h, gst_event_new_flush_start ()));
   fail_unless (gst_harness_push_event (fixture.h, gst_event_new_flush_stop (TRUE)));
   push_segment (&fixture, 0);
   push_s16 (&fixture, samples, 1000, 5 * GST_SECOND);
@@ -1147,7 +1147,7 @@ fail_unless_n_frames_in_front (Fixture *fixture, GstEvent *event, guint n_frames
 GST_START_TEST (test_events_that_end_the_audio_bring_the_last_frames)
 {
   GstEvent *events[] = { gst_event_new_gap (GST_SECOND, GST_SECOND), gst_event_new_segment_done (GST_FORMAT_TIME, 0),
-                         gst_event_new_stream_start ("other"), gst_event_new_eos() };
+                         gst_event_new_stream_start ("other"), gst_event_new_eos () };
   gint16 *samples = make_noise (640);
   guint i;
 

@@ -62,7 +62,7 @@ read_golden (const gchar *name)
 static inline gchar *
 write_temporary (const Bytes *bytes)
 {
-  gchar *path = temporary_path();
+  gchar *path = temporary_path ();
 
   fail_unless (g_file_set_contents (path, bytes->data, bytes->size, NULL));
   return path;
@@ -120,7 +120,9 @@ pop_error (GstBus *bus)
   return text;
 }
 
-/* Runs to EOS or the first error, whose text it returns (transfer full), else NULL. The pipeline is in NULL again then. */
+/*
+ * Runs to EOS or the first error, whose text it returns (transfer full), else NULL. The pipeline is in NULL again then.
+ */
 static inline gchar *
 run_to_end (GstElement *pipeline)
 {
@@ -179,7 +181,7 @@ static inline GstHarness *
 new_harness (const gchar *element)
 {
   GstHarness *harness = gst_harness_new (element);
-  GstBus *bus = gst_bus_new();
+  GstBus *bus = gst_bus_new ();
 
   gst_element_set_bus (harness->element, bus);
   gst_object_unref (bus);

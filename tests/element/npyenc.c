@@ -52,7 +52,7 @@ make_frames (guint n_values, gfloat first)
 static Bytes
 render (GstHarness *harness)
 {
-  GByteArray *file = g_byte_array_new();
+  GByteArray *file = g_byte_array_new ();
   GstBuffer *buffer;
   Bytes bytes;
 
@@ -95,14 +95,14 @@ check_file (GstHarness *harness, guint n_frames, guint n_features)
 
 GST_START_TEST (test_header_is_completed_at_eos)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
   GstBuffer *provisional, *completed;
   GstEvent *event;
   gint n_segments = 0;
 
   set_audio_caps (harness, 3, 100);
   fail_unless_equals_int (gst_harness_push (harness, make_frames (6, 0)), GST_FLOW_OK);
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
 
   while ((event = gst_harness_try_pull_event (harness)) != NULL) {
     if (GST_EVENT_TYPE (event) == GST_EVENT_SEGMENT) {
@@ -131,13 +131,13 @@ GST_END_TEST
 
 GST_START_TEST (test_frames_are_written_in_order)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   set_audio_caps (harness, 3, 100);
   gst_harness_push (harness, make_frames (3, 0));
   gst_harness_push (harness, make_frames (21, 3));
   gst_harness_push (harness, make_frames (6, 24));
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 10, 3);
   free_harness (harness);
 }
@@ -145,11 +145,11 @@ GST_END_TEST
 
 GST_START_TEST (test_widest_frame_fits_the_header)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   set_audio_caps (harness, 65536, 100);
   gst_harness_push (harness, make_frames (65536, 0));
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 1, 65536);
   free_harness (harness);
 }
@@ -157,10 +157,10 @@ GST_END_TEST
 
 GST_START_TEST (test_empty_stream_has_no_frames)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   set_audio_caps (harness, 7, 100);
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 0, 7);
   check_harness_error (harness, NULL);
   free_harness (harness);
@@ -169,10 +169,10 @@ GST_END_TEST
 
 GST_START_TEST (test_eos_without_caps_is_an_error)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   gst_harness_push_event (harness, gst_event_new_stream_start ("stream"));
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_harness_error (harness, "ended without caps");
   fail_unless_equals_int (gst_harness_buffers_received (harness), 0);
   free_harness (harness);
@@ -182,14 +182,14 @@ GST_END_TEST
 static void
 check_cannot_seek (gboolean answers)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   sink_seekable = FALSE;
   sink_answers = answers;
   set_audio_caps (harness, 7, 100);
   check_harness_error (harness, "the sink cannot seek");
   fail_unless_equals_int (gst_harness_push (harness, make_frames (7, 0)), GST_FLOW_NOT_NEGOTIATED);
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   fail_unless_equals_int (gst_harness_buffers_received (harness), 0);
   check_harness_error (harness, NULL); /* said once */
   free_harness (harness);
@@ -206,13 +206,13 @@ GST_END_TEST
 
 GST_START_TEST (test_changed_number_of_features_names_both)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   set_audio_caps (harness, 3, 100);
   gst_harness_push (harness, make_frames (3, 0));
   set_audio_caps (harness, 4, 100);
   check_harness_error (harness, "from 3 to 4 features");
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 1, 3);
   free_harness (harness);
 }
@@ -220,13 +220,13 @@ GST_END_TEST
 
 GST_START_TEST (test_changed_rate_goes_on)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   set_audio_caps (harness, 3, 100);
   gst_harness_push (harness, make_frames (3, 0));
   set_audio_caps (harness, 3, 50);
   gst_harness_push (harness, make_frames (3, 3));
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 2, 3);
   free_harness (harness);
 }
@@ -234,13 +234,13 @@ GST_END_TEST
 
 GST_START_TEST (test_tensors_are_written)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   gst_harness_set_src_caps_str (harness, "other/tensors, format=static, num_tensors=1, types=float32, "
                                          "dimensions=(string)3:2:1:1, framerate=25/2");
   fail_unless_equals_int (gst_harness_push (harness, make_frames (6, 0)), GST_FLOW_OK);
-  fail_unless_equals_int (gst_harness_push (harness, gst_buffer_new()), GST_FLOW_OK);
-  gst_harness_push_event (harness, gst_event_new_eos());
+  fail_unless_equals_int (gst_harness_push (harness, gst_buffer_new ()), GST_FLOW_OK);
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 2, 3);
   free_harness (harness);
 }
@@ -248,7 +248,7 @@ GST_END_TEST
 
 GST_START_TEST (test_wrong_caps_are_refused)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   gst_harness_set_src_caps_str (harness,
                                 "other/tensors, format=static, num_tensors=1, types=int8, dimensions=(string)80:1, "
@@ -261,13 +261,13 @@ GST_END_TEST
 
 GST_START_TEST (test_gap_flag_changes_nothing)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
   GstBuffer *buffer = make_frames (6, 0);
 
   set_audio_caps (harness, 3, 100);
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
   gst_harness_push (harness, buffer);
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 2, 3);
   free_harness (harness);
 }
@@ -275,13 +275,13 @@ GST_END_TEST
 
 GST_START_TEST (test_gap_event_writes_nothing)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   set_audio_caps (harness, 3, 100);
   gst_harness_push (harness, make_frames (3, 0));
   gst_harness_push_event (harness, gst_event_new_gap (0, GST_SECOND));
   gst_harness_push (harness, make_frames (3, 3));
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 2, 3);
   free_harness (harness);
 }
@@ -289,7 +289,7 @@ GST_END_TEST
 
 GST_START_TEST (test_partial_frame_names_both_sizes)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   set_audio_caps (harness, 3, 100);
   fail_unless_equals_int (gst_harness_push (harness, make_frames (4, 0)), GST_FLOW_ERROR);
@@ -300,13 +300,13 @@ GST_END_TEST
 
 GST_START_TEST (test_buffer_without_bytes_is_ignored)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   set_audio_caps (harness, 3, 100);
-  fail_unless_equals_int (gst_harness_push (harness, gst_buffer_new()), GST_FLOW_OK);
+  fail_unless_equals_int (gst_harness_push (harness, gst_buffer_new ()), GST_FLOW_OK);
   gst_harness_push (harness, make_frames (3, 0));
-  gst_harness_push (harness, gst_buffer_new());
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push (harness, gst_buffer_new ());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 1, 3);
   free_harness (harness);
 }
@@ -314,7 +314,7 @@ GST_END_TEST
 
 GST_START_TEST (test_shared_buffer_of_many_memories_is_written)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
   GstBuffer *buffer = gst_buffer_append (make_frames (2, 0), make_frames (4, 2));
 
   fail_unless_equals_int (gst_buffer_n_memory (buffer), 2);
@@ -322,7 +322,7 @@ GST_START_TEST (test_shared_buffer_of_many_memories_is_written)
   gst_buffer_ref (buffer);
   set_audio_caps (harness, 3, 100);
   gst_harness_push (harness, buffer);
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 2, 3);
   fail_unless_equals_uint64 (GST_BUFFER_OFFSET (buffer), GST_BUFFER_OFFSET_NONE); /* ours is untouched */
   gst_memory_unlock (gst_buffer_peek_memory (buffer, 0), GST_LOCK_FLAG_EXCLUSIVE);
@@ -333,7 +333,7 @@ GST_END_TEST
 
 GST_START_TEST (test_flush_starts_the_file_again)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
   GstSegment segment;
   Bytes bytes;
 
@@ -341,12 +341,12 @@ GST_START_TEST (test_flush_starts_the_file_again)
   gst_harness_push (harness, make_frames (9, 50));
   bytes = render (harness);
   g_free (bytes.data);
-  gst_harness_push_event (harness, gst_event_new_flush_start());
+  gst_harness_push_event (harness, gst_event_new_flush_start ());
   gst_harness_push_event (harness, gst_event_new_flush_stop (TRUE));
   gst_segment_init (&segment, GST_FORMAT_TIME);
   gst_harness_push_event (harness, gst_event_new_segment (&segment));
   gst_harness_push (harness, make_frames (6, 0));
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 2, 3);
   free_harness (harness);
 }
@@ -354,7 +354,7 @@ GST_END_TEST
 
 GST_START_TEST (test_seek_is_refused)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
   GstQuery *query = gst_query_new_seeking (GST_FORMAT_TIME);
   gboolean seekable = TRUE;
 
@@ -378,7 +378,7 @@ new_copy_pipeline (const gchar *name, gchar **out)
   gchar *in = golden_path (name), *line;
   GstElement *pipeline;
 
-  *out = temporary_path();
+  *out = temporary_path ();
   line =
       g_strdup_printf ("filesrc location=%s name=src ! npyparse ! npyenc ! filesink location=%s name=sink", in, *out);
   pipeline = gst_parse_launch (line, NULL);
@@ -459,7 +459,7 @@ GST_END_TEST
 
 GST_START_TEST (test_error_then_restart)
 {
-  GstHarness *harness = new_enc();
+  GstHarness *harness = new_enc ();
 
   sink_seekable = FALSE;
   set_audio_caps (harness, 7, 100);
@@ -470,7 +470,7 @@ GST_START_TEST (test_error_then_restart)
   gst_harness_play (harness);
   set_audio_caps (harness, 3, 100);
   fail_unless_equals_int (gst_harness_push (harness, make_frames (6, 0)), GST_FLOW_OK);
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_file (harness, 2, 3);
   free_harness (harness);
 }
@@ -488,7 +488,7 @@ run_python (const gchar *script, const gchar *argument)
 
 GST_START_TEST (test_numpy_loads_it)
 {
-  gchar *out = temporary_path();
+  gchar *out = temporary_path ();
 
   if (!run_python ("import numpy", NULL)) {
     GST_INFO ("skipped: /usr/bin/python3 has no NumPy");

@@ -3,7 +3,9 @@
 
 #include <math.h>
 
-/* Who feeds npyparse: it pulls from filesrc itself, a queue pushes, and chunks of one byte are the smallest that exist. */
+/*
+ * Who feeds npyparse: it pulls from filesrc itself, a queue pushes, and chunks of one byte are the smallest that exist.
+ */
 static const gchar *const feeds[] = { "filesrc location=%s", "filesrc location=%s ! queue",
                                       "filesrc location=%s blocksize=1 ! queue" };
 
@@ -346,7 +348,7 @@ GST_START_TEST (test_frames_before_the_truncation_come_out)
   gst_harness_set_src_caps_str (harness, "application/x-npy");
   gst_harness_push (harness, gst_buffer_new_memdup (bytes.data, bytes.size - 13));
   fail_unless_equals_int (gst_harness_buffers_received (harness), 3);
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_harness_error (harness, "60 bytes; the file ended after 47");
   g_free (bytes.data);
   free_harness (harness);
@@ -365,7 +367,7 @@ GST_START_TEST (test_frame_leaves_with_its_last_byte)
     fail_unless_equals_int (gst_harness_buffers_received (harness),
                             i + 1 < header_size ? 0 : (i + 1 - header_size) / 12);
   }
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   check_harness_error (harness, NULL);
   g_free (bytes.data);
   free_harness (harness);
@@ -380,7 +382,7 @@ push_counting (const gchar *launch_line, guint n_frames, guint n_features)
 
   gst_harness_set_src_caps_str (harness, "application/x-npy");
   gst_harness_push (harness, gst_buffer_new_wrapped (bytes.data, bytes.size));
-  gst_harness_push_event (harness, gst_event_new_eos());
+  gst_harness_push_event (harness, gst_event_new_eos ());
   return harness;
 }
 

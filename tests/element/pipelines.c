@@ -1,5 +1,6 @@
 /*
- * Whole pipelines over files: the same frames give the same bytes, whatever carries them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Whole pipelines over files: the same frames give the same bytes, whatever carries them.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <string.h>
 
@@ -13,7 +14,7 @@
 #define D 64
 #define N_FRAMES 150
 #define FRAME_SIZE (D * sizeof (gfloat))
-#define ATTENTION                                                                                                \
+#define ATTENTION \
   "attention heads=4 window=64 model-file=\"" GOLDEN_DIR "/attention/four-heads.safetensors\" model-prefix=attn. "
 #define AUDIO_CAPS "audio/x-raw,format=" GST_AUDIO_NE (F32) ",layout=interleaved,rate=100,channels=64"
 
@@ -165,15 +166,17 @@ GST_END_TEST;
 
 GST_START_TEST (test_npy_in_large_buffers)
 {
-  run ("filesrc location=%s/in.npy ! npyparse frames-per-buffer=64 ! " ATTENTION " ! filesink location=%s/out.f32", folder, folder);
+  run ("filesrc location=%s/in.npy ! npyparse frames-per-buffer=64 ! " ATTENTION " ! filesink location=%s/out.f32",
+       folder, folder);
   check_frames ("out.f32");
 }
 GST_END_TEST;
 
 GST_START_TEST (test_wav)
 {
-  run ("filesrc location=%s/in.f32 blocksize=2560 ! " AUDIO_CAPS ",channel-mask=(bitmask)0 ! wavenc ! filesink location=%s/in.wav", folder,
-       folder);
+  run ("filesrc location=%s/in.f32 blocksize=2560 ! " AUDIO_CAPS
+       ",channel-mask=(bitmask)0 ! wavenc ! filesink location=%s/in.wav",
+       folder, folder);
   run ("filesrc location=%s/in.wav ! wavparse ! " ATTENTION " ! filesink location=%s/out.f32", folder, folder);
   check_frames ("out.f32");
 }
@@ -181,7 +184,8 @@ GST_END_TEST;
 
 GST_START_TEST (test_raw_floats)
 {
-  run ("filesrc location=%s/in.f32 blocksize=1792 ! " AUDIO_CAPS " ! " ATTENTION " ! filesink location=%s/out.f32", folder, folder);
+  run ("filesrc location=%s/in.f32 blocksize=1792 ! " AUDIO_CAPS " ! " ATTENTION " ! filesink location=%s/out.f32",
+       folder, folder);
   check_frames ("out.f32");
 }
 GST_END_TEST;
@@ -189,22 +193,26 @@ GST_END_TEST;
 GST_START_TEST (test_tensors)
 {
   run ("filesrc location=%s/in.f32 blocksize=1280 ! other/tensors,format=static,num_tensors=1,types=(string)float32,"
-       "dimensions=(string)64:5:1:1,framerate=(fraction)100/1 ! " ATTENTION " ! filesink location=%s/out.f32", folder, folder);
+       "dimensions=(string)64:5:1:1,framerate=(fraction)100/1 ! " ATTENTION " ! filesink location=%s/out.f32",
+       folder, folder);
   check_frames ("out.f32");
 }
 GST_END_TEST;
 
 GST_START_TEST (test_appsrc_to_appsink)
 {
-  GstElement *pipeline = gst_parse_launch ("appsrc name=in format=time caps=" AUDIO_CAPS " ! " ATTENTION " ! appsink name=out sync=false", NULL);
-  GstElement *in = gst_bin_get_by_name (GST_BIN (pipeline), "in"), *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
+  GstElement *pipeline = gst_parse_launch (
+      "appsrc name=in format=time caps=" AUDIO_CAPS " ! " ATTENTION " ! appsink name=out sync=false", NULL);
+  GstElement *in = gst_bin_get_by_name (GST_BIN (pipeline), "in"),
+             *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
   GstSample *sample;
   guint t, n = 0;
 
   gst_element_set_state (pipeline, GST_STATE_PLAYING);
   for (t = 0; t < N_FRAMES; t += 3)
-    fail_unless_equals_int (gst_app_src_push_buffer (GST_APP_SRC (in), gst_buffer_new_memdup (frames + t * D, 3 * FRAME_SIZE)),
-                            GST_FLOW_OK);
+    fail_unless_equals_int (
+        gst_app_src_push_buffer (GST_APP_SRC (in), gst_buffer_new_memdup (frames + t * D, 3 * FRAME_SIZE)),
+        GST_FLOW_OK);
   gst_app_src_end_of_stream (GST_APP_SRC (in));
   while ((sample = gst_app_sink_pull_sample (GST_APP_SINK (out)))) {
     fail_unless (gst_buffer_memcmp (gst_sample_get_buffer (sample), 0, expected + n * 3 * D, 3 * FRAME_SIZE) == 0);
@@ -222,9 +230,12 @@ GST_END_TEST;
 /* A model whose output is wider than its input: downstream's caps say so. */
 GST_START_TEST (test_model_that_changes_the_number_of_features)
 {
-  GstElement *pipeline = gst_parse_launch (
-      "audiotestsrc num-buffers=3 samplesperbuffer=4 ! audio/x-raw,format=" GST_AUDIO_NE (F32) ",rate=100,channels=6 ! "
-      "attention heads=2 model-file=\"" GOLDEN_DIR "/attention/wider.safetensors\" model-prefix=attn. ! appsink name=out sync=false", NULL);
+  GstElement *pipeline =
+      gst_parse_launch ("audiotestsrc num-buffers=3 samplesperbuffer=4 ! audio/x-raw,format=" GST_AUDIO_NE (
+                            F32) ",rate=100,channels=6 ! "
+                                 "attention heads=2 model-file=\"" GOLDEN_DIR
+                                 "/attention/wider.safetensors\" model-prefix=attn. ! appsink name=out sync=false",
+                        NULL);
   GstElement *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
   GstSample *sample;
   GstStructure *structure;
@@ -251,12 +262,18 @@ count_buffer (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer n)
   g_atomic_int_inc ((gint *) n);
 }
 
-/* One frame per buffer at 100 frames per second, look-ahead 5: 50 ms on top of the source's own 10 ms, and nothing is too late. */
+/*
+ * One frame per buffer at 100 frames per second, look-ahead 5: 50 ms on top of the source's own 10 ms, and nothing is
+ * too late.
+ */
 GST_START_TEST (test_live_pipeline_reports_its_latency_and_drops_nothing)
 {
   GstElement *pipeline = gst_parse_launch (
-      "audiotestsrc is-live=true samplesperbuffer=1 num-buffers=60 ! audio/x-raw,format=" GST_AUDIO_NE (F32) ",rate=100,channels=8 ! "
-      "attention name=attention heads=2 window=20 look-ahead=5 ! fakesink name=out sync=true signal-handoffs=true", NULL);
+      "audiotestsrc is-live=true samplesperbuffer=1 num-buffers=60 ! audio/x-raw,format=" GST_AUDIO_NE (
+          F32) ",rate=100,channels=8 ! "
+               "attention name=attention heads=2 window=20 look-ahead=5 ! fakesink name=out sync=true "
+               "signal-handoffs=true",
+      NULL);
   GstElement *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
   GstElement *attention = gst_bin_get_by_name (GST_BIN (pipeline), "attention");
   GstPad *src = gst_element_get_static_pad (attention, "src");

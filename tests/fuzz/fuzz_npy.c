@@ -1,6 +1,6 @@
 /*
- * Fuzzes the .npy header and the conversion of the values behind it: whatever the bytes, the reader answers, keeps inside them, and
- * accepts nothing that it could not mean.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Fuzzes the .npy header and the conversion of the values behind it: whatever the bytes, the reader answers, keeps
+ * inside them, and accepts nothing that it could not mean.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "npy.h"
 
@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput (const guint8 *data, size_t size);
 #define REQUIRE(condition) \
   do {                     \
     if (!(condition))      \
-      abort();             \
+      abort ();            \
   } while (0)
 
 static void

@@ -16,7 +16,7 @@ static void
 must (int condition)
 {
   if (!condition)
-    abort();
+    abort ();
 }
 
 static void
