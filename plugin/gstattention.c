@@ -390,7 +390,11 @@ gst_attention_start (GstBaseTransform *trans)
   if (status != ATTN_OK)
     return refused (self, &error);
   /* With a model everything but the rate is known already, and what is wrong with it is said now. */
-  return self->model == NULL || make_layer (self, 0);
+  if (self->model != NULL && !make_layer (self, 0)) {
+    g_clear_pointer (&self->model, attn_model_free); /* no stop () after a start () that failed */
+    return FALSE;
+  }
+  return TRUE;
 }
 
 static gboolean
