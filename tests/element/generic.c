@@ -1,0 +1,158 @@
+/*
+ * What holds for every element of the plugin, also for those that are still to come.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <string.h>
+
+#include <gst/check/gstcheck.h>
+
+static GList *
+our_factories (void)
+{
+  GList *features = gst_registry_get_feature_list_by_plugin (gst_registry_get (), "attention");
+
+  fail_unless (g_list_length (features) >= 4);
+  return features;
+}
+
+static GstElement *
+make (GList *feature)
+{
+  GstPluginFeature *loaded = gst_plugin_feature_load (feature->data);
+  GstElement *element = gst_element_factory_create (GST_ELEMENT_FACTORY (loaded), NULL);
+
+  fail_unless (element != NULL, "%s", GST_OBJECT_NAME (feature->data));
+  gst_object_unref (loaded);
+  return element;
+}
+
+/* Every way between the states, twice, so that a second life follows the first. */
+GST_START_TEST (test_states_up_and_down_and_again)
+{
+  static const GstState walk[] = { GST_STATE_READY,   GST_STATE_NULL,   GST_STATE_PAUSED,  GST_STATE_READY,
+                                   GST_STATE_PLAYING, GST_STATE_PAUSED, GST_STATE_PLAYING, GST_STATE_READY,
+                                   GST_STATE_PAUSED,  GST_STATE_NULL,   GST_STATE_PLAYING, GST_STATE_NULL };
+  GList *features = our_factories (), *f;
+  guint i;
+
+  for (f = features; f != NULL; f = f->next) {
+    GstElement *element = make (f);
+
+    for (i = 0; i < 2 * G_N_ELEMENTS (walk); i++)
+      fail_unless (gst_element_set_state (element, walk[i % G_N_ELEMENTS (walk)]) != GST_STATE_CHANGE_FAILURE,
+                   "%s, step %u", GST_ELEMENT_NAME (element), i);
+    ASSERT_OBJECT_REFCOUNT (element, "element", 1);
+    gst_object_unref (element);
+  }
+  gst_plugin_feature_list_free (features);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_dispose_in_every_state_up_to_ready)
+{
+  GList *features = our_factories (), *f;
+
+  for (f = features; f != NULL; f = f->next) {
+    GstElement *element = make (f);
+
+    ASSERT_OBJECT_REFCOUNT (element, "element", 1);
+    gst_object_unref (element);
+    element = make (f);
+    gst_element_set_state (element, GST_STATE_READY);
+    gst_element_set_state (element, GST_STATE_NULL);
+    gst_object_unref (element);
+  }
+  gst_plugin_feature_list_free (features);
+}
+GST_END_TEST;
+
+/* What gst-inspect-1.0 shows: every property says what it is, every pad has a template, and the element says what it does. */
+GST_START_TEST (test_everything_is_described)
+{
+  GList *features = our_factories (), *f;
+  guint i, n;
+
+  for (f = features; f != NULL; f = f->next) {
+    GstElement *element = make (f);
+    GParamSpec **specs = g_object_class_list_properties (G_OBJECT_GET_CLASS (element), &n);
+
+    for (i = 0; i < n; i++) {
+      const gchar *blurb = g_param_spec_get_blurb (specs[i]);
+
+      if (!g_type_is_a (specs[i]->owner_type, G_OBJECT_TYPE (element)))
+        continue;
+      fail_unless (blurb != NULL && strlen (blurb) > 20, "%s: %s", GST_ELEMENT_NAME (element), specs[i]->name);
+    }
+    g_free (specs);
+    fail_unless (gst_element_class_get_pad_template_list (GST_ELEMENT_GET_CLASS (element)) != NULL);
+    fail_unless (
+        strlen (gst_element_class_get_metadata (GST_ELEMENT_GET_CLASS (element), GST_ELEMENT_METADATA_DESCRIPTION))
+        > 10);
+    gst_object_unref (element);
+  }
+  gst_plugin_feature_list_free (features);
+}
+GST_END_TEST;
+
+/* A value of a numeric property at its lowest, its highest, and its default, reads back as it was set. */
+static void
+check_number (GstElement *element, GParamSpec *spec)
+{
+  enum { LOWEST, HIGHEST, DEFAULT, N_PLACES };
+  guint i;
+
+  for (i = 0; i < N_PLACES; i++) {
+    GValue value = G_VALUE_INIT, got = G_VALUE_INIT;
+
+    g_value_init (&value, spec->value_type);
+    g_value_init (&got, spec->value_type);
+    if (G_IS_PARAM_SPEC_UINT (spec))
+      g_value_set_uint (&value, i == LOWEST ? G_PARAM_SPEC_UINT (spec)->minimum : G_PARAM_SPEC_UINT (spec)->maximum);
+    else if (G_IS_PARAM_SPEC_DOUBLE (spec))
+      g_value_set_double (&value,
+                          i == LOWEST ? G_PARAM_SPEC_DOUBLE (spec)->minimum : G_PARAM_SPEC_DOUBLE (spec)->maximum);
+    if (i == DEFAULT)
+      g_param_value_set_default (spec, &value);
+    g_object_set_property (G_OBJECT (element), spec->name, &value);
+    g_object_get_property (G_OBJECT (element), spec->name, &got);
+    fail_unless (g_param_values_cmp (spec, &value, &got) == 0, "%s: %s", GST_ELEMENT_NAME (element), spec->name);
+    g_value_unset (&value);
+    g_value_unset (&got);
+  }
+}
+
+GST_START_TEST (test_numeric_properties_read_back_at_their_limits)
+{
+  GList *features = our_factories (), *f;
+  guint i, n;
+
+  for (f = features; f != NULL; f = f->next) {
+    GstElement *element = make (f);
+    GParamSpec **specs = g_object_class_list_properties (G_OBJECT_GET_CLASS (element), &n);
+
+    for (i = 0; i < n; i++)
+      if (specs[i]->owner_type == G_OBJECT_TYPE (element) && (specs[i]->flags & G_PARAM_WRITABLE)
+          && (G_IS_PARAM_SPEC_UINT (specs[i]) || G_IS_PARAM_SPEC_DOUBLE (specs[i])))
+        check_number (element, specs[i]);
+    g_free (specs);
+    gst_object_unref (element);
+  }
+  gst_plugin_feature_list_free (features);
+}
+GST_END_TEST;
+
+static Suite *
+generic_suite (void)
+{
+  Suite *suite = suite_create ("generic");
+  TCase *tc = tcase_create ("every element");
+
+  suite_add_tcase (suite, tc);
+  tcase_add_test (tc, test_states_up_and_down_and_again);
+  tcase_add_test (tc, test_dispose_in_every_state_up_to_ready);
+  tcase_add_test (tc, test_everything_is_described);
+  tcase_add_test (tc, test_numeric_properties_read_back_at_their_limits);
+  return suite;
+}
+
+GST_CHECK_MAIN (generic);
