@@ -66,7 +66,7 @@ GST_START_TEST (test_dispose_in_every_state_up_to_ready)
 }
 GST_END_TEST;
 
-/* What gst-inspect-1.0 shows: every property says what it is, every pad has a template, and the element says what it does. */
+/* What gst-inspect-1.0 shows: every property says what it is, pads have templates, the element says what it does. */
 GST_START_TEST (test_everything_is_described)
 {
   GList *features = our_factories (), *f;
