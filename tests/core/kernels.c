@@ -236,20 +236,24 @@ TEST (softmax_equals_plain_c)
   }
 }
 
+/* Many times: the sums of two orders are often equal by chance. */
 TEST (softmax_sums_in_sixteen_lanes_and_a_tree)
 {
   enum { n_tiles = 5 };
-  float *scores = random_values (n_tiles * ATTN_LANES, 3), lanes[ATTN_LANES] = { 0 }, sum;
   uint16_t masks[n_tiles] = { 0xfff0, 0xffff, 0xabcd, 0xffff, 0x00ff };
 
-  sum = attn_kernels_c.softmax (scores, masks, n_tiles);
-  for (size_t i = 0; i < n_tiles * ATTN_LANES; i++)
-    lanes[i % ATTN_LANES] += scores[i];
-  for (int half = 8; half > 0; half /= 2)
-    for (int i = 0; i < half; i++)
-      lanes[i] = lanes[i] + lanes[i + half];
-  CHECK (sum == lanes[0]);
-  attn_free (scores);
+  for (int round = 0; round < 100; round++) {
+    float *scores = random_values (n_tiles * ATTN_LANES, 3), lanes[ATTN_LANES] = { 0 };
+    float sum = attn_kernels_c.softmax (scores, masks, n_tiles);
+
+    for (size_t i = 0; i < n_tiles * ATTN_LANES; i++)
+      lanes[i % ATTN_LANES] += scores[i];
+    for (int half = 8; half > 0; half /= 2)
+      for (int i = 0; i < half; i++)
+        lanes[i] = lanes[i] + lanes[i + half];
+    attn_free (scores);
+    CHECK_MSG (sum == lanes[0], "round %d: %a, not %a", round, sum, lanes[0]);
+  }
 }
 
 /* 2^x over 0 >= x > -128, every 61st float32, through the softmax of two scores of which the larger is 0. */
