@@ -87,6 +87,9 @@ struct _GstAttention {
   gchar *model_prefix;
   gint frame_rate_n, frame_rate_d;
 
+  /* D and Dout of a model that changes it, else 0, for caps queries from any thread; the object lock. */
+  guint model_features, model_outputs;
+
   /* The streaming thread's. */
   AttnModel *model; /* from start to stop; NULL: parameter-free */
   AttnLayer *layer; /* with a model from start, else from the caps on */
@@ -367,6 +370,18 @@ make_layer (GstAttention *self, guint n_features)
   return TRUE;
 }
 
+/* What caps queries are told, after the model came or went. */
+static void
+publish_width (GstAttention *self)
+{
+  gboolean changes = self->model != NULL && attn_layer_n_features (self->layer) != attn_layer_n_outputs (self->layer);
+
+  GST_OBJECT_LOCK (self);
+  self->model_features = changes ? attn_layer_n_features (self->layer) : 0;
+  self->model_outputs = changes ? attn_layer_n_outputs (self->layer) : 0;
+  GST_OBJECT_UNLOCK (self);
+}
+
 static gboolean
 gst_attention_start (GstBaseTransform *trans)
 {
@@ -394,6 +409,7 @@ gst_attention_start (GstBaseTransform *trans)
     g_clear_pointer (&self->model, attn_model_free); /* no stop () after a start () that failed */
     return FALSE;
   }
+  publish_width (self);
   return TRUE;
 }
 
@@ -404,9 +420,10 @@ gst_attention_stop (GstBaseTransform *trans)
 
   forget_stream (self);
   free_layer (self);
+  g_clear_pointer (&self->model, attn_model_free);
+  publish_width (self);
   gst_clear_caps (&self->refused_caps);
   g_atomic_int_set (&self->warned_dimensions, FALSE);
-  g_clear_pointer (&self->model, attn_model_free);
   memset (&self->features, 0, sizeof self->features);
   return TRUE;
 }
@@ -431,16 +448,18 @@ gst_attention_transform_caps (GstBaseTransform *trans, GstPadDirection direction
 {
   GstAttention *self = GST_ATTENTION (trans);
   GstCaps *result;
+  guint n_features;
 
   if (direction == GST_PAD_SINK)
     complain_of_dimensions (self, caps);
   /* Without a model, or with one that keeps D, both sides are the same, to the letter. */
-  if (self->model == NULL || self->layer == NULL
-      || attn_layer_n_features (self->layer) == attn_layer_n_outputs (self->layer))
+  GST_OBJECT_LOCK (self);
+  n_features = direction == GST_PAD_SINK ? self->model_outputs : self->model_features;
+  GST_OBJECT_UNLOCK (self);
+  if (n_features == 0)
     result = gst_caps_ref (caps);
   else
-    result = gst_features_replace_n_features (caps, direction == GST_PAD_SINK ? attn_layer_n_outputs (self->layer)
-                                                                              : attn_layer_n_features (self->layer));
+    result = gst_features_replace_n_features (caps, n_features);
   if (filter != NULL) {
     GstCaps *filtered = gst_caps_intersect_full (filter, result, GST_CAPS_INTERSECT_FIRST);
 
