@@ -1263,20 +1263,6 @@ GST_START_TEST (test_right_caps_after_an_error)
 }
 GST_END_TEST;
 
-GST_START_TEST (test_all_states)
-{
-  GstElement *element = gst_element_factory_make ("logmel", NULL);
-  const GstState states[] = { GST_STATE_READY, GST_STATE_PAUSED, GST_STATE_PLAYING, GST_STATE_PAUSED,
-                              GST_STATE_READY, GST_STATE_NULL,   GST_STATE_PLAYING, GST_STATE_NULL };
-  guint i;
-
-  for (i = 0; i < G_N_ELEMENTS (states); i++)
-    fail_unless_equals_int (gst_element_set_state (element, states[i]), GST_STATE_CHANGE_SUCCESS);
-  gst_object_unref (element);
-  gst_object_unref (gst_element_factory_make ("logmel", NULL)); /* and none of them */
-}
-GST_END_TEST;
-
 static Suite *
 logmel_suite (void)
 {
@@ -1337,7 +1323,6 @@ logmel_suite (void)
   tcase_add_test (tc, test_latency_is_from_a_frame_to_its_newest_sample);
   tcase_add_loop_test (tc, test_reuse_after_null, 0, n_styles);
   tcase_add_test (tc, test_right_caps_after_an_error);
-  tcase_add_test (tc, test_all_states);
   return suite;
 }
 

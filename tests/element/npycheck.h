@@ -204,21 +204,4 @@ free_harness (GstHarness *harness)
   gst_harness_teardown (harness);
 }
 
-/* NULL ... PAUSED and back, three times, and a fresh element that goes unused. */
-static inline void
-check_states (const gchar *name)
-{
-  GstElement *element = gst_check_setup_element (name);
-  gint i;
-
-  for (i = 0; i < 3; i++) {
-    fail_unless_equals_int (gst_element_set_state (element, GST_STATE_READY), GST_STATE_CHANGE_SUCCESS);
-    fail_unless (gst_element_set_state (element, GST_STATE_PAUSED) != GST_STATE_CHANGE_FAILURE);
-    fail_unless (gst_element_set_state (element, GST_STATE_PLAYING) != GST_STATE_CHANGE_FAILURE);
-    fail_unless (gst_element_set_state (element, GST_STATE_NULL) != GST_STATE_CHANGE_FAILURE);
-  }
-  gst_check_teardown_element (element);
-  gst_check_teardown_element (gst_check_setup_element (name));
-}
-
 #endif

@@ -508,12 +508,6 @@ GST_START_TEST (test_numpy_loads_it)
 }
 GST_END_TEST
 
-GST_START_TEST (test_states)
-{
-  check_states ("npyenc");
-}
-GST_END_TEST
-
 static Suite *
 npyenc_suite (void)
 {
@@ -544,7 +538,6 @@ npyenc_suite (void)
   tcase_add_test (tc, test_other_number_of_features_after_null);
   tcase_add_test (tc, test_error_then_restart);
   tcase_add_test (tc, test_numpy_loads_it);
-  tcase_add_test (tc, test_states);
   return suite;
 }
 

@@ -681,12 +681,6 @@ GST_START_TEST (test_properties_keep_their_values)
 }
 GST_END_TEST
 
-GST_START_TEST (test_states)
-{
-  check_states ("npyparse");
-}
-GST_END_TEST
-
 static Suite *
 npyparse_suite (void)
 {
@@ -723,7 +717,6 @@ npyparse_suite (void)
   tcase_add_test (tc, test_duration_and_conversions);
   tcase_add_test (tc, test_error_then_restart);
   tcase_add_test (tc, test_properties_keep_their_values);
-  tcase_add_test (tc, test_states);
   return suite;
 }
 
