@@ -6,7 +6,16 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libgli
 packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good pocketsphinx-testdata python3 python3-numpy"
 packages_test="$packages_run g++ binutils"
 packages_ci="clang libclang-rt-14-dev clang-format-14 clang-format"
+packages_aarch64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libjansson-dev:arm64"
 packages_full="valgrind python3-torch"
+
+# as_root: what to put in front of a command that needs root: nothing, or sudo. Fails, and says so, where there is neither.
+as_root () {
+  [ "$(id -u)" = 0 ] && return 0
+  command -v sudo >/dev/null && echo sudo && return 0
+  echo "neither root nor sudo to install packages" >&2
+  return 1
+}
 
 # install_packages NAME...: installs those that are missing, as root or through sudo; elsewhere says which are missing and fails.
 install_packages () {
@@ -16,20 +25,13 @@ install_packages () {
   fi
   missing=
   for package in "$@"; do
-    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
   done
   [ -n "$missing" ] || return 0
   echo "installing:$missing"
-  as_root=
-  if [ "$(id -u)" != 0 ]; then
-    if ! command -v sudo >/dev/null; then
-      echo "missing packages, and neither root nor sudo to install them:$missing" >&2
-      return 1
-    fi
-    as_root=sudo
-  fi
+  root=$(as_root) || { echo "missing packages:$missing" >&2; return 1; }
   log=$(mktemp)
-  if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
+  if ! { $root apt-get update && $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
       >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     echo "could not install:$missing" >&2

@@ -1,0 +1,151 @@
+/*
+ * The same bits everywhere: hashes of the outputs of fixed layers over fixed frames, which every compiler,
+ * optimisation, instruction set and architecture must give.  SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A change of these hashes is a change of what every user's stream gives: it belongs into NEWS.md, with the reason.
+ * With the argument "print" the program prints the table anew.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+#include "kernels.h"
+#include "layers.h"
+
+/* One layer; with_model false: parameter-free, dk and dv unused. */
+typedef struct {
+  const char *name;
+  bool with_model, with_bias, with_absent;
+  uint32_t n_features, n_heads, n_kv_heads, dk, dv, n_outputs, window, look_ahead, n_sinks;
+  uint64_t first_frame;
+  float amplitude;
+  uint64_t hash;
+} Case;
+
+#define N_FRAMES 200
+
+static const Case cases[] = {
+  { "one feature", false, false, false, 1, 1, 1, 0, 0, 1, 64, 0, 0, 0, 1, 0x5d879ad85423b4eb },
+  { "four heads", false, false, false, 64, 4, 4, 0, 0, 64, 64, 0, 0, 0, 1, 0xf6f538c8682345b9 },
+  { "odd heads, look-ahead", false, false, false, 45, 3, 3, 0, 0, 45, 17, 5, 0, 0, 1, 0xd10b310bc3bfc8b0 },
+  { "model", true, true, false, 80, 4, 4, 20, 20, 80, 100, 0, 0, 0, 1, 0xce8e4a489bdce40d },
+  { "model, no bias", true, false, false, 33, 2, 2, 17, 31, 7, 50, 0, 0, 0, 1, 0xab70d8b1c9b4aaba },
+  { "grouped queries, sinks", true, true, false, 48, 6, 2, 8, 16, 48, 20, 3, 5, 0, 1, 0xe449228b61ee550b },
+  { "absent frames", true, true, true, 30, 2, 1, 15, 15, 30, 40, 7, 4, 0, 1, 0xd7f886d931914ae2 },
+  { "late in a stream", true, true, true, 24, 2, 2, 12, 12, 24, 33, 0, 0, UINT64_C (1) << 50 | 7, 1,
+    0x8f18be7359c7cf67 },
+  { "large scores", true, true, false, 32, 2, 2, 16, 16, 32, 64, 0, 0, 0, 40, 0x451990d56a4613a8 },
+  { "values near the smallest", true, false, false, 32, 2, 2, 16, 16, 32, 64, 0, 0, 0, 1e-37f, 0x47360cd9ad1abf6a },
+};
+
+#define N_CASES (sizeof cases / sizeof cases[0])
+
+/* FNV-1a (Fowler, Noll, Vo), 64 bits, over the values as little-endian bytes. */
+static uint64_t
+hash_values (uint64_t hash, const float *values, size_t n)
+{
+  for (size_t i = 0; i < n; i++) {
+    uint32_t bits;
+
+    memcpy (&bits, &values[i], sizeof bits);
+    for (int byte = 0; byte < 4; byte++)
+      hash = (hash ^ (bits >> 8 * byte & 0xff)) * UINT64_C (0x100000001b3);
+  }
+  return hash;
+}
+
+static AttnLayer *
+make_layer (const Case *c)
+{
+  AttnConfig config = attn_config_default ();
+  AttnModel model = { .name = (char *) c->name };
+  AttnLayer *layer;
+  AttnStatus status;
+
+  config.n_features = c->n_features;
+  config.n_heads = c->n_heads;
+  config.n_kv_heads = c->n_kv_heads;
+  config.window = c->window;
+  config.look_ahead = c->look_ahead;
+  config.n_sinks = c->n_sinks;
+  if (!c->with_model)
+    return attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK ? layer : NULL;
+
+  model.query = random_linear (c->n_heads * c->dk, c->n_features, c->with_bias, 1);
+  model.key = random_linear (c->n_kv_heads * c->dk, c->n_features, c->with_bias, 1);
+  model.value = random_linear (c->n_kv_heads * c->dv, c->n_features, c->with_bias, 1);
+  model.output = random_linear (c->n_outputs, c->n_heads * c->dv, c->with_bias, 1);
+  status = attn_layer_new (&config, &model, &layer, NULL);
+  free_linear (&model.query);
+  free_linear (&model.key);
+  free_linear (&model.value);
+  free_linear (&model.output);
+  return status == ATTN_OK ? layer : NULL;
+}
+
+/* A NaN, an infinity and denormals among the frames: their bits must be the same as well. */
+static void
+make_frames (const Case *c, float *frames, uint8_t *present)
+{
+  random_fill (frames, (size_t) N_FRAMES * c->n_features, c->amplitude);
+  frames[150 * c->n_features] = NAN;
+  frames[170 * c->n_features] = INFINITY;
+  frames[120 * c->n_features] = 1e-41f;
+  for (int t = 0; t < N_FRAMES; t++)
+    present[t] = !c->with_absent || t % 23 < 17;
+}
+
+/* Outputs and weights of case `i`, with plain C or with row `kernels` (NULL: the one that is picked). */
+static uint64_t
+hash_case (size_t i, const AttnKernels *kernels)
+{
+  const Case *c = &cases[i];
+  uint64_t hash = UINT64_C (0xcbf29ce484222325);
+  AttnLayer *layer;
+  uint8_t present[N_FRAMES];
+  size_t n_out = (size_t) N_FRAMES * c->n_outputs;
+  size_t n_weights = (size_t) N_FRAMES * c->n_heads * (c->n_sinks + c->window + c->look_ahead);
+  float *frames = malloc (N_FRAMES * c->n_features * sizeof (float));
+  float *out = malloc (n_out * sizeof (float)), *weights = malloc (n_weights * sizeof (float));
+
+  random_state = i + 1;
+  layer = make_layer (c);
+  make_frames (c, frames, present);
+  if (kernels != NULL)
+    layer->kernels = kernels;
+  if (attn_forward (layer, frames, present, N_FRAMES, c->first_frame, out, weights) == ATTN_OK)
+    hash = hash_values (hash_values (hash, out, n_out), weights, n_weights);
+  attn_layer_free (layer);
+  free (frames);
+  free (out);
+  free (weights);
+  return hash;
+}
+
+TEST (outputs_have_the_bits_of_every_machine)
+{
+  for (size_t i = 0; i < N_CASES; i++)
+    CHECK_MSG (hash_case (i, NULL) == cases[i].hash, "%s: 0x%016llx", cases[i].name,
+               (unsigned long long) hash_case (i, NULL));
+}
+
+TEST (plain_c_has_the_bits_of_every_machine)
+{
+  for (size_t i = 0; i < N_CASES; i++)
+    CHECK_MSG (hash_case (i, &attn_kernels_c) == cases[i].hash, "%s: 0x%016llx", cases[i].name,
+               (unsigned long long) hash_case (i, &attn_kernels_c));
+}
+
+int
+main (int argc, char **argv)
+{
+  if (argc > 1 && strcmp (argv[1], "print") == 0) {
+    for (size_t i = 0; i < N_CASES; i++)
+      printf ("%s: 0x%016llx\n", cases[i].name, (unsigned long long) hash_case (i, NULL));
+    return 0;
+  }
+  check_only = argc > 1 ? argv[1] : NULL;
+  RUN (outputs_have_the_bits_of_every_machine);
+  RUN (plain_c_has_the_bits_of_every_machine);
+  return check_done ();
+}
