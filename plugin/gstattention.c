@@ -55,6 +55,7 @@ enum {
   PROP_MODEL_FILE,
   PROP_MODEL_PREFIX,
   PROP_SCALE,
+  PROP_SOFTCAP,
   PROP_FRAME_RATE,
 };
 
@@ -64,6 +65,7 @@ enum {
 #define DEFAULT_LOOK_AHEAD 0
 #define DEFAULT_SINKS 0
 #define DEFAULT_SCALE 0.0
+#define DEFAULT_SOFTCAP 0.0
 
 /*
  * What came in and has not left yet, in its order: a buffer (its output, being filled), a GAP event with the frames
@@ -828,6 +830,9 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
   case PROP_SCALE:
     self->config.scale = g_value_get_double (value);
     break;
+  case PROP_SOFTCAP:
+    self->config.softcap = g_value_get_double (value);
+    break;
   case PROP_FRAME_RATE:
     self->frame_rate_n = gst_value_get_fraction_numerator (value);
     self->frame_rate_d = gst_value_get_fraction_denominator (value);
@@ -869,6 +874,9 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
     break;
   case PROP_SCALE:
     g_value_set_double (value, self->config.scale);
+    break;
+  case PROP_SOFTCAP:
+    g_value_set_double (value, self->config.softcap);
     break;
   case PROP_FRAME_RATE:
     gst_value_set_fraction (value, self->frame_rate_n, self->frame_rate_d);
@@ -963,6 +971,13 @@ install_properties (GObjectClass *object_class)
       g_param_spec_double ("scale", "Scale",
                            "Factor of query times key before the softmax. 0 = 1 / sqrt (values per head)", 0,
                            G_MAXFLOAT, DEFAULT_SCALE, flags));
+  g_object_class_install_property (
+      object_class, PROP_SOFTCAP,
+      g_param_spec_double ("softcap", "Softcap",
+                           "Keeps scores softly between -softcap and softcap, so that no single frame takes all the "
+                           "attention: softcap * tanh (score / softcap), before the mask, as models such as Gemma 2 "
+                           "are trained with (50 there). 0 = off",
+                           0, 1e30, DEFAULT_SOFTCAP, flags));
   g_object_class_install_property (
       object_class, PROP_FRAME_RATE,
       gst_param_spec_fraction ("frame-rate", "Frame rate",

@@ -74,6 +74,16 @@ score_head (const AttnLayer *layer, const AttnView *view, size_t kv_head, const 
   }
 }
 
+/* The scores of all tiles of the view, where there is a softcap. */
+static void
+cap_scores (const AttnLayer *layer, const AttnView *view, float *scores)
+{
+  const AttnSoftcap *softcap = &layer->sizes.softcap;
+
+  if (softcap->cap != 0)
+    layer->kernels->softcap (scores, softcap->factor, softcap->cap, view->n_tiles);
+}
+
 /* context [dv_padded] = sum of weights (not yet divided by their sum) times values. */
 static void
 mix_values (const AttnLayer *layer, const AttnView *view, size_t kv_head, const float *weights, float *context)
@@ -130,6 +140,7 @@ attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch,
     float reciprocal;
 
     score_head (layer, &view, kv_head, queries + head * sizes->dk, scratch->scores);
+    cap_scores (layer, &view, scratch->scores);
     reciprocal = 1 / layer->kernels->softmax (scratch->scores, view.masks, view.n_tiles);
     mix_values (layer, &view, kv_head, scratch->scores, scratch->context);
     layer->kernels->scale (context + head * sizes->dv, scratch->context, reciprocal, sizes->dv);

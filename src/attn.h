@@ -29,6 +29,7 @@
  *   J     = { j : t - window < j <= t + look_ahead } and { j : j < n_sinks, j <= t }, each frame once,
  *           only frames that exist and are not absent
  *   w_j   = exp (scale query . key_j) / sum over J of the same      (Vaswani et al. 2017, equation 1)
+ *             with softcap c: c tanh (scale query . key_j / c) in the place of scale query . key_j
  *   context[h] = sum over J of w_j value_j;      0 when J is empty
  *   out_t = Wo concat (context[0] ... context[n_heads - 1]) + bo
  *
@@ -124,7 +125,8 @@ typedef struct {
   uint32_t look_ahead;   /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
   uint32_t n_sinks;      /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
   double scale;          /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
-  uint32_t reserved[24]; /* 0 */
+  double softcap;        /* score := softcap tanh (score / softcap); 0 = off, or 1e-30 ... 1e30. Default 0 */
+  uint32_t reserved[22]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);
@@ -143,8 +145,8 @@ ATTN_API AttnConfig attn_config_default (void);
  *
  * Shapes are [out, in], as in PyTorch: q [n_heads * dk, D], k [n_kv_heads * dk, D], v [n_kv_heads * dv, D],
  * output [Dout, n_heads * dv]. The output projection may be absent (then Dout = n_heads * dv), and so may any bias.
- * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks or scale must agree with
- * the configuration of a layer made from it.
+ * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale or softcap must
+ * agree with the configuration of a layer made from it.
  */
 typedef struct AttnModel AttnModel;
 

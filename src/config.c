@@ -13,6 +13,9 @@
 #include "status.h"
 
 #define LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
+/* Far inside of float32, with room for the factors; far outside of any score. */
+#define MIN_SOFTCAP 1e-30
+#define MAX_SOFTCAP 1e30
 
 AttnConfig
 attn_config_default (void)
@@ -43,15 +46,31 @@ check_ranges (const AttnConfig *config, AttnError *error)
       || (status = check_range ("look-ahead", config->look_ahead, 0, ATTN_MAX_WINDOW, error))
       || (status = check_range ("sinks", config->n_sinks, 0, ATTN_MAX_WINDOW, error)))
     return status;
-  if (!isfinite (config->scale) || config->scale < 0)
-    return attn_fail (error, ATTN_ERROR_CONFIG,
-                      "scale is %g, expected 0 (for 1/sqrt of the head size) or a positive number", config->scale);
   for (i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
     if (config->reserved[i] != 0)
       return attn_fail (error, ATTN_ERROR_CONFIG,
                         "reserved field %zu of the configuration is %u, expected 0: start from "
                         "attn_config_default ()",
                         i, config->reserved[i]);
+  return ATTN_OK;
+}
+
+AttnStatus
+attn_config_scores (double scale, double softcap, size_t dk, float *query_factor, AttnSoftcap *constants,
+                    AttnError *error)
+{
+  if (!isfinite (scale) || scale < 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "scale is %g, expected 0 (for 1/sqrt of the head size) or a positive number", scale);
+  if (softcap != 0 && !(softcap >= MIN_SOFTCAP && softcap <= MAX_SOFTCAP))
+    return attn_fail (error, ATTN_ERROR_CONFIG, "softcap is %g, expected 0 (off) or %g to %g", softcap, MIN_SOFTCAP,
+                      MAX_SOFTCAP);
+  *query_factor = (float) ((scale != 0 ? scale : 1 / sqrt ((double) dk)) * LOG2_E);
+  if (!isfinite (*query_factor))
+    return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", scale);
+  *constants = (AttnSoftcap){ 0 };
+  if (softcap != 0)
+    *constants = (AttnSoftcap){ .factor = (float) (2 / softcap), .cap = (float) (softcap * LOG2_E) };
   return ATTN_OK;
 }
 
@@ -157,7 +176,7 @@ check_claim (const AttnModel *model, const char *key, const char *claim, double 
 }
 
 static AttnStatus
-check_metadata (const AttnModel *model, const AttnSizes *sizes, double scale, AttnError *error)
+check_metadata (const AttnModel *model, const AttnSizes *sizes, const AttnConfig *config, AttnError *error)
 {
   const AttnModelMetadata *claims = &model->metadata;
   AttnStatus status;
@@ -166,16 +185,16 @@ check_metadata (const AttnModel *model, const AttnSizes *sizes, double scale, At
       || (status = check_claim (model, "kv-heads", claims->kv_heads, sizes->n_kv_heads, error))
       || (status = check_claim (model, "window", claims->window, sizes->window, error))
       || (status = check_claim (model, "look-ahead", claims->look_ahead, sizes->look_ahead, error))
-      || (status = check_claim (model, "sinks", claims->sinks, sizes->n_sinks, error)))
+      || (status = check_claim (model, "sinks", claims->sinks, sizes->n_sinks, error))
+      || (status = check_claim (model, "scale", claims->scale, config->scale, error)))
     return status;
-  return check_claim (model, "scale", claims->scale, scale, error);
+  return check_claim (model, "softcap", claims->softcap, config->softcap, error);
 }
 
 AttnStatus
 attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *sizes, AttnError *error)
 {
   AttnStatus status;
-  double scale;
 
   if ((status = check_ranges (config, error)))
     return status;
@@ -190,7 +209,7 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   };
   if ((status = check_heads (sizes, error))
       || (status = model != NULL ? model_sizes (model, sizes, error) : parameter_free_sizes (sizes, error))
-      || (model != NULL && (status = check_metadata (model, sizes, config->scale, error))))
+      || (model != NULL && (status = check_metadata (model, sizes, config, error))))
     return status;
 
   sizes->heads_per_kv = sizes->n_heads / sizes->n_kv_heads;
@@ -200,9 +219,5 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   sizes->n_value = sizes->n_kv_heads * sizes->dv;
   sizes->n_context = sizes->n_heads * sizes->dv;
   sizes->span = sizes->n_sinks + sizes->window + sizes->look_ahead;
-  scale = config->scale != 0 ? config->scale : 1 / sqrt ((double) sizes->dk);
-  sizes->query_factor = (float) (scale * LOG2_E);
-  if (!isfinite (sizes->query_factor))
-    return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", config->scale);
-  return ATTN_OK;
+  return attn_config_scores (config->scale, config->softcap, sizes->dk, &sizes->query_factor, &sizes->softcap, error);
 }

@@ -10,6 +10,12 @@
 /* Frames per tile of the window, and outputs per panel of a packed projection: the lanes of the widest vector. */
 #define ATTN_LANES 16
 
+/* softcap tanh (score / softcap) in units of log2 (e), for AttnKernels.softcap. */
+typedef struct {
+  float factor; /* 2 / softcap */
+  float cap;    /* softcap * log2 (e); 0 = off */
+} AttnSoftcap;
+
 typedef struct {
   size_t n_features; /* D, values per input frame */
   size_t n_outputs;  /* Dout, values per output frame */
@@ -31,9 +37,14 @@ typedef struct {
   size_t span; /* n_sinks + window + look_ahead: weights per head and frame */
 
   float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
+  AttnSoftcap softcap;
 } AttnSizes;
 
 /* Checks `config` against `model` (NULL: parameter-free) and derives the sizes. */
 AttnStatus attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *sizes, AttnError *error);
+
+/* Checks scale and softcap of an AttnConfig (or AttnSdpa) and derives what scores are computed with. */
+AttnStatus attn_config_scores (double scale, double softcap, size_t dk, float *query_factor, AttnSoftcap *constants,
+                               AttnError *error);
 
 #endif

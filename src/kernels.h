@@ -40,6 +40,13 @@ typedef struct {
   void (*scores) (float *scores, const float *query, const float *keys, size_t dk, size_t n_tiles);
 
   /*
+   * In place, scores [n_tiles][16] := sign (score) cap (1 - 2^-y) / (1 + 2^-y) with y = factor |score|: cap tanh (score
+   * factor ln (2) / 2). Per score, without any order; within 4 units of the last place. NaN stays NaN, an infinite
+   * score becomes +-cap exactly, and the sign is kept, also that of 0. factor and cap are positive and normal.
+   */
+  void (*softcap) (float *scores, float factor, float cap, size_t n_tiles);
+
+  /*
    * In place, scores to weights without their common divisor: 2^(score - largest score), 0 where masks [n_tiles] has no
    * bit for the lane; 0 below 2^-126. Returns their sum: per lane over the tiles ascending, then the lanes i + (i + 8),
    * + 4, + 2, + 1.

@@ -101,6 +101,41 @@ exp2_negative (float x)
   return x != x ? NAN : p;
 }
 
+/*
+ * 2^-y - 1 for y >= 0, without the cancellation near y = 0: with -y = n + r, n whole, it is 2^n (2^r - 1) + (2^n - 1),
+ * and 2^r - 1 a polynomial without constant term (coefficients and error, 2^-26: tests/golden/softcap.py).
+ */
+static inline float
+exp2m1_negative (float y)
+{
+  const float shift = 0x1.8p23f;
+  float sum, r, power, p = 0x1.426feep-13f;
+  uint32_t bits;
+
+  y = y > 64.0f ? 64.0f : y; /* far beyond where 2^-y is lost beside 1; keeps 2^n in range */
+  sum = shift - y;
+  r = -y - (sum - shift);
+  p = fmaf (p, r, 0x1.5ef4a2p-10f);
+  p = fmaf (p, r, 0x1.3b2c60p-7f);
+  p = fmaf (p, r, 0x1.c6af9ep-5f);
+  p = fmaf (p, r, 0x1.ebfbdep-3f);
+  p = fmaf (p, r, 0x1.62e430p-1f);
+  memcpy (&bits, &sum, sizeof sum);
+  bits = (bits << 23) + 0x3f800000;
+  memcpy (&power, &bits, sizeof bits);
+  return fmaf (power, p * r, power - 1.0f);
+}
+
+static void
+softcap (float *scores, float factor, float cap, size_t n_tiles)
+{
+  for (size_t i = 0; i < n_tiles * ATTN_LANES; i++) {
+    float e = exp2m1_negative (fabsf (scores[i]) * factor);
+
+    scores[i] = copysignf (cap * (-e / (2.0f + e)), scores[i]);
+  }
+}
+
 static float
 softmax (float *scores, const uint16_t *masks, size_t n_tiles)
 {
@@ -151,7 +186,7 @@ context (float *out, const float *weights, const uint16_t *masks, const float *v
 }
 
 #ifdef ATTN_KERNELS_C_FMA
-const AttnKernels attn_kernels_c_fma = { "c-fma", scale, project, scores, softmax, context };
+const AttnKernels attn_kernels_c_fma = { "c-fma", scale, project, scores, softcap, softmax, context };
 #else
-const AttnKernels attn_kernels_c = { "c", scale, project, scores, softmax, context };
+const AttnKernels attn_kernels_c = { "c", scale, project, scores, softcap, softmax, context };
 #endif

@@ -567,6 +567,7 @@ copy_metadata (const Finds *finds, AttnModelMetadata *metadata, AttnError *error
   } entries[] = {
     { "heads", &metadata->heads },           { "kv-heads", &metadata->kv_heads }, { "window", &metadata->window },
     { "look-ahead", &metadata->look_ahead }, { "sinks", &metadata->sinks },       { "scale", &metadata->scale },
+    { "softcap", &metadata->softcap },
   };
 
   for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
@@ -689,6 +690,7 @@ clear_metadata (AttnModelMetadata *metadata)
   free (metadata->look_ahead);
   free (metadata->sinks);
   free (metadata->scale);
+  free (metadata->softcap);
 }
 
 void

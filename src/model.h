@@ -26,7 +26,7 @@ typedef struct {
  * attn_config_check_model (). Texts from a file: attn_quote () them in messages.
  */
 typedef struct {
-  char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale;
+  char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale, *softcap;
 } AttnModelMetadata;
 
 /*

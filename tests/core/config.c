@@ -38,7 +38,7 @@ TEST (default_configuration_is_single_head_window_64)
   AttnConfig config = attn_config_default ();
 
   CHECK (config.n_heads == 1 && config.n_kv_heads == 0 && config.window == 64 && config.look_ahead == 0
-         && config.n_sinks == 0 && config.scale == 0 && config.n_features == 0);
+         && config.n_sinks == 0 && config.scale == 0 && config.softcap == 0 && config.n_features == 0);
 }
 
 TEST (window_0_is_refused)
@@ -103,6 +103,21 @@ TEST (scale_must_be_finite_and_positive)
     config.scale = bad[i];
     CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "scale", NULL));
   }
+}
+
+TEST (softcap_must_be_0_or_within_its_limits)
+{
+  static const double bad[] = { -1, NAN, INFINITY, 1e-31, 1e31 };
+  AttnConfig config = valid ();
+  AttnLayer *layer;
+
+  for (size_t i = 0; i < 5; i++) {
+    config.softcap = bad[i];
+    CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "softcap", "expected 0 (off)"));
+  }
+  config.softcap = 1e-30;
+  CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  attn_layer_free (layer);
 }
 
 TEST (reserved_fields_must_be_0)
@@ -229,6 +244,9 @@ TEST (metadata_that_disagrees_is_refused)
   model.metadata.heads = (char *) "three";
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "heads=three", "heads is 3"));
   model.metadata.heads = NULL;
+  model.metadata.softcap = (char *) "50";
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "softcap=50", "softcap is 0"));
+  model.metadata.softcap = NULL;
   model.metadata.window = (char *) "100";
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "window=100", "window is 64"));
   small_model_clear (&model);
@@ -280,6 +298,7 @@ main (int argc, char **argv)
   RUN (values_beyond_the_limits_are_refused);
   RUN (no_features_and_no_model_are_refused);
   RUN (scale_must_be_finite_and_positive);
+  RUN (softcap_must_be_0_or_within_its_limits);
   RUN (reserved_fields_must_be_0);
   RUN (kv_heads_need_a_model_and_must_divide_heads);
   RUN (sizes_follow_from_the_model);

@@ -256,6 +256,68 @@ TEST (softmax_sums_in_sixteen_lanes_and_a_tree)
   }
 }
 
+TEST (softcap_equals_plain_c)
+{
+  FOR_EACH_ROW (kernels)
+  for (size_t n_tiles = 0; n_tiles < 20; n_tiles++)
+    for (int round = 0; round < 10; round++) {
+      size_t n = n_tiles * ATTN_LANES;
+      float *scores = random_values (n + 1, round % 2 ? 2 : 200), cap = 1 + fabsf (random_float (50));
+      Guarded expected = guarded (n), got = guarded (n);
+
+      if (round % 3 == 0)
+        sprinkle (scores, n);
+      memcpy (expected.values, scores, n * sizeof *scores);
+      memcpy (got.values, scores, n * sizeof *scores);
+      attn_kernels_c.softcap (expected.values, 3 / cap, cap, n_tiles);
+      kernels->softcap (got.values, 3 / cap, cap, n_tiles);
+      for (size_t i = 0; i < n; i++) /* which NaN it is nobody promises */
+        if (expected.values[i] != expected.values[i] && got.values[i] != got.values[i])
+          got.values[i] = expected.values[i] = 0;
+      attn_free (scores);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu tiles", kernels->name, n_tiles);
+    }
+}
+
+TEST (softcap_keeps_nan_sign_and_infinity)
+{
+  float scores[ATTN_LANES] = { NAN, INFINITY, -INFINITY, 0, -0.0f, 1e30f, -1e30f, 0x1p-100f, -0x1p-100f, 40, -40 };
+
+  attn_kernels_c.softcap (scores, 0.25f, 8, 1);
+  CHECK (scores[0] != scores[0]);
+  CHECK (scores[1] == 8 && scores[2] == -8 && scores[5] == 8 && scores[6] == -8);
+  CHECK (scores[3] == 0 && !signbit (scores[3]) && scores[4] == 0 && signbit (scores[4]));
+  /* factor cap ln (2) / 2 is the slope in 0 */
+  CHECK (fabs (scores[7] / (0x1p-100 * log (2)) - 1) < 1e-6 && scores[8] == -scores[7]);
+  CHECK (scores[9] > 7.9f && scores[9] < 8 && scores[10] == -scores[9]);
+}
+
+/* cap tanh (x factor ln (2) / 2), factor 2 and cap 1, from 2^-60 up to where it is 1; every 61st float32. */
+TEST (softcap_is_within_four_units_of_the_last_place)
+{
+  /*
+   * In units of 2^-24 of 2^-y - 1: 1 for y (its rounding; the condition number is at most 1), 1/4 for the polynomial,
+   * 1 + 1 for its last fma and the product with r, 1 for the last fma. Then 2 + e and the quotient, each 1, and the
+   * product with cap, here exact: 7 units of 2^-24, at most 3.5 to 7 of the last place, were all worst at once.
+   */
+  const double bound = 4;
+  double worst = 0;
+
+  for (uint32_t bits = 0x21800000; bits < 0x42000000; bits += 61) {
+    float scores[ATTN_LANES] = { 0 };
+    double expected;
+
+    memcpy (&scores[0], &bits, sizeof bits);
+    expected = tanh (scores[0] * log (2));
+    attn_kernels_c.softcap (scores, 2, 1, 1);
+    worst = fmax (worst, fabs (scores[0] - expected) / ldexp (1, ilogb (expected) - 23));
+    if (bits < 0x3c000000)
+      bits += 6100; /* sparser where it is a straight line */
+  }
+  printf ("# largest error %.3f units in the last place\n", worst);
+  CHECK (worst <= bound);
+}
+
 /* 2^x over 0 >= x > -128, every 61st float32, through the softmax of two scores of which the larger is 0. */
 TEST (exponential_is_within_one_unit_of_the_last_place)
 {
@@ -356,6 +418,9 @@ main (int argc, char **argv)
   RUN (scores_are_one_fma_chain_from_zero);
   RUN (softmax_equals_plain_c);
   RUN (softmax_sums_in_sixteen_lanes_and_a_tree);
+  RUN (softcap_equals_plain_c);
+  RUN (softcap_keeps_nan_sign_and_infinity);
+  RUN (softcap_is_within_four_units_of_the_last_place);
   RUN (exponential_is_within_one_unit_of_the_last_place);
   RUN (context_equals_plain_c);
   RUN (context_never_touches_a_masked_frame);

@@ -72,6 +72,8 @@ random_layer (void)
   }
   if (random_between (0, 4) == 0)
     r.config.scale = 0.25;
+  if (random_between (0, 2) == 0)
+    r.config.softcap = 0.5 + random_between (0, 40) / 4.0;
   if (attn_layer_new (&r.config, r.model, &r.layer, &error) != ATTN_OK) {
     printf ("Bail out! random layer: %s\n", error.message);
     exit (1);

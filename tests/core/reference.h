@@ -6,6 +6,8 @@
  * quantity carries the largest error that float32 arithmetic in any order can have given it. With u = 2^-24:
  *   a chain of n fma                     n u / (1 - n u) times the sum of the absolute products
  *   2^x as in src/kernels_c.c            4 u relative: 2^-27 of the polynomial, the rest its evaluation
+ *   softcap tanh (x / softcap)           11 u relative: 7 u as derived in tests/core/kernels.c, and a rounding of each
+ *                                        of the two constants and of the two products with them
  *   a value flushed for being denormal   2^-126
  */
 #ifndef TESTS_CORE_REFERENCE_H
@@ -21,6 +23,7 @@
 
 #define UNIT 0x1p-24
 #define FLUSHED 0x1p-126
+#define SOFTCAP_UNITS 11
 
 typedef struct {
   double value, error;
@@ -68,10 +71,21 @@ reference_slot (const AttnSizes *s, uint64_t t, uint64_t j)
   return j + s->window > t ? s->n_sinks + (j + s->window - 1 - t) : j;
 }
 
+/* softcap tanh (score / softcap); 0 = off. Its slope is at most 1. */
+static inline void
+reference_softcap (Bounded *score, double softcap)
+{
+  if (softcap == 0)
+    return;
+  score->value = softcap * tanh (score->value / softcap);
+  score->error += SOFTCAP_UNITS * UNIT * fabs (score->value);
+}
+
 /* One head of frame t: its context and weights. Rows of q, k, v: [n][...]; frames are first ... first + n - 1. */
 static inline void
 reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bounded *v, const uint8_t *present,
-                size_t n, uint64_t first, uint64_t t, size_t head, double scale, Bounded *context, Bounded *weights)
+                size_t n, uint64_t first, uint64_t t, size_t head, double scale, double softcap, Bounded *context,
+                Bounded *weights)
 {
   size_t kv = head / s->heads_per_kv, n_keys = 0;
   Bounded *score = calloc (n, sizeof *score);
@@ -90,6 +104,7 @@ reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bo
     }
     /* The chain, and two roundings of the query (the factor itself, and the product with it). */
     score[j].error += (gamma_n (s->dk) + 3 * UNIT) * magnitude + s->dk * FLUSHED;
+    reference_softcap (&score[j], softcap);
     max = fmax (max, score[j].value);
     error = fmax (error, score[j].error + UNIT * fabs (score[j].value));
     n_keys++;
@@ -125,7 +140,7 @@ reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bo
 
 /* out [n][n_outputs], weights [n][n_heads][span]. `model` NULL: parameter-free. */
 static inline void
-reference_forward (const AttnSizes *s, const AttnModel *model, double scale, const float *frames,
+reference_forward (const AttnSizes *s, const AttnModel *model, double scale, double softcap, const float *frames,
                    const uint8_t *present, size_t n, uint64_t first, Bounded *out, Bounded *weights)
 {
   Bounded *x = calloc (s->n_features, sizeof *x), *context = calloc (s->n_context, sizeof *context);
@@ -141,7 +156,7 @@ reference_forward (const AttnSizes *s, const AttnModel *model, double scale, con
   }
   for (size_t i = 0; i < n; i++) {
     for (size_t h = 0; h < s->n_heads; h++)
-      reference_head (s, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale,
+      reference_head (s, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale, softcap,
                       context + h * s->dv, weights + (i * s->n_heads + h) * s->span);
     reference_linear (out + i * s->n_outputs, model ? &model->output : NULL, context, s->n_context);
     if (present && !present[i]) {

@@ -192,7 +192,8 @@ TEST (forward_is_within_the_derived_bound_of_float64)
     long wrong_out, wrong_weight;
 
     attn_forward (r.layer, s.frames, s.present, s.n, s.first, s.out, s.weights);
-    reference_forward (sizes, r.model, random_layer_scale (&r), s.frames, s.present, s.n, s.first, out, weights);
+    reference_forward (sizes, r.model, random_layer_scale (&r), r.config.softcap, s.frames, s.present, s.n, s.first,
+                       out, weights);
     wrong_out = first_beyond_bound (s.out, out, s.n * sizes->n_outputs);
     wrong_weight = first_beyond_bound (s.weights, weights, s.n * n_weights (r.layer));
     free (out);

@@ -1199,14 +1199,15 @@ GST_START_TEST (test_properties_read_back_what_was_set)
   GstElement *element = gst_element_factory_make ("attention", NULL);
   guint heads, kv_heads, window, look_ahead, sinks;
   gint rate_n, rate_d;
-  gdouble scale;
+  gdouble scale, softcap;
   gchar *file, *prefix;
 
   g_object_set (element, "heads", 8, "kv-heads", 2, "window", 100, "look-ahead", 5, "sinks", 4, "scale", 0.25,
-                "frame-rate", 25, 2, "model-file", "w.safetensors", "model-prefix", "a.", NULL);
+                "softcap", 50.0, "frame-rate", 25, 2, "model-file", "w.safetensors", "model-prefix", "a.", NULL);
   g_object_get (element, "heads", &heads, "kv-heads", &kv_heads, "window", &window, "look-ahead", &look_ahead, "sinks",
-                &sinks, "scale", &scale, "model-file", &file, "model-prefix", &prefix, NULL);
-  fail_unless (heads == 8 && kv_heads == 2 && window == 100 && look_ahead == 5 && sinks == 4 && scale == 0.25);
+                &sinks, "scale", &scale, "softcap", &softcap, "model-file", &file, "model-prefix", &prefix, NULL);
+  fail_unless (heads == 8 && kv_heads == 2 && window == 100 && look_ahead == 5 && sinks == 4 && scale == 0.25
+               && softcap == 50);
   fail_unless_equals_string (file, "w.safetensors");
   fail_unless_equals_string (prefix, "a.");
   {
