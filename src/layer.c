@@ -71,7 +71,9 @@ attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **re
   *result = NULL;
   if (layer == NULL)
     return attn_fail_memory (error, "layer", sizeof *layer);
+  mode = attn_float_enter (); /* the factors of scores are rounded */
   status = attn_config_sizes (config, model, &layer->sizes, error);
+  attn_float_leave (mode);
   if (status != ATTN_OK)
     goto fail;
   layer->kernels = attn_kernels_pick (error);

@@ -444,6 +444,20 @@ TEST (callers_float_mode_is_ignored_and_restored)
   attn_layer_free (layer);
 }
 
+TEST (layer_made_in_any_float_mode_is_the_same)
+{
+  AttnLayer *nearest = plain_layer (8, 2, 30, 0, 0), *upward;
+  bool same;
+
+  fesetround (FE_UPWARD);
+  upward = plain_layer (8, 2, 30, 0, 0);
+  fesetround (FE_TONEAREST);
+  same = nearest->sizes.query_factor == upward->sizes.query_factor;
+  attn_layer_free (nearest);
+  attn_layer_free (upward);
+  CHECK (same);
+}
+
 TEST (weights_do_not_change_the_output)
 {
   RandomLayer r = random_layer ();
@@ -499,6 +513,7 @@ main (int argc, char **argv)
   RUN (infinity_reaches_only_the_windows_that_hold_it);
   RUN (denormal_input_counts_as_zero);
   RUN (callers_float_mode_is_ignored_and_restored);
+  RUN (layer_made_in_any_float_mode_is_the_same);
   RUN (weights_do_not_change_the_output);
   RUN (two_streams_of_a_layer_do_not_disturb_each_other);
   return check_done ();
