@@ -237,6 +237,79 @@ ATTN_API size_t attn_stream_pending (const AttnStream *stream);
 ATTN_API AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present, size_t n,
                                   uint64_t first_frame, float *out, float *weights);
 
+/* ---- the plain operator ---- */
+
+/* How queries, keys, values and outputs lie in memory, without gaps. S is n_queries or n_keys, d is dk or dv. */
+typedef enum {
+  ATTN_LAYOUT_HEADS_OUTSIDE = 0, /* [n_batches][heads][S][d], the 4-D tensors of ONNX and PyTorch */
+  ATTN_LAYOUT_HEADS_INSIDE       /* [n_batches][S][heads * d], the 3-D tensors of ONNX: a head is a slice of a frame */
+} AttnLayout;
+
+#define ATTN_UNLIMITED 0xffffffffu /* of a window to the left or right; -1 in FlashAttention */
+
+/*
+ * Scaled dot-product attention on explicit tensors, as the operator Attention of ONNX (opset 23) defines it. For query
+ * i and key j of a batch and a head (which uses key/value head  head / (n_heads / n_kv_heads)):
+ *
+ *   score  = scale query_i . key_j                   softcap: score := softcap tanh (score / softcap)
+ *   score += float_mask[i][j]                        -inf: i does not attend to j
+ *   weight = softmax of the scores over those j that i attends to (Vaswani et al. 2017, equation 1)
+ *   out_i  = sum over j of weight value_j
+ *
+ * i attends to j when all of these allow it: the bool mask is not 0, the float mask is not -inf, j <= p when is_causal,
+ * p - left_window <= j <= p + right_window, where p = i + n_keys - n_queries: the last query stands beside the last key
+ * ("bottom-right", as in FlashAttention). A query that attends to nothing gives 0 for output and weights, never NaN.
+ *
+ * A mask is [mask_batches][mask_heads][mask_queries][mask_keys] without gaps. Each size is that of the scores, or 1:
+ * then it holds for all of them (broadcasting); 0 stands for the size of the scores.
+ *
+ * Start from attn_sdpa_default (): fields may be added in the place of the reserved ones.
+ */
+typedef struct {
+  const float *query;       /* [n_batches, n_heads, n_queries, dk] in the order that `layout` says */
+  const float *key;         /* [n_batches, n_kv_heads, n_keys, dk] */
+  const float *value;       /* [n_batches, n_kv_heads, n_keys, dv] */
+  const uint8_t *bool_mask; /* NULL = none, or: not 0 = attend */
+  const float *float_mask;  /* NULL = none (also with a bool mask), or: is added to the scores */
+  float *out;               /* [n_batches, n_heads, n_queries, dv] in the order of `layout`; NULL: not wanted */
+  float *weights;           /* [n_batches][n_heads][n_queries][n_keys] in any layout; NULL: not wanted */
+  uint32_t n_batches;       /* any; 0: there is nothing to do. Default 1 */
+  uint32_t n_heads;         /* 1 ... ATTN_MAX_FEATURES. Default 1 */
+  uint32_t n_kv_heads;      /* divides n_heads; 0 = n_heads. Default 0 */
+  uint32_t n_queries;       /* any; 0: there is nothing to do. Default 0 */
+  uint32_t n_keys;          /* any; 0: nothing to attend to, the output is 0. Default 0 */
+  uint32_t dk;              /* values of a query or key, 1 ... ATTN_MAX_FEATURES. Default 0, to be set */
+  uint32_t dv;              /* values of a value or output, 1 ... ATTN_MAX_FEATURES; 0 = dk. Default 0 */
+  uint32_t layout;          /* an AttnLayout. Default ATTN_LAYOUT_HEADS_OUTSIDE */
+  uint32_t mask_batches;    /* n_batches, 1 or 0. Default 1 */
+  uint32_t mask_heads;      /* n_heads, 1 or 0. Default 1 */
+  uint32_t mask_queries;    /* n_queries, 1 or 0. Default 0 */
+  uint32_t mask_keys;       /* n_keys, 1 or 0. Default 0 */
+  uint32_t is_causal;       /* 0 or 1. Default 0 */
+  uint32_t left_window;     /* keys before p, or ATTN_UNLIMITED. Default ATTN_UNLIMITED */
+  uint32_t right_window;    /* keys behind p, or ATTN_UNLIMITED. Default ATTN_UNLIMITED */
+  double scale;             /* as in AttnConfig */
+  double softcap;           /* as in AttnConfig */
+  uint64_t reserved[16];    /* 0 */
+} AttnSdpa;
+
+ATTN_API AttnSdpa attn_sdpa_default (void);
+
+/*
+ * Computes what `sdpa` describes. The arrays are the caller's, need the alignment of their types only, and outputs may
+ * not overlap inputs. Allocates working memory of the size of one key/value head; returns ATTN_ERROR_MEMORY when there
+ * is none, ATTN_ERROR_CONFIG for sizes that do not fit together, and then nothing has been written. `error` may be
+ * NULL. Any thread. Cost: O (n_batches n_heads n_queries n_keys (dk + dv)), less the tiles of 16 keys that a window
+ * leaves out.
+ *
+ * Bits: position j is what a frame number is to a stream, so that over the frames of a parameter-free layer (frames
+ * [n][D] as query, key and value, ATTN_LAYOUT_HEADS_INSIDE, left_window = window - 1, right_window = look_ahead) the
+ * output is that of attn_forward (), to the bit. A float mask is added after the softcap by one fma, mask times
+ * log2 (e) plus score, on the scale of powers of two; finite entries beyond +-2^126 count as +-2^126, so that the
+ * product is finite; NaN or +inf give what arithmetic gives: a NaN row.
+ */
+ATTN_API AttnStatus attn_sdpa (const AttnSdpa *sdpa, AttnError *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -184,4 +184,5 @@ def main():
     print('1..%d' % len(CASES))
 
 
-main()
+if __name__ == '__main__':
+    main()
