@@ -258,7 +258,9 @@ typedef enum {
  *
  * i attends to j when all of these allow it: the bool mask is not 0, the float mask is not -inf, j <= p when is_causal,
  * p - left_window <= j <= p + right_window, where p = i + n_keys - n_queries: the last query stands beside the last key
- * ("bottom-right", as in FlashAttention). A query that attends to nothing gives 0 for output and weights, never NaN.
+ * ("bottom-right", as in FlashAttention). That is ONNX with the first n_keys - n_queries keys as its past; without a
+ * past ONNX begins at the first key, which is the same when n_queries = n_keys. A query that attends to nothing gives 0
+ * for output and weights, never NaN.
  *
  * A mask is [mask_batches][mask_heads][mask_queries][mask_keys] without gaps. Each size is that of the scores, or 1:
  * then it holds for all of them (broadcasting); 0 stands for the size of the scores.
