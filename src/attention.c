@@ -25,9 +25,11 @@ attn_scratch_init (AttnScratch *scratch, const AttnSizes *sizes, size_t max_tile
     .context = alloc_rows (1, sizes->dv_padded),
     .scores = alloc_rows (ATTN_LANES, max_tiles),
     .masks = attn_alloc (attn_size_mul (max_tiles, sizeof (uint16_t))),
+    .cosines = alloc_rows (1, sizes->n_rope_pairs),
+    .sines = alloc_rows (1, sizes->n_rope_pairs),
   };
   if (scratch->frames && scratch->queries && scratch->keys && scratch->values && scratch->contexts && scratch->context
-      && scratch->scores && scratch->masks)
+      && scratch->scores && scratch->masks && scratch->cosines && scratch->sines)
     return ATTN_OK;
   return attn_fail_memory (error, "working memory", attn_size_mul (max_tiles, ATTN_LANES * sizeof (float)));
 }
@@ -43,6 +45,27 @@ attn_scratch_clear (AttnScratch *scratch)
   attn_free (scratch->context);
   attn_free (scratch->scores);
   attn_free (scratch->masks);
+  attn_free (scratch->cosines);
+  attn_free (scratch->sines);
+}
+
+/* RoPE for the queries and keys of `n` frames from number `frame` on. */
+static void
+rotate_frames (const AttnLayer *layer, AttnScratch *scratch, uint64_t frame, size_t n)
+{
+  const AttnSizes *sizes = &layer->sizes;
+  float *cosines = scratch->cosines, *sines = scratch->sines;
+  size_t i, head;
+
+  for (i = 0; i < n; i++) {
+    attn_rope_angles (layer->positions.turns, sizes->n_rope_pairs, frame + i, cosines, sines);
+    for (head = 0; head < sizes->n_heads; head++)
+      layer->kernels->rotate (scratch->queries + i * sizes->n_query + head * sizes->dk, cosines, sines,
+                              sizes->n_rope_pairs, sizes->rope_layout);
+    for (head = 0; head < sizes->n_kv_heads; head++)
+      layer->kernels->rotate (scratch->keys + i * sizes->n_key + head * sizes->dk, cosines, sines, sizes->n_rope_pairs,
+                              sizes->rope_layout);
+  }
 }
 
 void
@@ -54,6 +77,8 @@ attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, 
   attn_layer_project (layer, &layer->query, scratch->queries, scratch->frames, n);
   attn_layer_project (layer, &layer->key, scratch->keys, scratch->frames, n);
   attn_layer_project (layer, &layer->value, scratch->values, scratch->frames, n);
+  if (sizes->position == ATTN_POSITION_ROPE)
+    rotate_frames (layer, scratch, ring->next, n);
   layer->kernels->scale (scratch->queries, scratch->queries, sizes->query_factor, n * sizes->n_query);
   attn_ring_write (ring, scratch->keys, scratch->values, n);
 }
@@ -82,6 +107,37 @@ cap_scores (const AttnLayer *layer, const AttnView *view, float *scores)
 
   if (softcap->cap != 0)
     layer->kernels->softcap (scores, softcap->factor, softcap->cap, view->n_tiles);
+/* A sink that the window has left behind: ALiBi by its distance; a trained bias knows nothing of it. */
+static void
+bias_sinks (const AttnLayer *layer, const AttnRun *run, uint64_t frame, size_t head, float *scores)
+{
+  float biases[ATTN_LANES];
+  size_t tile;
+
+  if (layer->sizes.position != ATTN_POSITION_ALIBI)
+    return;
+  for (tile = 0; tile < run->n_tiles; tile++) {
+    attn_alibi_biases (layer->positions.slopes[head], frame, run->first_frame + tile * ATTN_LANES, biases);
+    layer->kernels->add_biases (scores + tile * ATTN_LANES, biases, 1);
+  }
+}
+
+/* Adds ALiBi or the relative bias to scores [view->n_tiles][16] of one head. Neighbours in time are so in the table. */
+static void
+bias_head (const AttnLayer *layer, const AttnView *view, uint64_t frame, size_t head, float *scores)
+{
+  size_t i;
+
+  for (i = 0; i < view->n_runs; i++) {
+    const AttnRun *run = &view->runs[i];
+
+    if (run->is_sinks)
+      bias_sinks (layer, run, frame, head, scores);
+    else
+      layer->kernels->add_biases (
+          scores, attn_position_bias (&layer->positions, &layer->sizes, head, frame, run->first_frame), run->n_tiles);
+    scores += run->n_tiles * ATTN_LANES;
+  }
 }
 
 /* context [dv_padded] = sum of weights (not yet divided by their sum) times values. */
@@ -141,6 +197,8 @@ attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch,
 
     score_head (layer, &view, kv_head, queries + head * sizes->dk, scratch->scores);
     cap_scores (layer, &view, scratch->scores);
+    if (layer->positions.biases != NULL)
+      bias_head (layer, &view, frame, head, scratch->scores);
     reciprocal = 1 / layer->kernels->softmax (scratch->scores, view.masks, view.n_tiles);
     mix_values (layer, &view, kv_head, scratch->scores, scratch->context);
     layer->kernels->scale (context + head * sizes->dv, scratch->context, reciprocal, sizes->dv);

@@ -18,6 +18,8 @@ typedef struct {
   float *context;  /* [dv_padded], of one head */
   float *scores;   /* [max_tiles][16], of one head */
   uint16_t *masks; /* [max_tiles] */
+  float *cosines;  /* [n_rope_pairs], of one frame */
+  float *sines;    /* [n_rope_pairs] */
 } AttnScratch;
 
 /* `max_tiles`: attn_ring_max_tiles (). On failure the half-built scratch is for attn_scratch_clear (). */

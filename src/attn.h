@@ -33,6 +33,16 @@
  *   context[h] = sum over J of w_j value_j;      0 when J is empty
  *   out_t = Wo concat (context[0] ... context[n_heads - 1]) + bo
  *
+ * Position, if any (AttnPosition), changes the scores, by the distance of j from t alone:
+ *
+ *   RoPE      query and key_j are rotated before they meet, pair i of their values by t theta_i and j theta_i,
+ *             theta_i = rope_base^(-2i/n), i < n/2, n = rope_dimensions: (x, y) becomes (x cos - y sin, x sin + y cos)
+ *   ALiBi     - slope[h] |t - j| is added; slope[h] = 2^(-8 (h + 1) / n_heads) where n_heads is a power of two, else as
+ *             in the paper's code
+ *   relative  relative_bias[h][j - t + window - 1] is added; 0 for a sink that the window has left behind
+ *
+ * A sink is seen at its true distance. Frame numbers are used exactly: frame 10^15 is answered as well as frame 0.
+ *
  * The window is never padded: at the start and at the end of a stream it is shorter. Without a model the projections
  * are the identity: head h takes its own slice of the frame as query, key and value, and out_t is the concatenation.
  *
@@ -116,6 +126,20 @@ ATTN_API const char *attn_version (void);
 #define ATTN_MAX_FEATURES 65536u
 #define ATTN_MAX_WINDOW 16777216u /* also for look_ahead and n_sinks */
 
+/* How a score knows of the distance between two frames. */
+typedef enum {
+  ATTN_POSITION_NONE,    /* not at all */
+  ATTN_POSITION_ROPE,    /* rotary position embedding (Su et al. 2021, RoFormer) */
+  ATTN_POSITION_ALIBI,   /* attention with linear biases (Press et al. 2022); look-ahead: |distance| */
+  ATTN_POSITION_RELATIVE /* a trained bias per head and distance, `relative_bias` of the model */
+} AttnPosition;
+
+/* Which of a head's n rotated values are pair i, i < n/2. Values behind the first n are left as they are. */
+typedef enum {
+  ATTN_ROPE_HALF,       /* i and i + n/2: GPT-NeoX, and Llama as Hugging Face has it */
+  ATTN_ROPE_INTERLEAVED /* 2i and 2i + 1: RoFormer, GPT-J, and Llama as Meta has it */
+} AttnRopeLayout;
+
 /* Start from attn_config_default (): fields may be added in the place of the reserved ones. */
 typedef struct {
   uint32_t n_features;   /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
@@ -127,6 +151,20 @@ typedef struct {
   double scale;          /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
   double softcap;        /* score := softcap tanh (score / softcap); 0 = off, or 1e-30 ... 1e30. Default 0 */
   uint32_t reserved[22]; /* 0 */
+  uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
+  uint32_t n_heads;    /* 1 ... ATTN_MAX_FEATURES; divides D, or the rows of a model's projections. Default 1 */
+  uint32_t n_kv_heads; /* key/value heads, divides n_heads; 0 = n_heads. Default 0 */
+  uint32_t window;     /* frames, 1 ... ATTN_MAX_WINDOW, the frame itself included. Default 64 */
+  uint32_t look_ahead; /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
+  uint32_t n_sinks;    /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
+  double scale;        /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
+
+  double rope_base;           /* RoPE: >= 1, finite; the larger, the slower the rotation. Default 10000 */
+  AttnPosition position;      /* default ATTN_POSITION_NONE */
+  AttnRopeLayout rope_layout; /* default ATTN_ROPE_HALF */
+  uint32_t rope_dimensions;   /* rotated values per head, even, <= dk; 0 = dk. Default 0 */
+
+  uint32_t reserved[19]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);
@@ -147,6 +185,11 @@ ATTN_API AttnConfig attn_config_default (void);
  * output [Dout, n_heads * dv]. The output projection may be absent (then Dout = n_heads * dv), and so may any bias.
  * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale or softcap must
  * agree with the configuration of a layer made from it.
+ * With any scheme there may be `relative_bias` [n_heads, window + look_ahead], oldest first: entry j is added to the
+ * scores of frame t - window + 1 + j. A layer made from such a model has ATTN_POSITION_RELATIVE, and from no other.
+ * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, position (none,
+ * rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions must agree with the
+ * configuration of a layer made from it.
  */
 typedef struct AttnModel AttnModel;
 

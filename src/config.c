@@ -5,7 +5,9 @@
 
 #include <locale.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "alloc.h"
 #include "model.h"
@@ -16,11 +18,14 @@
 /* Far inside of float32, with room for the factors; far outside of any score. */
 #define MIN_SOFTCAP 1e-30
 #define MAX_SOFTCAP 1e30
+/* Names as in metadata and in the properties of the element. */
+static const char *const position_names[] = { "none", "rope", "alibi", "relative" };
+static const char *const layout_names[] = { "half", "interleaved" };
 
 AttnConfig
 attn_config_default (void)
 {
-  AttnConfig config = { .n_heads = 1, .window = 64 };
+  AttnConfig config = { .n_heads = 1, .window = 64, .rope_base = 10000 };
 
   return config;
 }
@@ -44,8 +49,16 @@ check_ranges (const AttnConfig *config, AttnError *error)
       || (status = check_range ("kv-heads", config->n_kv_heads, 0, config->n_heads, error))
       || (status = check_range ("window", config->window, 1, ATTN_MAX_WINDOW, error))
       || (status = check_range ("look-ahead", config->look_ahead, 0, ATTN_MAX_WINDOW, error))
-      || (status = check_range ("sinks", config->n_sinks, 0, ATTN_MAX_WINDOW, error)))
+      || (status = check_range ("sinks", config->n_sinks, 0, ATTN_MAX_WINDOW, error))
+      || (status = check_range ("position", config->position, 0, ATTN_POSITION_RELATIVE, error))
+      || (status = check_range ("rope-layout", config->rope_layout, 0, ATTN_ROPE_INTERLEAVED, error)))
     return status;
+  if (!isfinite (config->rope_base) || config->rope_base < 1)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "rope-base is %g, expected a finite number of at least 1",
+                      config->rope_base);
+  if (!isfinite (config->scale) || config->scale < 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "scale is %g, expected 0 (for 1/sqrt of the head size) or a positive number", config->scale);
   for (i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
     if (config->reserved[i] != 0)
       return attn_fail (error, ATTN_ERROR_CONFIG,
@@ -175,6 +188,30 @@ check_claim (const AttnModel *model, const char *key, const char *claim, double 
                     attn_quote_bare (claim).text, key, value);
 }
 
+/* The same for one of some names. */
+static AttnStatus
+check_named_claim (const AttnModel *model, const char *key, const char *claim, const char *name, AttnError *error)
+{
+  if (claim == NULL || strcmp (claim, name) == 0)
+    return ATTN_OK;
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%s, but %s is %s", model->name, key,
+                    attn_quote_bare (claim).text, key, name);
+}
+
+static AttnStatus
+check_position_metadata (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  const AttnModelMetadata *claims = &model->metadata;
+  const char *position = position_names[sizes->position], *layout = layout_names[sizes->rope_layout];
+  AttnStatus status;
+
+  if ((status = check_named_claim (model, "position", claims->position, position, error))
+      || (status = check_claim (model, "rope-base", claims->rope_base, sizes->rope_base, error))
+      || (status = check_named_claim (model, "rope-layout", claims->rope_layout, layout, error)))
+    return status;
+  return check_claim (model, "rope-dimensions", claims->rope_dimensions, 2 * sizes->n_rope_pairs, error);
+}
+
 static AttnStatus
 check_metadata (const AttnModel *model, const AttnSizes *sizes, const AttnConfig *config, AttnError *error)
 {
@@ -189,6 +226,70 @@ check_metadata (const AttnModel *model, const AttnSizes *sizes, const AttnConfig
       || (status = check_claim (model, "scale", claims->scale, config->scale, error)))
     return status;
   return check_claim (model, "softcap", claims->softcap, config->softcap, error);
+  status = check_claim (model, "scale", claims->scale, scale, error);
+  if (status != ATTN_OK)
+    return status;
+  return check_position_metadata (model, sizes, error);
+}
+
+static AttnStatus
+check_relative_shape (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  const AttnRelativeBias *bias = &model->relative_bias;
+  size_t n_frames = sizes->window + sizes->look_ahead;
+
+  if (bias->n_heads == sizes->n_heads && bias->n_frames == n_frames)
+    return ATTN_OK;
+  return attn_fail (error, ATTN_ERROR_MODEL,
+                    "%s: relative_bias has shape [%u, %u], but %zu heads, a window of %zu and a look-ahead of %zu need "
+                    "[%zu, %zu]",
+                    model->name, bias->n_heads, bias->n_frames, sizes->n_heads, sizes->window, sizes->look_ahead,
+                    sizes->n_heads, n_frames);
+}
+
+/* A trained bias is for relative positions, and they are for it. */
+static AttnStatus
+check_relative_bias (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  bool wanted = sizes->position == ATTN_POSITION_RELATIVE;
+  bool there = model != NULL && model->relative_bias.values != NULL;
+
+  if (wanted && model == NULL)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "position is relative, and there is no model to take its relative_bias from");
+  if (wanted && !there)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: position is relative, but the model has no relative_bias",
+                      model->name);
+  if (there && !wanted)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: the model has a relative_bias, which takes position=relative, but position is %s",
+                      model->name, position_names[sizes->position]);
+  return wanted ? check_relative_shape (model, sizes, error) : ATTN_OK;
+}
+
+static AttnStatus
+rope_sizes (const AttnConfig *config, AttnSizes *sizes, AttnError *error)
+{
+  size_t n = config->rope_dimensions != 0 ? config->rope_dimensions : sizes->dk;
+
+  if (config->position != ATTN_POSITION_ROPE)
+    return ATTN_OK;
+  if (n > sizes->dk)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "rope-dimensions is %zu, but the query of a head has only %zu values",
+                      n, sizes->dk);
+  if (sizes->dk == 1)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "the query of a head has 1 value, an odd number, and RoPE rotates pairs: there is no pair");
+  if (n % 2 != 0 && config->rope_dimensions == 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "the query of a head has %zu values, an odd number, and RoPE rotates pairs: set rope-dimensions "
+                      "to at most %zu",
+                      n, n - 1);
+  if (n % 2 != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "rope-dimensions is %zu, expected an even number: RoPE rotates pairs",
+                      n);
+  sizes->n_rope_pairs = n / 2;
+  return ATTN_OK;
 }
 
 AttnStatus
@@ -206,10 +307,15 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
     .window = config->window,
     .look_ahead = config->look_ahead,
     .n_sinks = config->n_sinks,
+    .position = config->position,
+    .rope_layout = config->rope_layout,
+    .rope_base = config->rope_base,
   };
   if ((status = check_heads (sizes, error))
       || (status = model != NULL ? model_sizes (model, sizes, error) : parameter_free_sizes (sizes, error))
       || (model != NULL && (status = check_metadata (model, sizes, config, error))))
+      || (status = rope_sizes (config, sizes, error)) || (status = check_relative_bias (model, sizes, error))
+      || (model != NULL && (status = check_metadata (model, sizes, config->scale, error))))
     return status;
 
   sizes->heads_per_kv = sizes->n_heads / sizes->n_kv_heads;
@@ -220,4 +326,9 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   sizes->n_context = sizes->n_heads * sizes->dv;
   sizes->span = sizes->n_sinks + sizes->window + sizes->look_ahead;
   return attn_config_scores (config->scale, config->softcap, sizes->dk, &sizes->query_factor, &sizes->softcap, error);
+  scale = config->scale != 0 ? config->scale : 1 / sqrt ((double) sizes->dk);
+  sizes->query_factor = (float) (scale * ATTN_LOG2_E);
+  if (!isfinite (sizes->query_factor))
+    return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", config->scale);
+  return ATTN_OK;
 }

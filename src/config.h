@@ -15,6 +15,7 @@ typedef struct {
   float factor; /* 2 / softcap */
   float cap;    /* softcap * log2 (e); 0 = off */
 } AttnSoftcap;
+#define ATTN_LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
 
 typedef struct {
   size_t n_features; /* D, values per input frame */
@@ -35,6 +36,11 @@ typedef struct {
   size_t look_ahead;
   size_t n_sinks;
   size_t span; /* n_sinks + window + look_ahead: weights per head and frame */
+
+  AttnPosition position;
+  AttnRopeLayout rope_layout;
+  double rope_base;
+  size_t n_rope_pairs; /* per head; 0 unless position is RoPE */
 
   float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
   AttnSoftcap softcap;

@@ -60,6 +60,16 @@ typedef struct {
    */
   void (*context) (float *context, const float *weights, const uint16_t *masks, const float *values, size_t dv_padded,
                    size_t n_tiles);
+
+  /*
+   * In place, RoPE: turns the pairs (x, y) of one head by angles of cosines c and sines s [n_pairs]:
+   * x' = fma (-y, s, x c), y' = fma (x, s, y c), where the products with c are rounded first; cleaned. The layout says
+   * which values are a pair. Any alignment.
+   */
+  void (*rotate) (float *values, const float *cosines, const float *sines, size_t n_pairs, AttnRopeLayout layout);
+
+  /* scores [n_tiles][16] += biases [n_tiles][16]; any alignment of `biases`. */
+  void (*add_biases) (float *scores, const float *biases, size_t n_tiles);
 } AttnKernels;
 
 /*

@@ -185,8 +185,38 @@ context (float *out, const float *weights, const uint16_t *masks, const float *v
       context_panel (out + d, weights, masks[tile], values + d, dv_padded);
 }
 
+static inline void
+rotate_pair (float *x, float *y, float c, float s)
+{
+  float turned_x = fmaf (-*y, s, *x * c), turned_y = fmaf (*x, s, *y * c);
+
+  *x = clean (turned_x);
+  *y = clean (turned_y);
+}
+
+static void
+rotate (float *values, const float *cosines, const float *sines, size_t n_pairs, AttnRopeLayout layout)
+{
+  if (layout == ATTN_ROPE_HALF)
+    for (size_t i = 0; i < n_pairs; i++)
+      rotate_pair (&values[i], &values[i + n_pairs], cosines[i], sines[i]);
+  else
+    for (size_t i = 0; i < n_pairs; i++)
+      rotate_pair (&values[2 * i], &values[2 * i + 1], cosines[i], sines[i]);
+}
+
+static void
+add_biases (float *scores, const float *biases, size_t n_tiles)
+{
+  for (size_t i = 0; i < n_tiles * ATTN_LANES; i++)
+    scores[i] += biases[i];
+}
+
 #ifdef ATTN_KERNELS_C_FMA
 const AttnKernels attn_kernels_c_fma = { "c-fma", scale, project, scores, softcap, softmax, context };
 #else
 const AttnKernels attn_kernels_c = { "c", scale, project, scores, softcap, softmax, context };
+const AttnKernels attn_kernels_c_fma = { "c-fma", scale, project, scores, softmax, context, rotate, add_biases };
+#else
+const AttnKernels attn_kernels_c = { "c", scale, project, scores, softmax, context, rotate, add_biases };
 #endif

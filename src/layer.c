@@ -81,15 +81,14 @@ attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **re
     status = ATTN_ERROR_CONFIG;
     goto fail;
   }
-  if (model != NULL) {
-    mode = attn_float_enter ();
+  layer->query = layer->key = layer->value = layer->output = identity (layer->sizes.n_features);
+  mode = attn_float_enter ();
+  status = attn_positions_init (&layer->positions, &layer->sizes, model, error);
+  if (status == ATTN_OK && model != NULL)
     status = pack_model (layer, model, error);
-    attn_float_leave (mode);
-    if (status != ATTN_OK)
-      goto fail;
-  } else {
-    layer->query = layer->key = layer->value = layer->output = identity (layer->sizes.n_features);
-  }
+  attn_float_leave (mode);
+  if (status != ATTN_OK)
+    goto fail;
   *result = layer;
   return attn_succeed (error);
 
@@ -114,6 +113,7 @@ attn_layer_free (AttnLayer *layer)
   free_projection (&layer->key);
   free_projection (&layer->value);
   free_projection (&layer->output);
+  attn_positions_clear (&layer->positions);
   attn_free (layer);
 }
 

@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "kernels.h"
+#include "position.h"
 
 struct AttnLayer {
   AttnSizes sizes;
@@ -14,6 +15,7 @@ struct AttnLayer {
   AttnProjection key;   /* [n_key] */
   AttnProjection value; /* [n_value] */
   AttnProjection output;
+  AttnPositions positions;
 };
 
 /* out [n_frames][projection->n_outputs] = projection of in [n_frames][n_inputs], cleaned; the identity copies. */

@@ -19,7 +19,7 @@
 /* ---- names ---- */
 
 /* Sets of schemes: out_proj belongs to two. */
-enum { TORCH = 1, HUGGING_FACE = 2, ANNOTATED = 4 };
+enum { TORCH = 1, HUGGING_FACE = 2, ANNOTATED = 4, ANY_SCHEME = TORCH | HUGGING_FACE | ANNOTATED };
 
 typedef enum {
   TORCH_IN_WEIGHT,
@@ -45,6 +45,7 @@ typedef enum {
   ANNOTATED_V_BIAS,
   ANNOTATED_O_WEIGHT,
   ANNOTATED_O_BIAS,
+  RELATIVE_BIAS,
   N_STEMS
 } Stem;
 
@@ -75,12 +76,14 @@ static const struct {
   [ANNOTATED_V_BIAS] = { "linears.2.bias", ANNOTATED },
   [ANNOTATED_O_WEIGHT] = { "linears.3.weight", ANNOTATED },
   [ANNOTATED_O_BIAS] = { "linears.3.bias", ANNOTATED },
+  [RELATIVE_BIAS] = { "relative_bias", ANY_SCHEME },
 };
 
 /* One of these makes a prefix worth showing to somebody who gave another one. */
 static const Stem telling_stems[] = { TORCH_IN_WEIGHT, TORCH_Q_WEIGHT, HF_Q_WEIGHT, ANNOTATED_Q_WEIGHT };
 #define N_TELLING_STEMS (sizeof telling_stems / sizeof telling_stems[0])
 
+#define ONE_BIAS "trained position biases are supported as one tensor, relative_bias, alone"
 #define PLAIN "only plain weights and biases are supported, neither quantised nor adapted ones"
 
 /*
@@ -97,8 +100,8 @@ static const struct {
   { "q_layernorm", "normalised queries are not supported" },
   { "k_layernorm", "normalised keys are not supported" },
   { "sinks", "trained sink scores are not supported" },
-  { "relative_bias", "trained position biases are not supported" },
-  { "relative_attention_bias", "trained position biases are not supported" },
+  { "relative_bias", ONE_BIAS },
+  { "relative_attention_bias", ONE_BIAS },
   { "in_proj_weight", PLAIN },
   { "in_proj_bias", PLAIN },
   { "q_proj", PLAIN },
@@ -302,6 +305,29 @@ read_floats (const Finds *finds, const AttnTensor *tensor, uint64_t first, size_
   if (*values == NULL)
     return fail_memory (finds, size, attn_quote (tensor->name).text, error);
   return attn_safetensors_read (finds->file, tensor, first, n, *values, error);
+}
+
+/* How many heads and frames there have to be, the configuration of a layer knows. */
+static AttnStatus
+read_relative_bias (const Finds *finds, AttnRelativeBias *bias, AttnError *error)
+{
+  const AttnTensor *tensor = finds->tensors[RELATIVE_BIAS];
+  char wanted[96];
+
+  if (tensor == NULL)
+    return ATTN_OK;
+  if (check_dtype (finds, tensor, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (tensor->n_dims != 2)
+    return fail_shape (finds, tensor, "it takes 2 dimensions, [heads, window + look-ahead]", error);
+  if (tensor->n_elements == 0 || tensor->dims[0] > ATTN_MAX_FEATURES || tensor->dims[1] > 2 * ATTN_MAX_WINDOW) {
+    snprintf (wanted, sizeof wanted, "it takes 1 to %u heads and 1 to %u frames", ATTN_MAX_FEATURES,
+              2 * ATTN_MAX_WINDOW);
+    return fail_shape (finds, tensor, wanted, error);
+  }
+  bias->n_heads = (uint32_t) tensor->dims[0];
+  bias->n_frames = (uint32_t) tensor->dims[1];
+  return read_floats (finds, tensor, 0, (size_t) tensor->n_elements, &bias->values, error);
 }
 
 static AttnStatus
@@ -568,6 +594,16 @@ copy_metadata (const Finds *finds, AttnModelMetadata *metadata, AttnError *error
     { "heads", &metadata->heads },           { "kv-heads", &metadata->kv_heads }, { "window", &metadata->window },
     { "look-ahead", &metadata->look_ahead }, { "sinks", &metadata->sinks },       { "scale", &metadata->scale },
     { "softcap", &metadata->softcap },
+    { "heads", &metadata->heads },
+    { "kv-heads", &metadata->kv_heads },
+    { "window", &metadata->window },
+    { "look-ahead", &metadata->look_ahead },
+    { "sinks", &metadata->sinks },
+    { "scale", &metadata->scale },
+    { "position", &metadata->position },
+    { "rope-base", &metadata->rope_base },
+    { "rope-layout", &metadata->rope_layout },
+    { "rope-dimensions", &metadata->rope_dimensions },
   };
 
   for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
@@ -606,6 +642,8 @@ read_parameters (const Finds *finds, const Sources *sources, AttnModel *model, A
     status = read_linear (finds, &sources->projections[i], linears[i], error);
   if (status == ATTN_OK && sources->output.weight != NULL)
     status = read_linear (finds, &sources->output, &model->output, error);
+  if (status == ATTN_OK)
+    status = read_relative_bias (finds, &model->relative_bias, error);
   return status;
 }
 
@@ -691,6 +729,10 @@ clear_metadata (AttnModelMetadata *metadata)
   free (metadata->sinks);
   free (metadata->scale);
   free (metadata->softcap);
+  free (metadata->position);
+  free (metadata->rope_base);
+  free (metadata->rope_layout);
+  free (metadata->rope_dimensions);
 }
 
 void
@@ -702,6 +744,7 @@ attn_model_free (AttnModel *model)
   clear_linear (&model->key);
   clear_linear (&model->value);
   clear_linear (&model->output);
+  attn_free (model->relative_bias.values);
   clear_metadata (&model->metadata);
   free (model->name);
   free (model);

@@ -21,12 +21,21 @@ typedef struct {
   float *bias;   /* [n_outputs], or NULL */
 } AttnLinear;
 
+/* A trained bias of the scores by distance. Absent: values NULL. */
+typedef struct {
+  uint32_t n_heads;
+  uint32_t n_frames; /* window + look-ahead */
+  float *values;     /* [n_heads][n_frames], oldest frame first */
+} AttnRelativeBias;
+
 /*
  * What the file's metadata claims about the layer; NULL = nothing. Compared as text or number by
  * attn_config_check_model (). Texts from a file: attn_quote () them in messages.
  */
 typedef struct {
   char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale, *softcap;
+  char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale;
+  char *position, *rope_base, *rope_layout, *rope_dimensions;
 } AttnModelMetadata;
 
 /*
@@ -40,6 +49,8 @@ struct AttnModel {
   AttnLinear query, key, value;
   AttnLinear output; /* may be absent */
   AttnModelMetadata metadata;
+
+  AttnRelativeBias relative_bias; /* may be absent */
 };
 
 #endif

@@ -51,7 +51,7 @@ fi
 report core_includes_no_glib_or_gstreamer "$(grep -lE '#include *[<"](glib|gst|gio)' "$root"/src/*.[ch])"
 report only_safetensors_knows_json "$(grep -l jansson "$root"/src/*.[ch] | grep -v '/safetensors\.c$')"
 report plugin_knows_only_the_public_header \
-  "$(grep -lE '#include "(config|layer|ring|stream|kernels|model|safetensors|cpu|alloc|status)\.h"' "$root"/plugin/*.[ch])"
+  "$(grep -lE '#include "(config|layer|ring|stream|kernels|model|position|wide|safetensors|cpu|alloc|status)\.h"' "$root"/plugin/*.[ch])"
 compiles header_alone_as_c99 "${CC:-}" -std=c99 -x c
 compiles header_alone_as_cxx "${CXX:-}" -std=c++98 -Wno-long-long -Wno-variadic-macros -x c++
 

@@ -210,11 +210,14 @@ TEST (metadata_is_copied)
   attn_model_free (model);
   make_file (&file,
              "{'in_proj_weight':{'dtype':'F32','shape':[3,1],'data_offsets':[0,12]},'__metadata__':"
-             "{'kv-heads':'3','look-ahead':'4','sinks':'5'}}",
+             "{'kv-heads':'3','look-ahead':'4','sinks':'5','position':'rope','rope-base':'7','rope-layout':'half',"
+             "'rope-dimensions':'8'}}",
              12);
   CHECK (attn_model_open_memory (file.bytes, file.size, NULL, &model, NULL) == ATTN_OK);
   CHECK (strcmp (model->metadata.kv_heads, "3") == 0 && strcmp (model->metadata.look_ahead, "4") == 0);
   CHECK (strcmp (model->metadata.sinks, "5") == 0 && model->metadata.heads == NULL);
+  CHECK (strcmp (model->metadata.position, "rope") == 0 && strcmp (model->metadata.rope_base, "7") == 0);
+  CHECK (strcmp (model->metadata.rope_layout, "half") == 0 && strcmp (model->metadata.rope_dimensions, "8") == 0);
   attn_model_free (model);
 }
 
@@ -491,13 +494,46 @@ TEST (extras_that_change_the_layer_are_refused)
                                        "linears.1.weight_g",
                                        "in_proj_weight.absmax",
                                        "sinks",
-                                       "relative_bias" };
+                                       "relative_bias.weight",
+                                       "relative_attention_bias.weight" };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     begin_hugging_face ();
     add (names[i], 4, 4);
     REFUSED ("", names[i], "support");
   }
+}
+
+TEST (relative_bias_loads_with_any_scheme)
+{
+  static void (*const begin[]) (void) = { begin_hugging_face, begin_torch };
+
+  for (size_t i = 0; i < 2; i++) {
+    AttnModel *model;
+    AttnError error;
+
+    begin[i]();
+    add ("relative_bias", 3, 7);
+    CHECK_MSG (open_model ("", &model, &error) == ATTN_OK, "%s", error.message);
+    CHECK (model->relative_bias.n_heads == 3 && model->relative_bias.n_frames == 7 && model->relative_bias.values);
+    attn_model_free (model);
+  }
+  begin_file (&file);
+  add ("relative_bias", 3, 7); /* tells of no layer */
+  REFUSED ("", "no attention layer");
+}
+
+TEST (relative_bias_of_wrong_shape_or_dtype_is_refused)
+{
+  begin_hugging_face ();
+  add ("relative_bias", 7, 0);
+  REFUSED ("", "\"relative_bias\" has shape [7]", "[heads, window + look-ahead]");
+  begin_hugging_face ();
+  add ("relative_bias", 65537, 1);
+  REFUSED ("", "\"relative_bias\" has shape [65537, 1]", "1 to 65536 heads", "1 to 33554432 frames");
+  begin_hugging_face ();
+  add_tensor (&file, "relative_bias", "I32", 3, 7);
+  REFUSED ("", "\"relative_bias\" has dtype I32");
 }
 
 TEST (quantised_layer_is_told_as_such)
@@ -570,6 +606,8 @@ main (int argc, char **argv)
   RUN (other_dtypes_are_refused);
   RUN (appended_keys_are_refused);
   RUN (extras_that_change_the_layer_are_refused);
+  RUN (relative_bias_loads_with_any_scheme);
+  RUN (relative_bias_of_wrong_shape_or_dtype_is_refused);
   RUN (quantised_layer_is_told_as_such);
   RUN (values_that_are_not_finite_are_refused);
   RUN (long_names_leave_room_for_the_reason);
