@@ -39,6 +39,10 @@ TEST (default_configuration_is_single_head_window_64)
 
   CHECK (config.n_heads == 1 && config.n_kv_heads == 0 && config.window == 64 && config.look_ahead == 0
          && config.n_sinks == 0 && config.scale == 0 && config.softcap == 0 && config.n_features == 0);
+         && config.n_sinks == 0 && config.scale == 0 && config.n_features == 0);
+  CHECK (config.position == ATTN_POSITION_NONE && config.rope_layout == ATTN_ROPE_HALF && config.rope_dimensions == 0
+         && config.rope_base == 10000);
+  CHECK (sizeof config == 128); /* new fields take the place of reserved ones */
 }
 
 TEST (window_0_is_refused)
@@ -126,6 +130,45 @@ TEST (reserved_fields_must_be_0)
 
   config.reserved[3] = 7;
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "reserved field 3", "7"));
+}
+
+TEST (unknown_positions_and_layouts_are_refused)
+{
+  AttnConfig config = valid ();
+
+  config.position = 4;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "position is 4", "0 to 3"));
+  config = valid ();
+  config.rope_layout = 2;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-layout is 2", "0 to 1"));
+}
+
+TEST (rope_base_must_be_finite_and_at_least_1)
+{
+  static const double bad[] = { 0, 0.999, -10000, NAN, INFINITY };
+
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    AttnConfig config = valid ();
+
+    config.rope_base = bad[i];
+    CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-base is", "at least 1"));
+  }
+}
+
+TEST (rope_dimensions_are_even_and_fit_the_head)
+{
+  AttnConfig config = valid ();
+
+  config.position = ATTN_POSITION_ROPE;
+  config.rope_dimensions = 3;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-dimensions is 3", "even"));
+  config.rope_dimensions = 6;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-dimensions is 6", "only 4 values"));
+  config.n_heads = 4;
+  config.rope_dimensions = 0;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "3 values, an odd number", "at most 2"));
+  config.n_heads = 12;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "1 value, an odd number", "no pair"));
 }
 
 TEST (kv_heads_need_a_model_and_must_divide_heads)
@@ -252,6 +295,69 @@ TEST (metadata_that_disagrees_is_refused)
   small_model_clear (&model);
 }
 
+TEST (relative_position_needs_a_model_with_its_bias)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = valid ();
+
+  config.position = ATTN_POSITION_RELATIVE;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "relative", "no model"));
+  config.n_kv_heads = 1;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "m.safetensors: position is relative", "no relative_bias"));
+  small_model_clear (&model);
+}
+
+TEST (relative_bias_has_a_row_per_head_and_goes_with_no_other_position)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+  AttnLayer *layer;
+  float biases[3 * 67] = { 0 };
+
+  config.look_ahead = 3;
+  config.position = ATTN_POSITION_RELATIVE;
+  model.relative_bias = (AttnRelativeBias){ 3, 67, biases };
+  CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
+  attn_layer_free (layer);
+  model.relative_bias.n_frames = 64;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "relative_bias has shape [3, 64]", "need [3, 67]"));
+  model.relative_bias = (AttnRelativeBias){ 1, 67, biases };
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "relative_bias has shape [1, 67]", "need [3, 67]"));
+  config.position = ATTN_POSITION_ALIBI;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "the model has a relative_bias", "position is alibi"));
+  small_model_clear (&model);
+}
+
+TEST (metadata_of_positions_that_disagrees_is_refused)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+  AttnLayer *layer;
+  AttnError error;
+
+  config.position = ATTN_POSITION_ROPE;
+  config.rope_layout = ATTN_ROPE_INTERLEAVED;
+  config.rope_dimensions = 4;
+  config.rope_base = 500000;
+  model.metadata.position = (char *) "rope";
+  model.metadata.rope_layout = (char *) "interleaved";
+  model.metadata.rope_dimensions = (char *) "4";
+  model.metadata.rope_base = (char *) "500000.0";
+  CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
+  attn_layer_free (layer);
+  config.rope_base = 10000;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "rope-base=500000.0", "rope-base is 10000"));
+  config.rope_base = 500000;
+  config.rope_layout = ATTN_ROPE_HALF;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "rope-layout=interleaved", "rope-layout is half"));
+  config.rope_layout = ATTN_ROPE_INTERLEAVED;
+  config.rope_dimensions = 2;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "rope-dimensions=4", "rope-dimensions is 2"));
+  config.position = ATTN_POSITION_ALIBI;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "position=rope", "position is alibi"));
+  small_model_clear (&model);
+}
+
 /* scale=0.5 in the metadata is a half, also where people write 0,5. */
 TEST (metadata_does_not_depend_on_the_locale)
 {
@@ -300,6 +406,9 @@ main (int argc, char **argv)
   RUN (scale_must_be_finite_and_positive);
   RUN (softcap_must_be_0_or_within_its_limits);
   RUN (reserved_fields_must_be_0);
+  RUN (unknown_positions_and_layouts_are_refused);
+  RUN (rope_base_must_be_finite_and_at_least_1);
+  RUN (rope_dimensions_are_even_and_fit_the_head);
   RUN (kv_heads_need_a_model_and_must_divide_heads);
   RUN (sizes_follow_from_the_model);
   RUN (model_of_other_width_is_refused);
@@ -307,6 +416,9 @@ main (int argc, char **argv)
   RUN (query_and_key_of_different_sizes_are_refused);
   RUN (output_projection_of_other_width_is_refused);
   RUN (metadata_that_disagrees_is_refused);
+  RUN (relative_position_needs_a_model_with_its_bias);
+  RUN (relative_bias_has_a_row_per_head_and_goes_with_no_other_position);
+  RUN (metadata_of_positions_that_disagrees_is_refused);
   RUN (metadata_does_not_depend_on_the_locale);
   RUN (window_too_large_to_allocate_is_a_status);
   return check_done ();

@@ -386,6 +386,75 @@ TEST (context_never_touches_a_masked_frame)
     CHECK_MSG (out[i] == 1, "element %d is %g", i, out[i]);
 }
 
+TEST (rotate_equals_plain_c)
+{
+  FOR_EACH_ROW (kernels)
+  for (size_t l = 0; l < N_LENGTHS; l++)
+    for (AttnRopeLayout layout = ATTN_ROPE_HALF; layout <= ATTN_ROPE_INTERLEAVED; layout++) {
+      size_t n_pairs = lengths[l], n = 2 * n_pairs + 3; /* values behind the pairs are not touched */
+      float *in = random_values (n, 1), *cosines = random_values (n_pairs, 1), *sines = random_values (n_pairs, 1);
+      Guarded expected = guarded (n), got = guarded (n);
+
+      if (random_between (0, 1) == 0)
+        sprinkle (in, n);
+      memcpy (expected.values, in, n * sizeof *in);
+      memcpy (got.values, in, n * sizeof *in);
+      attn_kernels_c.rotate (expected.values, cosines, sines, n_pairs, layout);
+      kernels->rotate (got.values, cosines, sines, n_pairs, layout);
+      CHECK_MSG (memcmp (got.values + 2 * n_pairs, in + 2 * n_pairs, 3 * sizeof *in) == 0, "%s, %zu pairs",
+                 kernels->name, n_pairs);
+      attn_free (in);
+      attn_free (cosines);
+      attn_free (sines);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu pairs, layout %d", kernels->name, n_pairs, layout);
+    }
+}
+
+TEST (rotate_rounds_the_product_with_the_cosine_first)
+{
+  enum { n_pairs = 19 };
+  float *in = random_values (2 * n_pairs, 1), *c = random_values (n_pairs, 1), *s = random_values (n_pairs, 1);
+  float half[2 * n_pairs], interleaved[2 * n_pairs];
+
+  for (int i = 0; i < n_pairs; i++) {
+    half[i] = interleaved[2 * i] = in[2 * i];
+    half[i + n_pairs] = interleaved[2 * i + 1] = in[2 * i + 1];
+  }
+  attn_kernels_c.rotate (half, c, s, n_pairs, ATTN_ROPE_HALF);
+  attn_kernels_c.rotate (interleaved, c, s, n_pairs, ATTN_ROPE_INTERLEAVED);
+  for (int i = 0; i < n_pairs; i++) {
+    float x = in[2 * i], y = in[2 * i + 1], xc = x * c[i], yc = y * c[i];
+
+    CHECK_MSG (half[i] == fmaf (-y, s[i], xc) && half[i + n_pairs] == fmaf (x, s[i], yc), "pair %d", i);
+    CHECK_MSG (half[i] == interleaved[2 * i] && half[i + n_pairs] == interleaved[2 * i + 1], "pair %d", i);
+  }
+  attn_free (in);
+  attn_free (c);
+  attn_free (s);
+}
+
+/* Biases begin anywhere in their table. */
+TEST (add_biases_equals_plain_c_at_any_alignment)
+{
+  FOR_EACH_ROW (kernels)
+  for (size_t n_tiles = 0; n_tiles < 10; n_tiles++)
+    for (size_t offset = 0; offset < ATTN_LANES; offset++) {
+      size_t n = n_tiles * ATTN_LANES;
+      float *scores = random_values (n + 1, 3), *biases = random_values (n + ATTN_LANES, 3);
+      Guarded expected = guarded (n), got = guarded (n);
+
+      memcpy (expected.values, scores, n * sizeof *scores);
+      memcpy (got.values, scores, n * sizeof *scores);
+      attn_kernels_c.add_biases (expected.values, biases + offset, n_tiles);
+      kernels->add_biases (got.values, biases + offset, n_tiles);
+      for (size_t i = 0; i < n; i++)
+        CHECK_MSG (got.values[i] == scores[i] + biases[offset + i], "%s, score %zu", kernels->name, i);
+      attn_free (scores);
+      attn_free (biases);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu tiles, offset %zu", kernels->name, n_tiles, offset);
+    }
+}
+
 TEST (environment_picks_a_row_or_refuses)
 {
   AttnError error;
@@ -424,6 +493,9 @@ main (int argc, char **argv)
   RUN (exponential_is_within_one_unit_of_the_last_place);
   RUN (context_equals_plain_c);
   RUN (context_never_touches_a_masked_frame);
+  RUN (rotate_equals_plain_c);
+  RUN (rotate_rounds_the_product_with_the_cosine_first);
+  RUN (add_biases_equals_plain_c_at_any_alignment);
   RUN (environment_picks_a_row_or_refuses);
   return check_done ();
 }

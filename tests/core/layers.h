@@ -40,6 +40,29 @@ typedef struct {
   AttnLayer *layer;
 } RandomLayer;
 
+/* Half of the layers know positions: RoPE where the head has a pair, the trained bias where there is a model. */
+static inline void
+random_position (RandomLayer *r, uint32_t dk)
+{
+  static const double bases[] = { 10000, 500000, 1, 7.5 };
+  uint32_t n = r->config.window + r->config.look_ahead, heads = r->config.n_heads;
+
+  r->config.position = random_between (0, 1) == 0 ? ATTN_POSITION_NONE : random_between (1, 3);
+  if (r->config.position == ATTN_POSITION_ROPE && dk < 2)
+    r->config.position = ATTN_POSITION_NONE;
+  if (r->config.position == ATTN_POSITION_ROPE) {
+    r->config.rope_layout = random_between (0, 1);
+    r->config.rope_base = bases[random_between (0, 3)];
+    r->config.rope_dimensions = dk % 2 == 0 && random_between (0, 1) ? 0 : 2 * random_between (1, dk / 2);
+  }
+  if (r->config.position == ATTN_POSITION_RELATIVE && r->model == NULL)
+    r->config.position = ATTN_POSITION_ALIBI;
+  if (r->config.position == ATTN_POSITION_RELATIVE) {
+    r->model->relative_bias = (AttnRelativeBias){ heads, n, malloc (sizeof (float) * heads * n) };
+    random_fill (r->model->relative_bias.values, (size_t) heads * n, 3);
+  }
+}
+
 static inline RandomLayer
 random_layer (void)
 {
@@ -52,7 +75,8 @@ random_layer (void)
   r.config.n_sinks = random_between (0, 1) == 0 ? 0 : random_between (1, 37);
   if (random_between (0, 3) == 0) {
     r.config.n_heads = random_between (1, 4);
-    r.config.n_features = r.config.n_heads * random_between (1, 33);
+    dk = random_between (1, 33);
+    r.config.n_features = r.config.n_heads * dk;
   } else {
     float gain = random_between (0, 3) == 0 ? 3 : 1;
 
@@ -74,6 +98,7 @@ random_layer (void)
     r.config.scale = 0.25;
   if (random_between (0, 2) == 0)
     r.config.softcap = 0.5 + random_between (0, 40) / 4.0;
+  random_position (&r, dk);
   if (attn_layer_new (&r.config, r.model, &r.layer, &error) != ATTN_OK) {
     printf ("Bail out! random layer: %s\n", error.message);
     exit (1);
@@ -90,6 +115,7 @@ random_layer_clear (RandomLayer *r)
     free_linear (&r->model->key);
     free_linear (&r->model->value);
     free_linear (&r->model->output);
+    free (r->model->relative_bias.values);
     free (r->model);
   }
 }

@@ -9,6 +9,13 @@
  *   softcap tanh (x / softcap)           11 u relative: 7 u as derived in tests/core/kernels.c, and a rounding of each
  *                                        of the two constants and of the two products with them
  *   a value flushed for being denormal   2^-126
+ *   a rotated value of RoPE              4 u of the length of its pair: the angle's sine and cosine, the product, the
+ *                                        fma; the fourth for the products of these
+ *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
+ *                                        reserve
+ *
+ * RoPE is not computed as the core does it: a key is turned against its query by the angle of their distance, which is
+ * a small whole number, so that the reference is as good at frame 2^63 as at frame 0.
  */
 #ifndef TESTS_CORE_REFERENCE_H
 #define TESTS_CORE_REFERENCE_H
@@ -79,6 +86,71 @@ reference_softcap (Bounded *score, double softcap)
     return;
   score->value = softcap * tanh (score->value / softcap);
   score->error += SOFTCAP_UNITS * UNIT * fabs (score->value);
+/* The angle of pair `i` over `distance` frames, in long double: good to 2^-40 for distances below 2^20. */
+static inline long double
+reference_angle (const AttnSizes *s, size_t i, int64_t distance)
+{
+  return distance * powl (s->rope_base, -(long double) i / s->n_rope_pairs);
+}
+
+/* Adds q_i . R (distance) k_i of pair `i` to score and its bound, and what the chain's error is proportional to. */
+static inline void
+reference_rotated_pair (const AttnSizes *s, size_t i, const Bounded *q, const Bounded *k, int64_t distance,
+                        Bounded *score, double *magnitude)
+{
+  bool half = s->rope_layout == ATTN_ROPE_HALF;
+  size_t x = half ? i : 2 * i, y = half ? i + s->n_rope_pairs : 2 * i + 1;
+  double c = (double) cosl (reference_angle (s, i, distance)), sine = (double) sinl (reference_angle (s, i, distance));
+  double length_q = hypot (fabs (q[x].value) + q[x].error, fabs (q[y].value) + q[y].error);
+  double length_k = hypot (fabs (k[x].value) + k[x].error, fabs (k[y].value) + k[y].error);
+  /* Of one value of the pair; by Cauchy and Schwarz no combination with a sine and a cosine is longer than the pair. */
+  double error_q = hypot (q[x].error, q[y].error) + 4 * UNIT * length_q + FLUSHED;
+  double error_k = hypot (k[x].error, k[y].error) + 4 * UNIT * length_k + FLUSHED;
+
+  score->value += q[x].value * (c * k[x].value - sine * k[y].value);
+  score->value += q[y].value * (sine * k[x].value + c * k[y].value);
+  score->error += sqrt (2) * (length_q * error_k + error_q * length_k) + 2 * error_q * error_k;
+  *magnitude += (length_q + 2 * error_q) * (length_k + 2 * error_k);
+}
+
+/* What is added to the score of frame j for frame t. */
+static inline double
+reference_bias (const AttnSizes *s, const AttnModel *model, size_t head, uint64_t t, uint64_t j)
+{
+  size_t lower = 1, n = s->window + s->look_ahead;
+  double distance = j < t ? t - j : j - t;
+
+  if (s->position == ATTN_POSITION_RELATIVE)
+    return j + s->window > t ? model->relative_bias.values[head * n + (j + s->window - 1 - t)] : 0;
+  if (s->position != ATTN_POSITION_ALIBI)
+    return 0;
+  while (2 * lower <= s->n_heads)
+    lower *= 2;
+  return -distance * exp2 (head < lower ? -8.0 * (head + 1) / lower : -4.0 * (2 * (head - lower) + 1) / lower);
+}
+
+/* scale query . key, by distance where there are positions; [dk] each. */
+static inline Bounded
+reference_score (const AttnSizes *s, const AttnModel *model, const Bounded *q, const Bounded *k, size_t head,
+                 uint64_t t, uint64_t j, double scale)
+{
+  Bounded score = { 0 };
+  double magnitude = 0, bias = reference_bias (s, model, head, t, j);
+
+  for (size_t i = 0; i < s->n_rope_pairs; i++)
+    reference_rotated_pair (s, i, q, k, (int64_t) (j - t), &score, &magnitude);
+  for (size_t d = 2 * s->n_rope_pairs; d < s->dk; d++) {
+    score.value += q[d].value * k[d].value;
+    score.error += fabs (q[d].value) * k[d].error + q[d].error * (fabs (k[d].value) + k[d].error);
+    magnitude += (fabs (q[d].value) + q[d].error) * (fabs (k[d].value) + k[d].error);
+  }
+  /* The chain, and two roundings of the query (the factor itself, and the product with it). */
+  score.value *= scale;
+  score.error = scale * (score.error + (gamma_n (s->dk) + 3 * UNIT) * magnitude) + s->dk * FLUSHED;
+  /* The bias, and the rounding of the sum with it. */
+  score.value += bias;
+  score.error += bias != 0 ? 4 * UNIT * fabs (bias) + UNIT * (fabs (score.value) + score.error) : 0;
+  return score;
 }
 
 /* One head of frame t: its context and weights. Rows of q, k, v: [n][...]; frames are first ... first + n - 1. */
@@ -86,15 +158,15 @@ static inline void
 reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bounded *v, const uint8_t *present,
                 size_t n, uint64_t first, uint64_t t, size_t head, double scale, double softcap, Bounded *context,
                 Bounded *weights)
+reference_head (const AttnSizes *s, const AttnModel *model, const Bounded *q, const Bounded *k, const Bounded *v,
+                const uint8_t *present, size_t n, uint64_t first, uint64_t t, size_t head, double scale,
+                Bounded *context, Bounded *weights)
 {
   size_t kv = head / s->heads_per_kv, n_keys = 0;
   Bounded *score = calloc (n, sizeof *score);
   double max = -INFINITY, error = 0, sum = 0, relative;
 
   for (size_t j = 0; j < n; j++) {
-    const Bounded *key = k + j * s->n_key + kv * s->dk;
-    double magnitude = 0;
-
     if (!reference_attends (s, t, first + j) || (present && !present[j]))
       continue;
     for (size_t d = 0; d < s->dk; d++) {
@@ -105,6 +177,7 @@ reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bo
     /* The chain, and two roundings of the query (the factor itself, and the product with it). */
     score[j].error += (gamma_n (s->dk) + 3 * UNIT) * magnitude + s->dk * FLUSHED;
     reference_softcap (&score[j], softcap);
+    score[j] = reference_score (s, model, q, k + j * s->n_key + kv * s->dk, head, t, first + j, scale);
     max = fmax (max, score[j].value);
     error = fmax (error, score[j].error + UNIT * fabs (score[j].value));
     n_keys++;
@@ -157,6 +230,7 @@ reference_forward (const AttnSizes *s, const AttnModel *model, double scale, dou
   for (size_t i = 0; i < n; i++) {
     for (size_t h = 0; h < s->n_heads; h++)
       reference_head (s, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale, softcap,
+      reference_head (s, model, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale,
                       context + h * s->dv, weights + (i * s->n_heads + h) * s->span);
     reference_linear (out + i * s->n_outputs, model ? &model->output : NULL, context, s->n_context);
     if (present && !present[i]) {

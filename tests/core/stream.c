@@ -31,7 +31,7 @@ random_sequence (const AttnLayer *layer, size_t n, bool with_absent)
 
   s.first = random_between (0, 2) == 0 ? random_between (0, 100) : 0;
   if (random_between (0, 9) == 0)
-    s.first = UINT64_C (1000000000000000) + random_between (0, 100);
+    s.first = (random_between (0, 1) ? UINT64_C (1000000000000000) : UINT64_C (1) << 63) + random_between (0, 100);
   s.frames = malloc (sizeof (float) * (n * attn_layer_n_features (layer) + 1));
   random_fill (s.frames, n * attn_layer_n_features (layer), 2);
   s.out = malloc (sizeof (float) * (n * attn_layer_n_outputs (layer) + 1));
