@@ -1,6 +1,6 @@
 /*
- * Against PyTorch: the files that tests/golden/generate.py made with nn.MultiheadAttention in float64. Also names the
- * largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Against PyTorch: the files that tests/golden/generate.py and position.py made with nn.MultiheadAttention in float64.
+ * Also names the largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <math.h>
 #include <stdlib.h>
@@ -26,14 +26,49 @@ typedef struct {
   AttnLayer *layer;
   size_t n_frames;
   float *in, *expected, *out;
-  size_t n_out; /* values of `out` */
+  float *present; /* [n_frames], 0: absent; NULL: all are there */
+  size_t n_out;   /* values of `out` */
   double largest_score;
 } Golden;
 
 static uint32_t
 number (const AttnSafetensors *file, const char *key)
 {
-  return strtoul (attn_safetensors_metadata (file, key), NULL, 10);
+  const char *text = attn_safetensors_metadata (file, key);
+
+  return text == NULL ? 0 : strtoul (text, NULL, 10);
+}
+
+/* Which of `names` [n] the metadata says; 0 when it says nothing. */
+static uint32_t
+choice (const AttnSafetensors *file, const char *key, const char *const *names, uint32_t n)
+{
+  const char *text = attn_safetensors_metadata (file, key);
+
+  for (uint32_t i = 0; text != NULL && i < n; i++)
+    if (strcmp (text, names[i]) == 0)
+      return i;
+  return 0;
+}
+
+static AttnConfig
+read_config (const AttnSafetensors *file)
+{
+  static const char *const positions[] = { "none", "rope", "alibi", "relative" };
+  static const char *const layouts[] = { "half", "interleaved" };
+  AttnConfig config = attn_config_default ();
+
+  config.n_heads = number (file, "heads");
+  config.n_kv_heads = number (file, "kv-heads");
+  config.window = number (file, "window");
+  config.look_ahead = number (file, "look-ahead");
+  config.n_sinks = number (file, "sinks");
+  config.position = choice (file, "position", positions, 4);
+  config.rope_layout = choice (file, "rope-layout", layouts, 2);
+  config.rope_dimensions = number (file, "rope-dimensions");
+  if (attn_safetensors_metadata (file, "rope-base") != NULL)
+    config.rope_base = number (file, "rope-base");
+  return config;
 }
 
 /* A [frames][n] tensor; NULL: it is not there. */
@@ -62,7 +97,7 @@ open_golden (const char *name, Golden *golden)
   char path[512];
   AttnError error;
   AttnSafetensors *file;
-  AttnConfig config = attn_config_default ();
+  AttnConfig config;
   AttnModel *model = NULL;
   AttnStatus status;
   const char *version;
@@ -82,9 +117,8 @@ open_golden (const char *name, Golden *golden)
   }
   if (attn_safetensors_metadata (file, "largest-score") != NULL)
     golden->largest_score = strtod (attn_safetensors_metadata (file, "largest-score"), NULL);
-  config.n_heads = number (file, "heads");
-  config.window = number (file, "window");
-  config.look_ahead = number (file, "look-ahead");
+  config = read_config (file);
+  golden->present = read_tensor (file, "present", &golden->n_frames, &n_inputs);
   golden->in = read_tensor (file, "input", &golden->n_frames, &n_inputs);
   golden->expected = read_tensor (file, "output", &golden->n_frames, &n_outputs);
   attn_safetensors_close (file);
@@ -108,6 +142,7 @@ golden_clear (Golden *golden)
 {
   attn_layer_free (golden->layer);
   free (golden->in);
+  free (golden->present);
   free (golden->expected);
   free (golden->out);
 }
@@ -126,6 +161,22 @@ relative_error (const Golden *golden)
   return worst / largest;
 }
 
+/* All frames through a stream, those that are absent one by one; returns how many outputs came. */
+static size_t
+run_stream (const Golden *golden, AttnStream *stream)
+{
+  size_t n_features = attn_layer_n_features (golden->layer), n_outputs = attn_layer_n_outputs (golden->layer), n = 0, i;
+
+  if (golden->present == NULL)
+    n = attn_stream_push (stream, golden->in, golden->n_frames, golden->out, NULL);
+  else
+    for (i = 0; i < golden->n_frames; i++)
+      n += golden->present[i] != 0
+               ? attn_stream_push (stream, golden->in + i * n_features, 1, golden->out + n * n_outputs, NULL)
+               : attn_stream_skip (stream, 1, golden->out + n * n_outputs, NULL);
+  return n + attn_stream_drain (stream, golden->out + n * n_outputs, NULL);
+}
+
 /* `tolerance` 0: as the largest score says. */
 static void
 check_golden (const char *name, double tolerance)
@@ -137,8 +188,7 @@ check_golden (const char *name, double tolerance)
   size_t n = 0;
 
   if (opened && attn_stream_new (golden.layer, &stream, NULL) == ATTN_OK) {
-    n = attn_stream_push (stream, golden.in, golden.n_frames, golden.out, NULL);
-    n += attn_stream_drain (stream, golden.out + n * attn_layer_n_outputs (golden.layer), NULL);
+    n = run_stream (&golden, stream);
     error = relative_error (&golden);
     printf ("# %s: %.2g\n", name, error);
   }
@@ -174,6 +224,15 @@ GOLDEN (wide_bf16_look_ahead, "wide-ahead")
 GOLDEN (no_output_projection, "no-output")
 GOLDEN (output_wider_than_input, "wider")
 GOLDEN (parameter_free_slices, "parameter-free")
+GOLDEN (rope_half, "rope")
+GOLDEN (rope_interleaved_look_ahead, "rope-interleaved")
+GOLDEN (rope_of_a_part_of_the_head, "rope-partial")
+GOLDEN (rope_grouped_sinks_look_ahead_absent_frames, "rope-grouped")
+GOLDEN (alibi_eight_heads, "alibi")
+GOLDEN (alibi_six_heads_sinks_look_ahead, "alibi-ahead")
+GOLDEN (alibi_grouped_sinks_absent_frames, "alibi-grouped")
+GOLDEN (relative_bias, "relative")
+GOLDEN (relative_bias_grouped_sinks_absent_frames, "relative-grouped")
 
 TEST (parameters_of_large_gain)
 {
@@ -201,6 +260,15 @@ main (int argc, char **argv)
   RUN (no_output_projection);
   RUN (output_wider_than_input);
   RUN (parameter_free_slices);
+  RUN (rope_half);
+  RUN (rope_interleaved_look_ahead);
+  RUN (rope_of_a_part_of_the_head);
+  RUN (rope_grouped_sinks_look_ahead_absent_frames);
+  RUN (alibi_eight_heads);
+  RUN (alibi_six_heads_sinks_look_ahead);
+  RUN (alibi_grouped_sinks_absent_frames);
+  RUN (relative_bias);
+  RUN (relative_bias_grouped_sinks_absent_frames);
   RUN (parameters_of_large_gain);
   return check_done ();
 }
