@@ -56,6 +56,10 @@ enum {
   PROP_MODEL_PREFIX,
   PROP_SCALE,
   PROP_SOFTCAP,
+  PROP_POSITION,
+  PROP_ROPE_BASE,
+  PROP_ROPE_LAYOUT,
+  PROP_ROPE_DIMENSIONS,
   PROP_FRAME_RATE,
 };
 
@@ -66,6 +70,10 @@ enum {
 #define DEFAULT_SINKS 0
 #define DEFAULT_SCALE 0.0
 #define DEFAULT_SOFTCAP 0.0
+#define DEFAULT_POSITION ATTN_POSITION_NONE
+#define DEFAULT_ROPE_BASE 10000.0
+#define DEFAULT_ROPE_LAYOUT ATTN_ROPE_HALF
+#define DEFAULT_ROPE_DIMENSIONS 0
 
 /*
  * What came in and has not left yet, in its order: a buffer (its output, being filled), a GAP event with the frames
@@ -113,6 +121,40 @@ struct _GstAttention {
 
 G_DEFINE_TYPE (GstAttention, gst_attention, GST_TYPE_BASE_TRANSFORM)
 GST_ELEMENT_REGISTER_DEFINE (attention, "attention", GST_RANK_NONE, GST_TYPE_ATTENTION)
+
+#define GST_TYPE_ATTENTION_POSITION (gst_attention_position_get_type ())
+static GType
+gst_attention_position_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { ATTN_POSITION_NONE, "None: the order of the frames does not count", "none" },
+    { ATTN_POSITION_ROPE, "RoPE: queries and keys are rotated by their frame number", "rope" },
+    { ATTN_POSITION_ALIBI, "ALiBi: scores fall linearly with distance, in each head at a slope of its own", "alibi" },
+    { ATTN_POSITION_RELATIVE, "A trained bias for each head and distance, relative_bias of the model", "relative" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstAttentionPosition", values));
+  return type;
+}
+
+#define GST_TYPE_ATTENTION_ROPE_LAYOUT (gst_attention_rope_layout_get_type ())
+static GType
+gst_attention_rope_layout_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { ATTN_ROPE_HALF, "Pairs (i, i + n/2): GPT-NeoX, and Llama as Hugging Face has it", "half" },
+    { ATTN_ROPE_INTERLEAVED, "Pairs (2i, 2i + 1): RoFormer, GPT-J, and Llama as Meta has it", "interleaved" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstAttentionRopeLayout", values));
+  return type;
+}
 
 static GstStaticPadTemplate sink_template =
     GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
@@ -832,6 +874,17 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     break;
   case PROP_SOFTCAP:
     self->config.softcap = g_value_get_double (value);
+  case PROP_POSITION:
+    self->config.position = g_value_get_enum (value);
+    break;
+  case PROP_ROPE_BASE:
+    self->config.rope_base = g_value_get_double (value);
+    break;
+  case PROP_ROPE_LAYOUT:
+    self->config.rope_layout = g_value_get_enum (value);
+    break;
+  case PROP_ROPE_DIMENSIONS:
+    self->config.rope_dimensions = g_value_get_uint (value);
     break;
   case PROP_FRAME_RATE:
     self->frame_rate_n = gst_value_get_fraction_numerator (value);
@@ -877,6 +930,17 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
     break;
   case PROP_SOFTCAP:
     g_value_set_double (value, self->config.softcap);
+  case PROP_POSITION:
+    g_value_set_enum (value, self->config.position);
+    break;
+  case PROP_ROPE_BASE:
+    g_value_set_double (value, self->config.rope_base);
+    break;
+  case PROP_ROPE_LAYOUT:
+    g_value_set_enum (value, self->config.rope_layout);
+    break;
+  case PROP_ROPE_DIMENSIONS:
+    g_value_set_uint (value, self->config.rope_dimensions);
     break;
   case PROP_FRAME_RATE:
     gst_value_set_fraction (value, self->frame_rate_n, self->frame_rate_d);
@@ -915,6 +979,40 @@ gst_attention_init (GstAttention *self)
   gst_base_transform_set_passthrough (trans, FALSE);
   gst_base_transform_set_in_place (trans, FALSE);
   gst_base_transform_set_gap_aware (trans, TRUE);
+}
+
+static void
+install_position_properties (GObjectClass *object_class)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+
+  g_object_class_install_property (
+      object_class, PROP_POSITION,
+      g_param_spec_enum ("position", "Position",
+                         "How attention knows how far away a frame is: as the model was trained. Without a model, "
+                         "alibi makes near frames count more",
+                         GST_TYPE_ATTENTION_POSITION, DEFAULT_POSITION, flags));
+  g_object_class_install_property (
+      object_class, PROP_ROPE_BASE,
+      g_param_spec_double ("rope-base", "RoPE base",
+                           "position=rope: pair i of n/2 turns by base^(-2i/n) radians per frame. 10000 as in the "
+                           "paper; models for long contexts have more (rope_theta in Hugging Face's configurations)",
+                           1, G_MAXDOUBLE, DEFAULT_ROPE_BASE, flags));
+  g_object_class_install_property (
+      object_class, PROP_ROPE_LAYOUT,
+      g_param_spec_enum ("rope-layout", "RoPE layout",
+                         "position=rope: which values of a head are a pair. The wrong one gives wrong outputs without "
+                         "an error: it is half for models in Hugging Face's files, mostly",
+                         GST_TYPE_ATTENTION_ROPE_LAYOUT, DEFAULT_ROPE_LAYOUT, flags));
+  g_object_class_install_property (
+      object_class, PROP_ROPE_DIMENSIONS,
+      g_param_spec_uint ("rope-dimensions", "RoPE dimensions",
+                         "position=rope: how many values of each head are rotated, an even number; the others stay "
+                         "as they are (partial rotary). 0 = the whole head",
+                         0, G_MAXUINT, DEFAULT_ROPE_DIMENSIONS, flags));
+
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_POSITION, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ROPE_LAYOUT, 0);
 }
 
 static void
@@ -999,6 +1097,7 @@ gst_attention_class_init (GstAttentionClass *klass)
   object_class->get_property = gst_attention_get_property;
   object_class->finalize = gst_attention_finalize;
   install_properties (object_class);
+  install_position_properties (object_class);
 
   trans_class->start = gst_attention_start;
   trans_class->stop = gst_attention_stop;

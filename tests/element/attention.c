@@ -37,15 +37,22 @@ make_frames (guint n, guint n_features)
 
 /* What the element must give: attention over frames [n][D], `present` NULL = all. */
 static gfloat *
-expect (const AttnConfig *config, const gfloat *frames, const guint8 *present, guint n)
+expect_with_model (const AttnConfig *config, const AttnModel *model, const gfloat *frames, const guint8 *present,
+                   guint n)
 {
   gfloat *out = g_new0 (gfloat, n * config->n_features);
   AttnLayer *layer;
 
-  g_assert (attn_layer_new (config, NULL, &layer, NULL) == ATTN_OK);
+  g_assert (attn_layer_new (config, model, &layer, NULL) == ATTN_OK);
   g_assert (attn_forward (layer, frames, present, n, 0, out, NULL) == ATTN_OK);
   attn_layer_free (layer);
   return out;
+}
+
+static gfloat *
+expect (const AttnConfig *config, const gfloat *frames, const guint8 *present, guint n)
+{
+  return expect_with_model (config, NULL, frames, present, n);
 }
 
 static AttnConfig
@@ -1146,6 +1153,98 @@ GST_START_TEST (test_metadata_that_disagrees_is_refused)
 }
 GST_END_TEST;
 
+/* ---- positions ---- */
+
+static const struct {
+  const gchar *position, *layout;
+  AttnPosition position_value;
+  AttnRopeLayout layout_value;
+  guint rope_dimensions;
+  gdouble rope_base;
+} positions[] = {
+  { "none", "half", ATTN_POSITION_NONE, ATTN_ROPE_HALF, 0, 10000 },
+  { "rope", "half", ATTN_POSITION_ROPE, ATTN_ROPE_HALF, 2, 10000 },
+  { "rope", "interleaved", ATTN_POSITION_ROPE, ATTN_ROPE_INTERLEAVED, 2, 7 },
+  { "alibi", "half", ATTN_POSITION_ALIBI, ATTN_ROPE_HALF, 0, 10000 },
+};
+
+static void
+set_position (GstElement *element, guint i)
+{
+  gst_util_set_object_arg (G_OBJECT (element), "position", positions[i].position);
+  gst_util_set_object_arg (G_OBJECT (element), "rope-layout", positions[i].layout);
+  g_object_set (element, "rope-dimensions", positions[i].rope_dimensions, "rope-base", positions[i].rope_base, NULL);
+}
+
+GST_START_TEST (test_positions_give_the_bits_of_the_core)
+{
+  AttnConfig config = configuration (2, 9, 2), plain = config;
+  gfloat *frames = make_frames (50, D), *expected, *without = expect (&plain, frames, NULL, 50);
+  GstHarness *h = harness_new (&config, NULL);
+
+  config.position = positions[__i__].position_value;
+  config.rope_layout = positions[__i__].layout_value;
+  config.rope_dimensions = positions[__i__].rope_dimensions;
+  config.rope_base = positions[__i__].rope_base;
+  expected = expect (&config, frames, NULL, 50);
+  fail_unless ((memcmp (expected, without, 50 * D * sizeof (gfloat)) == 0) == (__i__ == 0));
+  set_position (h->element, __i__);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  for (guint t = 0; t < 50; t += 5)
+    push_frames (h, frames, t, 5);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  check_output (h, expected, 50);
+  g_free (frames);
+  g_free (expected);
+  g_free (without);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_relative_bias_comes_from_the_model)
+{
+  GstHarness *h = harness_with_model ("attention/relative", 2, 12);
+  AttnConfig config = configuration (2, 12, 3);
+  gfloat *frames = make_frames (50, D), *expected;
+  AttnModel *model;
+  gchar *file;
+
+  g_object_get (h->element, "model-file", &file, NULL);
+  fail_unless_equals_int (attn_model_open (file, "attn.", &model, NULL), ATTN_OK);
+  config.position = ATTN_POSITION_RELATIVE;
+  expected = expect_with_model (&config, model, frames, NULL, 50);
+  g_object_set (h->element, "look-ahead", 3, "position", ATTN_POSITION_RELATIVE, NULL);
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  for (guint t = 0; t < 50; t += 10)
+    push_frames (h, frames, t, 10);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  check_output (h, expected, 50);
+  attn_model_free (model);
+  g_free (file);
+  g_free (frames);
+  g_free (expected);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_position_that_disagrees_with_the_model_is_refused)
+{
+  GstHarness *h = harness_with_model ("attention/relative", 2, 12);
+  GstBus *bus = attach_bus (h->element);
+  gchar *text;
+
+  g_object_set (h->element, "look-ahead", 3, NULL);
+  fail_unless_equals_int (gst_element_set_state (h->element, GST_STATE_PLAYING), GST_STATE_CHANGE_FAILURE);
+  text = pop_error (bus);
+  fail_unless (strstr (text, "relative_bias") != NULL && strstr (text, "position is none") != NULL, "%s", text);
+  g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* ---- life cycle ---- */
 
 GST_START_TEST (test_reuse_after_null)
@@ -1226,6 +1325,23 @@ GST_START_TEST (test_properties_read_back_what_was_set)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_position_properties_read_back_what_was_set)
+{
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+  gint position, layout;
+  guint dimensions;
+  gdouble base;
+
+  set_position (element, __i__);
+  g_object_get (element, "position", &position, "rope-layout", &layout, "rope-dimensions", &dimensions, "rope-base",
+                &base, NULL);
+  fail_unless_equals_int (position, (gint) positions[__i__].position_value);
+  fail_unless_equals_int (layout, (gint) positions[__i__].layout_value);
+  fail_unless (dimensions == positions[__i__].rope_dimensions && base == positions[__i__].rope_base);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 static Suite *
 attention_suite (void)
 {
@@ -1235,6 +1351,8 @@ attention_suite (void)
 
   suite_add_tcase (suite, numbers);
   tcase_add_loop_test (numbers, test_any_buffer_size_gives_the_same_bits, 0, 7 * G_N_ELEMENTS (all_pieces));
+  tcase_add_loop_test (numbers, test_positions_give_the_bits_of_the_core, 0, G_N_ELEMENTS (positions));
+  tcase_add_test (numbers, test_relative_bias_comes_from_the_model);
   tcase_add_test (numbers, test_one_buffer_out_per_buffer_in);
   tcase_add_test (numbers, test_a_buffer_leaves_when_its_look_ahead_is_there);
   tcase_add_test (numbers, test_flags_and_metas_are_carried_over);
@@ -1294,12 +1412,14 @@ attention_suite (void)
   tcase_add_test (caps, test_missing_model_is_an_error_at_start);
   tcase_add_test (caps, test_model_of_other_width_is_refused);
   tcase_add_test (caps, test_metadata_that_disagrees_is_refused);
+  tcase_add_test (caps, test_position_that_disagrees_with_the_model_is_refused);
 
   suite_add_tcase (suite, life);
   tcase_add_test (life, test_reuse_after_null);
   tcase_add_test (life, test_dispose_without_start);
   tcase_add_test (life, test_stop_with_waiting_buffers_leaks_nothing);
   tcase_add_test (life, test_properties_read_back_what_was_set);
+  tcase_add_loop_test (life, test_position_properties_read_back_what_was_set, 0, G_N_ELEMENTS (positions));
   return suite;
 }
 
