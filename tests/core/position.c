@@ -2,6 +2,7 @@
  * Positions: RoPE, ALiBi and relative bias, against constants of 150 digits (tests/golden/position_tables.py) and at
  * frames that no float can number.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <fenv.h>
 #include <float.h>
 
 #include "check.h"
@@ -88,6 +89,25 @@ TEST (sine_and_cosine_are_rounded_once)
                worst);
   }
   printf ("# largest error %.6f units in the last place\n", worst);
+}
+
+/* The same arithmetic in Python gives the same bits. */
+TEST (sine_and_cosine_have_the_same_bits_everywhere)
+{
+  uint64_t state = random_state, hash = 0xcbf29ce484222325;
+
+  random_state = 0;
+  for (int i = 0; i < 65536; i++) {
+    float angle[2];
+    uint32_t bits[2];
+
+    attn_rope_angle (random_bits (), &angle[0], &angle[1]);
+    memcpy (bits, angle, sizeof bits);
+    hash = (hash ^ bits[0]) * 0x100000001b3;
+    hash = (hash ^ bits[1]) * 0x100000001b3;
+  }
+  random_state = state;
+  CHECK_MSG (hash == golden_angles_hash, "%llx", (unsigned long long) hash);
 }
 
 TEST (quarter_turns_are_exact)
@@ -382,6 +402,33 @@ TEST (largest_bias_masks_and_never_gives_nan)
   mute_model_clear (&model);
 }
 
+TEST (biases_do_not_depend_on_the_callers_float_mode)
+{
+  enum { heads = 12, window = 300 };
+  AttnConfig config = alibi_config (heads, window, 7, 0);
+  AttnModel model = mute_model (heads, window + 7);
+
+  random_fill (model.relative_bias.values, heads * (window + 7), 3);
+  for (int relative = 0; relative < 2; relative++) {
+    AttnLayer *nearest, *upward;
+    bool same;
+
+    if (relative)
+      config = mute_config (heads, window, 7, 0);
+    nearest = position_layer (config, relative ? &model : NULL);
+    fesetround (FE_UPWARD);
+    upward = position_layer (config, relative ? &model : NULL);
+    fesetround (FE_TONEAREST);
+    same = memcmp (nearest->positions.biases, upward->positions.biases,
+                   heads * nearest->positions.bias_stride * sizeof (float))
+           == 0;
+    attn_layer_free (nearest);
+    attn_layer_free (upward);
+    CHECK_MSG (same, "relative %d", relative);
+  }
+  mute_model_clear (&model);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -391,6 +438,7 @@ main (int argc, char **argv)
   RUN (rope_turns_are_right_to_the_last_of_128_bits);
   RUN (rope_phases_are_right_at_any_frame);
   RUN (sine_and_cosine_are_rounded_once);
+  RUN (sine_and_cosine_have_the_same_bits_everywhere);
   RUN (quarter_turns_are_exact);
   RUN (rotated_values_are_the_first_of_the_head);
   RUN (rope_never_ages);
@@ -399,5 +447,6 @@ main (int argc, char **argv)
   RUN (alibi_counts_the_true_distance_of_a_sink);
   RUN (relative_bias_meets_its_frame);
   RUN (largest_bias_masks_and_never_gives_nan);
+  RUN (biases_do_not_depend_on_the_callers_float_mode);
   return check_done ();
 }

@@ -8,6 +8,7 @@ coefficients of the polynomials for sine and cosine, with their largest errors.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
+import functools
 import math
 import os
 import struct
@@ -96,7 +97,9 @@ def header():
     for n in HEADS:
         bits = [float32_bits(slope(h, n)) for h in range(n)]
         lines += ['  {'] + ['    %s,' % ', '.join('0x%08x' % x for x in bits[i:i + 8]) for i in range(0, n, 8)] + ['  },']
-    return '\n'.join(lines + ['};', ''])
+    lines += ['};', '', '/* FNV-1a of cosines and sines: angles_hash (). */',
+              'static const uint64_t golden_angles_hash = 0x%016x;' % angles_hash()]
+    return '\n'.join(lines + [''])
 
 
 def limbs(x):
@@ -107,7 +110,7 @@ def limbs(x):
 
 def interpolate(function, degree, end):
     """Coefficients of the polynomial in z through `function` at the Chebyshev nodes of [0, end]: near the best one there is."""
-    nodes = [Decimal(end) / 2 * (1 + Decimal(math.cos(math.pi * (k + 0.5) / (degree + 1)))) for k in range(degree + 1)]
+    nodes = [Decimal(end) / 2 * (1 + sine_and_cosine(PI * (2 * k + 1) / (2 * degree + 2))[1]) for k in range(degree + 1)]
     table = [function(z) for z in nodes]
     for order in range(1, degree + 1):  # Newton's divided differences
         for k in range(degree, order - 1, -1):
@@ -129,16 +132,54 @@ def largest_error(function, coefficients, end):
     return float(worst)
 
 
+# In z = y^2, |y| <= 1/8 turn.
+END = Decimal(1) / 64
+FUNCTIONS = [('sin (2 pi y) / y', lambda z: sine_and_cosine(2 * PI * z.sqrt())[0] / z.sqrt(), 5),
+             ('cos (2 pi y)', lambda z: sine_and_cosine(2 * PI * z.sqrt())[1], 6)]
+
+
+@functools.lru_cache(None)
+def polynomials():
+    return [interpolate(function, degree, END) for _, function, degree in FUNCTIONS]
+
+
+def angle_bits(phase):
+    """(cosine, sine) as bits of float32, by the polynomials as src/position.c writes them; Python's floats are doubles too."""
+    quarter = (phase + 2 ** 61 >> 62) % 4
+    rest = phase - (quarter << 62)
+    rest -= 2 ** 64 if rest >= 2 ** 63 else 0
+    y = float(rest) * 2.0 ** -64
+    z = y * y
+    values = []
+    for coefficients in polynomials():
+        value = coefficients[-1]
+        for c in reversed(coefficients[:-1]):
+            value = z * value + c
+        values.append(value)
+    s, c = y * values[0], values[1]
+    for _ in range(quarter):
+        c, s = -s, c
+    return [struct.unpack('<I', struct.pack('<f', v))[0] for v in (c, s)]
+
+
+def angles_hash():
+    """FNV-1a over the words, of 2^16 phases by SplitMix64 from 0."""
+    state, value = 0, 0xcbf29ce484222325
+    for _ in range(2 ** 16):
+        state = (state + 0x9e3779b97f4a7c15) % 2 ** 64
+        z = (state ^ state >> 30) * 0xbf58476d1ce4e5b9 % 2 ** 64
+        z = (z ^ z >> 27) * 0x94d049bb133111eb % 2 ** 64
+        for bits in angle_bits(z ^ z >> 31):
+            value = (value ^ bits) * 0x100000001b3 % 2 ** 64
+    return value
+
+
 def constants():
     print('ln 2      ', limbs(Decimal(2).ln()))
     print('1 / (2 pi)', limbs(1 / (2 * PI)))
-    functions = [('sin (2 pi y) / y', lambda z: sine_and_cosine(2 * PI * z.sqrt())[0] / z.sqrt(), 5),
-                 ('cos (2 pi y)', lambda z: sine_and_cosine(2 * PI * z.sqrt())[1], 6)]
-    for name, function, degree in functions:  # in z = y^2, |y| <= 1/8 turn
-        end = Decimal(1) / 64
-        coefficients = interpolate(function, degree, end)
+    for (name, function, degree), coefficients in zip(FUNCTIONS, polynomials()):
         print('%s: %s' % (name, ', '.join(c.hex() for c in coefficients)))
-        print('  largest relative error 2^%.1f' % math.log2(largest_error(function, coefficients, end)))
+        print('  largest relative error 2^%.1f' % math.log2(largest_error(function, coefficients, END)))
 
 
 def main():

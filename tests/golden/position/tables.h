@@ -412,3 +412,6 @@ static const uint32_t golden_slopes[][64] = {
     0x3beac0c7, 0x3bd744fd, 0x3bc5672a, 0x3bb504f3, 0x3ba5fed7, 0x3b9837f0, 0x3b8b95c2, 0x3b800000,
   },
 };
+
+/* FNV-1a of cosines and sines: angles_hash (). */
+static const uint64_t golden_angles_hash = 0xa7752eb277f8c6b0;
