@@ -874,6 +874,7 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     break;
   case PROP_SOFTCAP:
     self->config.softcap = g_value_get_double (value);
+    break;
   case PROP_POSITION:
     self->config.position = g_value_get_enum (value);
     break;
@@ -930,6 +931,7 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
     break;
   case PROP_SOFTCAP:
     g_value_set_double (value, self->config.softcap);
+    break;
   case PROP_POSITION:
     g_value_set_enum (value, self->config.position);
     break;

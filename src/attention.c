@@ -107,6 +107,8 @@ cap_scores (const AttnLayer *layer, const AttnView *view, float *scores)
 
   if (softcap->cap != 0)
     layer->kernels->softcap (scores, softcap->factor, softcap->cap, view->n_tiles);
+}
+
 /* A sink that the window has left behind: ALiBi by its distance; a trained bias knows nothing of it. */
 static void
 bias_sinks (const AttnLayer *layer, const AttnRun *run, uint64_t frame, size_t head, float *scores)

@@ -142,15 +142,6 @@ typedef enum {
 
 /* Start from attn_config_default (): fields may be added in the place of the reserved ones. */
 typedef struct {
-  uint32_t n_features;   /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
-  uint32_t n_heads;      /* 1 ... ATTN_MAX_FEATURES; divides D, or the rows of a model's projections. Default 1 */
-  uint32_t n_kv_heads;   /* key/value heads, divides n_heads; 0 = n_heads. Default 0 */
-  uint32_t window;       /* frames, 1 ... ATTN_MAX_WINDOW, the frame itself included. Default 64 */
-  uint32_t look_ahead;   /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
-  uint32_t n_sinks;      /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
-  double scale;          /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
-  double softcap;        /* score := softcap tanh (score / softcap); 0 = off, or 1e-30 ... 1e30. Default 0 */
-  uint32_t reserved[22]; /* 0 */
   uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
   uint32_t n_heads;    /* 1 ... ATTN_MAX_FEATURES; divides D, or the rows of a model's projections. Default 1 */
   uint32_t n_kv_heads; /* key/value heads, divides n_heads; 0 = n_heads. Default 0 */
@@ -158,13 +149,14 @@ typedef struct {
   uint32_t look_ahead; /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
   uint32_t n_sinks;    /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
   double scale;        /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
+  double softcap;      /* score := softcap tanh (score / softcap); 0 = off, or 1e-30 ... 1e30. Default 0 */
 
   double rope_base;           /* RoPE: >= 1, finite; the larger, the slower the rotation. Default 10000 */
   AttnPosition position;      /* default ATTN_POSITION_NONE */
   AttnRopeLayout rope_layout; /* default ATTN_ROPE_HALF */
   uint32_t rope_dimensions;   /* rotated values per head, even, <= dk; 0 = dk. Default 0 */
 
-  uint32_t reserved[19]; /* 0 */
+  uint32_t reserved[17]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);

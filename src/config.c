@@ -14,7 +14,6 @@
 #include "quote.h"
 #include "status.h"
 
-#define LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
 /* Far inside of float32, with room for the factors; far outside of any score. */
 #define MIN_SOFTCAP 1e-30
 #define MAX_SOFTCAP 1e30
@@ -78,12 +77,12 @@ attn_config_scores (double scale, double softcap, size_t dk, float *query_factor
   if (softcap != 0 && !(softcap >= MIN_SOFTCAP && softcap <= MAX_SOFTCAP))
     return attn_fail (error, ATTN_ERROR_CONFIG, "softcap is %g, expected 0 (off) or %g to %g", softcap, MIN_SOFTCAP,
                       MAX_SOFTCAP);
-  *query_factor = (float) ((scale != 0 ? scale : 1 / sqrt ((double) dk)) * LOG2_E);
+  *query_factor = (float) ((scale != 0 ? scale : 1 / sqrt ((double) dk)) * ATTN_LOG2_E);
   if (!isfinite (*query_factor))
     return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", scale);
   *constants = (AttnSoftcap){ 0 };
   if (softcap != 0)
-    *constants = (AttnSoftcap){ .factor = (float) (2 / softcap), .cap = (float) (softcap * LOG2_E) };
+    *constants = (AttnSoftcap){ .factor = (float) (2 / softcap), .cap = (float) (softcap * ATTN_LOG2_E) };
   return ATTN_OK;
 }
 
@@ -223,11 +222,8 @@ check_metadata (const AttnModel *model, const AttnSizes *sizes, const AttnConfig
       || (status = check_claim (model, "window", claims->window, sizes->window, error))
       || (status = check_claim (model, "look-ahead", claims->look_ahead, sizes->look_ahead, error))
       || (status = check_claim (model, "sinks", claims->sinks, sizes->n_sinks, error))
-      || (status = check_claim (model, "scale", claims->scale, config->scale, error)))
-    return status;
-  return check_claim (model, "softcap", claims->softcap, config->softcap, error);
-  status = check_claim (model, "scale", claims->scale, scale, error);
-  if (status != ATTN_OK)
+      || (status = check_claim (model, "scale", claims->scale, config->scale, error))
+      || (status = check_claim (model, "softcap", claims->softcap, config->softcap, error)))
     return status;
   return check_position_metadata (model, sizes, error);
 }
@@ -313,9 +309,8 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   };
   if ((status = check_heads (sizes, error))
       || (status = model != NULL ? model_sizes (model, sizes, error) : parameter_free_sizes (sizes, error))
-      || (model != NULL && (status = check_metadata (model, sizes, config, error))))
       || (status = rope_sizes (config, sizes, error)) || (status = check_relative_bias (model, sizes, error))
-      || (model != NULL && (status = check_metadata (model, sizes, config->scale, error))))
+      || (model != NULL && (status = check_metadata (model, sizes, config, error))))
     return status;
 
   sizes->heads_per_kv = sizes->n_heads / sizes->n_kv_heads;
@@ -326,9 +321,4 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   sizes->n_context = sizes->n_heads * sizes->dv;
   sizes->span = sizes->n_sinks + sizes->window + sizes->look_ahead;
   return attn_config_scores (config->scale, config->softcap, sizes->dk, &sizes->query_factor, &sizes->softcap, error);
-  scale = config->scale != 0 ? config->scale : 1 / sqrt ((double) sizes->dk);
-  sizes->query_factor = (float) (scale * ATTN_LOG2_E);
-  if (!isfinite (sizes->query_factor))
-    return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", config->scale);
-  return ATTN_OK;
 }

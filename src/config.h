@@ -10,12 +10,13 @@
 /* Frames per tile of the window, and outputs per panel of a packed projection: the lanes of the widest vector. */
 #define ATTN_LANES 16
 
+#define ATTN_LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
+
 /* softcap tanh (score / softcap) in units of log2 (e), for AttnKernels.softcap. */
 typedef struct {
   float factor; /* 2 / softcap */
   float cap;    /* softcap * log2 (e); 0 = off */
 } AttnSoftcap;
-#define ATTN_LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
 
 typedef struct {
   size_t n_features; /* D, values per input frame */

@@ -213,10 +213,11 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 }
 
 #ifdef ATTN_KERNELS_C_FMA
-const AttnKernels attn_kernels_c_fma = { "c-fma", scale, project, scores, softcap, softmax, context };
+const AttnKernels attn_kernels_c_fma = {
+  "c-fma", scale, project, scores, softcap, softmax, context, rotate, add_biases,
+};
 #else
-const AttnKernels attn_kernels_c = { "c", scale, project, scores, softcap, softmax, context };
-const AttnKernels attn_kernels_c_fma = { "c-fma", scale, project, scores, softmax, context, rotate, add_biases };
-#else
-const AttnKernels attn_kernels_c = { "c", scale, project, scores, softmax, context, rotate, add_biases };
+const AttnKernels attn_kernels_c = {
+  "c", scale, project, scores, softcap, softmax, context, rotate, add_biases,
+};
 #endif

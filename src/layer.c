@@ -61,6 +61,25 @@ pack_model (AttnLayer *layer, const AttnModel *model, AttnError *error)
   return ATTN_OK;
 }
 
+static AttnStatus
+init_layer (AttnLayer *layer, const AttnConfig *config, const AttnModel *model, AttnError *error)
+{
+  AttnStatus status = attn_config_sizes (config, model, &layer->sizes, error);
+
+  if (status != ATTN_OK)
+    return status;
+  layer->kernels = attn_kernels_pick (error);
+  if (layer->kernels == NULL)
+    return ATTN_ERROR_CONFIG;
+  status = attn_positions_init (&layer->positions, &layer->sizes, model, error);
+  if (status != ATTN_OK)
+    return status;
+  if (model != NULL)
+    return pack_model (layer, model, error);
+  layer->query = layer->key = layer->value = layer->output = identity (layer->sizes.n_features);
+  return ATTN_OK;
+}
+
 AttnStatus
 attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **result, AttnError *error)
 {
@@ -71,30 +90,15 @@ attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **re
   *result = NULL;
   if (layer == NULL)
     return attn_fail_memory (error, "layer", sizeof *layer);
-  mode = attn_float_enter (); /* the factors of scores are rounded */
-  status = attn_config_sizes (config, model, &layer->sizes, error);
+  mode = attn_float_enter (); /* the constants of a layer are rounded, too */
+  status = init_layer (layer, config, model, error);
   attn_float_leave (mode);
-  if (status != ATTN_OK)
-    goto fail;
-  layer->kernels = attn_kernels_pick (error);
-  if (layer->kernels == NULL) {
-    status = ATTN_ERROR_CONFIG;
-    goto fail;
+  if (status != ATTN_OK) {
+    attn_layer_free (layer);
+    return status;
   }
-  layer->query = layer->key = layer->value = layer->output = identity (layer->sizes.n_features);
-  mode = attn_float_enter ();
-  status = attn_positions_init (&layer->positions, &layer->sizes, model, error);
-  if (status == ATTN_OK && model != NULL)
-    status = pack_model (layer, model, error);
-  attn_float_leave (mode);
-  if (status != ATTN_OK)
-    goto fail;
   *result = layer;
   return attn_succeed (error);
-
-fail:
-  attn_layer_free (layer);
-  return status;
 }
 
 static void

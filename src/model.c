@@ -591,8 +591,12 @@ copy_metadata (const Finds *finds, AttnModelMetadata *metadata, AttnError *error
     const char *key;
     char **copy;
   } entries[] = {
-    { "heads", &metadata->heads },           { "kv-heads", &metadata->kv_heads }, { "window", &metadata->window },
-    { "look-ahead", &metadata->look_ahead }, { "sinks", &metadata->sinks },       { "scale", &metadata->scale },
+    { "heads", &metadata->heads },
+    { "kv-heads", &metadata->kv_heads },
+    { "window", &metadata->window },
+    { "look-ahead", &metadata->look_ahead },
+    { "sinks", &metadata->sinks },
+    { "scale", &metadata->scale },
     { "softcap", &metadata->softcap },
     { "heads", &metadata->heads },
     { "kv-heads", &metadata->kv_heads },

@@ -34,7 +34,6 @@ typedef struct {
  */
 typedef struct {
   char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale, *softcap;
-  char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale;
   char *position, *rope_base, *rope_layout, *rope_dimensions;
 } AttnModelMetadata;
 

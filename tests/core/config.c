@@ -39,7 +39,6 @@ TEST (default_configuration_is_single_head_window_64)
 
   CHECK (config.n_heads == 1 && config.n_kv_heads == 0 && config.window == 64 && config.look_ahead == 0
          && config.n_sinks == 0 && config.scale == 0 && config.softcap == 0 && config.n_features == 0);
-         && config.n_sinks == 0 && config.scale == 0 && config.n_features == 0);
   CHECK (config.position == ATTN_POSITION_NONE && config.rope_layout == ATTN_ROPE_HALF && config.rope_dimensions == 0
          && config.rope_base == 10000);
   CHECK (sizeof config == 128); /* new fields take the place of reserved ones */

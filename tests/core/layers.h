@@ -64,7 +64,7 @@ random_position (RandomLayer *r, uint32_t dk)
 }
 
 static inline RandomLayer
-random_layer (void)
+random_layer_maybe_positioned (bool positioned)
 {
   RandomLayer r = { .config = attn_config_default () };
   uint32_t kv_heads = random_between (1, 3), dk, dv, heads;
@@ -98,12 +98,25 @@ random_layer (void)
     r.config.scale = 0.25;
   if (random_between (0, 2) == 0)
     r.config.softcap = 0.5 + random_between (0, 40) / 4.0;
-  random_position (&r, dk);
+  if (positioned)
+    random_position (&r, dk);
   if (attn_layer_new (&r.config, r.model, &r.layer, &error) != ATTN_OK) {
     printf ("Bail out! random layer: %s\n", error.message);
     exit (1);
   }
   return r;
+}
+
+static inline RandomLayer
+random_layer (void)
+{
+  return random_layer_maybe_positioned (true);
+}
+
+static inline RandomLayer
+random_layer_without_position (void)
+{
+  return random_layer_maybe_positioned (false);
 }
 
 static inline void

@@ -199,7 +199,7 @@ TEST (rope_never_ages)
   double errors[LENGTH (firsts)] = { 0 }, largest = 0;
 
   random_fill (frames, n * d, 2);
-  reference_forward (sizes, NULL, 1 / sqrt (sizes->dk), frames, NULL, n, 0, expected, weights);
+  reference_forward (sizes, NULL, 1 / sqrt (sizes->dk), 0, frames, NULL, n, 0, expected, weights);
   for (size_t f = 0; f < LENGTH (firsts); f++) {
     attn_forward (layer, frames, NULL, n, firsts[f], out, NULL);
     for (size_t i = 0; i < n * d; i++) {

@@ -86,6 +86,8 @@ reference_softcap (Bounded *score, double softcap)
     return;
   score->value = softcap * tanh (score->value / softcap);
   score->error += SOFTCAP_UNITS * UNIT * fabs (score->value);
+}
+
 /* The angle of pair `i` over `distance` frames, in long double: good to 2^-40 for distances below 2^20. */
 static inline long double
 reference_angle (const AttnSizes *s, size_t i, int64_t distance)
@@ -132,7 +134,7 @@ reference_bias (const AttnSizes *s, const AttnModel *model, size_t head, uint64_
 /* scale query . key, by distance where there are positions; [dk] each. */
 static inline Bounded
 reference_score (const AttnSizes *s, const AttnModel *model, const Bounded *q, const Bounded *k, size_t head,
-                 uint64_t t, uint64_t j, double scale)
+                 uint64_t t, uint64_t j, double scale, double softcap)
 {
   Bounded score = { 0 };
   double magnitude = 0, bias = reference_bias (s, model, head, t, j);
@@ -147,6 +149,7 @@ reference_score (const AttnSizes *s, const AttnModel *model, const Bounded *q, c
   /* The chain, and two roundings of the query (the factor itself, and the product with it). */
   score.value *= scale;
   score.error = scale * (score.error + (gamma_n (s->dk) + 3 * UNIT) * magnitude) + s->dk * FLUSHED;
+  reference_softcap (&score, softcap);
   /* The bias, and the rounding of the sum with it. */
   score.value += bias;
   score.error += bias != 0 ? 4 * UNIT * fabs (bias) + UNIT * (fabs (score.value) + score.error) : 0;
@@ -155,11 +158,8 @@ reference_score (const AttnSizes *s, const AttnModel *model, const Bounded *q, c
 
 /* One head of frame t: its context and weights. Rows of q, k, v: [n][...]; frames are first ... first + n - 1. */
 static inline void
-reference_head (const AttnSizes *s, const Bounded *q, const Bounded *k, const Bounded *v, const uint8_t *present,
-                size_t n, uint64_t first, uint64_t t, size_t head, double scale, double softcap, Bounded *context,
-                Bounded *weights)
 reference_head (const AttnSizes *s, const AttnModel *model, const Bounded *q, const Bounded *k, const Bounded *v,
-                const uint8_t *present, size_t n, uint64_t first, uint64_t t, size_t head, double scale,
+                const uint8_t *present, size_t n, uint64_t first, uint64_t t, size_t head, double scale, double softcap,
                 Bounded *context, Bounded *weights)
 {
   size_t kv = head / s->heads_per_kv, n_keys = 0;
@@ -169,15 +169,7 @@ reference_head (const AttnSizes *s, const AttnModel *model, const Bounded *q, co
   for (size_t j = 0; j < n; j++) {
     if (!reference_attends (s, t, first + j) || (present && !present[j]))
       continue;
-    for (size_t d = 0; d < s->dk; d++) {
-      score[j].value += scale * q[d].value * key[d].value;
-      score[j].error += scale * (fabs (q[d].value) * key[d].error + q[d].error * (fabs (key[d].value) + key[d].error));
-      magnitude += scale * (fabs (q[d].value) + q[d].error) * (fabs (key[d].value) + key[d].error);
-    }
-    /* The chain, and two roundings of the query (the factor itself, and the product with it). */
-    score[j].error += (gamma_n (s->dk) + 3 * UNIT) * magnitude + s->dk * FLUSHED;
-    reference_softcap (&score[j], softcap);
-    score[j] = reference_score (s, model, q, k + j * s->n_key + kv * s->dk, head, t, first + j, scale);
+    score[j] = reference_score (s, model, q, k + j * s->n_key + kv * s->dk, head, t, first + j, scale, softcap);
     max = fmax (max, score[j].value);
     error = fmax (error, score[j].error + UNIT * fabs (score[j].value));
     n_keys++;
@@ -229,8 +221,7 @@ reference_forward (const AttnSizes *s, const AttnModel *model, double scale, dou
   }
   for (size_t i = 0; i < n; i++) {
     for (size_t h = 0; h < s->n_heads; h++)
-      reference_head (s, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale, softcap,
-      reference_head (s, model, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale,
+      reference_head (s, model, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale, softcap,
                       context + h * s->dv, weights + (i * s->n_heads + h) * s->span);
     reference_linear (out + i * s->n_outputs, model ? &model->output : NULL, context, s->n_context);
     if (present && !present[i]) {
