@@ -27,6 +27,22 @@
  * at its end. GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames
  * absent: nothing attends to them.
  *
+ * ## State
+ *
+ * With #GstAttention:state-file a stream outlives its process: the file is read at start, and the next frame goes on
+ * where the last one left off; it is written at stop. #GstAttention::save-state and #GstAttention::restore-state do the
+ * same in memory, from any thread, while buffers flow. A stream that was restored goes on with the bits of an
+ * undisturbed one; the events at the beginning of its run do not end it. Outputs that the saved stream still owed
+ * belong to buffers of another time, and are dropped. A state belongs to its configuration and parameters; gains are
+ * no part of it.
+ *
+ * ## Gains
+ *
+ * The children `head0`, `head1`, ... have a property `gain`, which multiplies what the head contributes: `attention
+ * heads=4 head2::gain=0` silences the third. It can be changed at any time, and holds from the next frame that leaves
+ * on. Bound to a #GstController it is evaluated for every frame at that frame's own stream time, whatever the size of
+ * the buffers; where the frame rate is unknown, at the time of its buffer; without timestamps it stays as it is.
+ *
  * ## Example
  *
  * |[
@@ -40,6 +56,7 @@
 #include <gst/base/gstqueuearray.h>
 
 #include "attn.h"
+#include "gstattentionhead.h"
 #include "gstfeatures.h"
 
 GST_DEBUG_CATEGORY_STATIC (gst_attention_debug);
@@ -61,6 +78,7 @@ enum {
   PROP_ROPE_LAYOUT,
   PROP_ROPE_DIMENSIONS,
   PROP_FRAME_RATE,
+  PROP_STATE_FILE,
 };
 
 #define DEFAULT_HEADS 1
@@ -95,15 +113,30 @@ struct _GstAttention {
   AttnConfig config;
   gchar *model_file;
   gchar *model_prefix;
+  gchar *state_file;
   gint frame_rate_n, frame_rate_d;
+  GPtrArray *heads; /* GstAttentionHeads, n_heads of them */
 
   /* D and Dout of a model that changes it, else 0, for caps queries from any thread; the object lock. */
   guint model_features, model_outputs;
 
-  /* The streaming thread's. */
-  AttnModel *model; /* from start to stop; NULL: parameter-free */
+  /*
+   * Around calls into the core, and never around anything that leaves this file: the streaming thread alone replaces
+   * these and feeds the stream, other threads save it, and leave a restored one for the streaming thread to adopt.
+   */
+  GMutex lock;
   AttnLayer *layer; /* with a model from start, else from the caps on */
   AttnStream *stream;
+  AttnStream *restored; /* takes the place of `stream` when the next frame comes */
+  GBytes *ended;        /* the last stream's state before its drain, until the next frame comes */
+  gboolean changed;     /* the state is no longer the file's */
+
+  /* The streaming thread's. */
+  AttnModel *model;       /* from start to stop; NULL: parameter-free */
+  GPtrArray *layer_heads; /* those of `heads` that `layer` was made with */
+  GBytes *file_state;     /* what the state file held, until there is a layer for it */
+  gboolean resumed;       /* the stream was restored, and no frame has come since */
+  gboolean draining;
   GstFeatures features;
   GstQueueArray *waiting; /* Items; the first one with frames is being filled */
   GstQueueArray *ready;   /* Items that are complete */
@@ -119,7 +152,10 @@ struct _GstAttention {
   gboolean warned_rate;
 };
 
-G_DEFINE_TYPE (GstAttention, gst_attention, GST_TYPE_BASE_TRANSFORM)
+static void gst_attention_child_proxy_init (gpointer iface, gpointer data);
+
+G_DEFINE_TYPE_WITH_CODE (GstAttention, gst_attention, GST_TYPE_BASE_TRANSFORM,
+                         G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_attention_child_proxy_init))
 GST_ELEMENT_REGISTER_DEFINE (attention, "attention", GST_RANK_NONE, GST_TYPE_ATTENTION)
 
 #define GST_TYPE_ATTENTION_POSITION (gst_attention_position_get_type ())
@@ -284,6 +320,35 @@ advance (GstAttention *self)
   }
 }
 
+/* The stream time of the next output of `item`; NONE when it has none. */
+static GstClockTime
+output_time (GstAttention *self, const Item *item)
+{
+  const GstSegment *segment = &GST_BASE_TRANSFORM (self)->segment;
+  GstClockTime offset = gst_features_duration (&self->features, item->n_done);
+
+  if (!GST_BUFFER_PTS_IS_VALID (item->buffer) || segment->format != GST_FORMAT_TIME)
+    return GST_CLOCK_TIME_NONE;
+  if (!GST_CLOCK_TIME_IS_VALID (offset))
+    offset = 0;
+  return gst_segment_to_stream_time (segment, GST_FORMAT_TIME, GST_BUFFER_PTS (item->buffer) + offset);
+}
+
+/* The gains for the next output of `item`; TRUE when the one behind it may have others. */
+static gboolean
+update_gains (GstAttention *self, const Item *item)
+{
+  gboolean controlled;
+  guint i;
+
+  if (item->buffer == NULL)
+    return FALSE;
+  controlled = gst_attention_heads_sync (self->layer_heads, output_time (self, item));
+  for (i = 0; i < self->layer_heads->len; i++)
+    attn_stream_set_gain (self->stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)));
+  return controlled;
+}
+
 /* Gives the core `n` frames (NULL: absent ones) and the outputs that get ready to the items that wait for them. */
 static void
 feed (GstAttention *self, const gfloat *frames, guint64 n)
@@ -297,12 +362,20 @@ feed (GstAttention *self, const gfloat *frames, guint64 n)
     guint64 take = MIN (n, silent + item->n_frames - item->n_done);
     gfloat *out = item->buffer ? (gfloat *) item->map.data + item->n_done * n_outputs : NULL;
 
+    if (update_gains (self, item))
+      take = MIN (take, silent + 1);
+    g_mutex_lock (&self->lock);
+    if (!self->draining)
+      g_clear_pointer (&self->ended, g_bytes_unref);
     if (frames != NULL) {
       item->n_done += attn_stream_push (self->stream, frames, take, out, NULL);
       frames += take * n_features;
     } else {
       item->n_done += attn_stream_skip (self->stream, take, out, NULL);
     }
+    self->changed = TRUE;
+    g_mutex_unlock (&self->lock);
+    self->resumed = FALSE;
     n -= take;
   }
 }
@@ -337,13 +410,48 @@ push_ready (GstAttention *self)
 
 /* ---- the life of a stream ---- */
 
+/* NULL: no memory. Called with the lock. */
+static GBytes *
+state_of (const AttnStream *stream)
+{
+  gsize size = attn_stream_state_size (stream);
+  gpointer data = g_try_malloc (size);
+
+  if (data == NULL)
+    return NULL;
+  attn_stream_save (stream, data, size, NULL);
+  return g_bytes_new_take (data, size);
+}
+
+/* What the last frame left behind is still there to be saved when the stream has been drained or dropped. */
+static void
+keep_state (GstAttention *self)
+{
+  g_mutex_lock (&self->lock);
+  if (attn_stream_next_frame (self->stream) > 0) {
+    g_clear_pointer (&self->ended, g_bytes_unref);
+    self->ended = state_of (self->stream);
+  }
+  g_mutex_unlock (&self->lock);
+}
+
+static void
+reset_stream (GstAttention *self)
+{
+  g_mutex_lock (&self->lock);
+  attn_stream_reset (self->stream, 0);
+  g_mutex_unlock (&self->lock);
+}
+
 static void
 forget_stream (GstAttention *self)
 {
   clear_items (self->waiting);
   clear_items (self->ready);
-  if (self->stream != NULL)
-    attn_stream_reset (self->stream, 0);
+  if (self->stream != NULL) {
+    keep_state (self);
+    reset_stream (self);
+  }
   self->streaming = FALSE;
   self->next_pts = GST_CLOCK_TIME_NONE;
 }
@@ -356,9 +464,12 @@ static void
 finish_stream (GstAttention *self)
 {
   if (self->stream != NULL) {
+    keep_state (self);
+    self->draining = TRUE;
     if (attn_stream_pending (self->stream) > 0)
       feed (self, NULL, attn_layer_latency (self->layer));
-    attn_stream_reset (self->stream, 0);
+    self->draining = FALSE;
+    reset_stream (self);
   }
   advance (self);
   self->streaming = FALSE;
@@ -375,6 +486,9 @@ refused (GstAttention *self, const AttnError *error)
   case ATTN_ERROR_FILE:
     GST_ELEMENT_ERROR (self, RESOURCE, OPEN_READ, ("%s", error->message), (NULL));
     break;
+  case ATTN_ERROR_STATE:
+    GST_ELEMENT_ERROR (self, RESOURCE, READ, ("%s", error->message), (NULL));
+    break;
   case ATTN_ERROR_MEMORY:
     GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT, ("%s", error->message), (NULL));
     break;
@@ -385,11 +499,110 @@ refused (GstAttention *self, const AttnError *error)
   return FALSE;
 }
 
+/* The stream was restored: outputs that it still owes belong to buffers that are not here. */
+static void
+resume_stream (GstAttention *self)
+{
+  Item dropped = { .n_frames = attn_stream_pending (self->stream) };
+
+  GST_INFO_OBJECT (self, "going on with frame %" G_GUINT64_FORMAT, attn_stream_next_frame (self->stream));
+  if (dropped.n_frames > 0)
+    gst_queue_array_push_tail_struct (self->waiting, &dropped);
+  self->resumed = TRUE;
+}
+
+/* A frame comes: what restore-state brought goes on with it, and what still waits is answered before. */
+static void
+adopt_restored (GstAttention *self)
+{
+  AttnStream *old = NULL;
+  gboolean adopt;
+
+  g_mutex_lock (&self->lock);
+  adopt = self->restored != NULL;
+  g_mutex_unlock (&self->lock);
+  if (!adopt)
+    return;
+  finish_stream (self);
+  g_mutex_lock (&self->lock);
+  old = self->stream;
+  self->stream = g_steal_pointer (&self->restored);
+  g_clear_pointer (&self->ended, g_bytes_unref);
+  g_mutex_unlock (&self->lock);
+  attn_stream_free (old);
+  resume_stream (self);
+}
+
 static void
 free_layer (GstAttention *self)
 {
+  g_mutex_lock (&self->lock);
   g_clear_pointer (&self->stream, attn_stream_free);
+  g_clear_pointer (&self->restored, attn_stream_free);
   g_clear_pointer (&self->layer, attn_layer_free);
+  g_mutex_unlock (&self->lock);
+  g_clear_pointer (&self->layer_heads, g_ptr_array_unref);
+  if (self->resumed) /* what the restored stream owed is gone with it */
+    clear_items (self->waiting);
+  self->resumed = FALSE;
+}
+
+/* A state of a stream that can go on. */
+static AttnStatus
+restore (AttnStream *stream, GBytes *state, AttnError *error)
+{
+  gsize size;
+  gconstpointer data = g_bytes_get_data (state, &size);
+  AttnStatus status = attn_stream_restore (stream, data, size, error);
+
+  if (status != ATTN_OK || !attn_stream_is_drained (stream))
+    return status;
+  g_strlcpy (error->message, "the state is that of a stream which was drained: nothing can follow",
+             sizeof error->message);
+  return error->status = ATTN_ERROR_STATE;
+}
+
+/* The property may change at any time. NULL: none. */
+static gchar *
+dup_state_file (GstAttention *self)
+{
+  gchar *file;
+
+  GST_OBJECT_LOCK (self);
+  file = g_strdup (self->state_file);
+  GST_OBJECT_UNLOCK (self);
+  return file;
+}
+
+/* The state file goes to the first layer that there is. FALSE after an error message. */
+static gboolean
+restore_file_state (GstAttention *self)
+{
+  AttnError error;
+  AttnStatus status;
+
+  if (self->file_state == NULL)
+    return TRUE;
+  g_mutex_lock (&self->lock);
+  status = restore (self->stream, self->file_state, &error);
+  g_mutex_unlock (&self->lock);
+  if (status != ATTN_OK) {
+    gchar *file = dup_state_file (self);
+
+    free_layer (self);
+    GST_ELEMENT_ERROR (self, RESOURCE, READ, ("%s: %s", file, error.message), (NULL));
+    g_free (file);
+    return FALSE;
+  }
+  g_clear_pointer (&self->file_state, g_bytes_unref);
+  resume_stream (self);
+  return TRUE;
+}
+
+static gpointer
+ref_head (gconstpointer head, gpointer data)
+{
+  return gst_object_ref ((gpointer) head);
 }
 
 /* A layer for frames of `n_features` (0: as the model says). */
@@ -398,20 +611,137 @@ make_layer (GstAttention *self, guint n_features)
 {
   AttnConfig config;
   AttnError error;
+  AttnLayer *layer;
+  AttnStream *stream;
 
   free_layer (self);
   GST_OBJECT_LOCK (self);
   config = self->config;
+  self->layer_heads = g_ptr_array_copy (self->heads, ref_head, NULL);
   GST_OBJECT_UNLOCK (self);
+  g_ptr_array_set_free_func (self->layer_heads, gst_object_unref);
   config.n_features = n_features;
-  if (attn_layer_new (&config, self->model, &self->layer, &error) != ATTN_OK)
+  if (attn_layer_new (&config, self->model, &layer, &error) != ATTN_OK)
     return refused (self, &error);
-  if (attn_stream_new (self->layer, &self->stream, &error) != ATTN_OK)
+  if (attn_stream_new (layer, &stream, &error) != ATTN_OK) {
+    attn_layer_free (layer);
     return refused (self, &error);
+  }
+  g_mutex_lock (&self->lock);
+  self->layer = layer;
+  self->stream = stream;
+  g_mutex_unlock (&self->lock);
   GST_INFO_OBJECT (self, "%u features, %u heads, %u outputs; kernels %s", attn_layer_n_features (self->layer),
                    attn_layer_n_heads (self->layer), attn_layer_n_outputs (self->layer),
                    attn_layer_kernels (self->layer));
-  return TRUE;
+  return restore_file_state (self);
+}
+
+/* FALSE after an error message; that there is no file is none. */
+static gboolean
+read_state_file (GstAttention *self)
+{
+  gchar *file = dup_state_file (self), *data;
+  GError *error = NULL;
+  gboolean ok = TRUE;
+  gsize size;
+
+  if (file != NULL && g_file_get_contents (file, &data, &size, &error))
+    self->file_state = g_bytes_new_take (data, size);
+  if (error != NULL && !g_error_matches (error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+    GST_ELEMENT_ERROR (self, RESOURCE, OPEN_READ, ("%s", error->message), (NULL));
+    ok = FALSE;
+  }
+  g_clear_error (&error);
+  g_free (file);
+  return ok;
+}
+
+/* What the next frame would go on from; NULL: there is no stream, or no memory. Called with the lock. */
+static GBytes *
+current_state (GstAttention *self)
+{
+  if (self->restored != NULL)
+    return state_of (self->restored);
+  if (self->ended != NULL)
+    return g_bytes_ref (self->ended);
+  return self->stream != NULL ? state_of (self->stream) : NULL;
+}
+
+/* Renamed into place, so that whoever reads the file meets the old state or the new one. */
+static void
+write_state (GstAttention *self, const gchar *file, GBytes *state)
+{
+  GError *error = NULL;
+
+  if (g_file_set_contents_full (file, g_bytes_get_data (state, NULL), g_bytes_get_size (state),
+                                G_FILE_SET_CONTENTS_CONSISTENT, 0666, &error))
+    return;
+  GST_ELEMENT_WARNING (self, RESOURCE, WRITE, ("%s", error->message), (NULL));
+  g_error_free (error);
+}
+
+/* Only what frames or restore-state have changed: a run without frames leaves the file alone. */
+static void
+write_state_file (GstAttention *self)
+{
+  gchar *file = dup_state_file (self);
+  GBytes *state = NULL;
+  gboolean changed;
+
+  g_mutex_lock (&self->lock);
+  changed = file != NULL && self->changed;
+  if (changed)
+    state = current_state (self);
+  g_mutex_unlock (&self->lock);
+  if (state != NULL)
+    write_state (self, file, state);
+  else if (changed)
+    GST_ELEMENT_WARNING (self, RESOURCE, NO_SPACE_LEFT, ("no memory for the state of the stream"), (NULL));
+  g_clear_pointer (&state, g_bytes_unref);
+  g_free (file);
+}
+
+static GBytes *
+gst_attention_save_state (GstAttention *self)
+{
+  GBytes *state;
+
+  g_mutex_lock (&self->lock);
+  state = current_state (self);
+  g_mutex_unlock (&self->lock);
+  return state;
+}
+
+/*
+ * Into a stream of its own, which the streaming thread adopts with the next frame: the present one still has buffers
+ * to answer, and a state that is refused must not disturb it.
+ */
+static gboolean
+gst_attention_restore_state (GstAttention *self, GBytes *state)
+{
+  AttnError error = { ATTN_ERROR_STATE, "there is no stream yet: without a model it begins with the caps" };
+  AttnStream *stream = NULL, *unused = NULL;
+  AttnStatus status = ATTN_ERROR_STATE;
+
+  g_return_val_if_fail (state != NULL, FALSE);
+  g_mutex_lock (&self->lock);
+  if (self->layer != NULL)
+    status = attn_stream_new (self->layer, &stream, &error);
+  if (stream != NULL)
+    status = restore (stream, state, &error);
+  if (status == ATTN_OK) {
+    unused = self->restored;
+    self->restored = stream;
+    self->changed = TRUE;
+  } else {
+    unused = stream;
+  }
+  g_mutex_unlock (&self->lock);
+  attn_stream_free (unused);
+  if (status != ATTN_OK)
+    GST_ELEMENT_WARNING (self, STREAM, FAILED, ("%s", error.message), (NULL));
+  return status == ATTN_OK;
 }
 
 /* What caps queries are told, after the model came or went. */
@@ -424,6 +754,23 @@ publish_width (GstAttention *self)
   self->model_features = changes ? attn_layer_n_features (self->layer) : 0;
   self->model_outputs = changes ? attn_layer_n_outputs (self->layer) : 0;
   GST_OBJECT_UNLOCK (self);
+}
+
+static void
+end_run (GstAttention *self)
+{
+  clear_items (self->waiting);
+  clear_items (self->ready);
+  free_layer (self);
+  gst_clear_caps (&self->refused_caps);
+  g_atomic_int_set (&self->warned_dimensions, FALSE);
+  g_clear_pointer (&self->model, attn_model_free);
+  publish_width (self);
+  g_clear_pointer (&self->file_state, g_bytes_unref);
+  g_clear_pointer (&self->ended, g_bytes_unref);
+  self->changed = self->streaming = FALSE;
+  self->next_pts = GST_CLOCK_TIME_NONE;
+  memset (&self->features, 0, sizeof self->features);
 }
 
 static gboolean
@@ -449,12 +796,12 @@ gst_attention_start (GstBaseTransform *trans)
   if (status != ATTN_OK)
     return refused (self, &error);
   /* With a model everything but the rate is known already, and what is wrong with it is said now. */
-  if (self->model != NULL && !make_layer (self, 0)) {
-    g_clear_pointer (&self->model, attn_model_free); /* no stop () after a start () that failed */
-    return FALSE;
+  if (read_state_file (self) && (self->model == NULL || make_layer (self, 0))) {
+    publish_width (self);
+    return TRUE;
   }
-  publish_width (self);
-  return TRUE;
+  end_run (self); /* no stop () follows a start () that failed */
+  return FALSE;
 }
 
 static gboolean
@@ -462,13 +809,8 @@ gst_attention_stop (GstBaseTransform *trans)
 {
   GstAttention *self = GST_ATTENTION (trans);
 
-  forget_stream (self);
-  free_layer (self);
-  g_clear_pointer (&self->model, attn_model_free);
-  publish_width (self);
-  gst_clear_caps (&self->refused_caps);
-  g_atomic_int_set (&self->warned_dimensions, FALSE);
-  memset (&self->features, 0, sizeof self->features);
+  write_state_file (self);
+  end_run (self);
   return TRUE;
 }
 
@@ -682,6 +1024,8 @@ take_buffer (GstAttention *self, GstBuffer *input)
 
   if (!gst_features_count_frames (&self->features, gst_buffer_get_size (input), &n_frames, &error))
     goto wrong_size;
+  if (n_frames > 0)
+    adopt_restored (self);
   if (GST_BUFFER_IS_DISCONT (input) && self->streaming)
     handle_discont (self, input);
   note_buffer_size (self, n_frames);
@@ -821,20 +1165,62 @@ gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event)
   GstAttention *self = GST_ATTENTION (trans);
 
   if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP) {
-    forget_stream (self);
+    if (self->resumed)
+      clear_items (self->ready);
+    else
+      forget_stream (self);
   } else if (GST_EVENT_IS_SERIALIZED (event)) {
     guint64 n_absent = GST_EVENT_TYPE (event) == GST_EVENT_GAP ? count_gap_frames (self, event) : 0;
 
+    if (n_absent > 0)
+      adopt_restored (self);
     if (ends_stream (self, event)) {
-      finish_stream (self);
+      if (!self->resumed)
+        finish_stream (self);
       push_ready (self);
-    } else if (n_absent > 0 || gst_queue_array_get_length (self->waiting) > 0) {
+    } else if (n_absent > 0 || (!self->resumed && gst_queue_array_get_length (self->waiting) > 0)) {
       take_event (self, event, n_absent);
       push_ready (self);
       return TRUE;
     }
   }
   return GST_BASE_TRANSFORM_CLASS (gst_attention_parent_class)->sink_event (trans, event);
+}
+
+/* ---- heads ---- */
+
+static guint
+gst_attention_get_children_count (GstChildProxy *proxy)
+{
+  GstAttention *self = GST_ATTENTION (proxy);
+  guint n;
+
+  GST_OBJECT_LOCK (self);
+  n = self->heads->len;
+  GST_OBJECT_UNLOCK (self);
+  return n;
+}
+
+static GObject *
+gst_attention_get_child_by_index (GstChildProxy *proxy, guint i)
+{
+  GstAttention *self = GST_ATTENTION (proxy);
+  GObject *head = NULL;
+
+  GST_OBJECT_LOCK (self);
+  if (i < self->heads->len)
+    head = g_object_ref (g_ptr_array_index (self->heads, i));
+  GST_OBJECT_UNLOCK (self);
+  return head;
+}
+
+static void
+gst_attention_child_proxy_init (gpointer iface, gpointer data)
+{
+  GstChildProxyInterface *proxy = iface;
+
+  proxy->get_children_count = gst_attention_get_children_count;
+  proxy->get_child_by_index = gst_attention_get_child_by_index;
 }
 
 /* ---- object ---- */
@@ -891,11 +1277,17 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     self->frame_rate_n = gst_value_get_fraction_numerator (value);
     self->frame_rate_d = gst_value_get_fraction_denominator (value);
     break;
+  case PROP_STATE_FILE:
+    g_free (self->state_file);
+    self->state_file = g_value_dup_string (value);
+    break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     break;
   }
   GST_OBJECT_UNLOCK (self);
+  if (id == PROP_HEADS)
+    gst_attention_heads_resize (self->heads, GST_OBJECT (self), g_value_get_uint (value));
 }
 
 static void
@@ -947,11 +1339,21 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
   case PROP_FRAME_RATE:
     gst_value_set_fraction (value, self->frame_rate_n, self->frame_rate_d);
     break;
+  case PROP_STATE_FILE:
+    g_value_set_string (value, self->state_file);
+    break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     break;
   }
   GST_OBJECT_UNLOCK (self);
+}
+
+static void
+gst_attention_dispose (GObject *object)
+{
+  gst_attention_heads_resize (GST_ATTENTION (object)->heads, GST_OBJECT (object), 0);
+  G_OBJECT_CLASS (gst_attention_parent_class)->dispose (object);
 }
 
 static void
@@ -963,6 +1365,9 @@ gst_attention_finalize (GObject *object)
   gst_queue_array_free (self->ready);
   g_free (self->model_file);
   g_free (self->model_prefix);
+  g_free (self->state_file);
+  g_ptr_array_unref (self->heads);
+  g_mutex_clear (&self->lock);
   G_OBJECT_CLASS (gst_attention_parent_class)->finalize (object);
 }
 
@@ -972,6 +1377,9 @@ gst_attention_init (GstAttention *self)
   GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
 
   self->config = attn_config_default ();
+  g_mutex_init (&self->lock);
+  self->heads = g_ptr_array_new_with_free_func (gst_object_unref);
+  gst_attention_heads_resize (self->heads, GST_OBJECT (self), self->config.n_heads);
   self->frame_rate_n = 0;
   self->frame_rate_d = 1;
   self->model_prefix = g_strdup ("");
@@ -1084,6 +1492,43 @@ install_properties (GObjectClass *object_class)
                                "Frames per second where the caps do not tell, used for the latency that "
                                "look-ahead costs. 0/1 = from the caps",
                                0, 1, G_MAXINT, 1, 0, 1, flags));
+  g_object_class_install_property (
+      object_class, PROP_STATE_FILE,
+      g_param_spec_string ("state-file", "State file",
+                           "Where the stream is kept between runs: restored at start if the file is there, written at "
+                           "stop (as the last frame left it, before the drain) if frames have come. A damaged file, or "
+                           "that of another layer, is an error, and is left alone",
+                           NULL, flags));
+}
+
+static void
+install_signals (GType type)
+{
+  /**
+   * GstAttention::save-state:
+   *
+   * What the next frame would go on from. After the end of a stream, until the next frame, that is the state before the
+   * drain. Any thread, while buffers flow; then it may be taken in the middle of a buffer, and the number of the next
+   * frame stands at byte 40 (see attn.h).
+   *
+   * Returns: (transfer full) (nullable): the state; %NULL when there is no stream yet
+   */
+  g_signal_new_class_handler ("save-state", type, G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION,
+                              G_CALLBACK (gst_attention_save_state), NULL, NULL, NULL, G_TYPE_BYTES, 0);
+
+  /**
+   * GstAttention::restore-state:
+   * @state: what save-state or a state file gave
+   *
+   * The next frame that comes in goes on from @state. What still waits for its look-ahead is answered before, as at the
+   * end of a stream. Any thread, while buffers flow.
+   *
+   * Returns: %FALSE, after a warning message, when the state is damaged or not of this layer, or there is no stream
+   * yet; then nothing changes
+   */
+  g_signal_new_class_handler ("restore-state", type, G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION,
+                              G_CALLBACK (gst_attention_restore_state), NULL, NULL, NULL, G_TYPE_BOOLEAN, 1,
+                              G_TYPE_BYTES);
 }
 
 static void
@@ -1097,9 +1542,12 @@ gst_attention_class_init (GstAttentionClass *klass)
 
   object_class->set_property = gst_attention_set_property;
   object_class->get_property = gst_attention_get_property;
+  object_class->dispose = gst_attention_dispose;
   object_class->finalize = gst_attention_finalize;
   install_properties (object_class);
   install_position_properties (object_class);
+  install_signals (G_TYPE_FROM_CLASS (klass));
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_HEAD, 0);
 
   trans_class->start = gst_attention_start;
   trans_class->stop = gst_attention_stop;

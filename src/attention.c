@@ -184,9 +184,22 @@ store_weights (const AttnLayer *layer, const AttnView *view, uint64_t frame, con
   }
 }
 
+/*
+ * The context [dv] of a head leaves with its gain. 0 silences a head whatever it saw: 0 * NaN would be NaN. 1 is no
+ * multiplication.
+ */
+static void
+apply_gain (const AttnLayer *layer, float gain, float *context)
+{
+  if (gain == 0)
+    memset (context, 0, layer->sizes.dv * sizeof *context);
+  else if (gain != 1)
+    layer->kernels->scale (context, context, gain, layer->sizes.dv);
+}
+
 void
 attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame, const float *queries,
-             float *context, float *weights)
+             const float *gains, float *context, float *weights)
 {
   const AttnSizes *sizes = &layer->sizes;
   AttnView view = { .masks = scratch->masks };
@@ -195,8 +208,12 @@ attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch,
   attn_ring_view (ring, frame, &view);
   for (head = 0; head < sizes->n_heads; head++) {
     size_t kv_head = head / sizes->heads_per_kv;
-    float reciprocal;
+    float reciprocal, gain = gains != NULL ? gains[head] : 1;
 
+    if (gain == 0 && weights == NULL) { /* nobody would see what it does */
+      apply_gain (layer, gain, context + head * sizes->dv);
+      continue;
+    }
     score_head (layer, &view, kv_head, queries + head * sizes->dk, scratch->scores);
     cap_scores (layer, &view, scratch->scores);
     if (layer->positions.biases != NULL)
@@ -204,6 +221,7 @@ attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch,
     reciprocal = 1 / layer->kernels->softmax (scratch->scores, view.masks, view.n_tiles);
     mix_values (layer, &view, kv_head, scratch->scores, scratch->context);
     layer->kernels->scale (context + head * sizes->dv, scratch->context, reciprocal, sizes->dv);
+    apply_gain (layer, gain, context + head * sizes->dv);
     if (weights != NULL)
       store_weights (layer, &view, frame, scratch->scores, reciprocal, weights + head * sizes->span);
   }

@@ -30,10 +30,10 @@ void attn_scratch_clear (AttnScratch *scratch); /* frees the arrays; accepts a z
 void attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, const float *frames, size_t n);
 
 /*
- * All heads of one frame: queries [n_query] against what the ring holds for `frame`. Writes context [n_context] and, if
- * not NULL, weights [n_heads][span].
+ * All heads of one frame: queries [n_query] against what the ring holds for `frame`. Writes context [n_context], times
+ * gains [n_heads] (NULL: 1), and, if not NULL, weights [n_heads][span].
  */
 void attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame,
-                  const float *queries, float *context, float *weights);
+                  const float *queries, const float *gains, float *context, float *weights);
 
 #endif

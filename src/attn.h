@@ -30,7 +30,7 @@
  *           only frames that exist and are not absent
  *   w_j   = exp (scale query . key_j) / sum over J of the same      (Vaswani et al. 2017, equation 1)
  *             with softcap c: c tanh (scale query . key_j / c) in the place of scale query . key_j
- *   context[h] = sum over J of w_j value_j;      0 when J is empty
+ *   context[h] = gain[h] sum over J of w_j value_j;      0 when J is empty
  *   out_t = Wo concat (context[0] ... context[n_heads - 1]) + bo
  *
  * Position, if any (AttnPosition), changes the scores, by the distance of j from t alone:
@@ -45,6 +45,7 @@
  *
  * The window is never padded: at the start and at the end of a stream it is shorter. Without a model the projections
  * are the identity: head h takes its own slice of the frame as query, key and value, and out_t is the concatenation.
+ * gain is 1 until attn_stream_set_gain () says otherwise.
  *
  *
  * Bits
@@ -108,7 +109,8 @@ typedef enum {
   ATTN_ERROR_FILE,   /* the model file cannot be read */
   ATTN_ERROR_FORMAT, /* the model file is no valid safetensors file */
   ATTN_ERROR_MODEL,  /* the model is no attention layer that is known here, or disagrees with the configuration */
-  ATTN_ERROR_MEMORY  /* out of memory, or a size beyond what can be addressed */
+  ATTN_ERROR_MEMORY, /* out of memory, or a size beyond what can be addressed */
+  ATTN_ERROR_STATE   /* a saved state that is damaged, or does not belong to the layer */
 } AttnStatus;
 
 /* One sentence for a person. It names the values that disagree. Always terminated; empty after success. */
@@ -253,6 +255,9 @@ ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, 
  */
 ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
 
+/* [real-time] 1 when the stream is at its end: attn_stream_drain () was the last to touch its frames. Else 0. */
+ATTN_API int attn_stream_is_drained (const AttnStream *stream);
+
 /* [real-time] Forgets all frames; the next one is number `first_frame`. The cost does not depend on the window. */
 ATTN_API void attn_stream_reset (AttnStream *stream, uint64_t first_frame);
 
@@ -262,12 +267,68 @@ ATTN_API uint64_t attn_stream_next_frame (const AttnStream *stream);
 /* [real-time] Outputs that wait for later frames, at most look_ahead. */
 ATTN_API size_t attn_stream_pending (const AttnStream *stream);
 
+/*
+ * [real-time] From the next output on, the context of `head` is multiplied by `gain` (one float32 multiplication,
+ * rounded) before the output projection. Outputs are computed when they are written, so with look-ahead that is
+ * look_ahead frames before the next frame to come in. 1, where every stream begins, changes no bit. At 0 the context is
+ * 0 whatever the frames hold, and the head is only computed where its weights are asked for; weights do not depend on
+ * gains. Gains stay through attn_stream_reset () and attn_stream_restore (): they are no part of a state.
+ * Returns ATTN_ERROR_CONFIG, and changes nothing, when `head` is not below n_heads or `gain` is not finite. A gain
+ * below the smallest normal float32 counts as 0.
+ */
+ATTN_API AttnStatus attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain);
+
+/*
+ * Saving and restoring
+ * --------------------
+ * A state holds all of the past that can still reach an output: the frame numbers, the keys and values of the window
+ * and of the sinks, and the queries that wait for their look-ahead. A stream that restores it goes on with the bits
+ * with which the saved one would have gone on: in another process, on another machine, with other kernels. Only the
+ * layer must be the same: configuration and parameters, compared by a 64-bit hash.
+ *
+ * The bytes, little-endian everywhere, without padding:
+ *
+ *   0   8  "attnstat"
+ *   8   4  version, 1
+ *   12  4  flags: 1 = drained; others 0
+ *   16  8  size of the state in bytes
+ *   24  8  hash of the layer
+ *   32  8  number of the first frame since the reset
+ *   40  8  number of the next frame to come in
+ *   48  8  number of the next frame to leave
+ *   56     one bit per frame held (the lowest of a byte first): 1 = present, 0 = absent, 0 behind the last. The sinks
+ *          that the window has left behind come first, then the window, each oldest first
+ *          per frame that is present: its keys and values, float32
+ *          per frame that is present and has not left: its queries, float32
+ *   end-8  8  FNV-1a of all bytes before
+ */
+
+/* [real-time] The size in bytes of the state as it is now. It changes with the frames that are held. */
+ATTN_API size_t attn_stream_state_size (const AttnStream *stream);
+
+/*
+ * [real-time] Writes the state to `data` [size], with `size` what attn_stream_state_size () says now; the same stream
+ * always gives the same bytes. Otherwise returns ATTN_ERROR_STATE and writes nothing. `error` may be NULL.
+ * Cost: O (size).
+ */
+ATTN_API AttnStatus attn_stream_save (const AttnStream *stream, void *data, size_t size, AttnError *error);
+
+/*
+ * [real-time] The stream becomes the one that was saved in `data` [size], which is not needed after the call. Gains
+ * stay as they are. attn_stream_pending () says how many outputs the saved stream still owed: they come first.
+ * Everything is checked before anything changes. On failure returns ATTN_ERROR_STATE, and the stream is as it was:
+ * too short, no state, another version, not as long as it says, damaged (checksum), of another layer, or holding what
+ * no stream could have saved. `error`, which may be NULL, says which, with both values. (On success and on failure
+ * nothing is allocated, but a sentence takes time to write: pass NULL where that counts.) Cost: O (size).
+ */
+ATTN_API AttnStatus attn_stream_restore (AttnStream *stream, const void *data, size_t size, AttnError *error);
+
 /* ---- the whole sequence at once ---- */
 
 /*
  * What a stream must equal, to the bit: attention over `n` frames [n][D] that start at number `first_frame`, all known.
  * `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not NULL, weights
- * [n][n_heads][span]. Allocates memory for all n frames. Any thread.
+ * [n][n_heads][span]. All gains are 1. Allocates memory for all n frames. Any thread.
  */
 ATTN_API AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present, size_t n,
                                   uint64_t first_frame, float *out, float *weights);

@@ -68,7 +68,7 @@ answer_all (Sequence *sequence, const uint8_t *present, size_t n, uint64_t first
 
     if (present == NULL || present[i]) {
       attn_attend (layer, &sequence->ring, &sequence->scratch, first_frame + i, sequence->queries + i * sizes->n_query,
-                   sequence->scratch.contexts, row);
+                   NULL, sequence->scratch.contexts, row);
       attn_layer_project (layer, &layer->output, out, sequence->scratch.contexts, 1);
     } else {
       memset (out, 0, sizes->n_outputs * sizeof *out);

@@ -3,6 +3,7 @@
 
 #include "alloc.h"
 #include "cpu.h"
+#include "hash.h"
 #include "model.h"
 #include "status.h"
 
@@ -80,6 +81,64 @@ init_layer (AttnLayer *layer, const AttnConfig *config, const AttnModel *model, 
   return ATTN_OK;
 }
 
+static uint64_t
+hash_projection (uint64_t hash, const AttnProjection *projection)
+{
+  size_t n_padded = attn_round_up (projection->n_outputs, ATTN_LANES);
+
+  hash = attn_hash_number (hash, projection->weight != NULL, 1);
+  hash = attn_hash_number (hash, projection->n_inputs, 8);
+  hash = attn_hash_number (hash, projection->n_outputs, 8);
+  if (projection->weight == NULL)
+    return hash;
+  hash = attn_hash_floats (hash, projection->weight, n_padded * projection->n_inputs);
+  return attn_hash_floats (hash, projection->bias, n_padded);
+}
+
+static uint64_t
+hash_positions (uint64_t hash, const AttnLayer *layer)
+{
+  const AttnSizes *sizes = &layer->sizes;
+  const AttnPositions *positions = &layer->positions;
+  size_t i;
+
+  hash = attn_hash_number (hash, sizes->position, 1);
+  hash = attn_hash_number (hash, sizes->rope_layout, 1);
+  hash = attn_hash_number (hash, sizes->n_rope_pairs, 8);
+  for (i = 0; i < sizes->n_rope_pairs; i++) {
+    hash = attn_hash_number (hash, positions->turns[i].high, 8);
+    hash = attn_hash_number (hash, positions->turns[i].low, 8);
+  }
+  if (positions->biases != NULL)
+    hash = attn_hash_floats (hash, positions->biases, sizes->n_heads * positions->bias_stride);
+  return hash;
+}
+
+/*
+ * Two layers with the same hash give the same bits: all that the output depends on, and nothing else. A new field of
+ * the configuration belongs here, at the end.
+ */
+static uint64_t
+hash_layer (const AttnLayer *layer)
+{
+  const AttnSizes *sizes = &layer->sizes;
+  const uint64_t numbers[] = { sizes->n_features, sizes->n_outputs, sizes->n_heads,    sizes->n_kv_heads, sizes->dk,
+                               sizes->dv,         sizes->window,    sizes->look_ahead, sizes->n_sinks };
+  uint64_t hash = ATTN_HASH_START;
+  size_t i;
+
+  for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+    hash = attn_hash_number (hash, numbers[i], 8);
+  hash = attn_hash_floats (hash, &sizes->query_factor, 1);
+  hash = hash_projection (hash, &layer->query);
+  hash = hash_projection (hash, &layer->key);
+  hash = hash_projection (hash, &layer->value);
+  hash = hash_projection (hash, &layer->output);
+  hash = attn_hash_floats (hash, &sizes->softcap.factor, 1);
+  hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
+  return hash_positions (hash, layer);
+}
+
 AttnStatus
 attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **result, AttnError *error)
 {
@@ -97,6 +156,7 @@ attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **re
     attn_layer_free (layer);
     return status;
   }
+  layer->hash = hash_layer (layer);
   *result = layer;
   return attn_succeed (error);
 }

@@ -10,6 +10,7 @@
 
 struct AttnLayer {
   AttnSizes sizes;
+  uint64_t hash; /* of everything that the output depends on: what saved states are compared by */
   const AttnKernels *kernels;
   AttnProjection query; /* [n_query] */
   AttnProjection key;   /* [n_key] */

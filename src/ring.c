@@ -110,6 +110,25 @@ attn_ring_write (AttnRing *ring, const float *keys, const float *values, size_t 
   }
 }
 
+bool
+attn_ring_read (const AttnRing *ring, uint64_t frame, bool is_sink, float *keys, float *values)
+{
+  const AttnSizes *sizes = ring->sizes;
+  const AttnTiles *tiles = is_sink ? &ring->sinks : &ring->window;
+  size_t slot = frame / ATTN_LANES % tiles->n_tiles, lane = frame % ATTN_LANES, head, d;
+
+  if (!(tiles->present[slot] >> lane & 1))
+    return false;
+  for (head = 0; head < sizes->n_kv_heads; head++, keys += sizes->dk, values += sizes->dv) {
+    size_t tile = head * tiles->n_tiles + slot;
+
+    for (d = 0; d < sizes->dk; d++)
+      keys[d] = tiles->keys[(tile * sizes->dk + d) * ATTN_LANES + lane];
+    memcpy (values, tiles->values + (tile * ATTN_LANES + lane) * sizes->dv_padded, sizes->dv * sizeof *values);
+  }
+  return true;
+}
+
 void
 attn_ring_skip (AttnRing *ring, uint64_t n)
 {

@@ -68,6 +68,12 @@ void attn_ring_write (AttnRing *ring, const float *keys, const float *values, si
 /* Appends `n` absent frames, any number. */
 void attn_ring_skip (AttnRing *ring, uint64_t n);
 
+/*
+ * Whether `frame` is present; then keys [n_key] and values [n_value] receive it. It is one of the frames that the
+ * window still holds, or with `is_sink` one of the sinks.
+ */
+bool attn_ring_read (const AttnRing *ring, uint64_t frame, bool is_sink, float *keys, float *values);
+
 /* How many frames fit into the current tile. */
 static inline size_t
 attn_ring_room (const AttnRing *ring)

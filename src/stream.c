@@ -1,24 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <stdbool.h>
+#include "stream.h"
+
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "alloc.h"
-#include "attention.h"
 #include "cpu.h"
 #include "status.h"
-
-struct AttnStream {
-  const AttnLayer *layer;
-  AttnRing ring;
-  AttnScratch scratch;
-  uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
-  bool at_end;          /* drained */
-
-  /* What waits for later frames, by frame number modulo `n_waiting`. */
-  size_t n_waiting;
-  float *queries;   /* [n_waiting][n_query] */
-  uint8_t *present; /* [n_waiting] */
-};
 
 AttnStatus
 attn_stream_new (const AttnLayer *layer, AttnStream **result, AttnError *error)
@@ -26,7 +15,7 @@ attn_stream_new (const AttnLayer *layer, AttnStream **result, AttnError *error)
   const AttnSizes *sizes = &layer->sizes;
   AttnStream *stream = attn_alloc (sizeof *stream);
   AttnStatus status;
-  size_t bytes;
+  size_t bytes, head;
 
   *result = NULL;
   if (stream == NULL)
@@ -42,10 +31,13 @@ attn_stream_new (const AttnLayer *layer, AttnStream **result, AttnError *error)
   bytes = attn_size_mul (attn_size_mul (stream->n_waiting, sizes->n_query), sizeof (float));
   stream->queries = attn_alloc (bytes);
   stream->present = attn_alloc (stream->n_waiting);
-  if (stream->queries == NULL || stream->present == NULL) {
+  stream->gains = attn_alloc (sizes->n_heads * sizeof (float));
+  if (stream->queries == NULL || stream->present == NULL || stream->gains == NULL) {
     status = attn_fail_memory (error, "waiting queries", bytes);
     goto fail;
   }
+  for (head = 0; head < sizes->n_heads; head++)
+    stream->gains[head] = 1;
   attn_stream_reset (stream, 0);
   *result = stream;
   return attn_succeed (error);
@@ -64,6 +56,7 @@ attn_stream_free (AttnStream *stream)
   attn_scratch_clear (&stream->scratch);
   attn_free (stream->queries);
   attn_free (stream->present);
+  attn_free (stream->gains);
   attn_free (stream);
 }
 
@@ -73,6 +66,12 @@ attn_stream_reset (AttnStream *stream, uint64_t first_frame)
   attn_ring_reset (&stream->ring, first_frame);
   stream->next_output = first_frame;
   stream->at_end = false;
+}
+
+int
+attn_stream_is_drained (const AttnStream *stream)
+{
+  return stream->at_end;
 }
 
 uint64_t
@@ -85,6 +84,15 @@ size_t
 attn_stream_pending (const AttnStream *stream)
 {
   return stream->ring.next - stream->next_output;
+}
+
+AttnStatus
+attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain)
+{
+  if (head >= stream->layer->sizes.n_heads || !isfinite (gain))
+    return ATTN_ERROR_CONFIG;
+  stream->gains[head] = fabsf (gain) < FLT_MIN ? 0 : gain;
+  return ATTN_OK;
 }
 
 /* Answers the next `n` <= 16 frames and returns `n`. */
@@ -104,7 +112,8 @@ answer_block (AttnStream *stream, size_t n, float *out, float *weights)
     present[i] = stream->present[waiting];
     if (present[i])
       attn_attend (layer, &stream->ring, &stream->scratch, stream->next_output,
-                   stream->queries + waiting * sizes->n_query, stream->scratch.contexts + i * sizes->n_context, row);
+                   stream->queries + waiting * sizes->n_query, stream->gains,
+                   stream->scratch.contexts + i * sizes->n_context, row);
     else if (row != NULL)
       memset (row, 0, n_weights * sizeof *row);
   }
@@ -141,20 +150,25 @@ n_ready (const AttnStream *stream)
   return pending > look_ahead ? pending - look_ahead : 0;
 }
 
+void
+attn_stream_keep_query (AttnStream *stream, uint64_t frame, const float *queries)
+{
+  size_t n_query = stream->layer->sizes.n_query, waiting = frame % stream->n_waiting;
+
+  stream->present[waiting] = queries != NULL;
+  if (queries != NULL)
+    memcpy (stream->queries + waiting * n_query, queries, n_query * sizeof (float));
+}
+
 /* The frames that just came in, [n] from `frame` on, wait for their look-ahead. */
 static void
 keep_queries (AttnStream *stream, uint64_t frame, size_t n, bool present)
 {
-  size_t n_query = stream->layer->sizes.n_query;
   size_t i;
 
-  for (i = 0; i < n; i++) {
-    size_t waiting = (frame + i) % stream->n_waiting;
-
-    stream->present[waiting] = present;
-    if (present)
-      memcpy (stream->queries + waiting * n_query, stream->scratch.queries + i * n_query, n_query * sizeof (float));
-  }
+  for (i = 0; i < n; i++)
+    attn_stream_keep_query (stream, frame + i,
+                            present ? stream->scratch.queries + i * stream->layer->sizes.n_query : NULL);
 }
 
 size_t

@@ -20,6 +20,8 @@ typedef struct {
   uint64_t first_frame;
   float amplitude;
   uint64_t hash;
+  AttnPosition position;
+  double softcap;
 } Case;
 
 #define N_FRAMES 200
@@ -36,6 +38,10 @@ static const Case cases[] = {
     0x8f18be7359c7cf67 },
   { "large scores", true, true, false, 32, 2, 2, 16, 16, 32, 64, 0, 0, 0, 40, 0x451990d56a4613a8 },
   { "values near the smallest", true, false, false, 32, 2, 2, 16, 16, 32, 64, 0, 0, 0, 1e-37f, 0x47360cd9ad1abf6a },
+  { "softcap", true, true, false, 32, 2, 2, 16, 16, 32, 64, 3, 2, 0, 10, 0xa27de2acc6b3c089, ATTN_POSITION_NONE, 5 },
+  { "RoPE", true, true, true, 32, 4, 2, 16, 16, 32, 40, 3, 4, UINT64_C (1) << 50, 1, 0xb26b285cb91995cd,
+    ATTN_POSITION_ROPE, 0 },
+  { "ALiBi", true, true, true, 36, 6, 2, 6, 6, 36, 40, 3, 4, 0, 1, 0xb1c4e5e3eab3fd1f, ATTN_POSITION_ALIBI, 0 },
 };
 
 #define N_CASES (sizeof cases / sizeof cases[0])
@@ -68,6 +74,8 @@ make_layer (const Case *c)
   config.window = c->window;
   config.look_ahead = c->look_ahead;
   config.n_sinks = c->n_sinks;
+  config.position = c->position;
+  config.softcap = c->softcap;
   if (!c->with_model)
     return attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK ? layer : NULL;
 

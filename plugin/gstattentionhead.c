@@ -1,0 +1,149 @@
+/*
+ * gst-attention: one head of the element `attention`.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gstattentionhead.h"
+
+enum {
+  PROP_0,
+  PROP_GAIN,
+};
+
+#define DEFAULT_GAIN 1.0f
+/* Wide enough for learned factors, and narrow enough for a relative control binding to have a use. */
+#define MAX_GAIN 10.0f
+
+struct _GstAttentionHead {
+  GstObject parent;
+
+  gfloat gain; /* the object lock */
+};
+
+G_DEFINE_TYPE (GstAttentionHead, gst_attention_head, GST_TYPE_OBJECT)
+
+static void
+gst_attention_head_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
+{
+  GstAttentionHead *self = GST_ATTENTION_HEAD (object);
+
+  switch (id) {
+  case PROP_GAIN:
+    GST_OBJECT_LOCK (self);
+    self->gain = g_value_get_float (value);
+    GST_OBJECT_UNLOCK (self);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+static void
+gst_attention_head_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  switch (id) {
+  case PROP_GAIN:
+    g_value_set_float (value, gst_attention_head_get_gain (GST_ATTENTION_HEAD (object)));
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+static void
+gst_attention_head_init (GstAttentionHead *self)
+{
+  self->gain = DEFAULT_GAIN;
+}
+
+static void
+gst_attention_head_class_init (GstAttentionHeadClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+
+  object_class->set_property = gst_attention_head_set_property;
+  object_class->get_property = gst_attention_head_get_property;
+  g_object_class_install_property (
+      object_class, PROP_GAIN,
+      g_param_spec_float ("gain", "Gain",
+                          "Factor of what the head contributes, before the output projection. 0 silences it. Under a "
+                          "GstController it is evaluated at the stream time of each frame that leaves",
+                          -MAX_GAIN, MAX_GAIN, DEFAULT_GAIN,
+                          G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE
+                              | GST_PARAM_MUTABLE_PLAYING));
+}
+
+GstAttentionHead *
+gst_attention_head_new (guint number)
+{
+  gchar *name = g_strdup_printf ("head%u", number);
+  GstAttentionHead *head = g_object_new (GST_TYPE_ATTENTION_HEAD, "name", name, NULL);
+
+  g_free (name);
+  return head;
+}
+
+gfloat
+gst_attention_head_get_gain (GstAttentionHead *head)
+{
+  gfloat gain;
+
+  GST_OBJECT_LOCK (head);
+  gain = head->gain;
+  GST_OBJECT_UNLOCK (head);
+  return gain;
+}
+
+static void
+add_head (GPtrArray *heads, GstObject *parent, guint number)
+{
+  GstAttentionHead *head = gst_attention_head_new (number);
+
+  gst_object_set_parent (GST_OBJECT (head), parent);
+  GST_OBJECT_LOCK (parent);
+  g_ptr_array_add (heads, gst_object_ref (head));
+  GST_OBJECT_UNLOCK (parent);
+  gst_child_proxy_child_added (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
+}
+
+static void
+remove_head (GPtrArray *heads, GstObject *parent)
+{
+  GstObject *head;
+
+  GST_OBJECT_LOCK (parent);
+  head = gst_object_ref (g_ptr_array_index (heads, heads->len - 1));
+  g_ptr_array_set_size (heads, heads->len - 1);
+  GST_OBJECT_UNLOCK (parent);
+  gst_child_proxy_child_removed (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
+  gst_object_unparent (head);
+  gst_object_unref (head);
+}
+
+void
+gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n)
+{
+  while (heads->len < n)
+    add_head (heads, parent, heads->len);
+  while (heads->len > n)
+    remove_head (heads, parent);
+}
+
+gboolean
+gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
+{
+  gboolean controlled = FALSE;
+  guint i;
+
+  for (i = 0; i < heads->len; i++) {
+    GstObject *head = g_ptr_array_index (heads, i);
+
+    if (!gst_object_has_active_control_bindings (head))
+      continue;
+    controlled = TRUE;
+    if (GST_CLOCK_TIME_IS_VALID (time))
+      gst_object_sync_values (head, time);
+  }
+  return controlled;
+}

@@ -1,0 +1,35 @@
+/*
+ * gst-attention: one head of the element `attention`, as a child of it: what can be changed and controlled per head.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef PLUGIN_GSTATTENTIONHEAD_H
+#define PLUGIN_GSTATTENTIONHEAD_H
+
+#include <gst/gst.h>
+
+G_BEGIN_DECLS
+
+#define GST_TYPE_ATTENTION_HEAD (gst_attention_head_get_type ())
+G_DECLARE_FINAL_TYPE (GstAttentionHead, gst_attention_head, GST, ATTENTION_HEAD, GstObject)
+
+/* Named "head" and its number. Transfer floating. */
+GstAttentionHead *gst_attention_head_new (guint number);
+
+/* Any thread. */
+gfloat gst_attention_head_get_gain (GstAttentionHead *head);
+
+/*
+ * Makes `heads`, an array of the children of `parent` (a GstChildProxy) under its object lock, `n` long: adds and
+ * removes at its end, and says so by GstChildProxy's signals. Called without the lock.
+ */
+void gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n);
+
+/*
+ * Brings the gains of `heads` that a GstController drives to what they are at stream time `time` (NONE: leaves them).
+ * TRUE when there are any. No lock may be held: properties that change are notified of.
+ */
+gboolean gst_attention_heads_sync (GPtrArray *heads, GstClockTime time);
+
+G_END_DECLS
+
+#endif

@@ -1,0 +1,24 @@
+/* libattn: the inside of an AttnStream.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ATTN_SRC_STREAM_H
+#define ATTN_SRC_STREAM_H
+
+#include "attention.h"
+
+struct AttnStream {
+  const AttnLayer *layer;
+  AttnRing ring;
+  AttnScratch scratch;
+  uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
+  bool at_end;          /* drained */
+  float *gains;         /* [n_heads] */
+
+  /* What waits for later frames, by frame number modulo `n_waiting`. */
+  size_t n_waiting;
+  float *queries;   /* [n_waiting][n_query] */
+  uint8_t *present; /* [n_waiting] */
+};
+
+/* The frame that just came in waits for its look-ahead: queries [n_query], NULL when it is absent. */
+void attn_stream_keep_query (AttnStream *stream, uint64_t frame, const float *queries);
+
+#endif

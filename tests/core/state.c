@@ -1,0 +1,887 @@
+/*
+ * Saved states: a stream that restores one goes on with the same bits; what is no state of its layer it refuses, and
+ * stays as it was.  SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ *   core-state --restore FILE: what the test of a new process starts (see continue_in_new_process ()).
+ */
+#define _POSIX_C_SOURCE 200809L /* mkstemp (), setenv () */
+
+#include <stddef.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "hash.h"
+#include "layers.h"
+
+#define N_RANDOM 300 /* configurations per property */
+#define HEADER_SIZE 56
+#define CHECKSUM_SIZE 8
+
+static const char *this_program;
+
+/* ---- streams ---- */
+
+/* A random layer, and the frames of a stream over it. The same random_state gives the same story. */
+typedef struct {
+  RandomLayer random;
+  const AttnLayer *layer;
+  size_t n;
+  uint64_t first;
+  float *frames;
+  uint8_t *present;
+} Story;
+
+static Story
+random_story (void)
+{
+  Story s = { .random = random_layer (), .n = random_between (1, 250) };
+  size_t i, n_features = attn_layer_n_features (s.random.layer);
+
+  s.layer = s.random.layer;
+  s.first = random_between (0, 2) == 0 ? random_between (0, 50) : 0;
+  if (random_between (0, 4) == 0)
+    s.first = UINT64_C (1000000000000000) + random_between (0, 50);
+  s.frames = malloc (s.n * n_features * sizeof (float));
+  random_fill (s.frames, s.n * n_features, 2);
+  if (random_between (0, 4) == 0)
+    s.frames[random_between (0, s.n * n_features - 1)] = random_between (0, 1) ? NAN : INFINITY;
+  s.present = malloc (s.n);
+  for (i = 0; i < s.n;) {
+    uint8_t present = random_between (0, 3) != 0;
+    size_t run = random_between (1, 40);
+
+    for (; run > 0 && i < s.n; run--)
+      s.present[i++] = present;
+  }
+  return s;
+}
+
+static void
+story_clear (Story *s)
+{
+  random_layer_clear (&s->random);
+  free (s->frames);
+  free (s->present);
+}
+
+/* What came out of a stream: out [n][Dout] and weights [n][n_heads][span]. */
+typedef struct {
+  size_t n, n_row, n_weights;
+  float *out, *weights;
+} Outputs;
+
+static Outputs
+outputs_new (const Story *s)
+{
+  Outputs o = { .n_row = attn_layer_n_outputs (s->layer),
+                .n_weights = (size_t) attn_layer_n_heads (s->layer) * attn_layer_span (s->layer) };
+
+  o.out = malloc ((s->n * o.n_row + 1) * sizeof (float));
+  o.weights = malloc ((s->n * o.n_weights + 1) * sizeof (float));
+  return o;
+}
+
+static void
+outputs_clear (Outputs *o)
+{
+  free (o->out);
+  free (o->weights);
+}
+
+/* Frames `begin` to before `end` of the story in random pieces; what comes out is appended. */
+static void
+play (AttnStream *stream, const Story *s, size_t begin, size_t end, Outputs *o)
+{
+  while (begin < end) {
+    float *out = o->out + o->n * o->n_row, *weights = o->weights + o->n * o->n_weights;
+    size_t stop = begin + 1, longest = random_between (1, 40);
+
+    while (stop < end && stop < begin + longest && s->present[stop] == s->present[begin])
+      stop++;
+    if (s->present[begin])
+      o->n +=
+          attn_stream_push (stream, s->frames + begin * attn_layer_n_features (s->layer), stop - begin, out, weights);
+    else
+      o->n += attn_stream_skip (stream, stop - begin, out, weights);
+    begin = stop;
+  }
+}
+
+static void
+play_to_the_end (AttnStream *stream, const Story *s, size_t begin, Outputs *o)
+{
+  play (stream, s, begin, s->n, o);
+  o->n += attn_stream_drain (stream, o->out + o->n * o->n_row, o->weights + o->n * o->n_weights);
+}
+
+static AttnStream *
+stream_new (const AttnLayer *layer, uint64_t first)
+{
+  AttnStream *stream;
+
+  if (attn_stream_new (layer, &stream, NULL) != ATTN_OK)
+    abort ();
+  attn_stream_reset (stream, first);
+  return stream;
+}
+
+/* A stream over the story's layer that has seen something else. */
+static AttnStream *
+used_stream (const Story *s)
+{
+  AttnStream *stream = stream_new (s->layer, random_between (0, 100));
+  size_t n = random_between (0, 100);
+  float *frames = malloc ((n * attn_layer_n_features (s->layer) + 1) * sizeof (float));
+
+  random_fill (frames, n * attn_layer_n_features (s->layer), 100);
+  attn_stream_push (stream, frames, n, NULL, NULL);
+  if (random_between (0, 3) == 0)
+    attn_stream_drain (stream, NULL, NULL);
+  free (frames);
+  return stream;
+}
+
+/* ---- states ---- */
+
+typedef struct {
+  uint8_t *bytes;
+  size_t size;
+} State;
+
+static State
+save (const AttnStream *stream)
+{
+  State state = { .size = attn_stream_state_size (stream) };
+
+  state.bytes = malloc (state.size);
+  if (attn_stream_save (stream, state.bytes, state.size, NULL) != ATTN_OK)
+    abort ();
+  return state;
+}
+
+static bool
+same_state (const State *a, const State *b)
+{
+  return a->size == b->size && memcmp (a->bytes, b->bytes, a->size) == 0;
+}
+
+static void
+put_number (State *state, size_t at, uint64_t number, int n_bytes)
+{
+  for (int i = 0; i < n_bytes; i++)
+    state->bytes[at + i] = number >> 8 * i & 0xff;
+}
+
+static uint64_t
+number_at (const State *state, size_t at, int n_bytes)
+{
+  uint64_t number = 0;
+
+  for (int i = 0; i < n_bytes; i++)
+    number |= (uint64_t) state->bytes[at + i] << 8 * i;
+  return number;
+}
+
+/* As a forger would: so that what is behind the checksum is tested too. */
+static void
+mend_checksum (State *state)
+{
+  put_number (state, state->size - CHECKSUM_SIZE,
+              attn_hash_bytes (ATTN_HASH_START, state->bytes, state->size - CHECKSUM_SIZE), CHECKSUM_SIZE);
+}
+
+/* Outputs `whole` from number `begin` on are `tail`, bit for bit. */
+static bool
+same_tail (const Outputs *whole, size_t begin, const Outputs *tail)
+{
+  return whole->n == begin + tail->n
+         && memcmp (whole->out + begin * whole->n_row, tail->out, tail->n * tail->n_row * sizeof (float)) == 0
+         && memcmp (whole->weights + begin * whole->n_weights, tail->weights,
+                    tail->n * tail->n_weights * sizeof (float))
+                == 0;
+}
+
+/*
+ * Plays a story, saving on the way, and goes on in the stream that `make` gives. Both the one that was saved and the
+ * one that was restored must give what an undisturbed one gives.
+ */
+static bool
+goes_on (const Story *s, size_t cut, AttnStream *(*make) (const Story *) )
+{
+  Outputs whole = outputs_new (s), before = outputs_new (s), after = outputs_new (s);
+  AttnStream *undisturbed = stream_new (s->layer, s->first), *saved = stream_new (s->layer, s->first);
+  AttnStream *restored = make (s);
+  State state;
+  bool same;
+
+  play_to_the_end (undisturbed, s, 0, &whole);
+  play (saved, s, 0, cut, &before);
+  state = save (saved);
+  same = attn_stream_restore (restored, state.bytes, state.size, NULL) == ATTN_OK
+         && attn_stream_next_frame (restored) == s->first + cut
+         && attn_stream_pending (restored) == attn_stream_pending (saved);
+  play_to_the_end (restored, s, cut, &after);
+  same = same && same_tail (&whole, before.n, &after);
+  play_to_the_end (saved, s, cut, &before);
+  same = same && same_tail (&whole, 0, &before);
+
+  free (state.bytes);
+  attn_stream_free (undisturbed);
+  attn_stream_free (saved);
+  attn_stream_free (restored);
+  outputs_clear (&whole);
+  outputs_clear (&before);
+  outputs_clear (&after);
+  return same;
+}
+
+static void
+check_goes_on (AttnStream *(*make) (const Story *) )
+{
+  for (int i = 0; i < N_RANDOM; i++) {
+    uint64_t seed = random_state;
+    Story s = random_story ();
+    bool same = goes_on (&s, random_between (0, s.n), make) && goes_on (&s, random_between (0, s.n), make);
+
+    story_clear (&s);
+    CHECK_MSG (same, "configuration %d, state %llu", i, (unsigned long long) seed);
+  }
+}
+
+static AttnStream *
+fresh_stream (const Story *s)
+{
+  return stream_new (s->layer, 0);
+}
+
+TEST (restored_stream_goes_on_with_the_same_bits)
+{
+  check_goes_on (fresh_stream);
+}
+
+TEST (stream_that_has_seen_other_frames_restores_the_same_bits)
+{
+  check_goes_on (used_stream);
+}
+
+/* ---- a new process ---- */
+
+/* What the two processes tell each other through the file: this, and behind it the state; back come the outputs. */
+typedef struct {
+  uint64_t seed; /* of the story */
+  uint64_t cut;
+  uint64_t n_outputs;
+} Handover;
+
+/* In the new process: reads the handover, restores, goes on, and leaves the outputs in the file's place. */
+static int
+restore_from_file (const char *path)
+{
+  static uint8_t bytes[1 << 24];
+  Handover handover;
+  FILE *file = fopen (path, "r+b");
+  size_t size;
+  Story s;
+  Outputs o;
+  AttnStream *stream;
+
+  if (file == NULL || fread (&handover, sizeof handover, 1, file) != 1)
+    return 2;
+  size = fread (bytes, 1, sizeof bytes, file);
+  random_state = handover.seed;
+  s = random_story ();
+  o = outputs_new (&s);
+  stream = stream_new (s.layer, 0);
+  if (attn_stream_restore (stream, bytes, size, NULL) != ATTN_OK)
+    return 3;
+  play_to_the_end (stream, &s, handover.cut, &o);
+  rewind (file);
+  handover.n_outputs = o.n;
+  fwrite (&handover, sizeof handover, 1, file);
+  fwrite (o.out, sizeof (float), o.n * o.n_row, file);
+  fwrite (o.weights, sizeof (float), o.n * o.n_weights, file);
+  attn_stream_free (stream);
+  outputs_clear (&o);
+  story_clear (&s);
+  return fclose (file) == 0 ? 0 : 4;
+}
+
+static int
+run_this_program (const char *path)
+{
+  pid_t child;
+  int status;
+
+  fflush (stdout);
+  child = fork ();
+  if (child == 0) {
+    setenv ("ATTN_CPU", "c", 1); /* other kernels as well */
+    execl (this_program, this_program, "--restore", path, (char *) NULL);
+    _exit (127);
+  }
+  return child > 0 && waitpid (child, &status, 0) == child && WIFEXITED (status) ? WEXITSTATUS (status) : -1;
+}
+
+/* The exit status of the process that went on; its outputs are appended to `o`. */
+static int
+continue_in_new_process (const Handover *handover, const State *state, Outputs *o)
+{
+  char path[] = "/tmp/attn-state-XXXXXX";
+  int fd = mkstemp (path), status;
+  FILE *file = fd >= 0 ? fdopen (fd, "r+b") : NULL;
+  Handover answer = { 0 };
+
+  if (file == NULL)
+    return -1;
+  fwrite (handover, sizeof *handover, 1, file);
+  fwrite (state->bytes, 1, state->size, file);
+  fclose (file);
+  status = run_this_program (path);
+  file = fopen (path, "rb");
+  if (status == 0 && fread (&answer, sizeof answer, 1, file) == 1) {
+    o->n = answer.n_outputs;
+    if (fread (o->out, sizeof (float), o->n * o->n_row, file) != o->n * o->n_row
+        || fread (o->weights, sizeof (float), o->n * o->n_weights, file) != o->n * o->n_weights)
+      status = -1;
+  }
+  fclose (file);
+  unlink (path);
+  return status;
+}
+
+TEST (new_process_goes_on_with_the_same_bits)
+{
+  for (int i = 0; i < 20; i++) {
+    Handover handover = { .seed = random_state };
+    Story s = random_story ();
+    Outputs whole = outputs_new (&s), before = outputs_new (&s), after = outputs_new (&s);
+    AttnStream *undisturbed = stream_new (s.layer, s.first), *saved = stream_new (s.layer, s.first);
+    State state;
+    bool same;
+    int status;
+
+    handover.cut = random_between (0, s.n);
+    play_to_the_end (undisturbed, &s, 0, &whole);
+    play (saved, &s, 0, handover.cut, &before);
+    state = save (saved);
+    status = continue_in_new_process (&handover, &state, &after);
+    same = status == 0 && same_tail (&whole, before.n, &after);
+    free (state.bytes);
+    attn_stream_free (undisturbed);
+    attn_stream_free (saved);
+    outputs_clear (&whole);
+    outputs_clear (&before);
+    outputs_clear (&after);
+    story_clear (&s);
+    CHECK_MSG (same, "story %d, state %llu: exit status %d", i, (unsigned long long) handover.seed, status);
+  }
+}
+
+/* ---- the bytes ---- */
+
+/* However it was cut, whatever the stream held before, and also after a restore. */
+TEST (equal_content_gives_equal_bytes)
+{
+  for (int i = 0; i < N_RANDOM; i++) {
+    Story s = random_story ();
+    Outputs o = outputs_new (&s);
+    AttnStream *a = stream_new (s.layer, s.first), *b = used_stream (&s), *c = used_stream (&s);
+    State states[3];
+    bool same;
+
+    play (a, &s, 0, s.n, &o);
+    o.n = 0;
+    attn_stream_reset (b, s.first);
+    play (b, &s, 0, s.n, &o);
+    states[0] = save (a);
+    states[1] = save (b);
+    attn_stream_restore (c, states[0].bytes, states[0].size, NULL);
+    states[2] = save (c);
+    same = same_state (&states[0], &states[1]) && same_state (&states[0], &states[2]);
+    for (int j = 0; j < 3; j++)
+      free (states[j].bytes);
+    attn_stream_free (a);
+    attn_stream_free (b);
+    attn_stream_free (c);
+    outputs_clear (&o);
+    story_clear (&s);
+    CHECK_MSG (same, "configuration %d", i);
+  }
+}
+
+/* Two features, window 3, look-ahead 2, one sink; frames 0 1 . 3 4 5 6 of values 10t, 10t + 1; frame 2 is absent. */
+static AttnStream *
+small_stream (AttnLayer **layer)
+{
+  AttnStream *stream;
+
+  *layer = plain_layer (2, 1, 3, 2, 1);
+  stream = stream_new (*layer, 0);
+  for (int t = 0; t < 7; t++) {
+    float frame[2] = { 10 * t, 10 * t + 1 };
+
+    if (t == 2)
+      attn_stream_skip (stream, 1, NULL, NULL);
+    else
+      attn_stream_push (stream, frame, 1, NULL, NULL);
+  }
+  return stream;
+}
+
+TEST (layout_is_as_documented)
+{
+  /* The next to leave is frame 5, which sees 3 ... 7, and sink 0. */
+  enum { n_frames = 5, keys_at = HEADER_SIZE + 1, queries_at = keys_at + n_frames * 16 };
+  static const int held[n_frames] = { 0, 3, 4, 5, 6 };
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer);
+  State state = save (stream);
+
+  CHECK (state.size == queries_at + 2 * 8 + CHECKSUM_SIZE);
+  CHECK (memcmp (state.bytes, "attnstat", 8) == 0);
+  CHECK (number_at (&state, 8, 4) == 1 && number_at (&state, 12, 4) == 0);
+  CHECK (number_at (&state, 16, 8) == state.size);
+  CHECK (number_at (&state, 32, 8) == 0 && number_at (&state, 40, 8) == 7 && number_at (&state, 48, 8) == 5);
+  CHECK (state.bytes[HEADER_SIZE] == 0x1f);
+  for (int i = 0; i < n_frames; i++)
+    for (int j = 0; j < 4; j++) {
+      uint32_t bits = (uint32_t) number_at (&state, keys_at + (i * 4 + j) * 4, 4);
+      float value;
+
+      memcpy (&value, &bits, sizeof value);
+      CHECK_MSG (value == 10 * held[i] + j % 2, "frame %d, value %d: %g", held[i], j, value);
+    }
+  CHECK (number_at (&state, state.size - 8, 8) == attn_hash_bytes (ATTN_HASH_START, state.bytes, state.size - 8));
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* The examples of the draft that defines it. */
+TEST (checksum_is_fnv_1a)
+{
+  CHECK (attn_hash_bytes (ATTN_HASH_START, (const uint8_t *) "", 0) == UINT64_C (0xcbf29ce484222325));
+  CHECK (attn_hash_bytes (ATTN_HASH_START, (const uint8_t *) "a", 1) == UINT64_C (0xaf63dc4c8601ec8c));
+  CHECK (attn_hash_bytes (ATTN_HASH_START, (const uint8_t *) "foobar", 6) == UINT64_C (0x85944171f73967e8));
+  CHECK (attn_hash_number (ATTN_HASH_START, 0x62616f6f66 /* "foo" "ab" */, 5)
+         == attn_hash_bytes (ATTN_HASH_START, (const uint8_t *) "fooab", 5));
+}
+
+TEST (nan_payloads_are_copied)
+{
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer);
+  State state = save (stream), again;
+  uint32_t nans[] = { 0x7fc12345, 0xffc00001, 0x7f800001, 0x80000001 };
+
+  for (int i = 0; i < 4; i++)
+    put_number (&state, HEADER_SIZE + 1 + 8 * i, nans[i], 4);
+  mend_checksum (&state);
+  CHECK (attn_stream_restore (stream, state.bytes, state.size, NULL) == ATTN_OK);
+  again = save (stream);
+  CHECK (same_state (&state, &again));
+  free (state.bytes);
+  free (again.bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (drained_stream_is_restored_drained)
+{
+  AttnLayer *layer;
+  AttnStream *a = small_stream (&layer), *b = stream_new (layer, 0);
+  float frame[2] = { 1, 2 }, out[2];
+  State state;
+
+  attn_stream_drain (a, NULL, NULL);
+  state = save (a);
+  CHECK (attn_stream_restore (b, state.bytes, state.size, NULL) == ATTN_OK);
+  CHECK (attn_stream_is_drained (b) && attn_stream_push (b, frame, 1, out, NULL) == 0);
+  CHECK (attn_stream_next_frame (b) == 7);
+  attn_stream_reset (b, 0);
+  CHECK (!attn_stream_is_drained (b));
+  attn_stream_push (b, frame, 1, out, NULL);
+  CHECK (attn_stream_next_frame (b) == 1);
+  free (state.bytes);
+  attn_stream_free (a);
+  attn_stream_free (b);
+  attn_layer_free (layer);
+}
+
+TEST (long_absence_is_saved_in_few_bytes)
+{
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer), *other = stream_new (layer, 0);
+  State state;
+
+  attn_stream_skip (stream, UINT64_C (1) << 50, NULL, NULL);
+  state = save (stream);
+  CHECK (state.size == HEADER_SIZE + 1 + 16 + CHECKSUM_SIZE); /* the sink alone */
+  CHECK (attn_stream_restore (other, state.bytes, state.size, NULL) == ATTN_OK);
+  CHECK (attn_stream_next_frame (other) == 7 + (UINT64_C (1) << 50));
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_stream_free (other);
+  attn_layer_free (layer);
+}
+
+TEST (wrong_size_to_save_is_refused)
+{
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer);
+  size_t size = attn_stream_state_size (stream);
+  uint8_t *bytes = calloc (1, size + 1);
+  AttnError error;
+
+  CHECK (attn_stream_save (stream, bytes, size - 1, &error) == ATTN_ERROR_STATE && error.status == ATTN_ERROR_STATE);
+  CHECK (bytes[0] == 0);
+  CHECK (attn_stream_save (stream, bytes, size + 1, NULL) == ATTN_ERROR_STATE && bytes[0] == 0);
+  free (bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* ---- what is refused ---- */
+
+/* The state is refused with a sentence that holds both texts, and the stream is as it was. */
+static bool
+refuses (AttnStream *stream, const State *state, const char *a, const char *b)
+{
+  State before = save (stream), after;
+  AttnError error = { ATTN_OK, "" };
+  uint8_t *exact = malloc (state->size + (state->size == 0)); /* a read past the end is seen by a memory checker */
+  AttnStatus status;
+  bool same;
+
+  memcpy (exact, state->bytes, state->size);
+  status = attn_stream_restore (stream, exact, state->size, &error);
+  after = save (stream);
+  same = same_state (&before, &after);
+  free (exact);
+  free (before.bytes);
+  free (after.bytes);
+  if (status == ATTN_ERROR_STATE && error.status == status && strstr (error.message, a) && strstr (error.message, b)
+      && same)
+    return true;
+  printf ("# status %d, unchanged: %d, wanted \"%s\" and \"%s\": %s\n", status, same, a, b, error.message);
+  return false;
+}
+
+/* A refused state has touched nothing: the stream gives what one gives that was left alone. */
+static bool
+is_undisturbed (AttnStream *stream, const AttnLayer *layer)
+{
+  AttnLayer *same_layer;
+  AttnStream *other = small_stream (&same_layer);
+  float frames[20], out[2][20 + 4];
+  size_t n[2];
+
+  random_fill (frames, 20, 3);
+  n[0] = attn_stream_push (stream, frames, 10, out[0], NULL);
+  n[1] = attn_stream_push (other, frames, 10, out[1], NULL);
+  n[0] += attn_stream_drain (stream, out[0] + n[0] * 2, NULL);
+  n[1] += attn_stream_drain (other, out[1] + n[1] * 2, NULL);
+  attn_stream_free (other);
+  attn_layer_free (same_layer);
+  return n[0] == n[1] && n[0] == 12 && memcmp (out[0], out[1], sizeof out[0]) == 0;
+}
+
+TEST (any_flipped_byte_is_refused)
+{
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer), *other = stream_new (layer, 3);
+  State state = save (stream);
+
+  for (size_t i = 0; i < state.size; i++)
+    for (int bit = 0; bit <= 8; bit++) {
+      uint8_t flip = bit < 8 ? 1u << bit : 0xff;
+      bool refused;
+
+      state.bytes[i] ^= flip;
+      refused = refuses (other, &state, "", "") && refuses (stream, &state, "", "");
+      state.bytes[i] ^= flip;
+      CHECK_MSG (refused, "byte %zu, flip %02x", i, flip);
+    }
+  CHECK (attn_stream_restore (other, state.bytes, state.size, NULL) == ATTN_OK);
+  CHECK (is_undisturbed (stream, layer));
+  CHECK (is_undisturbed (other, layer));
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_stream_free (other);
+  attn_layer_free (layer);
+}
+
+TEST (any_truncation_is_refused)
+{
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer);
+  State state = save (stream), shorter = state, longer = { malloc (state.size + 1), state.size + 1 };
+  char size[32], whole[32];
+
+  snprintf (whole, sizeof whole, "%zu", state.size);
+  for (shorter.size = 0; shorter.size < state.size; shorter.size++) {
+    snprintf (size, sizeof size, "%zu bytes", shorter.size);
+    CHECK (refuses (stream, &shorter, size, shorter.size < HEADER_SIZE + CHECKSUM_SIZE ? "64" : whole));
+  }
+  memcpy (longer.bytes, state.bytes, state.size);
+  longer.bytes[state.size] = 0;
+  snprintf (size, sizeof size, "%zu bytes", longer.size);
+  CHECK (refuses (stream, &longer, size, whole));
+  CHECK (is_undisturbed (stream, layer));
+  free (longer.bytes);
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (what_is_no_state_is_refused)
+{
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer);
+  uint8_t text[100] = "This is not what you are looking for.";
+  State state = { text, sizeof text };
+
+  CHECK (refuses (stream, &state, "no saved state", "attnstat"));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (other_version_is_refused)
+{
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer);
+  State state = save (stream);
+
+  put_number (&state, 8, 77, 4);
+  mend_checksum (&state);
+  CHECK (refuses (stream, &state, "version 77", "version 1"));
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* `state` comes from a layer of `config`: a stream of a layer that is changed in any of these ways refuses it. */
+static bool
+others_refuse (const AttnConfig *config, const State *state, const AttnConfig *others, size_t n)
+{
+  bool refused = true;
+
+  for (size_t i = 0; i < n && refused; i++) {
+    AttnLayer *layer;
+    AttnStream *stream;
+
+    if (attn_layer_new (&others[i], NULL, &layer, NULL) != ATTN_OK)
+      return false;
+    stream = stream_new (layer, 0);
+    refused = memcmp (config, &others[i], sizeof *config) != 0 && refuses (stream, state, "another layer", "hash");
+    if (!refused)
+      printf ("# configuration %zu\n", i);
+    attn_stream_free (stream);
+    attn_layer_free (layer);
+  }
+  return refused;
+}
+
+TEST (other_configuration_is_refused)
+{
+  enum { n_others = 9 };
+  AttnConfig same = attn_config_default (), others[n_others];
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer);
+  State state = save (stream);
+
+  same.n_features = 2; /* as in small_stream () */
+  same.window = 3;
+  same.look_ahead = 2;
+  same.n_sinks = 1;
+  for (size_t i = 0; i < n_others; i++)
+    others[i] = same;
+  others[0].n_features = 4;
+  others[1].n_heads = 2;
+  others[2].window = 4;
+  others[3].look_ahead = 1;
+  others[4].n_sinks = 2;
+  others[5].scale = 0.5;
+  others[6].softcap = 2.5;
+  others[7].position = ATTN_POSITION_ALIBI;
+  others[8].position = ATTN_POSITION_ROPE;
+  CHECK (others_refuse (&same, &state, others, n_others));
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* RoPE against RoPE: each of its settings counts. */
+TEST (other_rope_is_refused)
+{
+  AttnConfig config = attn_config_default (), others[3];
+  AttnLayer *layer;
+  AttnStream *stream;
+  State state;
+
+  config.n_features = 8;
+  config.position = ATTN_POSITION_ROPE;
+  others[0] = others[1] = others[2] = config;
+  others[0].rope_base = 500000;
+  others[1].rope_layout = ATTN_ROPE_INTERLEAVED;
+  others[2].rope_dimensions = 4;
+  CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  stream = stream_new (layer, 0);
+  state = save (stream);
+  CHECK (others_refuse (&config, &state, others, 3));
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* A layer with a model in which the value at `changed` (NULL: none) is another one by one unit in the last place. */
+static AttnLayer *
+changed_layer (RandomLayer *r, float *changed)
+{
+  float before = changed != NULL ? *changed : 0;
+  AttnLayer *layer;
+
+  if (changed != NULL)
+    *changed = nextafterf (before, 100);
+  if (attn_layer_new (&r->config, r->model, &layer, NULL) != ATTN_OK)
+    abort ();
+  if (changed != NULL)
+    *changed = before;
+  return layer;
+}
+
+TEST (other_parameters_are_refused)
+{
+  RandomLayer r;
+
+  do {
+    r = random_layer ();
+    if (r.model != NULL && r.model->query.bias && r.model->key.bias && r.model->value.bias && r.model->output.bias)
+      break;
+    random_layer_clear (&r);
+  } while (true);
+  {
+    AttnLinear *q = &r.model->query, *k = &r.model->key, *v = &r.model->value, *o = &r.model->output;
+    float *changed[] = { NULL,      q->weight, q->bias,
+                         k->weight, k->bias,   v->weight + (size_t) v->n_outputs * v->n_inputs - 1,
+                         v->bias,   o->weight, o->bias + o->n_outputs - 1 };
+    AttnStream *stream = stream_new (r.layer, 0);
+    State state = save (stream);
+
+    for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) {
+      AttnLayer *layer = changed_layer (&r, changed[i]);
+      AttnStream *other = stream_new (layer, 0);
+      bool right = changed[i] == NULL ? attn_stream_restore (other, state.bytes, state.size, NULL) == ATTN_OK
+                                      : refuses (other, &state, "another layer", "hash");
+
+      attn_stream_free (other);
+      attn_layer_free (layer);
+      CHECK_MSG (right, "parameter %zu", i);
+    }
+    free (state.bytes);
+    attn_stream_free (stream);
+  }
+  random_layer_clear (&r);
+}
+
+TEST (kernels_are_no_part_of_the_layer)
+{
+  bool runs;
+
+  for (size_t row = 0; attn_kernels_row (row, &runs) != NULL; row++) {
+    AttnLayer *layer, *other_layer;
+    AttnStream *stream = small_stream (&layer), *other;
+    State state = save (stream);
+
+    if (runs) {
+      setenv ("ATTN_CPU", attn_kernels_row (row, &runs)->name, 1);
+      other_layer = plain_layer (2, 1, 3, 2, 1);
+      unsetenv ("ATTN_CPU");
+      other = stream_new (other_layer, 0);
+      CHECK (attn_stream_restore (other, state.bytes, state.size, NULL) == ATTN_OK);
+      CHECK (is_undisturbed (other, layer));
+      attn_stream_free (other);
+      attn_layer_free (other_layer);
+    }
+    free (state.bytes);
+    attn_stream_free (stream);
+    attn_layer_free (layer);
+  }
+}
+
+TEST (forged_numbers_are_refused)
+{
+  static const struct {
+    size_t at;
+    int n_bytes;
+    uint64_t value;
+    const char *a, *b;
+  } forged[] = {
+    { 12, 4, 2, "flags 0x2", "0x1" },
+    { 12, 4, 0xffffffff, "flags", "known" },
+    { 12, 4, 1, "2 frames wait", "end of the stream" },
+    { 32, 8, 6, "first 6", "leave 5" },
+    { 32, 8, UINT64_MAX, "first 18446744073709551615", "leave 5" },
+    { 32, 8, 4, "its frames take", "bytes" },
+    { 40, 8, 4, "leave 5", "come in 4" },
+    { 40, 8, 0, "leave 5", "come in 0" },
+    { 40, 8, 8, "3 frames wait", "look-ahead of 2" },
+    { 40, 8, UINT64_MAX, "18446744073709551610 frames wait", "look-ahead of 2" },
+    { 48, 8, 8, "leave 8", "come in 7" },
+    { 48, 8, 0, "7 frames wait", "look-ahead of 2" },
+    { 48, 8, UINT64_MAX, "leave 18446744073709551615", "come in 7" },
+    { 48, 8, 6, "its frames take", "bytes" },
+    { HEADER_SIZE, 1, 0x0f, "its frames take", "bytes" },
+    { HEADER_SIZE, 1, 0x00, "its frames take", "bytes" },
+    { HEADER_SIZE, 1, 0x9f, "more frames as present", "than the 5" },
+  };
+  AttnLayer *layer;
+  AttnStream *stream = small_stream (&layer);
+  State state = save (stream);
+
+  for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++) {
+    uint64_t value = number_at (&state, forged[i].at, forged[i].n_bytes);
+    bool refused;
+
+    put_number (&state, forged[i].at, forged[i].value, forged[i].n_bytes);
+    mend_checksum (&state);
+    refused = refuses (stream, &state, forged[i].a, forged[i].b);
+    put_number (&state, forged[i].at, value, forged[i].n_bytes);
+    CHECK_MSG (refused, "forgery %zu", i);
+  }
+  CHECK (is_undisturbed (stream, layer));
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+int
+main (int argc, char **argv)
+{
+  this_program = argv[0];
+  if (argc == 3 && strcmp (argv[1], "--restore") == 0)
+    return restore_from_file (argv[2]);
+  check_only = argc > 1 ? argv[1] : NULL;
+  random_seed ();
+  RUN (restored_stream_goes_on_with_the_same_bits);
+  RUN (stream_that_has_seen_other_frames_restores_the_same_bits);
+  RUN (new_process_goes_on_with_the_same_bits);
+  RUN (equal_content_gives_equal_bytes);
+  RUN (layout_is_as_documented);
+  RUN (checksum_is_fnv_1a);
+  RUN (nan_payloads_are_copied);
+  RUN (drained_stream_is_restored_drained);
+  RUN (long_absence_is_saved_in_few_bytes);
+  RUN (wrong_size_to_save_is_refused);
+  RUN (any_flipped_byte_is_refused);
+  RUN (any_truncation_is_refused);
+  RUN (what_is_no_state_is_refused);
+  RUN (other_version_is_refused);
+  RUN (other_configuration_is_refused);
+  RUN (other_rope_is_refused);
+  RUN (other_parameters_are_refused);
+  RUN (kernels_are_no_part_of_the_layer);
+  RUN (forged_numbers_are_refused);
+  return check_done ();
+}
