@@ -518,12 +518,15 @@ GST_START_TEST (test_same_segment_and_caps_keep_the_stream)
   gfloat *frames = make_frames (20, D), *expected = expect (&config, frames, NULL, 20);
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
   GstEvent *segment;
+  GstCaps *caps;
 
   push_frames (h, frames, 0, 10);
   segment = gst_pad_get_sticky_event (h->srcpad, GST_EVENT_SEGMENT, 0);
   gst_harness_push_event (h, gst_event_copy (segment));
   gst_event_unref (segment);
-  gst_harness_push_event (h, gst_event_new_caps (gst_pad_get_current_caps (h->srcpad)));
+  caps = gst_pad_get_current_caps (h->srcpad);
+  gst_harness_push_event (h, gst_event_new_caps (caps));
+  gst_caps_unref (caps);
   push_frames (h, frames, 10, 10);
   gst_harness_push_event (h, gst_event_new_eos ());
   check_output (h, expected, 20);
