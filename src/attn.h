@@ -177,12 +177,10 @@ ATTN_API AttnConfig attn_config_default (void);
  *
  * Shapes are [out, in], as in PyTorch: q [n_heads * dk, D], k [n_kv_heads * dk, D], v [n_kv_heads * dv, D],
  * output [Dout, n_heads * dv]. The output projection may be absent (then Dout = n_heads * dv), and so may any bias.
- * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale or softcap must
- * agree with the configuration of a layer made from it.
  * With any scheme there may be `relative_bias` [n_heads, window + look_ahead], oldest first: entry j is added to the
  * scores of frame t - window + 1 + j. A layer made from such a model has ATTN_POSITION_RELATIVE, and from no other.
- * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, position (none,
- * rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions must agree with the
+ * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, softcap, position
+ * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions must agree with the
  * configuration of a layer made from it.
  */
 typedef struct AttnModel AttnModel;

@@ -30,7 +30,7 @@ typedef struct {
 
 /*
  * What the file's metadata claims about the layer; NULL = nothing. Compared as text or number by
- * attn_config_check_model (). Texts from a file: attn_quote () them in messages.
+ * attn_config_sizes (). Texts from a file: attn_quote () them in messages.
  */
 typedef struct {
   char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale, *softcap;
