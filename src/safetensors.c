@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "half.h"
 #include "quote.h"
 #include "status.h"
 
@@ -62,25 +63,13 @@ f32_bits (const uint8_t *bytes)
 static uint32_t
 bf16_bits (const uint8_t *bytes)
 {
-  return (uint32_t) get_le (bytes, 2) << 16;
+  return attn_float_bits (attn_float_from_bf16 ((uint16_t) get_le (bytes, 2)));
 }
 
 static uint32_t
 f16_bits (const uint8_t *bytes)
 {
-  uint32_t half = (uint32_t) get_le (bytes, 2);
-  uint32_t sign = (half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff;
-
-  if (exponent == 31)
-    return sign | 0x7f800000 | fraction << 13;
-  if (exponent != 0)
-    return sign | (exponent + 127 - 15) << 23 | fraction << 13;
-  if (fraction == 0)
-    return sign;
-  /* subnormal: fraction * 2^-24 is a normal float32 */
-  for (exponent = 127 - 14; (fraction & 0x400) == 0; exponent--)
-    fraction <<= 1;
-  return sign | exponent << 23 | (fraction & 0x3ff) << 13;
+  return attn_float_bits (attn_float_from_f16 ((uint16_t) get_le (bytes, 2)));
 }
 
 static uint64_t
