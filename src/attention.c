@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "cpu.h"
 #include "status.h"
 
 static float *
@@ -14,178 +13,156 @@ alloc_rows (size_t n_rows, size_t n)
 }
 
 AttnStatus
-attn_scratch_init (AttnScratch *scratch, const AttnSizes *sizes, size_t max_tiles, AttnError *error)
+attn_scratch_init (AttnScratch *scratch, const AttnRing *ring, AttnError *error)
 {
+  const AttnSizes *sizes = ring->sizes;
+
   *scratch = (AttnScratch){
     .frames = alloc_rows (ATTN_LANES, sizes->n_features),
-    .queries = alloc_rows (ATTN_LANES, sizes->n_query),
-    .keys = alloc_rows (ATTN_LANES, sizes->n_key),
-    .values = alloc_rows (ATTN_LANES, sizes->n_value),
+    .projected = alloc_rows (ATTN_LANES, sizes->n_projected),
     .contexts = alloc_rows (ATTN_LANES, sizes->n_context),
-    .context = alloc_rows (1, sizes->dv_padded),
-    .scores = alloc_rows (ATTN_LANES, max_tiles),
-    .masks = attn_alloc (attn_size_mul (max_tiles, sizeof (uint16_t))),
+    .scores = alloc_rows (ATTN_LANES * ATTN_LANES, ring->n_slots),
+    .slots = attn_alloc (attn_size_mul (ring->n_slots, sizeof (uint32_t))),
+    .masks = attn_alloc (attn_size_mul (ring->n_slots, ATTN_LANES * sizeof (uint16_t))),
     .cosines = alloc_rows (1, sizes->n_rope_pairs),
     .sines = alloc_rows (1, sizes->n_rope_pairs),
   };
-  if (scratch->frames && scratch->queries && scratch->keys && scratch->values && scratch->contexts && scratch->context
-      && scratch->scores && scratch->masks && scratch->cosines && scratch->sines)
+  if (scratch->frames && scratch->projected && scratch->contexts && scratch->scores && scratch->slots && scratch->masks
+      && scratch->cosines && scratch->sines)
     return ATTN_OK;
-  return attn_fail_memory (error, "working memory", attn_size_mul (max_tiles, ATTN_LANES * sizeof (float)));
+  return attn_fail_memory (error, "working memory",
+                           attn_size_mul (ring->n_slots, ATTN_LANES * ATTN_LANES * sizeof (float)));
 }
 
 void
 attn_scratch_clear (AttnScratch *scratch)
 {
   attn_free (scratch->frames);
-  attn_free (scratch->queries);
-  attn_free (scratch->keys);
-  attn_free (scratch->values);
+  attn_free (scratch->projected);
   attn_free (scratch->contexts);
-  attn_free (scratch->context);
   attn_free (scratch->scores);
+  attn_free (scratch->slots);
   attn_free (scratch->masks);
   attn_free (scratch->cosines);
   attn_free (scratch->sines);
 }
 
-/* RoPE for the queries and keys of `n` frames from number `frame` on. */
+/* ---- frames to queries, keys and values ---- */
+
+/* RoPE for the queries and keys of frame number `frame`: projected [n_query + n_key]. */
 static void
-rotate_frames (const AttnLayer *layer, AttnScratch *scratch, uint64_t frame, size_t n)
+rotate_frame (const AttnLayer *layer, AttnScratch *scratch, uint64_t frame, float *projected)
 {
   const AttnSizes *sizes = &layer->sizes;
-  float *cosines = scratch->cosines, *sines = scratch->sines;
-  size_t i, head;
+  size_t head;
 
-  for (i = 0; i < n; i++) {
-    attn_rope_angles (layer->positions.turns, sizes->n_rope_pairs, frame + i, cosines, sines);
-    for (head = 0; head < sizes->n_heads; head++)
-      layer->kernels->rotate (scratch->queries + i * sizes->n_query + head * sizes->dk, cosines, sines,
-                              sizes->n_rope_pairs, sizes->rope_layout);
-    for (head = 0; head < sizes->n_kv_heads; head++)
-      layer->kernels->rotate (scratch->keys + i * sizes->n_key + head * sizes->dk, cosines, sines, sizes->n_rope_pairs,
-                              sizes->rope_layout);
-  }
+  attn_rope_angles (layer->positions.turns, sizes->n_rope_pairs, frame, scratch->cosines, scratch->sines);
+  for (head = 0; head < sizes->n_heads + sizes->n_kv_heads; head++)
+    layer->kernels->rotate (projected + head * sizes->dk, scratch->cosines, scratch->sines, sizes->n_rope_pairs,
+                            sizes->rope_layout);
 }
 
 void
 attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, const float *frames, size_t n)
 {
   const AttnSizes *sizes = &layer->sizes;
-
-  layer->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
-  attn_layer_project (layer, &layer->query, scratch->queries, scratch->frames, n);
-  attn_layer_project (layer, &layer->key, scratch->keys, scratch->frames, n);
-  attn_layer_project (layer, &layer->value, scratch->values, scratch->frames, n);
-  if (sizes->position == ATTN_POSITION_ROPE)
-    rotate_frames (layer, scratch, ring->next, n);
-  layer->kernels->scale (scratch->queries, scratch->queries, sizes->query_factor, n * sizes->n_query);
-  attn_ring_write (ring, scratch->keys, scratch->values, n);
-}
-
-/* scratch->scores [view->n_tiles][16] of one head; `kv_head` is the key/value head it uses. */
-static void
-score_head (const AttnLayer *layer, const AttnView *view, size_t kv_head, const float *query, float *scores)
-{
-  size_t dk = layer->sizes.dk;
+  float *projected = scratch->projected;
   size_t i;
 
-  for (i = 0; i < view->n_runs; i++) {
-    const AttnRun *run = &view->runs[i];
-    size_t tile = kv_head * run->tiles->n_tiles + run->begin;
+  layer->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
+  attn_layer_project_input (layer, projected, scratch->frames, n);
+  for (i = 0; i < n; i++) {
+    float *query = projected + i * sizes->n_projected;
 
-    layer->kernels->scores (scores, query, run->tiles->keys + tile * dk * ATTN_LANES, dk, run->n_tiles);
-    scores += run->n_tiles * ATTN_LANES;
+    if (sizes->position == ATTN_POSITION_ROPE)
+      rotate_frame (layer, scratch, ring->next + i, query);
+    layer->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
   }
+  attn_ring_write (ring, layer->kernels, projected + sizes->n_query, projected + sizes->n_query + sizes->n_key,
+                   sizes->n_projected, n);
 }
 
-/* The scores of all tiles of the view, where there is a softcap. */
-static void
-cap_scores (const AttnLayer *layer, const AttnView *view, float *scores)
-{
-  const AttnSoftcap *softcap = &layer->sizes.softcap;
+/* ---- rows of scores ---- */
 
-  if (softcap->cap != 0)
-    layer->kernels->softcap (scores, softcap->factor, softcap->cap, view->n_tiles);
-}
+/*
+ * Rows of scores and what they are: row r is head head + r head_step of frame number frame + r frame_step, one of the
+ * steps being 1 and the other 0.
+ */
+typedef struct {
+  const AttnLayer *layer;
+  const AttnView *view;
+  AttnRows rows;
+  float reciprocals[ATTN_LANES];
+  size_t head, head_step;
+  uint64_t frame, frame_step;
+} Attention;
 
 /* A sink that the window has left behind: ALiBi by its distance; a trained bias knows nothing of it. */
 static void
-bias_sinks (const AttnLayer *layer, const AttnRun *run, uint64_t frame, size_t head, float *scores)
+bias_sinks (const Attention *a, size_t head, uint64_t frame, float *scores)
 {
   float biases[ATTN_LANES];
   size_t tile;
 
-  if (layer->sizes.position != ATTN_POSITION_ALIBI)
+  if (a->layer->sizes.position != ATTN_POSITION_ALIBI)
     return;
-  for (tile = 0; tile < run->n_tiles; tile++) {
-    attn_alibi_biases (layer->positions.slopes[head], frame, run->first_frame + tile * ATTN_LANES, biases);
-    layer->kernels->add_biases (scores + tile * ATTN_LANES, biases, 1);
-  }
-}
-
-/* Adds ALiBi or the relative bias to scores [view->n_tiles][16] of one head. Neighbours in time are so in the table. */
-static void
-bias_head (const AttnLayer *layer, const AttnView *view, uint64_t frame, size_t head, float *scores)
-{
-  size_t i;
-
-  for (i = 0; i < view->n_runs; i++) {
-    const AttnRun *run = &view->runs[i];
-
-    if (run->is_sinks)
-      bias_sinks (layer, run, frame, head, scores);
-    else
-      layer->kernels->add_biases (
-          scores, attn_position_bias (&layer->positions, &layer->sizes, head, frame, run->first_frame), run->n_tiles);
-    scores += run->n_tiles * ATTN_LANES;
-  }
-}
-
-/* context [dv_padded] = sum of weights (not yet divided by their sum) times values. */
-static void
-mix_values (const AttnLayer *layer, const AttnView *view, size_t kv_head, const float *weights, float *context)
-{
-  size_t row = layer->sizes.dv_padded;
-  const uint16_t *masks = view->masks;
-  size_t i;
-
-  memset (context, 0, row * sizeof *context);
-  for (i = 0; i < view->n_runs; i++) {
-    const AttnRun *run = &view->runs[i];
-    size_t tile = kv_head * run->tiles->n_tiles + run->begin;
-
-    layer->kernels->context (context, weights, masks, run->tiles->values + tile * ATTN_LANES * row, row, run->n_tiles);
-    weights += run->n_tiles * ATTN_LANES;
-    masks += run->n_tiles;
-  }
-}
-
-/* The weights of one head, multiplied by `reciprocal`, to their slots [span]. */
-static void
-store_weights (const AttnLayer *layer, const AttnView *view, uint64_t frame, const float *scores, float reciprocal,
-               float *weights)
-{
-  const AttnSizes *sizes = &layer->sizes;
-  const uint16_t *mask = view->masks;
-  size_t i, tile, lane;
-
-  memset (weights, 0, sizes->span * sizeof *weights);
-  for (i = 0; i < view->n_runs; i++) {
-    const AttnRun *run = &view->runs[i];
-    /* What leads from a frame's number to its slot; modulo 2^64, as the window may begin before frame 0. */
-    uint64_t to_slot = run->is_sinks ? 0 : sizes->n_sinks + sizes->window - 1 - frame;
-    uint64_t slot = run->first_frame + to_slot;
-
-    for (tile = 0; tile < run->n_tiles; tile++, mask++, scores += ATTN_LANES, slot += ATTN_LANES)
-      for (lane = 0; lane < ATTN_LANES; lane++)
-        if (*mask >> lane & 1)
-          layer->kernels->scale (&weights[slot + lane], &scores[lane], reciprocal, 1);
+  for (tile = 0; tile < a->view->n_sink_tiles; tile++) {
+    attn_alibi_biases (a->layer->positions.slopes[head], frame, tile * ATTN_LANES, biases);
+    a->layer->kernels->add_biases (scores + tile * ATTN_LANES, biases, 1);
   }
 }
 
 /*
- * The context [dv] of a head leaves with its gain. 0 silences a head whatever it saw: 0 * NaN would be NaN. 1 is no
+ * Adds ALiBi or the relative bias, from the first to the last tile with a frame that the row attends to: a view of
+ * several frames has tiles beyond, which the table does not reach.
+ */
+static void
+bias_row (const Attention *a, size_t row)
+{
+  const AttnLayer *layer = a->layer;
+  const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
+  float *scores = a->rows.scores + row * a->rows.score_stride;
+  size_t head = a->head + row * a->head_step, tile = a->view->n_sink_tiles, end = a->rows.n_tiles;
+  uint64_t frame = a->frame + row * a->frame_step, first;
+
+  bias_sinks (a, head, frame, scores);
+  while (tile < end && masks[tile] == 0)
+    tile++;
+  while (tile < end && masks[end - 1] == 0)
+    end--;
+  first = a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES;
+  if (tile < end)
+    layer->kernels->add_biases (scores + tile * ATTN_LANES,
+                                attn_position_bias (&layer->positions, &layer->sizes, head, frame, first), end - tile);
+}
+
+/* The weights [span] of a row, from its tiles to their slots. */
+static void
+store_weights (const Attention *a, size_t row, float *weights)
+{
+  const AttnSizes *sizes = &a->layer->sizes;
+  const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
+  const float *scores = a->rows.scores + row * a->rows.score_stride;
+  /* What leads from a frame's number to its slot; modulo 2^64, as the window may begin before frame 0. */
+  uint64_t to_slot = sizes->n_sinks + sizes->window - 1 - (a->frame + row * a->frame_step);
+  size_t tile, lane;
+
+  memset (weights, 0, sizes->span * sizeof *weights);
+  for (tile = 0; tile < a->rows.n_tiles; tile++) {
+    uint64_t slot = tile < a->view->n_sink_tiles
+                        ? tile * ATTN_LANES
+                        : a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES + to_slot;
+    float divided[ATTN_LANES];
+
+    a->layer->kernels->scale (divided, scores + tile * ATTN_LANES, a->reciprocals[row], ATTN_LANES);
+    for (lane = 0; lane < ATTN_LANES; lane++)
+      if (masks[tile] >> lane & 1)
+        weights[slot + lane] = divided[lane];
+  }
+}
+
+/*
+ * A head's context [dv] leaves with its gain. 0 silences it whatever it saw: 0 * NaN would be NaN. 1 is no
  * multiplication.
  */
 static void
@@ -197,32 +174,81 @@ apply_gain (const AttnLayer *layer, float gain, float *context)
     layer->kernels->scale (context, context, gain, layer->sizes.dv);
 }
 
+/*
+ * From queries, query_stride apart, to contexts, context_stride apart. `weights`, if not NULL, is the first row's,
+ * weight_stride from the next's.
+ */
+static void
+attend_rows (Attention *a, const AttnRing *ring, const float *queries, size_t query_stride, float *contexts,
+             size_t context_stride, float *weights, size_t weight_stride)
+{
+  const AttnSizes *sizes = &a->layer->sizes;
+  const AttnKernels *kernels = a->layer->kernels;
+  size_t kv_head = a->head / sizes->heads_per_kv, row;
+  bool own_keys = a->head_step != 0 && sizes->heads_per_kv == 1;
+
+  kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head),
+                   own_keys ? ring->n_slots * sizes->dk * ATTN_LANES : 0, sizes->dk);
+  for (row = 0; row < a->rows.n_rows && sizes->softcap.cap != 0; row++)
+    kernels->softcap (a->rows.scores + row * a->rows.score_stride, sizes->softcap.factor, sizes->softcap.cap,
+                      a->rows.n_tiles);
+  for (row = 0; row < a->rows.n_rows && a->layer->positions.biases != NULL; row++)
+    bias_row (a, row);
+  kernels->softmax (&a->rows);
+  kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head),
+                    own_keys ? ring->n_slots * sizes->dv_padded * ATTN_LANES : 0, sizes->dv);
+  for (row = 0; row < a->rows.n_rows && weights != NULL; row++)
+    store_weights (a, row, weights + row * weight_stride);
+}
+
+/* ---- blocks of frames ---- */
+
+/* Heads from `head` on that one call can take: they are heard, and share one key/value head or have one each. */
+static size_t
+n_together (const AttnSizes *sizes, const float *gains, size_t head)
+{
+  size_t end = sizes->heads_per_kv == 1 ? sizes->n_heads : (head / sizes->heads_per_kv + 1) * sizes->heads_per_kv;
+  size_t n = 1;
+
+  while (n < ATTN_LANES && head + n < end && (gains == NULL || gains[head + n] != 0))
+    n++;
+  return n;
+}
+
 void
-attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame, const float *queries,
-             const float *gains, float *context, float *weights)
+attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame, size_t n,
+             const float *queries, const float *gains, float *contexts, float *weights)
 {
   const AttnSizes *sizes = &layer->sizes;
-  AttnView view = { .masks = scratch->masks };
-  size_t head;
+  AttnView view = { .slots = scratch->slots, .masks = scratch->masks };
+  Attention a = { .layer = layer, .view = &view, .frame = frame, .head_step = n == 1, .frame_step = n != 1 };
+  size_t head, n_heads, i;
 
-  attn_ring_view (ring, frame, &view);
-  for (head = 0; head < sizes->n_heads; head++) {
-    size_t kv_head = head / sizes->heads_per_kv;
-    float reciprocal, gain = gains != NULL ? gains[head] : 1;
+  attn_ring_view (ring, frame, n, &view);
+  a.rows = (AttnRows){
+    .n_tiles = view.n_tiles,
+    .slots = view.slots,
+    .finite = ring->finite,
+    .masks = view.masks,
+    .mask_stride = n == 1 ? 0 : view.n_tiles,
+    .scores = scratch->scores,
+    .score_stride = view.n_tiles * ATTN_LANES,
+    .reciprocals = a.reciprocals,
+    .precision = sizes->precision,
+  };
+  for (head = 0; head < sizes->n_heads; head += n_heads) {
+    bool is_heard = gains == NULL || gains[head] != 0 || weights != NULL; /* else nobody would see what it does */
 
-    if (gain == 0 && weights == NULL) { /* nobody would see what it does */
-      apply_gain (layer, gain, context + head * sizes->dv);
-      continue;
-    }
-    score_head (layer, &view, kv_head, queries + head * sizes->dk, scratch->scores);
-    cap_scores (layer, &view, scratch->scores);
-    if (layer->positions.biases != NULL)
-      bias_head (layer, &view, frame, head, scratch->scores);
-    reciprocal = 1 / layer->kernels->softmax (scratch->scores, view.masks, view.n_tiles);
-    mix_values (layer, &view, kv_head, scratch->scores, scratch->context);
-    layer->kernels->scale (context + head * sizes->dv, scratch->context, reciprocal, sizes->dv);
-    apply_gain (layer, gain, context + head * sizes->dv);
-    if (weights != NULL)
-      store_weights (layer, &view, frame, scratch->scores, reciprocal, weights + head * sizes->span);
+    a.head = head;
+    n_heads = n == 1 && is_heard ? n_together (sizes, weights == NULL ? gains : NULL, head) : 1;
+    a.rows.n_rows = n == 1 ? n_heads : n;
+    if (is_heard)
+      attend_rows (&a, ring, queries + head * sizes->dk, n == 1 ? sizes->dk : sizes->n_query,
+                   contexts + head * sizes->dv, n == 1 ? sizes->dv : sizes->n_context,
+                   weights != NULL ? weights + head * sizes->span : NULL,
+                   n == 1 ? sizes->span : sizes->n_heads * sizes->span);
   }
+  for (i = 0; i < n && gains != NULL; i++)
+    for (head = 0; head < sizes->n_heads; head++)
+      apply_gain (layer, gains[head], contexts + i * sizes->n_context + head * sizes->dv);
 }

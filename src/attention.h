@@ -1,5 +1,5 @@
 /*
- * libattn: the mathematics: one frame's queries against a view of the window.
+ * libattn: the mathematics: a block of frames' queries against what the window holds.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_ATTENTION_H
@@ -10,30 +10,32 @@
 
 /* Working memory for blocks of up to ATTN_LANES frames. */
 typedef struct {
-  float *frames;   /* [16][n_features], cleaned input */
-  float *queries;  /* [16][n_query] */
-  float *keys;     /* [16][n_key] */
-  float *values;   /* [16][n_value] */
-  float *contexts; /* [16][n_context] */
-  float *context;  /* [dv_padded], of one head */
-  float *scores;   /* [max_tiles][16], of one head */
-  uint16_t *masks; /* [max_tiles] */
-  float *cosines;  /* [n_rope_pairs], of one frame */
-  float *sines;    /* [n_rope_pairs] */
+  float *frames;    /* [16][n_features], cleaned input */
+  float *projected; /* [16][n_projected]: queries, keys and values of each frame */
+  float *contexts;  /* [16][n_context] */
+  float *scores;    /* [16][n_slots][16]: the queries of a head, or the heads of a query */
+  uint32_t *slots;  /* [n_slots] of a view */
+  uint16_t *masks;  /* [16][n_slots] of a view */
+  float *cosines;   /* [n_rope_pairs], of one frame */
+  float *sines;     /* [n_rope_pairs] */
 } AttnScratch;
 
-/* `max_tiles`: attn_ring_max_tiles (). On failure the half-built scratch is for attn_scratch_clear (). */
-AttnStatus attn_scratch_init (AttnScratch *scratch, const AttnSizes *sizes, size_t max_tiles, AttnError *error);
+/* For the ring's views. On failure the half-built scratch is for attn_scratch_clear (). */
+AttnStatus attn_scratch_init (AttnScratch *scratch, const AttnRing *ring, AttnError *error);
 void attn_scratch_clear (AttnScratch *scratch); /* frees the arrays; accepts a zeroed scratch */
 
-/* Projects `n` <= 16 frames and appends their keys and values to the ring; leaves their queries in scratch->queries. */
+/*
+ * Projects `n` <= 16 frames, and appends their keys and values to the ring, into whose current tile they fit. Leaves
+ * their queries in scratch->projected, n_projected apart.
+ */
 void attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, const float *frames, size_t n);
 
 /*
- * All heads of one frame: queries [n_query] against what the ring holds for `frame`. Writes context [n_context], times
- * gains [n_heads] (NULL: 1), and, if not NULL, weights [n_heads][span].
+ * All heads of the `n` <= 16 frames from number `frame` on: queries [n][n_query] against what the ring holds for them.
+ * Writes contexts [n][n_context], times gains [n_heads] (NULL: 1), and, if not NULL, weights [n][n_heads][span]. What
+ * it writes for a frame that is absent means nothing.
  */
-void attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame,
-                  const float *queries, const float *gains, float *context, float *weights);
+void attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame, size_t n,
+                  const float *queries, const float *gains, float *contexts, float *weights);
 
 #endif

@@ -142,6 +142,16 @@ typedef enum {
   ATTN_ROPE_INTERLEAVED /* 2i and 2i + 1: RoFormer, GPT-J, and Llama as Meta has it */
 } AttnRopeLayout;
 
+/*
+ * What parameters (not biases), keys and values are stored in. They are rounded to nearest, ties to even; everything is
+ * computed in float32. Half the memory is read, which is what a large layer waits for.
+ */
+typedef enum {
+  ATTN_PRECISION_F32,
+  ATTN_PRECISION_F16, /* binary16 of IEEE 754: 11 bits, up to 65504; a parameter beyond that is refused */
+  ATTN_PRECISION_BF16 /* the upper half of a float32: 8 bits, the range of float32 */
+} AttnPrecision;
+
 /* Start from attn_config_default (): fields may be added in the place of the reserved ones. */
 typedef struct {
   uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
@@ -158,7 +168,9 @@ typedef struct {
   AttnRopeLayout rope_layout; /* default ATTN_ROPE_HALF */
   uint32_t rope_dimensions;   /* rotated values per head, even, <= dk; 0 = dk. Default 0 */
 
-  uint32_t reserved[17]; /* 0 */
+  AttnPrecision precision; /* default ATTN_PRECISION_F32 */
+
+  uint32_t reserved[16]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);
@@ -220,7 +232,7 @@ ATTN_API uint32_t attn_layer_latency (const AttnLayer *layer); /* look_ahead, in
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
 
-/* The kernels picked for this machine, such as "c-fma". */
+/* The kernels picked for this machine, such as "avx512" or "c". */
 ATTN_API const char *attn_layer_kernels (const AttnLayer *layer);
 
 /* ---- stream ---- */

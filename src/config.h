@@ -12,6 +12,13 @@
 
 #define ATTN_LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
 
+/* Bytes of a stored value. */
+static inline size_t
+attn_precision_size (AttnPrecision precision)
+{
+  return precision == ATTN_PRECISION_F32 ? 4 : 2;
+}
+
 /* softcap tanh (score / softcap) in units of log2 (e), for AttnKernels.softcap. */
 typedef struct {
   float factor; /* 2 / softcap */
@@ -28,10 +35,11 @@ typedef struct {
   size_t dv;           /* values of a value or context, per head */
   size_t dv_padded;    /* dv rounded up to ATTN_LANES: a row of values in the window */
 
-  size_t n_query;   /* n_heads * dk: the queries of a frame */
-  size_t n_key;     /* n_kv_heads * dk */
-  size_t n_value;   /* n_kv_heads * dv */
-  size_t n_context; /* n_heads * dv: the contexts of a frame */
+  size_t n_query;     /* n_heads * dk: the queries of a frame */
+  size_t n_key;       /* n_kv_heads * dk */
+  size_t n_value;     /* n_kv_heads * dv */
+  size_t n_context;   /* n_heads * dv: the contexts of a frame */
+  size_t n_projected; /* n_query + n_key + n_value */
 
   size_t window;
   size_t look_ahead;
@@ -45,6 +53,7 @@ typedef struct {
 
   float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
   AttnSoftcap softcap;
+  AttnPrecision precision;
 } AttnSizes;
 
 /* Checks `config` against `model` (NULL: parameter-free) and derives the sizes. */

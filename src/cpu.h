@@ -10,17 +10,40 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #define ATTN_ARCH_X86 1
+#include <cpuid.h>
 #include <xmmintrin.h>
 #endif
 
+#ifdef ATTN_ARCH_X86
+/* Conversions of 16-bit floats; older compilers have no name for them. */
+static inline bool
+attn_cpu_has_f16c (void)
+{
+  unsigned a, b, c, d;
+
+  return __get_cpuid (1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 /*
- * Feature bits of CPUID, and the operating system keeps the registers (XCR0). Never the model number: it may be masked.
+ * Feature bits of CPUID, and the operating system keeps the registers (XCR0): __builtin_cpu_supports () looks at both.
+ * Never the model number: it may be masked.
  */
 static inline bool
-attn_cpu_has_avx2_fma (void)
+attn_cpu_has_avx2 (void)
 {
 #ifdef ATTN_ARCH_X86
-  return __builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma");
+  return __builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma") && attn_cpu_has_f16c ();
+#else
+  return false;
+#endif
+}
+
+static inline bool
+attn_cpu_has_avx512 (void)
+{
+#ifdef ATTN_ARCH_X86
+  return __builtin_cpu_supports ("avx512f") && __builtin_cpu_supports ("avx512dq") && attn_cpu_has_avx2 ();
 #else
   return false;
 #endif

@@ -24,7 +24,7 @@ init_sequence (Sequence *sequence, const AttnLayer *layer, size_t n)
   status = attn_ring_init (&sequence->ring, sizes, n / ATTN_LANES + 2, NULL);
   if (status != ATTN_OK)
     return status;
-  status = attn_scratch_init (&sequence->scratch, sizes, attn_ring_max_tiles (&sequence->ring), NULL);
+  status = attn_scratch_init (&sequence->scratch, &sequence->ring, NULL);
   if (status != ATTN_OK)
     return status;
   sequence->queries = attn_alloc (attn_size_mul (attn_size_mul (n, sizes->n_query), sizeof (float)));
@@ -39,19 +39,35 @@ clear_sequence (Sequence *sequence)
   attn_free (sequence->queries);
 }
 
+/* Frames from `first` on that are there, one after another, and fit into the current tile. */
+static size_t
+n_in_a_row (const Sequence *sequence, const uint8_t *present, size_t first, size_t n)
+{
+  size_t room = attn_ring_room (&sequence->ring), end = n - first < room ? n : first + room, i = first;
+
+  while (i < end && (present == NULL || present[i]))
+    i++;
+  return i - first;
+}
+
 static void
 take_all (Sequence *sequence, const float *frames, const uint8_t *present, size_t n)
 {
   const AttnSizes *sizes = &sequence->layer->sizes;
-  size_t i;
+  size_t first, n_block, i;
 
-  for (i = 0; i < n; i++) {
-    if (present != NULL && !present[i]) {
+  for (first = 0; first < n; first += n_block) {
+    n_block = n_in_a_row (sequence, present, first, n);
+    if (n_block == 0) {
       attn_ring_skip (&sequence->ring, 1);
+      n_block = 1;
       continue;
     }
-    attn_take_frames (sequence->layer, &sequence->ring, &sequence->scratch, frames + i * sizes->n_features, 1);
-    memcpy (sequence->queries + i * sizes->n_query, sequence->scratch.queries, sizes->n_query * sizeof (float));
+    attn_take_frames (sequence->layer, &sequence->ring, &sequence->scratch, frames + first * sizes->n_features,
+                      n_block);
+    for (i = 0; i < n_block; i++)
+      memcpy (sequence->queries + (first + i) * sizes->n_query, sequence->scratch.projected + i * sizes->n_projected,
+              sizes->n_query * sizeof (float));
   }
 }
 
@@ -61,21 +77,21 @@ answer_all (Sequence *sequence, const uint8_t *present, size_t n, uint64_t first
   const AttnLayer *layer = sequence->layer;
   const AttnSizes *sizes = &layer->sizes;
   size_t n_weights = sizes->n_heads * sizes->span;
-  size_t i;
+  size_t first, n_block, i;
 
-  for (i = 0; i < n; i++, out += sizes->n_outputs) {
-    float *row = weights != NULL ? weights + i * n_weights : NULL;
-
-    if (present == NULL || present[i]) {
-      attn_attend (layer, &sequence->ring, &sequence->scratch, first_frame + i, sequence->queries + i * sizes->n_query,
-                   NULL, sequence->scratch.contexts, row);
-      attn_layer_project (layer, &layer->output, out, sequence->scratch.contexts, 1);
-    } else {
-      memset (out, 0, sizes->n_outputs * sizeof *out);
-      if (row != NULL)
-        memset (row, 0, n_weights * sizeof *row);
-    }
+  for (first = 0; first < n; first += n_block) {
+    n_block = n - first < ATTN_LANES ? n - first : ATTN_LANES;
+    attn_attend (layer, &sequence->ring, &sequence->scratch, first_frame + first, n_block,
+                 sequence->queries + first * sizes->n_query, NULL, sequence->scratch.contexts,
+                 weights != NULL ? weights + first * n_weights : NULL);
+    attn_layer_project_output (layer, out + first * sizes->n_outputs, sequence->scratch.contexts, n_block);
   }
+  for (i = 0; i < n && present != NULL; i++)
+    if (!present[i]) {
+      memset (out + i * sizes->n_outputs, 0, sizes->n_outputs * sizeof *out);
+      if (weights != NULL)
+        memset (weights + i * n_weights, 0, n_weights * sizeof *weights);
+    }
 }
 
 AttnStatus

@@ -2,9 +2,9 @@
  * libattn: the 16-bit floating-point types, by integer arithmetic alone, so that every machine agrees.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * f16 is binary16 of IEEE 754-2008: 11 bits of precision, largest value 65504, subnormals below 2^-14. bf16 is the upper
- * half of a float32: 8 bits of precision, the same range. From float32 both round to nearest, ties to even, what is too
- * large to infinity; a NaN becomes the one with only its quiet bit set. To float32 both are exact.
+ * f16 is binary16 of IEEE 754-2008: 11 bits of precision, largest value 65504, subnormals below 2^-14. bf16 is the
+ * upper half of a float32: 8 bits of precision, the same range. From float32 both round to nearest, ties to even, what
+ * is too large to infinity; a NaN becomes the one with only its quiet bit set. To float32 both are exact.
  */
 #ifndef ATTN_SRC_HALF_H
 #define ATTN_SRC_HALF_H

@@ -18,8 +18,14 @@ static const struct {
   const AttnKernels *kernels;
   bool (*runs_here) (void);
 } rows[] = {
-#ifdef ATTN_HAVE_C_FMA
-  { &attn_kernels_c_fma, attn_cpu_has_avx2_fma },
+#ifdef ATTN_HAVE_AVX512
+  { &attn_kernels_avx512, attn_cpu_has_avx512 },
+#endif
+#ifdef ATTN_HAVE_AVX2
+  { &attn_kernels_avx2, attn_cpu_has_avx2 },
+#endif
+#ifdef ATTN_HAVE_NEON
+  { &attn_kernels_neon, always },
 #endif
   { &attn_kernels_c, always },
 };

@@ -3,41 +3,104 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Every function below has one fixed order of operations; every row of the table gives the same bits. "fma chain" means
- * acc = fma (a_i, b_i, acc) for i ascending. Arrays are at multiples of ATTN_ALIGNMENT unless said; they do not overlap
+ * acc = fma (a_i, b_i, acc) for i ascending. Arrays may have any alignment that their type has; they do not overlap
  * unless said. "Cleaned" values: those below the smallest normal float32 are +0, every NaN is 0x7fc00000.
+ *
+ * Parameters, keys and values are stored in one of three precisions and become float32, exactly, as they are loaded.
  */
 #ifndef ATTN_SRC_KERNELS_H
 #define ATTN_SRC_KERNELS_H
 
 #include <stdbool.h>
 
+#include "alloc.h"
 #include "config.h"
+#include "half.h"
 
-/* A linear layer as the kernels want it: panels of ATTN_LANES outputs, inputs ascending inside a panel, zero-padded. */
+/*
+ * A linear layer as the kernels want it: panels of outputs, inputs ascending inside a panel, zero-padded. A panel is
+ * attn_panel () outputs wide.
+ */
 typedef struct {
   size_t n_inputs;
   size_t n_outputs;
-  float *weight; /* [n_panels][n_inputs][ATTN_LANES]; NULL: the identity */
-  float *bias;   /* [n_panels * ATTN_LANES], 0 where there is none */
+  AttnPrecision precision;
+  void *weight; /* [n_panels][n_inputs][panel]; NULL: the identity */
+  float *bias;  /* [n_panels][panel], 0 where there is none */
 } AttnProjection;
+
+#define ATTN_MAX_PANEL (5 * ATTN_LANES)
+
+/*
+ * The width of a panel: up to five vectors, so that as little as can be is padding. Four or five suit the kernels best.
+ */
+static inline size_t
+attn_panel (size_t n_outputs)
+{
+  static const unsigned char by_preference[] = { 4, 5, 3 };
+  size_t n = (n_outputs + ATTN_LANES - 1) / ATTN_LANES, best = 4, i;
+
+  if (n < 3)
+    return n * ATTN_LANES;
+  for (i = 0; i < sizeof by_preference; i++)
+    if (attn_round_up (n, by_preference[i]) < attn_round_up (n, best))
+      best = by_preference[i];
+  return best * ATTN_LANES;
+}
+
+/* Element `i` of an array in any precision. */
+static inline float
+attn_stored_value (const void *array, size_t i, AttnPrecision precision)
+{
+  switch (precision) {
+  case ATTN_PRECISION_F16:
+    return attn_float_from_f16 (((const uint16_t *) array)[i]);
+  case ATTN_PRECISION_BF16:
+    return attn_float_from_bf16 (((const uint16_t *) array)[i]);
+  default:
+    return ((const float *) array)[i];
+  }
+}
+
+/*
+ * Rows of scores: the queries of one head (they share keys and values), or the heads of one query (each has its own).
+ * All run over the same tiles of 16 frames, in the order of time.
+ */
+typedef struct {
+  size_t n_rows;
+  size_t n_tiles;
+  const uint32_t *slots;  /* [n_tiles]: tile i stands at slots[i] of the arrays of keys and values */
+  const uint16_t *finite; /* [all slots]: bit i: the values of frame i are finite, attended to or not */
+  const uint16_t *masks;  /* row r: [n_tiles] at masks + r mask_stride: bit i: frame i is attended to */
+  size_t mask_stride;     /* 0: the same for all rows */
+  float *scores; /* row r: [n_tiles][16] at scores + r score_stride; become weights, not yet divided by their sum */
+  size_t score_stride;
+  float *reciprocals;      /* [n_rows]: 1 / the sum of the weights */
+  AttnPrecision precision; /* of keys and values */
+} AttnRows;
 
 typedef struct {
   const char *name;
 
-  /* out[i] = in[i] * factor, cleaned. May work in place; any alignment. */
+  /* out[i] = in[i] * factor, cleaned. May work in place. */
   void (*scale) (float *out, const float *in, float factor, size_t n);
+
+  /* out[i] = in[i], cleaned before, rounded as in half.h. `precision` is ATTN_PRECISION_F16 or _BF16. */
+  void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
 
   /*
    * out [n_frames][out_stride] = weight in + bias, cleaned: per output one fma chain over the inputs, from the bias. in
-   * [n_frames][in_stride]. Any alignment of `out` and `in`. The projection has a weight.
+   * [n_frames][in_stride]. The projection has a weight.
    */
   void (*project) (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
                    const AttnProjection *projection);
 
   /*
-   * scores [n_tiles][16] = keys . query: per key one fma chain over the dk dimensions, from 0. keys [n_tiles][dk][16].
+   * rows->scores = keys . query: per key one fma chain over the dk dimensions, from 0. Row r: queries + r query_stride
+   * and keys + r key_stride, [slots][dk][16]; strides in elements.
    */
-  void (*scores) (float *scores, const float *query, const float *keys, size_t dk, size_t n_tiles);
+  void (*scores) (const AttnRows *rows, const float *queries, size_t query_stride, const void *keys, size_t key_stride,
+                  size_t dk);
 
   /*
    * In place, scores [n_tiles][16] := sign (score) cap (1 - 2^-y) / (1 + 2^-y) with y = factor |score|: cap tanh (score
@@ -47,28 +110,29 @@ typedef struct {
   void (*softcap) (float *scores, float factor, float cap, size_t n_tiles);
 
   /*
-   * In place, scores to weights without their common divisor: 2^(score - largest score), 0 where masks [n_tiles] has no
-   * bit for the lane; 0 below 2^-126. Returns their sum: per lane over the tiles ascending, then the lanes i + (i + 8),
-   * + 4, + 2, + 1.
+   * In place, scores to weights without their common divisor: 2^(score - largest score), 0 where the mask has no bit
+   * for the lane; 0 below 2^-126; a NaN is 0x7fc00000. Their sum: per lane over the tiles ascending, then the lanes i +
+   * (i + 8), + 4, + 2, + 1; its reciprocal goes to rows->reciprocals.
    */
-  float (*softmax) (float *scores, const uint16_t *masks, size_t n_tiles);
+  void (*softmax) (const AttnRows *rows);
 
   /*
-   * context [dv_padded] = the fma chain, from what stands there, of weights [n_tiles][16] and values
-   * [n_tiles][16][dv_padded] over the frames whose bit is set, ascending. Frames without a bit are not read: 0 * NaN
-   * would be NaN.
+   * Row r: contexts + r context_stride [dv] = the fma chain, from 0, of weights and values over the frames whose bit is
+   * set, ascending; times the reciprocal; cleaned. values + r value_stride: [slots][16][dv rounded up to 16]; strides
+   * in elements. The values of frames without a bit never count, be they NaN; their weights are 0, as softmax leaves
+   * them. (Adding 0 times a finite value changes at most the sign of a zero, which is cleaned away at the end.)
    */
-  void (*context) (float *context, const float *weights, const uint16_t *masks, const float *values, size_t dv_padded,
-                   size_t n_tiles);
+  void (*context) (const AttnRows *rows, float *contexts, size_t context_stride, const void *values,
+                   size_t value_stride, size_t dv);
 
   /*
    * In place, RoPE: turns the pairs (x, y) of one head by angles of cosines c and sines s [n_pairs]:
    * x' = fma (-y, s, x c), y' = fma (x, s, y c), where the products with c are rounded first; cleaned. The layout says
-   * which values are a pair. Any alignment.
+   * which values are a pair.
    */
   void (*rotate) (float *values, const float *cosines, const float *sines, size_t n_pairs, AttnRopeLayout layout);
 
-  /* scores [n_tiles][16] += biases [n_tiles][16]; any alignment of `biases`. */
+  /* scores [n_tiles][16] += biases [n_tiles][16]. */
   void (*add_biases) (float *scores, const float *biases, size_t n_tiles);
 } AttnKernels;
 
@@ -82,8 +146,14 @@ const AttnKernels *attn_kernels_pick (AttnError *error);
 const AttnKernels *attn_kernels_row (size_t i, bool *runs_here);
 
 extern const AttnKernels attn_kernels_c;
-#ifdef ATTN_HAVE_C_FMA
-extern const AttnKernels attn_kernels_c_fma;
+#ifdef ATTN_HAVE_AVX512
+extern const AttnKernels attn_kernels_avx512;
+#endif
+#ifdef ATTN_HAVE_AVX2
+extern const AttnKernels attn_kernels_avx2;
+#endif
+#ifdef ATTN_HAVE_NEON
+extern const AttnKernels attn_kernels_neon;
 #endif
 
 #endif

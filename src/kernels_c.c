@@ -1,7 +1,7 @@
 /*
- * libattn: the kernels in plain C, which all others must equal to the bit. Compiled for the baseline of the
- * architecture, where fmaf () may be a slow call, and on x86 again with AVX2 and FMA. The contracts stand in kernels.h.
- * SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: the kernels in plain C, which all others must equal to the bit: to be read, and for processors that have no
+ * others. The contracts stand in kernels.h. Compiled for the baseline of the architecture, where fmaf () may be a slow
+ * call.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "kernels.h"
 
@@ -12,7 +12,6 @@
 #error "these kernels promise bits: not with -ffast-math"
 #endif
 
-/* In units of 16 lanes with literal bounds, compilers turn the inner loops into vectors. */
 #define LANES for (int lane = 0; lane < ATTN_LANES; lane++)
 
 /* On the bits: no compiler reasons about which NaN it is, and none needs the denormals' slow path. */
@@ -20,14 +19,10 @@ static inline float
 clean (float x)
 {
   const uint32_t smallest_normal = 0x00800000, infinity = 0x7f800000, the_nan = 0x7fc00000;
-  uint32_t bits, magnitude;
+  uint32_t bits = attn_float_bits (x), magnitude = bits & 0x7fffffff;
 
-  memcpy (&bits, &x, sizeof x);
-  magnitude = bits & 0x7fffffff;
   bits = magnitude < smallest_normal ? 0 : bits;
-  bits = magnitude > infinity ? the_nan : bits;
-  memcpy (&x, &bits, sizeof x);
-  return x;
+  return attn_bits_float (magnitude > infinity ? the_nan : bits);
 }
 
 static void
@@ -37,42 +32,51 @@ scale (float *out, const float *in, float factor, size_t n)
     out[i] = clean (in[i] * factor);
 }
 
-/* One frame, one panel. */
-static inline void
-project_panel (float *out, size_t n_outputs, const float *in, size_t n_inputs, const float *weight, const float *bias)
+static void
+narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
 {
-  float acc[ATTN_LANES];
+  for (size_t i = 0; i < n; i++)
+    out[i] = precision == ATTN_PRECISION_F16 ? attn_f16_from_float (in[i]) : attn_bf16_from_float (in[i]);
+}
 
-  LANES acc[lane] = bias[lane];
+static float
+project_output (const float *in, const AttnProjection *projection, size_t output)
+{
+  size_t panel = attn_panel (projection->n_outputs), n_inputs = projection->n_inputs;
+  size_t first = output / panel * panel * n_inputs + output % panel;
+  float acc = projection->bias[output];
+
   for (size_t i = 0; i < n_inputs; i++)
-    LANES acc[lane] = fmaf (weight[i * ATTN_LANES + lane], in[i], acc[lane]);
-  LANES acc[lane] = clean (acc[lane]);
-  memcpy (out, acc, n_outputs * sizeof *out);
+    acc = fmaf (attn_stored_value (projection->weight, first + i * panel, projection->precision), in[i], acc);
+  return clean (acc);
 }
 
 static void
 project (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
          const AttnProjection *projection)
 {
-  for (size_t o = 0; o < projection->n_outputs; o += ATTN_LANES) {
-    size_t left = projection->n_outputs - o;
-
-    for (size_t frame = 0; frame < n_frames; frame++)
-      project_panel (out + frame * out_stride + o, left < ATTN_LANES ? left : ATTN_LANES, in + frame * in_stride,
-                     projection->n_inputs, projection->weight + o * projection->n_inputs, projection->bias + o);
-  }
+  for (size_t frame = 0; frame < n_frames; frame++)
+    for (size_t o = 0; o < projection->n_outputs; o++)
+      out[frame * out_stride + o] = project_output (in + frame * in_stride, projection, o);
 }
 
 static void
-scores (float *out, const float *query, const float *keys, size_t dk, size_t n_tiles)
+score_tile (float *scores, const float *query, const void *keys, size_t first, size_t dk, AttnPrecision precision)
 {
-  for (size_t tile = 0; tile < n_tiles; tile++) {
-    float acc[ATTN_LANES] = { 0 };
+  float acc[ATTN_LANES] = { 0 };
 
-    for (size_t d = 0; d < dk; d++, keys += ATTN_LANES)
-      LANES acc[lane] = fmaf (keys[lane], query[d], acc[lane]);
-    LANES out[tile * ATTN_LANES + lane] = acc[lane];
-  }
+  for (size_t d = 0; d < dk; d++)
+    LANES acc[lane] = fmaf (attn_stored_value (keys, first + d * ATTN_LANES + lane, precision), query[d], acc[lane]);
+  memcpy (scores, acc, sizeof acc);
+}
+
+static void
+scores (const AttnRows *rows, const float *queries, size_t query_stride, const void *keys, size_t key_stride, size_t dk)
+{
+  for (size_t r = 0; r < rows->n_rows; r++)
+    for (size_t tile = 0; tile < rows->n_tiles; tile++)
+      score_tile (rows->scores + r * rows->score_stride + tile * ATTN_LANES, queries + r * query_stride, keys,
+                  r * key_stride + rows->slots[tile] * dk * ATTN_LANES, dk, rows->precision);
 }
 
 /*
@@ -137,7 +141,7 @@ softcap (float *scores, float factor, float cap, size_t n_tiles)
 }
 
 static float
-softmax (float *scores, const uint16_t *masks, size_t n_tiles)
+softmax_row (float *scores, const uint16_t *masks, size_t n_tiles)
 {
   float max[ATTN_LANES], sum[ATTN_LANES] = { 0 };
 
@@ -164,25 +168,42 @@ softmax (float *scores, const uint16_t *masks, size_t n_tiles)
   return sum[0];
 }
 
-/* One tile, ATTN_LANES elements of the context. */
-static inline void
-context_panel (float *context, const float *weights, uint32_t mask, const float *values, size_t dv_padded)
+static void
+softmax (const AttnRows *rows)
 {
-  float acc[ATTN_LANES];
+  for (size_t r = 0; r < rows->n_rows; r++)
+    rows->reciprocals[r] =
+        1 / softmax_row (rows->scores + r * rows->score_stride, rows->masks + r * rows->mask_stride, rows->n_tiles);
+}
 
-  LANES acc[lane] = context[lane];
-  for (int frame = 0; frame < ATTN_LANES; frame++)
-    if (mask >> frame & 1)
-      LANES acc[lane] = fmaf (values[frame * dv_padded + lane], weights[frame], acc[lane]);
-  LANES context[lane] = acc[lane];
+/* Element `d` of the context of row `r`, before it is divided. */
+static float
+mix_values (const AttnRows *rows, size_t r, const void *values, size_t first, size_t width)
+{
+  float acc = 0;
+
+  for (size_t tile = 0; tile < rows->n_tiles; tile++)
+    LANES
+    {
+      size_t frame = rows->slots[tile] * ATTN_LANES + lane;
+
+      if (rows->masks[r * rows->mask_stride + tile] >> lane & 1)
+        acc = fmaf (attn_stored_value (values, first + frame * width, rows->precision),
+                    rows->scores[r * rows->score_stride + tile * ATTN_LANES + lane], acc);
+    }
+  return acc;
 }
 
 static void
-context (float *out, const float *weights, const uint16_t *masks, const float *values, size_t dv_padded, size_t n_tiles)
+context (const AttnRows *rows, float *contexts, size_t context_stride, const void *values, size_t value_stride,
+         size_t dv)
 {
-  for (size_t tile = 0; tile < n_tiles; tile++, weights += ATTN_LANES, values += ATTN_LANES * dv_padded)
-    for (size_t d = 0; d < dv_padded; d += ATTN_LANES)
-      context_panel (out + d, weights, masks[tile], values + d, dv_padded);
+  size_t width = attn_round_up (dv, ATTN_LANES);
+
+  for (size_t r = 0; r < rows->n_rows; r++)
+    for (size_t d = 0; d < dv; d++)
+      contexts[r * context_stride + d] =
+          clean (mix_values (rows, r, values, r * value_stride + d, width) * rows->reciprocals[r]);
 }
 
 static inline void
@@ -212,12 +233,6 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
     scores[i] += biases[i];
 }
 
-#ifdef ATTN_KERNELS_C_FMA
-const AttnKernels attn_kernels_c_fma = {
-  "c-fma", scale, project, scores, softcap, softmax, context, rotate, add_biases,
-};
-#else
 const AttnKernels attn_kernels_c = {
-  "c", scale, project, scores, softcap, softmax, context, rotate, add_biases,
+  "c", scale, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
 };
-#endif

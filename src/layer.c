@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "layer.h"
 
+#include <math.h>
+#include <string.h>
+
 #include "alloc.h"
 #include "cpu.h"
+#include "half.h"
 #include "hash.h"
 #include "model.h"
 #include "status.h"
@@ -13,32 +17,68 @@ attn_version (void)
   return ATTN_VERSION;
 }
 
-/* Panels of ATTN_LANES outputs; what the padding computes is never stored. */
-static AttnStatus
-pack (AttnProjection *projection, const AttnLinear *linear, const AttnKernels *kernels, AttnError *error)
+/* Where the weight of output `o` and input `i` stands. */
+static size_t
+packed_index (const AttnProjection *projection, size_t o, size_t i)
 {
-  size_t n_padded = attn_round_up (linear->n_outputs, ATTN_LANES);
-  size_t n_weights = attn_size_mul (n_padded, linear->n_inputs);
-  size_t bytes = attn_size_mul (n_weights, sizeof (float));
-  size_t i, o;
+  size_t panel = attn_panel (projection->n_outputs);
 
-  projection->n_inputs = linear->n_inputs;
-  projection->n_outputs = linear->n_outputs;
+  return (o / panel * projection->n_inputs + i) * panel + o % panel;
+}
+
+static AttnStatus
+init_projection (AttnProjection *projection, size_t n_inputs, size_t n_outputs, AttnPrecision precision,
+                 AttnError *error)
+{
+  size_t n_padded = attn_round_up (n_outputs, attn_panel (n_outputs));
+  size_t bytes = attn_size_mul (attn_size_mul (n_padded, n_inputs), attn_precision_size (precision));
+
+  *projection = (AttnProjection){ .n_inputs = n_inputs, .n_outputs = n_outputs, .precision = precision };
   projection->weight = attn_alloc (bytes);
-  projection->bias = attn_alloc (n_padded * sizeof (float));
+  projection->bias = attn_alloc (attn_size_mul (n_padded, sizeof (float)));
   if (projection->weight == NULL || projection->bias == NULL)
     return attn_fail_memory (error, "packed parameters", bytes);
-
-  for (o = 0; o < linear->n_outputs; o++) {
-    float *panel = projection->weight + o / ATTN_LANES * ATTN_LANES * linear->n_inputs + o % ATTN_LANES;
-
-    for (i = 0; i < linear->n_inputs; i++)
-      panel[i * ATTN_LANES] = linear->weight[o * linear->n_inputs + i];
-  }
-  kernels->scale (projection->weight, projection->weight, 1, n_weights);
-  if (linear->bias != NULL)
-    kernels->scale (projection->bias, linear->bias, 1, linear->n_outputs);
   return ATTN_OK;
+}
+
+/* A parameter that f16 cannot hold would become infinite. */
+static AttnStatus
+check_range (const char *name, const AttnLinear *linear, AttnPrecision precision, AttnError *error)
+{
+  const float limit = 65520; /* halfway to what would be next, 65536, and rounded up to it */
+  size_t n = linear->n_outputs * linear->n_inputs, i;
+
+  for (i = 0; i < n && precision == ATTN_PRECISION_F16; i++)
+    if (fabsf (linear->weight[i]) >= limit && !isinf (linear->weight[i]))
+      return attn_fail (
+          error, ATTN_ERROR_MODEL,
+          "the %s projection has the parameter %g at [%zu, %zu], but f16 ends at 65504; bf16 and f32 hold it", name,
+          linear->weight[i], i / linear->n_inputs, i % linear->n_inputs);
+  return ATTN_OK;
+}
+
+/* The parameters of `linear`, cleaned, as the outputs from `first` on; what the padding computes is never stored. */
+static AttnStatus
+pack (AttnProjection *projection, size_t first, const char *name, const AttnLinear *linear, const AttnKernels *kernels,
+      AttnError *error)
+{
+  AttnStatus status = check_range (name, linear, projection->precision, error);
+  size_t i, o;
+
+  for (o = 0; o < linear->n_outputs && status == ATTN_OK; o++)
+    for (i = 0; i < linear->n_inputs; i++) {
+      size_t at = packed_index (projection, first + o, i);
+      float value;
+
+      kernels->scale (&value, &linear->weight[o * linear->n_inputs + i], 1, 1);
+      if (projection->precision == ATTN_PRECISION_F32)
+        ((float *) projection->weight)[at] = value;
+      else
+        kernels->narrow ((uint16_t *) projection->weight + at, &value, 1, projection->precision);
+    }
+  if (linear->bias != NULL && status == ATTN_OK)
+    kernels->scale (projection->bias + first, linear->bias, 1, linear->n_outputs);
+  return status;
 }
 
 static AttnProjection
@@ -50,16 +90,19 @@ identity (size_t n)
 static AttnStatus
 pack_model (AttnLayer *layer, const AttnModel *model, AttnError *error)
 {
-  AttnStatus status;
+  const AttnSizes *sizes = &layer->sizes;
+  const AttnKernels *kernels = layer->kernels;
+  AttnStatus status = init_projection (&layer->input, sizes->n_features, sizes->n_projected, sizes->precision, error);
 
-  if ((status = pack (&layer->query, &model->query, layer->kernels, error))
-      || (status = pack (&layer->key, &model->key, layer->kernels, error))
-      || (status = pack (&layer->value, &model->value, layer->kernels, error)))
+  if (status || (status = pack (&layer->input, 0, "query", &model->query, kernels, error))
+      || (status = pack (&layer->input, sizes->n_query, "key", &model->key, kernels, error))
+      || (status = pack (&layer->input, sizes->n_query + sizes->n_key, "value", &model->value, kernels, error)))
     return status;
-  if (model->output.weight != NULL)
-    return pack (&layer->output, &model->output, layer->kernels, error);
-  layer->output = identity (layer->sizes.n_context);
-  return ATTN_OK;
+  layer->output = identity (sizes->n_context);
+  if (model->output.weight == NULL)
+    return ATTN_OK;
+  status = init_projection (&layer->output, sizes->n_context, sizes->n_outputs, sizes->precision, error);
+  return status != ATTN_OK ? status : pack (&layer->output, 0, "output", &model->output, kernels, error);
 }
 
 static AttnStatus
@@ -77,22 +120,28 @@ init_layer (AttnLayer *layer, const AttnConfig *config, const AttnModel *model, 
     return status;
   if (model != NULL)
     return pack_model (layer, model, error);
-  layer->query = layer->key = layer->value = layer->output = identity (layer->sizes.n_features);
+  layer->input = layer->output = identity (layer->sizes.n_features);
   return ATTN_OK;
 }
 
+/* What is stored, as float32 in the order of the model: the packing may change. */
 static uint64_t
 hash_projection (uint64_t hash, const AttnProjection *projection)
 {
-  size_t n_padded = attn_round_up (projection->n_outputs, ATTN_LANES);
+  size_t o, i;
 
   hash = attn_hash_number (hash, projection->weight != NULL, 1);
   hash = attn_hash_number (hash, projection->n_inputs, 8);
   hash = attn_hash_number (hash, projection->n_outputs, 8);
   if (projection->weight == NULL)
     return hash;
-  hash = attn_hash_floats (hash, projection->weight, n_padded * projection->n_inputs);
-  return attn_hash_floats (hash, projection->bias, n_padded);
+  for (o = 0; o < projection->n_outputs; o++)
+    for (i = 0; i < projection->n_inputs; i++) {
+      float value = attn_stored_value (projection->weight, packed_index (projection, o, i), projection->precision);
+
+      hash = attn_hash_floats (hash, &value, 1);
+    }
+  return attn_hash_floats (hash, projection->bias, projection->n_outputs);
 }
 
 static uint64_t
@@ -130,13 +179,12 @@ hash_layer (const AttnLayer *layer)
   for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
     hash = attn_hash_number (hash, numbers[i], 8);
   hash = attn_hash_floats (hash, &sizes->query_factor, 1);
-  hash = hash_projection (hash, &layer->query);
-  hash = hash_projection (hash, &layer->key);
-  hash = hash_projection (hash, &layer->value);
+  hash = hash_projection (hash, &layer->input);
   hash = hash_projection (hash, &layer->output);
   hash = attn_hash_floats (hash, &sizes->softcap.factor, 1);
   hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
-  return hash_positions (hash, layer);
+  hash = hash_positions (hash, layer);
+  return attn_hash_number (hash, sizes->precision, 1);
 }
 
 AttnStatus
@@ -173,22 +221,36 @@ attn_layer_free (AttnLayer *layer)
 {
   if (layer == NULL)
     return;
-  free_projection (&layer->query);
-  free_projection (&layer->key);
-  free_projection (&layer->value);
+  free_projection (&layer->input);
   free_projection (&layer->output);
   attn_positions_clear (&layer->positions);
   attn_free (layer);
 }
 
 void
-attn_layer_project (const AttnLayer *layer, const AttnProjection *projection, float *out, const float *in,
-                    size_t n_frames)
+attn_layer_project_input (const AttnLayer *layer, float *projected, const float *frames, size_t n)
 {
-  if (projection->weight == NULL)
-    layer->kernels->scale (out, in, 1, n_frames * projection->n_inputs);
+  const AttnSizes *sizes = &layer->sizes;
+  size_t i, copy;
+
+  if (layer->input.weight != NULL)
+    layer->kernels->project (projected, sizes->n_projected, frames, sizes->n_features, n, &layer->input);
   else
-    layer->kernels->project (out, projection->n_outputs, in, projection->n_inputs, n_frames, projection);
+    for (i = 0; i < n; i++)
+      for (copy = 0; copy < 3; copy++)
+        memcpy (projected + i * sizes->n_projected + copy * sizes->n_features, frames + i * sizes->n_features,
+                sizes->n_features * sizeof *frames);
+}
+
+void
+attn_layer_project_output (const AttnLayer *layer, float *out, const float *contexts, size_t n)
+{
+  const AttnSizes *sizes = &layer->sizes;
+
+  if (layer->output.weight != NULL)
+    layer->kernels->project (out, sizes->n_outputs, contexts, sizes->n_context, n, &layer->output);
+  else
+    memcpy (out, contexts, n * sizes->n_outputs * sizeof *out);
 }
 
 uint32_t

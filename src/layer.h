@@ -12,15 +12,15 @@ struct AttnLayer {
   AttnSizes sizes;
   uint64_t hash; /* of everything that the output depends on: what saved states are compared by */
   const AttnKernels *kernels;
-  AttnProjection query; /* [n_query] */
-  AttnProjection key;   /* [n_key] */
-  AttnProjection value; /* [n_value] */
-  AttnProjection output;
+  AttnProjection input;  /* [n_projected]: queries, keys and values of all heads, one after another */
+  AttnProjection output; /* [n_outputs] */
   AttnPositions positions;
 };
 
-/* out [n_frames][projection->n_outputs] = projection of in [n_frames][n_inputs], cleaned; the identity copies. */
-void attn_layer_project (const AttnLayer *layer, const AttnProjection *projection, float *out, const float *in,
-                         size_t n_frames);
+/* projected [n][n_projected]: queries, keys and values of cleaned frames [n][n_features]. */
+void attn_layer_project_input (const AttnLayer *layer, float *projected, const float *frames, size_t n);
+
+/* out [n][n_outputs] = output projection of contexts [n][n_context], cleaned; the identity copies. */
+void attn_layer_project_output (const AttnLayer *layer, float *out, const float *contexts, size_t n);
 
 #endif

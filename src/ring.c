@@ -13,7 +13,7 @@ tiles_for (size_t n_frames)
 }
 
 size_t
-attn_ring_stream_tiles (const AttnSizes *sizes)
+attn_ring_stream_slots (const AttnSizes *sizes)
 {
   /*
    * A tile begins at frame f: the oldest frame in use is f - look_ahead - (window - 1), in the worst case the last of
@@ -22,109 +22,149 @@ attn_ring_stream_tiles (const AttnSizes *sizes)
   return tiles_for (sizes->look_ahead + sizes->window - 1) + 1;
 }
 
-size_t
-attn_ring_max_tiles (const AttnRing *ring)
-{
-  return ring->window.n_tiles + ring->sinks.n_tiles;
-}
-
-static AttnStatus
-init_tiles (AttnTiles *tiles, const AttnSizes *sizes, size_t n_tiles, AttnError *error)
-{
-  size_t n_frames = attn_size_mul (n_tiles, ATTN_LANES * sizeof (float));
-  size_t keys = attn_size_mul (n_frames, sizes->n_key);
-  size_t values = attn_size_mul (n_frames, attn_size_mul (sizes->n_kv_heads, sizes->dv_padded));
-
-  tiles->n_tiles = n_tiles;
-  /* The largest first: nothing is touched for a window that cannot be. */
-  if (!(tiles->values = attn_alloc (values)) || !(tiles->keys = attn_alloc (keys))
-      || !(tiles->present = attn_alloc (attn_size_mul (n_tiles, sizeof *tiles->present))))
-    return attn_fail_memory (error, "window of keys and values", attn_size_add (keys, values));
-  return ATTN_OK;
-}
-
-static void
-free_tiles (AttnTiles *tiles)
-{
-  attn_free (tiles->keys);
-  attn_free (tiles->values);
-  attn_free (tiles->present);
-}
-
 AttnStatus
-attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_tiles, AttnError *error)
+attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, AttnError *error)
 {
-  AttnStatus status;
+  size_t n_slots = attn_size_add (n_window_slots, tiles_for (sizes->n_sinks));
+  size_t frame = ATTN_LANES * attn_precision_size (sizes->precision), n_row = sizes->n_key + sizes->n_value;
+  size_t keys = attn_size_mul (attn_size_mul (n_slots, frame), sizes->n_key);
+  size_t values = attn_size_mul (attn_size_mul (n_slots, frame), attn_size_mul (sizes->n_kv_heads, sizes->dv_padded));
+  size_t masks = attn_size_mul (n_slots, sizeof (uint16_t));
 
-  *ring = (AttnRing){ .sizes = sizes };
-  if ((status = init_tiles (&ring->window, sizes, n_window_tiles, error)) != ATTN_OK)
-    return status;
-  return init_tiles (&ring->sinks, sizes, tiles_for (sizes->n_sinks), error);
+  *ring = (AttnRing){
+    .sizes = sizes, .n_sink_slots = n_slots - n_window_slots, .n_window_slots = n_window_slots, .n_slots = n_slots
+  };
+  /* The largest first: nothing is touched for a window that cannot be. */
+  if (!(ring->values = attn_alloc (values)) || !(ring->keys = attn_alloc (keys))
+      || !(ring->present = attn_alloc (masks)) || !(ring->finite = attn_alloc (masks))
+      || (sizes->precision != ATTN_PRECISION_F32 && !(ring->row = attn_alloc (n_row * sizeof (uint16_t)))))
+    return attn_fail_memory (error, "window of keys and values", attn_size_add (keys, values));
+  memset (ring->finite, 0xff, masks);
+  return ATTN_OK;
 }
 
 void
 attn_ring_clear (AttnRing *ring)
 {
-  free_tiles (&ring->window);
-  free_tiles (&ring->sinks);
+  attn_free (ring->keys);
+  attn_free (ring->values);
+  attn_free (ring->present);
+  attn_free (ring->finite);
+  attn_free (ring->row);
 }
 
 void
 attn_ring_reset (AttnRing *ring, uint64_t first)
 {
   ring->first = ring->next = first;
-  memset (ring->window.present, 0, ring->window.n_tiles * sizeof *ring->window.present);
-  memset (ring->sinks.present, 0, ring->sinks.n_tiles * sizeof *ring->sinks.present);
+  memset (ring->present, 0, ring->n_slots * sizeof *ring->present);
+}
+
+static size_t
+slot_of (const AttnRing *ring, uint64_t frame, bool is_sink)
+{
+  return is_sink ? frame / ATTN_LANES : ring->n_sink_slots + frame / ATTN_LANES % ring->n_window_slots;
+}
+
+/* Whether stored values will be finite: in f16 also what is large enough becomes infinite. */
+static bool
+all_finite (const float *values, size_t n, AttnPrecision precision)
+{
+  /* The smallest magnitudes that are not: infinity; 65520, which is rounded up; 2^128 less half of a last place. */
+  static const uint32_t limits[] = { 0x7f800000, 0x477ff000, 0x7f7f8000 };
+  uint32_t largest = 0;
+  size_t i;
+
+  for (i = 0; i < n; i++) {
+    uint32_t magnitude = attn_float_bits (values[i]) & 0x7fffffff;
+
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest < limits[precision];
+}
+
+/* One head's key and value of one frame, into a tile, in the precision of the window. */
+static void
+write_head_f32 (float *keys, float *values, const float *key, const float *value, const AttnSizes *sizes)
+{
+  for (size_t d = 0; d < sizes->dk; d++)
+    keys[d * ATTN_LANES] = key[d];
+  memcpy (values, value, sizes->dv * sizeof *values);
 }
 
 static void
-write_frame (AttnTiles *tiles, const AttnSizes *sizes, size_t slot, size_t lane, const float *key, const float *value)
+write_head_16 (uint16_t *keys, uint16_t *values, const uint16_t *key, const uint16_t *value, const AttnSizes *sizes)
 {
-  size_t head, d;
+  for (size_t d = 0; d < sizes->dk; d++)
+    keys[d * ATTN_LANES] = key[d];
+  memcpy (values, value, sizes->dv * sizeof *values);
+}
+
+static void
+write_frame (AttnRing *ring, const float *key, const float *value, bool is_finite, bool is_sink)
+{
+  const AttnSizes *sizes = ring->sizes;
+  size_t slot = slot_of (ring, ring->next, is_sink), lane = ring->next % ATTN_LANES, head;
+  size_t in_tile = lane * sizes->dv_padded;
 
   for (head = 0; head < sizes->n_kv_heads; head++) {
-    size_t tile = head * tiles->n_tiles + slot;
-    float *keys = tiles->keys + tile * sizes->dk * ATTN_LANES + lane;
-    float *values = tiles->values + (tile * ATTN_LANES + lane) * sizes->dv_padded;
+    size_t tile = (head * ring->n_slots + slot) * ATTN_LANES;
+    size_t at_key = tile * sizes->dk + lane, at_value = tile * sizes->dv_padded + in_tile;
+    size_t k = head * sizes->dk, v = head * sizes->dv;
 
-    for (d = 0; d < sizes->dk; d++)
-      keys[d * ATTN_LANES] = key[head * sizes->dk + d];
-    memcpy (values, value + head * sizes->dv, sizes->dv * sizeof *values);
+    if (sizes->precision == ATTN_PRECISION_F32)
+      write_head_f32 ((float *) ring->keys + at_key, (float *) ring->values + at_value, key + k, value + v, sizes);
+    else
+      write_head_16 ((uint16_t *) ring->keys + at_key, (uint16_t *) ring->values + at_value, ring->row + k,
+                     ring->row + sizes->n_key + v, sizes);
   }
-  tiles->present[slot] |= 1u << lane;
+  ring->present[slot] |= 1u << lane;
+  ring->finite[slot] = (ring->finite[slot] & ~(1u << lane)) | (uint32_t) is_finite << lane;
 }
 
 void
-attn_ring_write (AttnRing *ring, const float *keys, const float *values, size_t n)
+attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const float *keys, const float *values, size_t stride,
+                 size_t n)
 {
   const AttnSizes *sizes = ring->sizes;
-  size_t slot = ring->next / ATTN_LANES % ring->window.n_tiles;
   size_t i;
 
   if (ring->next % ATTN_LANES == 0)
-    ring->window.present[slot] = 0;
-  for (i = 0; i < n; i++, ring->next++, keys += sizes->n_key, values += sizes->n_value) {
-    write_frame (&ring->window, sizes, slot, ring->next % ATTN_LANES, keys, values);
+    ring->present[slot_of (ring, ring->next, false)] = 0;
+  for (i = 0; i < n; i++, ring->next++, keys += stride, values += stride) {
+    bool is_finite = all_finite (values, sizes->n_value, sizes->precision);
+
+    if (sizes->precision != ATTN_PRECISION_F32) {
+      kernels->narrow (ring->row, keys, sizes->n_key, sizes->precision);
+      kernels->narrow (ring->row + sizes->n_key, values, sizes->n_value, sizes->precision);
+    }
+    write_frame (ring, keys, values, is_finite, false);
     if (ring->next < sizes->n_sinks)
-      write_frame (&ring->sinks, sizes, ring->next / ATTN_LANES, ring->next % ATTN_LANES, keys, values);
+      write_frame (ring, keys, values, is_finite, true);
   }
+}
+
+bool
+attn_ring_has (const AttnRing *ring, uint64_t frame, bool is_sink)
+{
+  return ring->present[slot_of (ring, frame, is_sink)] >> frame % ATTN_LANES & 1;
 }
 
 bool
 attn_ring_read (const AttnRing *ring, uint64_t frame, bool is_sink, float *keys, float *values)
 {
   const AttnSizes *sizes = ring->sizes;
-  const AttnTiles *tiles = is_sink ? &ring->sinks : &ring->window;
-  size_t slot = frame / ATTN_LANES % tiles->n_tiles, lane = frame % ATTN_LANES, head, d;
+  size_t slot = slot_of (ring, frame, is_sink), lane = frame % ATTN_LANES, head, d;
 
-  if (!(tiles->present[slot] >> lane & 1))
+  if (!attn_ring_has (ring, frame, is_sink))
     return false;
   for (head = 0; head < sizes->n_kv_heads; head++, keys += sizes->dk, values += sizes->dv) {
-    size_t tile = head * tiles->n_tiles + slot;
-
     for (d = 0; d < sizes->dk; d++)
-      keys[d] = tiles->keys[(tile * sizes->dk + d) * ATTN_LANES + lane];
-    memcpy (values, tiles->values + (tile * ATTN_LANES + lane) * sizes->dv_padded, sizes->dv * sizeof *values);
+      keys[d] =
+          attn_stored_value (attn_ring_keys (ring, head), (slot * sizes->dk + d) * ATTN_LANES + lane, sizes->precision);
+    for (d = 0; d < sizes->dv; d++)
+      values[d] = attn_stored_value (attn_ring_values (ring, head), (slot * ATTN_LANES + lane) * sizes->dv_padded + d,
+                                     sizes->precision);
   }
   return true;
 }
@@ -137,10 +177,10 @@ attn_ring_skip (AttnRing *ring, uint64_t n)
   uint64_t tile = ring->next / ATTN_LANES + (ring->next % ATTN_LANES != 0),
            end_tile = end / ATTN_LANES + (end % ATTN_LANES != 0);
 
-  if (end_tile > tile && end_tile - tile > ring->window.n_tiles)
-    tile = end_tile - ring->window.n_tiles;
+  if (end_tile > tile && end_tile - tile > ring->n_window_slots)
+    tile = end_tile - ring->n_window_slots;
   for (; tile < end_tile; tile++)
-    ring->window.present[tile % ring->window.n_tiles] = 0;
+    ring->present[ring->n_sink_slots + tile % ring->n_window_slots] = 0;
   ring->next = end;
 }
 
@@ -159,42 +199,64 @@ lanes_between (uint64_t base, uint64_t oldest, uint64_t end)
   return mask;
 }
 
-/* Appends a run and the masks of its tiles: the frames from `oldest` to before `end` that are present. */
-static void
-add_run (AttnView *view, AttnRun run, uint64_t oldest, uint64_t end)
+/* The oldest frame of the window of `frame`, and how many sinks that window has left behind. */
+static uint64_t
+oldest_in_window (const AttnSizes *sizes, uint64_t frame)
 {
-  size_t i;
-
-  for (i = 0; i < run.n_tiles; i++)
-    view->masks[view->n_tiles++] =
-        run.tiles->present[run.begin + i] & lanes_between (run.first_frame + i * ATTN_LANES, oldest, end);
-  view->runs[view->n_runs++] = run;
+  return frame < sizes->window ? 0 : frame - sizes->window + 1;
 }
 
-void
-attn_ring_view (const AttnRing *ring, uint64_t frame, AttnView *view)
+static uint64_t
+n_sinks_behind (const AttnRing *ring, uint64_t frame)
 {
-  const AttnSizes *sizes = ring->sizes;
-  const AttnTiles *window = &ring->window;
-  uint64_t oldest = frame < sizes->window ? 0 : frame - sizes->window + 1; /* of the window */
-  uint64_t n_sinks = oldest < sizes->n_sinks ? oldest : sizes->n_sinks;    /* those that the window has left behind */
-  uint64_t end = frame + sizes->look_ahead + 1;
-  uint64_t tile, end_tile;
+  uint64_t oldest = oldest_in_window (ring->sizes, frame);
+  uint64_t n_sinks = oldest < ring->sizes->n_sinks ? oldest : ring->sizes->n_sinks;
 
-  view->n_runs = view->n_tiles = 0;
-  if (ring->first < n_sinks)
-    add_run (view, (AttnRun){ &ring->sinks, 0, tiles_for (n_sinks), 0, true }, 0, n_sinks);
+  return ring->first < n_sinks ? n_sinks : 0;
+}
+
+/* The masks of one frame over the tiles of a view. */
+static void
+mask_tiles (const AttnRing *ring, const AttnView *view, uint64_t frame, uint16_t *masks)
+{
+  uint64_t oldest = oldest_in_window (ring->sizes, frame), n_sinks = n_sinks_behind (ring, frame);
+  uint64_t end = frame + ring->sizes->look_ahead + 1, base = view->first_frame;
+  size_t i;
 
   if (oldest < ring->first)
     oldest = ring->first;
   if (end > ring->next)
     end = ring->next;
-  end_tile = (end - 1) / ATTN_LANES + 1;
-  for (tile = oldest / ATTN_LANES; tile < end_tile;) {
-    size_t slot = tile % window->n_tiles;
-    size_t n_tiles = end_tile - tile < window->n_tiles - slot ? end_tile - tile : window->n_tiles - slot;
+  for (i = 0; i < view->n_sink_tiles; i++)
+    masks[i] = ring->present[view->slots[i]] & lanes_between (i * ATTN_LANES, 0, n_sinks);
+  for (; i < view->n_tiles; i++, base += ATTN_LANES)
+    masks[i] = ring->present[view->slots[i]] & lanes_between (base, oldest, end);
+}
 
-    add_run (view, (AttnRun){ window, slot, n_tiles, tile * ATTN_LANES, false }, oldest, end);
-    tile += n_tiles;
+void
+attn_ring_view (const AttnRing *ring, uint64_t frame, size_t n, AttnView *view)
+{
+  uint64_t oldest = oldest_in_window (ring->sizes, frame), end = frame + n + ring->sizes->look_ahead;
+  uint64_t tile, end_tile;
+  size_t slot, i;
+
+  if (oldest < ring->first)
+    oldest = ring->first;
+  if (end > ring->next)
+    end = ring->next;
+  view->n_sink_tiles = tiles_for (n_sinks_behind (ring, frame + n - 1));
+  view->n_tiles = 0;
+  for (slot = 0; slot < view->n_sink_tiles; slot++)
+    view->slots[view->n_tiles++] = slot;
+
+  tile = oldest / ATTN_LANES;
+  end_tile = (end - 1) / ATTN_LANES + 1;
+  view->first_frame = tile * ATTN_LANES;
+  slot = tile % ring->n_window_slots;
+  for (; tile < end_tile; tile++) {
+    view->slots[view->n_tiles++] = ring->n_sink_slots + slot;
+    slot = slot + 1 == ring->n_window_slots ? 0 : slot + 1;
   }
+  for (i = 0; i < n; i++)
+    mask_tiles (ring, view, frame + i, view->masks + i * view->n_tiles);
 }

@@ -2,77 +2,88 @@
  * libattn: the window of keys and values, as a ring of tiles.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Frame f stands in lane f % 16 of tile f / 16, and tile T in slot T % n_tiles of the ring. Inside a tile keys are
- * dimension-major (a score kernel takes 16 frames at once) and values row-major (a context kernel takes 16 values at
- * once). A tile is never moved, the two ends of a window are masked, so the same ring serves any buffer size and needs
- * no second copy. Sinks have tiles of their own, in the same lanes.
+ * Frame f stands in lane f % 16 of tile f / 16. Inside a tile keys are dimension-major (a score kernel takes 16 frames
+ * at once) and values row-major (a context kernel takes 16 values at once). A tile is never moved, the two ends of a
+ * window are masked, so the same ring serves any buffer size and needs no second copy.
+ *
+ * Slots for tiles: first those of the sinks, which have tiles of their own, in the same lanes; then those of the
+ * window, where tile T stands in slot T % n_window_slots.
  */
 #ifndef ATTN_SRC_RING_H
 #define ATTN_SRC_RING_H
 
 #include <stdbool.h>
 
-#include "config.h"
-
-/* Tiles of keys and values, per key/value head one after another, and which of their frames are there. */
-typedef struct {
-  size_t n_tiles;
-  float *keys;       /* [n_kv_heads][n_tiles][dk][16] */
-  float *values;     /* [n_kv_heads][n_tiles][16][dv_padded] */
-  uint16_t *present; /* [n_tiles], a bit per lane */
-} AttnTiles;
+#include "kernels.h"
 
 typedef struct {
   const AttnSizes *sizes;
-  AttnTiles window;
-  AttnTiles sinks;
-  uint64_t first; /* the number of the first frame since the reset */
-  uint64_t next;  /* the number of the next frame */
+  size_t n_sink_slots;
+  size_t n_window_slots;
+  size_t n_slots;    /* all */
+  void *keys;        /* [n_kv_heads][n_slots][dk][16], in the precision of the sizes */
+  void *values;      /* [n_kv_heads][n_slots][16][dv_padded] */
+  uint16_t *present; /* [n_slots], a bit per lane: the frame is there */
+  uint16_t *finite;  /* [n_slots], a bit per lane: so are its values, or what stood there before */
+  uint16_t *row;     /* [n_key + n_value], a frame on its way to 16 bits; NULL where the window is float32 */
+  uint64_t first;    /* the number of the first frame since the reset */
+  uint64_t next;     /* the number of the next frame */
 } AttnRing;
 
 /*
- * What one frame attends to: up to three runs of neighbouring tiles in the order of time: sinks, then the window in two
- * pieces.
+ * What up to 16 neighbouring frames attend to, together: tiles in the order of time, first those of sinks, then those
+ * of the window. The arrays are the caller's.
  */
 typedef struct {
-  const AttnTiles *tiles;
-  size_t begin; /* slot of the first tile */
   size_t n_tiles;
-  uint64_t first_frame; /* the frame in lane 0 of the first tile */
-  bool is_sinks;
-} AttnRun;
-
-typedef struct {
-  AttnRun runs[3];
-  size_t n_runs;
-  size_t n_tiles; /* of all runs */
-  uint16_t
-      *masks; /* [n_tiles], a bit per frame that is attended to; the caller's memory, attn_ring_max_tiles () long */
+  size_t n_sink_tiles;  /* so many of them are of sinks: frames 0, 1, ... */
+  uint64_t first_frame; /* the frame in lane 0 of the first tile of the window */
+  uint32_t *slots;      /* [n_tiles] of [ring->n_slots] */
+  uint16_t *masks;      /* [frames][n_tiles] of [16][ring->n_slots], a bit per frame that is attended to */
 } AttnView;
 
-/* The tiles that a stream needs when it writes at most one tile ahead of the frame that is being answered. */
-size_t attn_ring_stream_tiles (const AttnSizes *sizes);
+/*
+ * The slots of a window that a stream needs when it writes at most one tile ahead of the frame that is being answered.
+ */
+size_t attn_ring_stream_slots (const AttnSizes *sizes);
 
-/* The most tiles a view may have. */
-size_t attn_ring_max_tiles (const AttnRing *ring);
-
-AttnStatus attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_tiles, AttnError *error);
+AttnStatus attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, AttnError *error);
 void attn_ring_clear (AttnRing *ring); /* frees the tiles; accepts a zeroed ring */
 
 /* Forgets everything; the next frame is number `first`. */
 void attn_ring_reset (AttnRing *ring, uint64_t first);
 
-/* Appends `n` frames that fit into the current tile: keys [n][n_key], values [n][n_value]. */
-void attn_ring_write (AttnRing *ring, const float *keys, const float *values, size_t n);
+/*
+ * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned.
+ */
+void attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const float *keys, const float *values, size_t stride,
+                      size_t n);
 
 /* Appends `n` absent frames, any number. */
 void attn_ring_skip (AttnRing *ring, uint64_t n);
 
-/*
- * Whether `frame` is present; then keys [n_key] and values [n_value] receive it. It is one of the frames that the
- * window still holds, or with `is_sink` one of the sinks.
- */
+/* `frame` is one of those that the window still holds, or with `is_sink` one of the sinks. */
+bool attn_ring_has (const AttnRing *ring, uint64_t frame, bool is_sink);
+
+/* The same; when the frame is there, keys [n_key] and values [n_value] receive it. */
 bool attn_ring_read (const AttnRing *ring, uint64_t frame, bool is_sink, float *keys, float *values);
+
+/* The keys and the values of a key/value head, from slot 0 on. */
+static inline const void *
+attn_ring_keys (const AttnRing *ring, size_t kv_head)
+{
+  size_t n = kv_head * ring->n_slots * ring->sizes->dk * ATTN_LANES;
+
+  return (const char *) ring->keys + n * attn_precision_size (ring->sizes->precision);
+}
+
+static inline const void *
+attn_ring_values (const AttnRing *ring, size_t kv_head)
+{
+  size_t n = kv_head * ring->n_slots * ring->sizes->dv_padded * ATTN_LANES;
+
+  return (const char *) ring->values + n * attn_precision_size (ring->sizes->precision);
+}
 
 /* How many frames fit into the current tile. */
 static inline size_t
@@ -81,7 +92,7 @@ attn_ring_room (const AttnRing *ring)
   return ATTN_LANES - ring->next % ATTN_LANES;
 }
 
-/* Fills in what `frame` attends to. */
-void attn_ring_view (const AttnRing *ring, uint64_t frame, AttnView *view);
+/* Fills in what the `n` <= 16 frames from number `frame` on attend to. */
+void attn_ring_view (const AttnRing *ring, uint64_t frame, size_t n, AttnView *view);
 
 #endif

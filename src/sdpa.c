@@ -19,12 +19,13 @@ typedef struct {
   size_t dv_padded;
   size_t mask_strides[4]; /* elements to the next batch, head, query, key; 0 = the same for all */
 
-  float *keys;     /* [n_tiles][dk][16] */
-  float *values;   /* [n_tiles][16][dv_padded] */
-  float *row;      /* [dk], a key or query, cleaned */
-  float *context;  /* [dv_padded] */
-  float *scores;   /* [n_tiles][16] */
-  uint16_t *masks; /* [n_tiles] */
+  float *keys;      /* [n_tiles][dk][16] */
+  float *values;    /* [n_tiles][16][dv_padded] */
+  float *row;       /* [dk], a key or query, cleaned */
+  float *scores;    /* [n_tiles][16] */
+  uint32_t *slots;  /* [n_tiles]: tile i stands at i */
+  uint16_t *finite; /* [n_tiles] */
+  uint16_t *masks;  /* [n_tiles] */
 } Operation;
 
 AttnSdpa
@@ -192,13 +193,17 @@ static AttnStatus
 allocate (Operation *op, AttnError *error)
 {
   size_t tile_row = attn_size_mul (op->n_tiles, ATTN_LANES * sizeof (float));
-  size_t keys = attn_size_mul (tile_row, op->given.dk), values = attn_size_mul (tile_row, op->dv_padded);
+  size_t keys = attn_size_mul (tile_row, op->given.dk), values = attn_size_mul (tile_row, op->dv_padded), tile;
 
   if ((op->keys = attn_alloc (keys)) && (op->values = attn_alloc (values))
-      && (op->row = attn_alloc (op->given.dk * sizeof (float)))
-      && (op->context = attn_alloc (op->dv_padded * sizeof (float))) && (op->scores = attn_alloc (tile_row))
-      && (op->masks = attn_alloc (attn_size_mul (op->n_tiles, sizeof *op->masks))))
+      && (op->row = attn_alloc (op->given.dk * sizeof (float))) && (op->scores = attn_alloc (tile_row))
+      && (op->slots = attn_alloc (op->n_tiles * sizeof *op->slots))
+      && (op->finite = attn_alloc (op->n_tiles * sizeof *op->finite))
+      && (op->masks = attn_alloc (op->n_tiles * sizeof *op->masks))) {
+    for (tile = 0; tile < op->n_tiles; tile++)
+      op->slots[tile] = tile;
     return ATTN_OK;
+  }
   return attn_fail_memory (error, "keys and values of one head", attn_size_add (keys, values));
 }
 
@@ -208,8 +213,9 @@ clear (Operation *op)
   attn_free (op->keys);
   attn_free (op->values);
   attn_free (op->row);
-  attn_free (op->context);
   attn_free (op->scores);
+  attn_free (op->slots);
+  attn_free (op->finite);
   attn_free (op->masks);
 }
 
@@ -322,30 +328,15 @@ add_mask (Operation *op, size_t mask, size_t begin_tile, size_t end_tile)
       op->scores[j] = fmaf (limit_mask (op->given.float_mask[mask + j * op->mask_strides[3]]), log2_e, op->scores[j]);
 }
 
-/* op->scores of the tiles [begin, end) for the query in op->row: on the scale of powers of two, masks included. */
+/* rows->scores for the query in op->row: on the scale of powers of two, masks included. */
 static void
-score_tiles (Operation *op, size_t mask, size_t begin, size_t end)
+score_tiles (Operation *op, const AttnRows *rows, size_t mask, size_t begin)
 {
-  float *scores = op->scores + begin * ATTN_LANES;
-  size_t dk = op->given.dk;
-
-  op->kernels->scores (scores, op->row, op->keys + begin * dk * ATTN_LANES, dk, end - begin);
+  op->kernels->scores (rows, op->row, 0, op->keys, 0, op->given.dk);
   if (op->softcap.cap != 0)
-    op->kernels->softcap (scores, op->softcap.factor, op->softcap.cap, end - begin);
+    op->kernels->softcap (rows->scores, op->softcap.factor, op->softcap.cap, rows->n_tiles);
   if (op->given.float_mask != NULL)
-    add_mask (op, mask, begin, end);
-}
-
-/* out [dv] = sum of the weights of the tiles, times `reciprocal`, times values. */
-static void
-mix_values (Operation *op, size_t begin_tile, size_t end_tile, float reciprocal, float *out)
-{
-  size_t row = op->dv_padded;
-
-  memset (op->context, 0, row * sizeof *op->context);
-  op->kernels->context (op->context, op->scores + begin_tile * ATTN_LANES, op->masks + begin_tile,
-                        op->values + begin_tile * ATTN_LANES * row, row, end_tile - begin_tile);
-  op->kernels->scale (out, op->context, reciprocal, op->given.dv);
+    add_mask (op, mask, begin, begin + rows->n_tiles);
 }
 
 /* weights [n_keys], which are 0 so far: those that are attended to. */
@@ -365,7 +356,8 @@ answer (Operation *op, const float *query, size_t mask, size_t i, float *out, fl
 {
   const AttnSdpa *s = &op->given;
   size_t begin, end, begin_tile, end_tile;
-  float sum, reciprocal;
+  float reciprocal;
+  AttnRows rows = { .n_rows = 1, .finite = op->finite, .reciprocals = &reciprocal };
 
   visible_keys (s, i, &begin, &end);
   if (out != NULL)
@@ -379,11 +371,14 @@ answer (Operation *op, const float *query, size_t mask, size_t i, float *out, fl
   end_tile = (end - 1) / ATTN_LANES + 1;
   op->kernels->scale (op->row, query, 1, s->dk); /* a denormal is 0 also when the factor is large */
   op->kernels->scale (op->row, op->row, op->query_factor, s->dk);
-  score_tiles (op, mask, begin_tile, end_tile);
-  sum = op->kernels->softmax (op->scores + begin_tile * ATTN_LANES, op->masks + begin_tile, end_tile - begin_tile);
-  reciprocal = 1 / sum;
+  rows.n_tiles = end_tile - begin_tile;
+  rows.slots = op->slots + begin_tile;
+  rows.masks = op->masks + begin_tile;
+  rows.scores = op->scores + begin_tile * ATTN_LANES;
+  score_tiles (op, &rows, mask, begin_tile);
+  op->kernels->softmax (&rows);
   if (out != NULL)
-    mix_values (op, begin_tile, end_tile, reciprocal, out);
+    op->kernels->context (&rows, out, 0, op->values, 0, s->dv);
   if (weights != NULL)
     store_weights (op, begin_tile, end_tile, reciprocal, weights);
 }

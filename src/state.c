@@ -125,14 +125,6 @@ state_size (const AttnSizes *sizes, const Span *span, size_t n_present, size_t n
 
 /* ---- saving ---- */
 
-static bool
-is_present (const AttnRing *ring, uint64_t frame, bool is_sink)
-{
-  const AttnTiles *tiles = is_sink ? &ring->sinks : &ring->window;
-
-  return tiles->present[frame / ATTN_LANES % tiles->n_tiles] >> frame % ATTN_LANES & 1;
-}
-
 size_t
 attn_stream_state_size (const AttnStream *stream)
 {
@@ -143,7 +135,7 @@ attn_stream_state_size (const AttnStream *stream)
     bool is_sink;
     uint64_t frame = held_frame (&span, i, &is_sink);
 
-    if (is_present (&stream->ring, frame, is_sink)) {
+    if (attn_ring_has (&stream->ring, frame, is_sink)) {
       n_present++;
       n_queries += frame >= span.next_output;
     }
@@ -170,7 +162,7 @@ static uint8_t *
 put_frames (uint8_t *bytes, const AttnStream *stream, const Span *span)
 {
   const AttnSizes *sizes = &stream->layer->sizes;
-  float *keys = stream->scratch.keys, *values = stream->scratch.values;
+  float *keys = stream->scratch.projected, *values = keys + sizes->n_key;
   uint8_t *presence = bytes;
   size_t i;
 
@@ -196,7 +188,7 @@ put_queries (uint8_t *bytes, const AttnStream *stream, const Span *span)
   uint64_t frame;
 
   for (frame = span->next_output; frame != span->next; frame++)
-    if (is_present (&stream->ring, frame, false))
+    if (attn_ring_has (&stream->ring, frame, false))
       bytes = put_floats (bytes, stream->queries + frame % stream->n_waiting * n_query, n_query);
   return bytes;
 }
@@ -301,7 +293,8 @@ static const uint8_t *
 get_frames (AttnStream *stream, const uint8_t *bytes, const Span *span)
 {
   const AttnSizes *sizes = &stream->layer->sizes;
-  float *keys = stream->scratch.keys, *values = stream->scratch.values;
+  float *keys = stream->scratch.projected, *values = keys + sizes->n_key;
+  const AttnKernels *kernels = stream->layer->kernels;
   const uint8_t *presence = bytes;
   size_t i;
 
@@ -317,7 +310,8 @@ get_frames (AttnStream *stream, const uint8_t *bytes, const Span *span)
       continue;
     bytes = get_floats (bytes, keys, sizes->n_key);
     bytes = get_floats (bytes, values, sizes->n_value);
-    attn_ring_write (&stream->ring, keys, values, 1);
+    kernels->scale (keys, keys, 1, sizes->n_key + sizes->n_value); /* who knows who wrote this state */
+    attn_ring_write (&stream->ring, kernels, keys, values, 0, 1);
   }
   attn_ring_skip (&stream->ring, span->next - stream->ring.next);
   return bytes;
@@ -326,11 +320,11 @@ get_frames (AttnStream *stream, const uint8_t *bytes, const Span *span)
 static void
 get_queries (AttnStream *stream, const uint8_t *bytes, const Span *span)
 {
-  float *queries = stream->scratch.queries;
+  float *queries = stream->scratch.projected;
   uint64_t frame;
 
   for (frame = span->next_output; frame != span->next; frame++) {
-    bool present = is_present (&stream->ring, frame, false);
+    bool present = attn_ring_has (&stream->ring, frame, false);
 
     if (present)
       bytes = get_floats (bytes, queries, stream->layer->sizes.n_query);

@@ -21,11 +21,12 @@ attn_stream_new (const AttnLayer *layer, AttnStream **result, AttnError *error)
   if (stream == NULL)
     return attn_fail_memory (error, "stream", sizeof *stream);
   stream->layer = layer;
-  stream->n_waiting = sizes->look_ahead + ATTN_LANES;
-  status = attn_ring_init (&stream->ring, sizes, attn_ring_stream_tiles (sizes), error);
+  /* In whole tiles, so that a block of queries that ends with a tile stands in one piece. */
+  stream->n_waiting = attn_round_up (sizes->look_ahead + ATTN_LANES, ATTN_LANES);
+  status = attn_ring_init (&stream->ring, sizes, attn_ring_stream_slots (sizes), error);
   if (status != ATTN_OK)
     goto fail;
-  status = attn_scratch_init (&stream->scratch, sizes, attn_ring_max_tiles (&stream->ring), error);
+  status = attn_scratch_init (&stream->scratch, &stream->ring, error);
   if (status != ATTN_OK)
     goto fail;
   bytes = attn_size_mul (attn_size_mul (stream->n_waiting, sizes->n_query), sizeof (float));
@@ -95,34 +96,39 @@ attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain)
   return ATTN_OK;
 }
 
-/* Answers the next `n` <= 16 frames and returns `n`. */
+/* The next frames to leave that can be answered at once, of `n`: their queries stand one after another. */
+static size_t
+n_at_once (const AttnStream *stream, size_t n)
+{
+  size_t in_one_piece = stream->n_waiting - stream->next_output % stream->n_waiting;
+
+  n = n < ATTN_LANES ? n : ATTN_LANES;
+  return n < in_one_piece ? n : in_one_piece;
+}
+
+/* Answers the next frames, as many of `n` as it can at once, and returns how many. */
 static size_t
 answer_block (AttnStream *stream, size_t n, float *out, float *weights)
 {
   const AttnLayer *layer = stream->layer;
   const AttnSizes *sizes = &layer->sizes;
-  size_t n_weights = sizes->n_heads * sizes->span;
-  uint8_t present[ATTN_LANES];
-  size_t i;
+  size_t n_weights = sizes->n_heads * sizes->span, waiting = stream->next_output % stream->n_waiting, i;
+  const uint8_t *present = stream->present + waiting;
 
-  for (i = 0; i < n; i++, stream->next_output++) {
-    size_t waiting = stream->next_output % stream->n_waiting;
-    float *row = weights != NULL ? weights + i * n_weights : NULL;
-
-    present[i] = stream->present[waiting];
-    if (present[i])
-      attn_attend (layer, &stream->ring, &stream->scratch, stream->next_output,
-                   stream->queries + waiting * sizes->n_query, stream->gains,
-                   stream->scratch.contexts + i * sizes->n_context, row);
-    else if (row != NULL)
-      memset (row, 0, n_weights * sizeof *row);
+  n = n_at_once (stream, n);
+  if (memchr (present, true, n) != NULL) {
+    attn_attend (layer, &stream->ring, &stream->scratch, stream->next_output, n,
+                 stream->queries + waiting * sizes->n_query, stream->gains, stream->scratch.contexts, weights);
+    if (out != NULL)
+      attn_layer_project_output (layer, out, stream->scratch.contexts, n);
   }
-  if (out == NULL)
-    return n;
-  attn_layer_project (layer, &layer->output, out, stream->scratch.contexts, n);
-  for (i = 0; i < n; i++)
-    if (!present[i])
+  stream->next_output += n;
+  for (i = 0; i < n; i++) {
+    if (!present[i] && out != NULL)
       memset (out + i * sizes->n_outputs, 0, sizes->n_outputs * sizeof *out);
+    if (!present[i] && weights != NULL)
+      memset (weights + i * n_weights, 0, n_weights * sizeof *weights);
+  }
   return n;
 }
 
@@ -134,8 +140,7 @@ answer (AttnStream *stream, size_t n, float *out, float *weights)
   size_t done;
 
   for (done = 0; done < n;)
-    done += answer_block (stream, n - done < ATTN_LANES ? n - done : ATTN_LANES,
-                          out != NULL ? out + done * sizes->n_outputs : NULL,
+    done += answer_block (stream, n - done, out != NULL ? out + done * sizes->n_outputs : NULL,
                           weights != NULL ? weights + done * sizes->n_heads * sizes->span : NULL);
   return n;
 }
@@ -168,7 +173,7 @@ keep_queries (AttnStream *stream, uint64_t frame, size_t n, bool present)
 
   for (i = 0; i < n; i++)
     attn_stream_keep_query (stream, frame + i,
-                            present ? stream->scratch.queries + i * stream->layer->sizes.n_query : NULL);
+                            present ? stream->scratch.projected + i * stream->layer->sizes.n_projected : NULL);
 }
 
 size_t

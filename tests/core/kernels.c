@@ -117,75 +117,266 @@ TEST (scale_cleans_denormals_and_nans)
   CHECK (memcmp (out, out_bits, sizeof out) == 0);
 }
 
-static AttnProjection
-random_projection (size_t n_outputs, size_t n_inputs)
+TEST (narrow_equals_plain_c)
 {
-  size_t n_padded = attn_round_up (n_outputs, ATTN_LANES);
+  FOR_EACH_ROW (kernels)
+  for (size_t l = 0; l < N_LENGTHS; l++)
+    for (AttnPrecision precision = ATTN_PRECISION_F16; precision <= ATTN_PRECISION_BF16; precision++) {
+      size_t n = lengths[l];
+      float *in = random_values (n, l % 2 ? 1 : 1e5f);
+      uint16_t expected[130], got[132];
 
-  return (AttnProjection){ n_inputs, n_outputs, random_values (n_padded * n_inputs, 1), random_values (n_padded, 1) };
+      sprinkle (in, n);
+      attn_kernels_c.scale (in, in, l % 3 ? 1 : 1e-6f, n); /* cleaned; some for the subnormals of f16 */
+      memset (got, 0x55, sizeof got);
+      attn_kernels_c.narrow (expected, in, n, precision);
+      kernels->narrow (got, in, n, precision);
+      attn_free (in);
+      CHECK_MSG (memcmp (expected, got, n * sizeof *got) == 0 && got[n] == 0x5555, "%s, %zu values, precision %d",
+                 kernels->name, n, precision);
+    }
+}
+
+/* Round to nearest, ties to even: the neighbours of ties, and of both ends of the range. */
+TEST (narrow_rounds_to_nearest_even)
+{
+  static const struct {
+    float value;
+    uint16_t f16, bf16;
+  } cases[] = {
+    { 1, 0x3c00, 0x3f80 },
+    { 1 + 0x1p-11f, 0x3c00, 0x3f80 }, /* a tie in f16 */
+    { 1 + 0x1.8p-10f, 0x3c02, 0x3f80 },
+    { 1 + 0x1p-8f, 0x3c04, 0x3f80 }, /* a tie in bf16 */
+    { 1 + 0x1.8p-7f, 0x3c0c, 0x3f82 },
+    { -0x1.0101p0f, 0xbc04, 0xbf81 },
+    { 65504, 0x7bff, 0x4780 },
+    { 65519.996f, 0x7bff, 0x4780 },
+    { 65520, 0x7c00, 0x4780 },
+    { -1e6f, 0xfc00, 0xc974 },
+    { 0x1p-24f, 0x0001, 0x3380 },
+    { 0x1p-25f, 0x0000, 0x3300 }, /* a tie between 0 and the smallest subnormal */
+    { 0x1.8p-24f, 0x0002, 0x33c0 },
+    { 0x1.ffffp127f, 0x7c00, 0x7f80 },
+    { 0x1.fefffep127f, 0x7c00, 0x7f7f },
+    { INFINITY, 0x7c00, 0x7f80 },
+    { NAN, 0x7e00, 0x7fc0 },
+  };
+
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    uint16_t f16, bf16;
+
+    attn_kernels_c.narrow (&f16, &cases[i].value, 1, ATTN_PRECISION_F16);
+    attn_kernels_c.narrow (&bf16, &cases[i].value, 1, ATTN_PRECISION_BF16);
+    CHECK_MSG (f16 == cases[i].f16 && bf16 == cases[i].bf16, "%a: 0x%04x and 0x%04x", cases[i].value, f16, bf16);
+  }
+}
+
+/* Every 16-bit value comes back as it was. */
+TEST (sixteen_bits_survive_float32)
+{
+  for (uint32_t bits = 0; bits < 0x10000; bits++) {
+    float f16 = attn_float_from_f16 (bits), bf16 = attn_float_from_bf16 (bits);
+
+    CHECK (f16 != f16 || attn_f16_from_float (f16) == bits);
+    CHECK (bf16 != bf16 || attn_bf16_from_float (bf16) == bits);
+  }
+}
+
+/* Random values in a precision, as they would be stored. */
+static void *
+random_stored (size_t n, AttnPrecision precision, bool with_odd_ones)
+{
+  float *values = random_values (n + 1, 1);
+  uint16_t *narrow;
+
+  if (with_odd_ones)
+    sprinkle (values, n);
+  if (precision == ATTN_PRECISION_F32)
+    return values;
+  narrow = attn_alloc ((n + 1) * sizeof *narrow);
+  attn_kernels_c.scale (values, values, 1, n);
+  attn_kernels_c.narrow (narrow, values, n, precision);
+  attn_free (values);
+  return narrow;
+}
+
+static AttnProjection
+random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
+{
+  size_t n_padded = attn_round_up (n_outputs, attn_panel (n_outputs));
+
+  return (AttnProjection){ n_inputs, n_outputs, precision, random_stored (n_padded * n_inputs, precision, false),
+                           random_values (n_padded, 1) };
+}
+
+static void
+free_projection (AttnProjection *projection)
+{
+  attn_free (projection->weight);
+  attn_free (projection->bias);
 }
 
 TEST (project_equals_plain_c)
 {
+  static const size_t n_frames[] = { 1, 2, 3, 6, 16, 17 };
+
   FOR_EACH_ROW (kernels)
   for (size_t o = 0; o < N_LENGTHS; o++)
     for (size_t i = 0; i < N_LENGTHS; i++)
-      for (size_t n_frames = 1; n_frames <= 17; n_frames = n_frames * 2 + 1) {
-        AttnProjection projection = random_projection (lengths[o], lengths[i]);
-        float *in = random_values (n_frames * lengths[i], 1);
-        Guarded expected = guarded (n_frames * lengths[o]), got = guarded (n_frames * lengths[o]);
+      for (size_t f = 0; f < sizeof n_frames / sizeof n_frames[0]; f++) {
+        AttnPrecision precision = random_between (0, 2);
+        AttnProjection projection = random_projection (lengths[o], lengths[i], precision);
+        float *in = random_values (n_frames[f] * lengths[i], 1);
+        Guarded expected = guarded (n_frames[f] * lengths[o]), got = guarded (n_frames[f] * lengths[o]);
 
         if (random_between (0, 2) == 0)
-          sprinkle (in, n_frames * lengths[i]);
-        attn_kernels_c.project (expected.values, lengths[o], in, lengths[i], n_frames, &projection);
-        kernels->project (got.values, lengths[o], in, lengths[i], n_frames, &projection);
+          sprinkle (in, n_frames[f] * lengths[i]);
+        attn_kernels_c.project (expected.values, lengths[o], in, lengths[i], n_frames[f], &projection);
+        kernels->project (got.values, lengths[o], in, lengths[i], n_frames[f], &projection);
         attn_free (in);
-        attn_free (projection.weight);
-        attn_free (projection.bias);
-        CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu frames of %zu to %zu", kernels->name, n_frames,
-                   lengths[i], lengths[o]);
+        free_projection (&projection);
+        CHECK_MSG (same_and_guarded (&expected, &got), "%s, precision %d, %zu frames of %zu to %zu", kernels->name,
+                   precision, n_frames[f], lengths[i], lengths[o]);
       }
+}
+
+/* Panels of every width, several of them, and more inputs than one pass takes. */
+TEST (project_equals_plain_c_over_many_panels)
+{
+  static const size_t outputs[] = { 192, 240, 320, 400, 432, 448, 768 };
+
+  FOR_EACH_ROW (kernels)
+  for (size_t o = 0; o < sizeof outputs / sizeof outputs[0]; o++)
+    for (size_t n_frames = 1; n_frames <= 16; n_frames += 15) {
+      AttnProjection projection = random_projection (outputs[o], 300, o % 3);
+      float *in = random_values (n_frames * 300, 1);
+      Guarded expected = guarded (n_frames * outputs[o]), got = guarded (n_frames * outputs[o]);
+
+      attn_kernels_c.project (expected.values, outputs[o], in, 300, n_frames, &projection);
+      kernels->project (got.values, outputs[o], in, 300, n_frames, &projection);
+      attn_free (in);
+      free_projection (&projection);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu frames to %zu", kernels->name, n_frames, outputs[o]);
+    }
+}
+
+TEST (panels_waste_little)
+{
+  for (size_t n = 1; n <= 4096; n++) {
+    size_t panel = attn_panel (n), padded = attn_round_up (n, panel), vectors = attn_round_up (n, ATTN_LANES);
+
+    CHECK_MSG (panel % ATTN_LANES == 0 && panel <= ATTN_MAX_PANEL, "%zu outputs in panels of %zu", n, panel);
+    CHECK_MSG (padded - vectors <= vectors / 5, "%zu outputs padded to %zu", n, padded);
+  }
 }
 
 /* The order of design: one fma chain over the inputs, ascending, from the bias. */
 TEST (project_is_one_fma_chain_from_the_bias)
 {
   enum { inputs = 37, outputs = 21 };
-  AttnProjection projection = random_projection (outputs, inputs);
+  AttnProjection projection = random_projection (outputs, inputs, ATTN_PRECISION_F32);
   float *in = random_values (inputs, 1), out[outputs];
+  size_t panel = attn_panel (outputs);
 
   attn_kernels_c.project (out, outputs, in, inputs, 1, &projection);
   for (size_t o = 0; o < outputs; o++) {
     float acc = projection.bias[o];
 
     for (size_t i = 0; i < inputs; i++)
-      acc = fmaf (in[i], projection.weight[(o / ATTN_LANES * inputs + i) * ATTN_LANES + o % ATTN_LANES], acc);
+      acc = fmaf (in[i], ((float *) projection.weight)[(o / panel * inputs + i) * panel + o % panel], acc);
     CHECK_MSG (out[o] == acc, "output %zu", o);
   }
   attn_free (in);
-  attn_free (projection.weight);
-  attn_free (projection.bias);
+  free_projection (&projection);
+}
+
+/* ---- rows of scores ---- */
+
+#define MAX_ROWS 17
+#define MAX_TILES 21
+#define N_SLOTS (MAX_TILES + 3)
+
+/* Rows over tiles that stand in any order, of which some are masked; with own masks and own keys, or shared ones. */
+typedef struct {
+  AttnRows rows;
+  uint32_t slots[MAX_TILES];
+  uint16_t finite[N_SLOTS], masks[MAX_ROWS * MAX_TILES];
+  float reciprocals[MAX_ROWS];
+} Rows;
+
+static void
+random_masks (uint16_t *masks, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    masks[i] = random_between (0, 2) == 0 ? 0xffff : random_between (0, 3) == 0 ? 0 : random_bits ();
+}
+
+static void
+random_rows (Rows *r, size_t n_rows, size_t n_tiles, AttnPrecision precision)
+{
+  size_t first = random_between (0, N_SLOTS - 1), gap = random_between (0, 9) == 0 ? 0 : n_tiles * ATTN_LANES;
+
+  *r = (Rows){ .rows = { .n_rows = n_rows, .n_tiles = n_tiles, .precision = precision } };
+  for (size_t i = 0; i < n_tiles; i++)
+    r->slots[i] = (first + i) % N_SLOTS;
+  memset (r->finite, 0xff, sizeof r->finite);
+  random_masks (r->masks, n_rows * n_tiles);
+  r->rows.slots = r->slots;
+  r->rows.finite = r->finite;
+  r->rows.masks = r->masks;
+  r->rows.mask_stride = random_between (0, 1) ? n_tiles : 0;
+  r->rows.score_stride = n_tiles * ATTN_LANES + (gap ? random_between (0, 5) : 0);
+  r->rows.reciprocals = r->reciprocals;
+}
+
+/* The same rows with scores of their own. */
+static AttnRows
+with_scores (const Rows *r, float *scores, float *reciprocals)
+{
+  AttnRows rows = r->rows;
+
+  rows.scores = scores;
+  rows.reciprocals = reciprocals;
+  return rows;
+}
+
+/* Which NaN a score is nobody promises: softmax makes it the one. */
+static void
+forget_nans (float *expected, float *got, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    if (expected[i] != expected[i] && got[i] != got[i])
+      got[i] = expected[i] = 0;
 }
 
 TEST (scores_equal_plain_c)
 {
   FOR_EACH_ROW (kernels)
   for (size_t d = 0; d < N_LENGTHS; d++)
-    for (size_t n_tiles = 0; n_tiles < 10; n_tiles++) {
-      size_t dk = lengths[d], n = n_tiles * ATTN_LANES;
-      float *keys = random_values (n * dk + 1, 1), *query = random_values (dk, 1);
-      Guarded expected = guarded (n), got = guarded (n);
+    for (size_t n_tiles = 0; n_tiles <= MAX_TILES; n_tiles++) {
+      size_t dk = lengths[d], n_rows = random_between (1, MAX_ROWS), own = random_between (0, 1), n;
+      AttnPrecision precision = random_between (0, 2);
+      size_t key_stride = own ? N_SLOTS * dk * ATTN_LANES : 0;
+      void *keys = random_stored ((own ? n_rows : 1) * N_SLOTS * dk * ATTN_LANES, precision, d % 3 == 0);
+      float *queries = random_values (n_rows * (dk + 3), 1);
+      Guarded expected, got;
+      AttnRows rows;
+      Rows r;
 
-      if (random_between (0, 2) == 0)
-        sprinkle (keys, n * dk);
-      attn_kernels_c.scores (expected.values, query, keys, dk, n_tiles);
-      kernels->scores (got.values, query, keys, dk, n_tiles);
-      for (size_t i = 0; i < n; i++) /* which NaN a score is nobody promises: softmax makes it the one */
-        if (expected.values[i] != expected.values[i] && got.values[i] != got.values[i])
-          got.values[i] = expected.values[i] = 0;
+      random_rows (&r, n_rows, n_tiles, precision);
+      n = n_rows * r.rows.score_stride;
+      expected = guarded (n);
+      got = guarded (n);
+      rows = with_scores (&r, expected.values, r.reciprocals);
+      attn_kernels_c.scores (&rows, queries, dk + 3, keys, key_stride, dk);
+      rows.scores = got.values;
+      kernels->scores (&rows, queries, dk + 3, keys, key_stride, dk);
+      forget_nans (expected.values, got.values, n);
       attn_free (keys);
-      attn_free (query);
-      CHECK_MSG (same_and_guarded (&expected, &got), "%s, dk %zu, %zu tiles", kernels->name, dk, n_tiles);
+      attn_free (queries);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, precision %d, dk %zu, %zu rows of %zu tiles", kernels->name,
+                 precision, dk, n_rows, n_tiles);
     }
 }
 
@@ -193,8 +384,10 @@ TEST (scores_are_one_fma_chain_from_zero)
 {
   enum { dk = 37 };
   float *keys = random_values (ATTN_LANES * dk, 1), *query = random_values (dk, 1), out[ATTN_LANES];
+  const uint32_t slot = 0;
+  AttnRows rows = { .n_rows = 1, .n_tiles = 1, .slots = &slot, .scores = out };
 
-  attn_kernels_c.scores (out, query, keys, dk, 1);
+  attn_kernels_c.scores (&rows, query, 0, keys, 0, dk);
   for (size_t lane = 0; lane < ATTN_LANES; lane++) {
     float acc = 0;
 
@@ -206,34 +399,47 @@ TEST (scores_are_one_fma_chain_from_zero)
   attn_free (query);
 }
 
-static void
-random_masks (uint16_t *masks, size_t n)
-{
-  for (size_t i = 0; i < n; i++)
-    masks[i] = random_between (0, 2) == 0 ? 0xffff : random_between (0, 3) == 0 ? 0 : random_bits ();
-}
-
 TEST (softmax_equals_plain_c)
 {
   FOR_EACH_ROW (kernels)
-  for (int round = 0; round < 200; round++) {
-    size_t n_tiles = random_between (0, 20), n = n_tiles * ATTN_LANES;
-    float *scores = random_values (n + 1, round % 3 ? 10 : 200), sum, expected_sum;
-    Guarded expected = guarded (n), got = guarded (n);
-    uint16_t masks[20];
+  for (int round = 0; round < 300; round++) {
+    size_t n_tiles = random_between (0, MAX_TILES), n_rows = random_between (1, MAX_ROWS), n;
+    float expected_reciprocals[MAX_ROWS], *scores;
+    Guarded expected, got;
+    AttnRows rows;
+    Rows r;
 
-    random_masks (masks, n_tiles);
+    random_rows (&r, n_rows, n_tiles, ATTN_PRECISION_F32);
+    n = n_rows * r.rows.score_stride;
+    scores = random_values (n + 1, round % 3 ? 10 : 200);
     if (round % 5 == 0)
       sprinkle (scores, n);
+    expected = guarded (n);
+    got = guarded (n);
     memcpy (expected.values, scores, n * sizeof *scores);
     memcpy (got.values, scores, n * sizeof *scores);
     attn_free (scores);
-    expected_sum = attn_kernels_c.softmax (expected.values, masks, n_tiles);
-    sum = kernels->softmax (got.values, masks, n_tiles);
-    CHECK_MSG (same_and_guarded (&expected, &got), "%s, round %d, %zu tiles", kernels->name, round, n_tiles);
-    CHECK_MSG (sum == expected_sum || (sum != sum && expected_sum != expected_sum), "%s, round %d: sum %a, not %a",
-               kernels->name, round, sum, expected_sum);
+    rows = with_scores (&r, expected.values, expected_reciprocals);
+    attn_kernels_c.softmax (&rows);
+    rows = with_scores (&r, got.values, r.reciprocals);
+    kernels->softmax (&rows);
+    forget_nans (expected_reciprocals, r.reciprocals, n_rows);
+    CHECK_MSG (same_and_guarded (&expected, &got), "%s, round %d, %zu rows of %zu tiles", kernels->name, round, n_rows,
+               n_tiles);
+    CHECK_MSG (memcmp (expected_reciprocals, r.reciprocals, n_rows * sizeof (float)) == 0, "%s, round %d",
+               kernels->name, round);
   }
+}
+
+/* Plain C over one row of tiles. */
+static float
+softmax_of (float *scores, const uint16_t *masks, size_t n_tiles)
+{
+  float reciprocal;
+  AttnRows rows = { .n_rows = 1, .n_tiles = n_tiles, .masks = masks, .scores = scores, .reciprocals = &reciprocal };
+
+  attn_kernels_c.softmax (&rows);
+  return reciprocal;
 }
 
 /* Many times: the sums of two orders are often equal by chance. */
@@ -244,7 +450,7 @@ TEST (softmax_sums_in_sixteen_lanes_and_a_tree)
 
   for (int round = 0; round < 100; round++) {
     float *scores = random_values (n_tiles * ATTN_LANES, 3), lanes[ATTN_LANES] = { 0 };
-    float sum = attn_kernels_c.softmax (scores, masks, n_tiles);
+    float reciprocal = softmax_of (scores, masks, n_tiles);
 
     for (size_t i = 0; i < n_tiles * ATTN_LANES; i++)
       lanes[i % ATTN_LANES] += scores[i];
@@ -252,7 +458,7 @@ TEST (softmax_sums_in_sixteen_lanes_and_a_tree)
       for (int i = 0; i < half; i++)
         lanes[i] = lanes[i] + lanes[i + half];
     attn_free (scores);
-    CHECK_MSG (sum == lanes[0], "round %d: %a, not %a", round, sum, lanes[0]);
+    CHECK_MSG (reciprocal == 1 / lanes[0], "round %d: %a, not %a", round, reciprocal, 1 / lanes[0]);
   }
 }
 
@@ -335,7 +541,7 @@ TEST (exponential_is_within_one_unit_of_the_last_place)
 
     memcpy (&scores[1], &bits, sizeof bits);
     expected = exp2 (scores[1]);
-    attn_kernels_c.softmax (scores, &mask, 1);
+    softmax_of (scores, &mask, 1);
     if (expected < 0x1p-126) {
       CHECK_MSG (scores[1] == 0, "2^%a gives %a", log2 (expected), scores[1]);
       continue;
@@ -349,41 +555,82 @@ TEST (exponential_is_within_one_unit_of_the_last_place)
   CHECK (worst <= bound);
 }
 
+/* Values that are not finite stand in some frames, attended to or not; `finite` says so. */
+static void
+put_odd_values (Rows *r, void *values, size_t n_heads, size_t width)
+{
+  for (size_t slot = 0; slot < N_SLOTS; slot += random_between (1, 5)) {
+    size_t frame = random_between (0, ATTN_LANES - 1), head = random_between (0, n_heads - 1);
+    size_t at = ((head * N_SLOTS + slot) * ATTN_LANES + frame) * width + random_between (0, width - 1);
+
+    if (r->rows.precision == ATTN_PRECISION_F32)
+      ((float *) values)[at] = random_between (0, 1) ? NAN : -INFINITY;
+    else
+      ((uint16_t *) values)[at] = random_between (0, 1) ? 0x7fc0 : 0xff80; /* of bf16; in f16 NaN */
+    r->finite[slot] &= ~(1u << frame);
+  }
+}
+
+/* The weights of softmax: between 0 and 1, 0 where a frame is masked. */
+static float *
+random_weights (const Rows *r)
+{
+  float *weights = random_values (r->rows.n_rows * r->rows.score_stride + 1, 1);
+
+  for (size_t row = 0; row < r->rows.n_rows; row++)
+    for (size_t i = 0; i < r->rows.n_tiles * ATTN_LANES; i++) {
+      bool attended = r->masks[row * r->rows.mask_stride + i / ATTN_LANES] >> i % ATTN_LANES & 1;
+      float *weight = &weights[row * r->rows.score_stride + i];
+
+      *weight = attended ? fabsf (*weight) : 0;
+    }
+  return weights;
+}
+
 TEST (context_equals_plain_c)
 {
   FOR_EACH_ROW (kernels)
   for (size_t d = 0; d < N_LENGTHS; d++)
-    for (size_t n_tiles = 0; n_tiles < 6; n_tiles++) {
-      size_t dv = attn_round_up (lengths[d], ATTN_LANES), n = n_tiles * ATTN_LANES;
-      float *values = random_values (n * dv + 1, 1), *weights = random_values (n + 1, 1),
-            *start = random_values (dv, 1);
-      Guarded expected = guarded (dv), got = guarded (dv);
-      uint16_t masks[6];
+    for (size_t n_tiles = 0; n_tiles <= MAX_TILES; n_tiles++) {
+      size_t dv = lengths[d], width = attn_round_up (dv, ATTN_LANES), n_rows = random_between (1, MAX_ROWS);
+      size_t own = random_between (0, 1), n_heads = own ? n_rows : 1, stride = dv + random_between (0, 3);
+      size_t value_stride = own ? N_SLOTS * ATTN_LANES * width : 0;
+      AttnPrecision precision = random_between (0, 2);
+      void *values = random_stored (n_heads * N_SLOTS * ATTN_LANES * width, precision, false);
+      Guarded expected = guarded (n_rows * stride), got = guarded (n_rows * stride);
+      Rows r;
 
-      random_masks (masks, n_tiles);
-      memcpy (expected.values, start, dv * sizeof *start);
-      memcpy (got.values, start, dv * sizeof *start);
-      attn_kernels_c.context (expected.values, weights, masks, values, dv, n_tiles);
-      kernels->context (got.values, weights, masks, values, dv, n_tiles);
+      random_rows (&r, n_rows, n_tiles, precision);
+      if (n_tiles % 3 == 0)
+        put_odd_values (&r, values, n_heads, width);
+      r.rows.scores = random_weights (&r);
+      random_fill (r.reciprocals, n_rows, 2);
+      attn_kernels_c.context (&r.rows, expected.values, stride, values, value_stride, dv);
+      kernels->context (&r.rows, got.values, stride, values, value_stride, dv);
       attn_free (values);
-      attn_free (weights);
-      attn_free (start);
-      CHECK_MSG (same_and_guarded (&expected, &got), "%s, dv %zu, %zu tiles", kernels->name, dv, n_tiles);
+      attn_free (r.rows.scores);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, precision %d, dv %zu, %zu rows of %zu tiles", kernels->name,
+                 precision, dv, n_rows, n_tiles);
     }
 }
 
 TEST (context_never_touches_a_masked_frame)
 {
-  float values[ATTN_LANES * ATTN_LANES], weights[ATTN_LANES], out[ATTN_LANES] = { 0 };
-  uint16_t mask = 0x8421;
+  FOR_EACH_ROW (kernels)
+  {
+    float values[ATTN_LANES * ATTN_LANES], weights[ATTN_LANES], out[ATTN_LANES], reciprocal = 1;
+    uint16_t mask = 0x8421;
+    const uint32_t slot = 0;
+    AttnRows rows = { 1, 1, &slot, &mask, &mask, 0, weights, 0, &reciprocal };
 
-  for (int i = 0; i < ATTN_LANES * ATTN_LANES; i++)
-    values[i] = mask >> i / ATTN_LANES & 1 ? 1 : NAN;
-  for (int i = 0; i < ATTN_LANES; i++)
-    weights[i] = mask >> i & 1 ? 0.25f : 0;
-  attn_kernels_c.context (out, weights, &mask, values, ATTN_LANES, 1);
-  for (int i = 0; i < ATTN_LANES; i++)
-    CHECK_MSG (out[i] == 1, "element %d is %g", i, out[i]);
+    for (int i = 0; i < ATTN_LANES * ATTN_LANES; i++)
+      values[i] = mask >> i / ATTN_LANES & 1 ? 1 : NAN;
+    for (int i = 0; i < ATTN_LANES; i++)
+      weights[i] = mask >> i & 1 ? 0.25f : 0;
+    kernels->context (&rows, out, 0, values, 0, ATTN_LANES);
+    for (int i = 0; i < ATTN_LANES; i++)
+      CHECK_MSG (out[i] == 1, "%s: element %d is %g", kernels->name, i, out[i]);
+  }
 }
 
 TEST (rotate_equals_plain_c)
@@ -481,7 +728,12 @@ main (int argc, char **argv)
   printf ("# kernels: %s\n", kernels->name);
   RUN (scale_equals_plain_c);
   RUN (scale_cleans_denormals_and_nans);
+  RUN (narrow_equals_plain_c);
+  RUN (narrow_rounds_to_nearest_even);
+  RUN (sixteen_bits_survive_float32);
+  RUN (panels_waste_little);
   RUN (project_equals_plain_c);
+  RUN (project_equals_plain_c_over_many_panels);
   RUN (project_is_one_fma_chain_from_the_bias);
   RUN (scores_equal_plain_c);
   RUN (scores_are_one_fma_chain_from_zero);

@@ -399,13 +399,19 @@ layer_by_sdpa (const RandomLayer *r, const float *frames, const uint8_t *present
   float *query = calloc (n * sizes->n_query, sizeof (float)), *key = calloc (n * sizes->n_key, sizeof (float));
   float *value = calloc (n * sizes->n_value, sizeof (float));
   float *context = calloc (n * sizes->n_context, sizeof (float));
+  float *projected = calloc (n * sizes->n_projected, sizeof (float));
   uint8_t *mask = layer_mask (sizes, present, n);
   AttnSdpa s = attn_sdpa_default ();
   bool done;
 
-  attn_layer_project (r->layer, &r->layer->query, query, frames, n);
-  attn_layer_project (r->layer, &r->layer->key, key, frames, n);
-  attn_layer_project (r->layer, &r->layer->value, value, frames, n);
+  attn_layer_project_input (r->layer, projected, frames, n);
+  for (size_t t = 0; t < n; t++) {
+    const float *row = projected + t * sizes->n_projected;
+
+    memcpy (query + t * sizes->n_query, row, sizes->n_query * sizeof *row);
+    memcpy (key + t * sizes->n_key, row + sizes->n_query, sizes->n_key * sizeof *row);
+    memcpy (value + t * sizes->n_value, row + sizes->n_query + sizes->n_key, sizes->n_value * sizeof *row);
+  }
   s = (AttnSdpa){ query, key, value, mask, NULL, context, NULL, 1, sizes->n_heads, sizes->n_kv_heads, n, n };
   s.dk = sizes->dk;
   s.dv = sizes->dv;
@@ -415,10 +421,11 @@ layer_by_sdpa (const RandomLayer *r, const float *frames, const uint8_t *present
   s.scale = r->config.scale;
   s.softcap = r->config.softcap;
   done = attn_sdpa (&s, NULL) == ATTN_OK;
-  attn_layer_project (r->layer, &r->layer->output, out, context, n);
+  attn_layer_project_output (r->layer, out, context, n);
   for (size_t t = 0; t < n; t++)
     if (!present[t])
       memset (out + t * sizes->n_outputs, 0, sizes->n_outputs * sizeof *out);
+  free (projected);
   free (query);
   free (key);
   free (value);

@@ -468,19 +468,22 @@ TEST (checksum_is_fnv_1a)
          == attn_hash_bytes (ATTN_HASH_START, (const uint8_t *) "fooab", 5));
 }
 
-TEST (nan_payloads_are_copied)
+/* What no stream keeps, a state that somebody else wrote may hold. */
+TEST (nans_and_denormals_of_a_state_are_cleaned)
 {
+  const uint32_t stored[] = { 0x7fc12345, 0xffc00001, 0x7f800001, 0x80000001 };
+  const uint32_t cleaned[] = { 0x7fc00000, 0x7fc00000, 0x7fc00000, 0 };
   AttnLayer *layer;
   AttnStream *stream = small_stream (&layer);
   State state = save (stream), again;
-  uint32_t nans[] = { 0x7fc12345, 0xffc00001, 0x7f800001, 0x80000001 };
 
   for (int i = 0; i < 4; i++)
-    put_number (&state, HEADER_SIZE + 1 + 8 * i, nans[i], 4);
+    put_number (&state, HEADER_SIZE + 1 + 8 * i, stored[i], 4);
   mend_checksum (&state);
   CHECK (attn_stream_restore (stream, state.bytes, state.size, NULL) == ATTN_OK);
   again = save (stream);
-  CHECK (same_state (&state, &again));
+  for (int i = 0; i < 4; i++)
+    CHECK (number_at (&again, HEADER_SIZE + 1 + 8 * i, 4) == cleaned[i]);
   free (state.bytes);
   free (again.bytes);
   attn_stream_free (stream);
@@ -870,7 +873,7 @@ main (int argc, char **argv)
   RUN (equal_content_gives_equal_bytes);
   RUN (layout_is_as_documented);
   RUN (checksum_is_fnv_1a);
-  RUN (nan_payloads_are_copied);
+  RUN (nans_and_denormals_of_a_state_are_cleaned);
   RUN (drained_stream_is_restored_drained);
   RUN (long_absence_is_saved_in_few_bytes);
   RUN (wrong_size_to_save_is_refused);
