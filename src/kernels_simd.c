@@ -227,7 +227,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
                const AttnProjection *projection)
 {
   size_t panel = attn_panel (projection->n_outputs), n_inputs = projection->n_inputs;
-  float acc[FRAMES_PER_BLOCK * ATTN_MAX_PANEL];
+  _Alignas (ATTN_ALIGNMENT) float acc[FRAMES_PER_BLOCK * ATTN_MAX_PANEL];
 
   for (size_t o = 0; o < projection->n_outputs; o += panel) {
     size_t left = projection->n_outputs - o;
@@ -258,7 +258,7 @@ project_panels (const int n_panels, const int n_vectors, AttnPrecision precision
   size_t panel = n_vectors * N_LANES, n_inputs = projection->n_inputs, left = projection->n_outputs - output;
   const void *weight = advance (precision, projection->weight, output * n_inputs);
   const float *bias = projection->bias + output;
-  float result[4 * ATTN_MAX_PANEL];
+  _Alignas (ATTN_ALIGNMENT) float result[4 * ATTN_MAX_PANEL];
   Lanes acc[4][5];
 
   EACH (p, n_panels) EACH (c, n_vectors) acc[p][c] = lanes_load (bias + p * panel + c * N_LANES);
@@ -500,6 +500,8 @@ softcap (float *scores, float factor, float cap, size_t n_tiles)
   }
 }
 
+#define ROWS_AT_ONCE 16
+
 /* The score where the frame is attended to, else `other`. */
 LANES_INLINE Lanes
 masked (Lanes score, uint16_t mask, float other)
@@ -507,14 +509,21 @@ masked (Lanes score, uint16_t mask, float other)
   return lanes_select (lanes_mask (mask), score, lanes_set (other));
 }
 
-static float
-softmax_row (float *scores, const uint16_t *masks, size_t n_tiles)
+LANES_INLINE Lanes
+greatest_scores (const float *scores, const uint16_t *masks, size_t n_tiles)
 {
-  Lanes max = lanes_set (-INFINITY), sum = lanes_set (0);
+  Lanes max = lanes_set (-INFINITY);
 
   for (size_t tile = 0; tile < n_tiles; tile++)
     max = lanes_max (masked (lanes_load (scores + tile * N_LANES), masks[tile], -INFINITY), max);
-  max = lanes_set (lanes_greatest (max));
+  return max;
+}
+
+LANES_INLINE Lanes
+to_weights (float *scores, const uint16_t *masks, size_t n_tiles, Lanes max)
+{
+  Lanes sum = lanes_set (0);
+
   for (size_t tile = 0; tile < n_tiles; tile++) {
     float *s = scores + tile * N_LANES;
     Lanes weight = masked (exp2_negative (lanes_sub (lanes_load (s), max)), masks[tile], 0);
@@ -522,15 +531,31 @@ softmax_row (float *scores, const uint16_t *masks, size_t n_tiles)
     lanes_store (s, weight);
     sum = lanes_add (sum, weight);
   }
-  return lanes_sum (sum);
+  return sum;
 }
 
+/* Step by step for all rows: within a row each step would wait for the one before. */
 static void
 softmax (const AttnRows *rows)
 {
-  for (size_t r = 0; r < rows->n_rows; r++)
-    rows->reciprocals[r] =
-        1 / softmax_row (rows->scores + r * rows->score_stride, rows->masks + r * rows->mask_stride, rows->n_tiles);
+  const size_t n = rows->n_tiles, stride = rows->score_stride, mask_stride = rows->mask_stride;
+  Lanes lanes[ROWS_AT_ONCE];
+  float max[ROWS_AT_ONCE];
+
+  for (size_t row = 0, n_rows; row < rows->n_rows; row += n_rows) {
+    float *scores = rows->scores + row * stride;
+    const uint16_t *masks = rows->masks + row * mask_stride;
+
+    n_rows = rows->n_rows - row < ROWS_AT_ONCE ? rows->n_rows - row : ROWS_AT_ONCE;
+    for (size_t r = 0; r < n_rows; r++)
+      lanes[r] = greatest_scores (scores + r * stride, masks + r * mask_stride, n);
+    for (size_t r = 0; r < n_rows; r++)
+      max[r] = lanes_greatest (lanes[r]);
+    for (size_t r = 0; r < n_rows; r++)
+      lanes[r] = to_weights (scores + r * stride, masks + r * mask_stride, n, lanes_set (max[r]));
+    for (size_t r = 0; r < n_rows; r++)
+      rows->reciprocals[row + r] = 1 / lanes_sum (lanes[r]);
+  }
 }
 
 /* ---- context ---- */
@@ -569,7 +594,7 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
   const AttnRows *rows = mix->rows;
   const size_t width = mix->width, weight_stride = rows->score_stride, value_stride = shared ? 0 : mix->value_stride;
   const float *weights = rows->scores + mix->row * weight_stride;
-  float result[8 * 4 * ATTN_LANES];
+  _Alignas (ATTN_ALIGNMENT) float result[8 * 4 * ATTN_LANES];
   Lanes acc[8][4];
 
   EACH (r, n_rows) EACH (c, n_vectors) acc[r][c] = lanes_set (0);
