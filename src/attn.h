@@ -144,7 +144,9 @@ typedef enum {
 
 /*
  * What parameters (not biases), keys and values are stored in. They are rounded to nearest, ties to even; everything is
- * computed in float32. Half the memory is read, which is what a large layer waits for.
+ * computed in float32. Half the memory is read, which is what a large layer waits for. Largest error of an output
+ * against float64, relative to the largest output, where scores are of order one: f32 2e-6, f16 2 * 2^-11 (1e-3), bf16
+ * 2 * 2^-8 (8e-3). Larger scores magnify the rounding of the keys. The bits are the same everywhere, as in f32.
  */
 typedef enum {
   ATTN_PRECISION_F32,

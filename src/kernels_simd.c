@@ -227,7 +227,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
                const AttnProjection *projection)
 {
   size_t panel = attn_panel (projection->n_outputs), n_inputs = projection->n_inputs;
-  _Alignas (ATTN_ALIGNMENT) float acc[FRAMES_PER_BLOCK * ATTN_MAX_PANEL];
+  _Alignas(ATTN_ALIGNMENT) float acc[FRAMES_PER_BLOCK * ATTN_MAX_PANEL];
 
   for (size_t o = 0; o < projection->n_outputs; o += panel) {
     size_t left = projection->n_outputs - o;
@@ -258,7 +258,7 @@ project_panels (const int n_panels, const int n_vectors, AttnPrecision precision
   size_t panel = n_vectors * N_LANES, n_inputs = projection->n_inputs, left = projection->n_outputs - output;
   const void *weight = advance (precision, projection->weight, output * n_inputs);
   const float *bias = projection->bias + output;
-  _Alignas (ATTN_ALIGNMENT) float result[4 * ATTN_MAX_PANEL];
+  _Alignas(ATTN_ALIGNMENT) float result[4 * ATTN_MAX_PANEL];
   Lanes acc[4][5];
 
   EACH (p, n_panels) EACH (c, n_vectors) acc[p][c] = lanes_load (bias + p * panel + c * N_LANES);
@@ -594,7 +594,7 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
   const AttnRows *rows = mix->rows;
   const size_t width = mix->width, weight_stride = rows->score_stride, value_stride = shared ? 0 : mix->value_stride;
   const float *weights = rows->scores + mix->row * weight_stride;
-  _Alignas (ATTN_ALIGNMENT) float result[8 * 4 * ATTN_LANES];
+  _Alignas(ATTN_ALIGNMENT) float result[8 * 4 * ATTN_LANES];
   Lanes acc[8][4];
 
   EACH (r, n_rows) EACH (c, n_vectors) acc[r][c] = lanes_set (0);

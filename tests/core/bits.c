@@ -22,6 +22,7 @@ typedef struct {
   uint64_t hash;
   AttnPosition position;
   double softcap;
+  AttnPrecision precision;
 } Case;
 
 #define N_FRAMES 200
@@ -42,6 +43,12 @@ static const Case cases[] = {
   { "RoPE", true, true, true, 32, 4, 2, 16, 16, 32, 40, 3, 4, UINT64_C (1) << 50, 1, 0xb26b285cb91995cd,
     ATTN_POSITION_ROPE, 0 },
   { "ALiBi", true, true, true, 36, 6, 2, 6, 6, 36, 40, 3, 4, 0, 1, 0xb1c4e5e3eab3fd1f, ATTN_POSITION_ALIBI, 0 },
+  { "f16", true, true, true, 80, 4, 2, 20, 20, 80, 40, 3, 4, 0, 1, 0xa381d002e9dba61e, ATTN_POSITION_ROPE, 0,
+    ATTN_PRECISION_F16 },
+  { "bf16", true, true, true, 80, 4, 2, 20, 20, 80, 40, 3, 4, 0, 1, 0x7d2c8ee76c1f304e, ATTN_POSITION_ROPE, 0,
+    ATTN_PRECISION_BF16 },
+  { "f16, beyond its range", false, false, false, 32, 2, 2, 0, 0, 32, 64, 0, 0, 0, 50000, 0x6f2b8e25c96d01bf,
+    ATTN_POSITION_NONE, 0, ATTN_PRECISION_F16 },
 };
 
 #define N_CASES (sizeof cases / sizeof cases[0])
@@ -76,6 +83,7 @@ make_layer (const Case *c)
   config.n_sinks = c->n_sinks;
   config.position = c->position;
   config.softcap = c->softcap;
+  config.precision = c->precision;
   if (!c->with_model)
     return attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK ? layer : NULL;
 

@@ -142,6 +142,37 @@ TEST (unknown_positions_and_layouts_are_refused)
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-layout is 2", "0 to 1"));
 }
 
+TEST (unknown_precisions_are_refused)
+{
+  AttnConfig config = valid ();
+
+  config.precision = 3;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "precision is 3", "0 to 2"));
+}
+
+TEST (parameters_that_f16_cannot_hold_are_refused)
+{
+  AttnModel model = { .name = (char *) "model" };
+  AttnConfig config = valid ();
+  AttnLayer *layer;
+
+  model.query = random_linear (12, 12, false, 1);
+  model.key = random_linear (12, 12, false, 1);
+  model.value = random_linear (12, 12, false, 1);
+  config.precision = ATTN_PRECISION_F16;
+  model.key.weight[2 * 12 + 5] = 65519.0f;
+  CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
+  attn_layer_free (layer);
+  model.key.weight[2 * 12 + 5] = -65520.0f;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "key projection has the parameter -65520 at [2, 5]", "65504"));
+  config.precision = ATTN_PRECISION_BF16;
+  CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
+  attn_layer_free (layer);
+  free_linear (&model.query);
+  free_linear (&model.key);
+  free_linear (&model.value);
+}
+
 TEST (rope_base_must_be_finite_and_at_least_1)
 {
   static const double bad[] = { 0, 0.999, -10000, NAN, INFINITY };
@@ -406,6 +437,8 @@ main (int argc, char **argv)
   RUN (softcap_must_be_0_or_within_its_limits);
   RUN (reserved_fields_must_be_0);
   RUN (unknown_positions_and_layouts_are_refused);
+  RUN (unknown_precisions_are_refused);
+  RUN (parameters_that_f16_cannot_hold_are_refused);
   RUN (rope_base_must_be_finite_and_at_least_1);
   RUN (rope_dimensions_are_even_and_fit_the_head);
   RUN (kv_heads_need_a_model_and_must_divide_heads);

@@ -20,6 +20,9 @@
  * with.
  */
 #define LARGE_GAIN_TOLERANCE(largest_score) (4 * 0x1p-24 * (largest_score))
+/* Parameters, keys and values in 16 bits, where scores are of order one: as attn.h says. */
+#define F16_TOLERANCE (2 * 0x1p-11)
+#define BF16_TOLERANCE (2 * 0x1p-8)
 #define GOLDEN_VERSION "1"
 
 typedef struct {
@@ -92,7 +95,7 @@ read_tensor (AttnSafetensors *file, const char *name, size_t *n_frames, size_t *
 }
 
 static bool
-open_golden (const char *name, Golden *golden)
+open_golden (const char *name, AttnPrecision precision, Golden *golden)
 {
   char path[512];
   AttnError error;
@@ -127,6 +130,7 @@ open_golden (const char *name, Golden *golden)
   golden->n_out = golden->n_frames * n_outputs;
   golden->out = malloc (golden->n_out * sizeof (float));
   config.n_features = n_inputs;
+  config.precision = precision;
 
   status = strcmp (name, "parameter-free") == 0 ? ATTN_OK : attn_model_open (path, "attn.", &model, &error);
   if (status == ATTN_OK)
@@ -179,10 +183,10 @@ run_stream (const Golden *golden, AttnStream *stream)
 
 /* `tolerance` 0: as the largest score says. */
 static void
-check_golden (const char *name, double tolerance)
+check_golden (const char *name, AttnPrecision precision, double tolerance)
 {
   Golden golden = { 0 };
-  bool opened = open_golden (name, &golden);
+  bool opened = open_golden (name, precision, &golden);
   AttnStream *stream = NULL;
   double error = NAN;
   size_t n = 0;
@@ -201,10 +205,10 @@ check_golden (const char *name, double tolerance)
   CHECK_MSG (error < tolerance, "%s: %g, not below %g", name, error, tolerance);
 }
 
-#define GOLDEN(test, name)          \
-  TEST (test)                       \
-  {                                 \
-    check_golden (name, TOLERANCE); \
+#define GOLDEN(test, name)                              \
+  TEST (test)                                           \
+  {                                                     \
+    check_golden (name, ATTN_PRECISION_F32, TOLERANCE); \
   }
 
 GOLDEN (torch_one_feature_window_1, "tiny")
@@ -234,9 +238,56 @@ GOLDEN (alibi_grouped_sinks_absent_frames, "alibi-grouped")
 GOLDEN (relative_bias, "relative")
 GOLDEN (relative_bias_grouped_sinks_absent_frames, "relative-grouped")
 
+/* All layers but those of large gain, whose scores are beyond 16 bits. */
+static void
+check_all (AttnPrecision precision, double tolerance)
+{
+  static const char *const names[] = {
+    "tiny",
+    "single-head",
+    "four-heads",
+    "no-bias",
+    "split",
+    "split-no-bias",
+    "hugging-face",
+    "hugging-face-o",
+    "annotated",
+    "annotated-no-bias",
+    "longer-than-stream",
+    "longer-than-stream-ahead",
+    "wide",
+    "wide-ahead",
+    "no-output",
+    "wider",
+    "parameter-free",
+    "rope",
+    "rope-interleaved",
+    "rope-partial",
+    "rope-grouped",
+    "alibi",
+    "alibi-ahead",
+    "alibi-grouped",
+    "relative",
+    "relative-grouped",
+  };
+
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    check_golden (names[i], precision, tolerance);
+}
+
+TEST (f16_is_within_its_bound)
+{
+  check_all (ATTN_PRECISION_F16, F16_TOLERANCE);
+}
+
+TEST (bf16_is_within_its_bound)
+{
+  check_all (ATTN_PRECISION_BF16, BF16_TOLERANCE);
+}
+
 TEST (parameters_of_large_gain)
 {
-  check_golden ("large-gain", 0);
+  check_golden ("large-gain", ATTN_PRECISION_F32, 0);
 }
 
 int
@@ -269,6 +320,8 @@ main (int argc, char **argv)
   RUN (alibi_grouped_sinks_absent_frames);
   RUN (relative_bias);
   RUN (relative_bias_grouped_sinks_absent_frames);
+  RUN (f16_is_within_its_bound);
+  RUN (bf16_is_within_its_bound);
   RUN (parameters_of_large_gain);
   return check_done ();
 }

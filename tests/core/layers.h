@@ -98,6 +98,7 @@ random_layer_maybe_positioned (bool positioned)
     r.config.scale = 0.25;
   if (random_between (0, 2) == 0)
     r.config.softcap = 0.5 + random_between (0, 40) / 4.0;
+  r.config.precision = random_between (0, 1) ? ATTN_PRECISION_F32 : random_between (1, 2);
   if (positioned)
     random_position (&r, dk);
   if (attn_layer_new (&r.config, r.model, &r.layer, &error) != ATTN_OK) {
@@ -117,6 +118,17 @@ static inline RandomLayer
 random_layer_without_position (void)
 {
   return random_layer_maybe_positioned (false);
+}
+
+/* values [n] as a window of that precision holds them. */
+static inline void
+store_in (AttnPrecision precision, float *values, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    if (precision == ATTN_PRECISION_F16)
+      values[i] = attn_float_from_f16 (attn_f16_from_float (values[i]));
+    else if (precision == ATTN_PRECISION_BF16)
+      values[i] = attn_float_from_bf16 (attn_bf16_from_float (values[i]));
 }
 
 static inline void

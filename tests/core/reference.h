@@ -11,6 +11,8 @@
  *   a value flushed for being denormal   2^-126
  *   a rotated value of RoPE              4 u of the length of its pair: the angle's sine and cosine, the product, the
  *                                        fma; the fourth for the products of these
+ *   a key or value in 16 bits            its unit of rounding, 2^-11 or 2^-8, relative; in f16 at least 2^-25. A rotated
+ *                                        key: of the length of its pair
  *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
  *                                        reserve
  *
@@ -26,6 +28,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "half.h"
 #include "model.h"
 
 #define UNIT 0x1p-24
@@ -42,9 +45,27 @@ gamma_n (size_t n)
   return n * UNIT / (1 - n * UNIT);
 }
 
+/* By how much storing a value of this magnitude changes it at most. */
+static inline double
+reference_storing (AttnPrecision precision, double magnitude)
+{
+  if (precision == ATTN_PRECISION_F16)
+    return fmax (0x1p-11 * magnitude, 0x1p-25);
+  return precision == ATTN_PRECISION_BF16 ? 0x1p-8 * magnitude : 0;
+}
+
+/* A parameter as it is stored: exactly. */
+static inline double
+reference_parameter (AttnPrecision precision, float value)
+{
+  if (precision == ATTN_PRECISION_F16)
+    return attn_float_from_f16 (attn_f16_from_float (value));
+  return precision == ATTN_PRECISION_BF16 ? attn_float_from_bf16 (attn_bf16_from_float (value)) : value;
+}
+
 /* out = weight in + bias for one frame; `linear` without weight is the identity. */
 static inline void
-reference_linear (Bounded *out, const AttnLinear *linear, const Bounded *in, size_t n)
+reference_linear (Bounded *out, const AttnLinear *linear, AttnPrecision precision, const Bounded *in, size_t n)
 {
   if (linear == NULL || linear->weight == NULL) {
     memcpy (out, in, n * sizeof *out);
@@ -54,7 +75,7 @@ reference_linear (Bounded *out, const AttnLinear *linear, const Bounded *in, siz
     double sum = linear->bias ? linear->bias[o] : 0, magnitude = fabs (sum), error = 0;
 
     for (size_t i = 0; i < linear->n_inputs; i++) {
-      double w = linear->weight[o * linear->n_inputs + i];
+      double w = reference_parameter (precision, linear->weight[o * linear->n_inputs + i]);
 
       sum += w * in[i].value;
       magnitude += fabs (w) * (fabs (in[i].value) + in[i].error);
@@ -107,7 +128,8 @@ reference_rotated_pair (const AttnSizes *s, size_t i, const Bounded *q, const Bo
   double length_k = hypot (fabs (k[x].value) + k[x].error, fabs (k[y].value) + k[y].error);
   /* Of one value of the pair; by Cauchy and Schwarz no combination with a sine and a cosine is longer than the pair. */
   double error_q = hypot (q[x].error, q[y].error) + 4 * UNIT * length_q + FLUSHED;
-  double error_k = hypot (k[x].error, k[y].error) + 4 * UNIT * length_k + FLUSHED;
+  double error_k =
+      hypot (k[x].error, k[y].error) + 4 * UNIT * length_k + FLUSHED + reference_storing (s->precision, length_k);
 
   score->value += q[x].value * (c * k[x].value - sine * k[y].value);
   score->value += q[y].value * (sine * k[x].value + c * k[y].value);
@@ -142,9 +164,11 @@ reference_score (const AttnSizes *s, const AttnModel *model, const Bounded *q, c
   for (size_t i = 0; i < s->n_rope_pairs; i++)
     reference_rotated_pair (s, i, q, k, (int64_t) (j - t), &score, &magnitude);
   for (size_t d = 2 * s->n_rope_pairs; d < s->dk; d++) {
+    double error_k = k[d].error + reference_storing (s->precision, fabs (k[d].value) + k[d].error);
+
     score.value += q[d].value * k[d].value;
-    score.error += fabs (q[d].value) * k[d].error + q[d].error * (fabs (k[d].value) + k[d].error);
-    magnitude += (fabs (q[d].value) + q[d].error) * (fabs (k[d].value) + k[d].error);
+    score.error += fabs (q[d].value) * error_k + q[d].error * (fabs (k[d].value) + error_k);
+    magnitude += (fabs (q[d].value) + q[d].error) * (fabs (k[d].value) + error_k);
   }
   /* The chain, and two roundings of the query (the factor itself, and the product with it). */
   score.value *= scale;
@@ -195,6 +219,7 @@ reference_head (const AttnSizes *s, const AttnModel *model, const Bounded *q, co
     for (size_t d = 0; d < s->dv; d++) {
       Bounded value = v[j * s->n_value + kv * s->dv + d];
 
+      value.error += reference_storing (s->precision, fabs (value.value) + value.error);
       context[d].value += w * value.value;
       context[d].error +=
           w * value.error + (w * (relative + gamma_n (n_keys + 2)) + 0x1p-125) * (fabs (value.value) + value.error);
@@ -215,15 +240,15 @@ reference_forward (const AttnSizes *s, const AttnModel *model, double scale, dou
   for (size_t i = 0; i < n; i++) {
     for (size_t d = 0; d < s->n_features; d++)
       x[d] = (Bounded){ frames[i * s->n_features + d], FLUSHED };
-    reference_linear (q + i * s->n_query, model ? &model->query : NULL, x, s->n_query);
-    reference_linear (k + i * s->n_key, model ? &model->key : NULL, x, s->n_key);
-    reference_linear (v + i * s->n_value, model ? &model->value : NULL, x, s->n_value);
+    reference_linear (q + i * s->n_query, model ? &model->query : NULL, s->precision, x, s->n_query);
+    reference_linear (k + i * s->n_key, model ? &model->key : NULL, s->precision, x, s->n_key);
+    reference_linear (v + i * s->n_value, model ? &model->value : NULL, s->precision, x, s->n_value);
   }
   for (size_t i = 0; i < n; i++) {
     for (size_t h = 0; h < s->n_heads; h++)
       reference_head (s, model, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale, softcap,
                       context + h * s->dv, weights + (i * s->n_heads + h) * s->span);
-    reference_linear (out + i * s->n_outputs, model ? &model->output : NULL, context, s->n_context);
+    reference_linear (out + i * s->n_outputs, model ? &model->output : NULL, s->precision, context, s->n_context);
     if (present && !present[i]) {
       memset (out + i * s->n_outputs, 0, s->n_outputs * sizeof *out);
       memset (weights + i * s->n_heads * s->span, 0, s->n_heads * s->span * sizeof *weights);

@@ -412,6 +412,8 @@ layer_by_sdpa (const RandomLayer *r, const float *frames, const uint8_t *present
     memcpy (key + t * sizes->n_key, row + sizes->n_query, sizes->n_key * sizeof *row);
     memcpy (value + t * sizes->n_value, row + sizes->n_query + sizes->n_key, sizes->n_value * sizeof *row);
   }
+  store_in (sizes->precision, key, n * sizes->n_key);
+  store_in (sizes->precision, value, n * sizes->n_value);
   s = (AttnSdpa){ query, key, value, mask, NULL, context, NULL, 1, sizes->n_heads, sizes->n_kv_heads, n, n };
   s.dk = sizes->dk;
   s.dv = sizes->dv;
