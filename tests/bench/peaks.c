@@ -23,8 +23,8 @@ now_us (void)
 }
 
 /*
- * Vectors of the compiler, so that one text serves every width. This file is compiled with -ffp-contract=fast: a product
- * and a sum become one instruction.
+ * Vectors of the compiler, so that one text serves every width. This file is compiled with -ffp-contract=fast: a
+ * product and a sum become one instruction.
  */
 #define PEAK(NAME, N_FLOATS, TARGET)                                                     \
   typedef float NAME##_vector __attribute__ ((vector_size (N_FLOATS * sizeof (float)))); \

@@ -11,8 +11,8 @@
  *   a value flushed for being denormal   2^-126
  *   a rotated value of RoPE              4 u of the length of its pair: the angle's sine and cosine, the product, the
  *                                        fma; the fourth for the products of these
- *   a key or value in 16 bits            its unit of rounding, 2^-11 or 2^-8, relative; in f16 at least 2^-25. A rotated
- *                                        key: of the length of its pair
+ *   a key or value in 16 bits            its unit of rounding, 2^-11 or 2^-8, relative; in f16 at least 2^-25. A
+ *                                        rotated key: of the length of its pair
  *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
  *                                        reserve
  *
