@@ -1,6 +1,7 @@
 /*
  * Random numbers for the core's tests: the same on every machine.  SPDX-License-Identifier: LGPL-2.1-or-later
- * The seed is printed and can be set with ATTN_TEST_SEED.
+ * The seed is printed and can be set with ATTN_TEST_SEED. ATTN_TEST_PERCENT says how many of the random rounds are run
+ * (100): fewer under an emulator, more over night.
  */
 #ifndef TESTS_CORE_RANDOM_H
 #define TESTS_CORE_RANDOM_H
@@ -18,6 +19,16 @@ random_seed (void)
 
   random_state = seed != NULL ? strtoull (seed, NULL, 0) : 20261122;
   printf ("# ATTN_TEST_SEED=%llu\n", (unsigned long long) random_state);
+}
+
+/* `n` rounds, or what ATTN_TEST_PERCENT makes of them; at least one. */
+static inline int
+random_rounds (int n)
+{
+  const char *percent = getenv ("ATTN_TEST_PERCENT");
+  long rounds = percent != NULL ? (long) n * strtol (percent, NULL, 10) / 100 : n;
+
+  return rounds > 0 ? (int) rounds : 1;
 }
 
 /* SplitMix64 (Steele, Lea, Flood 2014). */

@@ -14,7 +14,8 @@
 #include "hash.h"
 #include "layers.h"
 
-#define N_RANDOM 300 /* configurations per property */
+#define N_RANDOM random_rounds (1000) /* configurations per property */
+#define N_PROCESSES random_rounds (300)
 #define HEADER_SIZE 56
 #define CHECKSUM_SIZE 8
 
@@ -307,6 +308,25 @@ restore_from_file (const char *path)
   return fclose (file) == 0 ? 0 : 4;
 }
 
+/* ATTN_TEST_EMULATOR, words with a space between, runs programs of another architecture. */
+static void
+execute (const char *path)
+{
+  char words[256] = "", *argv[16] = { NULL };
+  const char *emulator = getenv ("ATTN_TEST_EMULATOR");
+  int n = 0;
+
+  snprintf (words, sizeof words, "%s", emulator != NULL ? emulator : "");
+  for (char *word = strtok (words, " "); word != NULL && n < 12; word = strtok (NULL, " "))
+    argv[n++] = word;
+  argv[n++] = (char *) this_program;
+  argv[n++] = (char *) "--restore";
+  argv[n++] = (char *) path;
+  setenv ("ATTN_CPU", "c", 1); /* other kernels as well */
+  execvp (argv[0], argv);
+  _exit (127);
+}
+
 static int
 run_this_program (const char *path)
 {
@@ -315,11 +335,8 @@ run_this_program (const char *path)
 
   fflush (stdout);
   child = fork ();
-  if (child == 0) {
-    setenv ("ATTN_CPU", "c", 1); /* other kernels as well */
-    execl (this_program, this_program, "--restore", path, (char *) NULL);
-    _exit (127);
-  }
+  if (child == 0)
+    execute (path);
   return child > 0 && waitpid (child, &status, 0) == child && WIFEXITED (status) ? WEXITSTATUS (status) : -1;
 }
 
@@ -352,7 +369,7 @@ continue_in_new_process (const Handover *handover, const State *state, Outputs *
 
 TEST (new_process_goes_on_with_the_same_bits)
 {
-  for (int i = 0; i < 20; i++) {
+  for (int i = 0; i < N_PROCESSES; i++) {
     Handover handover = { .seed = random_state };
     Story s = random_story ();
     Outputs whole = outputs_new (&s), before = outputs_new (&s), after = outputs_new (&s);

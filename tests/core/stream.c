@@ -6,7 +6,7 @@
 #include "layers.h"
 #include "reference.h"
 
-#define N_RANDOM 400 /* configurations per property */
+#define N_RANDOM random_rounds (1000) /* configurations per property */
 
 /* The frames of one random stream, and all that comes out of it. */
 typedef struct {

@@ -1,0 +1,133 @@
+/*
+ * Threads share layers and models, and nothing else. To be run under ThreadSanitizer as well.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <pthread.h>
+
+#include "check.h"
+#include "layers.h"
+
+#define N_THREADS 4
+#define N_FRAMES 300
+#define N_RANDOM random_rounds (30)
+
+/* What one thread does: its own frames through its own stream, or through attn_forward (). */
+typedef struct {
+  const AttnLayer *layer;
+  float *frames, *out, *expected;
+  pthread_t thread;
+  size_t piece;
+} Job;
+
+static void *
+stream_job (void *data)
+{
+  Job *job = data;
+  size_t n_in = attn_layer_n_features (job->layer), n_row = attn_layer_n_outputs (job->layer), n = 0, n_piece;
+  AttnStream *stream;
+
+  if (attn_stream_new (job->layer, &stream, NULL) != ATTN_OK)
+    return NULL;
+  for (size_t i = 0; i < N_FRAMES; i += n_piece) {
+    n_piece = N_FRAMES - i < job->piece ? N_FRAMES - i : job->piece;
+    n += attn_stream_push (stream, job->frames + i * n_in, n_piece, job->out + n * n_row, NULL);
+  }
+  attn_stream_drain (stream, job->out + n * n_row, NULL);
+  attn_stream_free (stream);
+  return NULL;
+}
+
+static void *
+forward_job (void *data)
+{
+  Job *job = data;
+
+  attn_forward (job->layer, job->frames, NULL, N_FRAMES, 0, job->expected, NULL);
+  return NULL;
+}
+
+static void
+run_jobs (Job *jobs, void *(*job) (void *) )
+{
+  for (int i = 0; i < N_THREADS; i++)
+    if (pthread_create (&jobs[i].thread, NULL, job, &jobs[i]) != 0)
+      abort ();
+  for (int i = 0; i < N_THREADS; i++)
+    pthread_join (jobs[i].thread, NULL);
+}
+
+TEST (streams_of_one_layer_run_in_threads)
+{
+  for (int round = 0; round < N_RANDOM; round++) {
+    RandomLayer r = random_layer ();
+    size_t n_in = N_FRAMES * attn_layer_n_features (r.layer), n_out = N_FRAMES * attn_layer_n_outputs (r.layer);
+    Job jobs[N_THREADS];
+    bool same = true;
+
+    for (int i = 0; i < N_THREADS; i++) {
+      jobs[i] = (Job){ .layer = r.layer, .piece = random_between (1, 40) };
+      jobs[i].frames = malloc (n_in * sizeof (float));
+      jobs[i].out = calloc (n_out, sizeof (float));
+      jobs[i].expected = malloc (n_out * sizeof (float));
+      random_fill (jobs[i].frames, n_in, 2);
+    }
+    run_jobs (jobs, stream_job);
+    run_jobs (jobs, forward_job);
+    for (int i = 0; i < N_THREADS; i++) {
+      same = same && memcmp (jobs[i].out, jobs[i].expected, n_out * sizeof (float)) == 0;
+      free (jobs[i].frames);
+      free (jobs[i].out);
+      free (jobs[i].expected);
+    }
+    random_layer_clear (&r);
+    CHECK_MSG (same, "round %d", round);
+  }
+}
+
+/* A layer per thread from the same model. */
+typedef struct {
+  const RandomLayer *random;
+  AttnLayer *layer;
+  pthread_t thread;
+} Making;
+
+static void *
+make_layer (void *data)
+{
+  Making *making = data;
+
+  attn_layer_new (&making->random->config, making->random->model, &making->layer, NULL);
+  return NULL;
+}
+
+TEST (layers_are_made_from_one_model_in_threads)
+{
+  for (int round = 0; round < N_RANDOM; round++) {
+    RandomLayer r = random_layer ();
+    Making makings[N_THREADS] = { { 0 } };
+    bool same = true;
+
+    for (int i = 0; i < N_THREADS; i++) {
+      makings[i].random = &r;
+      if (pthread_create (&makings[i].thread, NULL, make_layer, &makings[i]) != 0)
+        abort ();
+    }
+    for (int i = 0; i < N_THREADS; i++) {
+      pthread_join (makings[i].thread, NULL);
+      same = same && makings[i].layer != NULL && makings[i].layer->hash == r.layer->hash;
+      attn_layer_free (makings[i].layer);
+    }
+    random_layer_clear (&r);
+    CHECK_MSG (same, "round %d", round);
+  }
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  random_seed ();
+  RUN (streams_of_one_layer_run_in_threads);
+  RUN (layers_are_made_from_one_model_in_threads);
+  return check_done ();
+}
