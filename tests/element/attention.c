@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include <glib/gstdio.h>
 #include <gst/audio/audio.h>
 #include <gst/check/gstcheck.h>
 #include <gst/check/gstharness.h>
@@ -1231,6 +1232,161 @@ GST_START_TEST (test_relative_bias_comes_from_the_model)
 }
 GST_END_TEST;
 
+/* ---- all that changes a number ---- */
+
+static void
+set_sinks (AttnConfig *config)
+{
+  config->n_sinks = 3;
+}
+
+static void
+set_scale (AttnConfig *config)
+{
+  config->scale = 2.5;
+}
+
+static void
+set_softcap (AttnConfig *config)
+{
+  config->softcap = 0.75;
+}
+
+static void
+set_f16 (AttnConfig *config)
+{
+  config->precision = ATTN_PRECISION_F16;
+}
+
+static void
+set_bf16 (AttnConfig *config)
+{
+  config->precision = ATTN_PRECISION_BF16;
+}
+
+static const struct {
+  const gchar *property, *value;
+  void (*set) (AttnConfig *config);
+} settings[] = {
+  { "sinks", "3", set_sinks },     { "scale", "2.5", set_scale },     { "softcap", "0.75", set_softcap },
+  { "precision", "f16", set_f16 }, { "precision", "bf16", set_bf16 },
+};
+
+GST_START_TEST (test_settings_give_the_bits_of_the_core)
+{
+  AttnConfig config = configuration (2, 9, 2), plain = config;
+  gfloat *frames = make_frames (50, D), *without = expect (&plain, frames, NULL, 50), *expected;
+  GstHarness *h = harness_new (&config, NULL);
+
+  settings[__i__].set (&config);
+  expected = expect (&config, frames, NULL, 50);
+  fail_unless (memcmp (expected, without, 50 * D * sizeof (gfloat)) != 0, "the setting changes nothing");
+  gst_util_set_object_arg (G_OBJECT (h->element), settings[__i__].property, settings[__i__].value);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  for (guint t = 0; t < 50; t += 5)
+    push_frames (h, frames, t, 5);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  check_output (h, expected, 50);
+  g_free (frames);
+  g_free (expected);
+  g_free (without);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Four heads over two of keys and values, 16 features. */
+GST_START_TEST (test_kv_heads_give_the_bits_of_the_core)
+{
+  GstHarness *h = harness_with_model ("attention/relative-grouped", 4, 9);
+  AttnConfig config = configuration (4, 9, 5);
+  gfloat *frames = make_frames (50, 16), *expected;
+  AttnModel *model;
+  GstBuffer *buffer;
+  gchar *file;
+
+  g_object_get (h->element, "model-file", &file, NULL);
+  fail_unless_equals_int (attn_model_open (file, "attn.", &model, NULL), ATTN_OK);
+  config.n_features = 16;
+  config.n_kv_heads = 2;
+  config.n_sinks = 4;
+  config.position = ATTN_POSITION_RELATIVE;
+  expected = expect_with_model (&config, model, frames, NULL, 50);
+  g_object_set (h->element, "kv-heads", 2, "look-ahead", 5, "sinks", 4, "position", ATTN_POSITION_RELATIVE, NULL);
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)16:50:1:1");
+  gst_harness_push (h, gst_buffer_new_memdup (frames, 50 * 16 * sizeof (gfloat)));
+  gst_harness_push_event (h, gst_event_new_eos ());
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_int (gst_buffer_memcmp (buffer, 0, expected, 50 * 16 * sizeof (gfloat)), 0);
+  gst_buffer_unref (buffer);
+  attn_model_free (model);
+  g_free (file);
+  g_free (frames);
+  g_free (expected);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* ---- restarts ---- */
+
+#define N_RESTARTS (3 * (G_N_ELEMENTS (positions) + 1))
+
+/* In PLAYING: position i / 3, the last being the model's relative bias; precision i % 3; four sinks. */
+static GstHarness *
+harness_for_restart (guint i, const gchar *state_file)
+{
+  static const gchar *const precisions[] = { "f32", "f16", "bf16" };
+  AttnConfig config = configuration (2, 9, 0);
+  gboolean relative = i / 3 == G_N_ELEMENTS (positions);
+  GstHarness *h = relative ? harness_with_model ("attention/relative", 2, 12) : harness_new (&config, NULL);
+
+  gst_element_set_state (h->element, GST_STATE_READY);
+  if (relative)
+    g_object_set (h->element, "position", ATTN_POSITION_RELATIVE, "look-ahead", 3, NULL);
+  else
+    set_position (h->element, i / 3);
+  gst_util_set_object_arg (G_OBJECT (h->element), "precision", precisions[i % 3]);
+  g_object_set (h->element, "sinks", relative ? 0 : 4, "state-file", state_file, NULL);
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  return h;
+}
+
+/* Frames begin to before end in a life of the element of their own; what comes out. */
+static gfloat *
+live (guint i, const gchar *state_file, const gfloat *frames, guint begin, guint end)
+{
+  GstHarness *h = harness_for_restart (i, state_file);
+  gfloat *out;
+  guint n;
+
+  for (; begin < end; begin += 5)
+    push_frames (h, frames, begin, 5);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  out = pull_all (h, &n);
+  gst_harness_teardown (h);
+  return out;
+}
+
+GST_START_TEST (test_restart_gives_the_same_bytes_with_any_position_and_precision)
+{
+  gchar *folder = g_dir_make_tmp ("attention-XXXXXX", NULL), *file = g_build_filename (folder, "state", NULL);
+  gfloat *frames = make_frames (60, D), *whole = live (__i__, NULL, frames, 0, 60);
+  gfloat *before = live (__i__, file, frames, 0, 35), *after = live (__i__, file, frames, 35, 60);
+
+  fail_unless_same_frames (before, whole, 35 - 3); /* the look-ahead of the relative bias ended with the first life */
+  fail_unless_same_frames (after, whole + 35 * D, 25);
+  g_unlink (file);
+  g_rmdir (folder);
+  g_free (folder);
+  g_free (file);
+  g_free (frames);
+  g_free (whole);
+  g_free (before);
+  g_free (after);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_position_that_disagrees_with_the_model_is_refused)
 {
   GstHarness *h = harness_with_model ("attention/relative", 2, 12);
@@ -1302,14 +1458,17 @@ GST_START_TEST (test_properties_read_back_what_was_set)
   guint heads, kv_heads, window, look_ahead, sinks;
   gint rate_n, rate_d;
   gdouble scale, softcap;
+  gint precision;
   gchar *file, *prefix;
 
   g_object_set (element, "heads", 8, "kv-heads", 2, "window", 100, "look-ahead", 5, "sinks", 4, "scale", 0.25,
-                "softcap", 50.0, "frame-rate", 25, 2, "model-file", "w.safetensors", "model-prefix", "a.", NULL);
+                "softcap", 50.0, "frame-rate", 25, 2, "model-file", "w.safetensors", "model-prefix", "a.", "precision",
+                ATTN_PRECISION_BF16, NULL);
   g_object_get (element, "heads", &heads, "kv-heads", &kv_heads, "window", &window, "look-ahead", &look_ahead, "sinks",
-                &sinks, "scale", &scale, "softcap", &softcap, "model-file", &file, "model-prefix", &prefix, NULL);
+                &sinks, "scale", &scale, "softcap", &softcap, "model-file", &file, "model-prefix", &prefix, "precision",
+                &precision, NULL);
   fail_unless (heads == 8 && kv_heads == 2 && window == 100 && look_ahead == 5 && sinks == 4 && scale == 0.25
-               && softcap == 50);
+               && softcap == 50 && precision == ATTN_PRECISION_BF16);
   fail_unless_equals_string (file, "w.safetensors");
   fail_unless_equals_string (prefix, "a.");
   {
@@ -1356,6 +1515,9 @@ attention_suite (void)
   tcase_add_loop_test (numbers, test_any_buffer_size_gives_the_same_bits, 0, 7 * G_N_ELEMENTS (all_pieces));
   tcase_add_loop_test (numbers, test_positions_give_the_bits_of_the_core, 0, G_N_ELEMENTS (positions));
   tcase_add_test (numbers, test_relative_bias_comes_from_the_model);
+  tcase_add_loop_test (numbers, test_settings_give_the_bits_of_the_core, 0, G_N_ELEMENTS (settings));
+  tcase_add_test (numbers, test_kv_heads_give_the_bits_of_the_core);
+  tcase_add_loop_test (numbers, test_restart_gives_the_same_bytes_with_any_position_and_precision, 0, N_RESTARTS);
   tcase_add_test (numbers, test_one_buffer_out_per_buffer_in);
   tcase_add_test (numbers, test_a_buffer_leaves_when_its_look_ahead_is_there);
   tcase_add_test (numbers, test_flags_and_metas_are_carried_over);
