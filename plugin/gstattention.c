@@ -79,6 +79,7 @@ enum {
   PROP_ROPE_DIMENSIONS,
   PROP_FRAME_RATE,
   PROP_PRECISION,
+  PROP_THREADS,
   PROP_STATE_FILE,
 };
 
@@ -94,6 +95,7 @@ enum {
 #define DEFAULT_ROPE_LAYOUT ATTN_ROPE_HALF
 #define DEFAULT_ROPE_DIMENSIONS 0
 #define DEFAULT_PRECISION ATTN_PRECISION_F32
+#define DEFAULT_THREADS 1
 
 /*
  * What came in and has not left yet, in its order: a buffer (its output, being filled), a GAP event with the frames
@@ -1295,6 +1297,9 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
   case PROP_PRECISION:
     self->config.precision = g_value_get_enum (value);
     break;
+  case PROP_THREADS:
+    self->config.n_threads = g_value_get_uint (value);
+    break;
   case PROP_FRAME_RATE:
     self->frame_rate_n = gst_value_get_fraction_numerator (value);
     self->frame_rate_d = gst_value_get_fraction_denominator (value);
@@ -1358,6 +1363,9 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
   case PROP_PRECISION:
     g_value_set_enum (value, self->config.precision);
     break;
+  case PROP_THREADS:
+    g_value_set_uint (value, self->config.n_threads);
+    break;
   case PROP_ROPE_DIMENSIONS:
     g_value_set_uint (value, self->config.rope_dimensions);
     break;
@@ -1402,6 +1410,7 @@ gst_attention_init (GstAttention *self)
   GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
 
   self->config = attn_config_default ();
+  self->config.n_threads = DEFAULT_THREADS;
   g_mutex_init (&self->lock);
   self->heads = g_ptr_array_new_with_free_func (gst_object_unref);
   gst_attention_heads_resize (self->heads, GST_OBJECT (self), self->config.n_heads);
@@ -1519,6 +1528,12 @@ install_properties (GObjectClass *object_class)
                          "buffer). Error, of the largest output: f16 0.1 %, bf16 0.8 %",
                          GST_TYPE_ATTENTION_PRECISION, DEFAULT_PRECISION, flags));
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_PRECISION, 0);
+  g_object_class_install_property (
+      object_class, PROP_THREADS,
+      g_param_spec_uint ("threads", "Threads",
+                         "Threads that share the work of each buffer, the streaming thread included, where there is "
+                         "enough of it (some ten microseconds). For large layers; the output is the same, bit for bit",
+                         1, ATTN_MAX_THREADS, DEFAULT_THREADS, flags));
   g_object_class_install_property (
       object_class, PROP_FRAME_RATE,
       gst_param_spec_fraction ("frame-rate", "Frame rate",

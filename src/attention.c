@@ -6,6 +6,9 @@
 #include "alloc.h"
 #include "status.h"
 
+/* Some ten microseconds of work, many times what it takes to hand it over. */
+#define MIN_SHARED 400000
+
 static float *
 alloc_rows (size_t n_rows, size_t n)
 {
@@ -21,15 +24,16 @@ attn_scratch_init (AttnScratch *scratch, const AttnRing *ring, AttnError *error)
     .frames = alloc_rows (ATTN_LANES, sizes->n_features),
     .projected = alloc_rows (ATTN_LANES, sizes->n_projected),
     .contexts = alloc_rows (ATTN_LANES, sizes->n_context),
-    .scores = alloc_rows (ATTN_LANES * ATTN_LANES, ring->n_slots),
+    .scores = alloc_rows (attn_size_mul (sizes->n_threads, ATTN_LANES * ATTN_LANES), ring->n_slots),
     .slots = attn_alloc (attn_size_mul (ring->n_slots, sizeof (uint32_t))),
     .masks = attn_alloc (attn_size_mul (ring->n_slots, ATTN_LANES * sizeof (uint16_t))),
     .cosines = alloc_rows (1, sizes->n_rope_pairs),
     .sines = alloc_rows (1, sizes->n_rope_pairs),
+    .min_shared = MIN_SHARED,
   };
   if (scratch->frames && scratch->projected && scratch->contexts && scratch->scores && scratch->slots && scratch->masks
       && scratch->cosines && scratch->sines)
-    return ATTN_OK;
+    return sizes->n_threads > 1 ? attn_pool_new (sizes->n_threads, &scratch->pool, error) : ATTN_OK;
   return attn_fail_memory (error, "working memory",
                            attn_size_mul (ring->n_slots, ATTN_LANES * ATTN_LANES * sizeof (float)));
 }
@@ -45,6 +49,18 @@ attn_scratch_clear (AttnScratch *scratch)
   attn_free (scratch->masks);
   attn_free (scratch->cosines);
   attn_free (scratch->sines);
+  attn_pool_free (scratch->pool);
+}
+
+AttnPool *
+attn_scratch_pool (const AttnLayer *layer, const AttnScratch *scratch, size_t n)
+{
+  const AttnSizes *sizes = &layer->sizes;
+  uint64_t n_projecting =
+      (uint64_t) sizes->n_projected * sizes->n_features + (uint64_t) sizes->n_context * sizes->n_outputs;
+  uint64_t n_attending = (uint64_t) sizes->n_heads * sizes->span * (sizes->dk + sizes->dv);
+
+  return 2 * n * (n_projecting + n_attending) >= scratch->min_shared ? scratch->pool : NULL;
 }
 
 /* ---- frames to queries, keys and values ---- */
@@ -70,7 +86,7 @@ attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, 
   size_t i;
 
   layer->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
-  attn_layer_project_input (layer, projected, scratch->frames, n);
+  attn_layer_project_input (layer, attn_scratch_pool (layer, scratch, n), projected, scratch->frames, n);
   for (i = 0; i < n; i++) {
     float *query = projected + i * sizes->n_projected;
 
@@ -203,16 +219,76 @@ attend_rows (Attention *a, const AttnRing *ring, const float *queries, size_t qu
 
 /* ---- blocks of frames ---- */
 
-/* Heads from `head` on that one call can take: they are heard, and share one key/value head or have one each. */
+/*
+ * Heads from `head` to before `end` that one call can take: they are heard, and share one key/value head or have one
+ * each.
+ */
 static size_t
-n_together (const AttnSizes *sizes, const float *gains, size_t head)
+n_together (const AttnSizes *sizes, const float *gains, size_t head, size_t end)
 {
-  size_t end = sizes->heads_per_kv == 1 ? sizes->n_heads : (head / sizes->heads_per_kv + 1) * sizes->heads_per_kv;
-  size_t n = 1;
+  size_t end_of_group = (head / sizes->heads_per_kv + 1) * sizes->heads_per_kv, n = 1;
 
+  if (sizes->heads_per_kv != 1 && end_of_group < end)
+    end = end_of_group;
   while (n < ATTN_LANES && head + n < end && (gains == NULL || gains[head + n] != 0))
     n++;
   return n;
+}
+
+/* A block of frames, of which threads share the heads. */
+typedef struct {
+  const AttnLayer *layer;
+  const AttnRing *ring;
+  AttnScratch *scratch;
+  AttnView view;
+  uint64_t frame;
+  size_t n;
+  const float *queries, *gains;
+  float *contexts, *weights;
+} Block;
+
+/* The heads from `begin` to before `end`, with the scores of a thread. */
+static void
+attend_heads (const Block *b, size_t begin, size_t end, float *scores)
+{
+  const AttnSizes *sizes = &b->layer->sizes;
+  Attention a = {
+    .layer = b->layer, .view = &b->view, .frame = b->frame, .head_step = b->n == 1, .frame_step = b->n != 1
+  };
+  size_t n_heads;
+
+  a.rows = (AttnRows){
+    .n_tiles = b->view.n_tiles,
+    .slots = b->view.slots,
+    .finite = b->ring->finite,
+    .masks = b->view.masks,
+    .mask_stride = b->n == 1 ? 0 : b->view.n_tiles,
+    .scores = scores,
+    .score_stride = b->view.n_tiles * ATTN_LANES,
+    .reciprocals = a.reciprocals,
+    .precision = sizes->precision,
+  };
+  for (a.head = begin; a.head < end; a.head += n_heads) {
+    bool is_heard = b->gains == NULL || b->gains[a.head] != 0 || b->weights != NULL; /* or nobody sees what it does */
+
+    n_heads = b->n == 1 && is_heard ? n_together (sizes, b->weights == NULL ? b->gains : NULL, a.head, end) : 1;
+    a.rows.n_rows = b->n == 1 ? n_heads : b->n;
+    if (is_heard)
+      attend_rows (&a, b->ring, b->queries + a.head * sizes->dk, b->n == 1 ? sizes->dk : sizes->n_query,
+                   b->contexts + a.head * sizes->dv, b->n == 1 ? sizes->dv : sizes->n_context,
+                   b->weights != NULL ? b->weights + a.head * sizes->span : NULL,
+                   b->n == 1 ? sizes->span : sizes->n_heads * sizes->span);
+  }
+}
+
+static void
+attend_part (void *data, size_t part, size_t n_parts)
+{
+  const Block *b = data;
+  size_t n_heads = b->layer->sizes.n_heads;
+
+  attend_heads (b, n_heads * part / n_parts, n_heads * (part + 1) / n_parts,
+                b->scratch->scores + part * ATTN_LANES * b->ring->n_slots * ATTN_LANES);
 }
 
 void
@@ -220,34 +296,12 @@ attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch,
              const float *queries, const float *gains, float *contexts, float *weights)
 {
   const AttnSizes *sizes = &layer->sizes;
-  AttnView view = { .slots = scratch->slots, .masks = scratch->masks };
-  Attention a = { .layer = layer, .view = &view, .frame = frame, .head_step = n == 1, .frame_step = n != 1 };
-  size_t head, n_heads, i;
+  Block b = { layer, ring,     scratch, { .slots = scratch->slots, .masks = scratch->masks }, frame, n, queries,
+              gains, contexts, weights };
+  size_t head, i;
 
-  attn_ring_view (ring, frame, n, &view);
-  a.rows = (AttnRows){
-    .n_tiles = view.n_tiles,
-    .slots = view.slots,
-    .finite = ring->finite,
-    .masks = view.masks,
-    .mask_stride = n == 1 ? 0 : view.n_tiles,
-    .scores = scratch->scores,
-    .score_stride = view.n_tiles * ATTN_LANES,
-    .reciprocals = a.reciprocals,
-    .precision = sizes->precision,
-  };
-  for (head = 0; head < sizes->n_heads; head += n_heads) {
-    bool is_heard = gains == NULL || gains[head] != 0 || weights != NULL; /* else nobody would see what it does */
-
-    a.head = head;
-    n_heads = n == 1 && is_heard ? n_together (sizes, weights == NULL ? gains : NULL, head) : 1;
-    a.rows.n_rows = n == 1 ? n_heads : n;
-    if (is_heard)
-      attend_rows (&a, ring, queries + head * sizes->dk, n == 1 ? sizes->dk : sizes->n_query,
-                   contexts + head * sizes->dv, n == 1 ? sizes->dv : sizes->n_context,
-                   weights != NULL ? weights + head * sizes->span : NULL,
-                   n == 1 ? sizes->span : sizes->n_heads * sizes->span);
-  }
+  attn_ring_view (ring, frame, n, &b.view);
+  attn_pool_run (attn_scratch_pool (layer, scratch, n), attend_part, &b);
   for (i = 0; i < n && gains != NULL; i++)
     for (head = 0; head < sizes->n_heads; head++)
       apply_gain (layer, gains[head], contexts + i * sizes->n_context + head * sizes->dv);

@@ -10,19 +10,27 @@
 
 /* Working memory for blocks of up to ATTN_LANES frames. */
 typedef struct {
-  float *frames;    /* [16][n_features], cleaned input */
-  float *projected; /* [16][n_projected]: queries, keys and values of each frame */
-  float *contexts;  /* [16][n_context] */
-  float *scores;    /* [16][n_slots][16]: the queries of a head, or the heads of a query */
-  uint32_t *slots;  /* [n_slots] of a view */
-  uint16_t *masks;  /* [16][n_slots] of a view */
-  float *cosines;   /* [n_rope_pairs], of one frame */
-  float *sines;     /* [n_rope_pairs] */
+  float *frames;       /* [16][n_features], cleaned input */
+  float *projected;    /* [16][n_projected]: queries, keys and values of each frame */
+  float *contexts;     /* [16][n_context] */
+  float *scores;       /* [n_threads][16][n_slots][16]: the queries of a head, or the heads of a query */
+  uint32_t *slots;     /* [n_slots] of a view */
+  uint16_t *masks;     /* [16][n_slots] of a view */
+  float *cosines;      /* [n_rope_pairs], of one frame */
+  float *sines;        /* [n_rope_pairs] */
+  AttnPool *pool;      /* NULL: one thread */
+  uint64_t min_shared; /* operations, of a block, from which on threads share them */
 } AttnScratch;
 
-/* For the ring's views. On failure the half-built scratch is for attn_scratch_clear (). */
+/*
+ * For the ring's views, with as many threads as its sizes say. On failure the half-built scratch is for
+ * attn_scratch_clear ().
+ */
 AttnStatus attn_scratch_init (AttnScratch *scratch, const AttnRing *ring, AttnError *error);
-void attn_scratch_clear (AttnScratch *scratch); /* frees the arrays; accepts a zeroed scratch */
+void attn_scratch_clear (AttnScratch *scratch); /* frees all; accepts a zeroed scratch */
+
+/* The threads that share the work on a block of `n` frames; NULL: it is not worth it. */
+AttnPool *attn_scratch_pool (const AttnLayer *layer, const AttnScratch *scratch, size_t n);
 
 /*
  * Projects `n` <= 16 frames, and appends their keys and values to the ring, into whose current tile they fit. Leaves

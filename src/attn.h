@@ -65,6 +65,11 @@
  * Functions marked [real-time] do not allocate, lock, log or make a system call, and their work per frame is bounded.
  * They set the floating-point mode they need and put the caller's back.
  *
+ * With n_threads > 1 each stream has threads of its own, which share the work of a push by heads and by outputs where
+ * there is enough of it (some ten microseconds; otherwise the caller works alone). The bits do not depend on it. A
+ * thread that has found no work for some ten microseconds sleeps: then a push takes a lock and a system call to wake
+ * it.
+ *
  *
  * A complete program
  * ------------------
@@ -127,6 +132,7 @@ ATTN_API const char *attn_version (void);
 /* Limits. They keep every derived size far below 2^63 and name what "too large" means. */
 #define ATTN_MAX_FEATURES 65536u
 #define ATTN_MAX_WINDOW 16777216u /* also for look_ahead and n_sinks */
+#define ATTN_MAX_THREADS 64u
 
 /* How a score knows of the distance between two frames. */
 typedef enum {
@@ -171,8 +177,9 @@ typedef struct {
   uint32_t rope_dimensions;   /* rotated values per head, even, <= dk; 0 = dk. Default 0 */
 
   AttnPrecision precision; /* default ATTN_PRECISION_F32 */
+  uint32_t n_threads;      /* of each stream, the caller's own included, 0 ... ATTN_MAX_THREADS; 0 = 1. Default 0 */
 
-  uint32_t reserved[16]; /* 0 */
+  uint32_t reserved[15]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);

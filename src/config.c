@@ -51,6 +51,7 @@ check_ranges (const AttnConfig *config, AttnError *error)
       || (status = check_range ("sinks", config->n_sinks, 0, ATTN_MAX_WINDOW, error))
       || (status = check_range ("position", config->position, 0, ATTN_POSITION_RELATIVE, error))
       || (status = check_range ("rope-layout", config->rope_layout, 0, ATTN_ROPE_INTERLEAVED, error))
+      || (status = check_range ("threads", config->n_threads, 0, ATTN_MAX_THREADS, error))
       || (status = check_range ("precision", config->precision, 0, ATTN_PRECISION_BF16, error)))
     return status;
   if (!isfinite (config->rope_base) || config->rope_base < 1)
@@ -322,6 +323,7 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   sizes->n_context = sizes->n_heads * sizes->dv;
   sizes->n_projected = sizes->n_query + sizes->n_key + sizes->n_value;
   sizes->precision = config->precision;
+  sizes->n_threads = config->n_threads > 1 ? config->n_threads : 1;
   sizes->span = sizes->n_sinks + sizes->window + sizes->look_ahead;
   return attn_config_scores (config->scale, config->softcap, sizes->dk, &sizes->query_factor, &sizes->softcap, error);
 }

@@ -54,6 +54,7 @@ typedef struct {
   float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
   AttnSoftcap softcap;
   AttnPrecision precision;
+  uint32_t n_threads; /* of a stream that is worth it, at least 1 */
 } AttnSizes;
 
 /* Checks `config` against `model` (NULL: parameter-free) and derives the sizes. */

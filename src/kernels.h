@@ -18,12 +18,12 @@
 #include "half.h"
 
 /*
- * A linear layer as the kernels want it: panels of outputs, inputs ascending inside a panel, zero-padded. A panel is
- * attn_panel () outputs wide.
+ * A linear layer as the kernels want it: panels of outputs, inputs ascending inside a panel, zero-padded.
  */
 typedef struct {
   size_t n_inputs;
   size_t n_outputs;
+  size_t panel; /* outputs of a panel: attn_panel () of all of them */
   AttnPrecision precision;
   void *weight; /* [n_panels][n_inputs][panel]; NULL: the identity */
   float *bias;  /* [n_panels][panel], 0 where there is none */

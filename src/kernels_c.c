@@ -42,7 +42,7 @@ narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
 static float
 project_output (const float *in, const AttnProjection *projection, size_t output)
 {
-  size_t panel = attn_panel (projection->n_outputs), n_inputs = projection->n_inputs;
+  size_t panel = projection->panel, n_inputs = projection->n_inputs;
   size_t first = output / panel * panel * n_inputs + output % panel;
   float acc = projection->bias[output];
 

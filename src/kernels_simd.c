@@ -226,7 +226,7 @@ static void
 project_block (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
                const AttnProjection *projection)
 {
-  size_t panel = attn_panel (projection->n_outputs), n_inputs = projection->n_inputs;
+  size_t panel = projection->panel, n_inputs = projection->n_inputs;
   _Alignas(ATTN_ALIGNMENT) float acc[FRAMES_PER_BLOCK * ATTN_MAX_PANEL];
 
   for (size_t o = 0; o < projection->n_outputs; o += panel) {
@@ -325,7 +325,7 @@ project (float *out, size_t out_stride, const float *in, size_t in_stride, size_
     in += FRAMES_PER_BLOCK * in_stride;
   }
   if (n_frames == 1)
-    project_frame[attn_panel (projection->n_outputs) / N_LANES](out, in, projection);
+    project_frame[projection->panel / N_LANES](out, in, projection);
 }
 
 /* ---- scores ---- */

@@ -21,7 +21,7 @@ attn_version (void)
 static size_t
 packed_index (const AttnProjection *projection, size_t o, size_t i)
 {
-  size_t panel = attn_panel (projection->n_outputs);
+  size_t panel = projection->panel;
 
   return (o / panel * projection->n_inputs + i) * panel + o % panel;
 }
@@ -30,10 +30,10 @@ static AttnStatus
 init_projection (AttnProjection *projection, size_t n_inputs, size_t n_outputs, AttnPrecision precision,
                  AttnError *error)
 {
-  size_t n_padded = attn_round_up (n_outputs, attn_panel (n_outputs));
+  size_t panel = attn_panel (n_outputs), n_padded = attn_round_up (n_outputs, panel);
   size_t bytes = attn_size_mul (attn_size_mul (n_padded, n_inputs), attn_precision_size (precision));
 
-  *projection = (AttnProjection){ .n_inputs = n_inputs, .n_outputs = n_outputs, .precision = precision };
+  *projection = (AttnProjection){ n_inputs, n_outputs, panel, precision, NULL, NULL };
   projection->weight = attn_alloc (bytes);
   projection->bias = attn_alloc (attn_size_mul (n_padded, sizeof (float)));
   if (projection->weight == NULL || projection->bias == NULL)
@@ -227,14 +227,40 @@ attn_layer_free (AttnLayer *layer)
   attn_free (layer);
 }
 
-void
-attn_layer_project_input (const AttnLayer *layer, float *projected, const float *frames, size_t n)
+/* A projection that threads share, a number of panels each. */
+typedef struct {
+  const AttnKernels *kernels;
+  const AttnProjection *projection;
+  float *out;
+  const float *in;
+  size_t n_frames;
+} Projecting;
+
+static void
+project_part (void *data, size_t part, size_t n_parts)
 {
+  const Projecting *p = data;
+  AttnProjection panels = *p->projection;
+  size_t n_panels = (panels.n_outputs + panels.panel - 1) / panels.panel;
+  size_t begin = n_panels * part / n_parts * panels.panel, end = n_panels * (part + 1) / n_parts * panels.panel;
+
+  if (begin == end)
+    return;
+  panels.weight = (char *) panels.weight + begin * panels.n_inputs * attn_precision_size (panels.precision);
+  panels.bias += begin;
+  panels.n_outputs = (end < panels.n_outputs ? end : panels.n_outputs) - begin;
+  p->kernels->project (p->out + begin, p->projection->n_outputs, p->in, panels.n_inputs, p->n_frames, &panels);
+}
+
+void
+attn_layer_project_input (const AttnLayer *layer, AttnPool *pool, float *projected, const float *frames, size_t n)
+{
+  Projecting projecting = { layer->kernels, &layer->input, projected, frames, n };
   const AttnSizes *sizes = &layer->sizes;
   size_t i, copy;
 
   if (layer->input.weight != NULL)
-    layer->kernels->project (projected, sizes->n_projected, frames, sizes->n_features, n, &layer->input);
+    attn_pool_run (pool, project_part, &projecting);
   else
     for (i = 0; i < n; i++)
       for (copy = 0; copy < 3; copy++)
@@ -243,14 +269,14 @@ attn_layer_project_input (const AttnLayer *layer, float *projected, const float 
 }
 
 void
-attn_layer_project_output (const AttnLayer *layer, float *out, const float *contexts, size_t n)
+attn_layer_project_output (const AttnLayer *layer, AttnPool *pool, float *out, const float *contexts, size_t n)
 {
-  const AttnSizes *sizes = &layer->sizes;
+  Projecting projecting = { layer->kernels, &layer->output, out, contexts, n };
 
   if (layer->output.weight != NULL)
-    layer->kernels->project (out, sizes->n_outputs, contexts, sizes->n_context, n, &layer->output);
+    attn_pool_run (pool, project_part, &projecting);
   else
-    memcpy (out, contexts, n * sizes->n_outputs * sizeof *out);
+    memcpy (out, contexts, n * layer->sizes.n_outputs * sizeof *out);
 }
 
 uint32_t

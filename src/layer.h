@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "kernels.h"
+#include "pool.h"
 #include "position.h"
 
 struct AttnLayer {
@@ -17,10 +18,12 @@ struct AttnLayer {
   AttnPositions positions;
 };
 
+/* `pool`: whose threads share the work; NULL = the caller does it alone. */
+
 /* projected [n][n_projected]: queries, keys and values of cleaned frames [n][n_features]. */
-void attn_layer_project_input (const AttnLayer *layer, float *projected, const float *frames, size_t n);
+void attn_layer_project_input (const AttnLayer *layer, AttnPool *pool, float *projected, const float *frames, size_t n);
 
 /* out [n][n_outputs] = output projection of contexts [n][n_context], cleaned; the identity copies. */
-void attn_layer_project_output (const AttnLayer *layer, float *out, const float *contexts, size_t n);
+void attn_layer_project_output (const AttnLayer *layer, AttnPool *pool, float *out, const float *contexts, size_t n);
 
 #endif

@@ -120,7 +120,8 @@ answer_block (AttnStream *stream, size_t n, float *out, float *weights)
     attn_attend (layer, &stream->ring, &stream->scratch, stream->next_output, n,
                  stream->queries + waiting * sizes->n_query, stream->gains, stream->scratch.contexts, weights);
     if (out != NULL)
-      attn_layer_project_output (layer, out, stream->scratch.contexts, n);
+      attn_layer_project_output (layer, attn_scratch_pool (layer, &stream->scratch, n), out, stream->scratch.contexts,
+                                 n);
   }
   stream->next_output += n;
   for (i = 0; i < n; i++) {

@@ -128,8 +128,6 @@ parse (char **argv)
   if (n > 6 && strcmp (positional[6], "exact") != 0)
     die ("ARITHMETIC is \"%s\", expected exact", positional[6]);
   o.isa = n > 7 ? positional[7] : NULL;
-  if (o.threads != 1)
-    die ("THREADS is %u, expected 1", o.threads);
   return o;
 }
 
@@ -164,6 +162,7 @@ make_layer (const Options *o)
   config.n_heads = o->h;
   config.window = o->w;
   config.precision = o->precision;
+  config.n_threads = o->threads;
   if (attn_layer_new (&config, model, &layer, &error) != ATTN_OK)
     die ("%s", error.message);
   return layer; /* the process ends soon */

@@ -204,9 +204,13 @@ random_stored (size_t n, AttnPrecision precision, bool with_odd_ones)
 static AttnProjection
 random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
 {
-  size_t n_padded = attn_round_up (n_outputs, attn_panel (n_outputs));
+  size_t panel = attn_panel (n_outputs), n_padded = attn_round_up (n_outputs, panel);
 
-  return (AttnProjection){ n_inputs, n_outputs, precision, random_stored (n_padded * n_inputs, precision, false),
+  return (AttnProjection){ n_inputs,
+                           n_outputs,
+                           panel,
+                           precision,
+                           random_stored (n_padded * n_inputs, precision, false),
                            random_values (n_padded, 1) };
 }
 

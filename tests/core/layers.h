@@ -98,6 +98,7 @@ random_layer_maybe_positioned (bool positioned)
     r.config.scale = 0.25;
   if (random_between (0, 2) == 0)
     r.config.softcap = 0.5 + random_between (0, 40) / 4.0;
+  r.config.n_threads = random_between (0, 9) == 0 ? random_between (2, 4) : 0;
   r.config.precision = random_between (0, 1) ? ATTN_PRECISION_F32 : random_between (1, 2);
   if (positioned)
     random_position (&r, dk);

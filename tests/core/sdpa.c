@@ -404,7 +404,7 @@ layer_by_sdpa (const RandomLayer *r, const float *frames, const uint8_t *present
   AttnSdpa s = attn_sdpa_default ();
   bool done;
 
-  attn_layer_project_input (r->layer, projected, frames, n);
+  attn_layer_project_input (r->layer, NULL, projected, frames, n);
   for (size_t t = 0; t < n; t++) {
     const float *row = projected + t * sizes->n_projected;
 
@@ -423,7 +423,7 @@ layer_by_sdpa (const RandomLayer *r, const float *frames, const uint8_t *present
   s.scale = r->config.scale;
   s.softcap = r->config.softcap;
   done = attn_sdpa (&s, NULL) == ATTN_OK;
-  attn_layer_project_output (r->layer, out, context, n);
+  attn_layer_project_output (r->layer, NULL, out, context, n);
   for (size_t t = 0; t < n; t++)
     if (!present[t])
       memset (out + t * sizes->n_outputs, 0, sizes->n_outputs * sizeof *out);

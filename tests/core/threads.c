@@ -2,10 +2,13 @@
  * Threads share layers and models, and nothing else. To be run under ThreadSanitizer as well.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#define _POSIX_C_SOURCE 200809L /* nanosleep () */
 #include <pthread.h>
+#include <time.h>
 
 #include "check.h"
 #include "layers.h"
+#include "stream.h"
 
 #define N_THREADS 4
 #define N_FRAMES 300
@@ -17,6 +20,7 @@ typedef struct {
   float *frames, *out, *expected;
   pthread_t thread;
   size_t piece;
+  bool pause; /* between pieces, so that threads fall asleep */
 } Job;
 
 static void *
@@ -28,9 +32,12 @@ stream_job (void *data)
 
   if (attn_stream_new (job->layer, &stream, NULL) != ATTN_OK)
     return NULL;
+  stream->scratch.min_shared = 0;
   for (size_t i = 0; i < N_FRAMES; i += n_piece) {
     n_piece = N_FRAMES - i < job->piece ? N_FRAMES - i : job->piece;
     n += attn_stream_push (stream, job->frames + i * n_in, n_piece, job->out + n * n_row, NULL);
+    if (job->pause)
+      nanosleep (&(struct timespec){ .tv_nsec = 100000 }, NULL);
   }
   attn_stream_drain (stream, job->out + n * n_row, NULL);
   attn_stream_free (stream);
@@ -84,6 +91,36 @@ TEST (streams_of_one_layer_run_in_threads)
   }
 }
 
+/* Also where the threads of a stream sleep in between. */
+TEST (threads_of_a_stream_change_no_bit)
+{
+  for (int round = 0; round < N_RANDOM; round++) {
+    RandomLayer r = random_layer ();
+    size_t n_in = attn_layer_n_features (r.layer), n_row = attn_layer_n_outputs (r.layer);
+    Job job = { .layer = r.layer, .piece = random_between (1, 40) };
+    bool same;
+
+    attn_layer_free (r.layer);
+    r.config.n_threads = random_between (2, 5);
+    if (attn_layer_new (&r.config, r.model, &r.layer, NULL) != ATTN_OK)
+      abort ();
+    job.layer = r.layer;
+    job.pause = round % 3 == 0;
+    job.frames = malloc (N_FRAMES * n_in * sizeof (float));
+    job.out = calloc (N_FRAMES * n_row, sizeof (float));
+    job.expected = malloc (N_FRAMES * n_row * sizeof (float));
+    random_fill (job.frames, N_FRAMES * n_in, 2);
+    forward_job (&job);
+    stream_job (&job);
+    same = memcmp (job.out, job.expected, N_FRAMES * n_row * sizeof (float)) == 0;
+    free (job.frames);
+    free (job.out);
+    free (job.expected);
+    random_layer_clear (&r);
+    CHECK_MSG (same, "round %d", round);
+  }
+}
+
 /* A layer per thread from the same model. */
 typedef struct {
   const RandomLayer *random;
@@ -128,6 +165,7 @@ main (int argc, char **argv)
   check_only = argc > 1 ? argv[1] : NULL;
   random_seed ();
   RUN (streams_of_one_layer_run_in_threads);
+  RUN (threads_of_a_stream_change_no_bit);
   RUN (layers_are_made_from_one_model_in_threads);
   return check_done ();
 }

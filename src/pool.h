@@ -1,0 +1,27 @@
+/*
+ * libattn: a few threads that share the work of one stream.  SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Every part of a job has its thread, always the same one, so that what a part reads stays in that core's cache. Part 0
+ * is the caller's own. A worker that waits looks for its next job for some ten microseconds and then sleeps; to wake it
+ * takes a lock and a system call, which is why streams of one thread, the default, have no pool at all.
+ */
+#ifndef ATTN_SRC_POOL_H
+#define ATTN_SRC_POOL_H
+
+#include "attn.h"
+
+typedef struct AttnPool AttnPool;
+
+/* Part `part` of `n_parts` of a job. Runs in the floating-point mode of attn_float_enter (). */
+typedef void (*AttnJob) (void *data, size_t part, size_t n_parts);
+
+/* `n_threads` >= 2, the caller's included. */
+AttnStatus attn_pool_new (uint32_t n_threads, AttnPool **pool, AttnError *error);
+void attn_pool_free (AttnPool *pool); /* accepts NULL */
+
+/*
+ * Runs all parts, side by side, and returns when they are done. `pool` NULL: one part, at once. One caller at a time.
+ */
+void attn_pool_run (AttnPool *pool, AttnJob job, void *data);
+
+#endif
