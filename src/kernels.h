@@ -62,6 +62,23 @@ attn_stored_value (const void *array, size_t i, AttnPrecision precision)
   }
 }
 
+/* Whether stored values will be finite: in f16 also what is large enough becomes infinite. */
+static inline bool
+attn_all_finite (const float *values, size_t n, AttnPrecision precision)
+{
+  /* The smallest magnitudes that are not: infinity; 65520, which is rounded up; 2^128 less half of a last place. */
+  static const uint32_t limits[] = { 0x7f800000, 0x477ff000, 0x7f7f8000 };
+  uint32_t largest = 0;
+  size_t i;
+
+  for (i = 0; i < n; i++) {
+    uint32_t magnitude = attn_float_bits (values[i]) & 0x7fffffff;
+
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest < limits[precision];
+}
+
 /*
  * Rows of scores: the queries of one head (they share keys and values), or the heads of one query (each has its own).
  * All run over the same tiles of 16 frames, in the order of time.

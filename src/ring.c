@@ -66,23 +66,6 @@ slot_of (const AttnRing *ring, uint64_t frame, bool is_sink)
   return is_sink ? frame / ATTN_LANES : ring->n_sink_slots + frame / ATTN_LANES % ring->n_window_slots;
 }
 
-/* Whether stored values will be finite: in f16 also what is large enough becomes infinite. */
-static bool
-all_finite (const float *values, size_t n, AttnPrecision precision)
-{
-  /* The smallest magnitudes that are not: infinity; 65520, which is rounded up; 2^128 less half of a last place. */
-  static const uint32_t limits[] = { 0x7f800000, 0x477ff000, 0x7f7f8000 };
-  uint32_t largest = 0;
-  size_t i;
-
-  for (i = 0; i < n; i++) {
-    uint32_t magnitude = attn_float_bits (values[i]) & 0x7fffffff;
-
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest < limits[precision];
-}
-
 /* One head's key and value of one frame, into a tile, in the precision of the window. */
 static void
 write_head_f32 (float *keys, float *values, const float *key, const float *value, const AttnSizes *sizes)
@@ -132,7 +115,7 @@ attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const float *keys, 
   if (ring->next % ATTN_LANES == 0)
     ring->present[slot_of (ring, ring->next, false)] = 0;
   for (i = 0; i < n; i++, ring->next++, keys += stride, values += stride) {
-    bool is_finite = all_finite (values, sizes->n_value, sizes->precision);
+    bool is_finite = attn_all_finite (values, sizes->n_value, sizes->precision);
 
     if (sizes->precision != ATTN_PRECISION_F32) {
       kernels->narrow (ring->row, keys, sizes->n_key, sizes->precision);

@@ -9,266 +9,11 @@
 #include "check.h"
 #include "cpu.h"
 #include "layers.h"
-#include "reference.h"
 #include "safetensors.h"
+#include "sdpa.h"
 
 #define N_RANDOM 4000 /* shapes against the definition */
 #define N_LAYERS 400  /* layers against attn_forward () */
-
-/* ---- random problems ---- */
-
-/* A description, and the arrays it points to. */
-typedef struct {
-  AttnSdpa s;
-  size_t n_query, n_key, n_value, n_out, n_weights, n_mask;
-  float *query, *key, *value, *out, *weights, *float_mask;
-  uint8_t *bool_mask;
-} Problem;
-
-static uint32_t
-random_length (void)
-{
-  static const uint32_t around_tiles[] = { 1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49 };
-
-  return random_between (0, 1) ? random_between (1, 70) : around_tiles[random_between (0, 10)];
-}
-
-static uint32_t
-random_width (void)
-{
-  return random_between (0, 3) ? random_between (1, 20) : random_between (1, 80);
-}
-
-static void
-allocate_tensors (Problem *p)
-{
-  AttnSdpa *s = &p->s;
-
-  p->n_query = (size_t) s->n_batches * s->n_heads * s->n_queries * s->dk;
-  p->n_key = (size_t) s->n_batches * s->n_kv_heads * s->n_keys * s->dk;
-  p->n_value = (size_t) s->n_batches * s->n_kv_heads * s->n_keys * s->dv;
-  p->n_out = (size_t) s->n_batches * s->n_heads * s->n_queries * s->dv;
-  p->n_weights = (size_t) s->n_batches * s->n_heads * s->n_queries * s->n_keys;
-  s->query = p->query = malloc ((p->n_query + 1) * sizeof (float));
-  s->key = p->key = malloc ((p->n_key + 1) * sizeof (float));
-  s->value = p->value = malloc ((p->n_value + 1) * sizeof (float));
-  s->out = p->out = malloc ((p->n_out + 1) * sizeof (float));
-  s->weights = p->weights = malloc ((p->n_weights + 1) * sizeof (float));
-  random_fill (p->query, p->n_query, 2);
-  random_fill (p->key, p->n_key, 2);
-  random_fill (p->value, p->n_value, 2);
-}
-
-/* 0 or the size stand for the whole, 1 for all. */
-static uint32_t
-random_mask_size (uint32_t full)
-{
-  const uint32_t sizes[] = { 0, full, 1 };
-
-  return sizes[random_between (0, 2)];
-}
-
-static size_t
-mask_size (uint32_t size, uint32_t full)
-{
-  return size != 0 ? size : full;
-}
-
-static void
-add_random_masks (Problem *p)
-{
-  AttnSdpa *s = &p->s;
-  uint32_t kind = random_between (0, 5);
-
-  s->mask_batches = random_mask_size (s->n_batches);
-  s->mask_heads = random_mask_size (s->n_heads);
-  s->mask_queries = random_mask_size (s->n_queries);
-  s->mask_keys = random_between (0, 5) ? 0 : random_mask_size (s->n_keys);
-  p->n_mask = mask_size (s->mask_batches, s->n_batches) * mask_size (s->mask_heads, s->n_heads)
-              * mask_size (s->mask_queries, s->n_queries) * mask_size (s->mask_keys, s->n_keys);
-  if (kind == 0 || kind == 1) {
-    s->bool_mask = p->bool_mask = malloc (p->n_mask + 1);
-    for (size_t i = 0; i < p->n_mask; i++)
-      p->bool_mask[i] = random_between (0, 2) ? random_between (1, 255) : 0;
-  }
-  if (kind == 1 || kind == 2) {
-    s->float_mask = p->float_mask = malloc ((p->n_mask + 1) * sizeof (float));
-    random_fill (p->float_mask, p->n_mask, 3);
-    for (size_t i = 0; i < p->n_mask; i++)
-      if (random_between (0, 3) == 0)
-        p->float_mask[i] = random_between (0, 2) ? -INFINITY : -1e4f;
-  }
-}
-
-static Problem
-random_problem (void)
-{
-  Problem p = { .s = attn_sdpa_default () };
-  AttnSdpa *s = &p.s;
-
-  s->n_batches = random_between (0, 2) ? 1 : random_between (1, 3);
-  s->n_kv_heads = random_between (1, 3);
-  s->n_heads = s->n_kv_heads * random_between (1, 3);
-  s->n_queries = random_length ();
-  s->n_keys = random_between (0, 2) ? random_length () : s->n_queries;
-  s->dk = random_width ();
-  s->dv = random_between (0, 1) ? s->dk : random_width ();
-  s->layout = random_between (0, 1);
-  s->is_causal = random_between (0, 2) == 0;
-  s->left_window = random_between (0, 1) ? ATTN_UNLIMITED : random_between (0, 40);
-  s->right_window = random_between (0, 1) ? ATTN_UNLIMITED : random_between (0, 40);
-  s->scale = random_between (0, 3) ? 0 : 0.3;
-  s->softcap = random_between (0, 2) ? 0 : 0.5 + random_between (0, 20) / 4.0;
-  allocate_tensors (&p);
-  add_random_masks (&p);
-  return p;
-}
-
-static void
-problem_clear (Problem *p)
-{
-  free (p->query);
-  free (p->key);
-  free (p->value);
-  free (p->out);
-  free (p->weights);
-  free (p->float_mask);
-  free (p->bool_mask);
-}
-
-/* ---- the definition, in float64 ---- */
-
-static size_t
-element (const AttnSdpa *s, size_t n_heads, size_t n, size_t width, const size_t at[3], size_t d)
-{
-  size_t row = s->layout == ATTN_LAYOUT_HEADS_INSIDE ? (at[0] * n + at[2]) * n_heads + at[1]
-                                                     : (at[0] * n_heads + at[1]) * n + at[2];
-
-  return row * width + d;
-}
-
-static size_t
-mask_element (const AttnSdpa *s, const size_t at[3], size_t j)
-{
-  size_t heads = mask_size (s->mask_heads, s->n_heads), queries = mask_size (s->mask_queries, s->n_queries);
-  size_t keys = mask_size (s->mask_keys, s->n_keys);
-  size_t b = mask_size (s->mask_batches, s->n_batches) == 1 ? 0 : at[0], h = heads == 1 ? 0 : at[1];
-  size_t i = queries == 1 ? 0 : at[2];
-
-  return ((b * heads + h) * queries + i) * keys + (keys == 1 ? 0 : j);
-}
-
-static bool
-attends (const AttnSdpa *s, const size_t at[3], size_t j)
-{
-  double distance = (double) j - ((double) at[2] + s->n_keys - s->n_queries); /* from the query's own position */
-
-  if (s->is_causal && distance > 0)
-    return false;
-  if ((s->left_window != ATTN_UNLIMITED && -distance > s->left_window)
-      || (s->right_window != ATTN_UNLIMITED && distance > s->right_window))
-    return false;
-  if (s->bool_mask && !s->bool_mask[mask_element (s, at, j)])
-    return false;
-  return !(s->float_mask && s->float_mask[mask_element (s, at, j)] == -INFINITY);
-}
-
-/* at: batch, head, query. */
-static Bounded
-tensor_score (const AttnSdpa *s, const size_t at[3], size_t j)
-{
-  const size_t key_at[3] = { at[0], at[1] / (s->n_heads / s->n_kv_heads), j };
-  double scale = s->scale != 0 ? s->scale : 1 / sqrt ((double) s->dk), magnitude = 0;
-  Bounded score = { 0, 0 };
-
-  for (size_t d = 0; d < s->dk; d++) {
-    double product = scale * s->query[element (s, s->n_heads, s->n_queries, s->dk, at, d)]
-                     * s->key[element (s, s->n_kv_heads, s->n_keys, s->dk, key_at, d)];
-
-    score.value += product;
-    magnitude += fabs (product);
-  }
-  /* The chain, and three roundings of the query: scale log2 (e), and the product with it. */
-  score.error = (gamma_n (s->dk) + 3 * UNIT) * magnitude + s->dk * FLUSHED;
-  reference_softcap (&score, s->softcap);
-  if (s->float_mask) {
-    double mask = s->float_mask[mask_element (s, at, j)];
-
-    score.value += mask;
-    score.error += UNIT * (fabs (mask) + fabs (score.value)); /* log2 (e) is rounded, and so is the fma */
-  }
-  return score;
-}
-
-/* One row: weights [n_keys] and out [dv]. As reference_head () of reference.h, for tensors and masks. */
-static void
-reference_row (const AttnSdpa *s, const size_t at[3], Bounded *weights, Bounded *out)
-{
-  double max = -INFINITY, error = 0, sum = 0, relative;
-  size_t n_keys = 0;
-
-  for (size_t j = 0; j < s->n_keys; j++) {
-    weights[j] = (Bounded){ 0, 0 };
-    if (!attends (s, at, j))
-      continue;
-    weights[j] = tensor_score (s, at, j);
-    max = fmax (max, weights[j].value);
-    error = fmax (error, weights[j].error + UNIT * fabs (weights[j].value));
-    n_keys++;
-  }
-  relative = exp (4 * error + 4 * UNIT * fabs (max)) * (1 + 10 * UNIT + gamma_n (n_keys)) - 1;
-  memset (out, 0, s->dv * sizeof *out);
-  for (size_t j = 0; j < s->n_keys; j++)
-    if (attends (s, at, j))
-      sum += exp (weights[j].value - max);
-  for (size_t j = 0; j < s->n_keys; j++) {
-    const size_t value_at[3] = { at[0], at[1] / (s->n_heads / s->n_kv_heads), j };
-    double w;
-
-    if (!attends (s, at, j))
-      continue;
-    w = exp (weights[j].value - max) / sum;
-    weights[j] = (Bounded){ w, w * relative + 0x1p-125 };
-    for (size_t d = 0; d < s->dv; d++) {
-      double value = s->value[element (s, s->n_kv_heads, s->n_keys, s->dv, value_at, d)];
-
-      out[d].value += w * value;
-      out[d].error += (w * (relative + gamma_n (n_keys + 2)) + 0x1p-125) * fabs (value) + FLUSHED;
-    }
-  }
-}
-
-/* True when `values` are as close to the reference as float32 can be trusted to come. */
-static bool
-within (const float *values, size_t stride, const Bounded *reference, size_t n)
-{
-  for (size_t i = 0; i < n; i++)
-    if (!(fabs (values[i * stride] - reference[i].value) <= reference[i].error))
-      return false;
-  return true;
-}
-
-/* The first row (of batches x heads x queries) that is not the definition's; -1 = none. */
-static long
-first_wrong_row (const AttnSdpa *s)
-{
-  Bounded *weights = malloc ((s->n_keys + 1) * sizeof *weights), *out = malloc (s->dv * sizeof *out);
-  long row = 0, wrong = -1;
-
-  for (size_t b = 0; b < s->n_batches && wrong < 0; b++)
-    for (size_t h = 0; h < s->n_heads && wrong < 0; h++)
-      for (size_t i = 0; i < s->n_queries && wrong < 0; i++, row++) {
-        const size_t at[3] = { b, h, i };
-
-        reference_row (s, at, weights, out);
-        if (!within (s->out + element (s, s->n_heads, s->n_queries, s->dv, at, 0), 1, out, s->dv)
-            || !within (s->weights + row * s->n_keys, 1, weights, s->n_keys))
-          wrong = row;
-      }
-  free (weights);
-  free (out);
-  return wrong;
-}
 
 static bool
 is_zero (const float *values, size_t n)
@@ -277,12 +22,6 @@ is_zero (const float *values, size_t n)
     if (values[i] != 0)
       return false;
   return true;
-}
-
-static bool
-same_bits (const float *a, const float *b, size_t n)
-{
-  return n == 0 || memcmp (a, b, n * sizeof *a) == 0;
 }
 
 TEST (any_shape_and_mask_is_within_the_derived_bound_of_float64)
@@ -306,7 +45,7 @@ TEST (rows_of_weights_sum_to_1_or_are_0)
     bool right = attn_sdpa (&p.s, NULL) == ATTN_OK;
 
     for (size_t row = 0; right && p.s.n_keys > 0 && row < p.n_weights / p.s.n_keys; row++) {
-      const float *weights = p.weights + row * p.s.n_keys;
+      const float *weights = (const float *) p.weights + row * p.s.n_keys;
       double sum = 0;
 
       for (size_t j = 0; j < p.s.n_keys; j++)
@@ -414,12 +153,17 @@ layer_by_sdpa (const RandomLayer *r, const float *frames, const uint8_t *present
   }
   store_in (sizes->precision, key, n * sizes->n_key);
   store_in (sizes->precision, value, n * sizes->n_value);
-  s = (AttnSdpa){ query, key, value, mask, NULL, context, NULL, 1, sizes->n_heads, sizes->n_kv_heads, n, n };
+  s.query = query;
+  s.key = key;
+  s.value = value;
+  s.bool_mask = mask;
+  s.out = context;
+  s.n_heads = sizes->n_heads;
+  s.n_kv_heads = sizes->n_kv_heads;
+  s.n_queries = s.n_keys = n;
   s.dk = sizes->dk;
   s.dv = sizes->dv;
   s.layout = ATTN_LAYOUT_HEADS_INSIDE;
-  s.mask_batches = s.mask_heads = 1;
-  s.left_window = s.right_window = ATTN_UNLIMITED;
   s.scale = r->config.scale;
   s.softcap = r->config.softcap;
   done = attn_sdpa (&s, NULL) == ATTN_OK;
@@ -461,40 +205,6 @@ TEST (any_layer_is_projections_around_sdpa_to_the_bit)
 }
 
 /* ---- known answers ---- */
-
-/* Queries of 0 score every key alike: the weights are 1 / (keys attended to). */
-static AttnSdpa
-uniform (uint32_t n_queries, uint32_t n_keys, float *weights)
-{
-  static const float zeros[64];
-  AttnSdpa s = attn_sdpa_default ();
-
-  s.query = s.key = s.value = zeros;
-  s.weights = weights;
-  s.n_queries = n_queries;
-  s.n_keys = n_keys;
-  s.dk = 1;
-  return s;
-}
-
-/* Row by row, the keys that are attended to: "110 111" */
-static bool
-attended (const AttnSdpa *s, const char *expected)
-{
-  char got[128] = "";
-  size_t length = 0;
-
-  if (attn_sdpa (s, NULL) != ATTN_OK)
-    return false;
-  for (size_t i = 0; i < s->n_queries; i++) {
-    for (size_t j = 0; j < s->n_keys; j++)
-      got[length++] = s->weights[i * s->n_keys + j] != 0 ? '1' : '0';
-    got[length++] = i + 1 < s->n_queries ? ' ' : '\0';
-  }
-  if (strcmp (got, expected) != 0)
-    printf ("# %s, not %s\n", got, expected);
-  return strcmp (got, expected) == 0;
-}
 
 TEST (causal_diagonal_ends_at_the_last_key)
 {
@@ -665,51 +375,6 @@ TEST (callers_float_mode_is_ignored_and_restored_by_sdpa)
 
 /* ---- refusals ---- */
 
-/* Refused with `status`, in words that hold a and b; and nothing was written. */
-static bool
-refused (AttnSdpa s, AttnStatus status, const char *a, const char *b)
-{
-  AttnError error;
-  float out[64], untouched[64];
-
-  memset (out, 0x55, sizeof out);
-  memcpy (untouched, out, sizeof out);
-  s.out = s.out != NULL ? out : NULL;
-  if (attn_sdpa (&s, &error) != status || error.status != status || attn_sdpa (&s, NULL) != status
-      || !same_bits (out, untouched, 64)) {
-    printf ("# status %d: %s\n", error.status, error.message);
-    return false;
-  }
-  if (strstr (error.message, a) && strstr (error.message, b))
-    return true;
-  printf ("# not in \"%s\": \"%s\" or \"%s\"\n", error.message, a, b);
-  return false;
-}
-
-/* 2 batches, 4 heads on 2 kv-heads, 3 queries, 5 keys, dk 2. Nothing of it is read when it is refused. */
-static AttnSdpa
-valid (void)
-{
-  static float tensor[512];
-  AttnSdpa s = attn_sdpa_default ();
-
-  s.query = s.key = s.value = s.out = tensor;
-  s.n_batches = 2;
-  s.n_heads = 4;
-  s.n_kv_heads = 2;
-  s.n_queries = 3;
-  s.n_keys = 5;
-  s.dk = 2;
-  return s;
-}
-
-#define REFUSED(change, status, a, b)  \
-  do {                                 \
-    AttnSdpa s = valid ();             \
-    change;                            \
-    CHECK (refused (s, status, a, b)); \
-  } while (0)
-
 TEST (sizes_out_of_range_are_refused)
 {
   REFUSED (s.n_heads = 0, ATTN_ERROR_CONFIG, "n_heads is 0", "65536");
@@ -737,7 +402,7 @@ TEST (options_out_of_range_are_refused)
 {
   REFUSED (s.layout = 2, ATTN_ERROR_CONFIG, "layout is 2", "1");
   REFUSED (s.is_causal = 7, ATTN_ERROR_CONFIG, "is_causal is 7", "0 or 1");
-  REFUSED (s.reserved[9] = 3, ATTN_ERROR_CONFIG, "reserved field 9", "3");
+  REFUSED (s.reserved[5] = 3, ATTN_ERROR_CONFIG, "reserved field 5", "3");
   REFUSED (s.scale = -2, ATTN_ERROR_CONFIG, "scale is -2", "0");
   REFUSED (s.scale = NAN, ATTN_ERROR_CONFIG, "scale is", "nan");
   REFUSED (s.scale = 1e300, ATTN_ERROR_CONFIG, "scale is 1e+300", "float32");
@@ -809,18 +474,19 @@ read_mask (AttnSafetensors *file, Problem *p)
   AttnSdpa *s = &p->s;
   const char *bool_sizes = attn_safetensors_metadata (file, "bool-mask");
   const char *sizes = bool_sizes != NULL ? bool_sizes : attn_safetensors_metadata (file, "float-mask");
+  const float *mask;
 
   if (sizes == NULL)
     return;
   sscanf (sizes, "%u %u %u %u", &s->mask_batches, &s->mask_heads, &s->mask_queries, &s->mask_keys);
-  p->float_mask = read_tensor (file, "mask", &p->n_mask);
+  mask = p->float_mask = read_tensor (file, "mask", &p->n_mask);
   if (bool_sizes == NULL) {
-    s->float_mask = p->float_mask;
+    s->float_mask = mask;
     return;
   }
   s->bool_mask = p->bool_mask = malloc (p->n_mask);
   for (size_t i = 0; i < p->n_mask; i++)
-    p->bool_mask[i] = p->float_mask[i] != 0;
+    p->bool_mask[i] = mask[i] != 0;
 }
 
 static void
@@ -857,7 +523,7 @@ golden_error (AttnSafetensors *file)
   if (attn_sdpa (&p.s, NULL) != ATTN_OK)
     worst = NAN;
   for (size_t i = 0; i < p.n_out; i++) {
-    double difference = fabs ((double) p.out[i] - expected[i]);
+    double difference = fabs (tensor_at (ATTN_TYPE_F32, p.out, i) - expected[i]);
 
     worst = difference <= worst ? worst : difference; /* a NaN stays */
     largest = fmax (largest, fabs (expected[i]));
