@@ -18,23 +18,10 @@ typedef struct {
   const gchar *p, *end;
 } Cursor;
 
-typedef struct {
-  const gchar *text;
-  gsize size;
-} Slice;
-
-typedef struct {
-  Slice text; /* as it stands in the dict, for messages */
-  guint n_dims;
-  guint64 dims[2];
-} Shape;
-
 /* What the dict says, one flag per key. */
 typedef struct {
   gboolean has_descr, has_fortran_order, has_shape;
-  Slice descr;
-  gboolean fortran_order;
-  Shape shape;
+  NpyArray *array;
 } Dict;
 
 static gboolean refuse (GError **error, NpyError code, const gchar *format, ...) G_GNUC_PRINTF (3, 4);
@@ -64,7 +51,7 @@ quote (const gchar *text, gsize size)
 }
 
 static gboolean
-refuse_quoting (GError **error, NpyError code, const gchar *before, Slice slice, const gchar *after)
+refuse_quoting (GError **error, NpyError code, const gchar *before, NpySlice slice, const gchar *after)
 {
   gchar *quoted = quote (slice.text, slice.size);
 
@@ -80,10 +67,10 @@ skip_space (Cursor *cursor)
     cursor->p++;
 }
 
-static Slice
+static NpySlice
 rest (const Cursor *cursor)
 {
-  Slice slice = { cursor->p, cursor->end - cursor->p };
+  NpySlice slice = { cursor->p, cursor->end - cursor->p };
 
   return slice;
 }
@@ -112,7 +99,7 @@ accept_word (Cursor *cursor, const gchar *word)
 
 /* A string between ' or ". Names of types and keys need no escapes, so a backslash ends the attempt. */
 static gboolean
-accept_string (Cursor *cursor, Slice *string)
+accept_string (Cursor *cursor, NpySlice *string)
 {
   gchar delimiter = accept (cursor, '\'') ? '\'' : accept (cursor, '"') ? '"' : '\0';
 
@@ -149,51 +136,51 @@ accept_number (Cursor *cursor, guint64 *number)
 
 /* (), (7,), (7, 8), (7, 8,) and so on. (7) is a number in Python, no shape. */
 static gboolean
-accept_shape (Cursor *cursor, Shape *shape)
+accept_shape (Cursor *cursor, NpyArray *array)
 {
   gboolean comma = TRUE;
 
   if (!accept (cursor, '('))
     return FALSE;
-  shape->text.text = cursor->p - 1;
+  array->shape.text = cursor->p - 1;
   while (!accept (cursor, ')')) {
     guint64 dim;
 
     if (!comma || !accept_number (cursor, &dim))
       return FALSE;
-    if (shape->n_dims < G_N_ELEMENTS (shape->dims))
-      shape->dims[shape->n_dims] = dim;
-    shape->n_dims++;
+    if (array->n_dims < NPY_MAX_DIMS)
+      array->dims[array->n_dims] = dim;
+    array->n_dims++;
     comma = accept (cursor, ',');
   }
-  shape->text.size = cursor->p - shape->text.text;
-  return shape->n_dims != 1 || comma;
+  array->shape.size = cursor->p - array->shape.text;
+  return array->n_dims != 1 || comma;
 }
 
 static gboolean
-is_key (const Slice *key, const gchar *name)
+is_key (const NpySlice *key, const gchar *name)
 {
   return key->size == strlen (name) && memcmp (key->text, name, key->size) == 0;
 }
 
 /* Leaves the cursor where the value starts when it is none. */
 static gboolean
-accept_value (Cursor *cursor, const Slice *key, Dict *dict)
+accept_value (Cursor *cursor, const NpySlice *key, Dict *dict)
 {
   if (is_key (key, "descr") && !dict->has_descr)
-    return dict->has_descr = accept_string (cursor, &dict->descr);
+    return dict->has_descr = accept_string (cursor, &dict->array->descr);
   if (is_key (key, "shape") && !dict->has_shape)
-    return dict->has_shape = accept_shape (cursor, &dict->shape);
+    return dict->has_shape = accept_shape (cursor, dict->array);
   if (is_key (key, "fortran_order") && !dict->has_fortran_order) {
     skip_space (cursor);
-    dict->fortran_order = accept_word (cursor, "True");
-    return dict->has_fortran_order = dict->fortran_order || accept_word (cursor, "False");
+    dict->array->fortran_order = accept_word (cursor, "True");
+    return dict->has_fortran_order = dict->array->fortran_order || accept_word (cursor, "False");
   }
   return FALSE;
 }
 
 static gboolean
-refuse_value (GError **error, const Slice *key, Slice value)
+refuse_value (GError **error, const NpySlice *key, NpySlice value)
 {
   if (is_key (key, "descr"))
     return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the header has descr: ", value,
@@ -209,7 +196,7 @@ refuse_value (GError **error, const Slice *key, Slice value)
 static gboolean
 read_entry (Cursor *cursor, Dict *dict, GError **error)
 {
-  Slice start = rest (cursor), key;
+  NpySlice start = rest (cursor), key;
 
   if (!accept_string (cursor, &key) || !accept (cursor, ':'))
     return refuse_quoting (error, NPY_ERROR_DAMAGED, "the header has ", start, " where a key was expected");
@@ -250,7 +237,7 @@ read_dict (Cursor *cursor, Dict *dict, GError **error)
 }
 
 static gboolean
-use_descr (NpyHeader *header, Slice descr, GError **error)
+use_descr (NpyHeader *header, NpySlice descr, GError **error)
 {
   const gchar *text = descr.text;
 
@@ -264,41 +251,43 @@ use_descr (NpyHeader *header, Slice descr, GError **error)
 }
 
 static gboolean
-use_shape (NpyHeader *header, const Shape *shape, GError **error)
+use_shape (NpyHeader *header, const NpyArray *array, GError **error)
 {
-  guint64 n_features = shape->n_dims == 2 ? shape->dims[1] : 1;
+  guint64 n_features = array->n_dims == 2 ? array->dims[1] : 1;
 
-  if (shape->n_dims < 1 || shape->n_dims > 2)
-    return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", shape->text,
+  if (array->n_dims < 1 || array->n_dims > 2)
+    return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", array->shape,
                            ", expected two dimensions, (frames, features), or one, (frames,)");
   if (n_features < 1 || n_features > NPY_MAX_FEATURES)
-    return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", shape->text,
+    return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", array->shape,
                            ", expected 1 to " G_STRINGIFY (NPY_MAX_FEATURES) " features per frame");
   header->n_features = n_features;
-  header->n_frames = shape->dims[0];
+  header->n_frames = array->dims[0];
   if (header->n_frames > ((guint64) G_MAXINT64 - header->header_size) / npy_header_frame_size (header))
-    return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", shape->text,
+    return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", array->shape,
                            ", expected a file of less than 2^63 bytes");
   return TRUE;
 }
 
 static gboolean
-use_dict (NpyHeader *header, const Dict *dict, GError **error)
+use_array (NpyHeader *header, const NpyArray *array, GError **error)
 {
-  if (!use_descr (header, dict->descr, error))
+  memset (header, 0, sizeof *header);
+  header->header_size = array->header_size;
+  if (!use_descr (header, array->descr, error))
     return FALSE;
-  if (dict->fortran_order)
+  if (array->fortran_order)
     return refuse (error, NPY_ERROR_WRONG_TYPE,
                    "the array has Fortran order, feature by feature, expected C order, frame by frame: "
                    "save numpy.ascontiguousarray(array)");
-  return use_shape (header, &dict->shape, error);
+  return use_shape (header, array, error);
 }
 
 /* Magic, version and length. On NPY_OK *dict_size bytes follow at data + *dict_offset. */
 static NpyResult
 read_preamble (const guint8 *data, gsize size, gsize *dict_offset, gsize *dict_size, gsize *needed, GError **error)
 {
-  Slice magic = { (const gchar *) data, MIN (size, MAGIC_SIZE) };
+  NpySlice magic = { (const gchar *) data, MIN (size, MAGIC_SIZE) };
 
   if (magic.size > 0 && memcmp (data, MAGIC, magic.size) != 0) {
     refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "this is no .npy file: it starts with \"", magic,
@@ -331,20 +320,31 @@ read_preamble (const guint8 *data, gsize size, gsize *dict_offset, gsize *dict_s
 }
 
 NpyResult
-npy_header_read (NpyHeader *header, const guint8 *data, gsize size, gsize *needed, GError **error)
+npy_array_read (NpyArray *array, const guint8 *data, gsize size, gsize *needed, GError **error)
 {
   gsize dict_offset, dict_size;
   NpyResult result = read_preamble (data, size, &dict_offset, &dict_size, needed, error);
-  Dict dict = { 0 };
+  Dict dict = { .array = array };
   Cursor cursor;
 
   if (result != NPY_OK)
     return result;
-  memset (header, 0, sizeof *header);
-  header->header_size = dict_offset + dict_size;
+  memset (array, 0, sizeof *array);
+  array->header_size = dict_offset + dict_size;
   cursor.p = (const gchar *) data + dict_offset;
   cursor.end = cursor.p + dict_size;
-  return read_dict (&cursor, &dict, error) && use_dict (header, &dict, error) ? NPY_OK : NPY_REFUSED;
+  return read_dict (&cursor, &dict, error) ? NPY_OK : NPY_REFUSED;
+}
+
+NpyResult
+npy_header_read (NpyHeader *header, const guint8 *data, gsize size, gsize *needed, GError **error)
+{
+  NpyArray array;
+  NpyResult result = npy_array_read (&array, data, size, needed, error);
+
+  if (result != NPY_OK)
+    return result;
+  return use_array (header, &array, error) ? NPY_OK : NPY_REFUSED;
 }
 
 void

@@ -36,6 +36,25 @@ typedef enum {
   NPY_ERROR_DAMAGED     /* a .npy file with a header that cannot be read */
 } NpyError;
 
+/* A part of the header as it stands there. */
+typedef struct {
+  const gchar *text;
+  gsize size;
+} NpySlice;
+
+#define NPY_MAX_DIMS 4
+
+/* An array of any type and shape. */
+typedef struct {
+  gsize header_size; /* bytes before the first value */
+  NpySlice descr;    /* the name of its type, such as <f4 */
+  gboolean fortran_order;
+  NpySlice shape;             /* such as (2, 3) */
+  guint n_dims;               /* any */
+  guint64 dims[NPY_MAX_DIMS]; /* the first of them, each below 2^63 */
+} NpyArray;
+
+/* An array of frames. */
 typedef struct {
   gsize header_size; /* bytes before the first value */
   guint64 n_frames;  /* rows of the array */
@@ -51,10 +70,15 @@ typedef enum {
 } NpyResult;
 
 /*
- * Reads the header from the first `size` bytes of a file. NPY_MORE sets *needed to a number of bytes, above `size`,
- * without which another try makes no sense; it never exceeds NPY_MAX_DICT_SIZE + 12. NPY_REFUSED sets `error`
- * (NPY_ERROR) to a sentence that names the value found and what was expected. After NPY_OK n_frames frames and the
- * header together fit a gint64.
+ * Reads the header of an array from the first `size` bytes of a file. NPY_MORE sets *needed to a number of bytes, above
+ * `size`, without which another try makes no sense; it never exceeds NPY_MAX_DICT_SIZE + 12. NPY_REFUSED sets `error`
+ * (NPY_ERROR) to a sentence that names the value found and what was expected. The slices point into `data`.
+ */
+NpyResult npy_array_read (NpyArray *array, const guint8 *data, gsize size, gsize *needed, GError **error);
+
+/*
+ * The same for an array of frames; others are refused, too. After NPY_OK n_frames frames and the header together fit a
+ * gint64.
  */
 NpyResult npy_header_read (NpyHeader *header, const guint8 *data, gsize size, gsize *needed, GError **error);
 
