@@ -108,11 +108,23 @@ pack_key (Operation *op, size_t j, const void *key, size_t first_key, const void
     op->finite[j / ATTN_LANES] &= ~(1u << j % ATTN_LANES);
 }
 
+/* How many of the new keys anybody can ask for: whole tiles, up to the last that is no padding. */
+static size_t
+n_needed_keys (const AttnSdpa *s, size_t batch)
+{
+  size_t n;
+
+  if (s->n_valid_keys == NULL || s->scores != NULL)
+    return s->n_keys;
+  n = attn_round_up ((size_t) s->n_valid_keys[batch], ATTN_LANES);
+  return n < s->n_keys ? n : s->n_keys;
+}
+
 static void
 pack_head (Operation *op, size_t batch, size_t head)
 {
   const AttnSdpa *s = &op->plan.given;
-  size_t j;
+  size_t n_keys = n_needed_keys (s, batch), j;
 
   memset (op->finite, 0xff, op->plan.n_tiles * sizeof *op->finite);
   for (j = 0; j < s->n_past; j++) {
@@ -120,7 +132,7 @@ pack_head (Operation *op, size_t batch, size_t head)
 
     pack_key (op, j, s->past_key, row * s->dk, s->past_value, row * s->dv);
   }
-  for (j = 0; j < s->n_keys; j++) {
+  for (j = 0; j < n_keys; j++) {
     size_t row = attn_sdpa_row (s->layout, s->n_kv_heads, s->n_keys, 1, batch, head, j);
 
     pack_key (op, s->n_past + j, s->key, row * s->dk, s->value, row * s->dv);
@@ -370,7 +382,8 @@ attn_sdpa (const AttnSdpa *sdpa, AttnError *error)
   AttnStatus status = init (&op, sdpa, error);
 
   if (status == ATTN_OK) {
-    answer_all (&op);
+    if (op.plan.given.out != NULL || op.plan.given.weights != NULL || op.plan.given.scores != NULL)
+      answer_all (&op);
     if (op.plan.given.present_key != NULL)
       join_all (&op.plan.given);
     attn_succeed (error);

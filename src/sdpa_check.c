@@ -293,9 +293,7 @@ check_mask (AttnSdpaPlan *plan, AttnError *error)
       || (status = check_tensor ("float_mask", s->float_mask, true, sizes, attn_type_size (s->type), error)))
     return status;
   for (i = 3; i >= 0; i--) {
-    bool is_broadcast = sizes[i] == 1 && !(i == 3 && s->pad_mask);
-
-    plan->mask_strides[i] = is_broadcast ? 0 : stride;
+    plan->mask_strides[i] = sizes[i] == 1 ? 0 : stride;
     stride *= sizes[i];
   }
   return ATTN_OK;

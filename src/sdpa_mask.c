@@ -71,7 +71,6 @@ attn_mask_row_make (AttnMaskRow *row, const AttnSdpaPlan *plan, size_t batch, si
   row->is_made = true;
   row->element = element;
   for (j = tiles.begin * ATTN_LANES; j < tiles.end * ATTN_LANES; j++) {
-    row->biases[j] = 0;
     if (j % ATTN_LANES == 0)
       row->lanes[j / ATTN_LANES] = 0;
     if (j < n_keys)

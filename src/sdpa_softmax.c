@@ -8,7 +8,8 @@
 
 /*
  * 2^x for x <= 0, in float64. x = n + r, n whole, |r| <= 1/2: 2^r by its Taylor series, ln (2)^k / k!, of which what is
- * left out is below (ln (2) / 2)^14 / 14! < 2^-57; times 2^n by adding n to the exponent, as in kernels_c.c.
+ * left out is below (ln (2) / 2)^14 / 14! < 2^-57; times 2^n by adding n to the exponent, as in kernels_c.c. (Of a NaN
+ * that was a float32 the low bits, which would be n, are 0: it stays NaN.)
  */
 static double
 exp2_negative (double x)
@@ -23,8 +24,8 @@ exp2_negative (double x)
   uint64_t p_bits, n_bits;
   size_t k;
 
-  if (x != x || x < -1022)
-    return x != x ? x : 0;
+  if (x < -1022)
+    return 0;
   for (k = 0; k < sizeof coefficients / sizeof coefficients[0]; k++)
     p = fma (p, r, coefficients[k]);
   memcpy (&p_bits, &p, sizeof p);

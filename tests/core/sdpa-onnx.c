@@ -559,6 +559,24 @@ TEST (masked_scores_hold_the_mask_however_large)
   CHECK (attn_sdpa (&s, NULL) == ATTN_OK && near (scores, expected, 4));
 }
 
+TEST (stored_scores_hold_no_denormal_and_the_one_nan)
+{
+  static const float query[1] = { 1e-20f }, key[3] = { 1e-19f, -NAN, 1 };
+  const uint32_t the_nan = 0x7fc00000;
+
+  for (uint32_t stage = ATTN_SCORES_PRODUCT; stage <= ATTN_SCORES_MASKED; stage++) {
+    float scores[3];
+    AttnSdpa s = uniform (1, 3, NULL);
+
+    s.query = query;
+    s.key = key;
+    s.scores = scores;
+    s.scores_stage = stage;
+    CHECK (attn_sdpa (&s, NULL) == ATTN_OK);
+    CHECK (scores[0] == 0 && memcmp (&scores[1], &the_nan, 4) == 0 && fabsf (scores[2] - 1e-20f) < 1e-26f);
+  }
+}
+
 /* After the mask, a softcap would give the masked key - whose value is a million - the score -softcap. */
 TEST (softcap_comes_before_the_mask)
 {
@@ -886,6 +904,7 @@ main (int argc, char **argv)
   RUN (capped_scores_are_before_the_mask);
   RUN (masked_scores_are_after_softcap_mask_and_window);
   RUN (masked_scores_hold_the_mask_however_large);
+  RUN (stored_scores_hold_no_denormal_and_the_one_nan);
   RUN (softcap_comes_before_the_mask);
   RUN (float16_outputs_are_those_of_float32_rounded_once);
   RUN (bfloat16_outputs_are_those_of_float32_rounded_once);

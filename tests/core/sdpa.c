@@ -311,6 +311,27 @@ TEST (finite_mask_is_added_however_large_and_nan_is_kept)
   CHECK (attn_sdpa (&s, NULL) == ATTN_OK && out[0] != out[0]);
 }
 
+/*
+ * On the scale of powers of two (with this scale the query's factor is 1) a key's score is the mask's product but for
+ * its rounding. What is left is what one fma leaves; after a rounded product it would be 0.
+ */
+TEST (float_mask_is_added_by_one_fma)
+{
+  const float log2_e = 0x1.715476p0f, mask[2] = { 1000001, 0 }, query[1] = { 1 };
+  const float key[2] = { -(mask[0] * log2_e), 0 };
+  double left = (double) mask[0] * log2_e + key[0];
+  float weights[2];
+  AttnSdpa s = uniform (1, 2, weights);
+
+  s.query = query;
+  s.key = key;
+  s.float_mask = mask;
+  s.scale = 0.69314718055994530942;
+  CHECK (fabs (left) > 0.01);
+  CHECK (attn_sdpa (&s, NULL) == ATTN_OK);
+  CHECK_MSG (fabs (weights[0] - 1 / (1 + exp2 (-left))) < 4 * UNIT, "%a", weights[0]);
+}
+
 TEST (denormals_count_as_zero_and_nan_is_the_one)
 {
   float query[2] = { 1e-39f, 1 }, key[2] = { 1e-39f, 1e-39f }, value[2] = { 1e-39f, 1e-39f }, out[2], weights[4];
@@ -581,6 +602,7 @@ main (int argc, char **argv)
   RUN (query_that_attends_to_nothing_gives_0);
   RUN (no_keys_give_0_and_no_queries_give_nothing);
   RUN (finite_mask_is_added_however_large_and_nan_is_kept);
+  RUN (float_mask_is_added_by_one_fma);
   RUN (denormals_count_as_zero_and_nan_is_the_one);
   RUN (out_or_weights_alone_are_the_same_as_both);
   RUN (callers_float_mode_is_ignored_and_restored_by_sdpa);
