@@ -268,6 +268,25 @@ TEST (query_that_attends_to_nothing_gives_0)
   CHECK (out[1] != out[1] && weights[2] == 0.5f && weights[3] == 0.5f);
 }
 
+TEST (value_between_two_keys_that_are_attended_to_never_counts)
+{
+  static const uint8_t mask[] = { 1, 0, 1 };
+  const float forbidden[] = { NAN, INFINITY, -INFINITY };
+  float out[2], weights[6];
+
+  for (size_t i = 0; i < 3; i++) {
+    const float value[3] = { 1, forbidden[i], 3 };
+    AttnSdpa s = uniform (2, 3, weights);
+
+    s.value = value;
+    s.out = out;
+    s.bool_mask = mask;
+    s.mask_queries = 1;
+    CHECK (attended (&s, "101 101"));
+    CHECK (out[0] == 2 && out[1] == 2);
+  }
+}
+
 TEST (no_keys_give_0_and_no_queries_give_nothing)
 {
   float query[3] = { 1, 2, 3 }, out[3] = { 9, 9, 9 };
@@ -600,6 +619,7 @@ main (int argc, char **argv)
   RUN (causal_diagonal_ends_at_the_last_key);
   RUN (windows_are_counted_from_the_diagonal);
   RUN (query_that_attends_to_nothing_gives_0);
+  RUN (value_between_two_keys_that_are_attended_to_never_counts);
   RUN (no_keys_give_0_and_no_queries_give_nothing);
   RUN (finite_mask_is_added_however_large_and_nan_is_kept);
   RUN (float_mask_is_added_by_one_fma);
