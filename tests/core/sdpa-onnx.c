@@ -8,7 +8,7 @@
 #include "kernels.h"
 #include "sdpa.h"
 
-#define N_RANDOM 4000
+#define N_RANDOM random_rounds (4000) /* shapes against the definition */
 
 /* ---- any description ---- */
 
@@ -91,7 +91,7 @@ TEST (any_description_is_within_the_derived_bound_of_float64)
 
 TEST (what_else_is_asked_for_changes_no_bit)
 {
-  for (int i = 0; i < 300; i++) {
+  for (int i = 0; i < random_rounds (300); i++) {
     Problem p;
     void *out;
     bool equal;
@@ -111,7 +111,7 @@ TEST (what_else_is_asked_for_changes_no_bit)
 
 TEST (every_row_of_kernels_gives_the_same_bits_for_any_description)
 {
-  for (int i = 0; i < 200; i++) {
+  for (int i = 0; i < random_rounds (200); i++) {
     Problem p;
     void *expected;
     bool equal = true, runs;
@@ -160,7 +160,7 @@ is_present (const AttnSdpa *s, const void *present, const void *past, const void
 
 TEST (presents_are_past_and_new_rows_bit_for_bit)
 {
-  for (int i = 0; i < 300; i++) {
+  for (int i = 0; i < random_rounds (300); i++) {
     Problem p;
     bool right;
 
@@ -639,7 +639,7 @@ is_rounded (uint32_t type, const void *halves, const float *values, size_t n)
 static void
 check_rounding (uint32_t type, uint32_t values)
 {
-  for (int round = 0; round < 200; round++) {
+  for (int round = 0; round < random_rounds (200); round++) {
     Problem p = { .s = random_description () }, f;
     bool right;
 
@@ -713,7 +713,7 @@ TEST (float16_scores_overflow_where_they_are_stored_alone)
 
 TEST (softmax_type_float32_changes_no_bit)
 {
-  for (int round = 0; round < 100; round++) {
+  for (int round = 0; round < random_rounds (100); round++) {
     Problem p = random_problem ();
     void *out = tensor_new (ATTN_TYPE_F32, p.n_out);
     bool equal = attn_sdpa (&p.s, NULL) == ATTN_OK;
@@ -779,7 +779,7 @@ TEST (softmax_type_float64_rounds_each_weight_once)
 {
   const double ln_2 = 0.69314718055994530942;
 
-  for (int round = 0; round < 300; round++) {
+  for (int round = 0; round < random_rounds (300); round++) {
     float query[1] = { 1 }, key[50], value[50] = { 0 }, weights[50];
     AttnSdpa s = uniform (1, random_between (1, 50), weights);
     long double sum = 0;

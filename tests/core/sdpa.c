@@ -12,8 +12,8 @@
 #include "safetensors.h"
 #include "sdpa.h"
 
-#define N_RANDOM 4000 /* shapes against the definition */
-#define N_LAYERS 400  /* layers against attn_forward () */
+#define N_RANDOM random_rounds (4000) /* shapes against the definition */
+#define N_LAYERS random_rounds (400)  /* layers against attn_forward () */
 
 static bool
 is_zero (const float *values, size_t n)
@@ -40,7 +40,7 @@ TEST (any_shape_and_mask_is_within_the_derived_bound_of_float64)
 
 TEST (rows_of_weights_sum_to_1_or_are_0)
 {
-  for (int round = 0; round < 300; round++) {
+  for (int round = 0; round < random_rounds (300); round++) {
     Problem p = random_problem ();
     bool right = attn_sdpa (&p.s, NULL) == ATTN_OK;
 
@@ -62,7 +62,7 @@ TEST (every_row_of_kernels_gives_the_same_bits)
 {
   bool runs;
 
-  for (int round = 0; round < 100; round++) {
+  for (int round = 0; round < random_rounds (100); round++) {
     Problem p = random_problem ();
     float *expected = malloc ((p.n_out + 1) * sizeof (float));
     bool equal = true;
