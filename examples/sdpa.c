@@ -1,11 +1,12 @@
 /*
  * Lesson 1: the textbook's attention, on top of attn_sdpa ().
  *
- * The two modules of every course on Transformers (Vaswani et al. 2017, sections 3.2.1 and 3.2.2), small enough to be
- * checked by hand:
+ * The two modules of every course on Transformers (Vaswani et al. 2017, sections 3.2.1 and 3.2.2), and what becomes of
+ * them when words come one by one, small enough to be checked by hand:
  *
  *   1. scaled dot-product attention with one head: softmax (Q K^T / sqrt (dk)) V, and its weights;
- *   2. multi-head attention: four linear layers around h heads of d_model / h values each, with an optional mask.
+ *   2. multi-head attention: four linear layers around h heads of d_model / h values each, with an optional mask;
+ *   3. the same word by word, with the keys and values of earlier words kept, as language models write.
  *
  * Dropout, which textbooks apply to the weights, belongs to training: at inference it is the identity, so that it is
  * not here.
@@ -21,6 +22,10 @@
  *      word 1: 2.800 4.200 6.000 1.000
  *      word 2: 6.000 1.000 2.800 4.200
  *      and with a mask, no word sees a later one
+ *      word 0: 7.000 0.000 7.000 0.000
+ *      word 1: 1.750 5.250 7.000 0.000
+ *      word 2: 6.000 1.000 2.800 4.200
+ *   3. word by word, 2 x 2 values kept of each
  *      word 0: 7.000 0.000 7.000 0.000
  *      word 1: 1.750 5.250 7.000 0.000
  *      word 2: 6.000 1.000 2.800 4.200
@@ -171,10 +176,60 @@ lesson_2 (void)
   print_words (y);
 }
 
+/* ---- 3. word by word ---- */
+
+/* A cache of keys or values, [n_heads][words so far][d_model / n_heads]: one that is read, and one that is written. */
+typedef float Cache[2][n_words * d_model];
+
+/*
+ * Query, key and value [d_model] of one word: the key and value are added to what the caches hold of the `n_past` words
+ * before. No mask is needed: the query stands beside the last key, which is its own, and later ones are not there yet.
+ */
+static void
+one_word (const float *query, const float *key, const float *value, uint32_t n_past, Cache keys, Cache values,
+          float *heads)
+{
+  uint32_t from = n_past % 2, to = 1 - from;
+  AttnSdpa sdpa = attn_sdpa_default ();
+
+  sdpa.layout = ATTN_LAYOUT_HEADS_INSIDE;
+  sdpa.query = query;
+  sdpa.key = key;
+  sdpa.value = value;
+  sdpa.past_key = keys[from];
+  sdpa.past_value = values[from];
+  sdpa.present_key = keys[to];
+  sdpa.present_value = values[to];
+  sdpa.out = heads;
+  sdpa.n_heads = n_heads;
+  sdpa.n_past = n_past;
+  sdpa.n_queries = sdpa.n_keys = 1;
+  sdpa.dk = d_model / n_heads;
+  run (&sdpa);
+}
+
+/* The words and layers of lesson 2, whose masked result this is. */
+static void
+lesson_3 (void)
+{
+  float x[n_words][d_model] = { { 1, 0, 1, 0 }, { 0, 1, 1, 0 }, { 1, 0, 0, 1 } }, query[n_words][d_model];
+  float heads[n_words][d_model], y[n_words][d_model];
+  const Linear to_query = diagonal (SQRT_2 * LN_3), behind = diagonal (7);
+  Cache keys, values;
+
+  linear (&to_query, x, query);
+  for (uint32_t word = 0; word < n_words; word++)
+    one_word (query[word], x[word], x[word], word, keys, values, heads[word]);
+  linear (&behind, heads, y);
+  printf ("3. word by word, %d x %d values kept of each\n", n_heads, d_model / n_heads);
+  print_words (y);
+}
+
 int
 main (void)
 {
   lesson_1 ();
   lesson_2 ();
+  lesson_3 ();
   return 0;
 }
