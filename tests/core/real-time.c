@@ -1,0 +1,197 @@
+/*
+ * The real-time promise: after a stream is made, its data path makes no system call, allocates nothing and takes no
+ * lock. A child process runs it where the kernel ends whoever makes a system call (seccomp), and where allocations and
+ * locks are counted (the linker's --wrap).  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "layers.h"
+
+#define N_RANDOM random_rounds (200)
+
+/* ---- counting ---- */
+
+/* Of what follows, by libattn and by this file. Volatile: compilers know that malloc () touches nothing of ours. */
+static volatile unsigned n_calls;
+
+#define WRAP(type, name, parameters, arguments) \
+  type __real_##name parameters;                \
+  type __wrap_##name parameters;                \
+  type __wrap_##name parameters                 \
+  {                                             \
+    n_calls = n_calls + 1;                      \
+    return __real_##name arguments;             \
+  }
+WRAP (void *, malloc, (size_t size), (size))
+WRAP (void *, calloc, (size_t n, size_t size), (n, size))
+WRAP (void *, realloc, (void *memory, size_t size), (memory, size))
+WRAP (void *, aligned_alloc, (size_t alignment, size_t size), (alignment, size))
+WRAP (int, pthread_mutex_lock, (pthread_mutex_t * mutex), (mutex))
+WRAP (char *, getenv, (const char *name), (name))
+
+/* ---- the trap ---- */
+
+/* From now on the only system call is the one that ends the process. False: this kernel, or emulator, cannot. */
+static bool
+forbid_system_calls (void)
+{
+  struct sock_filter filter[] = {
+    BPF_STMT (BPF_LD | BPF_W | BPF_ABS, offsetof (struct seccomp_data, nr)),
+    BPF_JUMP (BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+    BPF_STMT (BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    BPF_STMT (BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+  };
+  struct sock_fprog program = { sizeof filter / sizeof filter[0], filter };
+
+  return prctl (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+enum { FINE = 0, CALLED = 1, NO_TRAP = 77, KILLED = 128 };
+
+/* What became of `job` in the trap. */
+static int
+run_trapped (void (*job) (void *data), void *data)
+{
+  pid_t child;
+  int status;
+
+  fflush (stdout);
+  child = fork ();
+  if (child == 0) {
+    if (!forbid_system_calls ())
+      _exit (NO_TRAP);
+    n_calls = 0;
+    job (data);
+    _exit (n_calls == 0 ? FINE : CALLED);
+  }
+  if (child < 0 || waitpid (child, &status, 0) != child)
+    abort ();
+  return WIFSIGNALED (status) ? KILLED : WEXITSTATUS (status);
+}
+
+static void
+allocate (void *data)
+{
+  void *volatile memory = malloc (1);
+
+  (void) memory; /* it goes with the process */
+}
+
+static void
+take_a_lock (void *data)
+{
+  static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+  pthread_mutex_lock (&mutex);
+}
+
+static void
+call_the_system (void *data)
+{
+  syscall (SYS_getppid);
+}
+
+static bool
+can_trap (void)
+{
+  return run_trapped (call_the_system, NULL) != NO_TRAP;
+}
+
+/* ---- the data path ---- */
+
+typedef struct {
+  AttnStream *stream;
+  size_t n_in, n_row, n_weights;
+  float *frames, *out, *weights;
+  void *state;
+} Job;
+
+#define N_FRAMES 100
+
+static void
+all_of_the_data_path (void *data)
+{
+  Job *job = data;
+  AttnStream *stream = job->stream;
+  size_t size;
+
+  for (size_t i = 0; i < N_FRAMES; i += 10)
+    attn_stream_push (stream, job->frames + i * job->n_in, 10, job->out, i % 20 == 0 ? job->weights : NULL);
+  for (size_t i = 0; i < 20; i++)
+    attn_stream_push (stream, job->frames + i * job->n_in, 1, job->out, NULL);
+  attn_stream_skip (stream, 30, job->out, job->weights);
+  attn_stream_skip (stream, UINT64_C (1) << 40, NULL, NULL);
+  attn_stream_set_gain (stream, 0, 0.5f);
+  size = attn_stream_state_size (stream);
+  attn_stream_save (stream, job->state, size, NULL);
+  attn_stream_restore (stream, job->state, size, NULL);
+  attn_stream_push (stream, job->frames, N_FRAMES, job->out, job->weights);
+  attn_stream_pending (stream);
+  attn_stream_drain (stream, job->out, job->weights);
+  attn_stream_reset (stream, 7);
+  attn_stream_push (stream, job->frames, 3, job->out, NULL);
+}
+
+TEST (trap_catches_system_calls_allocations_and_locks)
+{
+  if (!can_trap ())
+    return;
+  CHECK (run_trapped (call_the_system, NULL) == KILLED);
+  CHECK (run_trapped (allocate, NULL) != FINE); /* the allocator may ask the system for memory */
+  CHECK (run_trapped (take_a_lock, NULL) == CALLED);
+}
+
+TEST (data_path_makes_no_system_call_and_no_allocation)
+{
+  for (int round = 0; round < N_RANDOM && can_trap (); round++) {
+    RandomLayer r = random_layer ();
+    Job job = { 0 };
+    int end;
+
+    attn_layer_free (r.layer);
+    r.config.n_threads = 1; /* others are woken through the system, as attn.h says */
+    if (attn_layer_new (&r.config, r.model, &r.layer, NULL) != ATTN_OK
+        || attn_stream_new (r.layer, &job.stream, NULL) != ATTN_OK)
+      abort ();
+    job.n_in = attn_layer_n_features (r.layer);
+    job.n_row = attn_layer_n_outputs (r.layer);
+    job.n_weights = (size_t) attn_layer_n_heads (r.layer) * attn_layer_span (r.layer);
+    job.frames = malloc (N_FRAMES * job.n_in * sizeof (float));
+    job.out = malloc (2 * N_FRAMES * job.n_row * sizeof (float));
+    job.weights = malloc (2 * N_FRAMES * job.n_weights * sizeof (float));
+    job.state = malloc (1 << 22);
+    random_fill (job.frames, N_FRAMES * job.n_in, 2);
+    end = run_trapped (all_of_the_data_path, &job);
+    attn_stream_free (job.stream);
+    free (job.frames);
+    free (job.out);
+    free (job.weights);
+    free (job.state);
+    random_layer_clear (&r);
+    CHECK_MSG (end == FINE, "round %d: %s", round, end == KILLED ? "a system call" : "an allocation or a lock");
+  }
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  random_seed ();
+  if (!can_trap ())
+    printf ("# no seccomp here: nothing is trapped\n");
+  RUN (trap_catches_system_calls_allocations_and_locks);
+  RUN (data_path_makes_no_system_call_and_no_allocation);
+  return check_done ();
+}
