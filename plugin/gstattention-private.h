@@ -1,0 +1,142 @@
+/*
+ * gst-attention: the inside of the element `attention`, for the files that it is made of:
+ *   gstattention.c            the object, its life and its caps
+ *   gstattentionproperties.c  properties
+ *   gstattentionflow.c        buffers and events in, buffers and events out
+ *   gstattentionlatency.c     how late they leave
+ *   gstattentionstate.c       streams that outlive their process
+ *   gstattentionhead.c        the heads, children of the element
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef PLUGIN_GSTATTENTION_PRIVATE_H
+#define PLUGIN_GSTATTENTION_PRIVATE_H
+
+#include "gstattention.h"
+
+#include <gst/base/gstqueuearray.h>
+
+#include "attn.h"
+#include "gstattentionhead.h"
+#include "gstfeatures.h"
+
+G_GNUC_INTERNAL extern GstDebugCategory *gst_attention_debug;
+#define GST_CAT_DEFAULT gst_attention_debug
+
+/*
+ * What came in and has not left yet, in its order: a buffer (its output, being filled), a GAP event with the frames
+ * that it stands for, frames that a jump of the timestamps leaves out, or another serialised event, which waits behind
+ * the buffers before it.
+ */
+typedef struct {
+  GstBuffer *buffer; /* or NULL */
+  GstMapInfo map;    /* of `buffer`, as long as it is being filled */
+  GstEvent *event;   /* or NULL */
+  guint64 n_frames;
+  guint64 n_done; /* frames whose output is known */
+} Item;
+
+struct _GstAttention {
+  GstBaseTransform parent;
+
+  /* Properties; the object lock. */
+  AttnConfig config;
+  gchar *model_file;
+  gchar *model_prefix;
+  gchar *state_file;
+  gint frame_rate_n, frame_rate_d;
+  GPtrArray *heads; /* GstAttentionHeads, n_heads of them */
+
+  /* D and Dout of a model that changes it, else 0, for caps queries from any thread; the object lock. */
+  guint model_features, model_outputs;
+
+  /*
+   * Around calls into the core, and never around anything that leaves the element: the streaming thread alone replaces
+   * these and feeds the stream, other threads save it, and leave a restored one for the streaming thread to adopt.
+   */
+  GMutex lock;
+  AttnLayer *layer; /* with a model from start, else from the caps on */
+  AttnStream *stream;
+  AttnStream *restored; /* takes the place of `stream` when the next frame comes */
+  GBytes *ended;        /* the last stream's state before its drain, until the next frame comes */
+  gboolean changed;     /* the state is no longer the file's */
+
+  /* The streaming thread's. */
+  AttnModel *model;       /* from start to stop; NULL: parameter-free */
+  GPtrArray *layer_heads; /* those of `heads` that `layer` was made with */
+  GBytes *file_state;     /* what the state file held, until there is a layer for it */
+  gboolean resumed;       /* the stream was restored, and no frame has come since */
+  gboolean draining;
+  GstFeatures features;
+  GstQueueArray *waiting; /* Items; the first one with frames is being filled */
+  GstQueueArray *ready;   /* Items that are complete */
+  GstCaps *refused_caps;  /* sticky events come again and again: one error is enough */
+  gint warned_dimensions; /* the same for untyped dimensions; atomic, queries come from any thread */
+  GstClockTime next_pts;  /* where the next buffer continues this one; NONE: unknown */
+  gboolean streaming;     /* a frame has come since the stream began */
+
+  /* Latency; the object lock. */
+  guint64 n_max;    /* largest buffer, in frames; 0 = none yet */
+  gboolean varying; /* buffers have differed in size */
+  GstClockTime latency;
+  gboolean warned_rate;
+};
+
+/* ---- gstattention.c ---- */
+
+static inline GstBaseTransformClass *
+gst_attention_base_class (void)
+{
+  return g_type_class_peek (GST_TYPE_BASE_TRANSFORM);
+}
+
+/* Drops layer and stream, and what a restored stream owed. */
+void gst_attention_free_layer (GstAttention *self);
+
+/* ---- gstattentionproperties.c ---- */
+
+void gst_attention_install_properties (GObjectClass *object_class);
+void gst_attention_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
+void gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);
+
+/* ---- gstattentionflow.c ---- */
+
+void gst_attention_clear_items (GstQueueArray *items);
+
+/* The stream was restored: outputs that it still owes belong to buffers that are not here. */
+void gst_attention_resume_stream (GstAttention *self);
+
+/* Of GstBaseTransformClass. */
+gboolean gst_attention_decide_allocation (GstBaseTransform *trans, GstQuery *query);
+GstFlowReturn gst_attention_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *input);
+GstFlowReturn gst_attention_generate_output (GstBaseTransform *trans, GstBuffer **output);
+GstFlowReturn gst_attention_transform (GstBaseTransform *trans, GstBuffer *input, GstBuffer *output);
+gboolean gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event);
+
+/* ---- gstattentionlatency.c ---- */
+
+/* Says so on the bus when the latency has grown. */
+void gst_attention_update_latency (GstAttention *self);
+
+/* A buffer of so many frames has come in. */
+void gst_attention_note_buffer_size (GstAttention *self, guint64 n_frames);
+gboolean gst_attention_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query);
+
+/* ---- gstattentionstate.c ---- */
+
+/* What the last frame left behind is still there to be saved when the stream has been drained or dropped. */
+void gst_attention_keep_state (GstAttention *self);
+
+/* FALSE after an error message; that there is no file is none. */
+gboolean gst_attention_read_state_file (GstAttention *self);
+
+/* The state file goes to the first layer that there is. FALSE after an error message. */
+gboolean gst_attention_restore_file_state (GstAttention *self);
+
+/* Only what frames or restore-state have changed: a run without frames leaves the file alone. */
+void gst_attention_write_state_file (GstAttention *self);
+
+/* The action signals. Any thread. */
+GBytes *gst_attention_save_state (GstAttention *self);
+gboolean gst_attention_restore_state (GstAttention *self, GBytes *state);
+
+#endif

@@ -1,0 +1,486 @@
+/*
+ * gst-attention: the element `attention`: buffers and events in, buffers and events out.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gstattention-private.h"
+
+/* ---- items ---- */
+
+static void
+item_clear (Item *item)
+{
+  if (item->map.memory != NULL)
+    gst_buffer_unmap (item->buffer, &item->map);
+  gst_clear_buffer (&item->buffer);
+  gst_clear_event (&item->event);
+}
+
+void
+gst_attention_clear_items (GstQueueArray *items)
+{
+  Item *item;
+
+  while ((item = gst_queue_array_pop_head_struct (items)))
+    item_clear (item);
+}
+
+/* Complete items at the head of the line are ready; the next one is being filled. */
+static void
+advance (GstAttention *self)
+{
+  Item *item;
+
+  while ((item = gst_queue_array_peek_head_struct (self->waiting)) && item->n_done == item->n_frames) {
+    if (item->map.memory != NULL) {
+      gst_buffer_unmap (item->buffer, &item->map);
+      item->map.memory = NULL;
+    }
+    gst_queue_array_push_tail_struct (self->ready, gst_queue_array_pop_head_struct (self->waiting));
+  }
+}
+
+/* The stream time of the next output of `item`; NONE when it has none. */
+static GstClockTime
+output_time (GstAttention *self, const Item *item)
+{
+  const GstSegment *segment = &GST_BASE_TRANSFORM (self)->segment;
+  GstClockTime offset = gst_features_duration (&self->features, item->n_done);
+
+  if (!GST_BUFFER_PTS_IS_VALID (item->buffer) || segment->format != GST_FORMAT_TIME)
+    return GST_CLOCK_TIME_NONE;
+  if (!GST_CLOCK_TIME_IS_VALID (offset))
+    offset = 0;
+  return gst_segment_to_stream_time (segment, GST_FORMAT_TIME, GST_BUFFER_PTS (item->buffer) + offset);
+}
+
+/* The gains for the next output of `item`; TRUE when the one behind it may have others. */
+static gboolean
+update_gains (GstAttention *self, const Item *item)
+{
+  gboolean controlled;
+  guint i;
+
+  if (item->buffer == NULL)
+    return FALSE;
+  controlled = gst_attention_heads_sync (self->layer_heads, output_time (self, item));
+  for (i = 0; i < self->layer_heads->len; i++)
+    attn_stream_set_gain (self->stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)));
+  return controlled;
+}
+
+/* Gives the core `n` frames (NULL: absent ones) and the outputs that get ready to the items that wait for them. */
+static void
+feed (GstAttention *self, const gfloat *frames, guint64 n)
+{
+  guint n_features = attn_layer_n_features (self->layer), n_outputs = attn_layer_n_outputs (self->layer);
+  guint look_ahead = attn_layer_latency (self->layer);
+
+  for (advance (self); n > 0; advance (self)) {
+    Item *item = gst_queue_array_peek_head_struct (self->waiting);
+    guint64 silent = look_ahead - attn_stream_pending (self->stream); /* frames that give no output yet */
+    guint64 take = MIN (n, silent + item->n_frames - item->n_done);
+    gfloat *out = item->buffer ? (gfloat *) item->map.data + item->n_done * n_outputs : NULL;
+
+    if (update_gains (self, item))
+      take = MIN (take, silent + 1);
+    g_mutex_lock (&self->lock);
+    if (!self->draining)
+      g_clear_pointer (&self->ended, g_bytes_unref);
+    if (frames != NULL) {
+      item->n_done += attn_stream_push (self->stream, frames, take, out, NULL);
+      frames += take * n_features;
+    } else {
+      item->n_done += attn_stream_skip (self->stream, take, out, NULL);
+    }
+    self->changed = TRUE;
+    g_mutex_unlock (&self->lock);
+    self->resumed = FALSE;
+    n -= take;
+  }
+}
+
+static GstFlowReturn
+push_buffer (GstAttention *self, GstBuffer *buffer)
+{
+  GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
+
+  if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
+    trans->segment.position =
+        GST_BUFFER_PTS (buffer) + (GST_BUFFER_DURATION_IS_VALID (buffer) ? GST_BUFFER_DURATION (buffer) : 0);
+  return gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer);
+}
+
+static GstFlowReturn
+push_ready (GstAttention *self)
+{
+  GstFlowReturn flow = GST_FLOW_OK;
+  Item *next;
+
+  while (flow == GST_FLOW_OK && (next = gst_queue_array_pop_head_struct (self->ready))) {
+    Item item = *next; /* the queue may move while we push */
+
+    if (item.buffer != NULL)
+      flow = push_buffer (self, item.buffer);
+    else if (item.event != NULL)
+      gst_attention_base_class ()->sink_event (GST_BASE_TRANSFORM (self), item.event);
+  }
+  return flow;
+}
+
+/* ---- the life of a stream ---- */
+
+static void
+reset_stream (GstAttention *self)
+{
+  g_mutex_lock (&self->lock);
+  attn_stream_reset (self->stream, 0);
+  g_mutex_unlock (&self->lock);
+}
+
+static void
+forget_stream (GstAttention *self)
+{
+  gst_attention_clear_items (self->waiting);
+  gst_attention_clear_items (self->ready);
+  if (self->stream != NULL) {
+    gst_attention_keep_state (self);
+    reset_stream (self);
+  }
+  self->streaming = FALSE;
+  self->next_pts = GST_CLOCK_TIME_NONE;
+}
+
+/*
+ * The last frame has come: what still waits sees a shorter window. To the frames that wait, absent frames behind the
+ * end are the same as none, and they can be asked for in pieces.
+ */
+static void
+finish_stream (GstAttention *self)
+{
+  if (self->stream != NULL) {
+    gst_attention_keep_state (self);
+    self->draining = TRUE;
+    if (attn_stream_pending (self->stream) > 0)
+      feed (self, NULL, attn_layer_latency (self->layer));
+    self->draining = FALSE;
+    reset_stream (self);
+  }
+  advance (self);
+  self->streaming = FALSE;
+  self->next_pts = GST_CLOCK_TIME_NONE;
+}
+
+/* The stream was restored: outputs that it still owes belong to buffers that are not here. */
+void
+gst_attention_resume_stream (GstAttention *self)
+{
+  Item dropped = { .n_frames = attn_stream_pending (self->stream) };
+
+  GST_INFO_OBJECT (self, "going on with frame %" G_GUINT64_FORMAT, attn_stream_next_frame (self->stream));
+  if (dropped.n_frames > 0)
+    gst_queue_array_push_tail_struct (self->waiting, &dropped);
+  self->resumed = TRUE;
+}
+
+/* A frame comes: what restore-state brought goes on with it, and what still waits is answered before. */
+static void
+adopt_restored (GstAttention *self)
+{
+  AttnStream *old = NULL;
+  gboolean adopt;
+
+  g_mutex_lock (&self->lock);
+  adopt = self->restored != NULL;
+  g_mutex_unlock (&self->lock);
+  if (!adopt)
+    return;
+  finish_stream (self);
+  g_mutex_lock (&self->lock);
+  old = self->stream;
+  self->stream = g_steal_pointer (&self->restored);
+  g_clear_pointer (&self->ended, g_bytes_unref);
+  g_mutex_unlock (&self->lock);
+  attn_stream_free (old);
+  gst_attention_resume_stream (self);
+}
+
+/* ---- buffers ---- */
+
+/* No pool of downstream's: its buffers have one size, ours follow the input's. */
+gboolean
+gst_attention_decide_allocation (GstBaseTransform *trans, GstQuery *query)
+{
+  GstAllocator *allocator = NULL;
+  GstAllocationParams params;
+
+  gst_allocation_params_init (&params);
+  while (gst_query_get_n_allocation_pools (query) > 0)
+    gst_query_remove_nth_allocation_pool (query, 0);
+  if (gst_query_get_n_allocation_params (query) > 0) {
+    gst_query_parse_nth_allocation_param (query, 0, &allocator, &params);
+    params.align |= 63; /* a cache line; the bits of GstAllocationParams are a mask */
+    gst_query_set_nth_allocation_param (query, 0, allocator, &params);
+  } else {
+    params.align |= 63;
+    gst_query_add_allocation_param (query, NULL, &params);
+  }
+  if (allocator != NULL)
+    gst_object_unref (allocator);
+  return TRUE;
+}
+
+/* The buffer that will leave for `input`: its metadata, and room for as many frames. */
+static GstBuffer *
+make_output (GstAttention *self, GstBuffer *input, gsize n_frames)
+{
+  GstAllocator *allocator;
+  GstAllocationParams params;
+  GstBuffer *buffer;
+  GstMeta *meta;
+
+  gst_base_transform_get_allocator (GST_BASE_TRANSFORM (self), &allocator, &params);
+  buffer =
+      gst_buffer_new_allocate (allocator, n_frames * attn_layer_n_outputs (self->layer) * sizeof (gfloat), &params);
+  if (allocator != NULL)
+    gst_object_unref (allocator);
+  if (buffer == NULL)
+    return NULL;
+  gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_METADATA, 0, -1);
+  /* It counts channels. */
+  meta = gst_buffer_get_meta (buffer, GST_AUDIO_META_API_TYPE);
+  if (meta != NULL && attn_layer_n_outputs (self->layer) != self->features.n_features)
+    gst_buffer_remove_meta (buffer, meta);
+  return buffer;
+}
+
+/* `event` (NULL: none) waits for its turn, and for as many absent frames. */
+static void
+take_event (GstAttention *self, GstEvent *event, guint64 n_absent)
+{
+  Item item = { .event = event, .n_frames = n_absent };
+
+  gst_queue_array_push_tail_struct (self->waiting, &item);
+  feed (self, NULL, n_absent);
+}
+
+/* How many whole frames are missing in front of a discontinuous buffer; -1: this cannot be the same stream. */
+static gint64
+count_missing (GstAttention *self, GstBuffer *buffer)
+{
+  const GstFeatures *features = &self->features;
+  GstClockTime pts = GST_BUFFER_PTS (buffer), quarter;
+  guint64 n;
+
+  if (features->rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (pts) || !GST_CLOCK_TIME_IS_VALID (self->next_pts))
+    return -1;
+  quarter = gst_features_duration (features, 1) / 4;
+  if (pts + quarter < self->next_pts)
+    return -1;
+  if (pts <= self->next_pts + quarter)
+    return 0;
+  n = gst_util_uint64_scale_round (pts - self->next_pts, features->rate_n, GST_SECOND * (guint64) features->rate_d);
+  pts -= self->next_pts;
+  if (ABS (GST_CLOCK_DIFF (gst_features_duration (features, n), pts)) > (gint64) quarter)
+    return -1;
+  return n;
+}
+
+static void
+handle_discont (GstAttention *self, GstBuffer *buffer)
+{
+  gint64 n = count_missing (self, buffer);
+
+  if (n > 0) {
+    GST_DEBUG_OBJECT (self, "%" G_GINT64_FORMAT " frames are absent before %" GST_PTR_FORMAT, n, buffer);
+    take_event (self, NULL, n);
+  } else if (n < 0) {
+    GST_DEBUG_OBJECT (self, "a new stream begins with %" GST_PTR_FORMAT, buffer);
+    finish_stream (self);
+  }
+}
+
+/* Frames at any address: upstream may have cut a buffer at any byte. */
+static void
+feed_bytes (GstAttention *self, const guint8 *data, gsize n_frames)
+{
+  gsize size = n_frames * self->features.n_features * sizeof (gfloat);
+  gpointer copy = NULL;
+
+  if (GPOINTER_TO_SIZE (data) % sizeof (gfloat) != 0)
+    data = copy = g_memdup2 (data, size);
+  feed (self, (const gfloat *) data, n_frames);
+  g_free (copy);
+}
+
+static GstFlowReturn
+take_buffer (GstAttention *self, GstBuffer *input)
+{
+  Item item = { 0 };
+  GstMapInfo map;
+  GError *error = NULL;
+  gsize n_frames;
+
+  if (!gst_features_count_frames (&self->features, gst_buffer_get_size (input), &n_frames, &error))
+    goto wrong_size;
+  if (n_frames > 0)
+    adopt_restored (self);
+  if (GST_BUFFER_IS_DISCONT (input) && self->streaming)
+    handle_discont (self, input);
+  gst_attention_note_buffer_size (self, n_frames);
+
+  item.n_frames = n_frames;
+  item.buffer = make_output (self, input, n_frames);
+  if (item.buffer == NULL)
+    goto no_memory;
+  if (n_frames > 0 && !gst_buffer_map (item.buffer, &item.map, GST_MAP_WRITE))
+    goto no_memory;
+  if (!gst_buffer_map (input, &map, GST_MAP_READ))
+    goto cannot_read;
+  gst_queue_array_push_tail_struct (self->waiting, &item);
+  if (GST_BUFFER_FLAG_IS_SET (input, GST_BUFFER_FLAG_GAP))
+    feed (self, NULL, n_frames);
+  else
+    feed_bytes (self, map.data, n_frames);
+  gst_buffer_unmap (input, &map);
+
+  if (n_frames > 0) {
+    GstClockTime duration = gst_features_duration (&self->features, n_frames);
+    gboolean known = GST_BUFFER_PTS_IS_VALID (input) && GST_CLOCK_TIME_IS_VALID (duration);
+
+    self->streaming = TRUE;
+    self->next_pts = known ? GST_BUFFER_PTS (input) + duration : GST_CLOCK_TIME_NONE;
+  }
+  return GST_FLOW_OK;
+
+  /* ERRORS */
+wrong_size : {
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT, ("%s", error->message), (NULL));
+  g_error_free (error);
+  return GST_FLOW_ERROR;
+}
+no_memory : {
+  item_clear (&item);
+  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT, ("no memory for a buffer of %" G_GSIZE_FORMAT " frames", n_frames),
+                     (NULL));
+  return GST_FLOW_ERROR;
+}
+cannot_read : {
+  item_clear (&item);
+  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("cannot map a buffer for reading"), (NULL));
+  return GST_FLOW_ERROR;
+}
+}
+
+GstFlowReturn
+gst_attention_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *input)
+{
+  GstAttention *self = GST_ATTENTION (trans);
+  GstFlowReturn flow;
+
+  /* The parent negotiates, and leaves the buffer in queued_buf. */
+  flow = gst_attention_base_class ()->submit_input_buffer (trans, is_discont, input);
+  if (flow != GST_FLOW_OK)
+    return flow;
+  input = trans->queued_buf;
+  trans->queued_buf = NULL;
+  if (self->stream == NULL) {
+    gst_buffer_unref (input);
+    return GST_FLOW_NOT_NEGOTIATED;
+  }
+  flow = take_buffer (self, input);
+  gst_buffer_unref (input);
+  return flow;
+}
+
+/*
+ * Pushes by itself instead of handing one buffer after another to the parent, which would mark the first that leaves as
+ * discontinuous when the one that just came in is: with look-ahead these are not the same.
+ */
+GstFlowReturn
+gst_attention_generate_output (GstBaseTransform *trans, GstBuffer **output)
+{
+  *output = NULL;
+  return push_ready (GST_ATTENTION (trans));
+}
+
+/* Never called; without it the parent passes everything through. */
+GstFlowReturn
+gst_attention_transform (GstBaseTransform *trans, GstBuffer *input, GstBuffer *output)
+{
+  return GST_FLOW_NOT_SUPPORTED;
+}
+
+/* ---- events ---- */
+
+static gboolean
+ends_stream (GstAttention *self, GstEvent *event)
+{
+  GstPad *sink = GST_BASE_TRANSFORM_SINK_PAD (self);
+
+  switch (GST_EVENT_TYPE (event)) {
+  case GST_EVENT_STREAM_START:
+  case GST_EVENT_SEGMENT_DONE:
+  case GST_EVENT_EOS:
+    return TRUE;
+  case GST_EVENT_SEGMENT: {
+    GstSegment current = GST_BASE_TRANSFORM (self)->segment;
+    const GstSegment *segment;
+
+    gst_event_parse_segment (event, &segment);
+    current.position = segment->position; /* ours moves with the buffers */
+    return !gst_segment_is_equal (segment, &current);
+  }
+  case GST_EVENT_CAPS: {
+    GstCaps *caps, *current = gst_pad_get_current_caps (sink);
+    gboolean same;
+
+    gst_event_parse_caps (event, &caps);
+    same = current != NULL && gst_caps_is_equal (caps, current);
+    gst_clear_caps (&current);
+    return !same;
+  }
+  default:
+    return FALSE;
+  }
+}
+
+static guint64
+count_gap_frames (GstAttention *self, GstEvent *event)
+{
+  GstClockTime timestamp, duration;
+
+  gst_event_parse_gap (event, &timestamp, &duration);
+  if (self->stream == NULL || self->features.rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (duration))
+    return 0;
+  if (GST_CLOCK_TIME_IS_VALID (timestamp))
+    self->next_pts = timestamp + duration;
+  return gst_util_uint64_scale_round (duration, self->features.rate_n, GST_SECOND * (guint64) self->features.rate_d);
+}
+
+gboolean
+gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event)
+{
+  GstAttention *self = GST_ATTENTION (trans);
+
+  if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP) {
+    if (self->resumed)
+      gst_attention_clear_items (self->ready);
+    else
+      forget_stream (self);
+  } else if (GST_EVENT_IS_SERIALIZED (event)) {
+    guint64 n_absent = GST_EVENT_TYPE (event) == GST_EVENT_GAP ? count_gap_frames (self, event) : 0;
+
+    if (n_absent > 0)
+      adopt_restored (self);
+    if (ends_stream (self, event)) {
+      if (!self->resumed)
+        finish_stream (self);
+      push_ready (self);
+    } else if (n_absent > 0 || (!self->resumed && gst_queue_array_get_length (self->waiting) > 0)) {
+      take_event (self, event, n_absent);
+      push_ready (self);
+      return TRUE;
+    }
+  }
+  return gst_attention_base_class ()->sink_event (trans, event);
+}

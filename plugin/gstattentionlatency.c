@@ -1,0 +1,91 @@
+/*
+ * gst-attention: the element `attention`: how late frames leave.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gstattention-private.h"
+
+/* Called with the object lock. */
+static GstClockTime
+compute_latency (GstAttention *self)
+{
+  GstFeatures rate = self->features;
+  guint64 look_ahead = self->config.look_ahead, n = MAX (self->n_max, 1), frames;
+
+  if (self->frame_rate_n > 0) {
+    rate.rate_n = self->frame_rate_n;
+    rate.rate_d = self->frame_rate_d;
+  }
+  if (look_ahead == 0)
+    return 0;
+  if (rate.rate_n <= 0) {
+    if (self->features.n_features > 0 && !self->warned_rate) {
+      GST_WARNING_OBJECT (self,
+                          "the frame rate is unknown: reporting no latency for a look-ahead of %" G_GUINT64_FORMAT
+                          " frames; set frame-rate",
+                          look_ahead);
+      self->warned_rate = TRUE;
+    }
+    return 0;
+  }
+  /* A frame leaves with the last of its buffer, when the look-ahead of that one is there. */
+  frames = self->varying ? look_ahead + n - 1 : (look_ahead + n - 1) / n * n;
+  return gst_features_duration (&rate, frames);
+}
+
+/* After anything that latency depends on; tells the pipeline when it grew. */
+void
+gst_attention_update_latency (GstAttention *self)
+{
+  GstClockTime latency;
+  gboolean grew;
+
+  GST_OBJECT_LOCK (self);
+  latency = compute_latency (self);
+  grew = latency > self->latency;
+  self->latency = latency;
+  GST_OBJECT_UNLOCK (self);
+  if (grew) {
+    GST_DEBUG_OBJECT (self, "latency grew to %" GST_TIME_FORMAT, GST_TIME_ARGS (latency));
+    gst_element_post_message (GST_ELEMENT (self), gst_message_new_latency (GST_OBJECT (self)));
+  }
+}
+
+void
+gst_attention_note_buffer_size (GstAttention *self, guint64 n_frames)
+{
+  gboolean changed;
+
+  GST_OBJECT_LOCK (self);
+  changed = n_frames != 0 && n_frames != self->n_max;
+  if (changed) {
+    self->varying = self->varying || self->n_max != 0;
+    self->n_max = MAX (self->n_max, n_frames);
+  }
+  GST_OBJECT_UNLOCK (self);
+  if (changed)
+    gst_attention_update_latency (self);
+}
+
+static gboolean
+gst_attention_query_latency (GstAttention *self, GstQuery *query)
+{
+  GstClockTime min, max, own;
+  gboolean live;
+
+  if (!gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
+    return FALSE;
+  gst_query_parse_latency (query, &live, &min, &max);
+  GST_OBJECT_LOCK (self);
+  own = self->latency;
+  GST_OBJECT_UNLOCK (self);
+  gst_query_set_latency (query, live, min + own, GST_CLOCK_TIME_IS_VALID (max) ? max + own : max);
+  return TRUE;
+}
+
+gboolean
+gst_attention_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
+{
+  if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
+    return gst_attention_query_latency (GST_ATTENTION (trans), query);
+  return gst_attention_base_class ()->query (trans, direction, query);
+}
