@@ -6,6 +6,7 @@
  *   gstattentionlatency.c     how late they leave
  *   gstattentionstate.c       streams that outlive their process
  *   gstattentionhead.c        the heads, children of the element
+ *   gstattentionlayers.c      layers, shared between elements
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef PLUGIN_GSTATTENTION_PRIVATE_H
@@ -61,7 +62,7 @@ struct _GstAttention {
   gboolean changed;     /* the state is no longer the file's */
 
   /* The streaming thread's. */
-  AttnModel *model;       /* from start to stop; NULL: parameter-free */
+  gboolean has_model;     /* the layer is there from start on, and so is its width; or parameter-free */
   GPtrArray *layer_heads; /* those of `heads` that `layer` was made with */
   GBytes *file_state;     /* what the state file held, until there is a layer for it */
   gboolean resumed;       /* the stream was restored, and no frame has come since */

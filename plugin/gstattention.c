@@ -53,6 +53,8 @@
 
 #include <string.h>
 
+#include "gstattentionlayers.h"
+
 GST_DEBUG_CATEGORY (gst_attention_debug);
 
 static void gst_attention_child_proxy_init (gpointer iface, gpointer data);
@@ -95,7 +97,7 @@ gst_attention_free_layer (GstAttention *self)
   g_mutex_lock (&self->lock);
   g_clear_pointer (&self->stream, attn_stream_free);
   g_clear_pointer (&self->restored, attn_stream_free);
-  g_clear_pointer (&self->layer, attn_layer_free);
+  g_clear_pointer (&self->layer, gst_attention_layers_release);
   g_mutex_unlock (&self->lock);
   g_clear_pointer (&self->layer_heads, g_ptr_array_unref);
   if (self->resumed) /* what the restored stream owed is gone with it */
@@ -109,26 +111,33 @@ ref_head (gconstpointer head, gpointer data)
   return gst_object_ref ((gpointer) head);
 }
 
-/* A layer for frames of `n_features` (0: as the model says). */
+/* A layer for frames of `n_features`, 0: as its model says. FALSE after an error message. */
 static gboolean
 make_layer (GstAttention *self, guint n_features)
 {
+  gchar *file, *prefix;
   AttnConfig config;
   AttnError error;
   AttnLayer *layer;
   AttnStream *stream;
+  AttnStatus status;
 
   gst_attention_free_layer (self);
   GST_OBJECT_LOCK (self);
   config = self->config;
+  file = n_features == 0 ? g_strdup (self->model_file) : NULL;
+  prefix = g_strdup (self->model_prefix);
   self->layer_heads = g_ptr_array_copy (self->heads, ref_head, NULL);
   GST_OBJECT_UNLOCK (self);
   g_ptr_array_set_free_func (self->layer_heads, gst_object_unref);
   config.n_features = n_features;
-  if (attn_layer_new (&config, self->model, &layer, &error) != ATTN_OK)
+  status = gst_attention_layers_get (file, prefix, &config, &layer, &error);
+  g_free (file);
+  g_free (prefix);
+  if (status != ATTN_OK)
     return refused (self, &error);
   if (attn_stream_new (layer, &stream, &error) != ATTN_OK) {
-    attn_layer_free (layer);
+    gst_attention_layers_release (layer);
     return refused (self, &error);
   }
   g_mutex_lock (&self->lock);
@@ -145,7 +154,7 @@ make_layer (GstAttention *self, guint n_features)
 static void
 publish_width (GstAttention *self)
 {
-  gboolean changes = self->model != NULL && attn_layer_n_features (self->layer) != attn_layer_n_outputs (self->layer);
+  gboolean changes = self->has_model && attn_layer_n_features (self->layer) != attn_layer_n_outputs (self->layer);
 
   GST_OBJECT_LOCK (self);
   self->model_features = changes ? attn_layer_n_features (self->layer) : 0;
@@ -161,7 +170,7 @@ end_run (GstAttention *self)
   gst_attention_free_layer (self);
   gst_clear_caps (&self->refused_caps);
   g_atomic_int_set (&self->warned_dimensions, FALSE);
-  g_clear_pointer (&self->model, attn_model_free);
+  self->has_model = FALSE;
   publish_width (self);
   g_clear_pointer (&self->file_state, g_bytes_unref);
   g_clear_pointer (&self->ended, g_bytes_unref);
@@ -174,26 +183,16 @@ static gboolean
 gst_attention_start (GstBaseTransform *trans)
 {
   GstAttention *self = GST_ATTENTION (trans);
-  gchar *file, *prefix;
-  AttnError error;
-  AttnStatus status = ATTN_OK;
 
   GST_OBJECT_LOCK (self);
-  file = g_strdup (self->model_file);
-  prefix = g_strdup (self->model_prefix);
+  self->has_model = self->model_file != NULL;
   self->n_max = 0;
   self->varying = self->warned_rate = FALSE;
   self->latency = 0;
   GST_OBJECT_UNLOCK (self);
 
-  if (file != NULL)
-    status = attn_model_open (file, prefix, &self->model, &error);
-  g_free (file);
-  g_free (prefix);
-  if (status != ATTN_OK)
-    return refused (self, &error);
   /* With a model everything but the rate is known already, and what is wrong with it is said now. */
-  if (gst_attention_read_state_file (self) && (self->model == NULL || make_layer (self, 0))) {
+  if (gst_attention_read_state_file (self) && (!self->has_model || make_layer (self, 0))) {
     publish_width (self);
     return TRUE;
   }
@@ -261,9 +260,9 @@ take_caps (GstAttention *self, GstCaps *caps)
 
   if (!gst_features_from_caps (&features, caps, &error))
     goto wrong_caps;
-  if (self->model != NULL && features.n_features != attn_layer_n_features (self->layer))
+  if (self->has_model && features.n_features != attn_layer_n_features (self->layer))
     goto wrong_width;
-  if (self->model == NULL && (self->layer == NULL || attn_layer_n_features (self->layer) != features.n_features)
+  if (!self->has_model && (self->layer == NULL || attn_layer_n_features (self->layer) != features.n_features)
       && !make_layer (self, features.n_features))
     return FALSE;
 

@@ -1,0 +1,28 @@
+/*
+ * gst-attention: layers that elements share: one copy of the parameters, however many streams run over them.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef PLUGIN_GSTATTENTIONLAYERS_H
+#define PLUGIN_GSTATTENTIONLAYERS_H
+
+#include <glib.h>
+
+#include "attn.h"
+
+G_BEGIN_DECLS
+
+/*
+ * The layer of the parameters under `prefix` in `file` (NULL: parameter-free) with `config`: the one that somebody else
+ * holds already, if nothing of this differs, or a new one. The file counts by what it is on disk (device, inode, size,
+ * times of its content and of its inode), so that one which was replaced or written to is read again. Transfer full:
+ * gst_attention_layers_release (). Any thread; while a file is being read, others wait.
+ */
+AttnStatus gst_attention_layers_get (const gchar *file, const gchar *prefix, const AttnConfig *config,
+                                     AttnLayer **layer, AttnError *error);
+
+/* The last one who holds the layer frees it. */
+void gst_attention_layers_release (AttnLayer *layer);
+
+G_END_DECLS
+
+#endif

@@ -1,0 +1,224 @@
+/*
+ * Layers that elements share: who gets the same one, and that an element holds no other copy.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#define _DEFAULT_SOURCE /* symlink () */
+#include <malloc.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <glib/gstdio.h>
+#include <gst/check/gstcheck.h>
+
+#include "gstattentionlayers.h"
+
+#define D 256
+
+static gchar *folder, *file, *other_file;
+
+/* nn.MultiheadAttention's parameters, all of them `value`: D * D * 16 bytes. */
+static void
+write_model (const gchar *path, gfloat value)
+{
+  gchar *header =
+      g_strdup_printf ("{\"in_proj_weight\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[0,%d]},"
+                       "\"out_proj.weight\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[%d,%d]}}",
+                       3 * D, D, 12 * D * D, D, D, 12 * D * D, 16 * D * D);
+  gsize n = strlen (header), i;
+  guint64 length = GUINT64_TO_LE (n);
+  GByteArray *bytes = g_byte_array_new ();
+
+  g_byte_array_append (bytes, (const guint8 *) &length, sizeof length);
+  g_byte_array_append (bytes, (const guint8 *) header, n);
+  for (i = 0; i < 4 * D * D; i++)
+    g_byte_array_append (bytes, (const guint8 *) &value, sizeof value);
+  fail_unless (g_file_set_contents (path, (const gchar *) bytes->data, bytes->len, NULL));
+  g_byte_array_unref (bytes);
+  g_free (header);
+}
+
+static void
+setup (void)
+{
+  folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
+  file = g_build_filename (folder, "model", NULL);
+  other_file = g_build_filename (folder, "other", NULL);
+  write_model (file, 0.5f);
+  write_model (other_file, 0.5f);
+}
+
+static void
+teardown (void)
+{
+  g_unlink (file);
+  g_unlink (other_file);
+  g_rmdir (folder);
+  g_free (folder);
+  g_free (file);
+  g_free (other_file);
+}
+
+static AttnLayer *
+get (const gchar *path, const AttnConfig *config)
+{
+  AttnLayer *layer;
+
+  fail_unless_equals_int (gst_attention_layers_get (path, NULL, config, &layer, NULL), ATTN_OK);
+  return layer;
+}
+
+GST_START_TEST (test_same_file_and_configuration_give_one_layer)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *a = get (file, &config), *b = get (file, &config), *c;
+  gchar *link = g_build_filename (folder, "link", NULL);
+
+  fail_unless (a == b);
+  fail_unless_equals_int (symlink (file, link), 0); /* another name of the same file */
+  c = get (link, &config);
+  fail_unless (a == c);
+  gst_attention_layers_release (a);
+  gst_attention_layers_release (b);
+  fail_unless_equals_int (attn_layer_n_features (c), D); /* still there */
+  gst_attention_layers_release (c);
+  g_unlink (link);
+  g_free (link);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_other_files_and_configurations_give_other_layers)
+{
+  AttnConfig config = attn_config_default (), other = config, plain = config;
+  AttnLayer *layers[5];
+  guint i, j;
+
+  other.window++;
+  plain.n_features = D;
+  layers[0] = get (file, &config);
+  layers[1] = get (other_file, &config);
+  layers[2] = get (file, &other);
+  layers[3] = get (NULL, &plain);
+  plain.n_features = 2 * D;
+  layers[4] = get (NULL, &plain);
+  for (i = 0; i < 5; i++)
+    for (j = 0; j < i; j++)
+      fail_unless (layers[i] != layers[j], "%u and %u", i, j);
+  for (i = 0; i < 5; i++)
+    gst_attention_layers_release (layers[i]);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_file_that_was_replaced_is_read_again)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *old = get (file, &config), *new;
+  gfloat frame[D] = { 1 }, before[D], after[D];
+
+  write_model (file, 0.25f);
+  new = get (file, &config);
+  fail_unless (old != new);
+  attn_forward (old, frame, NULL, 1, 0, before, NULL);
+  attn_forward (new, frame, NULL, 1, 0, after, NULL);
+  fail_unless (before[0] == D * 0.5f * 0.5f && after[0] == D * 0.25f * 0.25f, "%g and %g", before[0], after[0]);
+  gst_attention_layers_release (old);
+  gst_attention_layers_release (new);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_layer_goes_with_the_last_who_holds_it)
+{
+  AttnConfig config = attn_config_default ();
+  struct mallinfo2 before = mallinfo2 (), after;
+  AttnLayer *a = get (file, &config), *b = get (file, &config);
+  gsize size = 16 * D * D;
+
+  gst_attention_layers_release (a);
+  after = mallinfo2 ();
+  fail_unless (after.uordblks + after.hblkhd >= before.uordblks + before.hblkhd + size);
+  gst_attention_layers_release (b);
+  after = mallinfo2 ();
+  fail_unless (after.uordblks + after.hblkhd < before.uordblks + before.hblkhd + size / 2);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_file_that_is_not_there_is_a_status)
+{
+  AttnConfig config = attn_config_default ();
+  AttnError error;
+  AttnLayer *layer;
+
+  g_unlink (file);
+  fail_unless_equals_int (gst_attention_layers_get (file, NULL, &config, &layer, &error), ATTN_ERROR_FILE);
+  fail_unless (layer == NULL && strstr (error.message, file) != NULL, "%s", error.message);
+}
+GST_END_TEST;
+
+static gpointer
+get_and_release (gpointer data)
+{
+  AttnConfig config = attn_config_default ();
+  guint i;
+
+  for (i = 0; i < 50; i++)
+    gst_attention_layers_release (get (file, &config));
+  return NULL;
+}
+
+GST_START_TEST (test_threads_get_and_release_layers)
+{
+  GThread *threads[4];
+  guint i;
+
+  for (i = 0; i < 4; i++)
+    threads[i] = g_thread_new (NULL, get_and_release, NULL);
+  for (i = 0; i < 4; i++)
+    g_thread_join (threads[i]);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_elements_hold_one_copy_of_the_parameters)
+{
+  enum { n_elements = 20 };
+  gsize size = 16 * D * D;
+  GstElement *elements[n_elements];
+  struct mallinfo2 before = mallinfo2 (), after;
+  guint i;
+
+  for (i = 0; i < n_elements; i++) {
+    elements[i] = gst_element_factory_make ("attention", NULL);
+    g_object_set (elements[i], "window", 1, "model-file", file, NULL);
+    fail_unless_equals_int (gst_element_set_state (elements[i], GST_STATE_PAUSED), GST_STATE_CHANGE_SUCCESS);
+  }
+  after = mallinfo2 ();
+  fail_unless (after.uordblks + after.hblkhd >= before.uordblks + before.hblkhd + size, "nothing was loaded");
+  fail_unless (after.uordblks + after.hblkhd < before.uordblks + before.hblkhd + 5 * size, "%zu bytes for %d elements",
+               after.uordblks + after.hblkhd - before.uordblks - before.hblkhd, n_elements);
+  for (i = 0; i < n_elements; i++) {
+    gst_element_set_state (elements[i], GST_STATE_NULL);
+    gst_object_unref (elements[i]);
+  }
+}
+GST_END_TEST;
+
+static Suite *
+attention_layers_suite (void)
+{
+  Suite *suite = suite_create ("attention-layers");
+  TCase *layers = tcase_create ("layers");
+
+  suite_add_tcase (suite, layers);
+  tcase_add_checked_fixture (layers, setup, teardown);
+  tcase_add_test (layers, test_same_file_and_configuration_give_one_layer);
+  tcase_add_test (layers, test_other_files_and_configurations_give_other_layers);
+  tcase_add_test (layers, test_file_that_was_replaced_is_read_again);
+  tcase_add_test (layers, test_file_that_is_not_there_is_a_status);
+  tcase_add_test (layers, test_threads_get_and_release_layers);
+  /* Sanitizers have an allocator of their own. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(ATTN_SANITIZED)
+  tcase_add_test (layers, test_layer_goes_with_the_last_who_holds_it);
+  tcase_add_test (layers, test_elements_hold_one_copy_of_the_parameters);
+#endif
+  return suite;
+}
+
+GST_CHECK_MAIN (attention_layers);
