@@ -1,0 +1,217 @@
+/*
+ * What the element `attention` adds to the core, and how many of them a core carries.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <malloc.h>
+#include <stdlib.h>
+
+#include <gst/audio/audio.h>
+#include <gst/base/gstbasetransform.h>
+
+#include "attn.h"
+#include "peaks.h"
+
+#define USAGE                                                                                          \
+  "usage: element-bench [D H W [STREAMS]]      (64 4 64 1000)\n\n"                                     \
+  "Buffers of one frame, pushed into elements whose source pads lead nowhere. Prints, as medians in\n" \
+  "microseconds per buffer:\n"                                                                         \
+  "  core       attn_stream_push () alone\n"                                                           \
+  "  minimal    a GstBaseTransform that allocates its output buffer and copies\n"                      \
+  "  attention  the element; its own overhead is what is left without the core\n"                      \
+  "Then STREAMS elements, at 100 frames per second each: memory per stream and share of one core.\n"
+
+/* ---- the least that a transform can be ---- */
+
+typedef GstBaseTransform Minimal;
+typedef GstBaseTransformClass MinimalClass;
+GType minimal_get_type (void);
+G_DEFINE_TYPE (Minimal, minimal, GST_TYPE_BASE_TRANSFORM)
+
+static GstFlowReturn
+minimal_transform (GstBaseTransform *trans, GstBuffer *in, GstBuffer *out)
+{
+  GstMapInfo map;
+
+  gst_buffer_map (in, &map, GST_MAP_READ);
+  gst_buffer_fill (out, 0, map.data, map.size);
+  gst_buffer_unmap (in, &map);
+  return GST_FLOW_OK;
+}
+
+static void
+minimal_class_init (MinimalClass *klass)
+{
+  GstCaps *caps = gst_caps_new_empty_simple ("audio/x-raw");
+
+  gst_element_class_add_pad_template (GST_ELEMENT_CLASS (klass),
+                                      gst_pad_template_new ("sink", GST_PAD_SINK, GST_PAD_ALWAYS, caps));
+  gst_element_class_add_pad_template (GST_ELEMENT_CLASS (klass),
+                                      gst_pad_template_new ("src", GST_PAD_SRC, GST_PAD_ALWAYS, caps));
+  gst_element_class_set_static_metadata (GST_ELEMENT_CLASS (klass), "minimal", "Filter", "Copies", "nobody");
+  klass->transform = minimal_transform;
+  gst_caps_unref (caps);
+}
+
+static void
+minimal_init (Minimal *self)
+{
+  gst_base_transform_set_in_place (self, FALSE);
+  gst_base_transform_set_passthrough (self, FALSE);
+}
+
+/* ---- elements between two pads ---- */
+
+typedef struct {
+  GstElement *element;
+  GstPad *source, *sink;
+} Branch;
+
+static GstFlowReturn
+drop (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  gst_buffer_unref (buffer);
+  return GST_FLOW_OK;
+}
+
+static Branch
+make_branch (GstElement *element, guint d)
+{
+  Branch b = { element, gst_pad_new (NULL, GST_PAD_SRC), gst_pad_new (NULL, GST_PAD_SINK) };
+  GstPad *sink = gst_element_get_static_pad (element, "sink"), *source = gst_element_get_static_pad (element, "src");
+  GstSegment segment;
+  GstCaps *caps =
+      gst_caps_new_simple ("audio/x-raw", "format", G_TYPE_STRING, GST_AUDIO_NE (F32), "layout", G_TYPE_STRING,
+                           "interleaved", "rate", G_TYPE_INT, 100, "channels", G_TYPE_INT, (gint) d, NULL);
+
+  gst_pad_set_chain_function (b.sink, drop);
+  gst_pad_set_active (b.source, TRUE);
+  gst_pad_set_active (b.sink, TRUE);
+  gst_pad_link (b.source, sink);
+  gst_pad_link (source, b.sink);
+  gst_element_set_state (element, GST_STATE_PLAYING);
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  gst_pad_push_event (b.source, gst_event_new_stream_start ("bench"));
+  gst_pad_push_event (b.source, gst_event_new_caps (caps));
+  gst_pad_push_event (b.source, gst_event_new_segment (&segment));
+  gst_caps_unref (caps);
+  gst_object_unref (sink);
+  gst_object_unref (source);
+  return b;
+}
+
+static void
+push (const Branch *b, const gfloat *frames, guint d, guint i)
+{
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, d * sizeof (gfloat), NULL);
+
+  gst_buffer_fill (buffer, 0, frames + i % 64 * d, d * sizeof (gfloat));
+  GST_BUFFER_PTS (buffer) = i * (GST_SECOND / 100);
+  GST_BUFFER_DURATION (buffer) = GST_SECOND / 100;
+  gst_pad_push (b->source, buffer);
+}
+
+static GstElement *
+attention (guint heads, guint window)
+{
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+
+  if (element == NULL) {
+    g_printerr ("element-bench: there is no attention in GST_PLUGIN_PATH\n");
+    exit (2);
+  }
+  g_object_set (element, "heads", heads, "window", window, NULL);
+  return element;
+}
+
+static int
+by_size (const void *a, const void *b)
+{
+  gdouble x = *(const gdouble *) a, y = *(const gdouble *) b;
+
+  return (x > y) - (x < y);
+}
+
+enum { N_SAMPLES = 301, PER_SAMPLE = 100 };
+
+/* Medians of `n` branches, sampled in turn, and of the core alone as the last. */
+static void
+measure (Branch *branches, guint n, AttnStream *core, const gfloat *frames, guint d, gdouble *medians)
+{
+  static gdouble times[4][N_SAMPLES];
+  gfloat *out = g_new (gfloat, d);
+  guint count = 0;
+
+  for (guint s = 0; s < N_SAMPLES; s++)
+    for (guint b = 0; b <= n; b++) {
+      gdouble start = now_us ();
+
+      for (guint i = 0; i < PER_SAMPLE; i++, count++)
+        if (b < n)
+          push (&branches[b], frames, d, s * PER_SAMPLE + i);
+        else
+          attn_stream_push (core, frames + count % 64 * d, 1, out, NULL);
+      times[b][s] = (now_us () - start) / PER_SAMPLE;
+    }
+  for (guint b = 0; b <= n; b++) {
+    qsort (times[b], N_SAMPLES, sizeof (gdouble), by_size);
+    medians[b] = times[b][N_SAMPLES / 2];
+  }
+  g_free (out);
+}
+
+static void
+measure_many (guint n, guint d, guint heads, guint window, const gfloat *frames)
+{
+  struct mallinfo2 before = mallinfo2 (), after;
+  Branch *branches = g_new (Branch, n);
+  gdouble start;
+  guint rounds = 200;
+
+  for (guint i = 0; i < n; i++)
+    branches[i] = make_branch (attention (heads, window), d);
+  for (guint i = 0; i < 2 * window; i++)
+    for (guint b = 0; b < n; b++)
+      push (&branches[b], frames, d, i);
+  after = mallinfo2 ();
+  start = now_us ();
+  for (guint i = 0; i < rounds; i++)
+    for (guint b = 0; b < n; b++)
+      push (&branches[b], frames, d, 2 * window + i);
+  g_print ("%u elements: %.1f KiB per stream, %.2f us per buffer, %.1f %% of one core at 100 frames per second each\n",
+           n, (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) / 1024.0 / n,
+           (now_us () - start) / rounds / n, (now_us () - start) / rounds / 10000 * 100);
+}
+
+int
+main (int argc, char **argv)
+{
+  guint d = argc > 1 ? atoi (argv[1]) : 64, heads = argc > 2 ? atoi (argv[2]) : 4,
+        window = argc > 3 ? atoi (argv[3]) : 64;
+  AttnConfig config = attn_config_default ();
+  gfloat *frames = g_new (gfloat, 64 * 65536 / 16);
+  AttnStream *core;
+  AttnLayer *layer;
+  Branch branches[2];
+  gdouble medians[3];
+
+  if (d < 1 || d > 4096 || heads < 1 || window < 1)
+    return g_print (USAGE), 2;
+  gst_init (NULL, NULL);
+  for (guint i = 0; i < 64 * d; i++)
+    frames[i] = g_random_double_range (-1, 1);
+  config.n_features = d;
+  config.n_heads = heads;
+  config.window = window;
+  if (attn_layer_new (&config, NULL, &layer, NULL) != ATTN_OK || attn_stream_new (layer, &core, NULL) != ATTN_OK)
+    return g_print (USAGE), 2;
+  branches[0] = make_branch (g_object_new (minimal_get_type (), NULL), d);
+  branches[1] = make_branch (attention (heads, window), d);
+  measure (branches, 2, core, frames, d, medians);
+  g_print ("D=%u H=%u W=%u, parameter-free: core %.3f, minimal %.3f, attention %.3f: its own overhead %.3f, %.2f times "
+           "minimal\n",
+           d, heads, window, medians[2], medians[0], medians[1], medians[1] - medians[2],
+           (medians[1] - medians[2]) / medians[0]);
+  measure_many (argc > 4 ? atoi (argv[4]) : 1000, d, heads, window, frames);
+  return 0;
+}
