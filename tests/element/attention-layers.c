@@ -213,11 +213,10 @@ attention_layers_suite (void)
   tcase_add_test (layers, test_file_that_was_replaced_is_read_again);
   tcase_add_test (layers, test_file_that_is_not_there_is_a_status);
   tcase_add_test (layers, test_threads_get_and_release_layers);
-  /* Sanitizers have an allocator of their own. */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(ATTN_SANITIZED)
-  tcase_add_test (layers, test_layer_goes_with_the_last_who_holds_it);
-  tcase_add_test (layers, test_elements_hold_one_copy_of_the_parameters);
-#endif
+  if (!SANITIZED) { /* sanitizers have an allocator of their own, which mallinfo2 () does not see */
+    tcase_add_test (layers, test_layer_goes_with_the_last_who_holds_it);
+    tcase_add_test (layers, test_elements_hold_one_copy_of_the_parameters);
+  }
   return suite;
 }
 
