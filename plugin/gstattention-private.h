@@ -3,6 +3,8 @@
  *   gstattention.c            the object, its life and its caps
  *   gstattentionproperties.c  properties
  *   gstattentionflow.c        buffers and events in, buffers and events out
+ *   gstattentionweights.c     the pad `weights`
+ *   gstattentionsummary.c     the same in a few numbers, on the bus
  *   gstattentionlatency.c     how late they leave
  *   gstattentionstate.c       streams that outlive their process
  *   gstattentionhead.c        the heads, children of the element
@@ -14,6 +16,7 @@
 
 #include "gstattention.h"
 
+#include <gst/base/gstflowcombiner.h>
 #include <gst/base/gstqueuearray.h>
 
 #include "attn.h"
@@ -29,12 +32,16 @@ G_GNUC_INTERNAL extern GstDebugCategory *gst_attention_debug;
  * the buffers before it.
  */
 typedef struct {
-  GstBuffer *buffer; /* or NULL */
-  GstMapInfo map;    /* of `buffer`, as long as it is being filled */
-  GstEvent *event;   /* or NULL */
+  GstBuffer *buffer;      /* or NULL */
+  GstMapInfo map;         /* of `buffer`, as long as it is being filled */
+  GstBuffer *weights;     /* of its frames; NULL: nobody looks */
+  GstMapInfo weights_map; /* the same of `weights` */
+  GstEvent *event;        /* or NULL */
   guint64 n_frames;
   guint64 n_done; /* frames whose output is known */
 } Item;
+
+typedef struct _GstAttentionSummary GstAttentionSummary;
 
 struct _GstAttention {
   GstBaseTransform parent;
@@ -46,6 +53,12 @@ struct _GstAttention {
   gchar *state_file;
   gint frame_rate_n, frame_rate_d;
   GPtrArray *heads; /* GstAttentionHeads, n_heads of them */
+  gboolean post_messages;
+  GstClockTime interval;
+
+  /* Who is downstream; the object lock. */
+  GstPad *weights_pad; /* or NULL; the element's */
+  GstFlowCombiner *flows;
 
   /* D and Dout of a model that changes it, else 0, for caps queries from any thread; the object lock. */
   guint model_features, model_outputs;
@@ -57,9 +70,11 @@ struct _GstAttention {
   GMutex lock;
   AttnLayer *layer; /* with a model from start, else from the caps on */
   AttnStream *stream;
-  AttnStream *restored; /* takes the place of `stream` when the next frame comes */
-  GBytes *ended;        /* the last stream's state before its drain, until the next frame comes */
-  gboolean changed;     /* the state is no longer the file's */
+  AttnStream *restored;       /* takes the place of `stream` when the next frame comes */
+  GBytes *ended;              /* the last stream's state before its drain, until the next frame comes */
+  gboolean changed;           /* the state is no longer the file's */
+  guint64 n_frames, n_absent; /* since start */
+  GstClockTime busy;          /* in the core since then */
 
   /* The streaming thread's. */
   gboolean has_model;     /* the layer is there from start on, and so is its width; or parameter-free */
@@ -68,12 +83,14 @@ struct _GstAttention {
   gboolean resumed;       /* the stream was restored, and no frame has come since */
   gboolean draining;
   GstFeatures features;
-  GstQueueArray *waiting; /* Items; the first one with frames is being filled */
-  GstQueueArray *ready;   /* Items that are complete */
-  GstCaps *refused_caps;  /* sticky events come again and again: one error is enough */
-  gint warned_dimensions; /* the same for untyped dimensions; atomic, queries come from any thread */
-  GstClockTime next_pts;  /* where the next buffer continues this one; NONE: unknown */
-  gboolean streaming;     /* a frame has come since the stream began */
+  GstQueueArray *waiting;       /* Items; the first one with frames is being filled */
+  GstQueueArray *ready;         /* Items that are complete */
+  GstCaps *refused_caps;        /* sticky events come again and again: one error is enough */
+  gint warned_dimensions;       /* the same for untyped dimensions; atomic, queries come from any thread */
+  GstClockTime next_pts;        /* where the next buffer continues this one; NONE: unknown */
+  gboolean streaming;           /* a frame has come since the stream began */
+  gboolean skipped;             /* outputs were left out for the quality of service, and none has left since */
+  GstAttentionSummary *summary; /* NULL: nothing to be posted yet */
 
   /* Latency; the object lock. */
   guint64 n_max;    /* largest buffer, in frames; 0 = none yet */
@@ -95,6 +112,8 @@ void gst_attention_free_layer (GstAttention *self);
 
 /* ---- gstattentionproperties.c ---- */
 
+#define GST_ATTENTION_DEFAULT_INTERVAL (100 * GST_MSECOND)
+
 void gst_attention_install_properties (GObjectClass *object_class);
 void gst_attention_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
 void gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);
@@ -113,6 +132,39 @@ GstFlowReturn gst_attention_generate_output (GstBaseTransform *trans, GstBuffer 
 GstFlowReturn gst_attention_transform (GstBaseTransform *trans, GstBuffer *input, GstBuffer *output);
 gboolean gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event);
 
+/* Refuses to play backwards. */
+gboolean gst_attention_refuses_event (GstAttention *self, GstEvent *event);
+gboolean gst_attention_src_event (GstBaseTransform *trans, GstEvent *event);
+
+/* ---- gstattentionweights.c ---- */
+
+/* Of GstElementClass. */
+GstPad *gst_attention_request_new_pad (GstElement *element, GstPadTemplate *template, const gchar *name,
+                                       const GstCaps *caps);
+void gst_attention_release_pad (GstElement *element, GstPad *pad);
+
+/* Room for the weights of `item`, whose frames come from `input`, if anybody looks. FALSE after an error message. */
+gboolean gst_attention_add_weights (GstAttention *self, Item *item, GstBuffer *input);
+
+/* Transfer full. */
+GstFlowReturn gst_attention_push_weights (GstAttention *self, GstBuffer *weights);
+
+/* `event`, which `src` has just been told, in the words of the pad `weights`. */
+void gst_attention_push_event_to_weights (GstAttention *self, GstEvent *event);
+
+/* What a push on `pad` that returned `flow` means for the element: one pad that is not linked is enough. */
+GstFlowReturn gst_attention_combine_flow (GstAttention *self, GstPad *pad, GstFlowReturn flow);
+
+void gst_attention_reset_flows (GstAttention *self); /* at the start, and after a flush */
+
+/* ---- gstattentionsummary.c ---- */
+
+/* Takes the weights of a buffer's frames, and posts what is due. */
+void gst_attention_summarise (GstAttention *self, GstBuffer *buffer, const gfloat *weights, guint64 n_frames);
+
+/* The stream has ended: what is left over is posted where it is `wanted`, else forgotten. */
+void gst_attention_finish_summary (GstAttention *self, gboolean wanted);
+
 /* ---- gstattentionlatency.c ---- */
 
 /* Says so on the bus when the latency has grown. */
@@ -120,6 +172,7 @@ void gst_attention_update_latency (GstAttention *self);
 
 /* A buffer of so many frames has come in. */
 void gst_attention_note_buffer_size (GstAttention *self, guint64 n_frames);
+gboolean gst_attention_query_latency (GstAttention *self, GstQuery *query);
 gboolean gst_attention_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query);
 
 /* ---- gstattentionstate.c ---- */

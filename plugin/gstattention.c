@@ -43,6 +43,33 @@
  * on. Bound to a #GstController it is evaluated for every frame at that frame's own stream time, whatever the size of
  * the buffers; where the frame rate is unknown, at the time of its buffer; without timestamps it stays as it is.
  *
+ * ## What each head attends to
+ *
+ * The pad `weights` can be requested and released at any time. For every buffer of `src` it gives one with the same
+ * timestamps, in the media type of `src`: heads x span float32 per frame, span = sinks + window + look-ahead. Slot
+ * sinks + j of frame t is frame t - window + 1 + j, so slot sinks + window - 1 is the frame itself; slot i < sinks is
+ * sink i once the window has left it behind. A slot without a frame, or with an absent one, is 0; else a row adds up
+ * to 1. Its caps carry heads, sinks, window and look-ahead. Both pads are pushed from one thread, so each branch needs
+ * a queue. A branch that is not linked does not hold up the other; quality of service on it skips nothing. It changes
+ * no bit of `src`, and costs nothing while it is not there. NumPy: `numpy.load (file).reshape (-1, heads, span)`.
+ *
+ * |[
+ * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention name=a heads=4 a.src ! queue ! fakesink
+ * a.weights ! queue ! npyenc ! filesink location=weights.npy ]| What four heads attended to, for NumPy.
+ *
+ * With #GstAttention:post-messages the element posts element messages named `attention` on the bus, one per
+ * #GstAttention:interval of frames (and for what is left at the end of a stream; where the frame rate is unknown, one
+ * per buffer):
+ *
+ * * `timestamp`, `stream-time`, `running-time` (guint64, ns): of the first frame
+ * * `duration` (guint64, ns), `endtime` (#GstClockTime, running time): of all of them
+ * * `frames` (guint64): how many frames attended to something; absent ones do not. The rest is over these
+ * * `entropy` (#GstValueArray of gdouble per head, bits): mean of -sum (w log2 w); 0 looks at one frame, log2 (n) evenly
+ *   at n
+ * * `mean-lag` (gdouble per head, frames): mean distance of what is attended to in the window; negative: later frames
+ * * `peak-lag` (gint per head, frames): the distance that is attended to most
+ * * `sink-weight` (gdouble per head, 0 to 1): share of the sinks that the window has left behind, which no lag counts
+ *
  * ## Example
  *
  * |[
@@ -60,13 +87,16 @@ GST_DEBUG_CATEGORY (gst_attention_debug);
 static void gst_attention_child_proxy_init (gpointer iface, gpointer data);
 
 G_DEFINE_TYPE_WITH_CODE (GstAttention, gst_attention, GST_TYPE_BASE_TRANSFORM,
-                         G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_attention_child_proxy_init))
+                         G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_attention_child_proxy_init)
+                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, NULL))
 GST_ELEMENT_REGISTER_DEFINE (attention, "attention", GST_RANK_NONE, GST_TYPE_ATTENTION)
 
 static GstStaticPadTemplate sink_template =
     GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
 static GstStaticPadTemplate src_template =
     GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
+static GstStaticPadTemplate weights_template =
+    GST_STATIC_PAD_TEMPLATE ("weights", GST_PAD_SRC, GST_PAD_REQUEST, GST_STATIC_CAPS (GST_FEATURES_CAPS));
 
 static gboolean
 refused (GstAttention *self, const AttnError *error)
@@ -167,6 +197,7 @@ end_run (GstAttention *self)
 {
   gst_attention_clear_items (self->waiting);
   gst_attention_clear_items (self->ready);
+  gst_attention_finish_summary (self, FALSE);
   gst_attention_free_layer (self);
   gst_clear_caps (&self->refused_caps);
   g_atomic_int_set (&self->warned_dimensions, FALSE);
@@ -174,7 +205,7 @@ end_run (GstAttention *self)
   publish_width (self);
   g_clear_pointer (&self->file_state, g_bytes_unref);
   g_clear_pointer (&self->ended, g_bytes_unref);
-  self->changed = self->streaming = FALSE;
+  self->changed = self->streaming = self->skipped = FALSE;
   self->next_pts = GST_CLOCK_TIME_NONE;
   memset (&self->features, 0, sizeof self->features);
 }
@@ -190,6 +221,11 @@ gst_attention_start (GstBaseTransform *trans)
   self->varying = self->warned_rate = FALSE;
   self->latency = 0;
   GST_OBJECT_UNLOCK (self);
+  g_mutex_lock (&self->lock);
+  self->n_frames = self->n_absent = 0;
+  self->busy = 0;
+  g_mutex_unlock (&self->lock);
+  gst_attention_reset_flows (self);
 
   /* With a model everything but the rate is known already, and what is wrong with it is said now. */
   if (gst_attention_read_state_file (self) && (!self->has_model || make_layer (self, 0))) {
@@ -354,6 +390,7 @@ gst_attention_finalize (GObject *object)
 
   gst_queue_array_free (self->waiting);
   gst_queue_array_free (self->ready);
+  gst_flow_combiner_unref (self->flows);
   g_free (self->model_file);
   g_free (self->model_prefix);
   g_free (self->state_file);
@@ -378,6 +415,9 @@ gst_attention_init (GstAttention *self)
   self->waiting = gst_queue_array_new_for_struct (sizeof (Item), 16);
   self->ready = gst_queue_array_new_for_struct (sizeof (Item), 16);
   self->next_pts = GST_CLOCK_TIME_NONE;
+  self->interval = GST_ATTENTION_DEFAULT_INTERVAL;
+  self->flows = gst_flow_combiner_new ();
+  gst_flow_combiner_add_pad (self->flows, trans->srcpad);
   gst_base_transform_set_passthrough (trans, FALSE);
   gst_base_transform_set_in_place (trans, FALSE);
   gst_base_transform_set_gap_aware (trans, TRUE);
@@ -430,6 +470,9 @@ gst_attention_class_init (GstAttentionClass *klass)
   install_signals (G_TYPE_FROM_CLASS (klass));
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_HEAD, 0);
 
+  element_class->request_new_pad = gst_attention_request_new_pad;
+  element_class->release_pad = gst_attention_release_pad;
+
   trans_class->start = gst_attention_start;
   trans_class->stop = gst_attention_stop;
   trans_class->query = gst_attention_query;
@@ -440,10 +483,12 @@ gst_attention_class_init (GstAttentionClass *klass)
   trans_class->generate_output = gst_attention_generate_output;
   trans_class->transform = gst_attention_transform;
   trans_class->sink_event = gst_attention_sink_event;
+  trans_class->src_event = gst_attention_src_event;
   trans_class->passthrough_on_same_caps = FALSE;
 
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
+  gst_element_class_add_static_pad_template (element_class, &weights_template);
   gst_element_class_set_static_metadata (element_class, "Self-attention", "Filter/Effect",
                                          "Multi-head self-attention over a sliding window of feature vectors",
                                          "the gst-attention authors");

@@ -7,11 +7,21 @@
 /* ---- items ---- */
 
 static void
-item_clear (Item *item)
+item_unmap (Item *item)
 {
   if (item->map.memory != NULL)
     gst_buffer_unmap (item->buffer, &item->map);
+  if (item->weights_map.memory != NULL)
+    gst_buffer_unmap (item->weights, &item->weights_map);
+  item->map.memory = item->weights_map.memory = NULL;
+}
+
+static void
+item_clear (Item *item)
+{
+  item_unmap (item);
   gst_clear_buffer (&item->buffer);
+  gst_clear_buffer (&item->weights);
   gst_clear_event (&item->event);
 }
 
@@ -31,10 +41,9 @@ advance (GstAttention *self)
   Item *item;
 
   while ((item = gst_queue_array_peek_head_struct (self->waiting)) && item->n_done == item->n_frames) {
-    if (item->map.memory != NULL) {
-      gst_buffer_unmap (item->buffer, &item->map);
-      item->map.memory = NULL;
-    }
+    if (item->weights_map.memory != NULL)
+      gst_attention_summarise (self, item->buffer, (const gfloat *) item->weights_map.data, item->n_frames);
+    item_unmap (item);
     gst_queue_array_push_tail_struct (self->ready, gst_queue_array_pop_head_struct (self->waiting));
   }
 }
@@ -74,24 +83,31 @@ feed (GstAttention *self, const gfloat *frames, guint64 n)
 {
   guint n_features = attn_layer_n_features (self->layer), n_outputs = attn_layer_n_outputs (self->layer);
   guint look_ahead = attn_layer_latency (self->layer);
+  gsize n_weights = (gsize) attn_layer_n_heads (self->layer) * attn_layer_span (self->layer);
 
   for (advance (self); n > 0; advance (self)) {
     Item *item = gst_queue_array_peek_head_struct (self->waiting);
     guint64 silent = look_ahead - attn_stream_pending (self->stream); /* frames that give no output yet */
     guint64 take = MIN (n, silent + item->n_frames - item->n_done);
     gfloat *out = item->buffer ? (gfloat *) item->map.data + item->n_done * n_outputs : NULL;
+    gfloat *weights = item->weights ? (gfloat *) item->weights_map.data + item->n_done * n_weights : NULL;
+    GstClockTime begin;
 
     if (update_gains (self, item))
       take = MIN (take, silent + 1);
     g_mutex_lock (&self->lock);
     if (!self->draining)
       g_clear_pointer (&self->ended, g_bytes_unref);
+    begin = gst_util_get_timestamp ();
     if (frames != NULL) {
-      item->n_done += attn_stream_push (self->stream, frames, take, out, NULL);
+      item->n_done += attn_stream_push (self->stream, frames, take, out, weights);
       frames += take * n_features;
     } else {
-      item->n_done += attn_stream_skip (self->stream, take, out, NULL);
+      item->n_done += attn_stream_skip (self->stream, take, out, weights);
+      self->n_absent += self->draining ? 0 : take;
     }
+    self->n_frames += self->draining ? 0 : take;
+    self->busy += gst_util_get_timestamp () - begin;
     self->changed = TRUE;
     g_mutex_unlock (&self->lock);
     self->resumed = FALSE;
@@ -107,7 +123,21 @@ push_buffer (GstAttention *self, GstBuffer *buffer)
   if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
     trans->segment.position =
         GST_BUFFER_PTS (buffer) + (GST_BUFFER_DURATION_IS_VALID (buffer) ? GST_BUFFER_DURATION (buffer) : 0);
-  return gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer);
+  return gst_attention_combine_flow (self, trans->srcpad, gst_pad_push (trans->srcpad, buffer));
+}
+
+/* To both pads. */
+static gboolean
+forward_event (GstAttention *self, GstEvent *event)
+{
+  gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
+
+  gst_event_ref (event);
+  ok = gst_attention_base_class ()->sink_event (GST_BASE_TRANSFORM (self), event);
+  if (ok || !is_caps)
+    gst_attention_push_event_to_weights (self, event);
+  gst_event_unref (event);
+  return ok;
 }
 
 static GstFlowReturn
@@ -121,8 +151,12 @@ push_ready (GstAttention *self)
 
     if (item.buffer != NULL)
       flow = push_buffer (self, item.buffer);
-    else if (item.event != NULL)
-      gst_attention_base_class ()->sink_event (GST_BASE_TRANSFORM (self), item.event);
+    if (item.weights != NULL && flow == GST_FLOW_OK)
+      flow = gst_attention_push_weights (self, item.weights);
+    else
+      gst_clear_buffer (&item.weights);
+    if (item.event != NULL)
+      forward_event (self, item.event);
   }
   return flow;
 }
@@ -142,6 +176,7 @@ forget_stream (GstAttention *self)
 {
   gst_attention_clear_items (self->waiting);
   gst_attention_clear_items (self->ready);
+  gst_attention_finish_summary (self, FALSE);
   if (self->stream != NULL) {
     gst_attention_keep_state (self);
     reset_stream (self);
@@ -166,6 +201,7 @@ finish_stream (GstAttention *self)
     reset_stream (self);
   }
   advance (self);
+  gst_attention_finish_summary (self, TRUE);
   self->streaming = FALSE;
   self->next_pts = GST_CLOCK_TIME_NONE;
 }
@@ -218,10 +254,10 @@ gst_attention_decide_allocation (GstBaseTransform *trans, GstQuery *query)
     gst_query_remove_nth_allocation_pool (query, 0);
   if (gst_query_get_n_allocation_params (query) > 0) {
     gst_query_parse_nth_allocation_param (query, 0, &allocator, &params);
-    params.align |= 63; /* a cache line; the bits of GstAllocationParams are a mask */
+    params.align |= GST_FEATURES_ALIGN;
     gst_query_set_nth_allocation_param (query, 0, allocator, &params);
   } else {
-    params.align |= 63;
+    params.align |= GST_FEATURES_ALIGN;
     gst_query_add_allocation_param (query, NULL, &params);
   }
   if (allocator != NULL)
@@ -312,8 +348,47 @@ feed_bytes (GstAttention *self, const guint8 *data, gsize n_frames)
   g_free (copy);
 }
 
+/* What will leave for `input`, ready to be filled. FALSE after an error message. */
+static gboolean
+prepare_output (GstAttention *self, Item *item, GstBuffer *input)
+{
+  item->buffer = make_output (self, input, item->n_frames);
+  if (item->buffer == NULL || (item->n_frames > 0 && !gst_buffer_map (item->buffer, &item->map, GST_MAP_WRITE)))
+    goto no_memory;
+  if (!gst_attention_add_weights (self, item, input))
+    goto fail;
+  if (self->skipped)
+    GST_BUFFER_FLAG_SET (item->buffer, GST_BUFFER_FLAG_DISCONT);
+  self->skipped = FALSE;
+  return TRUE;
+
+  /* ERRORS */
+no_memory : {
+  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
+                     ("no memory for a buffer of %" G_GUINT64_FORMAT " frames", item->n_frames), (NULL));
+}
+fail : {
+  item_clear (item);
+  return FALSE;
+}
+}
+
+/* The next buffer continues this one here. */
+static void
+note_end (GstAttention *self, GstBuffer *input, guint64 n_frames)
+{
+  GstClockTime duration = gst_features_duration (&self->features, n_frames);
+  gboolean known = GST_BUFFER_PTS_IS_VALID (input) && GST_CLOCK_TIME_IS_VALID (duration);
+
+  if (n_frames == 0)
+    return;
+  self->streaming = TRUE;
+  self->next_pts = known ? GST_BUFFER_PTS (input) + duration : GST_CLOCK_TIME_NONE;
+}
+
+/* `late`: its frames are attended to, but nothing leaves for them. */
 static GstFlowReturn
-take_buffer (GstAttention *self, GstBuffer *input)
+take_buffer (GstAttention *self, GstBuffer *input, gboolean late)
 {
   Item item = { 0 };
   GstMapInfo map;
@@ -329,27 +404,18 @@ take_buffer (GstAttention *self, GstBuffer *input)
   gst_attention_note_buffer_size (self, n_frames);
 
   item.n_frames = n_frames;
-  item.buffer = make_output (self, input, n_frames);
-  if (item.buffer == NULL)
-    goto no_memory;
-  if (n_frames > 0 && !gst_buffer_map (item.buffer, &item.map, GST_MAP_WRITE))
-    goto no_memory;
   if (!gst_buffer_map (input, &map, GST_MAP_READ))
     goto cannot_read;
+  if (!late && !prepare_output (self, &item, input))
+    goto no_output;
+  self->skipped = self->skipped || late;
   gst_queue_array_push_tail_struct (self->waiting, &item);
   if (GST_BUFFER_FLAG_IS_SET (input, GST_BUFFER_FLAG_GAP))
     feed (self, NULL, n_frames);
   else
     feed_bytes (self, map.data, n_frames);
   gst_buffer_unmap (input, &map);
-
-  if (n_frames > 0) {
-    GstClockTime duration = gst_features_duration (&self->features, n_frames);
-    gboolean known = GST_BUFFER_PTS_IS_VALID (input) && GST_CLOCK_TIME_IS_VALID (duration);
-
-    self->streaming = TRUE;
-    self->next_pts = known ? GST_BUFFER_PTS (input) + duration : GST_CLOCK_TIME_NONE;
-  }
+  note_end (self, input, n_frames);
   return GST_FLOW_OK;
 
   /* ERRORS */
@@ -358,15 +424,12 @@ wrong_size : {
   g_error_free (error);
   return GST_FLOW_ERROR;
 }
-no_memory : {
-  item_clear (&item);
-  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT, ("no memory for a buffer of %" G_GSIZE_FORMAT " frames", n_frames),
-                     (NULL));
+cannot_read : {
+  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("cannot map a buffer for reading"), (NULL));
   return GST_FLOW_ERROR;
 }
-cannot_read : {
-  item_clear (&item);
-  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("cannot map a buffer for reading"), (NULL));
+no_output : {
+  gst_buffer_unmap (input, &map);
   return GST_FLOW_ERROR;
 }
 }
@@ -375,21 +438,32 @@ GstFlowReturn
 gst_attention_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *input)
 {
   GstAttention *self = GST_ATTENTION (trans);
+  GstBuffer *kept = gst_buffer_ref (input);
   GstFlowReturn flow;
 
-  /* The parent negotiates, and leaves the buffer in queued_buf. */
+  /* The parent negotiates, and leaves the buffer in queued_buf; or drops it when it is late, and qos is on. */
   flow = gst_attention_base_class ()->submit_input_buffer (trans, is_discont, input);
-  if (flow != GST_FLOW_OK)
-    return flow;
-  input = trans->queued_buf;
-  trans->queued_buf = NULL;
-  if (self->stream == NULL) {
-    gst_buffer_unref (input);
-    return GST_FLOW_NOT_NEGOTIATED;
-  }
-  flow = take_buffer (self, input);
-  gst_buffer_unref (input);
+  gst_clear_buffer (&trans->queued_buf);
+  if (flow != GST_FLOW_OK && flow != GST_BASE_TRANSFORM_FLOW_DROPPED)
+    goto done;
+  if (trans->segment.rate < 0)
+    goto backwards;
+  if (self->stream == NULL)
+    flow = GST_FLOW_NOT_NEGOTIATED;
+  else
+    flow = take_buffer (self, kept, flow == GST_BASE_TRANSFORM_FLOW_DROPPED);
+done:
+  gst_buffer_unref (kept);
   return flow;
+
+  /* ERRORS */
+backwards : {
+  GST_ELEMENT_ERROR (
+      self, STREAM, FORMAT,
+      ("the stream plays backwards, at rate %g: frames attend to those before them", trans->segment.rate), (NULL));
+  flow = GST_FLOW_ERROR;
+  goto done;
+}
 }
 
 /*
@@ -463,6 +537,7 @@ gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event)
   GstAttention *self = GST_ATTENTION (trans);
 
   if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP) {
+    gst_attention_reset_flows (self);
     if (self->resumed)
       gst_attention_clear_items (self->ready);
     else
@@ -482,5 +557,27 @@ gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event)
       return TRUE;
     }
   }
-  return gst_attention_base_class ()->sink_event (trans, event);
+  return forward_event (self, event);
+}
+
+gboolean
+gst_attention_refuses_event (GstAttention *self, GstEvent *event)
+{
+  gdouble rate;
+
+  if (GST_EVENT_TYPE (event) != GST_EVENT_SEEK)
+    return FALSE;
+  gst_event_parse_seek (event, &rate, NULL, NULL, NULL, NULL, NULL, NULL);
+  if (rate > 0)
+    return FALSE;
+  GST_WARNING_OBJECT (self, "refusing a seek at rate %g: frames attend to those before them", rate);
+  gst_event_unref (event);
+  return TRUE;
+}
+
+gboolean
+gst_attention_src_event (GstBaseTransform *trans, GstEvent *event)
+{
+  return !gst_attention_refuses_event (GST_ATTENTION (trans), event)
+         && gst_attention_base_class ()->src_event (trans, event);
 }

@@ -66,7 +66,7 @@ gst_attention_note_buffer_size (GstAttention *self, guint64 n_frames)
     gst_attention_update_latency (self);
 }
 
-static gboolean
+gboolean
 gst_attention_query_latency (GstAttention *self, GstQuery *query)
 {
   GstClockTime min, max, own;

@@ -23,6 +23,9 @@ enum {
   PROP_PRECISION,
   PROP_THREADS,
   PROP_STATE_FILE,
+  PROP_POST_MESSAGES,
+  PROP_INTERVAL,
+  PROP_STATS,
 };
 
 #define DEFAULT_HEADS 1
@@ -38,6 +41,7 @@ enum {
 #define DEFAULT_ROPE_DIMENSIONS 0
 #define DEFAULT_PRECISION ATTN_PRECISION_F32
 #define DEFAULT_THREADS 1
+#define DEFAULT_POST_MESSAGES FALSE
 
 #define GST_TYPE_ATTENTION_POSITION (gst_attention_position_get_type ())
 static GType
@@ -152,6 +156,12 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     g_free (self->state_file);
     self->state_file = g_value_dup_string (value);
     break;
+  case PROP_POST_MESSAGES:
+    self->post_messages = g_value_get_boolean (value);
+    break;
+  case PROP_INTERVAL:
+    self->interval = g_value_get_uint64 (value);
+    break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     break;
@@ -161,11 +171,29 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     gst_attention_heads_resize (self->heads, GST_OBJECT (self), g_value_get_uint (value));
 }
 
+static GstStructure *
+get_stats (GstAttention *self)
+{
+  GstStructure *stats;
+
+  g_mutex_lock (&self->lock);
+  stats = gst_structure_new ("application/x-attention-stats", "frames", G_TYPE_UINT64, self->n_frames, "absent-frames",
+                             G_TYPE_UINT64, self->n_absent, "kernels", G_TYPE_STRING,
+                             self->layer ? attn_layer_kernels (self->layer) : NULL, "average-time-per-frame",
+                             GST_TYPE_CLOCK_TIME, self->n_frames ? self->busy / self->n_frames : 0, NULL);
+  g_mutex_unlock (&self->lock);
+  return stats;
+}
+
 void
 gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
 {
   GstAttention *self = GST_ATTENTION (object);
 
+  if (id == PROP_STATS) { /* it has a lock of its own */
+    g_value_take_boxed (value, get_stats (self));
+    return;
+  }
   GST_OBJECT_LOCK (self);
   switch (id) {
   case PROP_HEADS:
@@ -219,6 +247,12 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
   case PROP_STATE_FILE:
     g_value_set_string (value, self->state_file);
     break;
+  case PROP_POST_MESSAGES:
+    g_value_set_boolean (value, self->post_messages);
+    break;
+  case PROP_INTERVAL:
+    g_value_set_uint64 (value, self->interval);
+    break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
     break;
@@ -258,6 +292,30 @@ install_position_properties (GObjectClass *object_class)
 
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_POSITION, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ROPE_LAYOUT, 0);
+}
+
+static void
+install_glass_properties (GObjectClass *object_class)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING;
+
+  g_object_class_install_property (
+      object_class, PROP_POST_MESSAGES,
+      g_param_spec_boolean ("post-messages", "Post messages",
+                            "Say on the bus what each head attends to, once per interval: entropy (bits), mean lag and "
+                            "most attended lag (frames back), weight of the sinks. Element messages named attention",
+                            DEFAULT_POST_MESSAGES, flags));
+  g_object_class_install_property (
+      object_class, PROP_INTERVAL,
+      g_param_spec_uint64 ("interval", "Interval",
+                           "Stream time between two messages, in nanoseconds, rounded to whole frames, at least one", 1,
+                           G_MAXUINT64, GST_ATTENTION_DEFAULT_INTERVAL, flags));
+  g_object_class_install_property (
+      object_class, PROP_STATS,
+      g_param_spec_boxed ("stats", "Statistics",
+                          "Since the start: frames (guint64, absent ones included), absent-frames (guint64), kernels "
+                          "(string: which instructions compute), average-time-per-frame (guint64, ns in the core)",
+                          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 
 void
@@ -349,4 +407,5 @@ gst_attention_install_properties (GObjectClass *object_class)
                            "that of another layer, is an error, and is left alone",
                            NULL, flags));
   install_position_properties (object_class);
+  install_glass_properties (object_class);
 }

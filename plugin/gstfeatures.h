@@ -23,6 +23,9 @@ G_BEGIN_DECLS
 /* Most values that a frame may have; the core's own limit. */
 #define GST_FEATURES_MAX_FEATURES 65536
 
+/* Of the buffers that we make, as in GstAllocationParams: a cache line, and the widest vector. */
+#define GST_FEATURES_ALIGN 63
+
 typedef struct {
   guint n_features;        /* D, float32 values per frame */
   gint rate_n, rate_d;     /* frames per second; 0/1 = unknown */

@@ -232,6 +232,8 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
 ATTN_API uint32_t attn_layer_n_features (const AttnLayer *layer); /* D, values per input frame */
 ATTN_API uint32_t attn_layer_n_outputs (const AttnLayer *layer);  /* Dout, values per output frame */
 ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
+ATTN_API uint32_t attn_layer_n_sinks (const AttnLayer *layer);
+ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_latency (const AttnLayer *layer); /* look_ahead, in frames */
 
 /*

@@ -298,6 +298,18 @@ attn_layer_n_heads (const AttnLayer *layer)
 }
 
 uint32_t
+attn_layer_n_sinks (const AttnLayer *layer)
+{
+  return layer->sizes.n_sinks;
+}
+
+uint32_t
+attn_layer_window (const AttnLayer *layer)
+{
+  return layer->sizes.window;
+}
+
+uint32_t
 attn_layer_latency (const AttnLayer *layer)
 {
   return layer->sizes.look_ahead;

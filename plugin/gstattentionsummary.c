@@ -1,0 +1,240 @@
+/*
+ * gst-attention: the element `attention`: what each head attends to, in a few numbers, on the bus.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gstattention-private.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Sums over the frames since the last message. Absent frames, which attend to nothing, do not count. */
+struct _GstAttentionSummary {
+  guint n_heads, n_sinks, window, look_ahead, span;
+  GstClockTime time;  /* of the first frame; NONE: unknown */
+  guint64 n_frames;   /* all of them */
+  guint64 n_attended; /* those that attended to something */
+  gdouble *entropy;   /* [n_heads] */
+  gdouble *weights;   /* [n_heads][span] */
+};
+
+static GstAttentionSummary *
+summary_new (const AttnLayer *layer)
+{
+  GstAttentionSummary *summary = g_new0 (GstAttentionSummary, 1);
+
+  summary->n_heads = attn_layer_n_heads (layer);
+  summary->n_sinks = attn_layer_n_sinks (layer);
+  summary->window = attn_layer_window (layer);
+  summary->look_ahead = attn_layer_latency (layer);
+  summary->span = attn_layer_span (layer);
+  summary->entropy = g_new0 (gdouble, summary->n_heads);
+  summary->weights = g_new0 (gdouble, (gsize) summary->n_heads * summary->span);
+  return summary;
+}
+
+static void
+summary_free (GstAttentionSummary *summary)
+{
+  g_free (summary->entropy);
+  g_free (summary->weights);
+  g_free (summary);
+}
+
+static void
+summary_clear (GstAttentionSummary *summary)
+{
+  memset (summary->entropy, 0, summary->n_heads * sizeof *summary->entropy);
+  memset (summary->weights, 0, (gsize) summary->n_heads * summary->span * sizeof *summary->weights);
+  summary->n_frames = summary->n_attended = 0;
+}
+
+/* One frame's weights [n_heads][span]. */
+static void
+add_frame (GstAttentionSummary *summary, const gfloat *weights)
+{
+  gsize i, n = (gsize) summary->n_heads * summary->span;
+  gboolean attended = FALSE;
+
+  for (i = 0; i < n; i++) {
+    if (weights[i] == 0)
+      continue;
+    attended = TRUE;
+    summary->weights[i] += weights[i];
+    summary->entropy[i / summary->span] -= weights[i] * log2 (weights[i]);
+  }
+  summary->n_attended += attended;
+  summary->n_frames++;
+}
+
+/* ---- the message ---- */
+
+static gdouble
+sum (const gdouble *values, guint n)
+{
+  gdouble total = 0;
+
+  while (n-- > 0)
+    total += *values++;
+  return total;
+}
+
+/* Of slot `i` of the window: frames back, so negative in the look-ahead. */
+static gint
+lag_of (const GstAttentionSummary *summary, guint i)
+{
+  return (gint) summary->window - 1 - (gint) i;
+}
+
+/* Of weights [window + look_ahead], whose sum is `total`. */
+static gdouble
+mean_lag (const GstAttentionSummary *summary, const gdouble *weights, gdouble total)
+{
+  gdouble moment = 0;
+  guint i;
+
+  for (i = 0; i < summary->window + summary->look_ahead; i++)
+    moment += weights[i] * lag_of (summary, i);
+  return total != 0 ? moment / total : 0;
+}
+
+static gint
+peak_lag (const GstAttentionSummary *summary, const gdouble *weights)
+{
+  guint i, peak = summary->window - 1;
+
+  for (i = 0; i < summary->window + summary->look_ahead; i++)
+    if (weights[i] > weights[peak])
+      peak = i;
+  return lag_of (summary, peak);
+}
+
+static void
+append_double (GValue *array, gdouble number)
+{
+  GValue value = G_VALUE_INIT;
+
+  g_value_init (&value, G_TYPE_DOUBLE);
+  g_value_set_double (&value, number);
+  gst_value_array_append_and_take_value (array, &value);
+}
+
+static void
+append_int (GValue *array, gint number)
+{
+  GValue value = G_VALUE_INIT;
+
+  g_value_init (&value, G_TYPE_INT);
+  g_value_set_int (&value, number);
+  gst_value_array_append_and_take_value (array, &value);
+}
+
+static void
+set_heads (const GstAttentionSummary *summary, GstStructure *structure)
+{
+  GValue entropies = G_VALUE_INIT, means = G_VALUE_INIT, peaks = G_VALUE_INIT, sinks = G_VALUE_INIT;
+  gdouble n = MAX (summary->n_attended, 1);
+  guint head;
+
+  gst_value_array_init (&entropies, summary->n_heads);
+  gst_value_array_init (&means, summary->n_heads);
+  gst_value_array_init (&peaks, summary->n_heads);
+  gst_value_array_init (&sinks, summary->n_heads);
+  for (head = 0; head < summary->n_heads; head++) {
+    const gdouble *of_sinks = summary->weights + (gsize) head * summary->span;
+    const gdouble *of_window = of_sinks + summary->n_sinks;
+    gdouble total = sum (of_window, summary->window + summary->look_ahead);
+
+    append_double (&entropies, summary->entropy[head] / n);
+    append_double (&means, mean_lag (summary, of_window, total));
+    append_int (&peaks, peak_lag (summary, of_window));
+    append_double (&sinks, sum (of_sinks, summary->n_sinks) / n);
+  }
+  gst_structure_take_value (structure, "entropy", &entropies);
+  gst_structure_take_value (structure, "mean-lag", &means);
+  gst_structure_take_value (structure, "peak-lag", &peaks);
+  gst_structure_take_value (structure, "sink-weight", &sinks);
+}
+
+/* The fields of time are those of the element level. */
+static void
+post (GstAttention *self, const GstAttentionSummary *summary)
+{
+  const GstSegment *segment = &GST_BASE_TRANSFORM (self)->segment;
+  GstClockTime time = summary->time, running_time = GST_CLOCK_TIME_NONE, stream_time = GST_CLOCK_TIME_NONE;
+  GstClockTime duration = gst_features_duration (&self->features, summary->n_frames), end = GST_CLOCK_TIME_NONE;
+  GstStructure *structure;
+
+  if (GST_CLOCK_TIME_IS_VALID (time) && segment->format == GST_FORMAT_TIME) {
+    running_time = gst_segment_to_running_time (segment, GST_FORMAT_TIME, time);
+    stream_time = gst_segment_to_stream_time (segment, GST_FORMAT_TIME, time);
+    if (GST_CLOCK_TIME_IS_VALID (duration))
+      end = gst_segment_to_running_time (segment, GST_FORMAT_TIME, time + duration);
+  }
+  structure =
+      gst_structure_new ("attention", "endtime", GST_TYPE_CLOCK_TIME, end, "timestamp", G_TYPE_UINT64, time,
+                         "stream-time", G_TYPE_UINT64, stream_time, "running-time", G_TYPE_UINT64, running_time,
+                         "duration", G_TYPE_UINT64, duration, "frames", G_TYPE_UINT64, summary->n_attended, NULL);
+  set_heads (summary, structure);
+  gst_element_post_message (GST_ELEMENT (self), gst_message_new_element (GST_OBJECT (self), structure));
+}
+
+/* ---- when ---- */
+
+/* The frames of a message; 0: the rate is unknown, and each buffer gives one. */
+static guint64
+frames_per_message (GstAttention *self, GstClockTime interval)
+{
+  const GstFeatures *features = &self->features;
+
+  if (features->rate_n <= 0)
+    return 0;
+  return MAX (gst_util_uint64_scale_round (interval, features->rate_n, GST_SECOND * (guint64) features->rate_d), 1);
+}
+
+static GstClockTime
+frame_time (GstAttention *self, GstBuffer *buffer, guint64 i)
+{
+  GstClockTime offset = gst_features_duration (&self->features, i);
+
+  if (!GST_BUFFER_PTS_IS_VALID (buffer))
+    return GST_CLOCK_TIME_NONE;
+  return GST_BUFFER_PTS (buffer) + (GST_CLOCK_TIME_IS_VALID (offset) ? offset : 0);
+}
+
+void
+gst_attention_summarise (GstAttention *self, GstBuffer *buffer, const gfloat *weights, guint64 n_frames)
+{
+  gsize n_weights = (gsize) attn_layer_n_heads (self->layer) * attn_layer_span (self->layer);
+  GstClockTime interval;
+  gboolean wanted;
+  guint64 i, limit;
+
+  GST_OBJECT_LOCK (self);
+  wanted = self->post_messages;
+  interval = self->interval;
+  GST_OBJECT_UNLOCK (self);
+  if (!wanted) {
+    gst_attention_finish_summary (self, FALSE);
+    return;
+  }
+  limit = frames_per_message (self, interval);
+  if (self->summary == NULL)
+    self->summary = summary_new (self->layer);
+  for (i = 0; i < n_frames; i++) {
+    if (self->summary->n_frames == 0)
+      self->summary->time = frame_time (self, buffer, i);
+    add_frame (self->summary, weights + i * n_weights);
+    if (limit != 0 ? self->summary->n_frames >= limit : i + 1 == n_frames) {
+      post (self, self->summary);
+      summary_clear (self->summary);
+    }
+  }
+}
+
+void
+gst_attention_finish_summary (GstAttention *self, gboolean wanted)
+{
+  if (self->summary != NULL && self->summary->n_frames > 0 && wanted)
+    post (self, self->summary);
+  g_clear_pointer (&self->summary, summary_free);
+}
