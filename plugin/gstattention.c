@@ -64,8 +64,8 @@
  * * `timestamp`, `stream-time`, `running-time` (guint64, ns): of the first frame
  * * `duration` (guint64, ns), `endtime` (#GstClockTime, running time): of all of them
  * * `frames` (guint64): how many frames attended to something; absent ones do not. The rest is over these
- * * `entropy` (#GstValueArray of gdouble per head, bits): mean of -sum (w log2 w); 0 looks at one frame, log2 (n) evenly
- *   at n
+ * * `entropy` (#GstValueArray of gdouble per head, bits): mean of -sum (w log2 w). A head that looks at one frame has
+ *   0, one that looks evenly at n has log2 (n)
  * * `mean-lag` (gdouble per head, frames): mean distance of what is attended to in the window; negative: later frames
  * * `peak-lag` (gint per head, frames): the distance that is attended to most
  * * `sink-weight` (gdouble per head, 0 to 1): share of the sinks that the window has left behind, which no lag counts

@@ -300,12 +300,6 @@ memalign (size_t alignment, size_t size)
   return __libc_memalign (alignment, size);
 }
 
-/* GLib's slices have pools of their own, which would hide allocations. */
-static void __attribute__ ((constructor)) do_without_slices (void)
-{
-  g_setenv ("G_SLICE", "always-malloc", TRUE);
-}
-
 /* For `n_buffers` through `factory`, after it has come to rest. */
 static gint
 count_allocations (const gchar *factory, guint n_buffers)
@@ -332,19 +326,29 @@ count_allocations (const gchar *factory, guint n_buffers)
   return before;
 }
 
+/* What an output buffer takes. */
+static gint
+count_allocations_of_buffers (guint n_buffers)
+{
+  GstAllocationParams params = { .align = 63 };
+  gint before = g_atomic_int_get (&n_allocations);
+  guint i;
+
+  for (i = 0; i < n_buffers; i++)
+    gst_buffer_unref (gst_buffer_new_allocate (NULL, 10 * D * sizeof (gfloat), &params));
+  return g_atomic_int_get (&n_allocations) - before;
+}
+
 GST_START_TEST (test_steady_state_allocates_output_buffers_and_nothing_else)
 {
-  const GstAllocationParams params = { .align = 63 };
-  gint before = g_atomic_int_get (&n_allocations), per_buffer, of_identity;
+  gint of_buffers = count_allocations_of_buffers (200), of_identity = count_allocations ("identity", 400);
 
-  gst_buffer_unref (gst_buffer_new_allocate (NULL, 10 * D * sizeof (gfloat), (GstAllocationParams *) &params));
-  per_buffer = g_atomic_int_get (&n_allocations) - before;
-  if (per_buffer == 0) {
-    GST_INFO ("another allocator stands before ours, as valgrind's does");
+  if (of_buffers == 0) {
+    GST_WARNING ("not measured: another allocator stands before ours, as valgrind's does");
     return;
   }
-  of_identity = count_allocations ("identity", 400);
-  fail_unless_equals_int (count_allocations ("attention", 400) - of_identity, 200 * per_buffer);
+  fail_unless (of_buffers >= 200);
+  fail_unless_equals_int (count_allocations ("attention", 400), of_identity + of_buffers);
 }
 GST_END_TEST;
 #endif

@@ -201,9 +201,12 @@ GST_START_TEST (test_weights_have_the_times_of_src)
 {
   Both both = start ();
   guint n = 0;
-  GstBuffer *out, *weights;
+  GstBuffer *out, *weights, *last;
 
-  push_in_pieces (both.h, 0, N, 7);
+  push_in_pieces (both.h, 0, N - 5, 7);
+  last = make_buffer (N - 5, 5);
+  GST_BUFFER_FLAG_SET (last, GST_BUFFER_FLAG_MARKER | GST_BUFFER_FLAG_GAP);
+  gst_harness_push (both.h, last);
   gst_harness_push_event (both.h, gst_event_new_eos ());
   while ((out = gst_harness_try_pull (both.h))) {
     weights = gst_harness_try_pull (both.w);
@@ -585,6 +588,46 @@ GST_START_TEST (test_nothing_linked_is_not_linked)
 }
 GST_END_TEST;
 
+static GstPadProbeReturn
+release (GstPad *pad, GstPadProbeInfo *info, gpointer element)
+{
+  gst_element_release_request_pad (element, pad);
+  return GST_PAD_PROBE_OK;
+}
+
+GST_START_TEST (test_pad_that_goes_while_it_is_pushed_stops_nothing)
+{
+  GstElement *element = new_element ();
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+  GstPad *pad = gst_element_request_pad_simple (element, "weights");
+
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, release, element, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  push_in_pieces (h, 0, N, 5);
+  fail_unless_equals_int (gst_harness_buffers_received (h), (N - LOOK_AHEAD) / 5);
+  gst_object_unref (pad);
+  gst_harness_teardown (h);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_flush_forgets_what_a_branch_answered)
+{
+  Both both = start ();
+
+  push (both.h, 0, 10);
+  gst_pad_set_active (both.w->sinkpad, FALSE);
+  fail_unless_equals_int (gst_harness_push (both.h, make_buffer (10, 10)), GST_FLOW_FLUSHING);
+  gst_pad_set_active (both.w->sinkpad, TRUE);
+  gst_harness_push_event (both.h, gst_event_new_flush_start ());
+  gst_harness_push_event (both.h, gst_event_new_flush_stop (TRUE));
+  push_segment (both.h);
+  push_in_pieces (both.h, 0, N, 10);
+  fail_unless_equals_int (gst_harness_buffers_received (both.w), 3);
+  stop (both);
+}
+GST_END_TEST;
+
 static gpointer
 come_and_go (gpointer data)
 {
@@ -833,6 +876,63 @@ GST_START_TEST (test_without_a_rate_each_buffer_gives_a_message)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_messages_count_frames_that_attended)
+{
+  GstElement *element = new_element ();
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+  GstBus *bus = gst_bus_new ();
+  GstBuffer *gap = make_buffer (4, 4);
+  GstMessage *message;
+
+  gst_element_set_bus (element, bus);
+  g_object_set (element, "post-messages", TRUE, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  push (h, 0, 4);
+  GST_BUFFER_FLAG_SET (gap, GST_BUFFER_FLAG_GAP);
+  gst_harness_push (h, gap);
+  push (h, 8, 10);
+  push (h, 18, 5);
+  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT);
+  fail_unless (message != NULL);
+  fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "frames"), 6);
+  fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "duration"), 10 * FRAME_TIME);
+  gst_message_unref (message);
+  gst_element_set_bus (element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_flush_forgets_what_was_not_posted)
+{
+  GstElement *element = new_element ();
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+  GstBus *bus = gst_bus_new ();
+  GstMessage *message;
+
+  gst_element_set_bus (element, bus);
+  g_object_set (element, "post-messages", TRUE, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  push (h, 0, 5);
+  push (h, 5, 8);
+  gst_harness_push_event (h, gst_event_new_flush_start ());
+  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  push_segment (h);
+  push (h, 20, 10);
+  push (h, 30, 4);
+  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT);
+  fail_unless (message != NULL);
+  fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "timestamp"), 20 * FRAME_TIME);
+  fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "frames"), 10);
+  gst_message_unref (message);
+  gst_element_set_bus (element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_nobody_asked_for_messages)
 {
   GstElement *element = new_element ();
@@ -904,6 +1004,8 @@ attention_weights_suite (void)
   tcase_add_test (pad, test_weights_survive_a_restart);
   tcase_add_test (pad, test_pad_that_is_not_linked_does_not_hold_up_the_other);
   tcase_add_test (pad, test_nothing_linked_is_not_linked);
+  tcase_add_test (pad, test_pad_that_goes_while_it_is_pushed_stops_nothing);
+  tcase_add_test (pad, test_flush_forgets_what_a_branch_answered);
   tcase_add_test (pad, test_pad_comes_and_goes_in_another_thread);
   tcase_add_test (pad, test_more_weights_than_a_frame_may_have_are_refused);
   suite_add_tcase (suite, messages);
@@ -913,6 +1015,8 @@ attention_weights_suite (void)
   tcase_add_test (messages, test_messages_are_timed_by_their_frames);
   tcase_add_test (messages, test_messages_do_not_depend_on_the_size_of_buffers);
   tcase_add_test (messages, test_without_a_rate_each_buffer_gives_a_message);
+  tcase_add_test (messages, test_messages_count_frames_that_attended);
+  tcase_add_test (messages, test_flush_forgets_what_was_not_posted);
   tcase_add_test (messages, test_nobody_asked_for_messages);
   tcase_add_test (messages, test_messages_come_and_go_while_frames_flow);
   return suite;
