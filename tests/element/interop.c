@@ -1,0 +1,347 @@
+/*
+ * `attention` beside elements of others, which carry feature streams to and from it: the same bytes come out as without
+ * them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <string.h>
+
+#include <glib/gstdio.h>
+#include <gst/audio/audio.h>
+#include <gst/check/gstcheck.h>
+
+#include "attn.h"
+
+#define D 8
+#define N_FRAMES 120
+#define FRAME_SIZE (D * sizeof (gfloat))
+#define LOOK_AHEAD 3
+#define ATTENTION "attention heads=2 window=20 look-ahead=3 "
+#define AUDIO_CAPS \
+  "audio/x-raw,format=" GST_AUDIO_NE (F32) ",layout=interleaved,rate=100,channels=8,channel-mask=(bitmask)0"
+#define RAW "filesrc location=%s/in.f32 blocksize=128 ! " AUDIO_CAPS " " /* no timestamps, and a segment of bytes */
+#define TIMED                                                                                             \
+  "filesrc location=%s/in.f32 blocksize=480 ! rawaudioparse format=pcm pcm-format=f32le sample-rate=100 " \
+  "num-channels=8 "
+#define SINK "filesink location=%s/out.f32"
+#define UNBUFFERED_SINK SINK " buffer-mode=unbuffered async=false"
+
+static gchar *folder;
+static gfloat frames[N_FRAMES * D], expected[N_FRAMES * D];
+
+/* ---- helpers ---- */
+
+/* out [n][n_features]; look-ahead and window as in ATTENTION. */
+static void
+attend (const gfloat *in, guint n_features, guint n, gfloat *out)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+
+  config.n_features = n_features;
+  config.n_heads = 2;
+  config.window = 20;
+  config.look_ahead = LOOK_AHEAD;
+  fail_unless (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  fail_unless (attn_forward (layer, in, NULL, n, 0, out, NULL) == ATTN_OK);
+  attn_layer_free (layer);
+}
+
+static gchar *
+path_of (const gchar *name)
+{
+  return g_build_filename (folder, name, NULL);
+}
+
+static void
+setup (void)
+{
+  GRand *rand = g_rand_new_with_seed (1);
+  gchar *path;
+  guint i;
+
+  folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
+  for (i = 0; i < N_FRAMES * D; i++)
+    frames[i] = g_rand_double_range (rand, -2, 2);
+  g_rand_free (rand);
+  attend (frames, D, N_FRAMES, expected);
+  path = path_of ("in.f32");
+  fail_unless (g_file_set_contents (path, (const gchar *) frames, sizeof frames, NULL));
+  g_free (path);
+}
+
+static void
+teardown (void)
+{
+  GDir *dir = g_dir_open (folder, 0, NULL);
+  const gchar *name;
+
+  while ((name = g_dir_read_name (dir))) {
+    gchar *path = path_of (name);
+
+    g_unlink (path);
+    g_free (path);
+  }
+  g_dir_close (dir);
+  g_rmdir (folder);
+  g_free (folder);
+}
+
+static GstElement *start (const gchar *format, ...) G_GNUC_PRINTF (1, 2);
+
+static GstElement *
+start (const gchar *format, ...)
+{
+  GError *error = NULL;
+  GstElement *pipeline;
+  gchar *description;
+  va_list args;
+
+  va_start (args, format);
+  description = g_strdup_vprintf (format, args);
+  va_end (args);
+  pipeline = gst_parse_launch (description, &error);
+  fail_unless (error == NULL, "%s: %s", description, error ? error->message : "");
+  fail_if (gst_element_set_state (pipeline, GST_STATE_PLAYING) == GST_STATE_CHANGE_FAILURE, "%s", description);
+  g_free (description);
+  return pipeline;
+}
+
+/* Waits for the end of `pipeline`, and is its end. */
+static void
+finish (GstElement *pipeline)
+{
+  GstBus *bus = gst_element_get_bus (pipeline);
+  GstMessage *message = gst_bus_timed_pop_filtered (bus, 30 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+
+  fail_unless (message != NULL, "no end");
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
+    GError *error;
+
+    gst_message_parse_error (message, &error, NULL);
+    fail ("%s", error->message);
+  }
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (bus);
+  gst_object_unref (pipeline);
+}
+
+static gfloat *
+read_frames (const gchar *name, gsize *n_values)
+{
+  gchar *path = path_of (name), *data = NULL;
+  gsize size;
+
+  fail_unless (g_file_get_contents (path, &data, &size, NULL), "no %s", path);
+  g_free (path);
+  *n_values = size / sizeof (gfloat);
+  return (gfloat *) data;
+}
+
+static void
+check_file (const gchar *name, const gfloat *values, gsize n_values)
+{
+  gsize n;
+  gfloat *got = read_frames (name, &n);
+
+  fail_unless_equals_uint64 (n, n_values);
+  fail_unless (memcmp (got, values, n * sizeof (gfloat)) == 0, "%s differs", name);
+  g_free (got);
+}
+
+static void
+check_output (void)
+{
+  check_file ("out.f32", expected, N_FRAMES * D);
+}
+
+/* ---- containers and splitters ---- */
+
+GST_START_TEST (test_matroska)
+{
+  finish (start (TIMED "! matroskamux ! filesink location=%s/in.mka", folder, folder));
+  finish (start ("filesrc location=%s/in.mka ! matroskademux ! " ATTENTION " ! " SINK, folder, folder));
+  check_output ();
+}
+GST_END_TEST;
+
+GST_START_TEST (test_audiobuffersplit)
+{
+  finish (start (TIMED "! audiobuffersplit output-buffer-duration=7/100 ! " ATTENTION " ! " SINK, folder, folder));
+  check_output ();
+}
+GST_END_TEST;
+
+GST_START_TEST (test_tee_with_the_frames_as_they_are)
+{
+  finish (start (RAW " ! tee name=t t. ! queue ! " ATTENTION " ! " SINK " t. ! queue ! filesink location=%s/same.f32",
+                 folder, folder, folder));
+  check_output ();
+  check_file ("same.f32", frames, N_FRAMES * D);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_interleaved_sensors)
+{
+  static gfloat reference[4 * 200];
+  gsize n;
+  gfloat *in;
+
+  finish (start (
+      "interleave name=i ! tee name=t t. ! queue ! filesink location=%s/sensors.f32 "
+      "t. ! queue ! " ATTENTION " ! " SINK " "
+      "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=sine freq=3 ! audio/x-raw,format=" GST_AUDIO_NE (
+          F32) ",rate=100,channels=1 ! i.sink_0 "
+               "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=square freq=2 ! audio/x-raw,channels=1 ! i.sink_1 "
+               "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=white-noise ! audio/x-raw,channels=1 ! i.sink_2 "
+               "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=saw freq=5 ! audio/x-raw,channels=1 ! i.sink_3",
+      folder, folder));
+  in = read_frames ("sensors.f32", &n);
+  fail_unless_equals_uint64 (n, 4 * 200);
+  attend (in, 4, 200, reference);
+  check_file ("out.f32", reference, n);
+  g_free (in);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_level_of_features)
+{
+  GstElement *pipeline = start (TIMED "! " ATTENTION " ! level interval=100000000 ! " SINK, folder, folder);
+
+  finish (pipeline);
+  check_output ();
+}
+GST_END_TEST;
+
+/* ---- in a row ---- */
+
+GST_START_TEST (test_two_in_a_row_attend_to_what_was_attended)
+{
+  static gfloat twice[N_FRAMES * D];
+
+  attend (expected, D, N_FRAMES, twice);
+  finish (start (RAW " ! " ATTENTION " ! " ATTENTION " ! " SINK, folder, folder));
+  check_file ("out.f32", twice, N_FRAMES * D);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_latencies_in_a_row_add_up)
+{
+  GstElement *pipeline = start ("audiotestsrc is-live=true samplesperbuffer=1 ! audio/x-raw,format=" GST_AUDIO_NE (
+      F32) ",rate=100,channels=8 ! " ATTENTION " ! " ATTENTION " ! fakesink name=out");
+  GstElement *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
+  GstQuery *query = gst_query_new_latency ();
+  GstClockTime min;
+
+  fail_unless_equals_int (gst_element_get_state (pipeline, NULL, NULL, 20 * GST_SECOND), GST_STATE_CHANGE_SUCCESS);
+  fail_unless (gst_element_query (out, query));
+  gst_query_parse_latency (query, NULL, &min, NULL);
+  fail_unless_equals_uint64 (min, (1 + 2 * LOOK_AHEAD) * 10 * GST_MSECOND); /* 1: the source's own buffer */
+  gst_query_unref (query);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (out);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+/* ---- between processes and machines: here both ends are in one ---- */
+
+static GstElement *
+get (GstElement *pipeline, const gchar *name)
+{
+  GstElement *element = gst_bin_get_by_name (GST_BIN (pipeline), name);
+
+  gst_object_unref (element); /* the pipeline holds it */
+  return element;
+}
+
+GST_START_TEST (test_gdp_over_tcp)
+{
+  GstElement *receiver =
+      start ("tcpserversrc name=in host=127.0.0.1 port=0 ! gdpdepay ! " ATTENTION " ! " SINK, folder);
+  gint port = 0;
+
+  while (port == 0) {
+    g_object_get (get (receiver, "in"), "current-port", &port, NULL);
+    g_usleep (1000);
+  }
+  finish (start (RAW " ! gdppay ! tcpclientsink host=127.0.0.1 port=%d", folder, port));
+  finish (receiver);
+  check_output ();
+}
+GST_END_TEST;
+
+/* Where the stream has no end of its own: all but the last buffer of 4 comes out, which waits for what follows. */
+static void
+wait_for_frames (GstElement *receiver)
+{
+  gchar *path = path_of ("out.f32");
+  GStatBuf status = { 0 };
+  guint i;
+
+  for (i = 0; i < 10000 && (guint64) status.st_size < (N_FRAMES - 4) * FRAME_SIZE; i++) {
+    g_usleep (1000);
+    g_stat (path, &status);
+  }
+  fail_unless_equals_uint64 (status.st_size, (N_FRAMES - 4) * FRAME_SIZE);
+  gst_element_send_event (receiver, gst_event_new_eos ());
+  finish (receiver);
+  check_output ();
+  g_free (path);
+}
+
+GST_START_TEST (test_shared_memory)
+{
+  GstElement *sender = start (RAW " ! shmsink socket-path=%s/socket wait-for-connection=true", folder, folder);
+  gchar *socket = path_of ("socket");
+  GstElement *receiver;
+
+  while (!g_file_test (socket, G_FILE_TEST_EXISTS))
+    g_usleep (1000);
+  receiver = start ("shmsrc name=in socket-path=%s/socket ! " AUDIO_CAPS " ! " ATTENTION " ! " UNBUFFERED_SINK, folder,
+                    folder);
+  wait_for_frames (receiver);
+  finish (sender);
+  g_free (socket);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_rtpgst_over_udp)
+{
+  GstElement *receiver =
+      start ("udpsrc name=in address=127.0.0.1 port=0 caps=\"application/x-rtp,media=application,"
+             "clock-rate=90000,encoding-name=X-GST\" ! rtpgstdepay ! " ATTENTION " ! " UNBUFFERED_SINK,
+             folder);
+  GstElement *sender;
+  gint port;
+
+  g_object_get (get (receiver, "in"), "port", &port, NULL);
+  sender = start (TIMED "! audiobuffersplit output-buffer-duration=4/100 ! rtpgstpay config-interval=1 ! udpsink "
+                        "sync=false host=127.0.0.1 port=%d",
+                  folder, port);
+  wait_for_frames (receiver);
+  finish (sender);
+}
+GST_END_TEST;
+
+static Suite *
+interop_suite (void)
+{
+  Suite *suite = suite_create ("interop");
+  TCase *all = tcase_create ("interop");
+
+  suite_add_tcase (suite, all);
+  tcase_add_checked_fixture (all, setup, teardown);
+  tcase_add_test (all, test_matroska);
+  tcase_add_test (all, test_audiobuffersplit);
+  tcase_add_test (all, test_tee_with_the_frames_as_they_are);
+  tcase_add_test (all, test_interleaved_sensors);
+  tcase_add_test (all, test_level_of_features);
+  tcase_add_test (all, test_two_in_a_row_attend_to_what_was_attended);
+  tcase_add_test (all, test_latencies_in_a_row_add_up);
+  tcase_add_test (all, test_gdp_over_tcp);
+  tcase_add_test (all, test_shared_memory);
+  tcase_add_test (all, test_rtpgst_over_udp);
+  return suite;
+}
+
+GST_CHECK_MAIN (interop);
