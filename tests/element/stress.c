@@ -1,0 +1,418 @@
+/*
+ * Every element while threads push buffers, change caps and states, set properties, and ask for pads, all at once; then
+ * it must still do what it is for. The rest is the sanitizers' to say.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <string.h>
+
+#include <gst/audio/audio.h>
+#include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+
+#include "attn.h"
+
+#define D 6
+#define N 50
+#define STRESS_TIME (300 * G_TIME_SPAN_MILLISECOND)
+#define CAPS_OF(channels)                                                                           \
+  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, " \
+                                                    "channels=(int)" channels
+
+/* ---- attention ---- */
+
+static gfloat frames[N * D], expected[N * D];
+
+static void
+setup (void)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+  guint i;
+
+  for (i = 0; i < N * D; i++)
+    frames[i] = (i * 7919 % 1000) / 500.0f - 1;
+  config.n_features = D;
+  config.window = 8;
+  config.look_ahead = 2;
+  g_assert (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  g_assert (attn_forward (layer, frames, NULL, N, 0, expected, NULL) == ATTN_OK);
+  attn_layer_free (layer);
+}
+
+static GstHarness *
+new_attention (void)
+{
+  GstHarness *h = gst_harness_new ("attention");
+
+  g_object_set (h->element, "window", 8, "look-ahead", 2, NULL);
+  gst_harness_set_src_caps_str (h, CAPS_OF ("6"));
+  gst_harness_set_drop_buffers (h, TRUE);
+  return h;
+}
+
+static GstHarnessThread *
+push_buffers (GstHarness *h, const gchar *description, gsize size)
+{
+  GstCaps *caps = gst_caps_from_string (description);
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, size, NULL);
+  GstHarnessThread *thread;
+  GstSegment segment;
+
+  gst_buffer_memset (buffer, 0, 0, size);
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  thread = gst_harness_stress_push_buffer_start (h, caps, &segment, buffer);
+  gst_caps_unref (caps);
+  gst_buffer_unref (buffer);
+  return thread;
+}
+
+/* A new stream comes out right. */
+static void
+check_still_works (GstHarness *h)
+{
+  GstSegment segment;
+  GstBuffer *out;
+  guint n = 0;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  gst_element_set_state (h->element, GST_STATE_NULL);
+  g_object_set (h->element, "heads", 1, "window", 8, "look-ahead", 2, NULL);
+  gst_child_proxy_set (GST_CHILD_PROXY (h->element), "head0::gain", 1.0f, NULL);
+  gst_harness_set_drop_buffers (h, FALSE);
+  gst_harness_play (h);
+  gst_harness_push_event (h, gst_event_new_flush_start ());
+  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  gst_harness_push_event (h, gst_event_new_stream_start ("still"));
+  gst_harness_set_src_caps_str (h, CAPS_OF ("6"));
+  gst_harness_push_event (h, gst_event_new_segment (&segment));
+  while ((out = gst_harness_try_pull (h)))
+    gst_buffer_unref (out);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frames, sizeof frames)), GST_FLOW_OK);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  while ((out = gst_harness_try_pull (h))) {
+    gst_check_buffer_data (out, expected, sizeof expected);
+    gst_buffer_unref (out);
+    n++;
+  }
+  fail_unless_equals_int (n, 1);
+}
+
+static void
+let_run (GstHarness *h, GstHarnessThread *first, ...)
+{
+  GstHarnessThread *thread;
+  va_list others;
+
+  g_usleep (STRESS_TIME);
+  va_start (others, first);
+  while ((thread = va_arg (others, GstHarnessThread *)))
+    gst_harness_stress_thread_stop (thread);
+  va_end (others);
+  gst_harness_stress_thread_stop (first);
+}
+
+GST_START_TEST (test_states_change_while_buffers_flow)
+{
+  GstHarness *h = new_attention ();
+  GstHarnessThread *flow;
+
+  flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
+  let_run (h, flow, gst_harness_stress_statechange_start_full (h, 500), NULL);
+  check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Serialised events and buffers come one after the other, as from a source: in two threads, under a lock. */
+typedef struct {
+  GstHarness *h;
+  gsize size;
+  GMutex pushing;
+  gint running;
+} Source;
+
+static gpointer
+push_until_stopped (gpointer data)
+{
+  Source *source = data;
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, source->size, NULL);
+
+  gst_buffer_memset (buffer, 0, 0, source->size);
+  while (g_atomic_int_get (&source->running)) {
+    g_mutex_lock (&source->pushing);
+    gst_harness_push (source->h, gst_buffer_ref (buffer));
+    g_mutex_unlock (&source->pushing);
+  }
+  gst_buffer_unref (buffer);
+  return NULL;
+}
+
+/* 500 events among the buffers. */
+static void
+push_events (GstHarness *h, const gchar *caps, gsize size, GstEvent *(*make_event) (const Source *source, guint i))
+{
+  Source source = { .h = h, .size = size, .running = TRUE };
+  GThread *thread;
+  guint i;
+
+  g_mutex_init (&source.pushing);
+  gst_harness_set_src_caps_str (h, caps);
+  thread = g_thread_new ("source", push_until_stopped, &source);
+  for (i = 0; i < 500; i++) {
+    GstEvent *event = make_event (&source, i);
+    gboolean flushes = GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP;
+    GstSegment segment;
+
+    g_usleep (200);
+    gst_segment_init (&segment, GST_FORMAT_TIME);
+    if (flushes) /* what flows is let go first */
+      gst_harness_push_event (h, gst_event_new_flush_start ());
+    g_mutex_lock (&source.pushing);
+    gst_harness_push_event (h, event);
+    if (flushes)
+      gst_harness_push_event (h, gst_event_new_segment (&segment));
+    g_mutex_unlock (&source.pushing);
+  }
+  g_atomic_int_set (&source.running, FALSE);
+  g_thread_join (thread);
+  g_mutex_clear (&source.pushing);
+}
+
+static GstEvent *
+other_caps (const Source *source, guint i)
+{
+  const gchar *const all[] = { CAPS_OF ("6"), CAPS_OF ("2"), CAPS_OF ("3") };
+  GstCaps *caps = gst_caps_from_string (all[i % G_N_ELEMENTS (all)]);
+  GstEvent *event = gst_event_new_caps (caps);
+
+  gst_caps_unref (caps);
+  return event;
+}
+
+static GstEvent *
+other_event (const Source *source, guint i)
+{
+  GstSegment segment;
+
+  switch (i % 7) {
+  case 0:
+    return gst_event_new_flush_stop (TRUE);
+  case 1:
+    gst_segment_init (&segment, GST_FORMAT_TIME);
+    segment.base = i * GST_SECOND;
+    return gst_event_new_segment (&segment);
+  case 2:
+    return gst_event_new_gap (i * GST_MSECOND, GST_SECOND / 10);
+  case 3:
+    return gst_event_new_tag (gst_tag_list_new (GST_TAG_TITLE, "t", NULL));
+  case 4:
+    return gst_event_new_segment_done (GST_FORMAT_TIME, 0);
+  case 5:
+    return gst_event_new_stream_group_done (i);
+  default:
+    return gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM_OOB, gst_structure_new_empty ("x"));
+  }
+}
+
+GST_START_TEST (test_caps_change_while_buffers_flow)
+{
+  GstHarness *h = new_attention ();
+
+  push_events (h, CAPS_OF ("6"), 24 * 5, other_caps);
+  check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_events_come_while_buffers_flow)
+{
+  GstHarness *h = new_attention ();
+
+  push_events (h, CAPS_OF ("6"), 24 * 5, other_event);
+  check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_upstream_events_come_while_buffers_flow)
+{
+  GstHarness *h = new_attention ();
+  GstHarnessThread *flow;
+  GstEvent *qos = gst_event_new_qos (GST_QOS_TYPE_UNDERFLOW, 1.5, 10, GST_SECOND),
+           *reconfigure = gst_event_new_reconfigure ();
+
+  g_object_set (h->element, "qos", TRUE, NULL);
+  flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
+  let_run (h, flow, gst_harness_stress_push_upstream_event_start_full (h, qos, 100),
+           gst_harness_stress_push_upstream_event_start_full (h, reconfigure, 100), NULL);
+  gst_event_unref (qos);
+  gst_event_unref (reconfigure);
+  g_object_set (h->element, "qos", FALSE, NULL);
+  check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+static GstHarnessThread *
+set_again_and_again (GstHarness *h, const gchar *name, const gchar *text)
+{
+  GParamSpec *spec = g_object_class_find_property (G_OBJECT_GET_CLASS (h->element), name);
+  GValue value = G_VALUE_INIT;
+  GstHarnessThread *thread;
+
+  g_value_init (&value, G_PARAM_SPEC_VALUE_TYPE (spec));
+  fail_unless (gst_value_deserialize (&value, text));
+  thread = gst_harness_stress_property_start_full (h, name, &value, 50);
+  g_value_unset (&value);
+  return thread;
+}
+
+static void
+set_gain (gpointer thread, gpointer h)
+{
+  static gfloat gain = 0;
+
+  gain = gain >= 1 ? 0 : gain + 0.125f;
+  gst_child_proxy_set (GST_CHILD_PROXY (((GstHarness *) h)->element), "head0::gain", gain, NULL);
+}
+
+static void
+do_nothing (gpointer thread, gpointer h)
+{
+}
+
+static GstHarnessThread *
+again_and_again (GstHarness *h, GFunc what)
+{
+  return gst_harness_stress_custom_start (h, do_nothing, what, h, 50);
+}
+
+GST_START_TEST (test_properties_change_while_buffers_flow)
+{
+  GstHarness *h = new_attention ();
+  GstHarnessThread *flow;
+  GstBus *bus = gst_bus_new ();
+
+  gst_element_set_bus (h->element, bus);
+  flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
+  let_run (h, flow, set_again_and_again (h, "window", "12"), set_again_and_again (h, "look-ahead", "5"),
+           set_again_and_again (h, "heads", "3"), set_again_and_again (h, "post-messages", "true"),
+           set_again_and_again (h, "interval", "20000000"), set_again_and_again (h, "position", "alibi"),
+           set_again_and_again (h, "state-file", ""), NULL);
+  gst_bus_set_flushing (bus, TRUE);
+  flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
+  let_run (h, flow, again_and_again (h, set_gain), NULL);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  g_object_set (h->element, "position", 0, "state-file", NULL, "post-messages", FALSE, NULL);
+  check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_weights_come_and_go_while_buffers_flow)
+{
+  GstHarness *h = new_attention ();
+  GstHarnessThread *flow;
+  GstPadTemplate *template = gst_element_get_pad_template (h->element, "weights");
+
+  flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
+  let_run (h, flow, gst_harness_stress_requestpad_start_full (h, template, "weights", NULL, TRUE, 50),
+           gst_harness_stress_statechange_start_full (h, 2000), NULL);
+  check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+static void
+ask (gpointer thread, gpointer data)
+{
+  GstHarness *h = data;
+  GstQuery *queries[] = { gst_query_new_latency (), gst_query_new_caps (NULL),
+                          gst_query_new_position (GST_FORMAT_TIME) };
+  GstStructure *stats;
+  GBytes *state = NULL;
+  gboolean restored;
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (queries); i++) {
+    gst_pad_peer_query (h->sinkpad, queries[i]);
+    gst_pad_peer_query (h->srcpad, queries[i]);
+    gst_query_unref (queries[i]);
+  }
+  g_object_get (h->element, "stats", &stats, NULL);
+  gst_structure_free (stats);
+  g_signal_emit_by_name (h->element, "save-state", &state);
+  if (state != NULL) {
+    g_signal_emit_by_name (h->element, "restore-state", state, &restored);
+    g_bytes_unref (state);
+  }
+}
+
+GST_START_TEST (test_everybody_asks_while_buffers_flow)
+{
+  GstHarness *h = new_attention ();
+  GstHarnessThread *flow;
+
+  flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
+  let_run (h, flow, again_and_again (h, ask), again_and_again (h, ask), NULL);
+  check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* ---- the others ---- */
+
+static const struct {
+  const gchar *factory, *caps;
+  gsize size;
+} others[] = {
+  { "logmel", "audio/x-raw, format=(string)S16LE, layout=(string)interleaved, rate=(int)16000, channels=(int)1", 640 },
+  { "npyenc", CAPS_OF ("6"), 24 * 5 },
+  { "npyparse", "application/octet-stream", 100 },
+};
+
+GST_START_TEST (test_other_elements_change_state_while_buffers_flow)
+{
+  GstHarness *h = gst_harness_new (others[__i__].factory);
+  GstHarnessThread *flow;
+
+  gst_harness_set_drop_buffers (h, TRUE);
+  gst_harness_set_src_caps_str (h, others[__i__].caps);
+  flow = push_buffers (h, others[__i__].caps, others[__i__].size);
+  let_run (h, flow, gst_harness_stress_statechange_start_full (h, 1000), NULL);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_other_elements_take_events_while_buffers_flow)
+{
+  GstHarness *h = gst_harness_new (others[__i__].factory);
+
+  gst_harness_set_drop_buffers (h, TRUE);
+  push_events (h, others[__i__].caps, others[__i__].size, other_event);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+static Suite *
+stress_suite (void)
+{
+  Suite *suite = suite_create ("stress");
+  TCase *attention = tcase_create ("attention"), *other = tcase_create ("others");
+
+  suite_add_tcase (suite, attention);
+  tcase_add_checked_fixture (attention, setup, NULL);
+  tcase_add_test (attention, test_states_change_while_buffers_flow);
+  tcase_add_test (attention, test_caps_change_while_buffers_flow);
+  tcase_add_test (attention, test_events_come_while_buffers_flow);
+  tcase_add_test (attention, test_upstream_events_come_while_buffers_flow);
+  tcase_add_test (attention, test_properties_change_while_buffers_flow);
+  tcase_add_test (attention, test_weights_come_and_go_while_buffers_flow);
+  tcase_add_test (attention, test_everybody_asks_while_buffers_flow);
+  suite_add_tcase (suite, other);
+  tcase_add_loop_test (other, test_other_elements_change_state_while_buffers_flow, 0, G_N_ELEMENTS (others));
+  tcase_add_loop_test (other, test_other_elements_take_events_while_buffers_flow, 0, G_N_ELEMENTS (others));
+  return suite;
+}
+
+GST_CHECK_MAIN (stress);
