@@ -1,0 +1,94 @@
+#!/bin/sh
+# The project as others get it: installed, as a subproject, as a tarball, linked into a program. TAP.
+#   package.sh SOURCE-ROOT BUILD-FOLDER          (CC: the compiler; BUILD-FOLDER is built, with the plugin)
+# SPDX-License-Identifier: LGPL-2.1-or-later
+set -u
+root=$1 build=$2
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+n=0 failed=0
+
+# check NAME COMMAND...: passes when the command does; else says what it printed.
+check () {
+  name=$1; shift
+  n=$((n + 1))
+  if "$@" >"$work/log" 2>&1; then
+    echo "ok $n - $name"
+  else
+    tail -n 20 "$work/log" | sed 's/^/# /'
+    echo "not ok $n - $name"
+    failed=1
+  fi
+}
+
+cat >"$work/user.c" <<'EOF'
+#include <attn.h>
+#include <stdio.h>
+
+int
+main (void)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+  AttnStream *stream;
+  float frame[4] = { 1, 2, 3, 4 }, out[4];
+
+  config.n_features = 4;
+  if (attn_layer_new (&config, NULL, &layer, NULL) != ATTN_OK || attn_stream_new (layer, &stream, NULL) != ATTN_OK)
+    return 1;
+  attn_stream_push (stream, frame, 1, out, NULL);
+  printf ("%g %g\n", out[0], out[3]); /* the only frame attends to itself */
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+  return 0;
+}
+EOF
+
+install_it () {
+  DESTDIR=$work/installed meson install -C "$build" --no-rebuild --quiet || return 1
+  libdir=$(dirname "$(find "$work/installed" -name libattn.so)")
+  [ -n "$libdir" ] && [ -f "$libdir/gstreamer-1.0/libgstattention.so" ]
+}
+
+use_installed_core () {
+  export PKG_CONFIG_PATH="$libdir/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$work/installed"
+  ${CC:-cc} "$work/user.c" -o "$work/user" $(pkg-config --cflags --libs libattn) || return 1
+  unset PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
+  [ "$(LD_LIBRARY_PATH=$libdir "$work/user")" = "1 4" ]
+}
+
+use_installed_plugin () {
+  export GST_REGISTRY_1_0="$work/registry" GST_PLUGIN_PATH_1_0="$libdir/gstreamer-1.0"
+  gst-launch-1.0 -q audiotestsrc num-buffers=2 ! audio/x-raw,format=F32LE,channels=4 ! attention heads=2 ! fakesink
+}
+
+# A project of somebody else that has this one beneath it.
+use_as_subproject () {
+  mkdir -p "$work/outer/subprojects"
+  git -C "$root" archive --prefix=libattn/ HEAD 2>/dev/null | tar -x -C "$work/outer/subprojects" || return 1
+  cp "$work/user.c" "$work/outer"
+  cat >"$work/outer/meson.build" <<'EOF'
+project('outer', 'c')
+executable('user', 'user.c', dependencies: subproject('libattn', default_options: ['tests=false', 'plugin=disabled'])
+  .get_variable('attn_dep'))
+EOF
+  meson setup "$work/outer/build" "$work/outer" --wrap-mode=nofallback && ninja -C "$work/outer/build" || return 1
+  [ "$("$work/outer/build/user")" = "1 4" ]
+}
+
+# What a release would be: it builds, and its core passes a test.
+make_tarball () {
+  meson dist -C "$build" --no-tests --allow-dirty --formats=xztar || return 1
+  tarball=$(ls -t "$build"/meson-dist/*.tar.xz | head -n 1)
+  mkdir "$work/release" && tar -x -f "$tarball" -C "$work/release" --strip-components=1 || return 1
+  meson setup "$work/release/build" "$work/release" -Dplugin=enabled -Dtests=false && ninja -C "$work/release/build"
+}
+
+check installs_core_and_plugin install_it
+check program_uses_the_installed_core use_installed_core
+check gst_launch_uses_the_installed_plugin use_installed_plugin
+check is_a_subproject use_as_subproject
+check tarball_builds make_tarball
+
+echo "1..$n"
+exit $failed
