@@ -169,17 +169,24 @@ tell_sticky (GstPad *src, GstEvent **event, gpointer data)
   return TRUE;
 }
 
+static gboolean
+was_told (GstPad *pad, GstEventType type)
+{
+  GstEvent *event = gst_pad_get_sticky_event (pad, type, 0);
+
+  if (event != NULL)
+    gst_event_unref (event);
+  return event != NULL;
+}
+
 /* A pad without a STREAM_START has just come, or been activated: what `src` was told comes first. */
 static void
 catch_up (GstAttention *self, GstPad *pad)
 {
-  GstEvent *start = gst_pad_get_sticky_event (pad, GST_EVENT_STREAM_START, 0);
   Telling telling = { self, pad };
 
-  if (start == NULL)
+  if (!was_told (pad, GST_EVENT_STREAM_START))
     gst_pad_sticky_events_foreach (GST_BASE_TRANSFORM_SRC_PAD (self), tell_sticky, &telling);
-  else
-    gst_event_unref (start);
 }
 
 void
@@ -250,14 +257,18 @@ GstFlowReturn
 gst_attention_push_weights (GstAttention *self, GstBuffer *weights)
 {
   GstPad *pad = ref_pad (self);
-  GstFlowReturn flow;
+  GstFlowReturn flow = GST_FLOW_FLUSHING;
 
   if (pad == NULL) {
     gst_buffer_unref (weights);
     return GST_FLOW_OK;
   }
   catch_up (self, pad);
-  flow = gst_attention_combine_flow (self, pad, gst_pad_push (pad, weights));
+  if (was_told (pad, GST_EVENT_SEGMENT))
+    flow = gst_pad_push (pad, weights);
+  else /* `src` has just been deactivated, and forgotten what it was told */
+    gst_buffer_unref (weights);
+  flow = gst_attention_combine_flow (self, pad, flow);
   gst_object_unref (pad);
   return flow;
 }
