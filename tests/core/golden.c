@@ -23,6 +23,12 @@
 /* Parameters, keys and values in 16 bits, where scores are of order one: as attn.h says. */
 #define F16_TOLERANCE (2 * 0x1p-11)
 #define BF16_TOLERANCE (2 * 0x1p-8)
+/*
+ * A weight is at most 1: two roundings of a score (of order one, by chains of up to 20) in its exponent, those of the
+ * exponential and of the sum.
+ */
+#define WEIGHT_TOLERANCE 1e-6
+#define WEIGHTS_EVERY 7 /* frames; EVERY of position.py */
 #define GOLDEN_VERSION "1"
 
 typedef struct {
@@ -30,6 +36,7 @@ typedef struct {
   size_t n_frames;
   float *in, *expected, *out;
   float *present; /* [n_frames], 0: absent; NULL: all are there */
+  float *weights; /* of every seventh frame; NULL: not stored */
   size_t n_out;   /* values of `out` */
   double largest_score;
 } Golden;
@@ -104,7 +111,7 @@ open_golden (const char *name, AttnPrecision precision, Golden *golden)
   AttnModel *model = NULL;
   AttnStatus status;
   const char *version;
-  size_t n_inputs, n_outputs;
+  size_t n_inputs, n_outputs, n_rows, n_weights;
 
   snprintf (path, sizeof path, "%s/attention/%s.safetensors", GOLDEN_DIR, name);
   if (attn_safetensors_open (path, &file, &error) != ATTN_OK) {
@@ -122,6 +129,7 @@ open_golden (const char *name, AttnPrecision precision, Golden *golden)
     golden->largest_score = strtod (attn_safetensors_metadata (file, "largest-score"), NULL);
   config = read_config (file);
   golden->present = read_tensor (file, "present", &golden->n_frames, &n_inputs);
+  golden->weights = read_tensor (file, "weights", &n_rows, &n_weights);
   golden->in = read_tensor (file, "input", &golden->n_frames, &n_inputs);
   golden->expected = read_tensor (file, "output", &golden->n_frames, &n_outputs);
   attn_safetensors_close (file);
@@ -147,6 +155,7 @@ golden_clear (Golden *golden)
   attn_layer_free (golden->layer);
   free (golden->in);
   free (golden->present);
+  free (golden->weights);
   free (golden->expected);
   free (golden->out);
 }
@@ -205,6 +214,50 @@ check_golden (const char *name, AttnPrecision precision, double tolerance)
   CHECK_MSG (error < tolerance, "%s: %g, not below %g", name, error, tolerance);
 }
 
+/* The largest difference of a weight of frames 0, 7, 14, ...; `weights` [n_frames][heads * span]. */
+static double
+weight_error (const Golden *golden, const float *weights)
+{
+  size_t n = (size_t) attn_layer_n_heads (golden->layer) * attn_layer_span (golden->layer), t, i;
+  double worst = 0;
+
+  for (t = 0; t < golden->n_frames; t += WEIGHTS_EVERY)
+    for (i = 0; i < n; i++) {
+      double difference = fabs ((double) weights[t * n + i] - golden->weights[t / WEIGHTS_EVERY * n + i]);
+
+      worst = difference <= worst ? worst : difference; /* a NaN stays */
+    }
+  return worst;
+}
+
+TEST (weights_of_every_position_scheme_are_those_of_torch)
+{
+  static const char *const names[] = {
+    "rope",        "rope-interleaved", "rope-partial", "rope-grouped",     "alibi",
+    "alibi-ahead", "alibi-grouped",    "relative",     "relative-grouped", "grouped"
+  };
+
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    Golden golden = { 0 };
+    uint8_t present[100];
+    float *weights = NULL;
+    double error = NAN;
+
+    if (open_golden (names[i], ATTN_PRECISION_F32, &golden) && golden.weights != NULL) {
+      weights = malloc (golden.n_frames * attn_layer_n_heads (golden.layer) * attn_layer_span (golden.layer)
+                        * sizeof *weights);
+      for (size_t t = 0; t < golden.n_frames; t++)
+        present[t] = golden.present == NULL || golden.present[t] != 0;
+      attn_forward (golden.layer, golden.in, present, golden.n_frames, 0, golden.out, weights);
+      error = weight_error (&golden, weights);
+    }
+    printf ("# weights of %s: %.2g\n", names[i], error);
+    free (weights);
+    golden_clear (&golden);
+    CHECK_MSG (error < WEIGHT_TOLERANCE, "%s: %g", names[i], error);
+  }
+}
+
 #define GOLDEN(test, name)                              \
   TEST (test)                                           \
   {                                                     \
@@ -237,6 +290,7 @@ GOLDEN (alibi_six_heads_sinks_look_ahead, "alibi-ahead")
 GOLDEN (alibi_grouped_sinks_absent_frames, "alibi-grouped")
 GOLDEN (relative_bias, "relative")
 GOLDEN (relative_bias_grouped_sinks_absent_frames, "relative-grouped")
+GOLDEN (grouped_sinks_look_ahead_absent_frames, "grouped")
 
 /* All layers but those of large gain, whose scores are beyond 16 bits. */
 static void
@@ -320,6 +374,8 @@ main (int argc, char **argv)
   RUN (alibi_grouped_sinks_absent_frames);
   RUN (relative_bias);
   RUN (relative_bias_grouped_sinks_absent_frames);
+  RUN (grouped_sinks_look_ahead_absent_frames);
+  RUN (weights_of_every_position_scheme_are_those_of_torch);
   RUN (f16_is_within_its_bound);
   RUN (bf16_is_within_its_bound);
   RUN (parameters_of_large_gain);

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""Makes attention/rope*, alibi* and relative*.safetensors: attention with positions, in float64, by PyTorch.
+"""Makes attention/rope*, alibi*, relative* and grouped.safetensors: attention with positions, in float64, by PyTorch.
 
 ALiBi and relative bias go through nn.MultiheadAttention as a float attn_mask per head, where that layer can be used (as many
 key/value heads as heads). RoPE rotates complex numbers, as the paper of RoFormer writes it (equation 14): there is no such layer
 in PyTorch. Files as those of generate.py, and in the metadata also kv-heads, sinks, position, rope-*; a tensor `present`
-[frames, 1] where frames are absent. Needs python3-torch.
+[frames, 1] where frames are absent, and `weights` [frames / 7, heads * span], the weights of every seventh frame by slot, as
+attn.h has them. Needs python3-torch.
 
   position.py            writes the files
   position.py --check    makes them anew and compares
@@ -31,7 +32,9 @@ CASES = [
     ('alibi-grouped', 18, 6, 3, 5, 12, 2, 20, 80, [(3, 2), (30, 13)], {'position': 'alibi'}),
     ('relative', 6, 2, 2, 3, 12, 3, 0, 60, [], {'position': 'relative'}),
     ('relative-grouped', 16, 4, 2, 6, 9, 5, 4, 70, [(0, 2), (25, 10)], {'position': 'relative'}),
+    ('grouped', 16, 4, 2, 6, 11, 4, 3, 70, [(5, 2), (30, 16)], {'position': 'none'}),
 ]
+EVERY = 7  # frames of which one has its weights stored
 
 
 def visible(frames, window, look_ahead, sinks, present):
@@ -80,7 +83,21 @@ def by_hand(x, p, heads, kv_heads, mask, bias, settings):
     scores = torch.einsum('thd,jhd->htj', q, k) / q.shape[2] ** 0.5 + bias
     weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=2).nan_to_num(0)  # an absent frame may see nothing
     context = torch.einsum('htj,jhd->thd', weights, v).flatten(1)
-    return torch.nn.functional.linear(context, p['o_proj.weight'], p['o_proj.bias'])
+    return torch.nn.functional.linear(context, p['o_proj.weight'], p['o_proj.bias']), weights
+
+
+def by_slot(weights, window, look_ahead, sinks):
+    """[heads, frames, frames] -> [frames / EVERY, heads * span]: slot sinks + j is frame t - window + 1 + j; slot i < sinks
+    is sink i where the window has left it behind."""
+    heads, frames, _ = weights.shape
+    slots = torch.zeros(len(range(0, frames, EVERY)), heads, sinks + window + look_ahead, dtype=torch.float64)
+    for row, t in enumerate(range(0, frames, EVERY)):
+        for j in range(frames):
+            if t - window < j <= t + look_ahead:
+                slots[row, :, sinks + j - (t - window + 1)] = weights[:, t, j]
+            elif j < sinks and j < t:
+                slots[row, :, j] = weights[:, t, j]
+    return slots.flatten(1)
 
 
 def by_layer(x, p, heads, mask, bias):
@@ -110,15 +127,17 @@ def make(seed, name, d, heads, kv_heads, dk, window, look_ahead, sinks, frames, 
     p = {key: value.double() for key, value in tensors.items()}
     mask = visible(frames, window, look_ahead, sinks, present)
     bias = biases(heads, frames, window, look_ahead, settings['position'], tensors.get('relative_bias'))
-    y = by_hand(x.double(), p, heads, kv_heads, mask, bias, settings)
+    y, weights = by_hand(x.double(), p, heads, kv_heads, mask, bias, settings)
     if kv_heads == heads and settings['position'] != 'rope':
         assert not absent and heads * dk == d
         layer = by_layer(x.double(), p, heads, mask, bias)
         assert (layer - y).abs().max() < 1e-12, name
         y = layer
     y[~present] = 0
+    weights[:, ~present] = 0
     tensors = {'attn.' + key: value for key, value in tensors.items()}
     tensors['input'], tensors['output'] = x, y
+    tensors['weights'] = by_slot(weights, window, look_ahead, sinks)
     if absent:
         tensors['present'] = present.float()[:, None]
     metadata = {'golden': 'gst-attention', 'version': str(VERSION), 'seed': str(seed), 'torch': torch.__version__,
