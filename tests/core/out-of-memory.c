@@ -1,0 +1,300 @@
+/*
+ * Each allocation of the core fails in turn: always a status and a sentence, never a crash, and nothing is left behind.
+ * The linker puts the functions below in front of the core's own calls. Those of the JSON library stay as they are: it
+ * is shared, and jansson 2.14 itself does not survive (https://github.com/akheron/jansson/issues/362).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#define _POSIX_C_SOURCE 200809L /* off_t */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "attn.h"
+#include "check.h"
+
+/* ---- what fails ---- */
+
+static atomic_long countdown = -1; /* calls until the one that fails; below 0: none will */
+static atomic_long n_alive;        /* pieces of memory */
+
+static bool
+fails (void)
+{
+  return atomic_load (&countdown) >= 0 && atomic_fetch_sub (&countdown, 1) == 0;
+}
+
+static void *
+note (void *memory)
+{
+  atomic_fetch_add (&n_alive, memory != NULL);
+  return memory;
+}
+
+void *__real_malloc (size_t size);
+void *__real_calloc (size_t n, size_t size);
+void *__real_aligned_alloc (size_t alignment, size_t size);
+char *__real_strdup (const char *text);
+void __real_free (void *memory);
+int __real_pthread_create (pthread_t *thread, const pthread_attr_t *attr, void *(*start) (void *), void *data);
+ssize_t __real_pread (int fd, void *data, size_t size, off_t offset);
+
+void *__wrap_malloc (size_t size);
+void *__wrap_calloc (size_t n, size_t size);
+void *__wrap_aligned_alloc (size_t alignment, size_t size);
+char *__wrap_strdup (const char *text);
+void __wrap_free (void *memory);
+int __wrap_pthread_create (pthread_t *thread, const pthread_attr_t *attr, void *(*start) (void *), void *data);
+ssize_t __wrap_pread (int fd, void *data, size_t size, off_t offset);
+
+void *
+__wrap_malloc (size_t size)
+{
+  return fails () ? NULL : note (__real_malloc (size));
+}
+
+void *
+__wrap_calloc (size_t n, size_t size)
+{
+  return fails () ? NULL : note (__real_calloc (n, size));
+}
+
+void *
+__wrap_aligned_alloc (size_t alignment, size_t size)
+{
+  return fails () ? NULL : note (__real_aligned_alloc (alignment, size));
+}
+
+char *
+__wrap_strdup (const char *text)
+{
+  return fails () ? NULL : note (__real_strdup (text));
+}
+
+void
+__wrap_free (void *memory)
+{
+  atomic_fetch_sub (&n_alive, memory != NULL);
+  __real_free (memory);
+}
+
+int
+__wrap_pthread_create (pthread_t *thread, const pthread_attr_t *attr, void *(*start) (void *), void *data)
+{
+  return fails () ? EAGAIN : __real_pthread_create (thread, attr, start, data);
+}
+
+/* A disk that breaks while it is read. */
+ssize_t
+__wrap_pread (int fd, void *data, size_t size, off_t offset)
+{
+  if (!fails ())
+    return __real_pread (fd, data, size, offset);
+  errno = EIO;
+  return -1;
+}
+
+/* ---- what is tried ---- */
+
+#define PATH GOLDEN_DIR "/attention/relative-grouped.safetensors"
+
+static AttnConfig
+configuration (void)
+{
+  AttnConfig config = attn_config_default ();
+
+  config.n_heads = 4;
+  config.n_kv_heads = 2;
+  config.window = 9;
+  config.look_ahead = 5;
+  config.n_sinks = 4;
+  config.position = ATTN_POSITION_RELATIVE;
+  return config;
+}
+
+static AttnStatus
+open_model (AttnError *error)
+{
+  AttnModel *model;
+  AttnStatus status = attn_model_open (PATH, "attn.", &model, error);
+
+  if (status != ATTN_OK && model != NULL)
+    return ATTN_OK; /* which is wrong */
+  attn_model_free (model);
+  return status;
+}
+
+/* The caller's, whole. */
+static AttnModel *
+model_from (const char *path, const char *prefix)
+{
+  AttnModel *model;
+
+  return attn_model_open (path, prefix, &model, NULL) == ATTN_OK ? model : NULL;
+}
+
+static AttnModel *model;
+
+static AttnStatus
+make_layer_of (AttnConfig config, const AttnModel *of, AttnError *error)
+{
+  AttnLayer *layer;
+  AttnStatus status = attn_layer_new (&config, of, &layer, error);
+
+  if (status != ATTN_OK && layer != NULL)
+    return ATTN_OK;
+  attn_layer_free (layer);
+  return status;
+}
+
+static AttnStatus
+make_layer (AttnError *error)
+{
+  return make_layer_of (configuration (), model, error);
+}
+
+static AttnStatus
+make_layer_without_a_model (AttnError *error)
+{
+  AttnConfig config = attn_config_default ();
+
+  config.n_features = 32;
+  config.n_heads = 4;
+  config.position = ATTN_POSITION_ROPE;
+  config.precision = ATTN_PRECISION_F16;
+  return make_layer_of (config, NULL, error);
+}
+
+static AttnLayer *layer;
+
+static AttnStatus
+make_stream (AttnError *error)
+{
+  AttnStream *stream;
+  AttnStatus status = attn_stream_new (layer, &stream, error);
+
+  if (status != ATTN_OK && stream != NULL)
+    return ATTN_OK;
+  attn_stream_free (stream);
+  return status;
+}
+
+static AttnStatus
+run_forward (AttnError *error)
+{
+  static float frames[20 * 16], out[20 * 16];
+
+  error->message[0] = 'x'; /* it has no sentence to give */
+  return attn_forward (layer, frames, NULL, 20, 0, out, NULL);
+}
+
+static AttnStatus
+run_sdpa (AttnError *error)
+{
+  static const float query[2 * 2 * 4], key[2 * 6 * 4], value[2 * 6 * 4], mask[2 * 6];
+  static float out[2 * 2 * 4], weights[2 * 2 * 6];
+  AttnSdpa sdpa = attn_sdpa_default ();
+
+  sdpa.n_heads = 2;
+  sdpa.n_queries = 2;
+  sdpa.n_keys = 6;
+  sdpa.dk = 4;
+  sdpa.query = query;
+  sdpa.key = key;
+  sdpa.value = value;
+  sdpa.float_mask = mask;
+  sdpa.out = out;
+  sdpa.weights = weights;
+  return attn_sdpa (&sdpa, error);
+}
+
+/* `try` with each of its allocations failing; the last time none does. */
+static void
+fail_each (const char *name, AttnStatus (*try) (AttnError *))
+{
+  long n, before = atomic_load (&n_alive);
+
+  for (n = 0;; n++) {
+    AttnError error = { 0 };
+    AttnStatus status;
+    bool failed;
+
+    atomic_store (&countdown, n);
+    status = try (&error);
+    failed = atomic_exchange (&countdown, -1) < 0;
+    CHECK_MSG (atomic_load (&n_alive) == before, "%s: failure %ld leaves memory behind", name, n);
+    if (!failed) {
+      CHECK_MSG (status == ATTN_OK, "%s: %s", name, error.message);
+      break;
+    }
+    CHECK_MSG (status == ATTN_ERROR_MEMORY || status == ATTN_ERROR_FILE, "%s: failure %ld gives status %d", name, n,
+               status);
+    CHECK_MSG (error.message[0] != '\0', "%s: failure %ld gives no sentence", name, n);
+  }
+  printf ("# %s: %ld failures\n", name, n);
+  CHECK_MSG (n > 0, "%s cannot fail", name);
+}
+
+TEST (model_that_does_not_fit_is_a_status)
+{
+  fail_each ("attn_model_open", open_model);
+}
+
+TEST (layer_that_does_not_fit_is_a_status)
+{
+  model = model_from (PATH, "attn.");
+  CHECK (model != NULL);
+  fail_each ("attn_layer_new", make_layer);
+  fail_each ("attn_layer_new without a model", make_layer_without_a_model);
+  attn_model_free (model);
+}
+
+static bool
+with_layer (AttnConfig config, const AttnModel *of)
+{
+  return attn_layer_new (&config, of, &layer, NULL) == ATTN_OK;
+}
+
+TEST (stream_that_does_not_fit_is_a_status)
+{
+  AttnConfig config = configuration ();
+
+  model = model_from (PATH, "attn.");
+  CHECK (model != NULL && with_layer (config, model));
+  fail_each ("attn_stream_new", make_stream);
+  attn_layer_free (layer);
+  config.precision = ATTN_PRECISION_BF16;
+  config.n_threads = 3;
+  CHECK (with_layer (config, model));
+  fail_each ("attn_stream_new with threads, in bf16", make_stream);
+  attn_layer_free (layer);
+  attn_model_free (model);
+}
+
+TEST (forward_that_does_not_fit_is_a_status)
+{
+  model = model_from (PATH, "attn.");
+  CHECK (model != NULL && with_layer (configuration (), model));
+  fail_each ("attn_forward", run_forward);
+  attn_layer_free (layer);
+  attn_model_free (model);
+}
+
+TEST (sdpa_that_does_not_fit_is_a_status)
+{
+  fail_each ("attn_sdpa", run_sdpa);
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  RUN (model_that_does_not_fit_is_a_status);
+  RUN (layer_that_does_not_fit_is_a_status);
+  RUN (stream_that_does_not_fit_is_a_status);
+  RUN (forward_that_does_not_fit_is_a_status);
+  RUN (sdpa_that_does_not_fit_is_a_status);
+  return check_done ();
+}
