@@ -1,0 +1,115 @@
+/*
+ * What the fuzz targets of the elements share: the plugin linked in, an element between two pads of ours, and nobody to
+ * read its log.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef TESTS_FUZZ_ELEMENTS_H
+#define TESTS_FUZZ_ELEMENTS_H
+
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <gst/gst.h>
+
+GST_PLUGIN_STATIC_DECLARE (attention);
+
+/* A broken promise has to stop the fuzzer, with NDEBUG too. */
+static inline void
+must (gboolean condition)
+{
+  if (!condition)
+    abort ();
+}
+
+static inline void
+say_nothing (const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer data)
+{
+}
+
+/* Of all plugins there is only ours. */
+static inline void
+init_elements (void)
+{
+  static gboolean done;
+
+  if (done)
+    return;
+  g_setenv ("GST_REGISTRY_UPDATE", "no", TRUE);
+  g_setenv ("GST_REGISTRY_1_0", "/dev/null", TRUE);
+  g_setenv ("GST_PLUGIN_SYSTEM_PATH_1_0", "", TRUE);
+  g_setenv ("GST_PLUGIN_PATH_1_0", "", TRUE);
+  gst_init (NULL, NULL);
+  GST_PLUGIN_STATIC_REGISTER (attention);
+  g_log_set_default_handler (say_nothing, NULL);
+  done = TRUE;
+}
+
+typedef struct {
+  GstElement *element;
+  GstPad *src, *sink; /* ours: into the element, and out of it */
+  guint n_in, n_out;  /* buffers that it took, and that left, since the last flush */
+} Fuzzed;
+
+static inline GstFlowReturn
+take_output (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  Fuzzed *fuzzed = gst_pad_get_element_private (pad);
+
+  must (gst_buffer_n_memory (buffer) <= 1);
+  fuzzed->n_out++;
+  gst_buffer_unref (buffer);
+  return GST_FLOW_OK;
+}
+
+static inline gboolean
+take_event (GstPad *pad, GstObject *parent, GstEvent *event)
+{
+  gst_event_unref (event);
+  return TRUE;
+}
+
+/* A pad of ours that takes what `pad` pushes. */
+static inline GstPad *
+take_from (GstPad *pad, gpointer counter)
+{
+  GstPad *sink = gst_pad_new (NULL, GST_PAD_SINK);
+
+  gst_pad_set_element_private (sink, counter);
+  gst_pad_set_chain_function (sink, take_output);
+  gst_pad_set_event_function (sink, take_event);
+  gst_pad_set_active (sink, TRUE);
+  must (gst_pad_link (pad, sink) == GST_PAD_LINK_OK);
+  return sink;
+}
+
+static inline void
+start_element (Fuzzed *fuzzed, const gchar *factory)
+{
+  GstPad *pad;
+
+  fuzzed->element = gst_object_ref_sink (gst_element_factory_make (factory, NULL));
+  fuzzed->n_in = fuzzed->n_out = 0;
+  fuzzed->src = gst_pad_new (NULL, GST_PAD_SRC);
+  pad = gst_element_get_static_pad (fuzzed->element, "sink");
+  must (gst_pad_link (fuzzed->src, pad) == GST_PAD_LINK_OK);
+  gst_object_unref (pad);
+  pad = gst_element_get_static_pad (fuzzed->element, "src");
+  fuzzed->sink = take_from (pad, fuzzed);
+  gst_object_unref (pad);
+  gst_pad_set_active (fuzzed->src, TRUE);
+  gst_element_set_state (fuzzed->element, GST_STATE_PLAYING);
+  gst_pad_push_event (fuzzed->src, gst_event_new_stream_start ("fuzz"));
+}
+
+static inline void
+stop_element (Fuzzed *fuzzed)
+{
+  gst_pad_set_active (fuzzed->src, FALSE);
+  gst_element_set_state (fuzzed->element, GST_STATE_NULL);
+  gst_pad_set_active (fuzzed->sink, FALSE);
+  must (GST_OBJECT_REFCOUNT_VALUE (fuzzed->element) == 1);
+  gst_object_unref (fuzzed->element);
+  gst_object_unref (fuzzed->src);
+  gst_object_unref (fuzzed->sink);
+}
+
+#endif
