@@ -62,21 +62,13 @@ attn_stored_value (const void *array, size_t i, AttnPrecision precision)
   }
 }
 
-/* Whether stored values will be finite: in f16 also what is large enough becomes infinite. */
-static inline bool
-attn_all_finite (const float *values, size_t n, AttnPrecision precision)
+/* The smallest magnitude stored as infinity: itself; 65520, which is rounded up; 2^128 less half of a last place. */
+static inline float
+attn_infinite_from (AttnPrecision precision)
 {
-  /* The smallest magnitudes that are not: infinity; 65520, which is rounded up; 2^128 less half of a last place. */
-  static const uint32_t limits[] = { 0x7f800000, 0x477ff000, 0x7f7f8000 };
-  uint32_t largest = 0;
-  size_t i;
+  static const uint32_t bits[] = { 0x7f800000, 0x477ff000, 0x7f7f8000 };
 
-  for (i = 0; i < n; i++) {
-    uint32_t magnitude = attn_float_bits (values[i]) & 0x7fffffff;
-
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest < limits[precision];
+  return attn_bits_float (bits[precision]);
 }
 
 /*
@@ -101,6 +93,9 @@ typedef struct {
 
   /* out[i] = in[i] * factor, cleaned. May work in place. */
   void (*scale) (float *out, const float *in, float factor, size_t n);
+
+  /* Every |values[i]| < limit; a NaN is not. */
+  bool (*all_below) (const float *values, size_t n, float limit);
 
   /* out[i] = in[i], cleaned before, rounded as in half.h. `precision` is ATTN_PRECISION_F16 or _BF16. */
   void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);

@@ -32,6 +32,15 @@ scale (float *out, const float *in, float factor, size_t n)
     out[i] = clean (in[i] * factor);
 }
 
+static bool
+all_below (const float *values, size_t n, float limit)
+{
+  for (size_t i = 0; i < n; i++)
+    if (!(fabsf (values[i]) < limit))
+      return false;
+  return true;
+}
+
 static void
 narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
 {
@@ -234,5 +243,5 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 }
 
 const AttnKernels attn_kernels_c = {
-  "c", scale, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
+  "c", scale, all_below, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
 };

@@ -70,6 +70,14 @@ store_first (float *p, Lanes x, size_t n)
     lanes_store_n (p, x, n);
 }
 
+/* At values [n], from `i` on, as far as they go. */
+LANES_INLINE void
+store_within (float *values, size_t i, size_t n, Lanes x)
+{
+  if (i < n)
+    store_first (values + i, x, n - i);
+}
+
 LANES_INLINE Lanes
 load_first (const float *p, size_t n)
 {
@@ -81,6 +89,19 @@ scale (float *out, const float *in, float factor, size_t n)
 {
   for (size_t i = 0; i < n; i += N_LANES)
     store_first (out + i, clean (lanes_mul (load_first (in + i, n - i), lanes_set (factor))), n - i);
+}
+
+static bool
+all_below (const float *values, size_t n, float limit)
+{
+  Lanes least = lanes_set (1);
+
+  for (size_t i = 0; i < n; i += N_LANES) {
+    LanesMask below = lanes_less (lanes_abs (load_first (values + i, n - i)), lanes_set (limit));
+
+    least = lanes_select (below, least, lanes_set (0));
+  }
+  return lanes_sum (least) == ATTN_LANES;
 }
 
 static void
@@ -258,7 +279,6 @@ project_panels (const int n_panels, const int n_vectors, AttnPrecision precision
   size_t panel = n_vectors * N_LANES, n_inputs = projection->n_inputs, left = projection->n_outputs - output;
   const void *weight = advance (precision, projection->weight, output * n_inputs);
   const float *bias = projection->bias + output;
-  _Alignas(ATTN_ALIGNMENT) float result[4 * ATTN_MAX_PANEL];
   Lanes acc[4][5];
 
   EACH (p, n_panels) EACH (c, n_vectors) acc[p][c] = lanes_load (bias + p * panel + c * N_LANES);
@@ -269,8 +289,7 @@ project_panels (const int n_panels, const int n_vectors, AttnPrecision precision
     EACH (c, n_vectors)
     acc[p][c] = lanes_fma (load_as (precision, weight, (p * n_inputs + i) * panel + c * N_LANES), x, acc[p][c]);
   }
-  EACH (p, n_panels) EACH (c, n_vectors) lanes_store (result + p * panel + c * N_LANES, acc[p][c]);
-  scale (out + output, result, 1, left < n_panels * panel ? left : n_panels * panel);
+  EACH (p, n_panels) EACH (c, n_vectors) store_within (out + output, p * panel + c * N_LANES, left, clean (acc[p][c]));
 }
 
 #if LANES_ROOM >= 24
@@ -633,7 +652,7 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
 #define MOST_VECTORS(n_rows) ((n_rows) == 8 ? 3 : 4)
 #else
 #define MOST_ROWS 4
-#define MOST_VECTORS(n_rows) ((n_rows) == 4 ? 1 : 4)
+#define MOST_VECTORS(n_rows) (4 / (n_rows))
 #endif
 
 #define MIX_CASE(N_ROWS, N_VECTORS)                                                                                   \
@@ -666,6 +685,8 @@ mix_all (const bool shared, const bool careful, AttnPrecision precision, Mix *mi
       MIX_ROWS (8)
     } else if (!careful && left >= 4) {
       MIX_ROWS (4)
+    } else if (!careful && left >= 2) {
+      MIX_ROWS (2)
     } else {
       MIX_ROWS (1)
     }
@@ -765,5 +786,5 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 #define TABLE(isa) TABLE_OF (isa)
 
 const AttnKernels TABLE (LANES_ISA) = {
-  NAME_OF (LANES_ISA), scale, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
+  NAME_OF (LANES_ISA), scale, all_below, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
 };

@@ -115,7 +115,7 @@ attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const float *keys, 
   if (ring->next % ATTN_LANES == 0)
     ring->present[slot_of (ring, ring->next, false)] = 0;
   for (i = 0; i < n; i++, ring->next++, keys += stride, values += stride) {
-    bool is_finite = attn_all_finite (values, sizes->n_value, sizes->precision);
+    bool is_finite = kernels->all_below (values, sizes->n_value, attn_infinite_from (sizes->precision));
 
     if (sizes->precision != ATTN_PRECISION_F32) {
       kernels->narrow (ring->row, keys, sizes->n_key, sizes->precision);

@@ -117,6 +117,28 @@ TEST (scale_cleans_denormals_and_nans)
   CHECK (memcmp (out, out_bits, sizeof out) == 0);
 }
 
+/* One value at the limit, a NaN or an infinity, at each place. */
+TEST (all_below_sees_every_value)
+{
+  static const AttnPrecision precisions[] = { ATTN_PRECISION_F32, ATTN_PRECISION_F16, ATTN_PRECISION_BF16 };
+
+  FOR_EACH_ROW (kernels)
+  for (size_t l = 0; l < N_LENGTHS; l++)
+    for (size_t i = 0; i < lengths[l]; i++) {
+      float limit = attn_infinite_from (precisions[i % 3]), *values = random_values (lengths[l] + 1, 1);
+
+      values[lengths[l]] = NAN; /* nobody's */
+      CHECK_MSG (kernels->all_below (values, lengths[l], limit), "%s, %zu values", kernels->name, lengths[l]);
+      values[i] = i % 2 ? nextafterf (limit, 0) : -nextafterf (limit, 0);
+      CHECK_MSG (kernels->all_below (values, lengths[l], limit), "%s, %zu of %zu", kernels->name, i, lengths[l]);
+      values[i] = i % 2 ? -limit : limit;
+      CHECK_MSG (!kernels->all_below (values, lengths[l], limit), "%s, %zu of %zu", kernels->name, i, lengths[l]);
+      values[i] = NAN;
+      CHECK_MSG (!kernels->all_below (values, lengths[l], limit), "%s, %zu of %zu", kernels->name, i, lengths[l]);
+      attn_free (values);
+    }
+}
+
 TEST (narrow_equals_plain_c)
 {
   FOR_EACH_ROW (kernels)
@@ -732,6 +754,7 @@ main (int argc, char **argv)
   printf ("# kernels: %s\n", kernels->name);
   RUN (scale_equals_plain_c);
   RUN (scale_cleans_denormals_and_nans);
+  RUN (all_below_sees_every_value);
   RUN (narrow_equals_plain_c);
   RUN (narrow_rounds_to_nearest_even);
   RUN (sixteen_bits_survive_float32);
