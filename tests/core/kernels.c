@@ -232,7 +232,7 @@ random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
                            n_outputs,
                            panel,
                            precision,
-                           random_stored (n_padded * n_inputs, precision, false),
+                           random_stored (n_padded * attn_stored_rows (n_inputs, precision), precision, false),
                            random_values (n_padded, 1) };
 }
 
@@ -383,8 +383,8 @@ TEST (scores_equal_plain_c)
     for (size_t n_tiles = 0; n_tiles <= MAX_TILES; n_tiles++) {
       size_t dk = lengths[d], n_rows = random_between (1, MAX_ROWS), own = random_between (0, 1), n;
       AttnPrecision precision = random_between (0, 2);
-      size_t key_stride = own ? N_SLOTS * dk * ATTN_LANES : 0;
-      void *keys = random_stored ((own ? n_rows : 1) * N_SLOTS * dk * ATTN_LANES, precision, d % 3 == 0);
+      size_t n_stored = N_SLOTS * attn_stored_rows (dk, precision) * ATTN_LANES, key_stride = own ? n_stored : 0;
+      void *keys = random_stored ((own ? n_rows : 1) * n_stored, precision, d % 3 == 0);
       float *queries = random_values (n_rows * (dk + 3), 1);
       Guarded expected, got;
       AttnRows rows;
