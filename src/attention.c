@@ -204,7 +204,7 @@ attend_rows (Attention *a, const AttnRing *ring, const float *queries, size_t qu
   bool own_keys = a->head_step != 0 && sizes->heads_per_kv == 1;
 
   kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head),
-                   own_keys ? ring->n_slots * sizes->dk * ATTN_LANES : 0, sizes->dk);
+                   own_keys ? ring->n_slots * sizes->dk_stored * ATTN_LANES : 0, sizes->dk);
   for (row = 0; row < a->rows.n_rows && sizes->softcap.cap != 0; row++)
     kernels->softcap (a->rows.scores + row * a->rows.score_stride, sizes->softcap.factor, sizes->softcap.cap,
                       a->rows.n_tiles);

@@ -323,6 +323,7 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   sizes->n_context = sizes->n_heads * sizes->dv;
   sizes->n_projected = sizes->n_query + sizes->n_key + sizes->n_value;
   sizes->precision = config->precision;
+  sizes->dk_stored = attn_stored_rows (sizes->dk, sizes->precision);
   sizes->n_threads = config->n_threads > 1 ? config->n_threads : 1;
   sizes->span = sizes->n_sinks + sizes->window + sizes->look_ahead;
   return attn_config_scores (config->scale, config->softcap, sizes->dk, &sizes->query_factor, &sizes->softcap, error);

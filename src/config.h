@@ -19,6 +19,13 @@ attn_precision_size (AttnPrecision precision)
   return precision == ATTN_PRECISION_F32 ? 4 : 2;
 }
 
+/* The rows that a stored matrix of `n_rows` takes (kernels.h): in bf16 they are pairs. */
+static inline size_t
+attn_stored_rows (size_t n_rows, AttnPrecision precision)
+{
+  return precision == ATTN_PRECISION_BF16 ? n_rows + n_rows % 2 : n_rows;
+}
+
 /* softcap tanh (score / softcap) in units of log2 (e), for AttnKernels.softcap. */
 typedef struct {
   float factor; /* 2 / softcap */
@@ -33,6 +40,7 @@ typedef struct {
   size_t heads_per_kv; /* n_heads / n_kv_heads */
   size_t dk;           /* values of a query or key, per head */
   size_t dv;           /* values of a value or context, per head */
+  size_t dk_stored;    /* rows of keys in a tile of the window: dk, in bf16 rounded up to pairs */
   size_t dv_padded;    /* dv rounded up to ATTN_LANES: a row of values in the window */
 
   size_t n_query;     /* n_heads * dk: the queries of a frame */

@@ -7,6 +7,9 @@
  * unless said. "Cleaned" values: those below the smallest normal float32 are +0, every NaN is 0x7fc00000.
  *
  * Parameters, keys and values are stored in one of three precisions and become float32, exactly, as they are loaded.
+ * They stand as matrices [rows][width], and sums run down the rows: inputs by outputs, dimensions by frames, frames by
+ * values. In bf16 two neighbouring rows share words of 32 bits, [rows / 2][width][2]: either is made a vector of
+ * float32 by one instruction, a shift or a mask.
  */
 #ifndef ATTN_SRC_KERNELS_H
 #define ATTN_SRC_KERNELS_H
@@ -25,7 +28,7 @@ typedef struct {
   size_t n_outputs;
   size_t panel; /* outputs of a panel: attn_panel () of all of them */
   AttnPrecision precision;
-  void *weight; /* [n_panels][n_inputs][panel]; NULL: the identity */
+  void *weight; /* [n_panels][n_inputs][panel], in bf16 of inputs in pairs; NULL: the identity */
   float *bias;  /* [n_panels][panel], 0 where there is none */
 } AttnProjection;
 
@@ -48,6 +51,13 @@ attn_panel (size_t n_outputs)
   return best * ATTN_LANES;
 }
 
+/* Where an element of a matrix stands. A row with an even number begins at row * width in every precision. */
+static inline size_t
+attn_stored_index (size_t row, size_t width, size_t column, AttnPrecision precision)
+{
+  return precision == ATTN_PRECISION_BF16 ? (row / 2 * width + column) * 2 + row % 2 : row * width + column;
+}
+
 /* Element `i` of an array in any precision. */
 static inline float
 attn_stored_value (const void *array, size_t i, AttnPrecision precision)
@@ -62,21 +72,13 @@ attn_stored_value (const void *array, size_t i, AttnPrecision precision)
   }
 }
 
-/* Whether stored values will be finite: in f16 also what is large enough becomes infinite. */
-static inline bool
-attn_all_finite (const float *values, size_t n, AttnPrecision precision)
+/* The smallest magnitude stored as infinity: itself; 65520, which is rounded up; 2^128 less half of a last place. */
+static inline float
+attn_infinite_from (AttnPrecision precision)
 {
-  /* The smallest magnitudes that are not: infinity; 65520, which is rounded up; 2^128 less half of a last place. */
-  static const uint32_t limits[] = { 0x7f800000, 0x477ff000, 0x7f7f8000 };
-  uint32_t largest = 0;
-  size_t i;
+  static const uint32_t bits[] = { 0x7f800000, 0x477ff000, 0x7f7f8000 };
 
-  for (i = 0; i < n; i++) {
-    uint32_t magnitude = attn_float_bits (values[i]) & 0x7fffffff;
-
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest < limits[precision];
+  return attn_bits_float (bits[precision]);
 }
 
 /*
@@ -102,6 +104,9 @@ typedef struct {
   /* out[i] = in[i] * factor, cleaned. May work in place. */
   void (*scale) (float *out, const float *in, float factor, size_t n);
 
+  /* Every |values[i]| < limit; a NaN is not. */
+  bool (*all_below) (const float *values, size_t n, float limit);
+
   /* out[i] = in[i], cleaned before, rounded as in half.h. `precision` is ATTN_PRECISION_F16 or _BF16. */
   void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
 
@@ -114,7 +119,7 @@ typedef struct {
 
   /*
    * rows->scores = keys . query: per key one fma chain over the dk dimensions, from 0. Row r: queries + r query_stride
-   * and keys + r key_stride, [slots][dk][16]; strides in elements.
+   * and keys + r key_stride, [slots][dk][16] (in bf16 of dimensions in pairs); strides in elements.
    */
   void (*scores) (const AttnRows *rows, const float *queries, size_t query_stride, const void *keys, size_t key_stride,
                   size_t dk);
@@ -135,9 +140,10 @@ typedef struct {
 
   /*
    * Row r: contexts + r context_stride [dv] = the fma chain, from 0, of weights and values over the frames whose bit is
-   * set, ascending; times the reciprocal; cleaned. values + r value_stride: [slots][16][dv rounded up to 16]; strides
-   * in elements. The values of frames without a bit never count, be they NaN; their weights are 0, as softmax leaves
-   * them. (Adding 0 times a finite value changes at most the sign of a zero, which is cleaned away at the end.)
+   * set, ascending; times the reciprocal; cleaned. values + r value_stride: [slots][16][dv rounded up to 16], in bf16 of
+   * frames in pairs; strides in elements. The values of frames without a bit never count, be they NaN; their weights
+   * are 0, as softmax leaves them. (Adding 0 times a finite value changes at most the sign of a zero, which is cleaned
+   * away at the end.)
    */
   void (*context) (const AttnRows *rows, float *contexts, size_t context_stride, const void *values,
                    size_t value_stride, size_t dv);

@@ -32,6 +32,15 @@ scale (float *out, const float *in, float factor, size_t n)
     out[i] = clean (in[i] * factor);
 }
 
+static bool
+all_below (const float *values, size_t n, float limit)
+{
+  for (size_t i = 0; i < n; i++)
+    if (!(fabsf (values[i]) < limit))
+      return false;
+  return true;
+}
+
 static void
 narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
 {
@@ -43,11 +52,15 @@ static float
 project_output (const float *in, const AttnProjection *projection, size_t output)
 {
   size_t panel = projection->panel, n_inputs = projection->n_inputs;
-  size_t first = output / panel * panel * n_inputs + output % panel;
+  AttnPrecision precision = projection->precision;
+  size_t first = output / panel * panel * attn_stored_rows (n_inputs, precision);
   float acc = projection->bias[output];
 
-  for (size_t i = 0; i < n_inputs; i++)
-    acc = fmaf (attn_stored_value (projection->weight, first + i * panel, projection->precision), in[i], acc);
+  for (size_t i = 0; i < n_inputs; i++) {
+    size_t at = first + attn_stored_index (i, panel, output % panel, precision);
+
+    acc = fmaf (attn_stored_value (projection->weight, at, precision), in[i], acc);
+  }
   return clean (acc);
 }
 
@@ -66,7 +79,12 @@ score_tile (float *scores, const float *query, const void *keys, size_t first, s
   float acc[ATTN_LANES] = { 0 };
 
   for (size_t d = 0; d < dk; d++)
-    LANES acc[lane] = fmaf (attn_stored_value (keys, first + d * ATTN_LANES + lane, precision), query[d], acc[lane]);
+    LANES
+    {
+      size_t at = first + attn_stored_index (d, ATTN_LANES, lane, precision);
+
+      acc[lane] = fmaf (attn_stored_value (keys, at, precision), query[d], acc[lane]);
+    }
   memcpy (scores, acc, sizeof acc);
 }
 
@@ -76,7 +94,8 @@ scores (const AttnRows *rows, const float *queries, size_t query_stride, const v
   for (size_t r = 0; r < rows->n_rows; r++)
     for (size_t tile = 0; tile < rows->n_tiles; tile++)
       score_tile (rows->scores + r * rows->score_stride + tile * ATTN_LANES, queries + r * query_stride, keys,
-                  r * key_stride + rows->slots[tile] * dk * ATTN_LANES, dk, rows->precision);
+                  r * key_stride + rows->slots[tile] * attn_stored_rows (dk, rows->precision) * ATTN_LANES, dk,
+                  rows->precision);
 }
 
 /*
@@ -176,9 +195,9 @@ softmax (const AttnRows *rows)
         1 / softmax_row (rows->scores + r * rows->score_stride, rows->masks + r * rows->mask_stride, rows->n_tiles);
 }
 
-/* Element `d` of the context of row `r`, before it is divided. */
+/* Element `d` of the context of row `r`, whose values begin at `first`, before it is divided. */
 static float
-mix_values (const AttnRows *rows, size_t r, const void *values, size_t first, size_t width)
+mix_values (const AttnRows *rows, size_t r, const void *values, size_t first, size_t width, size_t d)
 {
   float acc = 0;
 
@@ -188,8 +207,9 @@ mix_values (const AttnRows *rows, size_t r, const void *values, size_t first, si
       size_t frame = rows->slots[tile] * ATTN_LANES + lane;
 
       if (rows->masks[r * rows->mask_stride + tile] >> lane & 1)
-        acc = fmaf (attn_stored_value (values, first + frame * width, rows->precision),
-                    rows->scores[r * rows->score_stride + tile * ATTN_LANES + lane], acc);
+        acc = fmaf (
+            attn_stored_value (values, first + attn_stored_index (frame, width, d, rows->precision), rows->precision),
+            rows->scores[r * rows->score_stride + tile * ATTN_LANES + lane], acc);
     }
   return acc;
 }
@@ -203,7 +223,7 @@ context (const AttnRows *rows, float *contexts, size_t context_stride, const voi
   for (size_t r = 0; r < rows->n_rows; r++)
     for (size_t d = 0; d < dv; d++)
       contexts[r * context_stride + d] =
-          clean (mix_values (rows, r, values, r * value_stride + d, width) * rows->reciprocals[r]);
+          clean (mix_values (rows, r, values, r * value_stride, width, d) * rows->reciprocals[r]);
 }
 
 static inline void
@@ -234,5 +254,5 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 }
 
 const AttnKernels attn_kernels_c = {
-  "c", scale, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
+  "c", scale, all_below, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
 };

@@ -41,17 +41,20 @@ clean (Lanes x)
   return lanes_select (lanes_is_nan (x), lanes_set (attn_bits_float (0x7fc00000)), x);
 }
 
-/* Vector `i` of an array in any precision; a branch that the compiler decides. */
+/*
+ * A vector of row `row` + `odd` of a stored matrix, from `column` on; `row` is even. The precision is a branch that the
+ * compiler decides.
+ */
 LANES_INLINE Lanes
-load_as (AttnPrecision precision, const void *array, size_t i)
+load_stored (AttnPrecision precision, const int odd, const void *array, size_t row, size_t width, size_t column)
 {
   switch (precision) {
   case ATTN_PRECISION_F16:
-    return lanes_load_f16 ((const uint16_t *) array + i);
+    return lanes_load_f16 ((const uint16_t *) array + (row + odd) * width + column);
   case ATTN_PRECISION_BF16:
-    return lanes_load_bf16 ((const uint16_t *) array + i);
+    return lanes_load_bf16 ((const uint16_t *) array + row * width + 2 * column, odd);
   default:
-    return lanes_load ((const float *) array + i);
+    return lanes_load ((const float *) array + (row + odd) * width + column);
   }
 }
 
@@ -70,6 +73,14 @@ store_first (float *p, Lanes x, size_t n)
     lanes_store_n (p, x, n);
 }
 
+/* At values [n], from `i` on, as far as they go. */
+LANES_INLINE void
+store_within (float *values, size_t i, size_t n, Lanes x)
+{
+  if (i < n)
+    store_first (values + i, x, n - i);
+}
+
 LANES_INLINE Lanes
 load_first (const float *p, size_t n)
 {
@@ -81,6 +92,19 @@ scale (float *out, const float *in, float factor, size_t n)
 {
   for (size_t i = 0; i < n; i += N_LANES)
     store_first (out + i, clean (lanes_mul (load_first (in + i, n - i), lanes_set (factor))), n - i);
+}
+
+static bool
+all_below (const float *values, size_t n, float limit)
+{
+  Lanes least = lanes_set (1);
+
+  for (size_t i = 0; i < n; i += N_LANES) {
+    LanesMask below = lanes_less (lanes_abs (load_first (values + i, n - i)), lanes_set (limit));
+
+    least = lanes_select (below, least, lanes_set (0));
+  }
+  return lanes_sum (least) == ATTN_LANES;
 }
 
 static void
@@ -127,28 +151,39 @@ typedef struct {
   size_t panel;
 } Pass;
 
+/* Input i + odd of some frames, times its weights. */
 LANES_INLINE void
-project_tile (const int n_frames, const int n_vectors, AttnPrecision precision, const Pass *pass, size_t frame,
+project_input (const int n_frames, const int n_vectors, AttnPrecision precision, const int odd, const Pass *pass,
+               const float *in, size_t i, size_t output, Lanes acc[6][5])
+{
+  Lanes w[5];
+
+  EACH (c, n_vectors) w[c] = load_stored (precision, odd, pass->weight, i, pass->panel, output + c * N_LANES);
+  EACH (r, n_frames)
+  {
+    Lanes x = lanes_set (in[r * pass->in_stride + i + odd]);
+
+    EACH (c, n_vectors) acc[r][c] = lanes_fma (w[c], x, acc[r][c]);
+  }
+}
+
+LANES_INLINE void
+project_tile (const int n_frames, const int n_vectors, AttnPrecision precision, const Pass *pass_in, size_t frame,
               size_t output)
 {
+  const Pass copy = *pass_in, *pass = &copy; /* nobody else's, so that it stays in registers */
   const float *in = pass->in + frame * pass->in_stride, *start = pass->start + frame * pass->start_stride + output;
-  const void *weight = advance (precision, pass->weight, output);
-  size_t panel = pass->panel, in_stride = pass->in_stride;
+  size_t panel = pass->panel, i;
   float *out = pass->acc + frame * panel + output;
   Lanes acc[6][5];
 
   EACH (r, n_frames) EACH (c, n_vectors) acc[r][c] = lanes_load (start + r * pass->start_stride + c * N_LANES);
-  for (size_t i = 0; i < pass->n_inputs; i++) {
-    Lanes w[5];
-
-    EACH (c, n_vectors) w[c] = load_as (precision, weight, i * panel + c * N_LANES);
-    EACH (r, n_frames)
-    {
-      Lanes x = lanes_set (in[r * in_stride + i]);
-
-      EACH (c, n_vectors) acc[r][c] = lanes_fma (w[c], x, acc[r][c]);
-    }
+  for (i = 0; i + 2 <= pass->n_inputs; i += 2) {
+    project_input (n_frames, n_vectors, precision, 0, pass, in, i, output, acc);
+    project_input (n_frames, n_vectors, precision, 1, pass, in, i, output, acc);
   }
+  if (i < pass->n_inputs)
+    project_input (n_frames, n_vectors, precision, 0, pass, in, i, output, acc);
   EACH (r, n_frames) EACH (c, n_vectors) lanes_store (out + r * panel + c * N_LANES, acc[r][c]);
 }
 
@@ -227,6 +262,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
                const AttnProjection *projection)
 {
   size_t panel = projection->panel, n_inputs = projection->n_inputs;
+  size_t n_rows = attn_stored_rows (n_inputs, projection->precision);
   _Alignas(ATTN_ALIGNMENT) float acc[FRAMES_PER_BLOCK * ATTN_MAX_PANEL];
 
   for (size_t o = 0; o < projection->n_outputs; o += panel) {
@@ -235,7 +271,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
     for (size_t i = 0; i < n_inputs; i += INPUTS_PER_PASS) {
       Pass pass = {
         .in = in + i,
-        .weight = advance (projection->precision, projection->weight, o * n_inputs + i * panel),
+        .weight = advance (projection->precision, projection->weight, o * n_rows + i * panel),
         .start = i == 0 ? projection->bias + o : acc,
         .acc = acc,
         .in_stride = in_stride,
@@ -250,27 +286,38 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
   }
 }
 
+/* Input i + odd of one frame, times its weights in several panels. */
+LANES_INLINE void
+project_input_of_frame (const int n_panels, const int n_vectors, AttnPrecision precision, const int odd,
+                        const void *weight, size_t panel_rows, const float *in, size_t i, Lanes acc[4][5])
+{
+  Lanes x = lanes_set (in[i + odd]);
+
+  EACH (p, n_panels)
+  EACH (c, n_vectors)
+  acc[p][c] = lanes_fma (load_stored (precision, odd, weight, p * panel_rows + i, n_vectors * N_LANES, c * N_LANES), x,
+                         acc[p][c]);
+}
+
 /* One frame against panels side by side, each n_vectors wide: as many streams from memory as there are panels. */
 LANES_INLINE void
 project_panels (const int n_panels, const int n_vectors, AttnPrecision precision, float *out, const float *in,
                 const AttnProjection *projection, size_t output)
 {
-  size_t panel = n_vectors * N_LANES, n_inputs = projection->n_inputs, left = projection->n_outputs - output;
-  const void *weight = advance (precision, projection->weight, output * n_inputs);
+  size_t panel = n_vectors * N_LANES, n_inputs = projection->n_inputs, left = projection->n_outputs - output, i;
+  size_t rows = attn_stored_rows (n_inputs, precision);
+  const void *weight = advance (precision, projection->weight, output * rows);
   const float *bias = projection->bias + output;
-  _Alignas(ATTN_ALIGNMENT) float result[4 * ATTN_MAX_PANEL];
   Lanes acc[4][5];
 
   EACH (p, n_panels) EACH (c, n_vectors) acc[p][c] = lanes_load (bias + p * panel + c * N_LANES);
-  for (size_t i = 0; i < n_inputs; i++) {
-    Lanes x = lanes_set (in[i]);
-
-    EACH (p, n_panels)
-    EACH (c, n_vectors)
-    acc[p][c] = lanes_fma (load_as (precision, weight, (p * n_inputs + i) * panel + c * N_LANES), x, acc[p][c]);
+  for (i = 0; i + 2 <= n_inputs; i += 2) {
+    project_input_of_frame (n_panels, n_vectors, precision, 0, weight, rows, in, i, acc);
+    project_input_of_frame (n_panels, n_vectors, precision, 1, weight, rows, in, i, acc);
   }
-  EACH (p, n_panels) EACH (c, n_vectors) lanes_store (result + p * panel + c * N_LANES, acc[p][c]);
-  scale (out + output, result, 1, left < n_panels * panel ? left : n_panels * panel);
+  if (i < n_inputs)
+    project_input_of_frame (n_panels, n_vectors, precision, 0, weight, rows, in, i, acc);
+  EACH (p, n_panels) EACH (c, n_vectors) store_within (out + output, p * panel + c * N_LANES, left, clean (acc[p][c]));
 }
 
 #if LANES_ROOM >= 24
@@ -330,28 +377,40 @@ project (float *out, size_t out_stride, const float *in, size_t in_stride, size_
 
 /* ---- scores ---- */
 
+/* Dimension d + odd of some queries, times that of some tiles of keys. */
+LANES_INLINE void
+score_dimension (const int n_queries, const int n_tiles, AttnPrecision precision, const int odd, const float *query,
+                 size_t query_stride, const void *const tiles[8], size_t d, Lanes acc[6][8])
+{
+  Lanes key[8];
+
+  EACH (t, n_tiles) key[t] = load_stored (precision, odd, tiles[t], d, N_LANES, 0);
+  EACH (q, n_queries)
+  {
+    Lanes x = lanes_set (query[q * query_stride + d + odd]);
+
+    EACH (t, n_tiles) acc[q][t] = lanes_fma (key[t], x, acc[q][t]);
+  }
+}
+
 /* `n_queries` rows over n_tiles tiles, from `row` and `tile` on; keys are those of `row`. */
 LANES_INLINE void
 score_tiles (const int n_queries, const int n_tiles, AttnPrecision precision, const AttnRows *rows, size_t row,
              size_t tile, const float *query, size_t query_stride, const void *keys, size_t dk)
 {
   float *scores = rows->scores + row * rows->score_stride + tile * N_LANES;
+  size_t tile_size = attn_stored_rows (dk, precision) * N_LANES, d;
   const void *tiles[8];
   Lanes acc[6][8];
 
-  EACH (t, n_tiles) tiles[t] = advance (precision, keys, rows->slots[tile + t] * dk * N_LANES);
+  EACH (t, n_tiles) tiles[t] = advance (precision, keys, rows->slots[tile + t] * tile_size);
   EACH (q, n_queries) EACH (t, n_tiles) acc[q][t] = lanes_set (0);
-  for (size_t d = 0; d < dk; d++) {
-    Lanes key[8];
-
-    EACH (t, n_tiles) key[t] = load_as (precision, tiles[t], d * N_LANES);
-    EACH (q, n_queries)
-    {
-      Lanes x = lanes_set (query[q * query_stride + d]);
-
-      EACH (t, n_tiles) acc[q][t] = lanes_fma (key[t], x, acc[q][t]);
-    }
+  for (d = 0; d + 2 <= dk; d += 2) {
+    score_dimension (n_queries, n_tiles, precision, 0, query, query_stride, tiles, d, acc);
+    score_dimension (n_queries, n_tiles, precision, 1, query, query_stride, tiles, d, acc);
   }
+  if (d < dk)
+    score_dimension (n_queries, n_tiles, precision, 0, query, query_stride, tiles, d, acc);
   EACH (q, n_queries) EACH (t, n_tiles) lanes_store (scores + q * rows->score_stride + t * N_LANES, acc[q][t]);
 }
 
@@ -582,43 +641,50 @@ typedef struct {
   size_t row;       /* the first */
 } Mix;
 
+/* The values of frame `frame` + `odd` of a tile, times their weights. `shared`: all rows have the same values. */
+LANES_INLINE void
+mix_frame (const int n_rows, const int n_vectors, const bool shared, AttnPrecision precision, const int odd,
+           const Mix *mix, const void *values, const float *weights, size_t frame, size_t column, Lanes acc[8][4])
+{
+  const size_t weight_stride = mix->rows->score_stride;
+
+  EACH (r, n_rows)
+  {
+    Lanes weight = lanes_set (weights[r * weight_stride + frame + odd]), value[4];
+    const void *v = advance (precision, values, shared ? 0 : r * mix->value_stride);
+
+    EACH (c, n_vectors)
+    {
+      value[c] = load_stored (precision, odd, v, frame, mix->width, column + c * N_LANES);
+      acc[r][c] = lanes_fma (value[c], weight, acc[r][c]);
+    }
+  }
+}
+
 /*
- * Some rows, some vectors of their contexts, from `column` on. `shared`: all rows have the same values. Frames that a
- * row does not attend to are multiplied by its weight of 0, except where `careful`, for values that are not finite:
- * there it is one row.
+ * Some rows, some vectors of their contexts, from `column` on. Frames that a row does not attend to are multiplied by
+ * its weight of 0, except where `careful`, for values that are not finite: there it is one row.
  */
 LANES_INLINE void
 mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool careful, AttnPrecision precision,
           const Mix *mix, size_t column)
 {
   const AttnRows *rows = mix->rows;
-  const size_t width = mix->width, weight_stride = rows->score_stride, value_stride = shared ? 0 : mix->value_stride;
-  const float *weights = rows->scores + mix->row * weight_stride;
+  const float *weights = rows->scores + mix->row * rows->score_stride;
   _Alignas(ATTN_ALIGNMENT) float result[8 * 4 * ATTN_LANES];
   Lanes acc[8][4];
 
   EACH (r, n_rows) EACH (c, n_vectors) acc[r][c] = lanes_set (0);
   for (size_t tile = 0; tile < rows->n_tiles; tile++, weights += N_LANES) {
     uint32_t any = attended (rows, n_rows, mix->row, tile);
-    const void *v = advance (precision, mix->values, rows->slots[tile] * N_LANES * width + column);
-    size_t frame = any != 0 ? __builtin_ctz (any) : 0, end = any != 0 ? 32 - __builtin_clz (any) : 0;
+    const void *values = advance (precision, mix->values, rows->slots[tile] * N_LANES * mix->width);
+    uint32_t first = any != 0 ? __builtin_ctz (any) : 0, end = any != 0 ? 32 - __builtin_clz (any) : 0;
 
-    for (; frame < end; frame++) {
-      Lanes value[4];
-
-      if (careful && !(any >> frame & 1))
-        continue;
-      EACH (r, n_rows)
-      {
-        Lanes weight = lanes_set (weights[r * weight_stride + frame]);
-
-        EACH (c, n_vectors)
-        {
-          if (!shared || r == 0)
-            value[c] = load_as (precision, v, r * value_stride + frame * width + c * N_LANES);
-          acc[r][c] = lanes_fma (value[c], weight, acc[r][c]);
-        }
-      }
+    for (uint32_t frame = first & ~1u; frame < end; frame += 2) {
+      if (frame >= first && (!careful || any >> frame & 1))
+        mix_frame (n_rows, n_vectors, shared, precision, 0, mix, values, weights, frame, column, acc);
+      if (frame + 1 < end && (!careful || any >> (frame + 1) & 1))
+        mix_frame (n_rows, n_vectors, shared, precision, 1, mix, values, weights, frame, column, acc);
     }
   }
   EACH (r, n_rows) EACH (c, n_vectors) lanes_store (result + (r * n_vectors + c) * N_LANES, acc[r][c]);
@@ -633,7 +699,7 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
 #define MOST_VECTORS(n_rows) ((n_rows) == 8 ? 3 : 4)
 #else
 #define MOST_ROWS 4
-#define MOST_VECTORS(n_rows) ((n_rows) == 4 ? 1 : 4)
+#define MOST_VECTORS(n_rows) (4 / (n_rows))
 #endif
 
 #define MIX_CASE(N_ROWS, N_VECTORS)                                                                                   \
@@ -666,6 +732,8 @@ mix_all (const bool shared, const bool careful, AttnPrecision precision, Mix *mi
       MIX_ROWS (8)
     } else if (!careful && left >= 4) {
       MIX_ROWS (4)
+    } else if (!careful && left >= 2) {
+      MIX_ROWS (2)
     } else {
       MIX_ROWS (1)
     }
@@ -765,5 +833,5 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 #define TABLE(isa) TABLE_OF (isa)
 
 const AttnKernels TABLE (LANES_ISA) = {
-  NAME_OF (LANES_ISA), scale, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
+  NAME_OF (LANES_ISA), scale, all_below, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
 };

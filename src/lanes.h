@@ -34,12 +34,14 @@ lanes_load_f16 (const uint16_t *p)
   return _mm512_cvtph_ps (_mm256_loadu_si256 ((const __m256i *) p));
 }
 
+/* The first, or with `odd` the second, of 16 pairs. */
 LANES_INLINE Lanes
-lanes_load_bf16 (const uint16_t *p)
+lanes_load_bf16 (const uint16_t *p, const int odd)
 {
-  __m512i wide = _mm512_cvtepu16_epi32 (_mm256_loadu_si256 ((const __m256i *) p));
+  __m512i pairs = _mm512_loadu_si512 (p);
 
-  return _mm512_castsi512_ps (_mm512_slli_epi32 (wide, 16));
+  return _mm512_castsi512_ps (odd ? _mm512_and_si512 (pairs, _mm512_set1_epi32 (~0xffff))
+                                  : _mm512_slli_epi32 (pairs, 16));
 }
 
 /* The first n lanes, n < 16; 0 behind them. */
@@ -223,17 +225,18 @@ lanes_load_f16 (const uint16_t *p)
 }
 
 LANES_INLINE __m256
-lanes_load_8_bf16 (const uint16_t *p)
+lanes_load_8_bf16 (const uint16_t *p, const int odd)
 {
-  __m256i wide = _mm256_cvtepu16_epi32 (_mm_loadu_si128 ((const __m128i *) p));
+  __m256i pairs = _mm256_loadu_si256 ((const __m256i *) p);
 
-  return _mm256_castsi256_ps (_mm256_slli_epi32 (wide, 16));
+  return _mm256_castsi256_ps (odd ? _mm256_and_si256 (pairs, _mm256_set1_epi32 (~0xffff))
+                                  : _mm256_slli_epi32 (pairs, 16));
 }
 
 LANES_INLINE Lanes
-lanes_load_bf16 (const uint16_t *p)
+lanes_load_bf16 (const uint16_t *p, const int odd)
 {
-  return (Lanes){ lanes_load_8_bf16 (p), lanes_load_8_bf16 (p + 8) };
+  return (Lanes){ lanes_load_8_bf16 (p, odd), lanes_load_8_bf16 (p + 16, odd) };
 }
 
 /* All bits of lane i where first + i < n. */
@@ -450,11 +453,16 @@ lanes_load_f16 (const uint16_t *p)
 }
 
 LANES_INLINE Lanes
-lanes_load_bf16 (const uint16_t *p)
+lanes_load_bf16 (const uint16_t *p, const int odd)
 {
   Lanes x;
 
-  EACH_QUARTER x.q[i] = vreinterpretq_f32_u32 (vshll_n_u16 (vld1_u16 (p + 4 * i), 16));
+  EACH_QUARTER
+  {
+    uint32x4_t pairs = vreinterpretq_u32_u16 (vld1q_u16 (p + 8 * i));
+
+    x.q[i] = vreinterpretq_f32_u32 (odd ? vandq_u32 (pairs, vdupq_n_u32 (0xffff0000)) : vshlq_n_u32 (pairs, 16));
+  }
   return x;
 }
 

@@ -23,7 +23,8 @@ packed_index (const AttnProjection *projection, size_t o, size_t i)
 {
   size_t panel = projection->panel;
 
-  return (o / panel * projection->n_inputs + i) * panel + o % panel;
+  return o / panel * panel * attn_stored_rows (projection->n_inputs, projection->precision)
+         + attn_stored_index (i, panel, o % panel, projection->precision);
 }
 
 static AttnStatus
@@ -31,7 +32,8 @@ init_projection (AttnProjection *projection, size_t n_inputs, size_t n_outputs, 
                  AttnError *error)
 {
   size_t panel = attn_panel (n_outputs), n_padded = attn_round_up (n_outputs, panel);
-  size_t bytes = attn_size_mul (attn_size_mul (n_padded, n_inputs), attn_precision_size (precision));
+  size_t bytes =
+      attn_size_mul (attn_size_mul (n_padded, attn_stored_rows (n_inputs, precision)), attn_precision_size (precision));
 
   *projection = (AttnProjection){ n_inputs, n_outputs, panel, precision, NULL, NULL };
   projection->weight = attn_alloc (bytes);
@@ -246,7 +248,9 @@ project_part (void *data, size_t part, size_t n_parts)
 
   if (begin == end)
     return;
-  panels.weight = (char *) panels.weight + begin * panels.n_inputs * attn_precision_size (panels.precision);
+  panels.weight =
+      (char *) panels.weight
+      + begin * attn_stored_rows (panels.n_inputs, panels.precision) * attn_precision_size (panels.precision);
   panels.bias += begin;
   panels.n_outputs = (end < panels.n_outputs ? end : panels.n_outputs) - begin;
   p->kernels->project (p->out + begin, p->projection->n_outputs, p->in, panels.n_inputs, p->n_frames, &panels);

@@ -27,7 +27,7 @@ attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, A
 {
   size_t n_slots = attn_size_add (n_window_slots, tiles_for (sizes->n_sinks));
   size_t frame = ATTN_LANES * attn_precision_size (sizes->precision), n_row = sizes->n_key + sizes->n_value;
-  size_t keys = attn_size_mul (attn_size_mul (n_slots, frame), sizes->n_key);
+  size_t keys = attn_size_mul (attn_size_mul (n_slots, frame), attn_size_mul (sizes->n_kv_heads, sizes->dk_stored));
   size_t values = attn_size_mul (attn_size_mul (n_slots, frame), attn_size_mul (sizes->n_kv_heads, sizes->dv_padded));
   size_t masks = attn_size_mul (n_slots, sizeof (uint16_t));
 
@@ -66,21 +66,23 @@ slot_of (const AttnRing *ring, uint64_t frame, bool is_sink)
   return is_sink ? frame / ATTN_LANES : ring->n_sink_slots + frame / ATTN_LANES % ring->n_window_slots;
 }
 
-/* One head's key and value of one frame, into a tile, in the precision of the window. */
+/* One head's key and value of one frame, to a lane of a tile, in the precision of the window. */
 static void
-write_head_f32 (float *keys, float *values, const float *key, const float *value, const AttnSizes *sizes)
+write_head_f32 (float *keys, float *values, size_t lane, const float *key, const float *value, const AttnSizes *sizes)
 {
   for (size_t d = 0; d < sizes->dk; d++)
-    keys[d * ATTN_LANES] = key[d];
-  memcpy (values, value, sizes->dv * sizeof *values);
+    keys[d * ATTN_LANES + lane] = key[d];
+  memcpy (values + lane * sizes->dv_padded, value, sizes->dv * sizeof *values);
 }
 
 static void
-write_head_16 (uint16_t *keys, uint16_t *values, const uint16_t *key, const uint16_t *value, const AttnSizes *sizes)
+write_head_16 (uint16_t *keys, uint16_t *values, size_t lane, const uint16_t *key, const uint16_t *value,
+               const AttnSizes *sizes)
 {
   for (size_t d = 0; d < sizes->dk; d++)
-    keys[d * ATTN_LANES] = key[d];
-  memcpy (values, value, sizes->dv * sizeof *values);
+    keys[attn_stored_index (d, ATTN_LANES, lane, sizes->precision)] = key[d];
+  for (size_t d = 0; d < sizes->dv; d++)
+    values[attn_stored_index (lane, sizes->dv_padded, d, sizes->precision)] = value[d];
 }
 
 static void
@@ -88,17 +90,17 @@ write_frame (AttnRing *ring, const float *key, const float *value, bool is_finit
 {
   const AttnSizes *sizes = ring->sizes;
   size_t slot = slot_of (ring, ring->next, is_sink), lane = ring->next % ATTN_LANES, head;
-  size_t in_tile = lane * sizes->dv_padded;
 
   for (head = 0; head < sizes->n_kv_heads; head++) {
     size_t tile = (head * ring->n_slots + slot) * ATTN_LANES;
-    size_t at_key = tile * sizes->dk + lane, at_value = tile * sizes->dv_padded + in_tile;
+    size_t at_key = tile * sizes->dk_stored, at_value = tile * sizes->dv_padded;
     size_t k = head * sizes->dk, v = head * sizes->dv;
 
     if (sizes->precision == ATTN_PRECISION_F32)
-      write_head_f32 ((float *) ring->keys + at_key, (float *) ring->values + at_value, key + k, value + v, sizes);
+      write_head_f32 ((float *) ring->keys + at_key, (float *) ring->values + at_value, lane, key + k, value + v,
+                      sizes);
     else
-      write_head_16 ((uint16_t *) ring->keys + at_key, (uint16_t *) ring->values + at_value, ring->row + k,
+      write_head_16 ((uint16_t *) ring->keys + at_key, (uint16_t *) ring->values + at_value, lane, ring->row + k,
                      ring->row + sizes->n_key + v, sizes);
   }
   ring->present[slot] |= 1u << lane;
@@ -115,7 +117,7 @@ attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const float *keys, 
   if (ring->next % ATTN_LANES == 0)
     ring->present[slot_of (ring, ring->next, false)] = 0;
   for (i = 0; i < n; i++, ring->next++, keys += stride, values += stride) {
-    bool is_finite = attn_all_finite (values, sizes->n_value, sizes->precision);
+    bool is_finite = kernels->all_below (values, sizes->n_value, attn_infinite_from (sizes->precision));
 
     if (sizes->precision != ATTN_PRECISION_F32) {
       kernels->narrow (ring->row, keys, sizes->n_key, sizes->precision);
@@ -137,17 +139,19 @@ bool
 attn_ring_read (const AttnRing *ring, uint64_t frame, bool is_sink, float *keys, float *values)
 {
   const AttnSizes *sizes = ring->sizes;
-  size_t slot = slot_of (ring, frame, is_sink), lane = frame % ATTN_LANES, head, d;
+  AttnPrecision precision = sizes->precision;
+  size_t tile = slot_of (ring, frame, is_sink) * ATTN_LANES, lane = frame % ATTN_LANES, head, d;
 
   if (!attn_ring_has (ring, frame, is_sink))
     return false;
   for (head = 0; head < sizes->n_kv_heads; head++, keys += sizes->dk, values += sizes->dv) {
     for (d = 0; d < sizes->dk; d++)
       keys[d] =
-          attn_stored_value (attn_ring_keys (ring, head), (slot * sizes->dk + d) * ATTN_LANES + lane, sizes->precision);
+          attn_stored_value (attn_ring_keys (ring, head),
+                             tile * sizes->dk_stored + attn_stored_index (d, ATTN_LANES, lane, precision), precision);
     for (d = 0; d < sizes->dv; d++)
-      values[d] = attn_stored_value (attn_ring_values (ring, head), (slot * ATTN_LANES + lane) * sizes->dv_padded + d,
-                                     sizes->precision);
+      values[d] = attn_stored_value (attn_ring_values (ring, head),
+                                     attn_stored_index (tile + lane, sizes->dv_padded, d, precision), precision);
   }
   return true;
 }

@@ -21,7 +21,7 @@ typedef struct {
   size_t n_sink_slots;
   size_t n_window_slots;
   size_t n_slots;    /* all */
-  void *keys;        /* [n_kv_heads][n_slots][dk][16], in the precision of the sizes */
+  void *keys;        /* [n_kv_heads][n_slots][dk_stored][16], in the precision of the sizes (kernels.h) */
   void *values;      /* [n_kv_heads][n_slots][16][dv_padded] */
   uint16_t *present; /* [n_slots], a bit per lane: the frame is there */
   uint16_t *finite;  /* [n_slots], a bit per lane: so are its values, or what stood there before */
@@ -72,7 +72,7 @@ bool attn_ring_read (const AttnRing *ring, uint64_t frame, bool is_sink, float *
 static inline const void *
 attn_ring_keys (const AttnRing *ring, size_t kv_head)
 {
-  size_t n = kv_head * ring->n_slots * ring->sizes->dk * ATTN_LANES;
+  size_t n = kv_head * ring->n_slots * ring->sizes->dk_stored * ATTN_LANES;
 
   return (const char *) ring->keys + n * attn_precision_size (ring->sizes->precision);
 }

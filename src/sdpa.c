@@ -104,7 +104,7 @@ pack_key (Operation *op, size_t j, const void *key, size_t first_key, const void
     keys[d * ATTN_LANES] = op->line[d];
   attn_type_load (s->value_type, values, value, first_value, s->dv);
   op->kernels->scale (values, values, 1, s->dv);
-  if (!attn_all_finite (values, s->dv, ATTN_PRECISION_F32))
+  if (!op->kernels->all_below (values, s->dv, attn_infinite_from (ATTN_PRECISION_F32)))
     op->finite[j / ATTN_LANES] &= ~(1u << j % ATTN_LANES);
 }
 

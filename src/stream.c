@@ -90,9 +90,14 @@ attn_stream_pending (const AttnStream *stream)
 AttnStatus
 attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain)
 {
-  if (head >= stream->layer->sizes.n_heads || !isfinite (gain))
+  const AttnSizes *sizes = &stream->layer->sizes;
+
+  if (head >= sizes->n_heads || !isfinite (gain))
     return ATTN_ERROR_CONFIG;
   stream->gains[head] = fabsf (gain) < FLT_MIN ? 0 : gain;
+  stream->has_gains = false;
+  for (head = 0; head < sizes->n_heads; head++)
+    stream->has_gains |= stream->gains[head] != 1;
   return ATTN_OK;
 }
 
@@ -118,7 +123,8 @@ answer_block (AttnStream *stream, size_t n, float *out, float *weights)
   n = n_at_once (stream, n);
   if (memchr (present, true, n) != NULL) {
     attn_attend (layer, &stream->ring, &stream->scratch, stream->next_output, n,
-                 stream->queries + waiting * sizes->n_query, stream->gains, stream->scratch.contexts, weights);
+                 stream->queries + waiting * sizes->n_query, stream->has_gains ? stream->gains : NULL,
+                 stream->scratch.contexts, weights);
     if (out != NULL)
       attn_layer_project_output (layer, attn_scratch_pool (layer, &stream->scratch, n), out, stream->scratch.contexts,
                                  n);

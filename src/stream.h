@@ -11,6 +11,7 @@ struct AttnStream {
   uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
   bool at_end;          /* drained */
   float *gains;         /* [n_heads] */
+  bool has_gains;       /* one of them is not 1 */
 
   /* What waits for later frames, by frame number modulo `n_waiting`. */
   size_t n_waiting;

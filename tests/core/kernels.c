@@ -117,6 +117,28 @@ TEST (scale_cleans_denormals_and_nans)
   CHECK (memcmp (out, out_bits, sizeof out) == 0);
 }
 
+/* One value at the limit, a NaN or an infinity, at each place. */
+TEST (all_below_sees_every_value)
+{
+  static const AttnPrecision precisions[] = { ATTN_PRECISION_F32, ATTN_PRECISION_F16, ATTN_PRECISION_BF16 };
+
+  FOR_EACH_ROW (kernels)
+  for (size_t l = 0; l < N_LENGTHS; l++)
+    for (size_t i = 0; i < lengths[l]; i++) {
+      float limit = attn_infinite_from (precisions[i % 3]), *values = random_values (lengths[l] + 1, 1);
+
+      values[lengths[l]] = NAN; /* nobody's */
+      CHECK_MSG (kernels->all_below (values, lengths[l], limit), "%s, %zu values", kernels->name, lengths[l]);
+      values[i] = i % 2 ? nextafterf (limit, 0) : -nextafterf (limit, 0);
+      CHECK_MSG (kernels->all_below (values, lengths[l], limit), "%s, %zu of %zu", kernels->name, i, lengths[l]);
+      values[i] = i % 2 ? -limit : limit;
+      CHECK_MSG (!kernels->all_below (values, lengths[l], limit), "%s, %zu of %zu", kernels->name, i, lengths[l]);
+      values[i] = NAN;
+      CHECK_MSG (!kernels->all_below (values, lengths[l], limit), "%s, %zu of %zu", kernels->name, i, lengths[l]);
+      attn_free (values);
+    }
+}
+
 TEST (narrow_equals_plain_c)
 {
   FOR_EACH_ROW (kernels)
@@ -210,7 +232,7 @@ random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
                            n_outputs,
                            panel,
                            precision,
-                           random_stored (n_padded * n_inputs, precision, false),
+                           random_stored (n_padded * attn_stored_rows (n_inputs, precision), precision, false),
                            random_values (n_padded, 1) };
 }
 
@@ -361,8 +383,8 @@ TEST (scores_equal_plain_c)
     for (size_t n_tiles = 0; n_tiles <= MAX_TILES; n_tiles++) {
       size_t dk = lengths[d], n_rows = random_between (1, MAX_ROWS), own = random_between (0, 1), n;
       AttnPrecision precision = random_between (0, 2);
-      size_t key_stride = own ? N_SLOTS * dk * ATTN_LANES : 0;
-      void *keys = random_stored ((own ? n_rows : 1) * N_SLOTS * dk * ATTN_LANES, precision, d % 3 == 0);
+      size_t n_stored = N_SLOTS * attn_stored_rows (dk, precision) * ATTN_LANES, key_stride = own ? n_stored : 0;
+      void *keys = random_stored ((own ? n_rows : 1) * n_stored, precision, d % 3 == 0);
       float *queries = random_values (n_rows * (dk + 3), 1);
       Guarded expected, got;
       AttnRows rows;
@@ -732,6 +754,7 @@ main (int argc, char **argv)
   printf ("# kernels: %s\n", kernels->name);
   RUN (scale_equals_plain_c);
   RUN (scale_cleans_denormals_and_nans);
+  RUN (all_below_sees_every_value);
   RUN (narrow_equals_plain_c);
   RUN (narrow_rounds_to_nearest_even);
   RUN (sixteen_bits_survive_float32);
