@@ -41,7 +41,7 @@ set_caps (GstAppSrc *in, gint n_features)
   gst_caps_unref (caps);
 }
 
-/* One frame per buffer. The time of a frame is computed from its number, never added up. FALSE: the pipeline refuses. */
+/* One frame per buffer. Its time is computed from its number, never added up. FALSE: the pipeline takes no more. */
 static gboolean
 push_frame (GstAppSrc *in, guint t, gint n_features)
 {
