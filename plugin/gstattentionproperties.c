@@ -327,7 +327,8 @@ gst_attention_install_properties (GObjectClass *object_class)
       object_class, PROP_HEADS,
       g_param_spec_uint ("heads", "Heads",
                          "Attention heads, each with its own query, key and value. 1 = single-head attention. "
-                         "Without a model the number of features must be a multiple",
+                         "Without a model the number of features must be a multiple. Each has a gain, which is "
+                         "live: head2::gain=0 silences the third",
                          1, ATTN_MAX_FEATURES, DEFAULT_HEADS, flags));
   g_object_class_install_property (
       object_class, PROP_KV_HEADS,

@@ -36,6 +36,17 @@ compiles () {
   report "$name" "$(echo '#include "attn.h"' | "$@" -I"$root/src" -Wall -Wextra -Wpedantic -Werror -fsyntax-only - 2>&1)"
 }
 
+# The program that stands in attn.h, with what it leaves to its reader.
+program () {
+  echo '#include <stdio.h>'
+  echo '#include "attn.h"'
+  echo 'static int read_frame (float *frame) { return scanf ("%f", frame); }'
+  echo 'static void write_frame (const float *out) { printf ("%f", out[0]); }'
+  echo 'int main (void) { float frame[80], out[80];'
+  awk '/^ \*\/$/ { on = 0 } on && /^ \*   / { sub(/^ \*   /, ""); print } /^ \* A complete program$/ { on = 1 }' "$root/src/attn.h"
+  echo 'return 0; }'
+}
+
 case "$(exports "$library")" in
   *attn_stream_push*) missing= ;;
   *) missing="attn_stream_push is not exported" ;;
@@ -54,6 +65,9 @@ report plugin_knows_only_the_public_header \
   "$(grep -lE '#include "(config|layer|ring|stream|kernels|model|position|wide|safetensors|cpu|alloc|status)\.h"' "$root"/plugin/*.[ch])"
 compiles header_alone_as_c99 "${CC:-}" -std=c99 -x c
 compiles header_alone_as_cxx "${CXX:-}" -std=c++98 -Wno-long-long -Wno-variadic-macros -x c++
+program_of='the header has none'
+program | grep -q attn_stream_push && program_of=$(program | ${CC:-cc} -std=c99 -x c -I"$root/src" -Wall -Wextra -Werror -fsyntax-only - 2>&1)
+report program_of_the_header_compiles "$program_of"
 
 echo "1..$n"
 exit $failed

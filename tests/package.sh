@@ -57,6 +57,19 @@ use_installed_core () {
   [ "$(LD_LIBRARY_PATH=$libdir "$work/user")" = "1 4" ]
 }
 
+# As the head of each lesson says.
+build_lessons () (
+  export PKG_CONFIG_PATH="$libdir/pkgconfig"
+  cp "$root"/examples/*.c "$work" && cd "$work" || exit 1
+  for lesson in ??-*.c; do
+    arguments=$(sed -n 's/^ \* Build:  cc //p' "$lesson")
+    case "$arguments" in
+      *libattn*) (export PKG_CONFIG_SYSROOT_DIR="$work/installed"; eval "${CC:-cc} $arguments") ;;
+      *) eval "${CC:-cc} $arguments" ;;
+    esac && [ -x "${lesson%.c}" ] || exit 1
+  done
+)
+
 use_installed_plugin () {
   export GST_REGISTRY_1_0="$work/registry" GST_PLUGIN_PATH_1_0="$libdir/gstreamer-1.0"
   gst-launch-1.0 -q audiotestsrc num-buffers=2 ! audio/x-raw,format=F32LE,channels=4 ! attention heads=2 ! fakesink
@@ -86,6 +99,7 @@ make_tarball () {
 
 check installs_core_and_plugin install_it
 check program_uses_the_installed_core use_installed_core
+check lessons_build_as_they_say build_lessons
 check gst_launch_uses_the_installed_plugin use_installed_plugin
 check is_a_subproject use_as_subproject
 check tarball_builds make_tarball

@@ -1,32 +1,47 @@
 #!/usr/bin/python3
-"""Runs every gst-launch line of README.md as it stands there, in a folder of its own with the files that the lines name, and checks
-what came out. TAP.   readme.py README.md PLUGIN-FOLDER
+"""Runs what the texts tell their readers to run, as it stands there, in a folder that looks like the project's after the build, with the
+files beside it that the lines name. TAP.
+
+  readme.py SOURCE-ROOT BUILD-FOLDER
+
+Of every code block in the .md files, by its language:
+  sh       each line is run, after the exports above it in the same file (SUBSTITUTES: what is run in the place of a few)
+  python   is run
+  json     is written to case.json, for the lines that follow
+  (none)   shows what the block before it prints: each line must be there; in one that begins with "took" numbers may differ
+Any other block is an error. Of the elements' documentation in plugin/*.c each launch line |[ ... ]| is run.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
+import glob
 import json
 import os
 import re
+import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import wave
 
 import numpy as np
 
 D = 80
+TIMEOUT = 120  # seconds per line
+TEXTS = ['README.md', 'examples/README.md', 'CONTRIBUTING.md', 'tests/README.md', 'NEWS.md']
+
+# What would take minutes, run this very test again, or open a window. Pattern of a line, and what it becomes.
+SUBSTITUTES = [
+    (r'^(?:\./)?tests/run$', 'tests/run --help'),
+    (r'^(?:\./)?tests/run (\w+)$', r'tests/run --help | grep "^  \1 "'),
+    (r'\bmeson setup build\b', 'meson setup fresh-build'),
+    (r'\bninja -C build\b', 'ninja -C fresh-build -n'),
+    (r'\bmeson test -C build\b', 'meson test -C fresh-build --list'),
+    (r'\bauto(?:audio|video)sink\b', 'fakesink'),
+]
 
 
-def speech(path):
-    """Two seconds of a rising tone at 22050 Hz, to be resampled."""
-    t = np.arange(44100) / 22050
-    with wave.open(path, 'wb') as f:
-        f.setnchannels(1)
-        f.setsampwidth(2)
-        f.setframerate(22050)
-        f.writeframes((8000 * np.sin(2 * np.pi * (200 + 300 * t) * t)).astype('<i2').tobytes())
-
+# ---- the folder ----
 
 def model(path, prefix):
     """A layer as torch.nn.MultiheadAttention would save it."""
@@ -42,44 +57,132 @@ def model(path, prefix):
         f.write(struct.pack('<Q', len(text)) + text + data)
 
 
-def check_output(line):
-    """What the line wrote: as many frames as it read, finite."""
-    if 'features.npy ! npyparse' in line:
+def furnish(root, build):
+    """The current folder becomes the project's. Only examples/ is written to, so that this one is a copy."""
+    for name in ['src', 'plugin', 'tests', 'meson.build', 'meson_options.txt']:
+        os.symlink(os.path.join(root, name), name)
+    os.symlink(build, 'build')
+    shutil.copytree(os.path.join(root, 'examples'), 'examples', ignore=shutil.ignore_patterns('output', '__pycache__'))
+    model('model.safetensors', 'encoder.layers.0.self_attn.')
+
+
+def check_files(line):
+    """What a gst-launch line wrote: as many frames as it read, finite."""
+    if 'features.npy ! npyparse' in line and 'attended.npy' in line:
         a, b = np.load('features.npy'), np.load('attended.npy')
         assert a.shape == b.shape and len(a) > 100, (a.shape, b.shape)
         assert np.isfinite(b).all() and not np.array_equal(a, b)
-    elif 'location=features.npy' in line:
+    elif 'location=features.npy' in line and 'npyparse' not in line:
         a = np.load('features.npy')
         assert a.shape[1] == D and len(a) > 100 and np.isfinite(a).all(), a.shape
-        a.tofile('features.f32')
-    elif 'features.f32' in line:
-        assert os.path.getsize('attended.f32') == os.path.getsize('features.f32')
+    elif 'attended.f32' in line:
+        assert os.path.getsize('attended.f32') == os.path.getsize('features.f32') == 4 * np.load('features.npy').size
 
 
-def main(readme, plugin):
-    with open(readme) as f:
-        blocks = re.findall(r'^```sh\n(.*?)^```', f.read(), re.M | re.S)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith('gst-launch-1.0')]
-    failed = 0
+# ---- the texts ----
+
+class Tap:
+    number = failed = 0
+
+    def report(self, name, function, *args):
+        """One test: passes when the function raises nothing. Returns what it returns."""
+        self.number += 1
+        try:
+            result = function(*args)
+            print('ok %d - %s' % (self.number, name))
+            return result
+        except (AssertionError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+            self.failed += 1
+            print('# %s\nnot ok %d - %s' % (str(error)[-4000:].replace('\n', '\n# '), self.number, name))
+            return ''
+
+
+def run(command, environment):
+    """Returns what the command printed. An error in the middle of a pipeline is not waited for."""
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, start_new_session=True)
+    try:
+        printed, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert process.returncode == 0 and 'ERROR' not in printed, printed
+    assert not re.search(r'object-alive, type-name=\(string\)[A-Z]', printed), printed  # GStreamer's tracer of leaks
+    return printed
+
+
+def run_line(line, exports, environment):
+    command = re.sub(r'\s+# .*', '', line)
+    for pattern, substitute in SUBSTITUTES:
+        command = re.sub(pattern, substitute, command)
+    printed = run(['sh', '-ec', '\n'.join(exports + [command])], environment)
+    check_files(line)
+    return printed
+
+
+def compare(shown, printed):
+    def mask(line):
+        return re.sub(r'\d+(\.\d+)?', 'N', line) if line.startswith('took') else line
+    printed = [mask(line) for line in printed.splitlines()]
+    assert printed, 'no command stands before it'
+    for line in shown.splitlines():
+        assert mask(line) in printed, 'not printed: %s\nbut: %s' % (line, '\n'.join(printed))
+
+
+def write_case(text):
+    json.loads(text)
+    with open('case.json', 'w') as f:
+        f.write(text)
+
+
+def refuse(language):
+    raise ValueError('no rule runs a block in "%s"' % language)
+
+
+def check_text(tap, name, text, environment):
+    """All blocks of one file."""
+    assert text.count('```') % 2 == 0, name
+    exports, printed = [], ''
+    for language, block in re.findall(r'^```([^\n]*)\n(.*?)^```$', text, re.M | re.S):
+        if language == 'sh':
+            printed = ''
+            for line in block.replace('\\\n', ' ').splitlines():
+                if line.startswith('export '):
+                    exports.append(line)
+                elif line and not line.startswith('#'):
+                    printed += tap.report('%s: %s' % (name, line[:100]), run_line, line, exports, environment)
+        elif language == 'python':
+            printed = tap.report(name + ': python', run, ['/usr/bin/python3', '-c', block], environment)
+        elif language == 'json':
+            tap.report(name + ': json', write_case, block)
+        elif language == '':
+            tap.report('%s: prints %s' % (name, block.splitlines()[0][:80]), compare, block, printed)
+        else:
+            tap.report('%s: %s' % (name, language), refuse, language)
+
+
+def check_documentation(tap, path, environment):
+    with open(path) as f:
+        lines = re.findall(r'\|\[(.*?)\]\|', re.sub(r'^ \* ?', '', f.read(), flags=re.M), re.S)
+    for line in (' '.join(line.split()) for line in lines):
+        tap.report('%s: %s' % (os.path.basename(path), line[:100]), run_line, line, ['export GST_PLUGIN_PATH=build/plugin'], environment)
+
+
+def main(root, build):
+    # A reader has all of the system's plugins, and ours from where the text says.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(('GST_PLUGIN', 'GST_REGISTRY'))}
+    tap = Tap()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        speech('speech.wav')
-        model('model.safetensors', 'encoder.layers.0.self_attn.')
-        environment = dict(os.environ, GST_PLUGIN_PATH=plugin)
-        for i, line in enumerate(lines, start=1):
-            try:
-                # -e: an error in the middle of a pipeline must not be waited for
-                done = subprocess.run(['sh', '-ec', line], env=environment, timeout=60, stdout=subprocess.PIPE,
-                                      stderr=subprocess.STDOUT, text=True)
-                assert done.returncode == 0 and 'ERROR' not in done.stdout, done.stdout
-                check_output(line)
-                print('ok %d - %s' % (i, line[:100]))
-            except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
-                failed += 1
-                print('# ' + str(error).replace('\n', '\n# '))
-                print('not ok %d - %s' % (i, line))
-    print('1..%d' % len(lines))
-    return failed != 0 or not lines
+        furnish(root, build)
+        environment['GST_REGISTRY_1_0'] = os.path.join(folder, 'registry')
+        for name in TEXTS:
+            with open(os.path.join(root, name)) as f:
+                check_text(tap, name, f.read(), environment)
+        for path in sorted(glob.glob(os.path.join(root, 'plugin', '*.c'))):
+            check_documentation(tap, path, environment)
+    print('1..%d' % tap.number)
+    return tap.failed != 0 or tap.number == 0
 
 
 sys.exit(main(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])))

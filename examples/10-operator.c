@@ -1,5 +1,5 @@
 /*
- * Lesson 1: the textbook's attention, on top of attn_sdpa ().
+ * Lesson 10: the plain operator: the textbook's attention, on top of attn_sdpa ().
  *
  * The two modules of every course on Transformers (Vaswani et al. 2017, sections 3.2.1 and 3.2.2), and what becomes of
  * them when words come one by one, small enough to be checked by hand:
@@ -11,7 +11,7 @@
  * Dropout, which textbooks apply to the weights, belongs to training: at inference it is the identity, so that it is
  * not here.
  *
- * Build:  cc sdpa.c $(pkg-config --cflags --libs libattn) -o sdpa
+ * Build:  cc 10-operator.c $(pkg-config --cflags --libs libattn) -o 10-operator
  *
  * Expected output:
  *   1. one head, two queries, two keys
@@ -74,7 +74,7 @@ single_head (const float *query, const float *key, const float *value, uint32_t 
 }
 
 static void
-lesson_1 (void)
+show_one_head (void)
 {
   /*
    * Query 0 scores both keys 0: equal weights, and the mean of 8 and 4. Query 1 scores them ln 3 and 0: the weights are
@@ -156,7 +156,7 @@ diagonal (float factor)
 }
 
 static void
-lesson_2 (void)
+show_two_heads (void)
 {
   /* Head 0 sees that words 0 and 2 are alike, head 1 that words 0 and 1 are. */
   float x[n_words][d_model] = { { 1, 0, 1, 0 }, { 0, 1, 1, 0 }, { 1, 0, 0, 1 } }, y[n_words][d_model];
@@ -208,9 +208,9 @@ one_word (const float *query, const float *key, const float *value, uint32_t n_p
   run (&sdpa);
 }
 
-/* The words and layers of lesson 2, whose masked result this is. */
+/* The words and layers of part 2, whose masked result this is. */
 static void
-lesson_3 (void)
+show_word_by_word (void)
 {
   float x[n_words][d_model] = { { 1, 0, 1, 0 }, { 0, 1, 1, 0 }, { 1, 0, 0, 1 } }, query[n_words][d_model];
   float heads[n_words][d_model], y[n_words][d_model];
@@ -228,8 +228,8 @@ lesson_3 (void)
 int
 main (void)
 {
-  lesson_1 ();
-  lesson_2 ();
-  lesson_3 ();
+  show_one_head ();
+  show_two_heads ();
+  show_word_by_word ();
   return 0;
 }
