@@ -14,8 +14,8 @@
 #define N_LOOKS 500
 
 /*
- * Times that a worker lets others run before it sleeps. Asleep, it would be woken where the caller runs, again and again,
- * though another core is idle: a scheduler moves threads that are ready to run.
+ * Times that a worker lets others run before it sleeps. Asleep, it would be woken where the caller runs, again and
+ * again, though another core is idle: a scheduler moves threads that are ready to run.
  */
 #define N_YIELDS 20
 
