@@ -82,11 +82,12 @@ void
 attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, const float *frames, size_t n)
 {
   const AttnSizes *sizes = &layer->sizes;
+  AttnPool *pool = attn_scratch_pool (layer, scratch, n);
   float *projected = scratch->projected;
   size_t i;
 
   layer->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
-  attn_layer_project_input (layer, attn_scratch_pool (layer, scratch, n), projected, scratch->frames, n);
+  attn_layer_project_input (layer, pool, projected, scratch->frames, n);
   for (i = 0; i < n; i++) {
     float *query = projected + i * sizes->n_projected;
 
@@ -94,7 +95,7 @@ attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, 
       rotate_frame (layer, scratch, ring->next + i, query);
     layer->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
   }
-  attn_ring_write (ring, layer->kernels, projected + sizes->n_query, projected + sizes->n_query + sizes->n_key,
+  attn_ring_write (ring, layer->kernels, pool, projected + sizes->n_query, projected + sizes->n_query + sizes->n_key,
                    sizes->n_projected, n);
 }
 

@@ -110,15 +110,17 @@ all_below (const float *values, size_t n, float limit)
 static void
 narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
 {
-  size_t i;
+  for (size_t i = 0; i < n; i += N_LANES) {
+    size_t left = n - i < N_LANES ? n - i : N_LANES;
+    uint16_t some[ATTN_LANES], *to = left == N_LANES ? out + i : some;
 
-  for (i = 0; i + N_LANES <= n; i += N_LANES)
     if (precision == ATTN_PRECISION_F16)
-      lanes_store_f16 (out + i, lanes_load (in + i));
+      lanes_store_f16 (to, load_first (in + i, left));
     else
-      lanes_store_bf16 (out + i, lanes_load (in + i));
-  for (; i < n; i++)
-    out[i] = precision == ATTN_PRECISION_F16 ? attn_f16_from_float (in[i]) : attn_bf16_from_float (in[i]);
+      lanes_store_bf16 (to, load_first (in + i, left));
+    if (to == some)
+      memcpy (out + i, some, left * sizeof *out);
+  }
 }
 
 /*

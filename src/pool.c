@@ -10,8 +10,14 @@
 #include "cpu.h"
 #include "status.h"
 
-/* Looks at a flag before sleeping, or before the caller lets others run: some ten microseconds. */
+/* Looks at a flag before others are let run: some ten microseconds. */
 #define N_LOOKS 500
+
+/*
+ * Times that a worker lets others run before it sleeps. Asleep, it would be woken where the caller runs, again and
+ * again, though another core is idle: a scheduler moves threads that are ready to run.
+ */
+#define N_YIELDS 20
 
 typedef struct {
   AttnPool *pool;
@@ -42,17 +48,29 @@ look_again (void)
 #endif
 }
 
-/* Sleeping, a worker cannot miss a round: it says so before it looks, and the caller looks after it has changed it. */
-static void
-wait_for_round (AttnPool *pool, unsigned seen)
+/* Looks for a while whether there is another round than `seen`. */
+static bool
+sees_round (AttnPool *pool, unsigned seen)
 {
   int look;
 
   for (look = 0; look < N_LOOKS; look++) {
     if (atomic_load_explicit (&pool->round, memory_order_acquire) != seen)
-      return;
+      return true;
     look_again ();
   }
+  return false;
+}
+
+/* Sleeping, a worker cannot miss a round: it says so before it looks, and the caller looks after it has changed it. */
+static void
+wait_for_round (AttnPool *pool, unsigned seen)
+{
+  int yield;
+
+  for (yield = 0; yield < N_YIELDS; yield++, sched_yield ())
+    if (sees_round (pool, seen))
+      return;
   pthread_mutex_lock (&pool->lock);
   atomic_fetch_add (&pool->n_asleep, 1);
   while (atomic_load (&pool->round) == seen)

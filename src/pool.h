@@ -2,8 +2,8 @@
  * libattn: a few threads that share the work of one stream.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Every part of a job has its thread, always the same one, so that what a part reads stays in that core's cache. Part 0
- * is the caller's own. A worker that waits looks for its next job for some ten microseconds and then sleeps; to wake it
- * takes a lock and a system call, which is why streams of one thread, the default, have no pool at all.
+ * is the caller's own. A worker that waits looks for its next job for some hundred microseconds and then sleeps; to
+ * wake it takes a lock and a system call, which is why streams of one thread, the default, have no pool at all.
  */
 #ifndef ATTN_SRC_POOL_H
 #define ATTN_SRC_POOL_H

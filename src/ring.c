@@ -66,9 +66,16 @@ slot_of (const AttnRing *ring, uint64_t frame, bool is_sink)
   return is_sink ? frame / ATTN_LANES : ring->n_sink_slots + frame / ATTN_LANES % ring->n_window_slots;
 }
 
-/* One head's key and value of one frame, to a lane of a tile, in the precision of the window. */
+/* Frames on their way into the window, which threads share by heads. */
+typedef struct {
+  AttnRing *ring;
+  const AttnKernels *kernels;
+  const float *keys, *values; /* [n][stride] */
+  size_t stride, n;
+} Writing;
+
 static void
-write_head_f32 (float *keys, float *values, size_t lane, const float *key, const float *value, const AttnSizes *sizes)
+store_f32 (float *keys, float *values, size_t lane, const float *key, const float *value, const AttnSizes *sizes)
 {
   for (size_t d = 0; d < sizes->dk; d++)
     keys[d * ATTN_LANES + lane] = key[d];
@@ -76,8 +83,8 @@ write_head_f32 (float *keys, float *values, size_t lane, const float *key, const
 }
 
 static void
-write_head_16 (uint16_t *keys, uint16_t *values, size_t lane, const uint16_t *key, const uint16_t *value,
-               const AttnSizes *sizes)
+store_16 (uint16_t *keys, uint16_t *values, size_t lane, const uint16_t *key, const uint16_t *value,
+          const AttnSizes *sizes)
 {
   for (size_t d = 0; d < sizes->dk; d++)
     keys[attn_stored_index (d, ATTN_LANES, lane, sizes->precision)] = key[d];
@@ -85,47 +92,76 @@ write_head_16 (uint16_t *keys, uint16_t *values, size_t lane, const uint16_t *ke
     values[attn_stored_index (lane, sizes->dv_padded, d, sizes->precision)] = value[d];
 }
 
+/* One head's key [dk] and value [dv] of one frame to its place; those of a window in 16 bits stand in ring->row. */
 static void
-write_frame (AttnRing *ring, const float *key, const float *value, bool is_finite, bool is_sink)
+store_head (AttnRing *ring, size_t head, uint64_t frame, bool is_sink, const float *key, const float *value)
 {
   const AttnSizes *sizes = ring->sizes;
-  size_t slot = slot_of (ring, ring->next, is_sink), lane = ring->next % ATTN_LANES, head;
+  size_t tile = (head * ring->n_slots + slot_of (ring, frame, is_sink)) * ATTN_LANES, lane = frame % ATTN_LANES;
+  size_t at_key = tile * sizes->dk_stored, at_value = tile * sizes->dv_padded;
 
-  for (head = 0; head < sizes->n_kv_heads; head++) {
-    size_t tile = (head * ring->n_slots + slot) * ATTN_LANES;
-    size_t at_key = tile * sizes->dk_stored, at_value = tile * sizes->dv_padded;
-    size_t k = head * sizes->dk, v = head * sizes->dv;
+  if (sizes->precision == ATTN_PRECISION_F32)
+    store_f32 ((float *) ring->keys + at_key, (float *) ring->values + at_value, lane, key, value, sizes);
+  else
+    store_16 ((uint16_t *) ring->keys + at_key, (uint16_t *) ring->values + at_value, lane,
+              ring->row + head * sizes->dk, ring->row + sizes->n_key + head * sizes->dv, sizes);
+}
 
-    if (sizes->precision == ATTN_PRECISION_F32)
-      write_head_f32 ((float *) ring->keys + at_key, (float *) ring->values + at_value, lane, key + k, value + v,
-                      sizes);
-    else
-      write_head_16 ((uint16_t *) ring->keys + at_key, (uint16_t *) ring->values + at_value, lane, ring->row + k,
-                     ring->row + sizes->n_key + v, sizes);
+static void
+write_head (const Writing *w, size_t head, size_t i)
+{
+  const AttnSizes *sizes = w->ring->sizes;
+  const float *key = w->keys + i * w->stride + head * sizes->dk;
+  const float *value = w->values + i * w->stride + head * sizes->dv;
+  uint64_t frame = w->ring->next + i;
+
+  if (sizes->precision != ATTN_PRECISION_F32) {
+    w->kernels->narrow (w->ring->row + head * sizes->dk, key, sizes->dk, sizes->precision);
+    w->kernels->narrow (w->ring->row + sizes->n_key + head * sizes->dv, value, sizes->dv, sizes->precision);
   }
+  store_head (w->ring, head, frame, false, key, value);
+  if (frame < sizes->n_sinks)
+    store_head (w->ring, head, frame, true, key, value);
+}
+
+static void
+write_part (void *data, size_t part, size_t n_parts)
+{
+  const Writing *w = data;
+  size_t n_heads = w->ring->sizes->n_kv_heads, head, i;
+
+  for (head = n_heads * part / n_parts; head < n_heads * (part + 1) / n_parts; head++)
+    for (i = 0; i < w->n; i++)
+      write_head (w, head, i);
+}
+
+/* The frame is there, and whether its values are finite. */
+static void
+note_frame (AttnRing *ring, uint64_t frame, bool is_sink, bool is_finite)
+{
+  size_t slot = slot_of (ring, frame, is_sink), lane = frame % ATTN_LANES;
+
   ring->present[slot] |= 1u << lane;
   ring->finite[slot] = (ring->finite[slot] & ~(1u << lane)) | (uint32_t) is_finite << lane;
 }
 
 void
-attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const float *keys, const float *values, size_t stride,
-                 size_t n)
+attn_ring_write (AttnRing *ring, const AttnKernels *kernels, AttnPool *pool, const float *keys, const float *values,
+                 size_t stride, size_t n)
 {
-  const AttnSizes *sizes = ring->sizes;
+  Writing writing = { ring, kernels, keys, values, stride, n };
+  float limit = attn_infinite_from (ring->sizes->precision);
   size_t i;
 
   if (ring->next % ATTN_LANES == 0)
     ring->present[slot_of (ring, ring->next, false)] = 0;
-  for (i = 0; i < n; i++, ring->next++, keys += stride, values += stride) {
-    bool is_finite = kernels->all_below (values, sizes->n_value, attn_infinite_from (sizes->precision));
+  attn_pool_run (pool, write_part, &writing);
+  for (i = 0; i < n; i++, ring->next++) {
+    bool is_finite = kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
 
-    if (sizes->precision != ATTN_PRECISION_F32) {
-      kernels->narrow (ring->row, keys, sizes->n_key, sizes->precision);
-      kernels->narrow (ring->row + sizes->n_key, values, sizes->n_value, sizes->precision);
-    }
-    write_frame (ring, keys, values, is_finite, false);
-    if (ring->next < sizes->n_sinks)
-      write_frame (ring, keys, values, is_finite, true);
+    note_frame (ring, ring->next, false, is_finite);
+    if (ring->next < ring->sizes->n_sinks)
+      note_frame (ring, ring->next, true, is_finite);
   }
 }
 

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 
 #include "kernels.h"
+#include "pool.h"
 
 typedef struct {
   const AttnSizes *sizes;
@@ -54,10 +55,11 @@ void attn_ring_clear (AttnRing *ring); /* frees the tiles; accepts a zeroed ring
 void attn_ring_reset (AttnRing *ring, uint64_t first);
 
 /*
- * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned.
+ * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned. `pool` NULL: one
+ * thread.
  */
-void attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const float *keys, const float *values, size_t stride,
-                      size_t n);
+void attn_ring_write (AttnRing *ring, const AttnKernels *kernels, AttnPool *pool, const float *keys,
+                      const float *values, size_t stride, size_t n);
 
 /* Appends `n` absent frames, any number. */
 void attn_ring_skip (AttnRing *ring, uint64_t n);
