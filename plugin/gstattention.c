@@ -84,6 +84,8 @@
 
 GST_DEBUG_CATEGORY (gst_attention_debug);
 
+GstBaseTransformClass *gst_attention_base_class;
+
 static void gst_attention_child_proxy_init (gpointer iface, gpointer data);
 
 G_DEFINE_TYPE_WITH_CODE (GstAttention, gst_attention, GST_TYPE_BASE_TRANSFORM,
@@ -126,7 +128,8 @@ gst_attention_free_layer (GstAttention *self)
 {
   g_mutex_lock (&self->lock);
   g_clear_pointer (&self->stream, attn_stream_free);
-  g_clear_pointer (&self->restored, attn_stream_free);
+  attn_stream_free (self->restored);
+  g_atomic_pointer_set (&self->restored, NULL);
   g_clear_pointer (&self->layer, gst_attention_layers_release);
   g_mutex_unlock (&self->lock);
   g_clear_pointer (&self->layer_heads, g_ptr_array_unref);
@@ -173,6 +176,7 @@ make_layer (GstAttention *self, guint n_features)
   g_mutex_lock (&self->lock);
   self->layer = layer;
   self->stream = stream;
+  self->gains_are_read = FALSE;
   g_mutex_unlock (&self->lock);
   GST_INFO_OBJECT (self, "%u features, %u heads, %u outputs; kernels %s", attn_layer_n_features (self->layer),
                    attn_layer_n_heads (self->layer), attn_layer_n_outputs (self->layer),
@@ -223,6 +227,7 @@ gst_attention_start (GstBaseTransform *trans)
   GST_OBJECT_UNLOCK (self);
   g_mutex_lock (&self->lock);
   self->n_frames = self->n_absent = 0;
+  self->n_calls = self->n_timed = 0;
   self->busy = 0;
   g_mutex_unlock (&self->lock);
   gst_attention_reset_flows (self);
@@ -412,8 +417,9 @@ gst_attention_init (GstAttention *self)
   self->frame_rate_n = 0;
   self->frame_rate_d = 1;
   self->model_prefix = g_strdup ("");
-  self->waiting = gst_queue_array_new_for_struct (sizeof (Item), 16);
-  self->ready = gst_queue_array_new_for_struct (sizeof (Item), 16);
+  /* Without look-ahead one is enough, and stays in the cache. */
+  self->waiting = gst_queue_array_new_for_struct (sizeof (Item), 1);
+  self->ready = gst_queue_array_new_for_struct (sizeof (Item), 1);
   self->next_pts = GST_CLOCK_TIME_NONE;
   self->interval = GST_ATTENTION_DEFAULT_INTERVAL;
   self->flows = gst_flow_combiner_new ();
@@ -461,6 +467,8 @@ gst_attention_class_init (GstAttentionClass *klass)
   GstBaseTransformClass *trans_class = GST_BASE_TRANSFORM_CLASS (klass);
 
   GST_DEBUG_CATEGORY_INIT (gst_attention_debug, "attention", 0, "self-attention on feature streams");
+
+  gst_attention_base_class = GST_BASE_TRANSFORM_CLASS (gst_attention_parent_class);
 
   object_class->set_property = gst_attention_set_property;
   object_class->get_property = gst_attention_get_property;

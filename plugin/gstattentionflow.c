@@ -10,7 +10,7 @@ static void
 item_unmap (Item *item)
 {
   if (item->map.memory != NULL)
-    gst_buffer_unmap (item->buffer, &item->map);
+    gst_memory_unmap (item->map.memory, &item->map);
   if (item->weights_map.memory != NULL)
     gst_buffer_unmap (item->weights, &item->weights_map);
   item->map.memory = item->weights_map.memory = NULL;
@@ -62,19 +62,54 @@ output_time (GstAttention *self, const Item *item)
   return gst_segment_to_stream_time (segment, GST_FORMAT_TIME, GST_BUFFER_PTS (item->buffer) + offset);
 }
 
+static void
+read_gains (GstAttention *self)
+{
+  guint i, n_changes = gst_attention_heads_count_changes ();
+
+  if (self->gains_are_read && n_changes == self->n_gain_changes)
+    return;
+  for (i = 0; i < self->layer_heads->len; i++)
+    attn_stream_set_gain (self->stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)));
+  self->gains_are_read = TRUE;
+  self->n_gain_changes = n_changes;
+}
+
 /* The gains for the next output of `item`; TRUE when the one behind it may have others. */
 static gboolean
 update_gains (GstAttention *self, const Item *item)
 {
   gboolean controlled;
-  guint i;
 
   if (item->buffer == NULL)
     return FALSE;
-  controlled = gst_attention_heads_sync (self->layer_heads, output_time (self, item));
-  for (i = 0; i < self->layer_heads->len; i++)
-    attn_stream_set_gain (self->stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)));
+  controlled = gst_attention_heads_are_controlled (self->layer_heads);
+  if (controlled)
+    gst_attention_heads_sync (self->layer_heads, output_time (self, item));
+  read_gains (self);
   return controlled;
+}
+
+/* One call in so many is timed: asking the clock takes a tenth of what a frame takes. */
+#define CALLS_PER_TIMED_CALL 16
+
+/* The next `n` of `frames` (NULL: absent ones) to the core; how many outputs got ready. */
+static guint64
+call_core (GstAttention *self, const gfloat *frames, guint64 n, gfloat *out, gfloat *weights)
+{
+  gboolean timed = self->n_calls++ % CALLS_PER_TIMED_CALL == 0;
+  GstClockTime begin = timed ? gst_util_get_timestamp () : 0;
+  guint64 n_out;
+
+  if (frames != NULL)
+    n_out = attn_stream_push (self->stream, frames, n, out, weights);
+  else
+    n_out = attn_stream_skip (self->stream, n, out, weights);
+  if (timed) {
+    self->busy += gst_util_get_timestamp () - begin;
+    self->n_timed += n;
+  }
+  return n_out;
 }
 
 /* Gives the core `n` frames (NULL: absent ones) and the outputs that get ready to the items that wait for them. */
@@ -91,26 +126,22 @@ feed (GstAttention *self, const gfloat *frames, guint64 n)
     guint64 take = MIN (n, silent + item->n_frames - item->n_done);
     gfloat *out = item->buffer ? (gfloat *) item->map.data + item->n_done * n_outputs : NULL;
     gfloat *weights = item->weights ? (gfloat *) item->weights_map.data + item->n_done * n_weights : NULL;
-    GstClockTime begin;
 
     if (update_gains (self, item))
       take = MIN (take, silent + 1);
     g_mutex_lock (&self->lock);
     if (!self->draining)
       g_clear_pointer (&self->ended, g_bytes_unref);
-    begin = gst_util_get_timestamp ();
-    if (frames != NULL) {
-      item->n_done += attn_stream_push (self->stream, frames, take, out, weights);
-      frames += take * n_features;
-    } else {
-      item->n_done += attn_stream_skip (self->stream, take, out, weights);
-      self->n_absent += self->draining ? 0 : take;
+    item->n_done += call_core (self, frames, take, out, weights);
+    if (!self->draining) {
+      self->n_frames += take;
+      self->n_absent += frames == NULL ? take : 0;
     }
-    self->n_frames += self->draining ? 0 : take;
-    self->busy += gst_util_get_timestamp () - begin;
     self->changed = TRUE;
     g_mutex_unlock (&self->lock);
     self->resumed = FALSE;
+    if (frames != NULL)
+      frames += take * n_features;
     n -= take;
   }
 }
@@ -133,7 +164,7 @@ forward_event (GstAttention *self, GstEvent *event)
   gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
 
   gst_event_ref (event);
-  ok = gst_attention_base_class ()->sink_event (GST_BASE_TRANSFORM (self), event);
+  ok = gst_attention_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
   if (ok || !is_caps)
     gst_attention_push_event_to_weights (self, event);
   gst_event_unref (event);
@@ -222,18 +253,16 @@ gst_attention_resume_stream (GstAttention *self)
 static void
 adopt_restored (GstAttention *self)
 {
-  AttnStream *old = NULL;
-  gboolean adopt;
+  AttnStream *old;
 
-  g_mutex_lock (&self->lock);
-  adopt = self->restored != NULL;
-  g_mutex_unlock (&self->lock);
-  if (!adopt)
+  if (g_atomic_pointer_get (&self->restored) == NULL)
     return;
   finish_stream (self);
   g_mutex_lock (&self->lock);
   old = self->stream;
-  self->stream = g_steal_pointer (&self->restored);
+  self->stream = self->restored;
+  g_atomic_pointer_set (&self->restored, NULL);
+  self->gains_are_read = FALSE;
   g_clear_pointer (&self->ended, g_bytes_unref);
   g_mutex_unlock (&self->lock);
   attn_stream_free (old);
@@ -282,9 +311,11 @@ make_output (GstAttention *self, GstBuffer *input, gsize n_frames)
   if (buffer == NULL)
     return NULL;
   gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_METADATA, 0, -1);
+  if (attn_layer_n_outputs (self->layer) == self->features.n_features)
+    return buffer;
   /* It counts channels. */
   meta = gst_buffer_get_meta (buffer, GST_AUDIO_META_API_TYPE);
-  if (meta != NULL && attn_layer_n_outputs (self->layer) != self->features.n_features)
+  if (meta != NULL)
     gst_buffer_remove_meta (buffer, meta);
   return buffer;
 }
@@ -353,7 +384,8 @@ static gboolean
 prepare_output (GstAttention *self, Item *item, GstBuffer *input)
 {
   item->buffer = make_output (self, input, item->n_frames);
-  if (item->buffer == NULL || (item->n_frames > 0 && !gst_buffer_map (item->buffer, &item->map, GST_MAP_WRITE)))
+  if (item->buffer == NULL
+      || (item->n_frames > 0 && !gst_memory_map (gst_buffer_peek_memory (item->buffer, 0), &item->map, GST_MAP_WRITE)))
     goto no_memory;
   if (!gst_attention_add_weights (self, item, input))
     goto fail;
@@ -442,7 +474,7 @@ gst_attention_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont,
   GstFlowReturn flow;
 
   /* The parent negotiates, and leaves the buffer in queued_buf; or drops it when it is late, and qos is on. */
-  flow = gst_attention_base_class ()->submit_input_buffer (trans, is_discont, input);
+  flow = gst_attention_base_class->submit_input_buffer (trans, is_discont, input);
   gst_clear_buffer (&trans->queued_buf);
   if (flow != GST_FLOW_OK && flow != GST_BASE_TRANSFORM_FLOW_DROPPED)
     goto done;
@@ -579,5 +611,5 @@ gboolean
 gst_attention_src_event (GstBaseTransform *trans, GstEvent *event)
 {
   return !gst_attention_refuses_event (GST_ATTENTION (trans), event)
-         && gst_attention_base_class ()->src_event (trans, event);
+         && gst_attention_base_class->src_event (trans, event);
 }

@@ -19,6 +19,8 @@ struct _GstAttentionHead {
   gfloat gain; /* the object lock */
 };
 
+static gint n_changes; /* atomic */
+
 G_DEFINE_TYPE (GstAttentionHead, gst_attention_head, GST_TYPE_OBJECT)
 
 static void
@@ -31,6 +33,7 @@ gst_attention_head_set_property (GObject *object, guint id, const GValue *value,
     GST_OBJECT_LOCK (self);
     self->gain = g_value_get_float (value);
     GST_OBJECT_UNLOCK (self);
+    g_atomic_int_inc (&n_changes);
     break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -95,6 +98,12 @@ gst_attention_head_get_gain (GstAttentionHead *head)
   return gain;
 }
 
+guint
+gst_attention_heads_count_changes (void)
+{
+  return g_atomic_int_get (&n_changes);
+}
+
 static void
 add_head (GPtrArray *heads, GstObject *parent, guint number)
 {
@@ -130,20 +139,26 @@ gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n)
     remove_head (heads, parent);
 }
 
+/* Asked for each frame: like gst_object_sync_values () it looks whether there are any before it takes the lock. */
 gboolean
-gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
+gst_attention_heads_are_controlled (GPtrArray *heads)
 {
-  gboolean controlled = FALSE;
   guint i;
 
   for (i = 0; i < heads->len; i++) {
     GstObject *head = g_ptr_array_index (heads, i);
 
-    if (!gst_object_has_active_control_bindings (head))
-      continue;
-    controlled = TRUE;
-    if (GST_CLOCK_TIME_IS_VALID (time))
-      gst_object_sync_values (head, time);
+    if (g_atomic_pointer_get (&head->control_bindings) != NULL && gst_object_has_active_control_bindings (head))
+      return TRUE;
   }
-  return controlled;
+  return FALSE;
+}
+
+void
+gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
+{
+  guint i;
+
+  for (i = 0; i < heads->len && GST_CLOCK_TIME_IS_VALID (time); i++)
+    gst_object_sync_values (g_ptr_array_index (heads, i), time);
 }
