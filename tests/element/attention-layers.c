@@ -200,6 +200,19 @@ GST_START_TEST (test_elements_hold_one_copy_of_the_parameters)
 }
 GST_END_TEST;
 
+/* Allocators of sanitizers and of valgrind are none of glibc's. */
+static gboolean
+can_count_memory (void)
+{
+  enum { size = 1 << 24 };
+  struct mallinfo2 before = mallinfo2 (), after;
+  gpointer memory = g_malloc (size);
+
+  after = mallinfo2 ();
+  g_free (memory);
+  return after.uordblks + after.hblkhd >= before.uordblks + before.hblkhd + size;
+}
+
 static Suite *
 attention_layers_suite (void)
 {
@@ -213,9 +226,11 @@ attention_layers_suite (void)
   tcase_add_test (layers, test_file_that_was_replaced_is_read_again);
   tcase_add_test (layers, test_file_that_is_not_there_is_a_status);
   tcase_add_test (layers, test_threads_get_and_release_layers);
-  if (!SANITIZED) { /* sanitizers have an allocator of their own, which mallinfo2 () does not see */
+  if (can_count_memory ()) {
     tcase_add_test (layers, test_layer_goes_with_the_last_who_holds_it);
     tcase_add_test (layers, test_elements_hold_one_copy_of_the_parameters);
+  } else {
+    g_printerr ("left out: two tests that count memory, which this allocator does not\n");
   }
   return suite;
 }

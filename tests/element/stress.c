@@ -141,6 +141,7 @@ push_until_stopped (gpointer data)
     g_mutex_lock (&source->pushing);
     gst_harness_push (source->h, gst_buffer_ref (buffer));
     g_mutex_unlock (&source->pushing);
+    g_thread_yield (); /* or the other thread never gets the lock where threads take turns, as under valgrind */
   }
   gst_buffer_unref (buffer);
   return NULL;
