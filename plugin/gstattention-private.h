@@ -91,6 +91,7 @@ struct _GstAttention {
   GstCaps *refused_caps;        /* sticky events come again and again: one error is enough */
   gint warned_dimensions;       /* the same for untyped dimensions; atomic, queries come from any thread */
   GstClockTime next_pts;        /* where the next buffer continues this one; NONE: unknown */
+  GstClockTimeDiff gap_rest;    /* time of GAP events that was no whole frame; below 0: taken in advance */
   gboolean streaming;           /* a frame has come since the stream began */
   GstFlowReturn flow;           /* what the pads' pushes last came to */
   gboolean skipped;             /* outputs were left out for the quality of service, and none has left since */

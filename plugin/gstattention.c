@@ -210,6 +210,7 @@ end_run (GstAttention *self)
   g_clear_pointer (&self->file_state, g_bytes_unref);
   g_clear_pointer (&self->ended, g_bytes_unref);
   self->changed = self->streaming = self->skipped = FALSE;
+  self->gap_rest = 0;
   self->next_pts = GST_CLOCK_TIME_NONE;
   memset (&self->features, 0, sizeof self->features);
 }

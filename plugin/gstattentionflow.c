@@ -171,23 +171,23 @@ forward_event (GstAttention *self, GstEvent *event)
   return ok;
 }
 
+/* All of them: nobody waits for what is behind a buffer that was refused, but for the events there. */
 static GstFlowReturn
 push_ready (GstAttention *self)
 {
   GstFlowReturn flow = GST_FLOW_OK;
   Item *next;
 
-  while (flow == GST_FLOW_OK && (next = gst_queue_array_pop_head_struct (self->ready))) {
+  while ((next = gst_queue_array_pop_head_struct (self->ready))) {
     Item item = *next; /* the queue may move while we push */
 
-    if (item.buffer != NULL)
-      flow = push_buffer (self, item.buffer);
+    if (item.buffer != NULL && flow == GST_FLOW_OK)
+      flow = push_buffer (self, g_steal_pointer (&item.buffer));
     if (item.weights != NULL && flow == GST_FLOW_OK)
-      flow = gst_attention_push_weights (self, item.weights);
-    else
-      gst_clear_buffer (&item.weights);
+      flow = gst_attention_push_weights (self, g_steal_pointer (&item.weights));
     if (item.event != NULL)
-      forward_event (self, item.event);
+      forward_event (self, g_steal_pointer (&item.event));
+    item_clear (&item);
   }
   return flow;
 }
@@ -202,6 +202,15 @@ reset_stream (GstAttention *self)
   g_mutex_unlock (&self->lock);
 }
 
+/* No frame has come. */
+static void
+begin_stream (GstAttention *self)
+{
+  self->streaming = FALSE;
+  self->next_pts = GST_CLOCK_TIME_NONE;
+  self->gap_rest = 0;
+}
+
 static void
 forget_stream (GstAttention *self)
 {
@@ -212,8 +221,7 @@ forget_stream (GstAttention *self)
     gst_attention_keep_state (self);
     reset_stream (self);
   }
-  self->streaming = FALSE;
-  self->next_pts = GST_CLOCK_TIME_NONE;
+  begin_stream (self);
 }
 
 /*
@@ -233,8 +241,7 @@ finish_stream (GstAttention *self)
   }
   advance (self);
   gst_attention_finish_summary (self, TRUE);
-  self->streaming = FALSE;
-  self->next_pts = GST_CLOCK_TIME_NONE;
+  begin_stream (self);
 }
 
 /* The stream was restored: outputs that it still owes belong to buffers that are not here. */
@@ -550,17 +557,25 @@ ends_stream (GstAttention *self, GstEvent *event)
   }
 }
 
+/* Short gaps add up to as many frames as a long one: what rounding leaves over, or takes in advance, is the next one's. */
 static guint64
 count_gap_frames (GstAttention *self, GstEvent *event)
 {
+  const GstFeatures *features = &self->features;
   GstClockTime timestamp, duration;
+  GstClockTimeDiff time;
+  guint64 n = 0;
 
   gst_event_parse_gap (event, &timestamp, &duration);
-  if (self->stream == NULL || self->features.rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (duration))
+  if (self->stream == NULL || features->rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (duration))
     return 0;
   if (GST_CLOCK_TIME_IS_VALID (timestamp))
     self->next_pts = timestamp + duration;
-  return gst_util_uint64_scale_round (duration, self->features.rate_n, GST_SECOND * (guint64) self->features.rate_d);
+  time = MIN (duration, (GstClockTime) (G_MAXINT64 - MAX (self->gap_rest, 0))) + self->gap_rest;
+  if (time > 0)
+    n = gst_util_uint64_scale_round (time, features->rate_n, GST_SECOND * (guint64) features->rate_d);
+  self->gap_rest = GST_CLOCK_DIFF (gst_features_duration (features, n), time);
+  return n;
 }
 
 gboolean

@@ -104,27 +104,50 @@ gst_attention_heads_count_changes (void)
   return g_atomic_int_get (&n_changes);
 }
 
+static guint
+count_heads (GPtrArray *heads, GstObject *parent)
+{
+  guint n;
+
+  GST_OBJECT_LOCK (parent);
+  n = heads->len;
+  GST_OBJECT_UNLOCK (parent);
+  return n;
+}
+
+/* Nothing happens where another thread was faster: there is a head `number`. */
 static void
 add_head (GPtrArray *heads, GstObject *parent, guint number)
 {
   GstAttentionHead *head = gst_attention_head_new (number);
+  gboolean added;
 
   gst_object_set_parent (GST_OBJECT (head), parent);
   GST_OBJECT_LOCK (parent);
-  g_ptr_array_add (heads, gst_object_ref (head));
+  added = heads->len == number;
+  if (added)
+    g_ptr_array_add (heads, gst_object_ref (head));
   GST_OBJECT_UNLOCK (parent);
-  gst_child_proxy_child_added (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
+  if (added)
+    gst_child_proxy_child_added (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
+  else
+    gst_object_unparent (GST_OBJECT (head));
 }
 
+/* The same: head `number` is no longer the last. */
 static void
-remove_head (GPtrArray *heads, GstObject *parent)
+remove_head (GPtrArray *heads, GstObject *parent, guint number)
 {
-  GstObject *head;
+  GstObject *head = NULL;
 
   GST_OBJECT_LOCK (parent);
-  head = gst_object_ref (g_ptr_array_index (heads, heads->len - 1));
-  g_ptr_array_set_size (heads, heads->len - 1);
+  if (heads->len == number + 1) {
+    head = gst_object_ref (g_ptr_array_index (heads, number));
+    g_ptr_array_set_size (heads, number);
+  }
   GST_OBJECT_UNLOCK (parent);
+  if (head == NULL)
+    return;
   gst_child_proxy_child_removed (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
   gst_object_unparent (head);
   gst_object_unref (head);
@@ -133,10 +156,12 @@ remove_head (GPtrArray *heads, GstObject *parent)
 void
 gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n)
 {
-  while (heads->len < n)
-    add_head (heads, parent, heads->len);
-  while (heads->len > n)
-    remove_head (heads, parent);
+  guint n_now;
+
+  while ((n_now = count_heads (heads, parent)) < n)
+    add_head (heads, parent, n_now);
+  while ((n_now = count_heads (heads, parent)) > n)
+    remove_head (heads, parent, n_now - 1);
 }
 
 /* Asked for each frame: like gst_object_sync_values () it looks whether there are any before it takes the lock. */

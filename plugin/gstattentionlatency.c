@@ -4,12 +4,12 @@
  */
 #include "gstattention-private.h"
 
-/* Called with the object lock. */
+/* Of the layer that there is: the properties may be those of the next one. Called with the object lock. */
 static GstClockTime
 compute_latency (GstAttention *self)
 {
   GstFeatures rate = self->features;
-  guint64 look_ahead = self->config.look_ahead, n = MAX (self->n_max, 1), frames;
+  guint64 look_ahead = attn_layer_latency (self->layer), n = MAX (self->n_max, 1), frames;
 
   if (self->frame_rate_n > 0) {
     rate.rate_n = self->frame_rate_n;
