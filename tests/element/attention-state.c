@@ -348,6 +348,30 @@ GST_START_TEST (test_flush_before_the_first_frame_keeps_what_was_restored)
 }
 GST_END_TEST;
 
+/* Sources call their first buffer DISCONT: that it follows nothing known is no reason to forget what was restored. */
+GST_START_TEST (test_discont_before_the_first_frame_keeps_what_was_restored)
+{
+  static const Case c = { 20, 5, 0, FALSE };
+  GByteArray *expected = undisturbed (&c, 0, N), *got = g_byte_array_new ();
+  GstHarness *h;
+  GstBuffer *buffer;
+
+  run (&c, 0, 90, TRUE, got);
+  h = start (&c, state_file);
+  buffer = gst_buffer_new_memdup (frames + 90 * D, (N - 90) * D * sizeof (gfloat));
+  GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_int (
+      gst_buffer_memcmp (buffer, 0, expected->data + 90 * D * sizeof (gfloat), (N - 90) * D * sizeof (gfloat)), 0);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+  g_byte_array_unref (expected);
+  g_byte_array_unref (got);
+}
+GST_END_TEST;
+
 /* Afterwards events end it as they always do. */
 GST_START_TEST (test_restored_stream_ends_as_any_other)
 {
@@ -796,6 +820,7 @@ attention_state_suite (void)
   tcase_add_test (file, test_state_is_that_before_the_drain);
   tcase_add_loop_test (file, test_run_without_frames_leaves_the_file_alone, 0, 2);
   tcase_add_test (file, test_flush_before_the_first_frame_keeps_what_was_restored);
+  tcase_add_test (file, test_discont_before_the_first_frame_keeps_what_was_restored);
   tcase_add_test (file, test_restored_stream_ends_as_any_other);
   tcase_add_test (file, test_events_do_not_wait_for_outputs_that_are_dropped);
   tcase_add_loop_test (file, test_damaged_file_is_an_error_and_is_kept, 0, 2);

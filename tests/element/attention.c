@@ -521,7 +521,8 @@ GST_START_TEST (test_same_segment_and_caps_keep_the_stream)
   GstEvent *segment;
   GstCaps *caps;
 
-  push_frames (h, frames, 0, 10);
+  push_frames (h, frames, 0, 5);
+  push_frames (h, frames, 5, 5); /* the first ones have left, and moved the position of the element's segment */
   segment = gst_pad_get_sticky_event (h->srcpad, GST_EVENT_SEGMENT, 0);
   gst_harness_push_event (h, gst_event_copy (segment));
   gst_event_unref (segment);
