@@ -557,7 +557,7 @@ ends_stream (GstAttention *self, GstEvent *event)
   }
 }
 
-/* Short gaps add up to as many frames as a long one: what rounding leaves over, or takes in advance, is the next one's. */
+/* Short gaps add up to as many frames as a long one: what rounding leaves over, or takes in advance, is the next's. */
 static guint64
 count_gap_frames (GstAttention *self, GstEvent *event)
 {

@@ -211,12 +211,8 @@ gst_attention_push_event_to_weights (GstAttention *self, GstEvent *event)
 static GstBuffer *
 make_buffer (GstAttention *self, GstBuffer *input, guint64 n_frames)
 {
-  GstAllocationParams params;
-  GstBuffer *buffer;
+  GstBuffer *buffer = gst_features_new_buffer (n_frames * n_weights (self));
 
-  gst_allocation_params_init (&params);
-  params.align = GST_FEATURES_ALIGN;
-  buffer = gst_buffer_new_allocate (NULL, n_frames * n_weights (self) * sizeof (gfloat), &params);
   if (buffer != NULL)
     gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_FLAGS | GST_BUFFER_COPY_TIMESTAMPS, 0, -1);
   return buffer;

@@ -243,6 +243,16 @@ gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_fra
   return TRUE;
 }
 
+GstBuffer *
+gst_features_new_buffer (guint64 n_values)
+{
+  GstAllocationParams params;
+
+  gst_allocation_params_init (&params);
+  params.align = GST_FEATURES_ALIGN;
+  return gst_buffer_new_allocate (NULL, n_values * sizeof (gfloat), &params);
+}
+
 GstClockTime
 gst_features_duration (const GstFeatures *features, guint64 n)
 {

@@ -61,6 +61,9 @@ GstCaps *gst_features_replace_n_features (GstCaps *caps, guint n_features);
  */
 gboolean gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_frames, GError **error);
 
+/* A buffer of `n_values`, in one memory that begins at a cache line; NULL: no memory. Transfer full. */
+GstBuffer *gst_features_new_buffer (guint64 n_values);
+
 /* The time that `n` frames take, rounded to the nearest nanosecond; GST_CLOCK_TIME_NONE when the rate is unknown. */
 GstClockTime gst_features_duration (const GstFeatures *features, guint64 n);
 
