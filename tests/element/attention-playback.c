@@ -121,6 +121,22 @@ GST_START_TEST (test_segment_that_plays_backwards_is_an_error)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_position_is_that_of_what_has_left)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  gint64 position;
+  guint i;
+
+  g_object_set (h->element, "look-ahead", 3, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  for (i = 0; i < 10; i++)
+    gst_harness_push (h, make_buffer (i, 1));
+  fail_unless (gst_pad_peer_query_position (h->sinkpad, GST_FORMAT_TIME, &position));
+  fail_unless_equals_int64 (position, 7 * FRAME_TIME);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* ---- quality of service ---- */
 
 /* Says that everything before frame `n` is too late. */
@@ -486,6 +502,7 @@ attention_playback_suite (void)
   tcase_add_checked_fixture (playback, setup, NULL);
   tcase_add_test (playback, test_seek_backwards_is_refused);
   tcase_add_test (playback, test_segment_that_plays_backwards_is_an_error);
+  tcase_add_test (playback, test_position_is_that_of_what_has_left);
   tcase_add_test (playback, test_qos_is_off);
   tcase_add_test (playback, test_qos_skips_outputs_and_keeps_history);
   tcase_add_test (playback, test_qos_with_look_ahead_answers_what_waits);

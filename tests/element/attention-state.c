@@ -586,6 +586,37 @@ GST_START_TEST (test_signals_move_a_stream_to_another_element)
 }
 GST_END_TEST;
 
+/* The GAP comes behind what the state holds: like a frame it lets the restored stream in. */
+GST_START_TEST (test_gap_after_restore_is_one_of_the_restored_stream)
+{
+  static const Case c = { 20, 0, 0, FALSE };
+  GByteArray *expected = g_byte_array_new (), *got = g_byte_array_new ();
+  GstHarness *a = start (&c, NULL), *b = start (&c, NULL);
+  GBytes *state;
+
+  push (a, 0, 90);
+  state = save (a);
+  pull (a, 0, expected);
+  g_byte_array_set_size (expected, 0);
+  gst_harness_push_event (a, gst_event_new_gap (90 * FRAME_TIME, 5 * FRAME_TIME));
+  push (a, 95, N);
+  pull (a, 95, expected);
+  push (b, 30, 70);
+  pull (b, 30, got);
+  g_byte_array_set_size (got, 0);
+  fail_unless (restore (b, state));
+  gst_harness_push_event (b, gst_event_new_gap (90 * FRAME_TIME, 5 * FRAME_TIME));
+  push (b, 95, N);
+  pull (b, 95, got);
+  fail_unless_frames (got, 0, expected, 0, N - 95);
+  g_bytes_unref (state);
+  gst_harness_teardown (a);
+  gst_harness_teardown (b);
+  g_byte_array_unref (expected);
+  g_byte_array_unref (got);
+}
+GST_END_TEST;
+
 /* Buffers that wait get their own outputs, as at the end of their stream; those of the saved stream go nowhere. */
 GST_START_TEST (test_restore_answers_what_waits_and_drops_what_it_owes)
 {
@@ -833,6 +864,7 @@ attention_state_suite (void)
   suite_add_tcase (suite, memory);
   tcase_add_checked_fixture (memory, setup, teardown);
   tcase_add_loop_test (memory, test_signals_move_a_stream_to_another_element, 0, G_N_ELEMENTS (cases));
+  tcase_add_test (memory, test_gap_after_restore_is_one_of_the_restored_stream);
   tcase_add_test (memory, test_restore_answers_what_waits_and_drops_what_it_owes);
   tcase_add_test (memory, test_refused_state_is_a_warning_and_the_stream_goes_on);
   tcase_add_test (memory, test_state_of_a_drained_stream_is_refused);

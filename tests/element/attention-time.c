@@ -154,6 +154,26 @@ GST_START_TEST (test_jumps_are_whole_within_a_quarter_of_a_frame)
 }
 GST_END_TEST;
 
+/* Its time says nothing about where the frames before it end. */
+GST_START_TEST (test_buffer_without_frames_is_no_frame)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  gfloat frames[4] = { 0 };
+  GstBuffer *buffer;
+
+  gst_harness_set_src_caps_str (h, "audio/x-raw, format=(string)" GST_AUDIO_NE (
+                                       F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)2");
+  push_frame (h, 1, 0, FALSE);
+  gst_harness_push (h, gst_buffer_new ());
+  buffer = gst_buffer_new_memdup (frames, sizeof frames);
+  GST_BUFFER_PTS (buffer) = 40 * GST_MSECOND;
+  GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  fail_unless_equals_uint64 (count (h, "absent-frames"), 3);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* ---- GAP events ---- */
 
 GST_START_TEST (test_short_gaps_add_up)
@@ -264,6 +284,7 @@ attention_time_suite (void)
   tcase_add_loop_test (time, test_holes_are_whole_frames_at_any_rate, 0, G_N_ELEMENTS (rates));
   tcase_add_loop_test (time, test_rounded_times_do_not_drift, 0, G_N_ELEMENTS (rates));
   tcase_add_loop_test (time, test_jumps_are_whole_within_a_quarter_of_a_frame, 0, G_N_ELEMENTS (jumps));
+  tcase_add_test (time, test_buffer_without_frames_is_no_frame);
   tcase_add_test (time, test_short_gaps_add_up);
   tcase_add_test (time, test_one_gap_is_rounded);
   tcase_add_test (time, test_new_stream_has_no_rest);

@@ -1221,6 +1221,130 @@ GST_START_TEST (test_latency_is_from_a_frame_to_its_newest_sample)
 }
 GST_END_TEST;
 
+static GstClockTime upstream_max;
+
+static gboolean
+answer_latency (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  if (GST_QUERY_TYPE (query) != GST_QUERY_LATENCY)
+    return gst_pad_query_default (pad, parent, query);
+  gst_query_set_latency (query, TRUE, 10 * GST_MSECOND, upstream_max);
+  return TRUE;
+}
+
+/* What upstream can hold back it can hold back longer by what is kept here; no maximum stays none. */
+GST_START_TEST (test_latency_keeps_the_maximum_ahead_of_the_minimum)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  GstQuery *query = gst_query_new_latency ();
+  GstClockTime min, max;
+  gboolean is_live;
+
+  gst_pad_set_query_function (fixture.h->srcpad, answer_latency);
+  upstream_max = 20 * GST_MSECOND;
+  fail_unless (gst_pad_peer_query (fixture.h->sinkpad, query));
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  fail_unless (is_live && min == 35 * GST_MSECOND && max == 45 * GST_MSECOND);
+  upstream_max = GST_CLOCK_TIME_NONE;
+  fail_unless (gst_pad_peer_query (fixture.h->sinkpad, query));
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  fail_unless (min == 35 * GST_MSECOND && !GST_CLOCK_TIME_IS_VALID (max));
+  gst_query_unref (query);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_latency_is_posted_once)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  GstMessage *message = gst_bus_pop_filtered (fixture.bus, GST_MESSAGE_LATENCY);
+
+  fail_unless (message != NULL);
+  gst_message_unref (message);
+  push_caps (&fixture, audio_caps (GST_AUDIO_NE (F32), RATE, 1)); /* as long as before */
+  fail_unless (gst_bus_pop_filtered (fixture.bus, GST_MESSAGE_LATENCY) == NULL);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+/* --- what downstream asks --- */
+
+/* Upstream has 5 of whatever is asked for, and can seek in it. */
+static gboolean
+answer_anything (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  GstFormat format;
+
+  switch (GST_QUERY_TYPE (query)) {
+  case GST_QUERY_DURATION:
+    gst_query_parse_duration (query, &format, NULL);
+    gst_query_set_duration (query, format, 5);
+    return TRUE;
+  case GST_QUERY_SEEKING:
+    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
+    gst_query_set_seeking (query, format, TRUE, 0, 5);
+    return TRUE;
+  case GST_QUERY_POSITION:
+    gst_query_parse_position (query, &format, NULL);
+    gst_query_set_position (query, format, 5);
+    return TRUE;
+  case GST_QUERY_CONVERT:
+    gst_query_set_convert (query, GST_FORMAT_TIME, 1, GST_FORMAT_DEFAULT, 5);
+    return TRUE;
+  default:
+    return gst_pad_query_default (pad, parent, query);
+  }
+}
+
+GST_START_TEST (test_only_time_is_the_same_on_both_sides)
+{
+  static const GstFormat formats[] = { GST_FORMAT_TIME, GST_FORMAT_DEFAULT, GST_FORMAT_BYTES };
+  Fixture fixture = fixture_new_s16 ("");
+  GstPad *pad = fixture.h->sinkpad;
+  gint64 value;
+  guint i;
+
+  gst_pad_set_query_function (fixture.h->srcpad, answer_anything);
+  for (i = 0; i < G_N_ELEMENTS (formats); i++) {
+    GstQuery *seeking = gst_query_new_seeking (formats[i]);
+    guint before = gst_harness_upstream_events_received (fixture.h);
+    gboolean is_time = formats[i] == GST_FORMAT_TIME;
+
+    fail_unless_equals_int (gst_pad_peer_query_duration (pad, formats[i], &value), is_time);
+    fail_unless_equals_int (gst_pad_peer_query_position (pad, formats[i], &value), is_time);
+    fail_unless_equals_int (gst_pad_peer_query (pad, seeking), is_time);
+    fail_unless_equals_int (gst_pad_push_event (pad, gst_event_new_seek (1, formats[i], GST_SEEK_FLAG_FLUSH,
+                                                                         GST_SEEK_TYPE_SET, 0, GST_SEEK_TYPE_NONE, 0)),
+                            is_time);
+    fail_unless_equals_int (gst_harness_upstream_events_received (fixture.h) - before, is_time);
+    gst_query_unref (seeking);
+  }
+  fail_if (gst_pad_peer_query_convert (pad, GST_FORMAT_TIME, 1, GST_FORMAT_DEFAULT, &value));
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_frames_begin_at_a_cache_line)
+{
+  Fixture fixture = fixture_new_s16 ("bins=7");
+  gint16 samples[4 * HOP] = { 0 };
+  guint i;
+
+  for (i = 0; i < 5; i++) {
+    GstBuffer *buffer;
+    GstMapInfo map;
+
+    push_s16 (&fixture, samples, 4 * HOP, GST_CLOCK_TIME_NONE);
+    buffer = gst_harness_pull (fixture.h);
+    gst_buffer_map (buffer, &map, GST_MAP_READ);
+    fail_unless_equals_int (GPOINTER_TO_SIZE (map.data) % 64, 0);
+    gst_buffer_unmap (buffer, &map);
+    gst_buffer_unref (buffer);
+  }
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
 /* --- life --- */
 
 GST_START_TEST (test_reuse_after_null)
@@ -1321,6 +1445,10 @@ logmel_suite (void)
   tcase_add_test (tc, test_new_segment_begins_anew);
   tcase_add_loop_test (tc, test_streams_without_audio_or_caps_end, 0, n_styles);
   tcase_add_test (tc, test_latency_is_from_a_frame_to_its_newest_sample);
+  tcase_add_test (tc, test_latency_keeps_the_maximum_ahead_of_the_minimum);
+  tcase_add_test (tc, test_latency_is_posted_once);
+  tcase_add_test (tc, test_only_time_is_the_same_on_both_sides);
+  tcase_add_test (tc, test_frames_begin_at_a_cache_line);
   tcase_add_loop_test (tc, test_reuse_after_null, 0, n_styles);
   tcase_add_test (tc, test_right_caps_after_an_error);
   return suite;

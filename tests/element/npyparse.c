@@ -374,6 +374,28 @@ GST_START_TEST (test_frame_leaves_with_its_last_byte)
 }
 GST_END_TEST
 
+GST_START_TEST (test_frames_begin_at_a_cache_line)
+{
+  GstHarness *harness = new_harness ("npyparse");
+  Bytes bytes = make_counting_npy (5, 3);
+  GstBuffer *buffer;
+
+  gst_harness_set_src_caps_str (harness, "application/x-npy");
+  gst_harness_push (harness, gst_buffer_new_wrapped (bytes.data, bytes.size));
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  while ((buffer = gst_harness_try_pull (harness)) != NULL) {
+    GstMapInfo map;
+
+    gst_buffer_map (buffer, &map, GST_MAP_READ);
+    fail_unless_equals_int (GPOINTER_TO_SIZE (map.data) % 64, 0);
+    gst_buffer_unmap (buffer, &map);
+    gst_buffer_unref (buffer);
+  }
+  fail_unless_equals_int (gst_harness_buffers_received (harness), 5);
+  free_harness (harness);
+}
+GST_END_TEST
+
 static GstHarness *
 push_counting (const gchar *launch_line, guint n_frames, guint n_features)
 {
@@ -704,6 +726,7 @@ npyparse_suite (void)
   tcase_add_test (tc, test_data_after_the_end_is_refused);
   tcase_add_test (tc, test_frames_before_the_truncation_come_out);
   tcase_add_test (tc, test_frame_leaves_with_its_last_byte);
+  tcase_add_test (tc, test_frames_begin_at_a_cache_line);
   tcase_add_test (tc, test_whole_rate_goes_out_as_audio);
   tcase_add_test (tc, test_fractional_rate_goes_out_as_tensors);
   tcase_add_test (tc, test_refused_tensors_name_the_rate);
