@@ -239,7 +239,6 @@ finish_stream (GstAttention *self)
     self->draining = FALSE;
     reset_stream (self);
   }
-  advance (self);
   gst_attention_finish_summary (self, TRUE);
   begin_stream (self);
 }

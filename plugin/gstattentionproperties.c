@@ -325,10 +325,11 @@ gst_attention_install_properties (GObjectClass *object_class)
 
   g_object_class_install_property (
       object_class, PROP_HEADS,
-      g_param_spec_uint ("heads", "Heads",
-                         "Attention heads, each with its own query, key and value. 1 = single-head attention. "
-                         "Without a model the number of features must be a multiple",
-                         1, ATTN_MAX_FEATURES, DEFAULT_HEADS, flags));
+      g_param_spec_uint (
+          "heads", "Heads",
+          "Attention heads, each with its own query, key and value, and a child headN with a property gain. 1 = "
+          "single-head attention. Without a model the number of features must be a multiple",
+          1, ATTN_MAX_FEATURES, DEFAULT_HEADS, flags));
   g_object_class_install_property (
       object_class, PROP_KV_HEADS,
       g_param_spec_uint ("kv-heads", "Key/value heads",

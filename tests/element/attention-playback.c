@@ -385,14 +385,20 @@ GST_END_TEST;
 GST_START_TEST (test_what_downstream_proposes_is_heard)
 {
   GstHarness *h = gst_harness_new ("attention");
+  GstCaps *caps = gst_caps_from_string (AUDIO_CAPS);
+  GstStructure *config;
   GstBuffer *buffer;
 
   pool = gst_buffer_pool_new ();
+  config = gst_buffer_pool_get_config (pool);
+  gst_buffer_pool_config_set_params (config, caps, 999, 1, 0);
+  fail_unless (gst_buffer_pool_set_config (pool, config));
+  gst_caps_unref (caps);
   gst_pad_set_query_function (h->sinkpad, propose_pool);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   gst_harness_push (h, make_buffer (0, 7));
   buffer = gst_harness_pull (h);
-  fail_unless (buffer->pool == NULL);
+  fail_unless (buffer->pool == NULL && !gst_buffer_pool_is_active (pool));
   fail_unless_equals_uint64 (gst_buffer_get_size (buffer), 7 * D * sizeof (gfloat));
   check_memory (buffer, 32, 8);
   gst_harness_teardown (h);

@@ -868,6 +868,25 @@ GST_START_TEST (test_latency_of_varying_buffers_grows_and_is_posted)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_latency_begins_anew_with_a_restart)
+{
+  AttnConfig config = configuration (1, 8, 5);
+  GstHarness *h = harness_new (&config, AUDIO_CAPS);
+  gfloat *frames = make_frames (12, D);
+
+  push_frames (h, frames, 0, 3);
+  push_frames (h, frames, 3, 4);
+  fail_unless_equals_clocktime (query_latency (h), 80 * GST_MSECOND);
+  gst_element_set_state (h->element, GST_STATE_READY);
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  gst_harness_push_event (h, gst_event_new_stream_start ("again"));
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  fail_unless_equals_clocktime (query_latency (h), 50 * GST_MSECOND);
+  gst_harness_teardown (h);
+  g_free (frames);
+}
+GST_END_TEST;
+
 /* What is promised is enough: the last frame of a buffer leaves no later than its latency says. */
 GST_START_TEST (test_latency_covers_the_wait_of_every_buffer)
 {
@@ -1025,6 +1044,61 @@ GST_START_TEST (test_refused_caps_are_reported_once)
   text = pop_error (bus);
   fail_unless_equals_string (text, "(no error)");
   g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* After others that were right, and after a restart. */
+GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  GstSegment segment;
+  gchar *text;
+  guint i;
+
+  g_object_set (h->element, "heads", 4, NULL);
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  for (i = 0; i < 3; i++) {
+    gst_harness_push_event (h, gst_event_new_stream_start ("anew"));
+    gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+    gst_harness_push_event (h, gst_event_new_segment (&segment));
+    text = pop_error (bus);
+    fail_unless (strstr (text, "6 features") != NULL, "%u: %s", i, text);
+    g_free (text);
+    if (i == 0) {
+      gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)8:1");
+      fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_allocate (NULL, 32, NULL)), GST_FLOW_OK);
+    } else {
+      gst_element_set_state (h->element, GST_STATE_NULL);
+      gst_element_set_state (h->element, GST_STATE_PLAYING);
+    }
+  }
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_untyped_dimensions_are_explained_once)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  GstCaps *caps = gst_caps_from_string ("other/tensors, format=(string)static, num_tensors=(int)1, dimensions=80:1");
+  gchar *text;
+  guint i;
+
+  for (i = 0; i < 3; i++)
+    gst_caps_unref (gst_pad_peer_query_caps (h->srcpad, caps));
+  text = pop_error (bus);
+  fail_unless (strstr (text, "(string)80:1:1:1") != NULL, "%s", text);
+  g_free (text);
+  text = pop_error (bus);
+  fail_unless_equals_string (text, "(no error)");
+  g_free (text);
+  gst_caps_unref (caps);
   gst_element_set_bus (h->element, NULL);
   gst_object_unref (bus);
   gst_harness_teardown (h);
@@ -1564,6 +1638,7 @@ attention_suite (void)
   tcase_add_test (latency, test_latency_without_look_ahead_is_zero);
   tcase_add_test (latency, test_latency_of_constant_buffers_is_whole_buffers);
   tcase_add_test (latency, test_latency_of_varying_buffers_grows_and_is_posted);
+  tcase_add_test (latency, test_latency_begins_anew_with_a_restart);
   tcase_add_loop_test (latency, test_latency_covers_the_wait_of_every_buffer, 1, 10);
   tcase_add_test (latency, test_frame_rate_property_corrects_latency);
   tcase_add_test (latency, test_latency_of_unknown_rate_is_zero);
@@ -1577,6 +1652,8 @@ attention_suite (void)
   tcase_add_test (caps, test_untyped_dimensions_are_explained);
   tcase_add_test (caps, test_dimensions_as_fixed_flags_are_explained);
   tcase_add_test (caps, test_refused_caps_are_reported_once);
+  tcase_add_test (caps, test_refused_caps_are_reported_when_they_come_anew);
+  tcase_add_test (caps, test_untyped_dimensions_are_explained_once);
   tcase_add_test (caps, test_missing_dimensions_are_refused);
   tcase_add_test (caps, test_missing_types_are_refused);
   tcase_add_loop_test (caps, test_wild_dimensions_are_refused, 0, 9);
