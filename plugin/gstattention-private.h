@@ -60,7 +60,7 @@ struct _GstAttention {
   GstPad *weights_pad; /* or NULL; the element's; atomic, too */
   GstFlowCombiner *flows;
 
-  /* D and Dout of a model that changes it, else 0, for caps queries from any thread; the object lock. */
+  /* D and Dout of the model, 0: none, for caps queries from any thread; the object lock. */
   guint model_features, model_outputs;
 
   /*

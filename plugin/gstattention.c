@@ -188,11 +188,9 @@ make_layer (GstAttention *self, guint n_features)
 static void
 publish_width (GstAttention *self)
 {
-  gboolean changes = self->has_model && attn_layer_n_features (self->layer) != attn_layer_n_outputs (self->layer);
-
   GST_OBJECT_LOCK (self);
-  self->model_features = changes ? attn_layer_n_features (self->layer) : 0;
-  self->model_outputs = changes ? attn_layer_n_outputs (self->layer) : 0;
+  self->model_features = self->has_model ? attn_layer_n_features (self->layer) : 0;
+  self->model_outputs = self->has_model ? attn_layer_n_outputs (self->layer) : 0;
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -267,23 +265,39 @@ complain_of_dimensions (GstAttention *self, GstCaps *offered)
   g_error_free (error);
 }
 
+/*
+ * What gives `caps` downstream, for a model that makes n_outputs of n_features: just as many, where upstream has the
+ * choice. Others come as well, so that the error can say how many it takes.
+ */
+static GstCaps *
+offer_upstream (GstCaps *caps, guint n_features, guint n_outputs)
+{
+  GstCaps *others =
+      n_features == n_outputs ? gst_caps_ref (caps) : gst_features_replace_n_features (caps, GST_FEATURES_ANY_NUMBER);
+
+  return gst_caps_merge (gst_features_replace_n_features (caps, n_features), others);
+}
+
 static GstCaps *
 gst_attention_transform_caps (GstBaseTransform *trans, GstPadDirection direction, GstCaps *caps, GstCaps *filter)
 {
   GstAttention *self = GST_ATTENTION (trans);
+  guint n_features, n_outputs;
   GstCaps *result;
-  guint n_features;
 
   if (direction == GST_PAD_SINK)
     complain_of_dimensions (self, caps);
-  /* Without a model, or with one that keeps D, both sides are the same, to the letter. */
   GST_OBJECT_LOCK (self);
-  n_features = direction == GST_PAD_SINK ? self->model_outputs : self->model_features;
+  n_features = self->model_features;
+  n_outputs = self->model_outputs;
   GST_OBJECT_UNLOCK (self);
-  if (n_features == 0)
-    result = gst_caps_ref (caps);
+  /* Without a model, or with one that keeps D, both sides are the same, to the letter. */
+  if (n_features != 0 && direction == GST_PAD_SRC)
+    result = offer_upstream (caps, n_features, n_outputs);
+  else if (n_features != n_outputs)
+    result = gst_features_replace_n_features (caps, n_outputs);
   else
-    result = gst_features_replace_n_features (caps, n_features);
+    result = gst_caps_ref (caps);
   if (filter != NULL) {
     GstCaps *filtered = gst_caps_intersect_full (filter, result, GST_CAPS_INTERSECT_FIRST);
 

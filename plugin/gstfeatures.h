@@ -52,6 +52,9 @@ gboolean gst_features_check_dimensions (const GstCaps *caps, GError **error);
  */
 GstCaps *gst_features_to_caps (guint n_features, gint rate_n, gint rate_d, guint frames_per_buffer);
 
+/* For gst_features_replace_n_features (): the caps no longer say how many. */
+#define GST_FEATURES_ANY_NUMBER 0
+
 /* `caps` (fixed or not) with `n_features` in the place of what they say; everything else is kept. Transfer full. */
 GstCaps *gst_features_replace_n_features (GstCaps *caps, guint n_features);
 
