@@ -514,6 +514,26 @@ GST_START_TEST (test_element_runs_after_a_refused_file)
 }
 GST_END_TEST;
 
+/* The layer that the file was refused for is none that a stream could begin with. */
+GST_START_TEST (test_refused_file_is_refused_with_other_caps_too)
+{
+  static const Case c = { 20, 0, 2, FALSE };
+  GBytes *nonsense = g_bytes_new_static ("nonsense", 8);
+  GstHarness *h;
+  GstCaps *caps = gst_caps_from_string (CAPS);
+
+  write_file (nonsense);
+  h = start (&c, state_file);
+  gst_caps_set_simple (caps, "rate", G_TYPE_INT, 50, NULL);
+  gst_harness_set_src_caps (h, caps);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frames, D * sizeof (gfloat))),
+                          GST_FLOW_NOT_NEGOTIATED);
+  gst_harness_teardown (h);
+  fail_unless_file_is (nonsense);
+  g_bytes_unref (nonsense);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_file_that_cannot_be_read_is_an_error)
 {
   static const Case c = { 20, 0, 2, FALSE };
@@ -776,6 +796,27 @@ GST_START_TEST (test_state_after_eos_is_that_of_the_last_frame)
 }
 GST_END_TEST;
 
+/* What ends where no frame has come has nothing to leave behind. */
+GST_START_TEST (test_ends_without_frames_change_no_state)
+{
+  static const Case c = { 20, 5, 2, FALSE };
+  GstHarness *h = start (&c, NULL);
+  GBytes *before, *after;
+
+  push (h, 0, 90);
+  before = save (h);
+  gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
+  gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
+  gst_harness_push_event (h, gst_event_new_flush_start ());
+  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  after = save (h);
+  fail_unless (g_bytes_equal (before, after));
+  g_bytes_unref (before);
+  g_bytes_unref (after);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* What is restored and then stopped at once is what the file holds. */
 GST_START_TEST (test_restored_state_goes_to_the_file)
 {
@@ -785,7 +826,8 @@ GST_START_TEST (test_restored_state_goes_to_the_file)
 
   push (a, 0, 90);
   state = save (a);
-  push (b, 30, 40);
+  if (__i__ == 0) /* or nothing else has come */
+    push (b, 30, 40);
   fail_unless (restore (b, state));
   gst_harness_teardown (b);
   fail_unless_file_is (state);
@@ -857,6 +899,7 @@ attention_state_suite (void)
   tcase_add_loop_test (file, test_damaged_file_is_an_error_and_is_kept, 0, 2);
   tcase_add_test (file, test_foreign_file_is_an_error_and_is_kept);
   tcase_add_test (file, test_element_runs_after_a_refused_file);
+  tcase_add_test (file, test_refused_file_is_refused_with_other_caps_too);
   tcase_add_test (file, test_file_that_cannot_be_read_is_an_error);
   tcase_add_test (file, test_file_that_cannot_be_written_is_a_warning);
   tcase_add_test (file, test_state_file_reads_back);
@@ -870,7 +913,8 @@ attention_state_suite (void)
   tcase_add_test (memory, test_state_of_a_drained_stream_is_refused);
   tcase_add_test (memory, test_there_is_no_state_before_the_caps);
   tcase_add_test (memory, test_state_after_eos_is_that_of_the_last_frame);
-  tcase_add_test (memory, test_restored_state_goes_to_the_file);
+  tcase_add_test (memory, test_ends_without_frames_change_no_state);
+  tcase_add_loop_test (memory, test_restored_state_goes_to_the_file, 0, 2);
   tcase_add_test (memory, test_other_threads_save_while_buffers_flow);
   return suite;
 }

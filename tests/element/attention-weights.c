@@ -449,6 +449,19 @@ GST_START_TEST (test_qos_of_weights_stays_there)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_reconfiguring_weights_reconfigures_nothing_else)
+{
+  Both both = start ();
+  guint before;
+
+  push (both.h, 0, 2);
+  before = gst_harness_upstream_events_received (both.h);
+  gst_harness_push_upstream_event (both.w, gst_event_new_reconfigure ());
+  fail_unless_equals_int (gst_harness_upstream_events_received (both.h), before);
+  stop (both);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_seek_on_weights_goes_upstream_unless_backwards)
 {
   Both both = start ();
@@ -1015,6 +1028,7 @@ attention_weights_suite (void)
   tcase_add_test (pad, test_other_layer_gives_other_weights_caps);
   tcase_add_test (pad, test_both_pads_have_one_latency);
   tcase_add_test (pad, test_qos_of_weights_stays_there);
+  tcase_add_test (pad, test_reconfiguring_weights_reconfigures_nothing_else);
   tcase_add_test (pad, test_seek_on_weights_goes_upstream_unless_backwards);
   tcase_add_test (pad, test_pad_that_comes_and_goes_changes_no_bit);
   tcase_add_test (pad, test_pad_that_comes_late_is_told_what_went_before);
