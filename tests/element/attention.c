@@ -1213,6 +1213,20 @@ GST_START_TEST (test_wild_dimensions_are_refused)
 }
 GST_END_TEST;
 
+/* 0 ends the list in newer NNStreamer. */
+GST_START_TEST (test_dimensions_that_are_not_there_are_none)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  gfloat *frames = make_frames (1, D);
+
+  gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)6:0:0:0");
+  push_frames (h, frames, 0, 1);
+  check_output (h, frames, 1);
+  gst_harness_teardown (h);
+  g_free (frames);
+}
+GST_END_TEST;
+
 static void
 check_refused_buffer (const gchar *caps, gsize size, const gchar *a, const gchar *b)
 {
@@ -1837,6 +1851,7 @@ attention_suite (void)
   tcase_add_test (caps, test_missing_dimensions_are_refused);
   tcase_add_test (caps, test_missing_types_are_refused);
   tcase_add_loop_test (caps, test_wild_dimensions_are_refused, 0, 9);
+  tcase_add_test (caps, test_dimensions_that_are_not_there_are_none);
   tcase_add_test (caps, test_partial_frame_is_refused);
   tcase_add_test (caps, test_buffer_that_disagrees_with_dimensions_is_refused);
   tcase_add_test (caps, test_missing_model_is_an_error_at_start);

@@ -941,6 +941,7 @@ refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 /* One input buffer makes many output buffers here; those behind the failed one must not turn up later. */
 GST_START_TEST (test_input_left_over_by_a_failing_downstream_is_dropped)
 {
+  const GstClockTime pts[] = { 200 * GST_MSECOND, GST_CLOCK_TIME_NONE };
   Fixture fixture = fixture_new_started ("", GST_AUDIO_NE (S16), 11025);
   gint16 *samples = make_noise (2205);
   GstPadChainFunction chain = GST_PAD_CHAINFUNC (fixture.h->sinkpad);
@@ -948,8 +949,8 @@ GST_START_TEST (test_input_left_over_by_a_failing_downstream_is_dropped)
   gst_pad_set_chain_function (fixture.h->sinkpad, refuse_buffer);
   fail_unless_equals_int (push_bytes (&fixture, samples, 4410, 0, 0), GST_FLOW_NOT_LINKED);
   gst_pad_set_chain_function (fixture.h->sinkpad, chain);
-  push_s16 (&fixture, samples, 275, 200 * GST_MSECOND);
-  fail_unless_buffer (&fixture, 200 * GST_MSECOND, 9977324, 0, 1, TRUE);
+  push_s16 (&fixture, samples, 275, pts[__i__]); /* also where no jump of the time gives the hole away */
+  fail_unless_buffer (&fixture, pts[__i__], 9977324, 0, 1, TRUE);
   fail_unless_no_buffer (&fixture);
   g_free (samples);
   fixture_free (&fixture);
@@ -1039,6 +1040,43 @@ GST_START_TEST (test_time_may_become_known_on_the_way)
   fail_unless_buffer (&fixture, GST_CLOCK_TIME_NONE, 10 * GST_MSECOND, 0, 1, TRUE);
   push_s16 (&fixture, samples, 160, GST_SECOND + 25 * GST_MSECOND);
   fail_unless_buffer (&fixture, GST_SECOND + 10 * GST_MSECOND, 10 * GST_MSECOND, 1, 2, FALSE);
+  g_free (samples);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+/* 25 ms have come: a buffer at 5 ms cannot follow them. */
+GST_START_TEST (test_time_before_the_beginning_is_not_believed)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  gint16 *samples = make_noise (800);
+
+  push_s16 (&fixture, samples, 400, GST_CLOCK_TIME_NONE);
+  drop_frames (&fixture);
+  push_s16 (&fixture, samples, 160, 5 * GST_MSECOND);
+  fail_unless_buffer (&fixture, GST_CLOCK_TIME_NONE, 10 * GST_MSECOND, 1, 2, FALSE);
+  g_free (samples);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+/* No frame reaches across what the quality of service left out, be it shorter than the jitter that is let pass. */
+GST_START_TEST (test_late_audio_leaves_a_hole)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  gint16 *samples = make_noise (800);
+  guint i;
+
+  g_object_set (fixture.h->element, "qos", TRUE, NULL);
+  push_s16 (&fixture, samples, 400, 0);
+  fail_unless_buffer (&fixture, 0, 10 * GST_MSECOND, 0, 1, TRUE);
+  gst_harness_push_upstream_event (fixture.h, gst_event_new_qos (GST_QOS_TYPE_UNDERFLOW, 1, 0, 30 * GST_MSECOND));
+  push_s16 (&fixture, samples, 160, 25 * GST_MSECOND); /* late */
+  fail_unless_no_buffer (&fixture);
+  for (i = 0; i < 3; i++)
+    push_s16 (&fixture, samples, 160, (35 + 10 * i) * GST_MSECOND);
+  fail_unless_buffer (&fixture, 35 * GST_MSECOND, 10 * GST_MSECOND, 0, 1, TRUE);
+  fail_unless_no_buffer (&fixture);
   g_free (samples);
   fixture_free (&fixture);
 }
@@ -1429,13 +1467,15 @@ logmel_suite (void)
   tcase_add_loop_test (tc, test_tensors_hold_one_frame_each, 0, n_styles);
   tcase_add_test (tc, test_partial_sample_is_an_error);
   tcase_add_test (tc, test_gap_buffers_are_samples_and_the_flag_goes);
-  tcase_add_test (tc, test_input_left_over_by_a_failing_downstream_is_dropped);
+  tcase_add_loop_test (tc, test_input_left_over_by_a_failing_downstream_is_dropped, 0, 2);
 
   tcase_add_test (tc, test_time_of_a_frame_is_that_of_its_first_sample);
   tcase_add_test (tc, test_time_of_a_whisper_frame_is_that_of_its_centre);
   tcase_add_test (tc, test_time_does_not_drift);
   tcase_add_test (tc, test_unknown_time_stays_unknown);
   tcase_add_test (tc, test_time_may_become_known_on_the_way);
+  tcase_add_test (tc, test_time_before_the_beginning_is_not_believed);
+  tcase_add_test (tc, test_late_audio_leaves_a_hole);
   tcase_add_loop_test (tc, test_timestamps_that_are_a_little_off_are_not_believed, 0, 2);
   tcase_add_loop_test (tc, test_jump_in_time_begins_anew, 0, 2);
   tcase_add_loop_test (tc, test_discont_ends_the_audio_and_begins_anew, 0, n_styles);
