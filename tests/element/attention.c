@@ -1136,6 +1136,7 @@ GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
 {
   GstHarness *h = gst_harness_new ("attention");
   GstBus *bus = attach_bus (h->element);
+  gfloat frame[8] = { 0 };
   GstSegment segment;
   gchar *text;
   guint i;
@@ -1151,7 +1152,7 @@ GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
     g_free (text);
     if (i == 0) {
       gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)8:1");
-      fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_allocate (NULL, 32, NULL)), GST_FLOW_OK);
+      fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frame, sizeof frame)), GST_FLOW_OK);
     } else {
       gst_element_set_state (h->element, GST_STATE_NULL);
       gst_element_set_state (h->element, GST_STATE_PLAYING);
