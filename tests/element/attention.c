@@ -1223,6 +1223,8 @@ GST_START_TEST (test_dimensions_that_are_not_there_are_none)
   gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)6:0:0:0");
   push_frames (h, frames, 0, 1);
   check_output (h, frames, 1);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_allocate (NULL, 2 * D * sizeof (gfloat), NULL)),
+                          GST_FLOW_ERROR); /* one frame in each buffer */
   gst_harness_teardown (h);
   g_free (frames);
 }
