@@ -119,7 +119,7 @@ count_heads (GPtrArray *heads, GstObject *parent)
 static void
 add_head (GPtrArray *heads, GstObject *parent, guint number)
 {
-  GstAttentionHead *head = gst_attention_head_new (number);
+  GstAttentionHead *head = gst_object_ref_sink (gst_attention_head_new (number)); /* another thread may take it away */
   gboolean added;
 
   gst_object_set_parent (GST_OBJECT (head), parent);
@@ -132,6 +132,7 @@ add_head (GPtrArray *heads, GstObject *parent, guint number)
     gst_child_proxy_child_added (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
   else
     gst_object_unparent (GST_OBJECT (head));
+  gst_object_unref (head);
 }
 
 /* The same: head `number` is no longer the last. */
