@@ -817,6 +817,75 @@ GST_START_TEST (test_ends_without_frames_change_no_state)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_flush_leaves_the_state_of_the_last_frame)
+{
+  static const Case c = { 20, 5, 2, FALSE };
+  GstHarness *h = start (&c, NULL);
+  GBytes *before, *after;
+
+  push (h, 0, 90);
+  before = save (h);
+  gst_harness_push_event (h, gst_event_new_flush_start ());
+  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  after = save (h);
+  fail_unless (g_bytes_equal (before, after));
+  g_bytes_unref (before);
+  g_bytes_unref (after);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Ten frames of half the width, as a stream of their own. */
+static GByteArray *
+undisturbed_half (const Case *c)
+{
+  GstCaps *caps = gst_caps_from_string (CAPS);
+  GByteArray *bytes = g_byte_array_new ();
+  GstElement *element = make_element (c, NULL);
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+  GstBuffer *buffer;
+
+  gst_object_unref (element);
+  gst_caps_set_simple (caps, "channels", G_TYPE_INT, D / 2, NULL);
+  gst_harness_set_src_caps (h, caps);
+  gst_harness_push (h, gst_buffer_new_memdup (frames, 10 * D / 2 * sizeof (gfloat)));
+  gst_harness_push_event (h, gst_event_new_eos ());
+  g_byte_array_set_size (bytes, 10 * D / 2 * sizeof (gfloat));
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_uint64 (gst_buffer_extract (buffer, 0, bytes->data, bytes->len), bytes->len);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+  return bytes;
+}
+
+/* Outputs that a restored stream owes are no longer waited for when another layer takes its place. */
+GST_START_TEST (test_other_caps_owe_nothing)
+{
+  static const Case c = { 20, 5, 0, FALSE };
+  GByteArray *got = g_byte_array_new (), *other;
+  GstCaps *caps = gst_caps_from_string (CAPS);
+  GstBuffer *buffer;
+  GstHarness *h;
+
+  run (&c, 0, 90, TRUE, got);
+  h = start (&c, state_file);
+  gst_caps_set_simple (caps, "channels", G_TYPE_INT, D / 2, NULL);
+  gst_harness_set_src_caps (h, caps);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frames, 10 * D / 2 * sizeof (gfloat))),
+                          GST_FLOW_OK);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  fail_unless_equals_int (gst_harness_buffers_in_queue (h), 1);
+  /* And its own outputs stand in it, not those of five frames behind. */
+  buffer = gst_harness_pull (h);
+  other = undisturbed_half (&c);
+  fail_unless_equals_int (gst_buffer_memcmp (buffer, 0, other->data, other->len), 0);
+  gst_buffer_unref (buffer);
+  g_byte_array_unref (other);
+  gst_harness_teardown (h);
+  g_byte_array_unref (got);
+}
+GST_END_TEST;
+
 /* What is restored and then stopped at once is what the file holds. */
 GST_START_TEST (test_restored_state_goes_to_the_file)
 {
@@ -914,6 +983,8 @@ attention_state_suite (void)
   tcase_add_test (memory, test_there_is_no_state_before_the_caps);
   tcase_add_test (memory, test_state_after_eos_is_that_of_the_last_frame);
   tcase_add_test (memory, test_ends_without_frames_change_no_state);
+  tcase_add_test (memory, test_flush_leaves_the_state_of_the_last_frame);
+  tcase_add_test (memory, test_other_caps_owe_nothing);
   tcase_add_loop_test (memory, test_restored_state_goes_to_the_file, 0, 2);
   tcase_add_test (memory, test_other_threads_save_while_buffers_flow);
   return suite;
