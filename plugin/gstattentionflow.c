@@ -584,9 +584,7 @@ gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event)
 
   if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP) {
     gst_attention_reset_flows (self);
-    if (self->resumed)
-      gst_attention_clear_items (self->ready);
-    else
+    if (!self->resumed)
       forget_stream (self);
   } else if (GST_EVENT_IS_SERIALIZED (event)) {
     guint64 n_absent = GST_EVENT_TYPE (event) == GST_EVENT_GAP ? count_gap_frames (self, event) : 0;

@@ -254,6 +254,21 @@ GST_START_TEST (test_stats_do_not_count_the_drain)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_average_time_is_that_of_a_frame)
+{
+  enum { n = 5000 };
+  GstHarness *h = start ();
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, n * D * sizeof (gfloat), NULL);
+  gint64 begin;
+
+  gst_buffer_memset (buffer, 0, 0, -1);
+  begin = g_get_monotonic_time ();
+  gst_harness_push (h, buffer);
+  fail_unless (get_stat (h, "average-time-per-frame") * n <= (guint64) (g_get_monotonic_time () - begin + 1) * 1000);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* ---- presets ---- */
 
 GST_START_TEST (test_preset_brings_settings_and_gains_back)
@@ -514,6 +529,7 @@ attention_playback_suite (void)
   tcase_add_test (playback, test_qos_with_look_ahead_answers_what_waits);
   tcase_add_test (playback, test_stats_count_frames);
   tcase_add_test (playback, test_stats_do_not_count_the_drain);
+  tcase_add_test (playback, test_average_time_is_that_of_a_frame);
   tcase_add_test (playback, test_preset_brings_settings_and_gains_back);
   tcase_add_test (playback, test_settings_set_while_frames_flow_wait);
   tcase_add_test (playback, test_events_behind_a_refused_buffer_are_told);

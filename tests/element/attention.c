@@ -836,6 +836,7 @@ GST_START_TEST (test_latency_of_constant_buffers_is_whole_buffers)
   gfloat *frames = make_frames (12, D);
 
   push_frames (h, frames, 0, 3);
+  push_frames (h, frames, 3, 0); /* no frame, no size */
   push_frames (h, frames, 3, 3);
   fail_unless_equals_clocktime (query_latency (h), 60 * GST_MSECOND); /* two buffers of three */
   gst_harness_teardown (h);
