@@ -52,15 +52,15 @@ struct _GstAttention {
   gchar *model_prefix;
   gchar *state_file;
   gint frame_rate_n, frame_rate_d;
-  GPtrArray *heads; /* GstAttentionHeads, n_heads of them */
-  gboolean post_messages;
+  GPtrArray *heads;   /* GstAttentionHeads, n_heads of them */
+  gint post_messages; /* gboolean; atomic, too */
   GstClockTime interval;
 
   /* Who is downstream; the object lock. */
-  GstPad *weights_pad; /* or NULL; the element's */
+  GstPad *weights_pad; /* or NULL; the element's; atomic, too */
   GstFlowCombiner *flows;
 
-  /* D and Dout of a model that changes it, else 0, for caps queries from any thread; the object lock. */
+  /* D and Dout of the model, 0: none, for caps queries from any thread; the object lock. */
   guint model_features, model_outputs;
 
   /*
@@ -70,17 +70,20 @@ struct _GstAttention {
   GMutex lock;
   AttnLayer *layer; /* with a model from start, else from the caps on */
   AttnStream *stream;
-  AttnStream *restored;       /* takes the place of `stream` when the next frame comes */
+  AttnStream *restored;       /* takes the place of `stream` when the next frame comes; atomic, too */
   GBytes *ended;              /* the last stream's state before its drain, until the next frame comes */
   gboolean changed;           /* the state is no longer the file's */
   guint64 n_frames, n_absent; /* since start */
-  GstClockTime busy;          /* in the core since then */
+  guint64 n_calls, n_timed;   /* of the core; the frames of those that were timed */
+  GstClockTime busy;          /* in the core for these */
 
   /* The streaming thread's. */
-  gboolean has_model;     /* the layer is there from start on, and so is its width; or parameter-free */
-  GPtrArray *layer_heads; /* those of `heads` that `layer` was made with */
-  GBytes *file_state;     /* what the state file held, until there is a layer for it */
-  gboolean resumed;       /* the stream was restored, and no frame has come since */
+  gboolean has_model;      /* the layer is there from start on, and so is its width; or parameter-free */
+  GPtrArray *layer_heads;  /* those of `heads` that `layer` was made with */
+  GBytes *file_state;      /* what the state file held, until there is a layer for it */
+  gboolean gains_are_read; /* by `stream`, as they were after n_gain_changes */
+  guint n_gain_changes;
+  gboolean resumed; /* the stream was restored, and no frame has come since */
   gboolean draining;
   GstFeatures features;
   GstQueueArray *waiting;       /* Items; the first one with frames is being filled */
@@ -88,24 +91,22 @@ struct _GstAttention {
   GstCaps *refused_caps;        /* sticky events come again and again: one error is enough */
   gint warned_dimensions;       /* the same for untyped dimensions; atomic, queries come from any thread */
   GstClockTime next_pts;        /* where the next buffer continues this one; NONE: unknown */
+  GstClockTimeDiff gap_rest;    /* time of GAP events that was no whole frame; below 0: taken in advance */
   gboolean streaming;           /* a frame has come since the stream began */
+  GstFlowReturn flow;           /* what the pads' pushes last came to */
   gboolean skipped;             /* outputs were left out for the quality of service, and none has left since */
   GstAttentionSummary *summary; /* NULL: nothing to be posted yet */
 
   /* Latency; the object lock. */
-  guint64 n_max;    /* largest buffer, in frames; 0 = none yet */
-  gboolean varying; /* buffers have differed in size */
+  guint64 n_max;    /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
+  gboolean varying; /* buffers have differed in size; the same */
   GstClockTime latency;
   gboolean warned_rate;
 };
 
 /* ---- gstattention.c ---- */
 
-static inline GstBaseTransformClass *
-gst_attention_base_class (void)
-{
-  return g_type_class_peek (GST_TYPE_BASE_TRANSFORM);
-}
+G_GNUC_INTERNAL extern GstBaseTransformClass *gst_attention_base_class;
 
 /* Drops layer and stream, and what a restored stream owed. */
 void gst_attention_free_layer (GstAttention *self);

@@ -84,6 +84,8 @@
 
 GST_DEBUG_CATEGORY (gst_attention_debug);
 
+GstBaseTransformClass *gst_attention_base_class;
+
 static void gst_attention_child_proxy_init (gpointer iface, gpointer data);
 
 G_DEFINE_TYPE_WITH_CODE (GstAttention, gst_attention, GST_TYPE_BASE_TRANSFORM,
@@ -126,7 +128,8 @@ gst_attention_free_layer (GstAttention *self)
 {
   g_mutex_lock (&self->lock);
   g_clear_pointer (&self->stream, attn_stream_free);
-  g_clear_pointer (&self->restored, attn_stream_free);
+  attn_stream_free (self->restored);
+  g_atomic_pointer_set (&self->restored, NULL);
   g_clear_pointer (&self->layer, gst_attention_layers_release);
   g_mutex_unlock (&self->lock);
   g_clear_pointer (&self->layer_heads, g_ptr_array_unref);
@@ -173,6 +176,7 @@ make_layer (GstAttention *self, guint n_features)
   g_mutex_lock (&self->lock);
   self->layer = layer;
   self->stream = stream;
+  self->gains_are_read = FALSE;
   g_mutex_unlock (&self->lock);
   GST_INFO_OBJECT (self, "%u features, %u heads, %u outputs; kernels %s", attn_layer_n_features (self->layer),
                    attn_layer_n_heads (self->layer), attn_layer_n_outputs (self->layer),
@@ -184,11 +188,9 @@ make_layer (GstAttention *self, guint n_features)
 static void
 publish_width (GstAttention *self)
 {
-  gboolean changes = self->has_model && attn_layer_n_features (self->layer) != attn_layer_n_outputs (self->layer);
-
   GST_OBJECT_LOCK (self);
-  self->model_features = changes ? attn_layer_n_features (self->layer) : 0;
-  self->model_outputs = changes ? attn_layer_n_outputs (self->layer) : 0;
+  self->model_features = self->has_model ? attn_layer_n_features (self->layer) : 0;
+  self->model_outputs = self->has_model ? attn_layer_n_outputs (self->layer) : 0;
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -206,6 +208,7 @@ end_run (GstAttention *self)
   g_clear_pointer (&self->file_state, g_bytes_unref);
   g_clear_pointer (&self->ended, g_bytes_unref);
   self->changed = self->streaming = self->skipped = FALSE;
+  self->gap_rest = 0;
   self->next_pts = GST_CLOCK_TIME_NONE;
   memset (&self->features, 0, sizeof self->features);
 }
@@ -223,6 +226,7 @@ gst_attention_start (GstBaseTransform *trans)
   GST_OBJECT_UNLOCK (self);
   g_mutex_lock (&self->lock);
   self->n_frames = self->n_absent = 0;
+  self->n_calls = self->n_timed = 0;
   self->busy = 0;
   g_mutex_unlock (&self->lock);
   gst_attention_reset_flows (self);
@@ -261,23 +265,39 @@ complain_of_dimensions (GstAttention *self, GstCaps *offered)
   g_error_free (error);
 }
 
+/*
+ * What gives `caps` downstream, for a model that makes n_outputs of n_features: just as many, where upstream has the
+ * choice. Others come as well, so that the error can say how many it takes.
+ */
+static GstCaps *
+offer_upstream (GstCaps *caps, guint n_features, guint n_outputs)
+{
+  GstCaps *others =
+      n_features == n_outputs ? gst_caps_ref (caps) : gst_features_replace_n_features (caps, GST_FEATURES_ANY_NUMBER);
+
+  return gst_caps_merge (gst_features_replace_n_features (caps, n_features), others);
+}
+
 static GstCaps *
 gst_attention_transform_caps (GstBaseTransform *trans, GstPadDirection direction, GstCaps *caps, GstCaps *filter)
 {
   GstAttention *self = GST_ATTENTION (trans);
+  guint n_features, n_outputs;
   GstCaps *result;
-  guint n_features;
 
   if (direction == GST_PAD_SINK)
     complain_of_dimensions (self, caps);
-  /* Without a model, or with one that keeps D, both sides are the same, to the letter. */
   GST_OBJECT_LOCK (self);
-  n_features = direction == GST_PAD_SINK ? self->model_outputs : self->model_features;
+  n_features = self->model_features;
+  n_outputs = self->model_outputs;
   GST_OBJECT_UNLOCK (self);
-  if (n_features == 0)
-    result = gst_caps_ref (caps);
+  /* Without a model, or with one that keeps D, both sides are the same, to the letter. */
+  if (n_features != 0 && direction == GST_PAD_SRC)
+    result = offer_upstream (caps, n_features, n_outputs);
+  else if (n_features != n_outputs)
+    result = gst_features_replace_n_features (caps, n_outputs);
   else
-    result = gst_features_replace_n_features (caps, n_features);
+    result = gst_caps_ref (caps);
   if (filter != NULL) {
     GstCaps *filtered = gst_caps_intersect_full (filter, result, GST_CAPS_INTERSECT_FIRST);
 
@@ -412,8 +432,9 @@ gst_attention_init (GstAttention *self)
   self->frame_rate_n = 0;
   self->frame_rate_d = 1;
   self->model_prefix = g_strdup ("");
-  self->waiting = gst_queue_array_new_for_struct (sizeof (Item), 16);
-  self->ready = gst_queue_array_new_for_struct (sizeof (Item), 16);
+  /* Without look-ahead one is enough, and stays in the cache. */
+  self->waiting = gst_queue_array_new_for_struct (sizeof (Item), 1);
+  self->ready = gst_queue_array_new_for_struct (sizeof (Item), 1);
   self->next_pts = GST_CLOCK_TIME_NONE;
   self->interval = GST_ATTENTION_DEFAULT_INTERVAL;
   self->flows = gst_flow_combiner_new ();
@@ -462,6 +483,8 @@ gst_attention_class_init (GstAttentionClass *klass)
 
   GST_DEBUG_CATEGORY_INIT (gst_attention_debug, "attention", 0, "self-attention on feature streams");
 
+  gst_attention_base_class = GST_BASE_TRANSFORM_CLASS (gst_attention_parent_class);
+
   object_class->set_property = gst_attention_set_property;
   object_class->get_property = gst_attention_get_property;
   object_class->dispose = gst_attention_dispose;
@@ -491,5 +514,5 @@ gst_attention_class_init (GstAttentionClass *klass)
   gst_element_class_add_static_pad_template (element_class, &weights_template);
   gst_element_class_set_static_metadata (element_class, "Self-attention", "Filter/Effect",
                                          "Multi-head self-attention over a sliding window of feature vectors",
-                                         "the gst-attention authors");
+                                         "The gst-attention developers");
 }

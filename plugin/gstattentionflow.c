@@ -10,7 +10,7 @@ static void
 item_unmap (Item *item)
 {
   if (item->map.memory != NULL)
-    gst_buffer_unmap (item->buffer, &item->map);
+    gst_memory_unmap (item->map.memory, &item->map);
   if (item->weights_map.memory != NULL)
     gst_buffer_unmap (item->weights, &item->weights_map);
   item->map.memory = item->weights_map.memory = NULL;
@@ -62,19 +62,54 @@ output_time (GstAttention *self, const Item *item)
   return gst_segment_to_stream_time (segment, GST_FORMAT_TIME, GST_BUFFER_PTS (item->buffer) + offset);
 }
 
+static void
+read_gains (GstAttention *self)
+{
+  guint i, n_changes = gst_attention_heads_count_changes ();
+
+  if (self->gains_are_read && n_changes == self->n_gain_changes)
+    return;
+  for (i = 0; i < self->layer_heads->len; i++)
+    attn_stream_set_gain (self->stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)));
+  self->gains_are_read = TRUE;
+  self->n_gain_changes = n_changes;
+}
+
 /* The gains for the next output of `item`; TRUE when the one behind it may have others. */
 static gboolean
 update_gains (GstAttention *self, const Item *item)
 {
   gboolean controlled;
-  guint i;
 
   if (item->buffer == NULL)
     return FALSE;
-  controlled = gst_attention_heads_sync (self->layer_heads, output_time (self, item));
-  for (i = 0; i < self->layer_heads->len; i++)
-    attn_stream_set_gain (self->stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)));
+  controlled = gst_attention_heads_are_controlled (self->layer_heads);
+  if (controlled)
+    gst_attention_heads_sync (self->layer_heads, output_time (self, item));
+  read_gains (self);
   return controlled;
+}
+
+/* One call in so many is timed: asking the clock takes a tenth of what a frame takes. */
+#define CALLS_PER_TIMED_CALL 16
+
+/* The next `n` of `frames` (NULL: absent ones) to the core; how many outputs got ready. */
+static guint64
+call_core (GstAttention *self, const gfloat *frames, guint64 n, gfloat *out, gfloat *weights)
+{
+  gboolean timed = self->n_calls++ % CALLS_PER_TIMED_CALL == 0;
+  GstClockTime begin = timed ? gst_util_get_timestamp () : 0;
+  guint64 n_out;
+
+  if (frames != NULL)
+    n_out = attn_stream_push (self->stream, frames, n, out, weights);
+  else
+    n_out = attn_stream_skip (self->stream, n, out, weights);
+  if (timed) {
+    self->busy += gst_util_get_timestamp () - begin;
+    self->n_timed += n;
+  }
+  return n_out;
 }
 
 /* Gives the core `n` frames (NULL: absent ones) and the outputs that get ready to the items that wait for them. */
@@ -91,26 +126,22 @@ feed (GstAttention *self, const gfloat *frames, guint64 n)
     guint64 take = MIN (n, silent + item->n_frames - item->n_done);
     gfloat *out = item->buffer ? (gfloat *) item->map.data + item->n_done * n_outputs : NULL;
     gfloat *weights = item->weights ? (gfloat *) item->weights_map.data + item->n_done * n_weights : NULL;
-    GstClockTime begin;
 
     if (update_gains (self, item))
       take = MIN (take, silent + 1);
     g_mutex_lock (&self->lock);
     if (!self->draining)
       g_clear_pointer (&self->ended, g_bytes_unref);
-    begin = gst_util_get_timestamp ();
-    if (frames != NULL) {
-      item->n_done += attn_stream_push (self->stream, frames, take, out, weights);
-      frames += take * n_features;
-    } else {
-      item->n_done += attn_stream_skip (self->stream, take, out, weights);
-      self->n_absent += self->draining ? 0 : take;
+    item->n_done += call_core (self, frames, take, out, weights);
+    if (!self->draining) {
+      self->n_frames += take;
+      self->n_absent += frames == NULL ? take : 0;
     }
-    self->n_frames += self->draining ? 0 : take;
-    self->busy += gst_util_get_timestamp () - begin;
     self->changed = TRUE;
     g_mutex_unlock (&self->lock);
     self->resumed = FALSE;
+    if (frames != NULL)
+      frames += take * n_features;
     n -= take;
   }
 }
@@ -133,30 +164,30 @@ forward_event (GstAttention *self, GstEvent *event)
   gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
 
   gst_event_ref (event);
-  ok = gst_attention_base_class ()->sink_event (GST_BASE_TRANSFORM (self), event);
+  ok = gst_attention_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
   if (ok || !is_caps)
     gst_attention_push_event_to_weights (self, event);
   gst_event_unref (event);
   return ok;
 }
 
+/* All of them: nobody waits for what is behind a buffer that was refused, but for the events there. */
 static GstFlowReturn
 push_ready (GstAttention *self)
 {
   GstFlowReturn flow = GST_FLOW_OK;
   Item *next;
 
-  while (flow == GST_FLOW_OK && (next = gst_queue_array_pop_head_struct (self->ready))) {
+  while ((next = gst_queue_array_pop_head_struct (self->ready))) {
     Item item = *next; /* the queue may move while we push */
 
-    if (item.buffer != NULL)
-      flow = push_buffer (self, item.buffer);
+    if (item.buffer != NULL && flow == GST_FLOW_OK)
+      flow = push_buffer (self, g_steal_pointer (&item.buffer));
     if (item.weights != NULL && flow == GST_FLOW_OK)
-      flow = gst_attention_push_weights (self, item.weights);
-    else
-      gst_clear_buffer (&item.weights);
+      flow = gst_attention_push_weights (self, g_steal_pointer (&item.weights));
     if (item.event != NULL)
-      forward_event (self, item.event);
+      forward_event (self, g_steal_pointer (&item.event));
+    item_clear (&item);
   }
   return flow;
 }
@@ -171,6 +202,15 @@ reset_stream (GstAttention *self)
   g_mutex_unlock (&self->lock);
 }
 
+/* No frame has come. */
+static void
+begin_stream (GstAttention *self)
+{
+  self->streaming = FALSE;
+  self->next_pts = GST_CLOCK_TIME_NONE;
+  self->gap_rest = 0;
+}
+
 static void
 forget_stream (GstAttention *self)
 {
@@ -181,8 +221,7 @@ forget_stream (GstAttention *self)
     gst_attention_keep_state (self);
     reset_stream (self);
   }
-  self->streaming = FALSE;
-  self->next_pts = GST_CLOCK_TIME_NONE;
+  begin_stream (self);
 }
 
 /*
@@ -200,10 +239,8 @@ finish_stream (GstAttention *self)
     self->draining = FALSE;
     reset_stream (self);
   }
-  advance (self);
   gst_attention_finish_summary (self, TRUE);
-  self->streaming = FALSE;
-  self->next_pts = GST_CLOCK_TIME_NONE;
+  begin_stream (self);
 }
 
 /* The stream was restored: outputs that it still owes belong to buffers that are not here. */
@@ -222,18 +259,16 @@ gst_attention_resume_stream (GstAttention *self)
 static void
 adopt_restored (GstAttention *self)
 {
-  AttnStream *old = NULL;
-  gboolean adopt;
+  AttnStream *old;
 
-  g_mutex_lock (&self->lock);
-  adopt = self->restored != NULL;
-  g_mutex_unlock (&self->lock);
-  if (!adopt)
+  if (g_atomic_pointer_get (&self->restored) == NULL)
     return;
   finish_stream (self);
   g_mutex_lock (&self->lock);
   old = self->stream;
-  self->stream = g_steal_pointer (&self->restored);
+  self->stream = self->restored;
+  g_atomic_pointer_set (&self->restored, NULL);
+  self->gains_are_read = FALSE;
   g_clear_pointer (&self->ended, g_bytes_unref);
   g_mutex_unlock (&self->lock);
   attn_stream_free (old);
@@ -282,9 +317,11 @@ make_output (GstAttention *self, GstBuffer *input, gsize n_frames)
   if (buffer == NULL)
     return NULL;
   gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_METADATA, 0, -1);
+  if (attn_layer_n_outputs (self->layer) == self->features.n_features)
+    return buffer;
   /* It counts channels. */
   meta = gst_buffer_get_meta (buffer, GST_AUDIO_META_API_TYPE);
-  if (meta != NULL && attn_layer_n_outputs (self->layer) != self->features.n_features)
+  if (meta != NULL)
     gst_buffer_remove_meta (buffer, meta);
   return buffer;
 }
@@ -353,7 +390,8 @@ static gboolean
 prepare_output (GstAttention *self, Item *item, GstBuffer *input)
 {
   item->buffer = make_output (self, input, item->n_frames);
-  if (item->buffer == NULL || (item->n_frames > 0 && !gst_buffer_map (item->buffer, &item->map, GST_MAP_WRITE)))
+  if (item->buffer == NULL
+      || (item->n_frames > 0 && !gst_memory_map (gst_buffer_peek_memory (item->buffer, 0), &item->map, GST_MAP_WRITE)))
     goto no_memory;
   if (!gst_attention_add_weights (self, item, input))
     goto fail;
@@ -442,7 +480,7 @@ gst_attention_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont,
   GstFlowReturn flow;
 
   /* The parent negotiates, and leaves the buffer in queued_buf; or drops it when it is late, and qos is on. */
-  flow = gst_attention_base_class ()->submit_input_buffer (trans, is_discont, input);
+  flow = gst_attention_base_class->submit_input_buffer (trans, is_discont, input);
   gst_clear_buffer (&trans->queued_buf);
   if (flow != GST_FLOW_OK && flow != GST_BASE_TRANSFORM_FLOW_DROPPED)
     goto done;
@@ -518,17 +556,25 @@ ends_stream (GstAttention *self, GstEvent *event)
   }
 }
 
+/* Short gaps add up to as many frames as a long one: what rounding leaves over, or takes in advance, is the next's. */
 static guint64
 count_gap_frames (GstAttention *self, GstEvent *event)
 {
+  const GstFeatures *features = &self->features;
   GstClockTime timestamp, duration;
+  GstClockTimeDiff time;
+  guint64 n = 0;
 
   gst_event_parse_gap (event, &timestamp, &duration);
-  if (self->stream == NULL || self->features.rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (duration))
+  if (self->stream == NULL || features->rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (duration))
     return 0;
   if (GST_CLOCK_TIME_IS_VALID (timestamp))
     self->next_pts = timestamp + duration;
-  return gst_util_uint64_scale_round (duration, self->features.rate_n, GST_SECOND * (guint64) self->features.rate_d);
+  time = MIN (duration, (GstClockTime) (G_MAXINT64 - MAX (self->gap_rest, 0))) + self->gap_rest;
+  if (time > 0)
+    n = gst_util_uint64_scale_round (time, features->rate_n, GST_SECOND * (guint64) features->rate_d);
+  self->gap_rest = GST_CLOCK_DIFF (gst_features_duration (features, n), time);
+  return n;
 }
 
 gboolean
@@ -538,9 +584,7 @@ gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event)
 
   if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP) {
     gst_attention_reset_flows (self);
-    if (self->resumed)
-      gst_attention_clear_items (self->ready);
-    else
+    if (!self->resumed)
       forget_stream (self);
   } else if (GST_EVENT_IS_SERIALIZED (event)) {
     guint64 n_absent = GST_EVENT_TYPE (event) == GST_EVENT_GAP ? count_gap_frames (self, event) : 0;
@@ -579,5 +623,5 @@ gboolean
 gst_attention_src_event (GstBaseTransform *trans, GstEvent *event)
 {
   return !gst_attention_refuses_event (GST_ATTENTION (trans), event)
-         && gst_attention_base_class ()->src_event (trans, event);
+         && gst_attention_base_class->src_event (trans, event);
 }

@@ -19,6 +19,8 @@ struct _GstAttentionHead {
   gfloat gain; /* the object lock */
 };
 
+static gint n_changes; /* atomic */
+
 G_DEFINE_TYPE (GstAttentionHead, gst_attention_head, GST_TYPE_OBJECT)
 
 static void
@@ -31,6 +33,7 @@ gst_attention_head_set_property (GObject *object, guint id, const GValue *value,
     GST_OBJECT_LOCK (self);
     self->gain = g_value_get_float (value);
     GST_OBJECT_UNLOCK (self);
+    g_atomic_int_inc (&n_changes);
     break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -95,27 +98,57 @@ gst_attention_head_get_gain (GstAttentionHead *head)
   return gain;
 }
 
+guint
+gst_attention_heads_count_changes (void)
+{
+  return g_atomic_int_get (&n_changes);
+}
+
+static guint
+count_heads (GPtrArray *heads, GstObject *parent)
+{
+  guint n;
+
+  GST_OBJECT_LOCK (parent);
+  n = heads->len;
+  GST_OBJECT_UNLOCK (parent);
+  return n;
+}
+
+/* Nothing happens where another thread was faster: there is a head `number`. */
 static void
 add_head (GPtrArray *heads, GstObject *parent, guint number)
 {
-  GstAttentionHead *head = gst_attention_head_new (number);
+  GstAttentionHead *head = gst_object_ref_sink (gst_attention_head_new (number)); /* another thread may take it away */
+  gboolean added;
 
   gst_object_set_parent (GST_OBJECT (head), parent);
   GST_OBJECT_LOCK (parent);
-  g_ptr_array_add (heads, gst_object_ref (head));
+  added = heads->len == number;
+  if (added)
+    g_ptr_array_add (heads, gst_object_ref (head));
   GST_OBJECT_UNLOCK (parent);
-  gst_child_proxy_child_added (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
+  if (added)
+    gst_child_proxy_child_added (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
+  else
+    gst_object_unparent (GST_OBJECT (head));
+  gst_object_unref (head);
 }
 
+/* The same: head `number` is no longer the last. */
 static void
-remove_head (GPtrArray *heads, GstObject *parent)
+remove_head (GPtrArray *heads, GstObject *parent, guint number)
 {
-  GstObject *head;
+  GstObject *head = NULL;
 
   GST_OBJECT_LOCK (parent);
-  head = gst_object_ref (g_ptr_array_index (heads, heads->len - 1));
-  g_ptr_array_set_size (heads, heads->len - 1);
+  if (heads->len == number + 1) {
+    head = gst_object_ref (g_ptr_array_index (heads, number));
+    g_ptr_array_set_size (heads, number);
+  }
   GST_OBJECT_UNLOCK (parent);
+  if (head == NULL)
+    return;
   gst_child_proxy_child_removed (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
   gst_object_unparent (head);
   gst_object_unref (head);
@@ -124,26 +157,34 @@ remove_head (GPtrArray *heads, GstObject *parent)
 void
 gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n)
 {
-  while (heads->len < n)
-    add_head (heads, parent, heads->len);
-  while (heads->len > n)
-    remove_head (heads, parent);
+  guint n_now;
+
+  while ((n_now = count_heads (heads, parent)) < n)
+    add_head (heads, parent, n_now);
+  while ((n_now = count_heads (heads, parent)) > n)
+    remove_head (heads, parent, n_now - 1);
 }
 
+/* Asked for each frame: like gst_object_sync_values () it looks whether there are any before it takes the lock. */
 gboolean
-gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
+gst_attention_heads_are_controlled (GPtrArray *heads)
 {
-  gboolean controlled = FALSE;
   guint i;
 
   for (i = 0; i < heads->len; i++) {
     GstObject *head = g_ptr_array_index (heads, i);
 
-    if (!gst_object_has_active_control_bindings (head))
-      continue;
-    controlled = TRUE;
-    if (GST_CLOCK_TIME_IS_VALID (time))
-      gst_object_sync_values (head, time);
+    if (g_atomic_pointer_get (&head->control_bindings) != NULL && gst_object_has_active_control_bindings (head))
+      return TRUE;
   }
-  return controlled;
+  return FALSE;
+}
+
+void
+gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
+{
+  guint i;
+
+  for (i = 0; i < heads->len && GST_CLOCK_TIME_IS_VALID (time); i++)
+    gst_object_sync_values (g_ptr_array_index (heads, i), time);
 }

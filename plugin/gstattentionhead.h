@@ -18,17 +18,23 @@ GstAttentionHead *gst_attention_head_new (guint number);
 /* Any thread. */
 gfloat gst_attention_head_get_gain (GstAttentionHead *head);
 
+/* How often gains have been set, of any head of any element: as long as it stays, so do they all. Any thread. */
+guint gst_attention_heads_count_changes (void);
+
 /*
  * Makes `heads`, an array of the children of `parent` (a GstChildProxy) under its object lock, `n` long: adds and
  * removes at its end, and says so by GstChildProxy's signals. Called without the lock.
  */
 void gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n);
 
+/* Whether a GstController drives any of the gains. */
+gboolean gst_attention_heads_are_controlled (GPtrArray *heads);
+
 /*
  * Brings the gains of `heads` that a GstController drives to what they are at stream time `time` (NONE: leaves them).
- * TRUE when there are any. No lock may be held: properties that change are notified of.
+ * No lock may be held: properties that change are notified of.
  */
-gboolean gst_attention_heads_sync (GPtrArray *heads, GstClockTime time);
+void gst_attention_heads_sync (GPtrArray *heads, GstClockTime time);
 
 G_END_DECLS
 

@@ -4,12 +4,12 @@
  */
 #include "gstattention-private.h"
 
-/* Called with the object lock. */
+/* Of the layer that there is: the properties may be those of the next one. Called with the object lock. */
 static GstClockTime
 compute_latency (GstAttention *self)
 {
   GstFeatures rate = self->features;
-  guint64 look_ahead = self->config.look_ahead, n = MAX (self->n_max, 1), frames;
+  guint64 look_ahead = attn_layer_latency (self->layer), n = MAX (self->n_max, 1), frames;
 
   if (self->frame_rate_n > 0) {
     rate.rate_n = self->frame_rate_n;
@@ -53,17 +53,13 @@ gst_attention_update_latency (GstAttention *self)
 void
 gst_attention_note_buffer_size (GstAttention *self, guint64 n_frames)
 {
-  gboolean changed;
-
+  if (n_frames == 0 || n_frames == self->n_max || (self->varying && n_frames < self->n_max))
+    return;
   GST_OBJECT_LOCK (self);
-  changed = n_frames != 0 && n_frames != self->n_max;
-  if (changed) {
-    self->varying = self->varying || self->n_max != 0;
-    self->n_max = MAX (self->n_max, n_frames);
-  }
+  self->varying = self->n_max != 0;
+  self->n_max = MAX (self->n_max, n_frames);
   GST_OBJECT_UNLOCK (self);
-  if (changed)
-    gst_attention_update_latency (self);
+  gst_attention_update_latency (self);
 }
 
 gboolean
@@ -87,5 +83,5 @@ gst_attention_query (GstBaseTransform *trans, GstPadDirection direction, GstQuer
 {
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
     return gst_attention_query_latency (GST_ATTENTION (trans), query);
-  return gst_attention_base_class ()->query (trans, direction, query);
+  return gst_attention_base_class->query (trans, direction, query);
 }

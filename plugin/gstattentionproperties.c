@@ -157,7 +157,7 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     self->state_file = g_value_dup_string (value);
     break;
   case PROP_POST_MESSAGES:
-    self->post_messages = g_value_get_boolean (value);
+    g_atomic_int_set (&self->post_messages, g_value_get_boolean (value));
     break;
   case PROP_INTERVAL:
     self->interval = g_value_get_uint64 (value);
@@ -180,7 +180,7 @@ get_stats (GstAttention *self)
   stats = gst_structure_new ("application/x-attention-stats", "frames", G_TYPE_UINT64, self->n_frames, "absent-frames",
                              G_TYPE_UINT64, self->n_absent, "kernels", G_TYPE_STRING,
                              self->layer ? attn_layer_kernels (self->layer) : NULL, "average-time-per-frame",
-                             GST_TYPE_CLOCK_TIME, self->n_frames ? self->busy / self->n_frames : 0, NULL);
+                             GST_TYPE_CLOCK_TIME, self->n_timed ? self->busy / self->n_timed : 0, NULL);
   g_mutex_unlock (&self->lock);
   return stats;
 }
@@ -325,11 +325,12 @@ gst_attention_install_properties (GObjectClass *object_class)
 
   g_object_class_install_property (
       object_class, PROP_HEADS,
-      g_param_spec_uint ("heads", "Heads",
-                         "Attention heads, each with its own query, key and value. 1 = single-head attention. "
-                         "Without a model the number of features must be a multiple. Each has a gain, which is "
-                         "live: head2::gain=0 silences the third",
-                         1, ATTN_MAX_FEATURES, DEFAULT_HEADS, flags));
+      g_param_spec_uint (
+          "heads", "Heads",
+          "Attention heads, each with its own query, key and value. 1 = single-head attention. Without a model the "
+          "number of features must be a multiple. Each is a child, headN, with a gain that is live: head2::gain=0 "
+          "silences the third",
+          1, ATTN_MAX_FEATURES, DEFAULT_HEADS, flags));
   g_object_class_install_property (
       object_class, PROP_KV_HEADS,
       g_param_spec_uint ("kv-heads", "Key/value heads",

@@ -176,7 +176,7 @@ gst_attention_restore_state (GstAttention *self, GBytes *state)
     status = restore (stream, state, &error);
   if (status == ATTN_OK) {
     unused = self->restored;
-    self->restored = stream;
+    g_atomic_pointer_set (&self->restored, stream);
     self->changed = TRUE;
   } else {
     unused = stream;

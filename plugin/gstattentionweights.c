@@ -61,7 +61,7 @@ gst_attention_request_new_pad (GstElement *element, GstPadTemplate *template, co
   if (!gst_element_add_pad (element, pad))
     return NULL;
   GST_OBJECT_LOCK (self);
-  self->weights_pad = pad;
+  g_atomic_pointer_set (&self->weights_pad, pad);
   gst_flow_combiner_add_pad (self->flows, pad);
   GST_OBJECT_UNLOCK (self);
   return pad;
@@ -74,7 +74,7 @@ gst_attention_release_pad (GstElement *element, GstPad *pad)
 
   GST_OBJECT_LOCK (self);
   if (self->weights_pad == pad) {
-    self->weights_pad = NULL;
+    g_atomic_pointer_set (&self->weights_pad, NULL);
     gst_flow_combiner_remove_pad (self->flows, pad);
   }
   GST_OBJECT_UNLOCK (self);
@@ -85,13 +85,16 @@ gst_attention_release_pad (GstElement *element, GstPad *pad)
 GstFlowReturn
 gst_attention_combine_flow (GstAttention *self, GstPad *pad, GstFlowReturn flow)
 {
+  /* Most often there is one pad, and all is well. */
+  if (flow == GST_FLOW_OK && self->flow == GST_FLOW_OK && g_atomic_pointer_get (&self->weights_pad) == NULL)
+    return GST_FLOW_OK;
   GST_OBJECT_LOCK (self);
   if (pad == self->weights_pad || pad == GST_BASE_TRANSFORM_SRC_PAD (self))
-    flow = gst_flow_combiner_update_pad_flow (self->flows, pad, flow);
+    self->flow = gst_flow_combiner_update_pad_flow (self->flows, pad, flow);
   else
-    flow = GST_FLOW_OK; /* released in the meantime: its answer counts no more */
+    self->flow = GST_FLOW_OK; /* released in the meantime: its answer counts no more */
   GST_OBJECT_UNLOCK (self);
-  return flow;
+  return self->flow;
 }
 
 void
@@ -99,6 +102,7 @@ gst_attention_reset_flows (GstAttention *self)
 {
   GST_OBJECT_LOCK (self);
   gst_flow_combiner_reset (self->flows);
+  self->flow = GST_FLOW_OK;
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -207,12 +211,8 @@ gst_attention_push_event_to_weights (GstAttention *self, GstEvent *event)
 static GstBuffer *
 make_buffer (GstAttention *self, GstBuffer *input, guint64 n_frames)
 {
-  GstAllocationParams params;
-  GstBuffer *buffer;
+  GstBuffer *buffer = gst_features_new_buffer (n_frames * n_weights (self));
 
-  gst_allocation_params_init (&params);
-  params.align = GST_FEATURES_ALIGN;
-  buffer = gst_buffer_new_allocate (NULL, n_frames * n_weights (self) * sizeof (gfloat), &params);
   if (buffer != NULL)
     gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_FLAGS | GST_BUFFER_COPY_TIMESTAMPS, 0, -1);
   return buffer;
@@ -221,12 +221,7 @@ make_buffer (GstAttention *self, GstBuffer *input, guint64 n_frames)
 gboolean
 gst_attention_add_weights (GstAttention *self, Item *item, GstBuffer *input)
 {
-  gboolean wanted;
-
-  GST_OBJECT_LOCK (self);
-  wanted = self->weights_pad != NULL || self->post_messages;
-  GST_OBJECT_UNLOCK (self);
-  if (!wanted)
+  if (g_atomic_pointer_get (&self->weights_pad) == NULL && !g_atomic_int_get (&self->post_messages))
     return TRUE;
   if (n_weights (self) > GST_FEATURES_MAX_FEATURES)
     goto too_wide;

@@ -170,7 +170,10 @@ gst_features_from_caps (GstFeatures *features, const GstCaps *caps, GError **err
 static void
 set_channels (GstStructure *structure, guint n_features)
 {
-  gst_structure_set (structure, "channels", G_TYPE_INT, (gint) n_features, NULL);
+  if (n_features == GST_FEATURES_ANY_NUMBER)
+    gst_structure_set (structure, "channels", GST_TYPE_INT_RANGE, 1, G_MAXINT, NULL);
+  else
+    gst_structure_set (structure, "channels", G_TYPE_INT, (gint) n_features, NULL);
   if (n_features > 2)
     gst_structure_set (structure, "channel-mask", GST_TYPE_BITMASK, G_GUINT64_CONSTANT (0), NULL);
   else
@@ -209,6 +212,8 @@ gst_features_replace_n_features (GstCaps *caps, guint n_features)
 
     if (gst_structure_has_name (structure, "audio/x-raw")) {
       set_channels (structure, n_features);
+    } else if (n_features == GST_FEATURES_ANY_NUMBER) {
+      gst_structure_remove_field (structure, "dimensions");
     } else if (dimensions != NULL) {
       const gchar *rest = strchr (dimensions, ':');
       gchar *replaced = g_strdup_printf ("%u%s", n_features, rest ? rest : "");
@@ -241,6 +246,16 @@ gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_fra
     return FALSE;
   }
   return TRUE;
+}
+
+GstBuffer *
+gst_features_new_buffer (guint64 n_values)
+{
+  GstAllocationParams params;
+
+  gst_allocation_params_init (&params);
+  params.align = GST_FEATURES_ALIGN;
+  return gst_buffer_new_allocate (NULL, n_values * sizeof (gfloat), &params);
 }
 
 GstClockTime

@@ -52,6 +52,9 @@ gboolean gst_features_check_dimensions (const GstCaps *caps, GError **error);
  */
 GstCaps *gst_features_to_caps (guint n_features, gint rate_n, gint rate_d, guint frames_per_buffer);
 
+/* For gst_features_replace_n_features (): the caps no longer say how many. */
+#define GST_FEATURES_ANY_NUMBER 0
+
 /* `caps` (fixed or not) with `n_features` in the place of what they say; everything else is kept. Transfer full. */
 GstCaps *gst_features_replace_n_features (GstCaps *caps, guint n_features);
 
@@ -60,6 +63,9 @@ GstCaps *gst_features_replace_n_features (GstCaps *caps, guint n_features);
  * GST_STREAM_ERROR_FORMAT): no whole number of frames, or not the number that the caps fix.
  */
 gboolean gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_frames, GError **error);
+
+/* A buffer of `n_values`, in one memory that begins at a cache line; NULL: no memory. Transfer full. */
+GstBuffer *gst_features_new_buffer (guint64 n_values);
 
 /* The time that `n` frames take, rounded to the nearest nanosecond; GST_CLOCK_TIME_NONE when the rate is unknown. */
 GstClockTime gst_features_duration (const GstFeatures *features, guint64 n);

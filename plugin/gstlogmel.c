@@ -346,7 +346,7 @@ gst_logmel_new_buffer (GstLogmel *self, guint64 *n_frames)
   GstBuffer *buffer;
 
   *n_frames = MIN (*n_frames, self->features.is_tensors ? 1 : MAX_BUFFER_SIZE / frame_size);
-  buffer = gst_buffer_new_allocate (NULL, *n_frames * frame_size, NULL);
+  buffer = gst_features_new_buffer (*n_frames * self->features.n_features);
   if (buffer == NULL)
     return NULL;
   GST_BUFFER_PTS (buffer) = gst_logmel_get_pts (self, first);
@@ -698,12 +698,57 @@ gst_logmel_query_latency (GstLogmel *self, GstQuery *query)
   return TRUE;
 }
 
+/* Upstream counts samples and their bytes, downstream frames: only time is the same on both sides. */
+static gboolean
+gst_logmel_query_src (GstLogmel *self, GstQuery *query)
+{
+  GstFormat format = GST_FORMAT_TIME;
+
+  switch (GST_QUERY_TYPE (query)) {
+  case GST_QUERY_LATENCY:
+    return gst_logmel_query_latency (self, query);
+  case GST_QUERY_CONVERT:
+    return FALSE;
+  case GST_QUERY_POSITION:
+    gst_query_parse_position (query, &format, NULL);
+    break;
+  case GST_QUERY_DURATION:
+    gst_query_parse_duration (query, &format, NULL);
+    break;
+  case GST_QUERY_SEEKING:
+    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
+    break;
+  default:
+    break;
+  }
+  return format == GST_FORMAT_TIME
+         && GST_BASE_TRANSFORM_CLASS (parent_class)->query (GST_BASE_TRANSFORM (self), GST_PAD_SRC, query);
+}
+
 static gboolean
 gst_logmel_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
 {
-  if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
-    return gst_logmel_query_latency (GST_LOGMEL (trans), query);
+  if (direction == GST_PAD_SRC)
+    return gst_logmel_query_src (GST_LOGMEL (trans), query);
   return GST_BASE_TRANSFORM_CLASS (parent_class)->query (trans, direction, query);
+}
+
+static gboolean
+gst_logmel_src_event (GstBaseTransform *trans, GstEvent *event)
+{
+  GstFormat format;
+
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK) {
+    gst_event_parse_seek (event, NULL, &format, NULL, NULL, NULL, NULL, NULL);
+    if (format != GST_FORMAT_TIME)
+      goto not_time;
+  }
+  return GST_BASE_TRANSFORM_CLASS (parent_class)->src_event (trans, event);
+
+not_time:
+  GST_DEBUG_OBJECT (trans, "refusing a seek in %s: upstream counts samples, not frames", gst_format_get_name (format));
+  gst_event_unref (event);
+  return FALSE;
 }
 
 static GstClockTime
@@ -1000,6 +1045,7 @@ gst_logmel_class_init (GstLogmelClass *klass)
   trans_class->transform_caps = gst_logmel_transform_caps;
   trans_class->set_caps = gst_logmel_set_caps;
   trans_class->sink_event = gst_logmel_sink_event;
+  trans_class->src_event = gst_logmel_src_event;
   trans_class->query = gst_logmel_query;
   trans_class->submit_input_buffer = gst_logmel_submit_input_buffer;
   trans_class->generate_output = gst_logmel_generate_output;

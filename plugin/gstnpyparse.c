@@ -601,7 +601,7 @@ static GstBuffer *
 gst_npy_parse_make_buffer (GstNpyParse *self, GstBuffer *input, guint64 first_frame, guint n_frames)
 {
   gsize n_values = (gsize) n_frames * self->header.n_features;
-  GstBuffer *buffer = gst_buffer_new_allocate (NULL, n_values * sizeof (gfloat), NULL);
+  GstBuffer *buffer = gst_features_new_buffer (n_values);
   GstMapInfo in, out;
 
   if (buffer == NULL || !gst_buffer_map (input, &in, GST_MAP_READ))

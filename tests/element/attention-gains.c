@@ -295,6 +295,40 @@ GST_START_TEST (test_gains_stay)
 }
 GST_END_TEST;
 
+/* The stream of other caps, and the one that was restored, begin with the gains that there are. */
+GST_START_TEST (test_gains_are_those_of_the_next_stream_too)
+{
+  gfloat *plain = run_plain (0), *out, gains[N];
+  GstHarness *h = start (0);
+  GBytes *state;
+  GstBuffer *buffer;
+  gboolean restored = TRUE;
+  guint t;
+
+  for (t = 0; t < N; t++)
+    gains[t] = 0.5f;
+  g_signal_emit_by_name (h->element, "save-state", &state);
+  set_gain (h, 1, 0.5f);
+  push (h, 0, 10, 1, 0);
+  if (__i__ == 0) {
+    gst_harness_set_src_caps_str (
+        h, "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=2");
+    gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  } else {
+    g_signal_emit_by_name (h->element, "restore-state", state, &restored);
+  }
+  fail_unless (restored);
+  while ((buffer = gst_harness_try_pull (h)))
+    gst_buffer_unref (buffer);
+  push (h, 0, N, 7, 0);
+  out = finish (h);
+  fail_unless_scaled (out, plain, gains);
+  g_bytes_unref (state);
+  g_free (plain);
+  g_free (out);
+}
+GST_END_TEST;
+
 /* ---- under control ---- */
 
 GST_START_TEST (test_curve_gives_the_same_bits_for_any_buffer_size)
@@ -422,6 +456,7 @@ attention_gains_suite (void)
   tcase_add_test (heads, test_gain_scales_the_head);
   tcase_add_loop_test (heads, test_live_change_holds_from_the_next_frame_that_leaves, 0, 2);
   tcase_add_test (heads, test_gains_stay);
+  tcase_add_loop_test (heads, test_gains_are_those_of_the_next_stream_too, 0, 2);
   tcase_add_loop_test (heads, test_curve_gives_the_same_bits_for_any_buffer_size, 0, 3);
   tcase_add_test (heads, test_curve_follows_stream_time);
   tcase_add_test (heads, test_unknown_rate_gives_all_frames_the_time_of_their_buffer);

@@ -153,6 +153,17 @@ GST_START_TEST (test_file_that_is_not_there_is_a_status)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_other_prefix_is_another_model)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *held = get (file, &config), *layer;
+
+  fail_unless (gst_attention_layers_get (file, "decoder.", &config, &layer, NULL) != ATTN_OK); /* nothing is there */
+  fail_unless (layer == NULL);
+  gst_attention_layers_release (held);
+}
+GST_END_TEST;
+
 static gpointer
 get_and_release (gpointer data)
 {
@@ -200,6 +211,19 @@ GST_START_TEST (test_elements_hold_one_copy_of_the_parameters)
 }
 GST_END_TEST;
 
+/* Allocators of sanitizers and of valgrind are none of glibc's. */
+static gboolean
+can_count_memory (void)
+{
+  enum { size = 1 << 24 };
+  struct mallinfo2 before = mallinfo2 (), after;
+  gpointer memory = g_malloc (size);
+
+  after = mallinfo2 ();
+  g_free (memory);
+  return after.uordblks + after.hblkhd >= before.uordblks + before.hblkhd + size;
+}
+
 static Suite *
 attention_layers_suite (void)
 {
@@ -212,10 +236,13 @@ attention_layers_suite (void)
   tcase_add_test (layers, test_other_files_and_configurations_give_other_layers);
   tcase_add_test (layers, test_file_that_was_replaced_is_read_again);
   tcase_add_test (layers, test_file_that_is_not_there_is_a_status);
+  tcase_add_test (layers, test_other_prefix_is_another_model);
   tcase_add_test (layers, test_threads_get_and_release_layers);
-  if (!SANITIZED) { /* sanitizers have an allocator of their own, which mallinfo2 () does not see */
+  if (can_count_memory ()) {
     tcase_add_test (layers, test_layer_goes_with_the_last_who_holds_it);
     tcase_add_test (layers, test_elements_hold_one_copy_of_the_parameters);
+  } else {
+    g_printerr ("left out: two tests that count memory, which this allocator does not\n");
   }
   return suite;
 }

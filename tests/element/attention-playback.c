@@ -121,6 +121,22 @@ GST_START_TEST (test_segment_that_plays_backwards_is_an_error)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_position_is_that_of_what_has_left)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  gint64 position;
+  guint i;
+
+  g_object_set (h->element, "look-ahead", 3, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  for (i = 0; i < 10; i++)
+    gst_harness_push (h, make_buffer (i, 1));
+  fail_unless (gst_pad_peer_query_position (h->sinkpad, GST_FORMAT_TIME, &position));
+  fail_unless_equals_int64 (position, 7 * FRAME_TIME);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* ---- quality of service ---- */
 
 /* Says that everything before frame `n` is too late. */
@@ -238,6 +254,21 @@ GST_START_TEST (test_stats_do_not_count_the_drain)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_average_time_is_that_of_a_frame)
+{
+  enum { n = 5000 };
+  GstHarness *h = start ();
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, n * D * sizeof (gfloat), NULL);
+  gint64 begin;
+
+  gst_buffer_memset (buffer, 0, 0, -1);
+  begin = g_get_monotonic_time ();
+  gst_harness_push (h, buffer);
+  fail_unless (get_stat (h, "average-time-per-frame") * n <= (guint64) (g_get_monotonic_time () - begin + 1) * 1000);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* ---- presets ---- */
 
 GST_START_TEST (test_preset_brings_settings_and_gains_back)
@@ -258,6 +289,135 @@ GST_START_TEST (test_preset_brings_settings_and_gains_back)
   fail_unless_equals_float (gain, 0.5f);
   fail_unless (gst_preset_delete_preset (GST_PRESET (element), "test"));
   gst_object_unref (element);
+}
+GST_END_TEST;
+
+/* ---- settings ---- */
+
+/* They are for the next layer: what runs keeps its own, and says its own latency. */
+GST_START_TEST (test_settings_set_while_frames_flow_wait)
+{
+  GstHarness *h = start ();
+  guint i;
+
+  gst_harness_push (h, make_buffer (0, 10));
+  g_object_set (h->element, "window", 1, "look-ahead", 50, "heads", 3, "sinks", 2, "scale", 3.0, "softcap", 1.0, NULL);
+  for (i = 10; i < N; i += i == 10 ? 5 : 15) /* of another size, so that the latency is thought over */
+    fail_unless_equals_int (gst_harness_push (h, make_buffer (i, i == 10 ? 5 : 15)), GST_FLOW_OK);
+  fail_unless_equals_uint64 (gst_harness_query_latency (h), 0);
+  check_next (h, 0, 10, FALSE);
+  check_next (h, 10, 5, FALSE);
+  for (i = 15; i < N; i += 15)
+    check_next (h, i, 15, FALSE);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* ---- a downstream that refuses ---- */
+
+static gint n_refused;
+
+static GstFlowReturn
+refuse (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  gst_buffer_unref (buffer);
+  n_refused++;
+  return GST_FLOW_NOT_LINKED;
+}
+
+GST_START_TEST (test_events_behind_a_refused_buffer_are_told)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstEvent *event;
+  guint i;
+
+  g_object_set (h->element, "look-ahead", 3, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  gst_pad_set_chain_function (h->sinkpad, refuse);
+  for (i = 0; i < 3; i++)
+    gst_harness_push (h, make_buffer (i, 1));
+  gst_harness_push_event (h, gst_event_new_tag (gst_tag_list_new (GST_TAG_TITLE, "behind", NULL)));
+  while ((event = gst_harness_try_pull_event (h)))
+    gst_event_unref (event);
+  fail_unless_equals_int (gst_harness_push (h, make_buffer (3, 10)), GST_FLOW_NOT_LINKED); /* all three are ready */
+  fail_unless_equals_int (n_refused, 1);
+  event = gst_harness_try_pull_event (h);
+  fail_unless (event != NULL && GST_EVENT_TYPE (event) == GST_EVENT_TAG);
+  gst_event_unref (event);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* ---- memory ---- */
+
+static GstBufferPool *pool;
+
+static gboolean
+propose_pool (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  GstAllocationParams params = { .align = 15, .prefix = 32, .padding = 8 };
+
+  if (GST_QUERY_TYPE (query) != GST_QUERY_ALLOCATION)
+    return gst_pad_query_default (pad, parent, query);
+  gst_query_add_allocation_param (query, NULL, &params);
+  gst_query_add_allocation_pool (query, pool, 999, 1, 0);
+  return TRUE;
+}
+
+static void
+check_memory (GstBuffer *buffer, gsize prefix, gsize padding)
+{
+  GstMemory *memory = gst_buffer_peek_memory (buffer, 0);
+  gsize offset, size, maxsize;
+  GstMapInfo map;
+
+  fail_unless_equals_int (gst_buffer_n_memory (buffer), 1);
+  size = gst_memory_get_sizes (memory, &offset, &maxsize);
+  fail_unless (offset == prefix && maxsize - offset - size >= padding);
+  gst_buffer_map (buffer, &map, GST_MAP_READ);
+  fail_unless_equals_int ((GPOINTER_TO_SIZE (map.data) - offset) % 64, 0);
+  gst_buffer_unmap (buffer, &map);
+  gst_buffer_unref (buffer);
+}
+
+GST_START_TEST (test_output_begins_at_a_cache_line)
+{
+  GstHarness *h = start ();
+  GstHarness *weights = gst_harness_new_with_element (h->element, NULL, "weights");
+  guint i;
+
+  for (i = 1; i < 10; i++) {
+    gst_harness_push (h, make_buffer (i, i));
+    check_memory (gst_harness_pull (h), 0, 0);
+    check_memory (gst_harness_pull (weights), 0, 0);
+  }
+  gst_harness_teardown (weights);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Its parameters are taken, and its pool is not: buffers of a pool have one size. */
+GST_START_TEST (test_what_downstream_proposes_is_heard)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstCaps *caps = gst_caps_from_string (AUDIO_CAPS);
+  GstStructure *config;
+  GstBuffer *buffer;
+
+  pool = gst_buffer_pool_new ();
+  config = gst_buffer_pool_get_config (pool);
+  gst_buffer_pool_config_set_params (config, caps, 999, 1, 0);
+  fail_unless (gst_buffer_pool_set_config (pool, config));
+  gst_caps_unref (caps);
+  gst_pad_set_query_function (h->sinkpad, propose_pool);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  gst_harness_push (h, make_buffer (0, 7));
+  buffer = gst_harness_pull (h);
+  fail_unless (buffer->pool == NULL && !gst_buffer_pool_is_active (pool));
+  fail_unless_equals_uint64 (gst_buffer_get_size (buffer), 7 * D * sizeof (gfloat));
+  check_memory (buffer, 32, 8);
+  gst_harness_teardown (h);
+  gst_object_unref (pool);
 }
 GST_END_TEST;
 
@@ -363,12 +523,18 @@ attention_playback_suite (void)
   tcase_add_checked_fixture (playback, setup, NULL);
   tcase_add_test (playback, test_seek_backwards_is_refused);
   tcase_add_test (playback, test_segment_that_plays_backwards_is_an_error);
+  tcase_add_test (playback, test_position_is_that_of_what_has_left);
   tcase_add_test (playback, test_qos_is_off);
   tcase_add_test (playback, test_qos_skips_outputs_and_keeps_history);
   tcase_add_test (playback, test_qos_with_look_ahead_answers_what_waits);
   tcase_add_test (playback, test_stats_count_frames);
   tcase_add_test (playback, test_stats_do_not_count_the_drain);
+  tcase_add_test (playback, test_average_time_is_that_of_a_frame);
   tcase_add_test (playback, test_preset_brings_settings_and_gains_back);
+  tcase_add_test (playback, test_settings_set_while_frames_flow_wait);
+  tcase_add_test (playback, test_events_behind_a_refused_buffer_are_told);
+  tcase_add_test (playback, test_output_begins_at_a_cache_line);
+  tcase_add_test (playback, test_what_downstream_proposes_is_heard);
 #if !SANITIZED
   tcase_add_test (playback, test_steady_state_allocates_output_buffers_and_nothing_else);
 #endif

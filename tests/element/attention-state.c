@@ -348,6 +348,30 @@ GST_START_TEST (test_flush_before_the_first_frame_keeps_what_was_restored)
 }
 GST_END_TEST;
 
+/* Sources call their first buffer DISCONT: that it follows nothing known is no reason to forget what was restored. */
+GST_START_TEST (test_discont_before_the_first_frame_keeps_what_was_restored)
+{
+  static const Case c = { 20, 5, 0, FALSE };
+  GByteArray *expected = undisturbed (&c, 0, N), *got = g_byte_array_new ();
+  GstHarness *h;
+  GstBuffer *buffer;
+
+  run (&c, 0, 90, TRUE, got);
+  h = start (&c, state_file);
+  buffer = gst_buffer_new_memdup (frames + 90 * D, (N - 90) * D * sizeof (gfloat));
+  GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_int (
+      gst_buffer_memcmp (buffer, 0, expected->data + 90 * D * sizeof (gfloat), (N - 90) * D * sizeof (gfloat)), 0);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+  g_byte_array_unref (expected);
+  g_byte_array_unref (got);
+}
+GST_END_TEST;
+
 /* Afterwards events end it as they always do. */
 GST_START_TEST (test_restored_stream_ends_as_any_other)
 {
@@ -490,6 +514,26 @@ GST_START_TEST (test_element_runs_after_a_refused_file)
 }
 GST_END_TEST;
 
+/* The layer that the file was refused for is none that a stream could begin with. */
+GST_START_TEST (test_refused_file_is_refused_with_other_caps_too)
+{
+  static const Case c = { 20, 0, 2, FALSE };
+  GBytes *nonsense = g_bytes_new_static ("nonsense", 8);
+  GstHarness *h;
+  GstCaps *caps = gst_caps_from_string (CAPS);
+
+  write_file (nonsense);
+  h = start (&c, state_file);
+  gst_caps_set_simple (caps, "rate", G_TYPE_INT, 50, NULL);
+  gst_harness_set_src_caps (h, caps);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frames, D * sizeof (gfloat))),
+                          GST_FLOW_NOT_NEGOTIATED);
+  gst_harness_teardown (h);
+  fail_unless_file_is (nonsense);
+  g_bytes_unref (nonsense);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_file_that_cannot_be_read_is_an_error)
 {
   static const Case c = { 20, 0, 2, FALSE };
@@ -554,6 +598,37 @@ GST_START_TEST (test_signals_move_a_stream_to_another_element)
   g_byte_array_set_size (got, 0);
   pull (a, 0, got);
   fail_unless_frames (got, 0, expected, 0, N);
+  g_bytes_unref (state);
+  gst_harness_teardown (a);
+  gst_harness_teardown (b);
+  g_byte_array_unref (expected);
+  g_byte_array_unref (got);
+}
+GST_END_TEST;
+
+/* The GAP comes behind what the state holds: like a frame it lets the restored stream in. */
+GST_START_TEST (test_gap_after_restore_is_one_of_the_restored_stream)
+{
+  static const Case c = { 20, 0, 0, FALSE };
+  GByteArray *expected = g_byte_array_new (), *got = g_byte_array_new ();
+  GstHarness *a = start (&c, NULL), *b = start (&c, NULL);
+  GBytes *state;
+
+  push (a, 0, 90);
+  state = save (a);
+  pull (a, 0, expected);
+  g_byte_array_set_size (expected, 0);
+  gst_harness_push_event (a, gst_event_new_gap (90 * FRAME_TIME, 5 * FRAME_TIME));
+  push (a, 95, N);
+  pull (a, 95, expected);
+  push (b, 30, 70);
+  pull (b, 30, got);
+  g_byte_array_set_size (got, 0);
+  fail_unless (restore (b, state));
+  gst_harness_push_event (b, gst_event_new_gap (90 * FRAME_TIME, 5 * FRAME_TIME));
+  push (b, 95, N);
+  pull (b, 95, got);
+  fail_unless_frames (got, 0, expected, 0, N - 95);
   g_bytes_unref (state);
   gst_harness_teardown (a);
   gst_harness_teardown (b);
@@ -721,6 +796,96 @@ GST_START_TEST (test_state_after_eos_is_that_of_the_last_frame)
 }
 GST_END_TEST;
 
+/* What ends where no frame has come has nothing to leave behind. */
+GST_START_TEST (test_ends_without_frames_change_no_state)
+{
+  static const Case c = { 20, 5, 2, FALSE };
+  GstHarness *h = start (&c, NULL);
+  GBytes *before, *after;
+
+  push (h, 0, 90);
+  before = save (h);
+  gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
+  gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
+  gst_harness_push_event (h, gst_event_new_flush_start ());
+  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  after = save (h);
+  fail_unless (g_bytes_equal (before, after));
+  g_bytes_unref (before);
+  g_bytes_unref (after);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_flush_leaves_the_state_of_the_last_frame)
+{
+  static const Case c = { 20, 5, 2, FALSE };
+  GstHarness *h = start (&c, NULL);
+  GBytes *before, *after;
+
+  push (h, 0, 90);
+  before = save (h);
+  gst_harness_push_event (h, gst_event_new_flush_start ());
+  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  after = save (h);
+  fail_unless (g_bytes_equal (before, after));
+  g_bytes_unref (before);
+  g_bytes_unref (after);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Ten frames of half the width, as a stream of their own. */
+static GByteArray *
+undisturbed_half (const Case *c)
+{
+  GstCaps *caps = gst_caps_from_string (CAPS);
+  GByteArray *bytes = g_byte_array_new ();
+  GstElement *element = make_element (c, NULL);
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+  GstBuffer *buffer;
+
+  gst_object_unref (element);
+  gst_caps_set_simple (caps, "channels", G_TYPE_INT, D / 2, NULL);
+  gst_harness_set_src_caps (h, caps);
+  gst_harness_push (h, gst_buffer_new_memdup (frames, 10 * D / 2 * sizeof (gfloat)));
+  gst_harness_push_event (h, gst_event_new_eos ());
+  g_byte_array_set_size (bytes, 10 * D / 2 * sizeof (gfloat));
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_uint64 (gst_buffer_extract (buffer, 0, bytes->data, bytes->len), bytes->len);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+  return bytes;
+}
+
+/* Outputs that a restored stream owes are no longer waited for when another layer takes its place. */
+GST_START_TEST (test_other_caps_owe_nothing)
+{
+  static const Case c = { 20, 5, 0, FALSE };
+  GByteArray *got = g_byte_array_new (), *other;
+  GstCaps *caps = gst_caps_from_string (CAPS);
+  GstBuffer *buffer;
+  GstHarness *h;
+
+  run (&c, 0, 90, TRUE, got);
+  h = start (&c, state_file);
+  gst_caps_set_simple (caps, "channels", G_TYPE_INT, D / 2, NULL);
+  gst_harness_set_src_caps (h, caps);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frames, 10 * D / 2 * sizeof (gfloat))),
+                          GST_FLOW_OK);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  fail_unless_equals_int (gst_harness_buffers_in_queue (h), 1);
+  /* And its own outputs stand in it, not those of five frames behind. */
+  buffer = gst_harness_pull (h);
+  other = undisturbed_half (&c);
+  fail_unless_equals_int (gst_buffer_memcmp (buffer, 0, other->data, other->len), 0);
+  gst_buffer_unref (buffer);
+  g_byte_array_unref (other);
+  gst_harness_teardown (h);
+  g_byte_array_unref (got);
+}
+GST_END_TEST;
+
 /* What is restored and then stopped at once is what the file holds. */
 GST_START_TEST (test_restored_state_goes_to_the_file)
 {
@@ -730,7 +895,8 @@ GST_START_TEST (test_restored_state_goes_to_the_file)
 
   push (a, 0, 90);
   state = save (a);
-  push (b, 30, 40);
+  if (__i__ == 0) /* or nothing else has come */
+    push (b, 30, 40);
   fail_unless (restore (b, state));
   gst_harness_teardown (b);
   fail_unless_file_is (state);
@@ -796,11 +962,13 @@ attention_state_suite (void)
   tcase_add_test (file, test_state_is_that_before_the_drain);
   tcase_add_loop_test (file, test_run_without_frames_leaves_the_file_alone, 0, 2);
   tcase_add_test (file, test_flush_before_the_first_frame_keeps_what_was_restored);
+  tcase_add_test (file, test_discont_before_the_first_frame_keeps_what_was_restored);
   tcase_add_test (file, test_restored_stream_ends_as_any_other);
   tcase_add_test (file, test_events_do_not_wait_for_outputs_that_are_dropped);
   tcase_add_loop_test (file, test_damaged_file_is_an_error_and_is_kept, 0, 2);
   tcase_add_test (file, test_foreign_file_is_an_error_and_is_kept);
   tcase_add_test (file, test_element_runs_after_a_refused_file);
+  tcase_add_test (file, test_refused_file_is_refused_with_other_caps_too);
   tcase_add_test (file, test_file_that_cannot_be_read_is_an_error);
   tcase_add_test (file, test_file_that_cannot_be_written_is_a_warning);
   tcase_add_test (file, test_state_file_reads_back);
@@ -808,12 +976,16 @@ attention_state_suite (void)
   suite_add_tcase (suite, memory);
   tcase_add_checked_fixture (memory, setup, teardown);
   tcase_add_loop_test (memory, test_signals_move_a_stream_to_another_element, 0, G_N_ELEMENTS (cases));
+  tcase_add_test (memory, test_gap_after_restore_is_one_of_the_restored_stream);
   tcase_add_test (memory, test_restore_answers_what_waits_and_drops_what_it_owes);
   tcase_add_test (memory, test_refused_state_is_a_warning_and_the_stream_goes_on);
   tcase_add_test (memory, test_state_of_a_drained_stream_is_refused);
   tcase_add_test (memory, test_there_is_no_state_before_the_caps);
   tcase_add_test (memory, test_state_after_eos_is_that_of_the_last_frame);
-  tcase_add_test (memory, test_restored_state_goes_to_the_file);
+  tcase_add_test (memory, test_ends_without_frames_change_no_state);
+  tcase_add_test (memory, test_flush_leaves_the_state_of_the_last_frame);
+  tcase_add_test (memory, test_other_caps_owe_nothing);
+  tcase_add_loop_test (memory, test_restored_state_goes_to_the_file, 0, 2);
   tcase_add_test (memory, test_other_threads_save_while_buffers_flow);
   return suite;
 }

@@ -289,6 +289,23 @@ GST_START_TEST (test_caps_tell_what_a_row_of_weights_is)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_refused_caps_are_none_of_the_weights)
+{
+  Both both = start_with_caps ("audio/x-raw, format=(string)" GST_AUDIO_NE (
+      F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)5"); /* two heads do not divide them */
+
+  fail_unless_equals_int (gst_harness_push (both.h, gst_buffer_new_allocate (NULL, 5 * sizeof (gfloat), NULL)),
+                          GST_FLOW_NOT_NEGOTIATED);
+  fail_if (gst_pad_has_current_caps (both.w->sinkpad));
+  gst_harness_set_src_caps_str (both.h, AUDIO_CAPS);
+  push (both.h, 0, 10);
+  fail_unless_equals_int (gst_harness_buffers_in_queue (both.h), gst_harness_buffers_in_queue (both.w));
+  gst_harness_push_event (both.h, gst_event_new_eos ());
+  fail_unless_equals_int (gst_harness_buffers_in_queue (both.w), 1);
+  stop (both);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_weights_of_tensors_are_tensors)
 {
   Both both = start_with_caps (TENSOR_CAPS);
@@ -428,6 +445,19 @@ GST_START_TEST (test_qos_of_weights_stays_there)
     if (gst_harness_upstream_events_in_queue (both.h) == 0)
       break;
   }
+  stop (both);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_reconfiguring_weights_reconfigures_nothing_else)
+{
+  Both both = start ();
+  guint before;
+
+  push (both.h, 0, 2);
+  before = gst_harness_upstream_events_received (both.h);
+  gst_harness_push_upstream_event (both.w, gst_event_new_reconfigure ());
+  fail_unless_equals_int (gst_harness_upstream_events_received (both.h), before);
   stop (both);
 }
 GST_END_TEST;
@@ -991,12 +1021,14 @@ attention_weights_suite (void)
   tcase_add_test (pad, test_absent_frames_have_no_weight);
   tcase_add_test (pad, test_silenced_head_keeps_its_weights);
   tcase_add_test (pad, test_caps_tell_what_a_row_of_weights_is);
+  tcase_add_test (pad, test_refused_caps_are_none_of_the_weights);
   tcase_add_test (pad, test_weights_of_tensors_are_tensors);
   tcase_add_test (pad, test_weights_have_a_stream_of_their_own);
   tcase_add_test (pad, test_events_keep_their_places_on_both_pads);
   tcase_add_test (pad, test_other_layer_gives_other_weights_caps);
   tcase_add_test (pad, test_both_pads_have_one_latency);
   tcase_add_test (pad, test_qos_of_weights_stays_there);
+  tcase_add_test (pad, test_reconfiguring_weights_reconfigures_nothing_else);
   tcase_add_test (pad, test_seek_on_weights_goes_upstream_unless_backwards);
   tcase_add_test (pad, test_pad_that_comes_and_goes_changes_no_bit);
   tcase_add_test (pad, test_pad_that_comes_late_is_told_what_went_before);

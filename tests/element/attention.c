@@ -521,7 +521,8 @@ GST_START_TEST (test_same_segment_and_caps_keep_the_stream)
   GstEvent *segment;
   GstCaps *caps;
 
-  push_frames (h, frames, 0, 10);
+  push_frames (h, frames, 0, 5);
+  push_frames (h, frames, 5, 5); /* the first ones have left, and moved the position of the element's segment */
   segment = gst_pad_get_sticky_event (h->srcpad, GST_EVENT_SEGMENT, 0);
   gst_harness_push_event (h, gst_event_copy (segment));
   gst_event_unref (segment);
@@ -835,6 +836,7 @@ GST_START_TEST (test_latency_of_constant_buffers_is_whole_buffers)
   gfloat *frames = make_frames (12, D);
 
   push_frames (h, frames, 0, 3);
+  push_frames (h, frames, 3, 0); /* no frame, no size */
   push_frames (h, frames, 3, 3);
   fail_unless_equals_clocktime (query_latency (h), 60 * GST_MSECOND); /* two buffers of three */
   gst_harness_teardown (h);
@@ -862,6 +864,25 @@ GST_START_TEST (test_latency_of_varying_buffers_grows_and_is_posted)
   fail_unless (gst_bus_pop_filtered (bus, GST_MESSAGE_LATENCY) == NULL);
   gst_element_set_bus (h->element, NULL);
   gst_object_unref (bus);
+  gst_harness_teardown (h);
+  g_free (frames);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_latency_begins_anew_with_a_restart)
+{
+  AttnConfig config = configuration (1, 8, 5);
+  GstHarness *h = harness_new (&config, AUDIO_CAPS);
+  gfloat *frames = make_frames (12, D);
+
+  push_frames (h, frames, 0, 3);
+  push_frames (h, frames, 3, 4);
+  fail_unless_equals_clocktime (query_latency (h), 80 * GST_MSECOND);
+  gst_element_set_state (h->element, GST_STATE_READY);
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  gst_harness_push_event (h, gst_event_new_stream_start ("again"));
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  fail_unless_equals_clocktime (query_latency (h), 50 * GST_MSECOND);
   gst_harness_teardown (h);
   g_free (frames);
 }
@@ -920,6 +941,87 @@ GST_START_TEST (test_latency_adds_to_upstream)
   gst_harness_set_upstream_latency (h, 7 * GST_MSECOND);
   fail_unless_equals_clocktime (query_latency (h), 57 * GST_MSECOND);
   gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+static GstClockTime upstream_max;
+
+static gboolean
+answer_latency (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  if (GST_QUERY_TYPE (query) != GST_QUERY_LATENCY)
+    return gst_pad_query_default (pad, parent, query);
+  gst_query_set_latency (query, TRUE, 10 * GST_MSECOND, upstream_max);
+  return TRUE;
+}
+
+/* What waits here need not be held back upstream; no maximum stays none. */
+GST_START_TEST (test_latency_moves_the_maximum_too)
+{
+  AttnConfig config = configuration (1, 8, 5);
+  GstHarness *h = harness_new (&config, AUDIO_CAPS);
+  GstQuery *query = gst_query_new_latency ();
+  GstClockTime min, max;
+  gboolean is_live;
+
+  gst_pad_set_query_function (h->srcpad, answer_latency);
+  upstream_max = 20 * GST_MSECOND;
+  fail_unless (gst_pad_peer_query (h->sinkpad, query));
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  fail_unless (is_live && min == 60 * GST_MSECOND && max == 70 * GST_MSECOND);
+  upstream_max = GST_CLOCK_TIME_NONE;
+  fail_unless (gst_pad_peer_query (h->sinkpad, query));
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  fail_unless (min == 60 * GST_MSECOND && !GST_CLOCK_TIME_IS_VALID (max));
+  gst_query_unref (query);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_latency_that_falls_is_not_posted)
+{
+  AttnConfig config = configuration (1, 8, 5);
+  GstHarness *h = harness_new (&config, AUDIO_CAPS);
+  GstBus *bus = attach_bus (h->element);
+
+  gst_harness_set_src_caps_str (h,
+                                "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=200, channels=6");
+  fail_unless_equals_clocktime (query_latency (h), 25 * GST_MSECOND);
+  fail_unless (gst_bus_pop_filtered (bus, GST_MESSAGE_LATENCY) == NULL);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+static void
+count_warnings (GstDebugCategory *category, GstDebugLevel level, const gchar *file, const gchar *function, gint line,
+                GObject *object, GstDebugMessage *message, gpointer n)
+{
+  if (level == GST_LEVEL_WARNING && strstr (gst_debug_message_get (message), "frame rate is unknown") != NULL)
+    (*(guint *) n)++;
+}
+
+GST_START_TEST (test_unknown_rate_is_logged_once)
+{
+  AttnConfig config = configuration (1, 8, 5);
+  GstHarness *h = harness_new (&config, NULL);
+  gfloat *frames = make_frames (9, D);
+  guint n = 0;
+
+  gst_debug_set_active (TRUE);
+  gst_debug_set_threshold_for_name ("attention", GST_LEVEL_WARNING);
+  gst_debug_add_log_function (count_warnings, &n, NULL);
+  gst_harness_set_src_caps_str (h, "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
+                                   "framerate=(fraction)0/1, dimensions=(string)6:1:1:1");
+  push_frames (h, frames, 0, 1);
+  gst_harness_set_src_caps_str (h, "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
+                                   "framerate=(fraction)0/1, dimensions=(string)6:4:1:1");
+  push_frames (h, frames, 1, 4);
+  gst_debug_remove_log_function (count_warnings);
+  fail_unless_equals_int (n, 1);
+  gst_harness_teardown (h);
+  g_free (frames);
 }
 GST_END_TEST;
 
@@ -1030,6 +1132,62 @@ GST_START_TEST (test_refused_caps_are_reported_once)
 }
 GST_END_TEST;
 
+/* After others that were right, and after a restart. */
+GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  gfloat frame[8] = { 0 };
+  GstSegment segment;
+  gchar *text;
+  guint i;
+
+  g_object_set (h->element, "heads", 4, NULL);
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  for (i = 0; i < 3; i++) {
+    gst_harness_push_event (h, gst_event_new_stream_start ("anew"));
+    gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+    gst_harness_push_event (h, gst_event_new_segment (&segment));
+    text = pop_error (bus);
+    fail_unless (strstr (text, "6 features") != NULL, "%u: %s", i, text);
+    g_free (text);
+    if (i == 0) {
+      gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)8:1");
+      fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frame, sizeof frame)), GST_FLOW_OK);
+    } else {
+      gst_element_set_state (h->element, GST_STATE_NULL);
+      gst_element_set_state (h->element, GST_STATE_PLAYING);
+    }
+  }
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_untyped_dimensions_are_explained_once)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  GstCaps *caps = gst_caps_from_string ("other/tensors, format=(string)static, num_tensors=(int)1, dimensions=80:1");
+  gchar *text;
+  guint i;
+
+  for (i = 0; i < 3; i++)
+    gst_caps_unref (gst_pad_peer_query_caps (h->srcpad, caps));
+  text = pop_error (bus);
+  fail_unless (strstr (text, "(string)80:1:1:1") != NULL, "%s", text);
+  g_free (text);
+  text = pop_error (bus);
+  fail_unless_equals_string (text, "(no error)");
+  g_free (text);
+  gst_caps_unref (caps);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_missing_dimensions_are_refused)
 {
   check_refused_caps (1, TENSOR_CAPS "x=(int)1", "no dimensions", "D:N:1:1");
@@ -1054,6 +1212,22 @@ GST_START_TEST (test_wild_dimensions_are_refused)
 
   check_refused_caps (1, caps, "dimensions", __i__ == 8 ? "65537" : wild[__i__]);
   g_free (caps);
+}
+GST_END_TEST;
+
+/* 0 ends the list in newer NNStreamer. */
+GST_START_TEST (test_dimensions_that_are_not_there_are_none)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  gfloat *frames = make_frames (1, D);
+
+  gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)6:0:0:0");
+  push_frames (h, frames, 0, 1);
+  check_output (h, frames, 1);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_allocate (NULL, 2 * D * sizeof (gfloat), NULL)),
+                          GST_FLOW_ERROR); /* one frame in each buffer */
+  gst_harness_teardown (h);
+  g_free (frames);
 }
 GST_END_TEST;
 
@@ -1137,6 +1311,102 @@ GST_START_TEST (test_model_of_other_width_is_refused)
   g_free (text);
   gst_element_set_bus (h->element, NULL);
   gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Not only to who pushes caps without asking, as a harness does. */
+GST_START_TEST (test_model_that_changes_the_width_says_what_it_takes)
+{
+  GstElement *pipeline = gst_parse_launch (
+      "audiotestsrc ! audio/x-raw,channels=8 ! attention heads=2 model-prefix=attn. model-file=\"" GOLDEN_DIR
+      "/attention/wider.safetensors\" ! fakesink",
+      NULL);
+  GstBus *bus = gst_element_get_bus (pipeline);
+  GstMessage *message;
+  GError *error;
+
+  gst_element_set_state (pipeline, GST_STATE_PAUSED);
+  message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
+  gst_message_parse_error (message, &error, NULL);
+  fail_unless (strstr (error->message, "takes 6 features") != NULL && strstr (error->message, "has 8") != NULL, "%s",
+               error->message);
+  g_error_free (error);
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (bus);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+/* A source with the choice makes what the model takes, and what comes out is known before anything flows. */
+GST_START_TEST (test_width_of_the_model_is_negotiated)
+{
+  static const struct {
+    const gchar *name;
+    guint heads;
+    gint n_features, n_outputs;
+  } models[] = { { "attention/four-heads", 4, 64, 64 }, { "attention/wider", 2, 6, 10 } };
+  GstHarness *h = harness_with_model (models[__i__].name, models[__i__].heads, 64);
+  GstCaps *any = gst_caps_from_string ("audio/x-raw"), *taken, *fixed;
+  GstStructure *structure;
+  gint n;
+
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  taken = gst_pad_peer_query_caps (h->srcpad, NULL);
+  fail_unless (gst_structure_get_int (gst_caps_get_structure (taken, 0), "channels", &n));
+  fail_unless_equals_int (n, models[__i__].n_features);
+  fixed = gst_caps_fixate (gst_caps_intersect_full (any, taken, GST_CAPS_INTERSECT_FIRST));
+  gst_harness_set_src_caps (h, gst_caps_ref (fixed));
+  structure = gst_caps_get_structure (fixed, 0);
+  fail_unless (gst_structure_get_int (structure, "channels", &n) && n == models[__i__].n_features);
+  gst_caps_unref (fixed);
+  fixed = gst_pad_get_current_caps (h->sinkpad);
+  structure = gst_caps_get_structure (fixed, 0);
+  fail_unless (gst_structure_get_int (structure, "channels", &n) && n == models[__i__].n_outputs);
+  gst_caps_unref (fixed);
+  gst_caps_unref (taken);
+  gst_caps_unref (any);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* A filter's order is that of who asks. */
+GST_START_TEST (test_caps_come_in_the_order_of_the_filter)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstCaps *filter = gst_caps_from_string ("other/tensors, format=static; audio/x-raw, rate=50"), *caps;
+  gint rate;
+
+  caps = gst_pad_peer_query_caps (h->srcpad, filter);
+  fail_unless_equals_int (gst_caps_get_size (caps), 2);
+  fail_unless (gst_structure_has_name (gst_caps_get_structure (caps, 0), "other/tensors"));
+  fail_unless (gst_structure_get_int (gst_caps_get_structure (caps, 1), "rate", &rate) && rate == 50);
+  gst_caps_unref (caps);
+  caps = gst_pad_peer_query_caps (h->srcpad, NULL); /* by itself audio is first */
+  fail_unless (gst_structure_has_name (gst_caps_get_structure (caps, 0), "audio/x-raw"));
+  gst_caps_unref (caps);
+  gst_caps_unref (filter);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* It counts channels. */
+GST_START_TEST (test_audio_meta_goes_where_the_width_changes)
+{
+  GstHarness *h = __i__ == 0 ? gst_harness_new ("attention") : harness_with_model ("attention/wider", 2, 64);
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, 2 * D * sizeof (gfloat), NULL);
+  GstAudioInfo info;
+
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  gst_buffer_memset (buffer, 0, 0, -1);
+  gst_audio_info_set_format (&info, GST_AUDIO_FORMAT_F32, RATE, D, NULL);
+  gst_buffer_add_audio_meta (buffer, &info, 2, NULL);
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_int (gst_buffer_get_audio_meta (buffer) != NULL, __i__ == 0);
+  gst_buffer_unref (buffer);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -1563,10 +1833,14 @@ attention_suite (void)
   tcase_add_test (latency, test_latency_without_look_ahead_is_zero);
   tcase_add_test (latency, test_latency_of_constant_buffers_is_whole_buffers);
   tcase_add_test (latency, test_latency_of_varying_buffers_grows_and_is_posted);
+  tcase_add_test (latency, test_latency_begins_anew_with_a_restart);
   tcase_add_loop_test (latency, test_latency_covers_the_wait_of_every_buffer, 1, 10);
   tcase_add_test (latency, test_frame_rate_property_corrects_latency);
   tcase_add_test (latency, test_latency_of_unknown_rate_is_zero);
   tcase_add_test (latency, test_latency_adds_to_upstream);
+  tcase_add_test (latency, test_latency_moves_the_maximum_too);
+  tcase_add_test (latency, test_latency_that_falls_is_not_posted);
+  tcase_add_test (latency, test_unknown_rate_is_logged_once);
 
   suite_add_tcase (suite, caps);
   tcase_add_test (caps, test_tensors_give_the_same_bits_and_keep_their_caps);
@@ -1576,13 +1850,20 @@ attention_suite (void)
   tcase_add_test (caps, test_untyped_dimensions_are_explained);
   tcase_add_test (caps, test_dimensions_as_fixed_flags_are_explained);
   tcase_add_test (caps, test_refused_caps_are_reported_once);
+  tcase_add_test (caps, test_refused_caps_are_reported_when_they_come_anew);
+  tcase_add_test (caps, test_untyped_dimensions_are_explained_once);
   tcase_add_test (caps, test_missing_dimensions_are_refused);
   tcase_add_test (caps, test_missing_types_are_refused);
   tcase_add_loop_test (caps, test_wild_dimensions_are_refused, 0, 9);
+  tcase_add_test (caps, test_dimensions_that_are_not_there_are_none);
   tcase_add_test (caps, test_partial_frame_is_refused);
   tcase_add_test (caps, test_buffer_that_disagrees_with_dimensions_is_refused);
   tcase_add_test (caps, test_missing_model_is_an_error_at_start);
   tcase_add_test (caps, test_model_of_other_width_is_refused);
+  tcase_add_test (caps, test_model_that_changes_the_width_says_what_it_takes);
+  tcase_add_loop_test (caps, test_width_of_the_model_is_negotiated, 0, 2);
+  tcase_add_test (caps, test_caps_come_in_the_order_of_the_filter);
+  tcase_add_loop_test (caps, test_audio_meta_goes_where_the_width_changes, 0, 2);
   tcase_add_test (caps, test_metadata_that_disagrees_is_refused);
   tcase_add_test (caps, test_position_that_disagrees_with_the_model_is_refused);
 

@@ -941,6 +941,7 @@ refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 /* One input buffer makes many output buffers here; those behind the failed one must not turn up later. */
 GST_START_TEST (test_input_left_over_by_a_failing_downstream_is_dropped)
 {
+  const GstClockTime pts[] = { 200 * GST_MSECOND, GST_CLOCK_TIME_NONE };
   Fixture fixture = fixture_new_started ("", GST_AUDIO_NE (S16), 11025);
   gint16 *samples = make_noise (2205);
   GstPadChainFunction chain = GST_PAD_CHAINFUNC (fixture.h->sinkpad);
@@ -948,8 +949,8 @@ GST_START_TEST (test_input_left_over_by_a_failing_downstream_is_dropped)
   gst_pad_set_chain_function (fixture.h->sinkpad, refuse_buffer);
   fail_unless_equals_int (push_bytes (&fixture, samples, 4410, 0, 0), GST_FLOW_NOT_LINKED);
   gst_pad_set_chain_function (fixture.h->sinkpad, chain);
-  push_s16 (&fixture, samples, 275, 200 * GST_MSECOND);
-  fail_unless_buffer (&fixture, 200 * GST_MSECOND, 9977324, 0, 1, TRUE);
+  push_s16 (&fixture, samples, 275, pts[__i__]); /* also where no jump of the time gives the hole away */
+  fail_unless_buffer (&fixture, pts[__i__], 9977324, 0, 1, TRUE);
   fail_unless_no_buffer (&fixture);
   g_free (samples);
   fixture_free (&fixture);
@@ -1039,6 +1040,43 @@ GST_START_TEST (test_time_may_become_known_on_the_way)
   fail_unless_buffer (&fixture, GST_CLOCK_TIME_NONE, 10 * GST_MSECOND, 0, 1, TRUE);
   push_s16 (&fixture, samples, 160, GST_SECOND + 25 * GST_MSECOND);
   fail_unless_buffer (&fixture, GST_SECOND + 10 * GST_MSECOND, 10 * GST_MSECOND, 1, 2, FALSE);
+  g_free (samples);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+/* 25 ms have come: a buffer at 5 ms cannot follow them. */
+GST_START_TEST (test_time_before_the_beginning_is_not_believed)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  gint16 *samples = make_noise (800);
+
+  push_s16 (&fixture, samples, 400, GST_CLOCK_TIME_NONE);
+  drop_frames (&fixture);
+  push_s16 (&fixture, samples, 160, 5 * GST_MSECOND);
+  fail_unless_buffer (&fixture, GST_CLOCK_TIME_NONE, 10 * GST_MSECOND, 1, 2, FALSE);
+  g_free (samples);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+/* No frame reaches across what the quality of service left out, be it shorter than the jitter that is let pass. */
+GST_START_TEST (test_late_audio_leaves_a_hole)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  gint16 *samples = make_noise (800);
+  guint i;
+
+  g_object_set (fixture.h->element, "qos", TRUE, NULL);
+  push_s16 (&fixture, samples, 400, 0);
+  fail_unless_buffer (&fixture, 0, 10 * GST_MSECOND, 0, 1, TRUE);
+  gst_harness_push_upstream_event (fixture.h, gst_event_new_qos (GST_QOS_TYPE_UNDERFLOW, 1, 0, 30 * GST_MSECOND));
+  push_s16 (&fixture, samples, 160, 25 * GST_MSECOND); /* late */
+  fail_unless_no_buffer (&fixture);
+  for (i = 0; i < 3; i++)
+    push_s16 (&fixture, samples, 160, (35 + 10 * i) * GST_MSECOND);
+  fail_unless_buffer (&fixture, 35 * GST_MSECOND, 10 * GST_MSECOND, 0, 1, TRUE);
+  fail_unless_no_buffer (&fixture);
   g_free (samples);
   fixture_free (&fixture);
 }
@@ -1221,6 +1259,130 @@ GST_START_TEST (test_latency_is_from_a_frame_to_its_newest_sample)
 }
 GST_END_TEST;
 
+static GstClockTime upstream_max;
+
+static gboolean
+answer_latency (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  if (GST_QUERY_TYPE (query) != GST_QUERY_LATENCY)
+    return gst_pad_query_default (pad, parent, query);
+  gst_query_set_latency (query, TRUE, 10 * GST_MSECOND, upstream_max);
+  return TRUE;
+}
+
+/* What upstream can hold back it can hold back longer by what is kept here; no maximum stays none. */
+GST_START_TEST (test_latency_keeps_the_maximum_ahead_of_the_minimum)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  GstQuery *query = gst_query_new_latency ();
+  GstClockTime min, max;
+  gboolean is_live;
+
+  gst_pad_set_query_function (fixture.h->srcpad, answer_latency);
+  upstream_max = 20 * GST_MSECOND;
+  fail_unless (gst_pad_peer_query (fixture.h->sinkpad, query));
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  fail_unless (is_live && min == 35 * GST_MSECOND && max == 45 * GST_MSECOND);
+  upstream_max = GST_CLOCK_TIME_NONE;
+  fail_unless (gst_pad_peer_query (fixture.h->sinkpad, query));
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  fail_unless (min == 35 * GST_MSECOND && !GST_CLOCK_TIME_IS_VALID (max));
+  gst_query_unref (query);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_latency_is_posted_once)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  GstMessage *message = gst_bus_pop_filtered (fixture.bus, GST_MESSAGE_LATENCY);
+
+  fail_unless (message != NULL);
+  gst_message_unref (message);
+  push_caps (&fixture, audio_caps (GST_AUDIO_NE (F32), RATE, 1)); /* as long as before */
+  fail_unless (gst_bus_pop_filtered (fixture.bus, GST_MESSAGE_LATENCY) == NULL);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+/* --- what downstream asks --- */
+
+/* Upstream has 5 of whatever is asked for, and can seek in it. */
+static gboolean
+answer_anything (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  GstFormat format;
+
+  switch (GST_QUERY_TYPE (query)) {
+  case GST_QUERY_DURATION:
+    gst_query_parse_duration (query, &format, NULL);
+    gst_query_set_duration (query, format, 5);
+    return TRUE;
+  case GST_QUERY_SEEKING:
+    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
+    gst_query_set_seeking (query, format, TRUE, 0, 5);
+    return TRUE;
+  case GST_QUERY_POSITION:
+    gst_query_parse_position (query, &format, NULL);
+    gst_query_set_position (query, format, 5);
+    return TRUE;
+  case GST_QUERY_CONVERT:
+    gst_query_set_convert (query, GST_FORMAT_TIME, 1, GST_FORMAT_DEFAULT, 5);
+    return TRUE;
+  default:
+    return gst_pad_query_default (pad, parent, query);
+  }
+}
+
+GST_START_TEST (test_only_time_is_the_same_on_both_sides)
+{
+  static const GstFormat formats[] = { GST_FORMAT_TIME, GST_FORMAT_DEFAULT, GST_FORMAT_BYTES };
+  Fixture fixture = fixture_new_s16 ("");
+  GstPad *pad = fixture.h->sinkpad;
+  gint64 value;
+  guint i;
+
+  gst_pad_set_query_function (fixture.h->srcpad, answer_anything);
+  for (i = 0; i < G_N_ELEMENTS (formats); i++) {
+    GstQuery *seeking = gst_query_new_seeking (formats[i]);
+    guint before = gst_harness_upstream_events_received (fixture.h);
+    gboolean is_time = formats[i] == GST_FORMAT_TIME;
+
+    fail_unless_equals_int (gst_pad_peer_query_duration (pad, formats[i], &value), is_time);
+    fail_unless_equals_int (gst_pad_peer_query_position (pad, formats[i], &value), is_time);
+    fail_unless_equals_int (gst_pad_peer_query (pad, seeking), is_time);
+    fail_unless_equals_int (gst_pad_push_event (pad, gst_event_new_seek (1, formats[i], GST_SEEK_FLAG_FLUSH,
+                                                                         GST_SEEK_TYPE_SET, 0, GST_SEEK_TYPE_NONE, 0)),
+                            is_time);
+    fail_unless_equals_int (gst_harness_upstream_events_received (fixture.h) - before, is_time);
+    gst_query_unref (seeking);
+  }
+  fail_if (gst_pad_peer_query_convert (pad, GST_FORMAT_TIME, 1, GST_FORMAT_DEFAULT, &value));
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_frames_begin_at_a_cache_line)
+{
+  Fixture fixture = fixture_new_s16 ("bins=7");
+  gint16 samples[4 * HOP] = { 0 };
+  guint i;
+
+  for (i = 0; i < 5; i++) {
+    GstBuffer *buffer;
+    GstMapInfo map;
+
+    push_s16 (&fixture, samples, 4 * HOP, GST_CLOCK_TIME_NONE);
+    buffer = gst_harness_pull (fixture.h);
+    gst_buffer_map (buffer, &map, GST_MAP_READ);
+    fail_unless_equals_int (GPOINTER_TO_SIZE (map.data) % 64, 0);
+    gst_buffer_unmap (buffer, &map);
+    gst_buffer_unref (buffer);
+  }
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
 /* --- life --- */
 
 GST_START_TEST (test_reuse_after_null)
@@ -1305,13 +1467,15 @@ logmel_suite (void)
   tcase_add_loop_test (tc, test_tensors_hold_one_frame_each, 0, n_styles);
   tcase_add_test (tc, test_partial_sample_is_an_error);
   tcase_add_test (tc, test_gap_buffers_are_samples_and_the_flag_goes);
-  tcase_add_test (tc, test_input_left_over_by_a_failing_downstream_is_dropped);
+  tcase_add_loop_test (tc, test_input_left_over_by_a_failing_downstream_is_dropped, 0, 2);
 
   tcase_add_test (tc, test_time_of_a_frame_is_that_of_its_first_sample);
   tcase_add_test (tc, test_time_of_a_whisper_frame_is_that_of_its_centre);
   tcase_add_test (tc, test_time_does_not_drift);
   tcase_add_test (tc, test_unknown_time_stays_unknown);
   tcase_add_test (tc, test_time_may_become_known_on_the_way);
+  tcase_add_test (tc, test_time_before_the_beginning_is_not_believed);
+  tcase_add_test (tc, test_late_audio_leaves_a_hole);
   tcase_add_loop_test (tc, test_timestamps_that_are_a_little_off_are_not_believed, 0, 2);
   tcase_add_loop_test (tc, test_jump_in_time_begins_anew, 0, 2);
   tcase_add_loop_test (tc, test_discont_ends_the_audio_and_begins_anew, 0, n_styles);
@@ -1321,6 +1485,10 @@ logmel_suite (void)
   tcase_add_test (tc, test_new_segment_begins_anew);
   tcase_add_loop_test (tc, test_streams_without_audio_or_caps_end, 0, n_styles);
   tcase_add_test (tc, test_latency_is_from_a_frame_to_its_newest_sample);
+  tcase_add_test (tc, test_latency_keeps_the_maximum_ahead_of_the_minimum);
+  tcase_add_test (tc, test_latency_is_posted_once);
+  tcase_add_test (tc, test_only_time_is_the_same_on_both_sides);
+  tcase_add_test (tc, test_frames_begin_at_a_cache_line);
   tcase_add_loop_test (tc, test_reuse_after_null, 0, n_styles);
   tcase_add_test (tc, test_right_caps_after_an_error);
   return suite;

@@ -129,6 +129,65 @@ GST_START_TEST (test_header_is_completed_at_eos)
 }
 GST_END_TEST
 
+static GstFlowReturn
+refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  gst_buffer_unref (buffer);
+  return GST_FLOW_ERROR;
+}
+
+GST_START_TEST (test_header_that_cannot_be_completed_is_an_error)
+{
+  GstHarness *harness = new_enc ();
+
+  set_audio_caps (harness, 3, 100);
+  fail_unless_equals_int (gst_harness_push (harness, make_frames (6, 0)), GST_FLOW_OK);
+  gst_pad_set_chain_function (harness->sinkpad, refuse_buffer);
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  check_harness_error (harness, "the file says 0 frames and has 2");
+  free_harness (harness);
+}
+GST_END_TEST
+
+GST_START_TEST (test_headers_are_marked)
+{
+  GstHarness *harness = new_enc ();
+  GstBuffer *buffer;
+  guint i;
+
+  set_audio_caps (harness, 3, 100);
+  gst_harness_push (harness, make_frames (6, 0));
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  for (i = 0; (buffer = gst_harness_try_pull (harness)) != NULL; i++) {
+    fail_unless_equals_int (GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_HEADER), i != 1);
+    gst_buffer_unref (buffer);
+  }
+  fail_unless_equals_int (i, 3);
+  free_harness (harness);
+}
+GST_END_TEST
+
+/* Tags go on, and a title in front of the first frame is no harm. */
+GST_START_TEST (test_tags_pass)
+{
+  GstHarness *harness = new_enc ();
+  GstEvent *event;
+  guint n = 0;
+
+  set_audio_caps (harness, 3, 100);
+  gst_harness_push_event (harness, gst_event_new_tag (gst_tag_list_new (GST_TAG_TITLE, "t", NULL)));
+  fail_unless_equals_int (gst_harness_push (harness, make_frames (6, 0)), GST_FLOW_OK);
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  while ((event = gst_harness_try_pull_event (harness)) != NULL) {
+    n += GST_EVENT_TYPE (event) == GST_EVENT_TAG;
+    gst_event_unref (event);
+  }
+  fail_unless_equals_int (n, 1);
+  check_harness_error (harness, NULL);
+  free_harness (harness);
+}
+GST_END_TEST
+
 GST_START_TEST (test_frames_are_written_in_order)
 {
   GstHarness *harness = new_enc ();
@@ -516,6 +575,9 @@ npyenc_suite (void)
 
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_header_is_completed_at_eos);
+  tcase_add_test (tc, test_header_that_cannot_be_completed_is_an_error);
+  tcase_add_test (tc, test_headers_are_marked);
+  tcase_add_test (tc, test_tags_pass);
   tcase_add_test (tc, test_frames_are_written_in_order);
   tcase_add_test (tc, test_widest_frame_fits_the_header);
   tcase_add_test (tc, test_empty_stream_has_no_frames);

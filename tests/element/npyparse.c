@@ -374,6 +374,28 @@ GST_START_TEST (test_frame_leaves_with_its_last_byte)
 }
 GST_END_TEST
 
+GST_START_TEST (test_frames_begin_at_a_cache_line)
+{
+  GstHarness *harness = new_harness ("npyparse");
+  Bytes bytes = make_counting_npy (5, 3);
+  GstBuffer *buffer;
+
+  gst_harness_set_src_caps_str (harness, "application/x-npy");
+  gst_harness_push (harness, gst_buffer_new_wrapped (bytes.data, bytes.size));
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  while ((buffer = gst_harness_try_pull (harness)) != NULL) {
+    GstMapInfo map;
+
+    gst_buffer_map (buffer, &map, GST_MAP_READ);
+    fail_unless_equals_int (GPOINTER_TO_SIZE (map.data) % 64, 0);
+    gst_buffer_unmap (buffer, &map);
+    gst_buffer_unref (buffer);
+  }
+  fail_unless_equals_int (gst_harness_buffers_received (harness), 5);
+  free_harness (harness);
+}
+GST_END_TEST
+
 static GstHarness *
 push_counting (const gchar *launch_line, guint n_frames, guint n_features)
 {
@@ -616,6 +638,79 @@ GST_START_TEST (test_seek_backwards_is_refused)
 }
 GST_END_TEST
 
+static guint32 segment_seqnum;
+
+static GstPadProbeReturn
+see_segment (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_SEGMENT)
+    segment_seqnum = gst_event_get_seqnum (GST_PAD_PROBE_INFO_EVENT (info));
+  return GST_PAD_PROBE_OK;
+}
+
+/* So that an application finds what its seek brought. */
+GST_START_TEST (test_segment_has_the_number_of_its_seek)
+{
+  gchar *path = golden_path ("f4.npy");
+  GstElement *pipeline = new_pipeline (feeds[__i__], path, ""),
+             *parse = gst_bin_get_by_name (GST_BIN (pipeline), "parse");
+  GstPad *pad = gst_element_get_static_pad (parse, "src");
+  GstEvent *seek = gst_event_new_seek (1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, 20 * GST_MSECOND,
+                                       GST_SEEK_TYPE_NONE, 0);
+  guint32 seqnum = gst_event_get_seqnum (seek);
+
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, see_segment, NULL, NULL);
+  gst_element_set_state (pipeline, GST_STATE_PAUSED);
+  gst_element_get_state (pipeline, NULL, NULL, GST_CLOCK_TIME_NONE);
+  fail_unless (gst_element_send_event (pipeline, seek));
+  gst_element_get_state (pipeline, NULL, NULL, GST_CLOCK_TIME_NONE);
+  fail_unless_equals_int (segment_seqnum, seqnum);
+  gst_object_unref (pad);
+  gst_object_unref (parse);
+  free_pipeline (pipeline);
+  g_free (path);
+}
+GST_END_TEST
+
+static GstFlowReturn
+refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  gst_buffer_unref (buffer);
+  return GST_FLOW_ERROR;
+}
+
+/* What downstream refused before a flush is forgotten behind it. */
+GST_START_TEST (test_flush_forgets_a_refusal)
+{
+  GstHarness *harness = new_harness ("npyparse");
+  Bytes bytes = make_counting_npy (5, 3);
+  GstPadChainFunction chain = GST_PAD_CHAINFUNC (harness->sinkpad);
+  GstSegment segment;
+  GstBuffer *buffer;
+  guint n = 0;
+
+  gst_segment_init (&segment, GST_FORMAT_BYTES);
+  gst_harness_set_src_caps_str (harness, "application/x-npy");
+  gst_pad_set_chain_function (harness->sinkpad, refuse_buffer);
+  fail_unless_equals_int (gst_harness_push (harness, gst_buffer_new_memdup (bytes.data, bytes.size)), GST_FLOW_ERROR);
+  gst_pad_set_chain_function (harness->sinkpad, chain);
+  gst_harness_push_event (harness, gst_event_new_flush_start ());
+  gst_harness_push_event (harness, gst_event_new_flush_stop (TRUE));
+  gst_harness_push_event (harness, gst_event_new_segment (&segment));
+  buffer = gst_buffer_new_wrapped (bytes.data, bytes.size);
+  GST_BUFFER_OFFSET (buffer) = 0;
+  fail_unless_equals_int (gst_harness_push (harness, buffer), GST_FLOW_OK);
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  while ((buffer = gst_harness_try_pull (harness)) != NULL) {
+    fail_if (GST_BUFFER_DTS_IS_VALID (buffer)); /* raw data has none */
+    gst_buffer_unref (buffer);
+    n++;
+  }
+  fail_unless_equals_int (n, 5);
+  free_harness (harness);
+}
+GST_END_TEST
+
 GST_START_TEST (test_duration_and_conversions)
 {
   gchar *path = golden_path ("f4.npy");
@@ -704,6 +799,7 @@ npyparse_suite (void)
   tcase_add_test (tc, test_data_after_the_end_is_refused);
   tcase_add_test (tc, test_frames_before_the_truncation_come_out);
   tcase_add_test (tc, test_frame_leaves_with_its_last_byte);
+  tcase_add_test (tc, test_frames_begin_at_a_cache_line);
   tcase_add_test (tc, test_whole_rate_goes_out_as_audio);
   tcase_add_test (tc, test_fractional_rate_goes_out_as_tensors);
   tcase_add_test (tc, test_refused_tensors_name_the_rate);
@@ -714,6 +810,8 @@ npyparse_suite (void)
   tcase_add_test (tc, test_seek_lands_on_the_frame_behind_a_queue);
   tcase_add_test (tc, test_seek_in_bytes_lands_on_the_frame);
   tcase_add_test (tc, test_seek_backwards_is_refused);
+  tcase_add_loop_test (tc, test_segment_has_the_number_of_its_seek, 0, 2);
+  tcase_add_test (tc, test_flush_forgets_a_refusal);
   tcase_add_test (tc, test_duration_and_conversions);
   tcase_add_test (tc, test_error_then_restart);
   tcase_add_test (tc, test_properties_keep_their_values);

@@ -141,6 +141,7 @@ push_until_stopped (gpointer data)
     g_mutex_lock (&source->pushing);
     gst_harness_push (source->h, gst_buffer_ref (buffer));
     g_mutex_unlock (&source->pushing);
+    g_thread_yield (); /* or the other thread never gets the lock where threads take turns, as under valgrind */
   }
   gst_buffer_unref (buffer);
   return NULL;
@@ -276,6 +277,14 @@ set_gain (gpointer thread, gpointer h)
 }
 
 static void
+set_heads (gpointer thread, gpointer h)
+{
+  static gint n;
+
+  g_object_set (((GstHarness *) h)->element, "heads", 1 + g_atomic_int_add (&n, 7) % 5, NULL);
+}
+
+static void
 do_nothing (gpointer thread, gpointer h)
 {
 }
@@ -305,6 +314,21 @@ GST_START_TEST (test_properties_change_while_buffers_flow)
   gst_object_unref (bus);
   g_object_set (h->element, "position", 0, "state-file", NULL, "post-messages", FALSE, NULL);
   check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_heads_come_and_go_in_several_threads)
+{
+  GstHarness *h = new_attention ();
+  GstHarnessThread *a = gst_harness_stress_custom_start (h, do_nothing, set_heads, h, 0),
+                   *b = gst_harness_stress_custom_start (h, do_nothing, set_heads, h, 0);
+
+  let_run (h, push_buffers (h, CAPS_OF ("6"), 24 * 5), a, b,
+           gst_harness_stress_custom_start (h, do_nothing, set_heads, h, 0), NULL);
+  fail_unless (gst_child_proxy_get_children_count (GST_CHILD_PROXY (h->element)) >= 1);
+  check_still_works (h);
+  fail_unless_equals_int (gst_child_proxy_get_children_count (GST_CHILD_PROXY (h->element)), 1);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -427,6 +451,7 @@ stress_suite (void)
   tcase_add_test (attention, test_events_come_while_buffers_flow);
   tcase_add_test (attention, test_upstream_events_come_while_buffers_flow);
   tcase_add_test (attention, test_properties_change_while_buffers_flow);
+  tcase_add_test (attention, test_heads_come_and_go_in_several_threads);
   tcase_add_test (attention, test_weights_come_and_go_while_buffers_flow);
   tcase_add_test (attention, test_everybody_asks_while_buffers_flow);
   suite_add_tcase (suite, other);

@@ -1,0 +1,297 @@
+/*
+ * The element `attention`: how many frames are absent, by timestamps and GAP events, at rates whose frames are no whole
+ * number of nanoseconds.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <string.h>
+
+#include <gst/audio/audio.h>
+#include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+
+#define WINDOW 12
+
+/* ---- helpers ---- */
+
+typedef struct {
+  gint n, d; /* frames per second */
+} Rate;
+
+static const Rate rates[] = {
+  { 100, 1 },    { 16000, 1 },    { 22050, 1 },    { 44100, 1 }, { 48000, 1 },
+  { 192000, 1 }, { 30000, 1001 }, { 24000, 1001 }, { 1, 3 },     { 1000000007, 10 },
+};
+
+/* The time of frame `t`, rounded down, to nearest or up, as different sources do. */
+static GstClockTime
+time_of (const Rate *rate, guint64 t)
+{
+  guint64 second = GST_SECOND * (guint64) rate->d;
+
+  switch (t % 3) {
+  case 0:
+    return gst_util_uint64_scale (t, second, rate->n);
+  case 1:
+    return gst_util_uint64_scale_round (t, second, rate->n);
+  default:
+    return gst_util_uint64_scale_ceil (t, second, rate->n);
+  }
+}
+
+static GstHarness *
+start (const Rate *rate, guint look_ahead)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  gchar *caps = g_strdup_printf ("other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
+                                 "dimensions=(string)2:1:1:1, framerate=(fraction)%d/%d",
+                                 rate->n, rate->d);
+
+  g_object_set (h->element, "window", WINDOW, "look-ahead", look_ahead, NULL);
+  gst_harness_set_src_caps_str (h, caps);
+  g_free (caps);
+  return h;
+}
+
+static void
+push_frame (GstHarness *h, gfloat value, GstClockTime pts, gboolean is_discont)
+{
+  gfloat frame[2] = { value, 1 };
+  GstBuffer *buffer = gst_buffer_new_memdup (frame, sizeof frame);
+
+  GST_BUFFER_PTS (buffer) = pts;
+  if (is_discont)
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+}
+
+static guint64
+count (GstHarness *h, const gchar *stat)
+{
+  GstStructure *stats;
+  guint64 value;
+
+  g_object_get (h->element, "stats", &stats, NULL);
+  fail_unless (gst_structure_get (stats, stat, G_TYPE_UINT64, &value, NULL));
+  gst_structure_free (stats);
+  return value;
+}
+
+/* ---- timestamps ---- */
+
+/* Of one frame, of a few, of more than the window, of hours; and 0: DISCONT without a hole. */
+static const guint64 holes[] = { 0, 1, 0, 2, 3, 0, 7, WINDOW, 1000, 999983, 44100 * 3600 * 5, 1, 0, 30, 4 };
+
+GST_START_TEST (test_holes_are_whole_frames_at_any_rate)
+{
+  const Rate *rate = &rates[__i__];
+  GstHarness *h = start (rate, 3);
+  guint64 t = 0, n_absent = 0;
+  guint i, j;
+
+  for (i = 0; i < G_N_ELEMENTS (holes); i++) {
+    n_absent += holes[i];
+    t += holes[i];
+    for (j = 0; j < 10; j++, t++)
+      push_frame (h, 1, time_of (rate, t), j == 0);
+    fail_unless_equals_uint64 (count (h, "absent-frames"), n_absent);
+  }
+  fail_unless_equals_uint64 (count (h, "frames"), t);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* A day and more of frames whose time is rounded, each called DISCONT, never lose one, or a stream. */
+GST_START_TEST (test_rounded_times_do_not_drift)
+{
+  const Rate *rate = &rates[__i__];
+  GstHarness *h = start (rate, 0);
+  guint64 begin = G_GUINT64_CONSTANT (4000000007), t;
+  gint64 next_frame;
+  GBytes *state;
+
+  gst_harness_set_drop_buffers (h, TRUE);
+  for (t = begin; t < begin + 3000; t++)
+    push_frame (h, 1, time_of (rate, t), TRUE);
+  fail_unless_equals_uint64 (count (h, "absent-frames"), 0);
+  g_signal_emit_by_name (h->element, "save-state", &state);
+  memcpy (&next_frame, (const guint8 *) g_bytes_get_data (state, NULL) + 40, sizeof next_frame);
+  fail_unless_equals_int64 (GINT64_FROM_LE (next_frame), 3000); /* one stream */
+  g_bytes_unref (state);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Times in frames behind the end of the first ten; what a DISCONT there means. */
+static const struct {
+  gdouble time;
+  gint n_absent; /* -1: a new stream */
+} jumps[] = {
+  { -1, -1 },   { -0.26, -1 }, { -0.24, 0 }, { 0, 0 },          { 0.24, 0 },    { 0.26, -1 }, { 0.5, -1 },
+  { 0.74, -1 }, { 0.76, 1 },   { 1, 1 },     { 1.24, 1 },       { 1.26, -1 },   { 5.74, -1 }, { 5.76, 6 },
+  { 6, 6 },     { 6.24, 6 },   { 6.26, -1 }, { 1000.24, 1000 }, { 1000.3, -1 },
+};
+
+GST_START_TEST (test_jumps_are_whole_within_a_quarter_of_a_frame)
+{
+  static const Rate rate = { 44100, 1 };
+  GstHarness *h = start (&rate, 0);
+  gdouble frame_time = (gdouble) GST_SECOND / rate.n;
+  gfloat out[2];
+  GstBuffer *buffer;
+  guint t;
+
+  for (t = 0; t < 10; t++)
+    push_frame (h, 1, time_of (&rate, t), FALSE);
+  while ((buffer = gst_harness_try_pull (h)))
+    gst_buffer_unref (buffer);
+  push_frame (h, -1, (10 + jumps[__i__].time) * frame_time, TRUE);
+  fail_unless_equals_uint64 (count (h, "absent-frames"), MAX (jumps[__i__].n_absent, 0));
+  buffer = gst_harness_pull (h);
+  gst_buffer_extract (buffer, 0, out, sizeof out);
+  /* The first frame of a stream sees itself alone, and so does one whose window is empty but for it. */
+  fail_unless_equals_int (out[0] == -1, jumps[__i__].n_absent < 0 || jumps[__i__].n_absent >= WINDOW);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Its time says nothing about where the frames before it end. */
+GST_START_TEST (test_buffer_without_frames_is_no_frame)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  gfloat frames[4] = { 0 };
+  GstBuffer *buffer;
+
+  gst_harness_set_src_caps_str (h, "audio/x-raw, format=(string)" GST_AUDIO_NE (
+                                       F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)2");
+  push_frame (h, 1, 0, FALSE);
+  gst_harness_push (h, gst_buffer_new ());
+  buffer = gst_buffer_new_memdup (frames, sizeof frames);
+  GST_BUFFER_PTS (buffer) = 40 * GST_MSECOND;
+  GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  fail_unless_equals_uint64 (count (h, "absent-frames"), 3);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* ---- GAP events ---- */
+
+GST_START_TEST (test_short_gaps_add_up)
+{
+  static const Rate rate = { 30000, 1001 };
+  GstHarness *h = start (&rate, 0);
+  GstClockTime frame_time = gst_util_uint64_scale_round (1001, GST_SECOND, 30000), time = frame_time;
+  guint i;
+
+  push_frame (h, 1, 0, FALSE);
+  for (i = 1; i <= 1000; i++, time += frame_time * 3 / 5) { /* 0.6 frames each */
+    gst_harness_push_event (h, gst_event_new_gap (time, frame_time * 3 / 5));
+    fail_unless_equals_uint64 (count (h, "absent-frames"), (i * 6 + 5) / 10);
+  }
+  gst_harness_push_event (h, gst_event_new_eos ());
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_one_gap_is_rounded)
+{
+  static const struct {
+    guint milliseconds, n_frames;
+  } gaps[] = { { 0, 0 }, { 4, 0 }, { 6, 1 }, { 14, 1 }, { 16, 2 }, { 1004, 100 }, { 1006, 101 } };
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (gaps); i++) {
+    GstHarness *h = start (&rates[0], 0);
+
+    push_frame (h, 1, 0, FALSE);
+    gst_harness_push_event (h, gst_event_new_gap (10 * GST_MSECOND, gaps[i].milliseconds * GST_MSECOND));
+    fail_unless_equals_uint64 (count (h, "absent-frames"), gaps[i].n_frames);
+    gst_harness_teardown (h);
+  }
+}
+GST_END_TEST;
+
+/* What one stream's gaps left over is nothing to the next one. */
+GST_START_TEST (test_new_stream_has_no_rest)
+{
+  GstHarness *h = start (&rates[0], 0);
+  guint i;
+
+  for (i = 0; i < 3; i++) {
+    push_frame (h, 1, 0, FALSE);
+    gst_harness_push_event (h, gst_event_new_gap (10 * GST_MSECOND, 4 * GST_MSECOND));
+    gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
+  }
+  fail_unless_equals_uint64 (count (h, "absent-frames"), 0);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_buffer_continues_a_gap)
+{
+  GstHarness *h = start (&rates[0], 0);
+
+  push_frame (h, 1, 0, FALSE);
+  gst_harness_push_event (h, gst_event_new_gap (10 * GST_MSECOND, 50 * GST_MSECOND));
+  push_frame (h, 1, 60 * GST_MSECOND, TRUE);
+  fail_unless_equals_uint64 (count (h, "absent-frames"), 5);
+  push_frame (h, 1, 90 * GST_MSECOND, TRUE);
+  fail_unless_equals_uint64 (count (h, "absent-frames"), 7);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_gap_of_unknown_length_passes)
+{
+  GstHarness *h = start (&rates[0], 0);
+  GstEvent *event;
+
+  push_frame (h, 1, 0, FALSE);
+  while ((event = gst_harness_try_pull_event (h)))
+    gst_event_unref (event);
+  gst_harness_push_event (h, gst_event_new_gap (10 * GST_MSECOND, GST_CLOCK_TIME_NONE));
+  event = gst_harness_try_pull_event (h);
+  fail_unless (event != NULL && GST_EVENT_TYPE (event) == GST_EVENT_GAP);
+  gst_event_unref (event);
+  fail_unless_equals_uint64 (count (h, "absent-frames"), 0);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_longest_gaps_are_survived)
+{
+  GstHarness *h = start (&rates[__i__], 3);
+  guint i;
+
+  for (i = 0; i < 3; i++) {
+    push_frame (h, 1, i, FALSE);
+    gst_harness_push_event (h, gst_event_new_gap (i, G_MAXUINT64 - 1 - i));
+    push_frame (h, 1, G_MAXUINT64 - 1 - i, TRUE);
+  }
+  gst_harness_push_event (h, gst_event_new_eos ());
+  fail_unless_equals_int (gst_harness_buffers_in_queue (h), 6);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+static Suite *
+attention_time_suite (void)
+{
+  Suite *suite = suite_create ("attention-time");
+  TCase *time = tcase_create ("time");
+
+  suite_add_tcase (suite, time);
+  tcase_add_loop_test (time, test_holes_are_whole_frames_at_any_rate, 0, G_N_ELEMENTS (rates));
+  tcase_add_loop_test (time, test_rounded_times_do_not_drift, 0, G_N_ELEMENTS (rates));
+  tcase_add_loop_test (time, test_jumps_are_whole_within_a_quarter_of_a_frame, 0, G_N_ELEMENTS (jumps));
+  tcase_add_test (time, test_buffer_without_frames_is_no_frame);
+  tcase_add_test (time, test_short_gaps_add_up);
+  tcase_add_test (time, test_one_gap_is_rounded);
+  tcase_add_test (time, test_new_stream_has_no_rest);
+  tcase_add_test (time, test_buffer_continues_a_gap);
+  tcase_add_test (time, test_gap_of_unknown_length_passes);
+  tcase_add_loop_test (time, test_longest_gaps_are_survived, 0, G_N_ELEMENTS (rates));
+  return suite;
+}
+
+GST_CHECK_MAIN (attention_time);
