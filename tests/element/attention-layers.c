@@ -200,6 +200,18 @@ GST_START_TEST (test_elements_hold_one_copy_of_the_parameters)
 }
 GST_END_TEST;
 
+/* Sanitizers and valgrind have an allocator of their own, which mallinfo2 () does not see. */
+static gboolean
+mallinfo_counts (void)
+{
+  gsize before = mallinfo2 ().uordblks;
+  gpointer block = g_malloc (1000);
+  gboolean counts = mallinfo2 ().uordblks > before;
+
+  g_free (block);
+  return counts;
+}
+
 static Suite *
 attention_layers_suite (void)
 {
@@ -213,7 +225,9 @@ attention_layers_suite (void)
   tcase_add_test (layers, test_file_that_was_replaced_is_read_again);
   tcase_add_test (layers, test_file_that_is_not_there_is_a_status);
   tcase_add_test (layers, test_threads_get_and_release_layers);
-  if (!SANITIZED) { /* sanitizers have an allocator of their own, which mallinfo2 () does not see */
+  if (!mallinfo_counts ()) {
+    g_print ("LEFT OUT: two tests of how much memory is held\n");
+  } else {
     tcase_add_test (layers, test_layer_goes_with_the_last_who_holds_it);
     tcase_add_test (layers, test_elements_hold_one_copy_of_the_parameters);
   }
