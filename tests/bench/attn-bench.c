@@ -247,8 +247,8 @@ print_tail (Feed *feed)
 
   sample (feed, times, n, 1);
   printf ("D=%u H=%u W=%u N=%u %s %zu blocks: p50 %.3f p99 %.3f p99.9 %.3f worst %.3f us/frame\n", feed->o->d,
-          feed->o->h, feed->o->w, feed->o->n, feed->kernels, n, times[n / 2], times[n / 100 * 99],
-          times[n / 1000 * 999], times[n - 1]);
+          feed->o->h, feed->o->w, feed->o->n, feed->kernels, n, times[n / 2], times[n * 99 / 100],
+          times[n * 999 / 1000], times[n - 1]);
   free (times);
 }
 
@@ -275,7 +275,7 @@ print_median (Feed *feed)
           "GFLOP/s, "
           "reading %.2f at %.0f GB/s) x floor %.2f x fma %.2f\n",
           o->d, o->h, o->w, o->n, o->threads, o->n_streams, o->precision_name, feed->kernels, times[n / 2],
-          times[n / 100 * 99], floor, arithmetic, peak * 1e-9, reading, bandwidth * 1e-9, times[n / 2] / floor,
+          times[n * 99 / 100], floor, arithmetic, peak * 1e-9, reading, bandwidth * 1e-9, times[n / 2] / floor,
           times[n / 2] / arithmetic);
   free (times);
 }
