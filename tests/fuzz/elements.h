@@ -15,7 +15,7 @@ GST_PLUGIN_STATIC_DECLARE (attention);
 
 /* ---- what is fuzzed: a new element is a row, at the end so that the inputs that there are keep their meaning ---- */
 
-#define MAX_CAPS 4
+#define MAX_CAPS 5
 
 #define RAW(format, rate, channels)                                                                         \
   "audio/x-raw, format=(string)" GST_AUDIO_NE (format) ", layout=(string)interleaved, rate=(int)" rate ", " \
@@ -29,9 +29,10 @@ typedef struct {
   const gchar *caps[MAX_CAPS]; /* that it takes, the first to begin with; none: bytes */
 } FuzzedElement;
 
-#define FEATURE_CAPS                                                                                         \
-  {                                                                                                          \
-    RAW ("F32", "100", "4"), RAW ("F32", "50", "2"), TENSORS ("4:3:1:1", "0/1"), TENSORS ("6:1:1:1", "25/2") \
+#define FEATURE_CAPS                                                                                          \
+  {                                                                                                           \
+    RAW ("F32", "100", "4"), RAW ("F32", "50", "2"), TENSORS ("4:3:1:1", "0/1"), TENSORS ("6:1:1:1", "25/2"), \
+        RAW ("F32", "2147483647", "1")                                                                        \
   }
 
 static const FuzzedElement fuzzed_elements[] = {

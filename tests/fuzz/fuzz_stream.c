@@ -78,6 +78,8 @@ push_buffer (Life *life, Input *input)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
   if (kind & 16)
     life->time += next (input) * 5 * GST_MSECOND;
+  if (kind & 64) /* to another age of the world */
+    life->time ^= (guint64) next (input) << 56;
   if (!(kind & 32)) {
     GST_BUFFER_PTS (buffer) = life->time;
     GST_BUFFER_DURATION (buffer) = size / 16 * 10 * GST_MSECOND;
@@ -261,6 +263,13 @@ send_upstream (Life *life, guint8 kind)
 }
 
 static void
+send_gap (Life *life, GstClockTime duration)
+{
+  if (GST_CLOCK_TIME_IS_VALID (life->time))
+    gst_pad_push_event (life->fuzzed.src, gst_event_new_gap (life->time, duration));
+}
+
+static void
 send_downstream (Life *life, guint8 kind)
 {
   GstTagList *tags = gst_tag_list_new (GST_TAG_TITLE, "t", NULL);
@@ -308,7 +317,7 @@ step (Life *life, Input *input)
     send_upstream (life, op >> 4);
     break;
   case 9:
-    gst_pad_push_event (life->fuzzed.src, gst_event_new_gap (life->time, next (input) * 10 * GST_MSECOND));
+    send_gap (life, next (input) * 10 * GST_MSECOND << 2 * (op >> 4)); /* up to 87 years */
     break;
   case 10:
     send_downstream (life, op >> 4);
