@@ -585,12 +585,17 @@ open_values (const char *value, size_t n, AttnError *error)
 /* Before the parser makes a hundred times their size of them. */
 TEST (more_than_a_million_tensors_would_have_is_refused)
 {
+  static char string[5004];
+
+  memset (string, '[', sizeof string - 1);
+  memcpy (string, "\"\\\"", 3); /* what stands in a string does not count */
+  string[sizeof string - 2] = '"';
   CHECK_FAILS (open_values ("{}", (4 << 20) - 1, &error), ATTN_ERROR_FORMAT, "memory",
                "the header has 4194305 objects and arrays", "at most 4194304");
   CHECK_FAILS (open_values ("[]", 5000000, &error), ATTN_ERROR_FORMAT, "memory", "5000002 objects and arrays");
   CHECK_FAILS (open_values ("1", (8 << 20) + 2, &error), ATTN_ERROR_FORMAT, "memory", "the header has 8388610 values",
                "at most 8388608");
-  CHECK_FAILS (open_values ("\"[\\\"[[[,\"", 900000, &error), ATTN_ERROR_FORMAT, "memory", "\"x\"", "an array");
+  CHECK_FAILS (open_values (string, 1000, &error), ATTN_ERROR_FORMAT, "memory", "\"x\"", "an array");
 }
 
 /* A hole of 8 GiB, which only takes its place in the file. */
