@@ -9,6 +9,7 @@
  * What to learn from it:
  *   - The state is restored by the element, from its property state-file. Which frame it goes on from stands at byte 40
  *     of the state (attn.h).
+ *   - With look-ahead a state is written when what it owes has left.
  *   - A sender that remembers (tcp) is asked for that frame: then nothing is lost.
  *   - From a sender that does not (udp), the first frame that comes in is a later one. The element cannot know: a state
  *     holds frame numbers and no times. A GAP event in front of that frame says how many are missing, and they are
@@ -38,6 +39,7 @@ typedef struct {
   guint32 rtp_time; /* of the packet that is being taken apart */
   GQueue here;      /* numbers of the frames that came and have not left */
   guint n_left;
+  GBytes *state; /* not written yet, or NULL */
 } Receiver;
 
 static void
@@ -108,17 +110,20 @@ take_frame (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 /* ---- frames that leave ---- */
 
 static void
-save (Receiver *receiver, GstElement *attention)
+write_state (Receiver *receiver)
 {
-  GBytes *state;
   GError *error = NULL;
 
-  g_signal_emit_by_name (attention, "save-state", &state);
-  if (!g_file_set_contents (receiver->state_file, g_bytes_get_data (state, NULL), g_bytes_get_size (state), &error))
+  if (!g_file_set_contents (receiver->state_file, g_bytes_get_data (receiver->state, NULL),
+                            g_bytes_get_size (receiver->state), &error))
     fail ("%s", error->message);
-  g_bytes_unref (state);
+  g_clear_pointer (&receiver->state, g_bytes_unref);
 }
 
+/*
+ * A state owes the outputs that wait for their look-ahead, and who restores it has no buffers for them. So it counts
+ * only when they have left as well.
+ */
 static GstPadProbeReturn
 give_frame (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
@@ -127,8 +132,11 @@ give_frame (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 
   gst_buffer_extract (GST_PAD_PROBE_INFO_BUFFER (info), 0, record.values, sizeof record.values);
   note (receiver, record);
-  if (++receiver->n_left % SAVE_EVERY == 0)
-    save (receiver, GST_ELEMENT (GST_OBJECT_PARENT (pad)));
+  receiver->n_left++;
+  if (receiver->n_left % SAVE_EVERY == 0)
+    g_signal_emit_by_name (GST_OBJECT_PARENT (pad), "save-state", &receiver->state);
+  if (receiver->n_left % SAVE_EVERY == LOOK_AHEAD && receiver->state != NULL)
+    write_state (receiver);
   return GST_PAD_PROBE_OK;
 }
 
@@ -154,11 +162,16 @@ receive_tcp (Receiver *receiver, const gchar *address, guint16 port, GSocketConn
   guint64 wanted = GUINT64_TO_BE (receiver->next);
   GOutputStream *out;
   GError *error = NULL;
+  guint tries;
 
-  *connection = g_socket_client_connect_to_host (client, address, port, NULL, &error);
+  *connection = g_socket_client_connect_to_host (client, address, port, NULL, NULL);
+  for (tries = 0; *connection == NULL && tries < 100; tries++) { /* ten seconds */
+    g_usleep (G_USEC_PER_SEC / 10);
+    *connection = g_socket_client_connect_to_host (client, address, port, NULL, NULL);
+  }
   g_object_unref (client);
   if (*connection == NULL)
-    fail ("%s port %u: %s", address, port, error->message);
+    fail ("%s port %u: nobody answers", address, port);
   out = g_io_stream_get_output_stream (G_IO_STREAM (*connection));
   if (!g_output_stream_write_all (out, &wanted, sizeof wanted, NULL, NULL, &error))
     fail ("%s port %u: %s", address, port, error->message);
@@ -198,6 +211,8 @@ run (Receiver *receiver, GstElement *pipeline)
 
   add_probe (pipeline, "attention", "sink", GST_PAD_PROBE_TYPE_BUFFER, take_frame, receiver);
   add_probe (pipeline, "attention", "src", GST_PAD_PROBE_TYPE_BUFFER, give_frame, receiver);
+  gst_element_set_state (pipeline, GST_STATE_READY); /* with udp, packets are taken from now on */
+  note (receiver, (Record){ .what = BEGINS, .number = receiver->next });
   gst_element_set_state (pipeline, GST_STATE_PLAYING);
   while (!ended) {
     GstMessage *message = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE,
@@ -232,10 +247,10 @@ main (int argc, char **argv)
   if (receiver.log == NULL)
     fail ("cannot write %s", argv[5]);
   read_state (&receiver);
-  note (&receiver, (Record){ .what = BEGINS, .number = receiver.next });
   run (&receiver, strcmp (argv[1], "tcp") == 0 ? receive_tcp (&receiver, argv[2], atoi (argv[3]), &connection)
                                                : receive_udp (&receiver, argv[2], atoi (argv[3])));
   g_clear_object (&connection);
+  g_clear_pointer (&receiver.state, g_bytes_unref);
   g_queue_clear (&receiver.here);
   fclose (receiver.log);
   return 0;
