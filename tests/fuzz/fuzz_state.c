@@ -68,7 +68,8 @@ save_restored (const AttnLayer *layer, const uint8_t *data, size_t size)
   uint8_t *saved = malloc (size);
   AttnStream *stream;
 
-  must (saved != NULL && attn_stream_new (layer, &stream, NULL) == ATTN_OK);
+  must (attn_stream_new (layer, &stream, NULL) == ATTN_OK);
+  must (saved != NULL);
   must (attn_stream_restore (stream, data, size, NULL) == ATTN_OK);
   must (attn_stream_state_size (stream) == size);
   must (attn_stream_save (stream, saved, size, NULL) == ATTN_OK);
