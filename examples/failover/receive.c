@@ -9,11 +9,11 @@
  * What to learn from it:
  *   - The state is restored by the element, from its property state-file. Which frame it goes on from stands at byte 40
  *     of the state (attn.h).
- *   - With look-ahead a state is written when what it owes has left.
  *   - A sender that remembers (tcp) is asked for that frame: then nothing is lost.
  *   - From a sender that does not (udp), the first frame that comes in is a later one. The element cannot know: a state
  *     holds frame numbers and no times. A GAP event in front of that frame says how many are missing, and they are
  *     absent, as lost frames are.
+ *   - With look-ahead a state is written when what it owes has left.
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
