@@ -146,6 +146,9 @@ from_tensors (GstFeatures *features, const GstStructure *structure, GError **err
     features->rate_n = 0;
     features->rate_d = 1;
   }
+  if (features->rate_n < 0)
+    return wrong_caps (error, "the caps have framerate=%d/%d, expected frames per second, or 0/1 for unknown",
+                       features->rate_n, features->rate_d);
   return TRUE;
 }
 

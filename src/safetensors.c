@@ -20,10 +20,12 @@
 #include "quote.h"
 #include "status.h"
 
-#define LENGTH_SIZE 8         /* bytes of the header's length in front of the header */
-#define MAX_HEADER 100000000u /* the limit of the reference implementation */
-#define MAX_PATH_SHOWN 256    /* leaves the rest of a message its room */
-#define CHUNK_SIZE 16384      /* bytes read at once; a multiple of every element size */
+#define LENGTH_SIZE 8             /* bytes of the header's length in front of the header */
+#define MAX_HEADER 100000000u     /* the limit of the reference implementation */
+#define MAX_CONTAINERS (4u << 20) /* objects and arrays: a million tensors have three each */
+#define MAX_VALUES (8u << 20)     /* as commas: a million tensors of rank 4 have seven each */
+#define MAX_PATH_SHOWN 256        /* leaves the rest of a message its room */
+#define CHUNK_SIZE 16384          /* bytes read at once; a multiple of every element size */
 #define METADATA_KEY "__metadata__"
 
 struct AttnSafetensors {
@@ -489,15 +491,48 @@ check_layout (AttnSafetensors *file, AttnError *error)
   return ATTN_OK;
 }
 
+/*
+ * Before anything is allocated: parsed, "{}," takes a hundred times the memory that it takes as text. Only counts, and
+ * leaves it to the parser to say what is wrong.
+ */
+static AttnStatus
+check_amount (AttnSafetensors *file, const char *text, size_t n, AttnError *error)
+{
+  size_t n_containers = 0, n_commas = 0;
+  bool in_string = false;
+
+  for (size_t i = 0; i < n; i++) {
+    if (text[i] == '"')
+      in_string = !in_string;
+    else if (in_string)
+      i += text[i] == '\\';
+    else if (text[i] == '{' || text[i] == '[')
+      n_containers++;
+    else
+      n_commas += text[i] == ',';
+  }
+  if (n_containers > MAX_CONTAINERS)
+    return attn_fail (error, ATTN_ERROR_FORMAT, "%s: the header has %zu objects and arrays, but at most %u are allowed",
+                      file->path, n_containers, MAX_CONTAINERS);
+  if (n_commas > MAX_VALUES)
+    return attn_fail (error, ATTN_ERROR_FORMAT, "%s: the header has %zu values, but at most %u are allowed", file->path,
+                      n_commas + 1, MAX_VALUES);
+  return ATTN_OK;
+}
+
 static AttnStatus
 parse_header (AttnSafetensors *file, const char *text, size_t n, AttnError *error)
 {
   json_error_t json_error;
+  AttnStatus status;
 
   /* The format wants it, and says so in order that a file can be told from others by its ninth byte. */
   if (n == 0 || text[0] != '{')
     return attn_fail (error, ATTN_ERROR_FORMAT,
                       "%s: not a safetensors file: the header of %zu bytes does not begin with \"{\"", file->path, n);
+  status = check_amount (file, text, n, error);
+  if (status != ATTN_OK)
+    return status;
   json_error.text[0] = '\0';
   file->header = json_loadb (text, n, JSON_REJECT_DUPLICATES, &json_error);
   if (file->header != NULL)

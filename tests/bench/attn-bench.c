@@ -28,13 +28,14 @@ static const char usage[] =
     "\n"
     "  --seconds S      measure for S seconds (default 1)\n"
     "  --frames M       measure M frames, each block on its own, and print p50, p99, p99.9 and the worst\n"
+    "  --streams S      S streams of one layer in turn, whose windows drive each other out of the caches (default 1)\n"
     "  --silence        frames of denormals and zeros\n"
     "  --model FILE     parameters: safetensors, PyTorch's names (default: random)\n"
     "  --input FILE     frames: raw float32 (default: random)\n"
     "  --output FILE    what comes out for one pass over the input, raw float32; nothing is measured\n";
 
 typedef struct {
-  unsigned d, h, w, n, threads;
+  unsigned d, h, w, n, threads, n_streams;
   AttnPrecision precision;
   const char *precision_name, *isa, *model, *input, *output;
   double seconds;
@@ -90,7 +91,7 @@ value_of (char **argv, int *i)
 static Options
 parse (char **argv)
 {
-  Options o = { .threads = 1, .precision_name = "f32", .seconds = 1 };
+  Options o = { .threads = 1, .n_streams = 1, .precision_name = "f32", .seconds = 1 };
   const char *positional[8] = { 0 };
   int n = 0;
 
@@ -101,6 +102,8 @@ parse (char **argv)
       o.seconds = atof (value_of (argv, &i));
     else if (strcmp (argv[i], "--frames") == 0)
       o.n_frames = number ("--frames", value_of (argv, &i));
+    else if (strcmp (argv[i], "--streams") == 0)
+      o.n_streams = number ("--streams", value_of (argv, &i));
     else if (strcmp (argv[i], "--silence") == 0)
       o.silence = true;
     else if (strcmp (argv[i], "--model") == 0)
@@ -200,10 +203,11 @@ by_size (const void *a, const void *b)
   return (x > y) - (x < y);
 }
 
-/* A stream that is fed the same frames again and again, in blocks of n. */
+/* Streams that are fed the same frames again and again, in blocks of n. */
 typedef struct {
   const Options *o;
-  AttnStream *stream;
+  AttnStream **streams; /* [o->n_streams] */
+  unsigned turn;        /* the next one */
   const char *kernels;
   const float *frames;
   float *out;
@@ -215,7 +219,8 @@ push (Feed *feed)
 {
   if (feed->at + feed->o->n > feed->n_frames)
     feed->at = 0;
-  attn_stream_push (feed->stream, feed->frames + feed->at * feed->o->d, feed->o->n, feed->out, NULL);
+  attn_stream_push (feed->streams[feed->turn], feed->frames + feed->at * feed->o->d, feed->o->n, feed->out, NULL);
+  feed->turn = (feed->turn + 1) % feed->o->n_streams;
   feed->at += feed->o->n;
 }
 
@@ -242,8 +247,8 @@ print_tail (Feed *feed)
 
   sample (feed, times, n, 1);
   printf ("D=%u H=%u W=%u N=%u %s %zu blocks: p50 %.3f p99 %.3f p99.9 %.3f worst %.3f us/frame\n", feed->o->d,
-          feed->o->h, feed->o->w, feed->o->n, feed->kernels, n, times[n / 2], times[n / 100 * 99],
-          times[n / 1000 * 999], times[n - 1]);
+          feed->o->h, feed->o->w, feed->o->n, feed->kernels, n, times[n / 2], times[n * 99 / 100],
+          times[n * 999 / 1000], times[n - 1]);
   free (times);
 }
 
@@ -266,10 +271,12 @@ print_median (Feed *feed)
   n = (size_t) (o->seconds * 1e6 / (one * calls)) + 15;
   times = malloc (n * sizeof *times);
   sample (feed, times, n, calls);
-  printf ("D=%u H=%u W=%u N=%u threads=%u %s exact %s: %.2f us/frame p99 %.2f floor %.2f (fma %.2f at %.0f GFLOP/s, "
+  printf ("D=%u H=%u W=%u N=%u threads=%u streams=%u %s exact %s: %.2f us/frame p99 %.2f floor %.2f (fma %.2f at %.0f "
+          "GFLOP/s, "
           "reading %.2f at %.0f GB/s) x floor %.2f x fma %.2f\n",
-          o->d, o->h, o->w, o->n, o->threads, o->precision_name, feed->kernels, times[n / 2], times[n / 100 * 99],
-          floor, arithmetic, peak * 1e-9, reading, bandwidth * 1e-9, times[n / 2] / floor, times[n / 2] / arithmetic);
+          o->d, o->h, o->w, o->n, o->threads, o->n_streams, o->precision_name, feed->kernels, times[n / 2],
+          times[n * 99 / 100], floor, arithmetic, peak * 1e-9, reading, bandwidth * 1e-9, times[n / 2] / floor,
+          times[n / 2] / arithmetic);
   free (times);
 }
 
@@ -280,7 +287,9 @@ write_output (Feed *feed)
 
   if (file == NULL)
     die ("cannot write %s", feed->o->output);
-  attn_stream_reset (feed->stream, 0);
+  if (feed->o->n_streams > 1)
+    die ("--output is for one stream, and not for %u", feed->o->n_streams);
+  attn_stream_reset (feed->streams[0], 0);
   feed->at = 0;
   for (size_t i = 0; i + feed->o->n <= feed->n_frames; i += feed->o->n) {
     push (feed);
@@ -302,9 +311,11 @@ main (int argc, char **argv)
   feed.out = malloc ((size_t) o.n * o.d * sizeof *feed.out);
   if (feed.n_frames < o.n)
     die ("%zu frames are less than one block of %u", feed.n_frames, o.n);
-  if (attn_stream_new (layer, &feed.stream, &error) != ATTN_OK)
-    die ("%s", error.message);
-  for (size_t i = 0; i < 2 * o.w / o.n + 64; i++)
+  feed.streams = malloc (o.n_streams * sizeof *feed.streams);
+  for (unsigned i = 0; i < o.n_streams; i++)
+    if (attn_stream_new (layer, &feed.streams[i], &error) != ATTN_OK)
+      die ("%s", error.message);
+  for (size_t i = 0; i < (o.w / o.n + 64) * (size_t) o.n_streams; i++)
     push (&feed);
   if (o.output != NULL)
     write_output (&feed);

@@ -88,6 +88,43 @@ TEST (values_beyond_the_limits_are_refused)
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "heads is 4294967295", NULL));
 }
 
+/* With a window of one frame each frame is its own output. */
+static bool
+largest_works (const AttnConfig *config)
+{
+  static float frames[2 * ATTN_MAX_FEATURES], out[2 * ATTN_MAX_FEATURES];
+  AttnLayer *layer;
+  AttnStream *stream = NULL;
+  size_t n = 0;
+
+  random_fill (frames, 2 * ATTN_MAX_FEATURES, 1);
+  if (attn_layer_new (config, NULL, &layer, NULL) == ATTN_OK && attn_stream_new (layer, &stream, NULL) == ATTN_OK)
+    n = attn_stream_push (stream, frames, 2, out, NULL);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+  return n == 2 && memcmp (out, frames, 2 * config->n_features * sizeof *out) == 0;
+}
+
+/* A stream of the longest windows takes gigabytes, which a machine may not have: only their layer is made. */
+TEST (values_at_the_limits_are_accepted)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+
+  config.window = 1;
+  config.n_features = ATTN_MAX_FEATURES;
+  CHECK (largest_works (&config));
+  config.n_heads = ATTN_MAX_FEATURES;
+  CHECK (largest_works (&config));
+  config.n_features = config.n_heads = 1;
+  config.n_threads = ATTN_MAX_THREADS;
+  CHECK (largest_works (&config));
+  config.window = config.look_ahead = config.n_sinks = ATTN_MAX_WINDOW;
+  CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  CHECK (attn_layer_span (layer) == 3 * ATTN_MAX_WINDOW);
+  attn_layer_free (layer);
+}
+
 TEST (no_features_and_no_model_are_refused)
 {
   AttnConfig config = valid ();
@@ -435,6 +472,7 @@ main (int argc, char **argv)
   RUN (features_that_heads_do_not_divide_are_refused);
   RUN (no_heads_are_refused);
   RUN (values_beyond_the_limits_are_refused);
+  RUN (values_at_the_limits_are_accepted);
   RUN (no_features_and_no_model_are_refused);
   RUN (scale_must_be_finite_and_positive);
   RUN (softcap_must_be_0_or_within_its_limits);

@@ -1,5 +1,6 @@
 /* safetensors files, from any hand.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _POSIX_C_SOURCE 200809L
+#define _FILE_OFFSET_BITS 64
 
 #include "safetensors.h"
 
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "model-file.h"
+#include "random.h"
 
 #define MAX_HEADER 100000000
 
@@ -360,6 +362,8 @@ TEST (header_length_is_not_believed)
 
   put_length (bytes, UINT64_C (1) << 62);
   CHECK_FAILS (open_bytes (bytes, 16, &error), ATTN_ERROR_FORMAT, "memory", "4611686018427387904", "has 16");
+  put_length (bytes, UINT64_C (1) << 63);
+  CHECK_FAILS (open_bytes (bytes, 16, &error), ATTN_ERROR_FORMAT, "memory", "9223372036854775808", "has 16");
   put_length (bytes, UINT64_MAX);
   CHECK_FAILS (open_bytes (bytes, 16, &error), ATTN_ERROR_FORMAT, "memory", "18446744073709551615");
   put_length (bytes, 9);
@@ -535,25 +539,87 @@ TEST (holes_between_tensors_are_refused)
   REFUSED (X ("F32", "[1]", "[4,8]"), 8, "\"x\" begins at byte 4", "at byte 0");
 }
 
-/* As many tensors as a header can hold cost time and memory in proportion to the file, no more. */
+/* They cost time and memory in proportion to the file, no more. A million of them (ATTN_TEST_PERCENT=2000): 1.1 GB. */
 TEST (very_many_tensors_are_read)
 {
-  enum { N = 50000, ENTRY = 64 };
+  enum { ENTRY = 64, MILLION = 1000000 };
+  int n = random_rounds (50000) < MILLION ? random_rounds (50000) : MILLION;
   size_t size = 8;
-  char *text = malloc (8 + (size_t) N * ENTRY);
+  char *text = malloc (8 + (size_t) n * ENTRY);
   AttnSafetensors *file;
 
   CHECK (text != NULL);
-  for (int i = 0; i < N; i++)
+  for (int i = 0; i < n; i++)
     size += (size_t) snprintf (text + size, ENTRY, "%c\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}",
                                i == 0 ? '{' : ',', i);
   text[size++] = '}';
   put_length ((uint8_t *) text, size - 8);
   CHECK (attn_safetensors_open_memory (text, size, &file, NULL) == ATTN_OK);
-  CHECK (attn_safetensors_n_tensors (file) == N);
+  CHECK (attn_safetensors_n_tensors (file) == (size_t) n);
   attn_safetensors_close (file);
   CHECK_FAILS (open_bytes (text, size - 1, &error), ATTN_ERROR_FORMAT, "memory", "truncated");
   free (text);
+}
+
+/* [value,value,...] with `n` values, as what a tensor called x has. */
+static AttnStatus
+open_values (const char *value, size_t n, AttnError *error)
+{
+  size_t length = strlen (value), size = 8 + 6;
+  char *text = malloc (8 + 6 + n * (length + 1) + 1);
+  AttnStatus status;
+
+  memcpy (text + 8, "{\"x\":[", 6);
+  for (size_t i = 0; i < n; i++) {
+    memcpy (text + size, value, length);
+    size += length;
+    text[size++] = i + 1 < n ? ',' : ']';
+  }
+  text[size++] = '}';
+  put_length ((uint8_t *) text, size - 8);
+  status = open_bytes (text, size, error);
+  free (text);
+  return status;
+}
+
+/* Before the parser makes a hundred times their size of them. */
+TEST (more_than_a_million_tensors_would_have_is_refused)
+{
+  static char string[5004];
+
+  memset (string, '[', sizeof string - 1);
+  memcpy (string, "\"\\\"", 3); /* what stands in a string does not count */
+  string[sizeof string - 2] = '"';
+  CHECK_FAILS (open_values ("{}", (4 << 20) - 1, &error), ATTN_ERROR_FORMAT, "memory",
+               "the header has 4194305 objects and arrays", "at most 4194304");
+  CHECK_FAILS (open_values ("[]", 5000000, &error), ATTN_ERROR_FORMAT, "memory", "5000002 objects and arrays");
+  CHECK_FAILS (open_values ("1", (8 << 20) + 2, &error), ATTN_ERROR_FORMAT, "memory", "the header has 8388610 values",
+               "at most 8388608");
+  CHECK_FAILS (open_values (string, 1000, &error), ATTN_ERROR_FORMAT, "memory", "\"x\"", "an array");
+}
+
+/* A hole of 8 GiB, which only takes its place in the file. */
+TEST (tensors_beyond_32_bits_are_read)
+{
+  enum { GIB = 1 << 30 };
+  AttnSafetensors *file;
+  AttnError error;
+  float value = -1;
+
+  make_file (&file_space,
+             "{'hole':{'dtype':'U8','shape':[8589934592],'data_offsets':[0,8589934592]},"
+             "'x':{'dtype':'F32','shape':[1],'data_offsets':[8589934592,8589934596]}}",
+             0);
+  write_temporary (file_space.bytes, file_space.size);
+  if (truncate (TEMPORARY, (off_t) file_space.size + 8 * (off_t) GIB + 4) != 0) {
+    printf ("# no file of 8 GiB can be made here\n");
+    unlink (TEMPORARY);
+    return;
+  }
+  CHECK_MSG (attn_safetensors_open (TEMPORARY, &file, &error) == ATTN_OK, "%s", error.message);
+  CHECK (attn_safetensors_read (file, attn_safetensors_tensor (file, 1), 0, 1, &value, NULL) == ATTN_OK && value == 0);
+  attn_safetensors_close (file);
+  unlink (TEMPORARY);
 }
 
 TEST (names_are_harmless_in_messages)
@@ -611,6 +677,8 @@ main (int argc, char **argv)
   RUN (overlapping_tensors_are_refused);
   RUN (holes_between_tensors_are_refused);
   RUN (very_many_tensors_are_read);
+  RUN (more_than_a_million_tensors_would_have_is_refused);
+  RUN (tensors_beyond_32_bits_are_read);
   RUN (names_are_harmless_in_messages);
   return check_done ();
 }

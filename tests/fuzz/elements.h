@@ -8,9 +8,59 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include <gst/audio/audio.h>
 #include <gst/gst.h>
 
 GST_PLUGIN_STATIC_DECLARE (attention);
+
+/* ---- what is fuzzed: a new element is a row, at the end so that the inputs that there are keep their meaning ---- */
+
+#define MAX_CAPS 5
+
+#define RAW(format, rate, channels)                                                                         \
+  "audio/x-raw, format=(string)" GST_AUDIO_NE (format) ", layout=(string)interleaved, rate=(int)" rate ", " \
+                                                       "channels=(int)" channels
+#define TENSORS(dimensions, rate)                                                     \
+  "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, " \
+  "dimensions=(string)" dimensions ", framerate=(fraction)" rate
+
+typedef struct {
+  const gchar *factory;
+  const gchar *caps[MAX_CAPS]; /* that it takes, the first to begin with; none: bytes */
+} FuzzedElement;
+
+#define FEATURE_CAPS                                                                                          \
+  {                                                                                                           \
+    RAW ("F32", "100", "4"), RAW ("F32", "50", "2"), TENSORS ("4:3:1:1", "0/1"), TENSORS ("6:1:1:1", "25/2"), \
+        RAW ("F32", "2147483647", "1")                                                                        \
+  }
+
+static const FuzzedElement fuzzed_elements[] = {
+  { "attention", FEATURE_CAPS },
+  { "logmel", { RAW ("F32", "8000", "1"), RAW ("S16", "16000", "1") } },
+  { "npyenc", FEATURE_CAPS },
+  { "npyparse", { NULL } },
+};
+
+/* ---- what the targets share ---- */
+
+#if defined(__SANITIZE_ADDRESS__)
+#define HAVE_LEAK_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAVE_LEAK_SANITIZER 1
+#endif
+#endif
+
+/* Between these two calls, what is allocated may leak. */
+#ifdef HAVE_LEAK_SANITIZER
+#include <sanitizer/lsan_interface.h>
+#define forgive_leaks __lsan_disable
+#define forgive_no_leaks __lsan_enable
+#else
+#define forgive_leaks()
+#define forgive_no_leaks()
+#endif
 
 /* A broken promise has to stop the fuzzer, with NDEBUG too. */
 static inline void

@@ -1,9 +1,10 @@
 /*
  * Any bytes as the life of an element: the first picks it and its settings, the others are buffers, events, queries,
  * property and state changes, pads that come and go, states that are saved and restored. It must not crash or leak, and
- * `attention` must give as many buffers as it took.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * `attention` must give as many buffers as it took, unless it was told to skip late ones.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <gst/audio/audio.h>
+#include <string.h>
 
 #include "elements.h"
 
@@ -27,43 +28,36 @@ next (Input *input)
 
 typedef struct {
   Fuzzed fuzzed;
+  const FuzzedElement *kind;
   gboolean is_attention;
+  gboolean skips;                 /* outputs, for the quality of service */
+  gboolean segment;               /* has been sent: no source pushes a buffer without */
+  gboolean refused;               /* a buffer, since the last flush: what left of it nobody says */
   GstPad *weights, *weights_sink; /* or NULL */
   Fuzzed of_weights;              /* counts them */
   GBytes *state;                  /* or NULL */
   GstClockTime time;
 } Life;
 
-static const gchar *const feature_caps[] = {
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)4",
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)50, channels=(int)2",
-  "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, dimensions=(string)4:3:1:1, "
-  "framerate=(fraction)0/1",
-  "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, dimensions=(string)6:1:1:1, "
-  "framerate=(fraction)25/2",
-};
-static const gchar *const audio_caps[] = {
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)8000, channels=(int)1",
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (S16) ", layout=(string)interleaved, rate=(int)16000, channels=(int)1",
-};
-static const struct {
-  const gchar *factory;
-  const gchar *const *caps; /* NULL: bytes */
-  guint n_caps;
-} elements[] = {
-  { "attention", feature_caps, G_N_ELEMENTS (feature_caps) },
-  { "logmel", audio_caps, G_N_ELEMENTS (audio_caps) },
-  { "npyenc", feature_caps, G_N_ELEMENTS (feature_caps) },
-  { "npyparse", NULL, 1 },
-};
-
 static void
 forget (Life *life)
 {
   life->fuzzed.n_in = life->fuzzed.n_out = 0;
+  life->refused = life->segment = FALSE;
 }
 
 /* ---- what happens ---- */
+
+static void
+send_segment (Life *life)
+{
+  GstSegment segment;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  if (!life->segment)
+    gst_pad_push_event (life->fuzzed.src, gst_event_new_segment (&segment));
+  life->segment = TRUE;
+}
 
 static void
 push_buffer (Life *life, Input *input)
@@ -73,6 +67,7 @@ push_buffer (Life *life, Input *input)
   GstBuffer *buffer = gst_buffer_new_allocate (NULL, size, NULL);
   GstMapInfo map;
 
+  send_segment (life);
   gst_buffer_map (buffer, &map, GST_MAP_WRITE);
   for (i = 0; i < size; i++) /* real values, and now and then any bits */
     map.data[i] = kind & 2 ? next (input) : (i % 4 == 3 ? 0x3f : 0x11 * (i & 7));
@@ -83,6 +78,8 @@ push_buffer (Life *life, Input *input)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
   if (kind & 16)
     life->time += next (input) * 5 * GST_MSECOND;
+  if (kind & 64) /* to another age of the world */
+    life->time ^= (guint64) next (input) << 56;
   if (!(kind & 32)) {
     GST_BUFFER_PTS (buffer) = life->time;
     GST_BUFFER_DURATION (buffer) = size / 16 * 10 * GST_MSECOND;
@@ -90,6 +87,8 @@ push_buffer (Life *life, Input *input)
   }
   if (gst_pad_push (life->fuzzed.src, buffer) == GST_FLOW_OK)
     life->fuzzed.n_in++;
+  else
+    life->refused = TRUE;
 }
 
 static void
@@ -105,14 +104,18 @@ push_segment (Life *life, Input *input)
     segment.rate = 0.5;
   if (kind == 0x77)
     segment.rate = -1;
+  life->segment = TRUE;
   gst_pad_push_event (life->fuzzed.src, gst_event_new_segment (&segment));
 }
 
 static void
 push_caps (Life *life, const gchar *description)
 {
-  GstCaps *caps = gst_caps_from_string (description);
+  GstCaps *caps;
 
+  if (description == NULL)
+    return;
+  caps = gst_caps_from_string (description);
   gst_pad_push_event (life->fuzzed.src, gst_event_new_caps (caps));
   gst_caps_unref (caps);
 }
@@ -129,14 +132,15 @@ static void
 end (Life *life)
 {
   gst_pad_push_event (life->fuzzed.src, gst_event_new_eos ());
-  if (life->is_attention)
+  if (life->is_attention && !life->skips && !life->refused)
     must (life->fuzzed.n_in == life->fuzzed.n_out);
 }
 
 static void
-restart (Life *life)
+restart (Life *life, gboolean from_null)
 {
-  gst_element_set_state (life->fuzzed.element, GST_STATE_READY);
+  gst_element_set_state (life->fuzzed.element, from_null ? GST_STATE_NULL : GST_STATE_READY);
+  gst_element_set_state (life->fuzzed.element, GST_STATE_PAUSED);
   gst_element_set_state (life->fuzzed.element, GST_STATE_PLAYING);
   gst_pad_set_active (life->fuzzed.src, FALSE); /* its sticky events come again */
   gst_pad_set_active (life->fuzzed.src, TRUE);
@@ -144,19 +148,44 @@ restart (Life *life)
   forget (life);
 }
 
+/* Any property that takes no text (files are the tests' business) and is no object; values that tests can afford. */
 static void
 set_something (Life *life, Input *input)
 {
-  static const gchar *const properties[] = { "heads", "window", "look-ahead", "sinks", "bins", "frames-per-buffer" };
-  const gchar *property = properties[next (input) % G_N_ELEMENTS (properties)];
-  guint8 value = next (input);
+  GParamSpec **specs, *spec;
+  GValue value = G_VALUE_INIT;
+  guint n, number;
 
-  if (g_object_class_find_property (G_OBJECT_GET_CLASS (life->fuzzed.element), property))
-    g_object_set (life->fuzzed.element, property, 1 + value % 40, NULL);
-  if (life->is_attention) {
-    gst_child_proxy_set (GST_CHILD_PROXY (life->fuzzed.element), "head0::gain", value / 64.0f, NULL);
-    g_object_set (life->fuzzed.element, "post-messages", value & 1, "position", value >> 1 & 1 ? 2 : 0, NULL);
-  }
+  specs = g_object_class_list_properties (G_OBJECT_GET_CLASS (life->fuzzed.element), &n);
+  spec = specs[next (input) % n];
+  g_free (specs);
+  number = next (input);
+  if (life->is_attention)
+    gst_child_proxy_set (GST_CHILD_PROXY (life->fuzzed.element), "head0::gain", number / 64.0f, NULL);
+  if (!(spec->flags & G_PARAM_WRITABLE))
+    return;
+  g_value_init (&value, spec->value_type);
+  if (G_VALUE_HOLDS_BOOLEAN (&value))
+    g_value_set_boolean (&value, number & 1);
+  else if (G_VALUE_HOLDS_ENUM (&value))
+    g_value_set_enum (&value, number % 5);
+  else if (G_VALUE_HOLDS_UINT (&value))
+    g_value_set_uint (&value, strcmp (spec->name, "threads") == 0 ? number % 3 : number % 41);
+  else if (G_VALUE_HOLDS_UINT64 (&value))
+    g_value_set_uint64 (&value, number * GST_MSECOND);
+  else if (G_VALUE_HOLDS_FLOAT (&value))
+    g_value_set_float (&value, number - 16);
+  else if (G_VALUE_HOLDS_DOUBLE (&value))
+    g_value_set_double (&value, number * (number - 16.0) / 8);
+  else if (GST_VALUE_HOLDS_FRACTION (&value))
+    gst_value_set_fraction (&value, number % 16 * 50, 1 + number / 16);
+  else
+    goto done;
+  g_param_value_validate (spec, &value); /* into its range: what is outside is GObject's to refuse */
+  g_object_set_property (G_OBJECT (life->fuzzed.element), spec->name, &value);
+  life->skips = life->skips || strcmp (spec->name, "qos") == 0;
+done:
+  g_value_unset (&value);
 }
 
 static void
@@ -191,22 +220,70 @@ save_or_restore (Life *life, Input *input)
 }
 
 static void
+query (GstPad *pad, GstQuery *query)
+{
+  gst_pad_peer_query (pad, query);
+  gst_query_unref (query);
+}
+
+/* From both sides. */
+static void
 ask (Life *life)
 {
-  GstQuery *query = gst_query_new_latency ();
+  GstPad *const pads[] = { life->fuzzed.sink, life->fuzzed.src, life->weights_sink };
+  GstCaps *caps = gst_caps_from_string (life->kind->caps[0] != NULL ? life->kind->caps[0] : "application/x-npy");
+  guint i;
 
-  gst_pad_peer_query (life->fuzzed.sink, query);
-  gst_query_unref (query);
-  query = gst_query_new_position (GST_FORMAT_TIME);
-  gst_pad_peer_query (life->fuzzed.sink, query);
-  gst_query_unref (query);
-  gst_pad_push_event (life->fuzzed.sink, gst_event_new_reconfigure ());
-  gst_pad_push_event (life->fuzzed.sink, gst_event_new_seek (1, GST_FORMAT_TIME, GST_SEEK_FLAG_NONE, GST_SEEK_TYPE_SET,
-                                                             0, GST_SEEK_TYPE_NONE, 0));
+  for (i = 0; i < G_N_ELEMENTS (pads) && pads[i] != NULL; i++) {
+    query (pads[i], gst_query_new_latency ());
+    query (pads[i], gst_query_new_position (GST_FORMAT_TIME));
+    query (pads[i], gst_query_new_duration (GST_FORMAT_TIME));
+    query (pads[i], gst_query_new_seeking (GST_FORMAT_BYTES));
+    query (pads[i], gst_query_new_caps (caps));
+    query (pads[i], gst_query_new_accept_caps (caps));
+    query (pads[i], gst_query_new_custom (GST_QUERY_CUSTOM, gst_structure_new_empty ("x")));
+  }
+  query (life->fuzzed.src, gst_query_new_allocation (caps, TRUE));
+  query (life->fuzzed.src, gst_query_new_drain ());
+  gst_caps_unref (caps);
 }
 
 static void
-step (Life *life, Input *input, guint8 which)
+send_upstream (Life *life, guint8 kind)
+{
+  GstPad *pad = life->weights_sink != NULL && kind & 1 ? life->weights_sink : life->fuzzed.sink;
+  GstClockTime latency = kind * GST_MSECOND;
+
+  gst_pad_push_event (pad, gst_event_new_reconfigure ());
+  gst_pad_push_event (pad, gst_event_new_latency (latency));
+  gst_pad_push_event (pad, gst_event_new_qos (GST_QOS_TYPE_UNDERFLOW, 1.5, latency, life->time));
+  gst_pad_push_event (pad, gst_event_new_seek (kind & 2 ? -1 : 1, kind & 4 ? GST_FORMAT_TIME : GST_FORMAT_BYTES,
+                                               kind & 8 ? GST_SEEK_FLAG_FLUSH : GST_SEEK_FLAG_NONE, GST_SEEK_TYPE_SET,
+                                               0, GST_SEEK_TYPE_NONE, 0));
+}
+
+static void
+send_gap (Life *life, GstClockTime duration)
+{
+  if (GST_CLOCK_TIME_IS_VALID (life->time))
+    gst_pad_push_event (life->fuzzed.src, gst_event_new_gap (life->time, duration));
+}
+
+static void
+send_downstream (Life *life, guint8 kind)
+{
+  GstTagList *tags = gst_tag_list_new (GST_TAG_TITLE, "t", NULL);
+  GstStructure *structure = gst_structure_new_empty ("x");
+
+  gst_pad_push_event (life->fuzzed.src, kind & 1 ? gst_event_new_segment_done (GST_FORMAT_TIME, life->time)
+                                                 : gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM, structure));
+  if (kind & 1)
+    gst_structure_free (structure);
+  gst_pad_push_event (life->fuzzed.src, gst_event_new_tag (tags));
+}
+
+static void
+step (Life *life, Input *input)
 {
   guint8 op = next (input);
 
@@ -215,8 +292,7 @@ step (Life *life, Input *input, guint8 which)
     push_segment (life, input);
     break;
   case 1:
-    if (elements[which].caps != NULL)
-      push_caps (life, elements[which].caps[next (input) % elements[which].n_caps]);
+    push_caps (life, life->kind->caps[next (input) % MAX_CAPS]);
     break;
   case 2:
     flush (life);
@@ -225,7 +301,7 @@ step (Life *life, Input *input, guint8 which)
     end (life);
     break;
   case 4:
-    restart (life);
+    restart (life, op & 16);
     break;
   case 5:
     set_something (life, input);
@@ -238,12 +314,13 @@ step (Life *life, Input *input, guint8 which)
     break;
   case 8:
     ask (life);
+    send_upstream (life, op >> 4);
     break;
   case 9:
-    gst_pad_push_event (life->fuzzed.src, gst_event_new_gap (life->time, next (input) * 10 * GST_MSECOND));
+    send_gap (life, next (input) * 10 * GST_MSECOND << 2 * (op >> 4)); /* up to 87 years */
     break;
   case 10:
-    gst_pad_push_event (life->fuzzed.src, gst_event_new_tag (gst_tag_list_new (GST_TAG_TITLE, "t", NULL)));
+    send_downstream (life, op >> 4);
     break;
   case 11:
     gst_pad_push_event (life->fuzzed.src, gst_event_new_stream_start ("other"));
@@ -258,20 +335,18 @@ int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
   Input input = { data, MIN (size, 4096) };
-  guint8 first = next (&input), which = first % G_N_ELEMENTS (elements);
-  Life life = { .is_attention = which == 0 };
-  GstSegment segment;
+  guint8 first = next (&input);
+  const FuzzedElement *kind = &fuzzed_elements[first % 8 % G_N_ELEMENTS (fuzzed_elements)];
+  Life life = { .kind = kind, .is_attention = kind == fuzzed_elements };
 
   init_elements ();
-  start_element (&life.fuzzed, elements[which].factory);
+  start_element (&life.fuzzed, kind->factory);
   if (life.is_attention)
-    g_object_set (life.fuzzed.element, "window", 1 + (first >> 2) % 9, "look-ahead", (first >> 5) % 5, NULL);
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  if (elements[which].caps != NULL)
-    push_caps (&life, elements[which].caps[0]);
-  gst_pad_push_event (life.fuzzed.src, gst_event_new_segment (&segment));
+    g_object_set (life.fuzzed.element, "window", 1 + (first >> 3) % 9, "look-ahead", (first >> 5) % 5, NULL);
+  push_caps (&life, kind->caps[0]);
+  send_segment (&life);
   while (input.size > 0)
-    step (&life, &input, which);
+    step (&life, &input);
   end (&life);
   if (life.weights != NULL)
     change_weights (&life);

@@ -1,0 +1,30 @@
+#!/bin/sh
+# The fail-over example, whose exit code is 0 only when all bits are equal. TAP.   failover.sh EXAMPLE ONE-OF-ITS-PROGRAMS
+# SPDX-License-Identifier: LGPL-2.1-or-later
+set -u
+n=0 failed=0 loopback=no spaces=
+
+for transport in tcp udp; do
+  n=$((n + 1))
+  out=$("$1" --programs "$(dirname "$2")" $transport 2>&1)
+  status=$?
+  echo "$out" | sed 's/^/# /'
+  spaces="$spaces $(echo "$out" | sed -n 's/^two network namespaces, \(.*\) and \(.*\)/\1 \2/p')"
+  case "$out" in *"NO NETWORK NAMESPACES"*) loopback=yes ;; esac
+  if [ $status = 0 ]; then
+    echo "ok $n - killed_receiver_is_replaced_over_$transport"
+  else
+    echo "not ok $n - killed_receiver_is_replaced_over_$transport"
+    failed=1
+  fi
+done
+if [ $loopback = yes ]; then
+  echo "ok 3 - in_network_namespaces # SKIP they cannot be made here: it went over the loopback interface"
+elif ip netns list | grep -wF "$(echo $spaces | tr ' ' '\n')" | sed 's/^/# left behind: /' | grep .; then
+  echo "not ok 3 - in_network_namespaces"
+  failed=1
+else
+  echo "ok 3 - in_network_namespaces"
+fi
+echo 1..3
+exit $failed
