@@ -9,7 +9,6 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import os
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 
@@ -18,6 +17,7 @@ EXPORTER = os.path.join(os.path.dirname(HERE), 'examples', 'export_torch.py')
 sys.path.insert(0, os.path.dirname(EXPORTER))
 
 import export_torch
+import tap
 
 TOLERANCE = 2e-6  # of the largest output: what attn.h promises for f32
 FRAMES, D, HEADS, WINDOW = 90, 24, 3, 16
@@ -261,23 +261,5 @@ def torch_test_checkpoint_runs_no_program():
     assert not os.path.exists('trapped')
 
 
-def main(plugin, which):
-    os.environ['GST_PLUGIN_PATH'] = os.path.abspath(plugin)
-    tests = [(name, test) for name, test in globals().items() if name.startswith(which)]
-    failed = 0
-    print('1..%d' % len(tests))
-    for i, (name, test) in enumerate(tests, start=1):
-        with tempfile.TemporaryDirectory() as folder:
-            os.chdir(folder)
-            try:
-                test()
-                print('ok %d - %s' % (i, name))
-            except Exception as error:
-                failed += 1
-                print('# ' + repr(error).replace('\\n', '\n# '))
-                print('not ok %d - %s' % (i, name))
-    return failed != 0
-
-
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1], 'torch_test_' if '--torch' in sys.argv else 'test_'))
+    sys.exit(tap.run_all(globals(), 'torch_test_' if '--torch' in sys.argv else 'test_', sys.argv[1]))
