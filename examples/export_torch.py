@@ -10,7 +10,8 @@
 Then: gst-launch-1.0 ... ! attention heads=4 window=100 model-file=model.safetensors ! ...
 
 nn.MultiheadAttention, and what contains some, such as nn.TransformerEncoderLayer (of whose prefix the parameters beside the attention
-are left out). The layer is checked before a file is written. Debian's PyTorch comes without the package safetensors, and the format is
+are left out). The layer is checked before a file is written. A checkpoint is a pickle, which could run any program when it is read: it is
+read with weights_only, which takes plain parameters and refuses the rest. Debian's PyTorch comes without the package safetensors, and the format is
 simple: eight bytes of length, that much JSON, the numbers. save () and load () are all of it, and need NumPy alone.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
@@ -94,7 +95,9 @@ def select(state, prefix):
     for name in ('bias_k', 'bias_v'):
         if name in layer:
             raise ExportError('%s%s: a key and value that are appended to the sequence (add_bias_kv) are not supported' % (prefix, name))
-    layer = {name: layer[name] for name in PARAMETERS if name in layer}
+    others = ', '.join(name for name in layer if name not in PARAMETERS)
+    if others:
+        raise ExportError("the layer under '%s' has parameters that nn.MultiheadAttention has not, and that would be missing: %s" % (prefix, others))
     inputs = {name: layer[name].shape[1] for name in WEIGHTS if name in layer}
     if len(set(inputs.values())) != 1:
         raise ExportError('%s: cross-attention, where only self-attention is supported: %s' % (
@@ -141,7 +144,7 @@ def export(module, path, prefix=None, **metadata):
 # ---- the command ----
 
 def read_checkpoint(path):
-    """A state_dict, or what has one as 'state_dict' or 'model'. weights_only: a checkpoint is a pickle, and could run any program."""
+    """A state_dict, or what has one as 'state_dict' or 'model'."""
     import torch
     try:
         loaded = torch.load(path, map_location='cpu', weights_only=True)
@@ -159,7 +162,7 @@ def read_checkpoint(path):
 def arguments():
     parser = argparse.ArgumentParser(
         description='Takes one attention layer out of a PyTorch checkpoint, for gst-launch-1.0 ... ! attention model-file=MODEL ! ...',
-        epilog='What is said here is checked when the file is used: a pipeline that disagrees gets an error instead of wrong numbers.')
+        epilog='Checkpoints are read with weights_only: no program that is hidden in one runs. What is said here is checked when the file is used: a pipeline that disagrees gets an error instead of wrong numbers.')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='what torch.save (module.state_dict (), ...) wrote')
     parser.add_argument('model', metavar='MODEL', nargs='?', help='safetensors file to write; without it the attention layers are listed')
     parser.add_argument('--prefix', help="of the layer, such as encoder.layers.0.self_attn. (not needed where there is but one)")
@@ -177,8 +180,9 @@ def main():
     checkpoint, model, prefix = (options.pop(key) for key in ('checkpoint', 'model', 'prefix'))
     state = read_checkpoint(checkpoint)
     if model is None:
+        find(state, next(iter(prefixes(state)), None))  # says so where there is none
         for found in prefixes(state):
-            print("'%s'" % found, {name: list(values.shape) for name, values in select(state, found).items()})
+            print("'%s'" % found, {name[len(found):]: list(values.shape) for name, values in state.items() if name.startswith(found)})
         return
     found = find(state, prefix)
     known = export_state(state, model, found, **options)

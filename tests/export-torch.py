@@ -142,6 +142,7 @@ def test_nothing_is_written_of_a_layer_that_is_refused():
     cross = {'q_proj_weight': np.ones((D, D)), 'k_proj_weight': np.ones((D, 5)), 'v_proj_weight': np.ones((D, 7)), 'out_proj.weight': np.ones((D, D))}
     refused(['cross-attention', 'k_proj_weight takes 5'], export_torch.export_state, cross, 'none.safetensors')
     refused(['add_bias_kv', 'bias_k'], export_torch.export_state, {**arrays(), 'bias_k': np.ones((1, 1, D))}, 'none.safetensors')
+    refused(["'a.'", 'lora_A'], export_torch.export_state, {**arrays('a.'), 'a.lora_A': np.ones((1, D))}, 'none.safetensors')
     refused(['5 heads', '24 rows'], export_torch.export_state, arrays(), 'none.safetensors', heads=5)
     refused(['0 heads'], export_torch.export_state, arrays(), 'none.safetensors', heads=0)
     assert not os.path.exists('none.safetensors')
@@ -243,6 +244,8 @@ def torch_test_checkpoint_by_command():
     done = command('checkpoint.pt', 'm.safetensors', '--prefix', 'enc', '--heads', str(HEADS), '--window', str(WINDOW))
     assert done.returncode == 0 and 'heads=%d window=%d' % (HEADS, WINDOW) in done.stdout, done.stdout
     close(attend(frames(), model_file='m.safetensors', heads=HEADS, window=WINDOW), offline(attention, frames()))
+    torch.save({'fc.weight': torch.ones(2, 2)}, 'none.pt')
+    assert command('none.pt').returncode == 1 and 'no nn.MultiheadAttention' in command('none.pt').stdout
     wrong = command('checkpoint.pt', 'm.safetensors', '--prefix', 'dec')
     assert wrong.returncode == 1 and "'enc.self_attn.'" in wrong.stdout and 'Traceback' not in wrong.stdout, wrong.stdout
 
