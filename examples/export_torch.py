@@ -162,7 +162,8 @@ def read_checkpoint(path):
 def arguments():
     parser = argparse.ArgumentParser(
         description='Takes one attention layer out of a PyTorch checkpoint, for gst-launch-1.0 ... ! attention model-file=MODEL ! ...',
-        epilog='Checkpoints are read with weights_only: no program that is hidden in one runs. What is said here is checked when the file is used: a pipeline that disagrees gets an error instead of wrong numbers.')
+        epilog='Checkpoints are read with weights_only: no program that is hidden in one runs. '
+               'What is said here is checked when the file is used: a pipeline that disagrees gets an error instead of wrong numbers.')
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='what torch.save (module.state_dict (), ...) wrote')
     parser.add_argument('model', metavar='MODEL', nargs='?', help='safetensors file to write; without it the attention layers are listed')
     parser.add_argument('--prefix', help="of the layer, such as encoder.layers.0.self_attn. (not needed where there is but one)")
