@@ -1,0 +1,26 @@
+"""Runs test functions in Python, each in a folder of its own that is removed, and prints TAP.
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import os
+import tempfile
+
+
+def run_all(names, prefix, plugin):
+    """All functions among `names` (globals ()) that start with the prefix; gst-launch finds the plugin in its folder. Returns the exit status."""
+    os.environ['GST_PLUGIN_PATH'] = os.path.abspath(plugin)
+    tests = [(name, test) for name, test in names.items() if name.startswith(prefix)]
+    failed = 0
+    print('1..%d' % len(tests))
+    for i, (name, test) in enumerate(tests, start=1):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            try:
+                test()
+                print('ok %d - %s' % (i, name), flush=True)
+            except Exception as error:
+                failed += 1
+                print('# ' + ('%s: %s' % (type(error).__name__, error)).replace('\n', '\n# '))
+                print('not ok %d - %s' % (i, name), flush=True)
+            os.chdir('/')
+    return int(failed != 0 or not tests)
