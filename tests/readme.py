@@ -28,7 +28,8 @@ import numpy as np
 
 D = 80
 TIMEOUT = 120  # seconds per line
-TEXTS = ['README.md', 'examples/README.md', 'CONTRIBUTING.md', 'tests/README.md', 'NEWS.md']
+TEXTS = ['README.md', 'examples/README.md', 'examples/denoise/README.md', 'examples/SCALING.md', 'CONTRIBUTING.md', 'SECURITY.md',
+         'tests/README.md', 'NEWS.md']
 
 # What would take minutes, run this very test again, or open a window. Pattern of a line, and what it becomes.
 SUBSTITUTES = [
@@ -37,6 +38,8 @@ SUBSTITUTES = [
     (r'\bmeson setup build\b', 'meson setup fresh-build'),
     (r'\bninja -C build\b', 'ninja -C fresh-build -n'),
     (r'\bmeson test -C build\b', 'meson test -C fresh-build --list'),
+    (r'^examples/denoise/train.py$', 'examples/denoise/train.py --help'),
+    (r'^examples/denoise/evaluate$', 'cat evaluated 2>/dev/null || examples/denoise/evaluate | tee evaluated'),  # once is enough
     (r'\bauto(?:audio|video)sink\b', 'fakesink'),
 ]
 
