@@ -56,7 +56,7 @@ try_element (const gchar *factory, GstCaps *caps)
 int
 LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 {
-  static const gchar *const factories[] = { "attention", "logmel", "npyenc", "npyparse" };
+  static const gchar *const factories[] = { "attention", "attentionscope", "logmel", "npyenc", "npyparse" };
   gchar *text = g_strndup ((const gchar *) data, size);
   GstCaps *caps;
   guint i;
