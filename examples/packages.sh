@@ -4,7 +4,7 @@
 packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libglib2.0-dev libgstreamer1.0-dev
   libgstreamer-plugins-base1.0-dev libpango1.0-dev"
 packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good pocketsphinx-testdata python3 python3-numpy"
-packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils"
+packages_test="$packages_run gstreamer1.0-plugins-bad python3-gst-1.0 g++ binutils"
 packages_ci="clang libclang-rt-14-dev clang-format-14 clang-format"
 packages_aarch64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libjansson-dev:arm64"
 packages_full="valgrind python3-torch"
