@@ -27,12 +27,38 @@ void scope_text_draw_upwards (ScopeText *text, gint x, gint y, const gchar *stri
 
 #else
 
-#define scope_text_new(pixels, width, height, size) ((ScopeText *) NULL)
-#define scope_text_free(text) ((void) (text))
-#define scope_text_get_width(text, string) ((void) (text), (void) (string), 0u)
-#define scope_text_get_height(text) ((void) (text), 0u)
-#define scope_text_draw(text, x, y, horizontal, vertical, string) ((void) (text), (void) (string))
-#define scope_text_draw_upwards(text, x, y, string) ((void) (text), (void) (string))
+static inline ScopeText *
+scope_text_new (guint32 *pixels, guint width, guint height, guint size)
+{
+  return NULL;
+}
+
+static inline void
+scope_text_free (ScopeText *text)
+{
+}
+
+static inline guint
+scope_text_get_width (ScopeText *text, const gchar *string)
+{
+  return 0;
+}
+
+static inline guint
+scope_text_get_height (ScopeText *text)
+{
+  return 0;
+}
+
+static inline void
+scope_text_draw (ScopeText *text, gint x, gint y, ScopeAlign horizontal, ScopeAlign vertical, const gchar *string)
+{
+}
+
+static inline void
+scope_text_draw_upwards (ScopeText *text, gint x, gint y, const gchar *string)
+{
+}
 
 #endif
 

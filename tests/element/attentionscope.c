@@ -4,6 +4,7 @@
  */
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include <gst/audio/audio.h>
 #include <gst/check/gstcheck.h>
@@ -1251,6 +1252,57 @@ GST_START_TEST (test_reuse_after_null)
 }
 GST_END_TEST;
 
+/* ---- speed ---- */
+
+static const ScopeShape large = { 8, 0, 256, 0 };
+
+static void
+fill_noise (gfloat *weights, guint head, guint frame)
+{
+  guint i;
+
+  for (i = 0; i < large.window; i++)
+    weights[i] = (i * 7919 + frame * 104729 + head * 31) % 1000 / 128000.0f;
+}
+
+static gboolean
+is_slowed_down (void)
+{
+  const gchar *preloaded = g_getenv ("LD_PRELOAD");
+
+  return SANITIZED || (preloaded != NULL && strstr (preloaded, "vgpreload") != NULL); /* valgrind's */
+}
+
+GST_START_TEST (test_full_hd_at_60_frames_takes_less_than_half_a_core)
+{
+  const guint seconds = 5;
+  GstHarness *h = start_with (large, VIDEO (1920, 1080, "60/1"));
+  GstBuffer *noise[100];
+  gdouble share;
+  clock_t begin;
+  guint i;
+
+  g_object_set (h->element, "labels", TRUE, "seconds", 10.0, NULL);
+  gst_harness_set_drop_buffers (h, TRUE);
+  for (i = 0; i < 100; i++)
+    noise[i] = make_buffer (large, i, 1, fill_noise);
+  begin = clock ();
+  for (i = 0; i < 100 * seconds; i++) {
+    GstBuffer *buffer = gst_buffer_copy (noise[i % 100]);
+
+    GST_BUFFER_PTS (buffer) = i * FRAME_TIME;
+    fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  }
+  share = (gdouble) (clock () - begin) / CLOCKS_PER_SEC / seconds;
+  fail_unless_equals_int (gst_harness_buffers_received (h), 60 * seconds);
+  GST_INFO ("%.1f %% of a core", 100 * share);
+  fail_unless (share < 0.5 || is_slowed_down (), "%.0f %% of a core", 100 * share);
+  for (i = 0; i < 100; i++)
+    gst_buffer_unref (noise[i]);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* ---- properties ---- */
 
 /* Of frames that attend to lag 0 with `weight`, the rest of it going to lag 1. */
@@ -1577,6 +1629,7 @@ attentionscope_suite (void)
   tcase_add_test (stream, test_memory_may_begin_at_any_byte);
   tcase_add_test (stream, test_stream_that_plays_backwards_is_an_error);
   tcase_add_test (stream, test_reuse_after_null);
+  tcase_add_test (stream, test_full_hd_at_60_frames_takes_less_than_half_a_core);
   suite_add_tcase (suite, properties);
   tcase_add_test (properties, test_color_maps_have_their_ends);
   tcase_add_test (properties, test_lightness_of_color_maps_rises_evenly);
