@@ -32,15 +32,15 @@
  *
  * ## Example launch lines
  * |[
- * gst-launch-1.0 filesrc location=speech.wav ! decodebin ! audioconvert ! audioresample ! audio/x-raw,rate=16000 !
- * logmel ! attention name=a heads=4 window=100 scale=0.005 a.src ! queue ! fakesink sync=true a.weights ! queue !
- * attentionscope ! videoconvert ! autovideosink ]|
+ * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! logmel ! attention name=a
+ * heads=4 window=100 scale=0.005 a.weights ! queue ! attentionscope ! videoconvert ! autovideosink ]|
  * What four heads attend to in recorded speech, live.
  * |[
- * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention name=a heads=4 a.src ! fakesink
- * a.weights ! queue ! attentionscope seconds=5 ! video/x-raw,width=1280,height=720,framerate=1/1000 ! videoconvert !
- * pngenc ! filesink location=attention.png ]|
+ * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention name=a heads=4 a.weights ! queue !
+ * attentionscope seconds=5 ! video/x-raw,width=1280,height=720,framerate=1/100000 ! videoconvert ! pngenc ! filesink
+ * location=attention.png ]|
  * One picture of the last five seconds: a frame of video so long that only the one at the end of the stream comes.
+ * Where the pipeline has other sinks, this one, which waits for the end, needs async=false.
  */
 #include "gstattentionscope-private.h"
 
