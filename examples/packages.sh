@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libglib2.0-dev libgstreamer1.0-dev
-  libgstreamer-plugins-base1.0-dev"
+  libgstreamer-plugins-base1.0-dev libpango1.0-dev"
 packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good pocketsphinx-testdata python3 python3-gst-1.0
   python3-numpy python3-cairo"
 packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"

@@ -80,6 +80,13 @@ def check_files(line):
         assert a.shape[1] == D and len(a) > 100 and np.isfinite(a).all(), a.shape
     elif 'attended.f32' in line:
         assert os.path.getsize('attended.f32') == os.path.getsize('features.f32') == 4 * np.load('features.npy').size
+    elif 'location=weights.npy' in line:
+        weights = np.load('weights.npy').reshape(-1, 4, 100)
+        assert len(weights) == len(np.load('features.npy')), weights.shape
+        assert np.abs(weights.sum(axis=2) - 1).max() < 1e-6
+    elif '.png' in line:
+        with open('attention.png', 'rb') as f:
+            assert f.read(24) == b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', 1280, 720)
 
 
 # ---- the texts ----

@@ -270,6 +270,152 @@ GST_START_TEST (test_silenced_head_keeps_its_weights)
 }
 GST_END_TEST;
 
+/* ---- every scheme ---- */
+
+typedef struct {
+  const gchar *file, *position; /* of golden data, without .safetensors; NULL: parameter-free */
+  guint n_features, n_heads, n_kv_heads, window, look_ahead, n_sinks;
+  const gchar *rope_layout;
+  guint rope_dimensions;
+} Scheme;
+
+static const Scheme schemes[] = {
+  { NULL, "none", 6, 1, 0, 5, 0, 0 },
+  { NULL, "rope", 24, 3, 0, 7, 2, 3, "interleaved", 6 },
+  { NULL, "alibi", 12, 4, 0, 9, 3, 2 },
+  { "grouped", "none", 16, 4, 2, 11, 4, 3 },
+  { "rope-grouped", "rope", 24, 6, 2, 18, 4, 5, "interleaved", 8 },
+  { "alibi-grouped", "alibi", 18, 6, 3, 12, 2, 20 },
+  { "relative-grouped", "relative", 16, 4, 2, 9, 5, 4 },
+};
+
+static gchar *
+golden_model (const Scheme *scheme)
+{
+  return scheme->file != NULL ? g_strdup_printf (GOLDEN_DIR "/attention/%s.safetensors", scheme->file) : NULL;
+}
+
+static AttnLayer *
+layer_of (const Scheme *scheme)
+{
+  const gchar *const positions[] = { "none", "rope", "alibi", "relative" };
+  AttnConfig config = attn_config_default ();
+  gchar *path = golden_model (scheme);
+  AttnModel *model = NULL;
+  AttnLayer *layer;
+
+  config.n_features = scheme->n_features;
+  config.n_heads = scheme->n_heads;
+  config.n_kv_heads = scheme->n_kv_heads;
+  config.window = scheme->window;
+  config.look_ahead = scheme->look_ahead;
+  config.n_sinks = scheme->n_sinks;
+  while (strcmp (positions[config.position], scheme->position) != 0)
+    config.position++;
+  config.rope_layout = scheme->rope_layout != NULL ? ATTN_ROPE_INTERLEAVED : ATTN_ROPE_HALF;
+  config.rope_dimensions = scheme->rope_dimensions;
+  if (path != NULL)
+    g_assert (attn_model_open (path, "attn.", &model, NULL) == ATTN_OK);
+  g_assert (attn_layer_new (&config, model, &layer, NULL) == ATTN_OK);
+  attn_model_free (model);
+  g_free (path);
+  return layer;
+}
+
+static GstElement *
+element_of (const Scheme *scheme)
+{
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+  gchar *path = golden_model (scheme);
+
+  g_object_set (element, "heads", scheme->n_heads, "kv-heads", scheme->n_kv_heads, "window", scheme->window,
+                "look-ahead", scheme->look_ahead, "sinks", scheme->n_sinks, "rope-dimensions", scheme->rope_dimensions,
+                "model-file", path, "model-prefix", path != NULL ? "attn." : "", NULL);
+  gst_util_set_object_arg (G_OBJECT (element), "position", scheme->position);
+  gst_util_set_object_arg (G_OBJECT (element), "rope-layout", scheme->rope_layout ? scheme->rope_layout : "half");
+  g_free (path);
+  return element;
+}
+
+/* Each row adds up to 1, or is 0 where there was nothing to attend to: `span` roundings of float32 at most. */
+static void
+check_sums (const gfloat *weights, gsize n_rows, guint span)
+{
+  gsize row;
+  guint i;
+
+  for (row = 0; row < n_rows; row++) {
+    gdouble sum = 0;
+
+    for (i = 0; i < span; i++)
+      sum += weights[row * span + i];
+    fail_unless (sum == 0 || fabs (sum - 1) <= span * 0x1p-24, "row %" G_GSIZE_FORMAT " adds up to %.9g", row, sum);
+  }
+}
+
+#define SCHEME_FRAMES 60
+
+/* Through the element, 7 frames at a time, of which the ones from 21 to 27, and 35, are absent. */
+static GstHarness *
+run_scheme (GstElement *element, const Scheme *scheme, const gfloat *in, const guint8 *present, GstHarness **w)
+{
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+  gchar *caps = g_strdup_printf (
+      "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)%u",
+      scheme->n_features);
+  guint i, n;
+
+  *w = gst_harness_new_with_element (element, NULL, "weights");
+  gst_harness_set_src_caps_str (h, caps);
+  for (i = 0; i < SCHEME_FRAMES; i += n) {
+    gsize size;
+    GstBuffer *buffer;
+
+    n = i == 35 ? 1 : MIN (i < 35 ? 7 : 8, SCHEME_FRAMES - i);
+    size = n * scheme->n_features * sizeof (gfloat);
+    buffer = gst_buffer_new_memdup (in + i * scheme->n_features, size);
+    GST_BUFFER_PTS (buffer) = i * FRAME_TIME;
+    if (!present[i])
+      GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
+    fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  }
+  gst_harness_push_event (h, gst_event_new_eos ());
+  g_free (caps);
+  return h;
+}
+
+GST_START_TEST (test_weights_of_every_scheme_are_those_of_the_core)
+{
+  const Scheme *scheme = &schemes[__i__];
+  AttnLayer *layer = layer_of (scheme);
+  guint span = attn_layer_span (layer);
+  gsize n = (gsize) SCHEME_FRAMES * scheme->n_heads * span, i;
+  gfloat *weights = g_new (gfloat, n), *out = g_new (gfloat, SCHEME_FRAMES * attn_layer_n_outputs (layer));
+  gfloat *in = g_new (gfloat, SCHEME_FRAMES * scheme->n_features);
+  guint8 present[SCHEME_FRAMES];
+  GstElement *element = element_of (scheme);
+  GstHarness *h, *w;
+
+  memset (present, 1, sizeof present);
+  memset (present + 21, 0, 7);
+  present[35] = 0;
+  for (i = 0; i < SCHEME_FRAMES * scheme->n_features; i++)
+    in[i] = g_random_double_range (-2, 2);
+  g_assert (attn_forward (layer, in, present, SCHEME_FRAMES, 0, out, weights) == ATTN_OK);
+  h = run_scheme (element, scheme, in, present, &w);
+  check_values (h, out, SCHEME_FRAMES * attn_layer_n_outputs (layer));
+  check_values (w, weights, n);
+  check_sums (weights, (gsize) SCHEME_FRAMES * scheme->n_heads, span);
+  gst_harness_teardown (w);
+  gst_harness_teardown (h);
+  gst_object_unref (element);
+  attn_layer_free (layer);
+  g_free (in);
+  g_free (out);
+  g_free (weights);
+}
+GST_END_TEST;
+
 /* ---- events and caps ---- */
 
 GST_START_TEST (test_caps_tell_what_a_row_of_weights_is)
@@ -699,6 +845,94 @@ GST_START_TEST (test_pad_comes_and_goes_in_another_thread)
 }
 GST_END_TEST;
 
+/* ---- branches with queues ---- */
+
+typedef struct {
+  GMutex lock;
+  GCond ended;
+  gboolean has_ended;
+  gint n_buffers;
+} Branch;
+
+static GstPadProbeReturn
+watch_branch (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  Branch *branch = data;
+
+  g_mutex_lock (&branch->lock);
+  if (info->type & GST_PAD_PROBE_TYPE_BUFFER)
+    branch->n_buffers++;
+  else if (GST_EVENT_TYPE (info->data) == GST_EVENT_EOS)
+    branch->has_ended = TRUE;
+  g_cond_signal (&branch->ended);
+  g_mutex_unlock (&branch->lock);
+  return GST_PAD_PROBE_OK;
+}
+
+static GstPadProbeReturn
+block (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  return GST_PAD_PROBE_OK;
+}
+
+static void
+wait_until_ended (Branch *branch)
+{
+  gint64 end = g_get_monotonic_time () + 30 * G_TIME_SPAN_SECOND;
+
+  g_mutex_lock (&branch->lock);
+  while (!branch->has_ended)
+    fail_unless (g_cond_wait_until (&branch->ended, &branch->lock, end), "%d buffers, and no end", branch->n_buffers);
+  g_mutex_unlock (&branch->lock);
+}
+
+static GstPad *
+pad_of (GstElement *pipeline, const gchar *sink)
+{
+  GstElement *element = gst_bin_get_by_name (GST_BIN (pipeline), sink);
+  GstPad *pad = gst_element_get_static_pad (element, "sink");
+
+  gst_object_unref (element);
+  return pad;
+}
+
+/* One branch does not move at all, and the other one gets to its end; then the first may move, and gets there too. */
+static void
+check_branches (const gchar *slow, const gchar *fast)
+{
+  GstElement *pipeline = gst_parse_launch ("audiotestsrc num-buffers=100 samplesperbuffer=1 ! audio/x-raw, rate=100, "
+                                           "channels=6 ! attention name=a window=20 "
+                                           "look-ahead=5 a.src ! queue ! fakesink name=src async=false a.weights ! "
+                                           "queue ! fakesink name=weights async=false",
+                                           NULL);
+  const GstPadProbeType types = GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM;
+  GstPad *slow_pad = pad_of (pipeline, slow), *fast_pad = pad_of (pipeline, fast);
+  Branch slow_branch = { 0 }, fast_branch = { 0 };
+  gulong blocking =
+      gst_pad_add_probe (slow_pad, GST_PAD_PROBE_TYPE_BLOCK | GST_PAD_PROBE_TYPE_BUFFER, block, NULL, NULL);
+
+  gst_pad_add_probe (slow_pad, types, watch_branch, &slow_branch, NULL);
+  gst_pad_add_probe (fast_pad, types, watch_branch, &fast_branch, NULL);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  wait_until_ended (&fast_branch);
+  fail_unless_equals_int (fast_branch.n_buffers, 100);
+  fail_if (slow_branch.has_ended);
+  gst_pad_remove_probe (slow_pad, blocking);
+  wait_until_ended (&slow_branch);
+  fail_unless_equals_int (slow_branch.n_buffers, 100);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (slow_pad);
+  gst_object_unref (fast_pad);
+  gst_object_unref (pipeline);
+}
+
+GST_START_TEST (test_slow_branch_behind_a_queue_does_not_stall_the_other)
+{
+  check_branches ("src", "weights");
+  check_branches ("weights", "src");
+}
+GST_END_TEST;
+
 /* ---- limits ---- */
 
 GST_START_TEST (test_more_weights_than_a_frame_may_have_are_refused)
@@ -1020,6 +1254,7 @@ attention_weights_suite (void)
   tcase_add_test (pad, test_weights_have_the_times_of_src);
   tcase_add_test (pad, test_absent_frames_have_no_weight);
   tcase_add_test (pad, test_silenced_head_keeps_its_weights);
+  tcase_add_loop_test (pad, test_weights_of_every_scheme_are_those_of_the_core, 0, G_N_ELEMENTS (schemes));
   tcase_add_test (pad, test_caps_tell_what_a_row_of_weights_is);
   tcase_add_test (pad, test_refused_caps_are_none_of_the_weights);
   tcase_add_test (pad, test_weights_of_tensors_are_tensors);
@@ -1039,6 +1274,7 @@ attention_weights_suite (void)
   tcase_add_test (pad, test_pad_that_goes_while_it_is_pushed_stops_nothing);
   tcase_add_test (pad, test_flush_forgets_what_a_branch_answered);
   tcase_add_test (pad, test_pad_comes_and_goes_in_another_thread);
+  tcase_add_test (pad, test_slow_branch_behind_a_queue_does_not_stall_the_other);
   tcase_add_test (pad, test_more_weights_than_a_frame_may_have_are_refused);
   suite_add_tcase (suite, messages);
   tcase_add_checked_fixture (messages, setup, NULL);

@@ -11,7 +11,7 @@ our_factories (void)
 {
   GList *features = gst_registry_get_feature_list_by_plugin (gst_registry_get (), "attention");
 
-  fail_unless (g_list_length (features) >= 4);
+  fail_unless (g_list_length (features) >= 5);
   return features;
 }
 

@@ -391,6 +391,7 @@ static const struct {
   gsize size;
 } others[] = {
   { "logmel", "audio/x-raw, format=(string)S16LE, layout=(string)interleaved, rate=(int)16000, channels=(int)1", 640 },
+  { "attentionscope", CAPS_OF ("6") ", heads=(int)1, sinks=(int)1, window=(int)4, look-ahead=(int)1", 24 * 5 },
   { "npyenc", CAPS_OF ("6"), 24 * 5 },
   { "npyparse", "application/octet-stream", 100 },
 };

@@ -40,6 +40,9 @@ static const FuzzedElement fuzzed_elements[] = {
   { "logmel", { RAW ("F32", "8000", "1"), RAW ("S16", "16000", "1") } },
   { "npyenc", FEATURE_CAPS },
   { "npyparse", { NULL } },
+  { "attentionscope",
+    { RAW ("F32", "100", "12") ", heads=(int)2, sinks=(int)1, window=(int)4, look-ahead=(int)1",
+      TENSORS ("3:5:1:1", "25/2") ", heads=(int)1, sinks=(int)0, window=(int)3, look-ahead=(int)0" } },
 };
 
 /* ---- what the targets share ---- */
@@ -117,11 +120,29 @@ take_event (GstPad *pad, GstObject *parent, GstEvent *event)
   return TRUE;
 }
 
+/* What a pad of ours takes from `pad`: anything, but no large pictures, which would take their time. Transfer full. */
+static inline GstCaps *
+caps_to_take (GstPad *pad)
+{
+  GstCaps *video = gst_caps_from_string ("video/x-raw, width=(int)[1, 96], height=(int)[1, 96]");
+  GstCaps *given = gst_pad_get_pad_template_caps (pad);
+
+  if (gst_caps_is_any (given) || !gst_caps_can_intersect (given, video))
+    gst_caps_replace (&video, given);
+  gst_caps_unref (given);
+  return video;
+}
+
 /* A pad of ours that takes what `pad` pushes. */
 static inline GstPad *
 take_from (GstPad *pad, gpointer counter)
 {
-  GstPad *sink = gst_pad_new (NULL, GST_PAD_SINK);
+  GstCaps *caps = caps_to_take (pad);
+  GstPadTemplate *template = gst_pad_template_new ("taken", GST_PAD_SINK, GST_PAD_ALWAYS, caps);
+  GstPad *sink = gst_pad_new_from_template (gst_object_ref_sink (template), NULL);
+
+  gst_object_unref (template);
+  gst_caps_unref (caps);
 
   gst_pad_set_element_private (sink, counter);
   gst_pad_set_chain_function (sink, take_output);

@@ -1,0 +1,206 @@
+/*
+ * gst-attention: the element `attentionscope`: its properties.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gstattentionscope-private.h"
+
+#define DEFAULT_COLOR_MAP SCOPE_COLOR_MAP_INFERNO
+#define DEFAULT_SCALE SCOPE_SCALE_LOG
+#define DEFAULT_GAIN 1.0
+#define DEFAULT_RANGE 3.0
+#define DEFAULT_SECONDS 10.0
+#define DEFAULT_LAYOUT SCOPE_LAYOUT_AUTO
+#define DEFAULT_LABELS TRUE
+#define DEFAULT_QOS TRUE
+
+enum { PROP_0, PROP_COLOR_MAP, PROP_SCALE, PROP_GAIN, PROP_RANGE, PROP_SECONDS, PROP_LAYOUT, PROP_LABELS, PROP_QOS };
+
+#define GST_TYPE_ATTENTION_SCOPE_COLOR_MAP (gst_attention_scope_color_map_get_type ())
+static GType
+gst_attention_scope_color_map_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { SCOPE_COLOR_MAP_VIRIDIS, "From violet by green to yellow", "viridis" },
+    { SCOPE_COLOR_MAP_MAGMA, "From black by purple to pale yellow", "magma" },
+    { SCOPE_COLOR_MAP_INFERNO, "From black by red to yellow", "inferno" },
+    { SCOPE_COLOR_MAP_PLASMA, "From blue by red to yellow", "plasma" },
+    { SCOPE_COLOR_MAP_GREY, "From black to white", "grey" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstAttentionScopeColorMap", values));
+  return type;
+}
+
+#define GST_TYPE_ATTENTION_SCOPE_SCALE (gst_attention_scope_scale_get_type ())
+static GType
+gst_attention_scope_scale_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { SCOPE_SCALE_LOG, "By the logarithm of the weight, over the decades of the range", "log" },
+    { SCOPE_SCALE_LINEAR, "By the weight", "linear" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstAttentionScopeScale", values));
+  return type;
+}
+
+#define GST_TYPE_ATTENTION_SCOPE_LAYOUT (gst_attention_scope_layout_get_type ())
+static GType
+gst_attention_scope_layout_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { SCOPE_LAYOUT_AUTO, "As the shape of the picture has room for them", "auto" },
+    { SCOPE_LAYOUT_ROWS, "One below the other", "rows" },
+    { SCOPE_LAYOUT_COLUMNS, "Side by side", "columns" },
+    { SCOPE_LAYOUT_GRID, "As many columns as rows, or one more", "grid" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstAttentionScopeLayout", values));
+  return type;
+}
+
+void
+gst_attention_scope_init_properties (GstAttentionScope *self)
+{
+  self->settings = (ScopeSettings){ DEFAULT_COLOR_MAP, DEFAULT_SCALE,  DEFAULT_GAIN,  DEFAULT_RANGE,
+                                    DEFAULT_SECONDS,   DEFAULT_LAYOUT, DEFAULT_LABELS };
+  self->qos = DEFAULT_QOS;
+}
+
+void
+gst_attention_scope_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
+{
+  GstAttentionScope *self = GST_ATTENTION_SCOPE (object);
+
+  GST_OBJECT_LOCK (self);
+  self->settings_changed |= id != PROP_QOS;
+  switch (id) {
+  case PROP_COLOR_MAP:
+    self->settings.color_map = g_value_get_enum (value);
+    break;
+  case PROP_SCALE:
+    self->settings.scale = g_value_get_enum (value);
+    break;
+  case PROP_GAIN:
+    self->settings.gain = g_value_get_double (value);
+    break;
+  case PROP_RANGE:
+    self->settings.range = g_value_get_double (value);
+    break;
+  case PROP_SECONDS:
+    self->settings.seconds = g_value_get_double (value);
+    break;
+  case PROP_LAYOUT:
+    self->settings.arrangement = g_value_get_enum (value);
+    break;
+  case PROP_LABELS:
+    self->settings.labels = g_value_get_boolean (value);
+    break;
+  case PROP_QOS:
+    self->qos = g_value_get_boolean (value);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+  GST_OBJECT_UNLOCK (self);
+}
+
+void
+gst_attention_scope_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  GstAttentionScope *self = GST_ATTENTION_SCOPE (object);
+
+  GST_OBJECT_LOCK (self);
+  switch (id) {
+  case PROP_COLOR_MAP:
+    g_value_set_enum (value, self->settings.color_map);
+    break;
+  case PROP_SCALE:
+    g_value_set_enum (value, self->settings.scale);
+    break;
+  case PROP_GAIN:
+    g_value_set_double (value, self->settings.gain);
+    break;
+  case PROP_RANGE:
+    g_value_set_double (value, self->settings.range);
+    break;
+  case PROP_SECONDS:
+    g_value_set_double (value, self->settings.seconds);
+    break;
+  case PROP_LAYOUT:
+    g_value_set_enum (value, self->settings.arrangement);
+    break;
+  case PROP_LABELS:
+    g_value_set_boolean (value, self->settings.labels);
+    break;
+  case PROP_QOS:
+    g_value_set_boolean (value, self->qos);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+  GST_OBJECT_UNLOCK (self);
+}
+
+void
+gst_attention_scope_install_properties (GObjectClass *object_class)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING;
+
+  g_object_class_install_property (
+      object_class, PROP_COLOR_MAP,
+      g_param_spec_enum ("color-map", "Color map",
+                         "Colors of the weights, from 0 to the largest; equal steps look equal",
+                         GST_TYPE_ATTENTION_SCOPE_COLOR_MAP, DEFAULT_COLOR_MAP, flags));
+  g_object_class_install_property (
+      object_class, PROP_SCALE,
+      g_param_spec_enum ("scale", "Scale",
+                         "How a weight becomes a color. log shows sharp and broad attention side by side: evenly over "
+                         "100 frames it is 0.01 for each",
+                         GST_TYPE_ATTENTION_SCOPE_SCALE, DEFAULT_SCALE, flags));
+  g_object_class_install_property (
+      object_class, PROP_GAIN,
+      g_param_spec_double ("gain", "Gain",
+                           "Factor of the weights: 1 / gain is the weight that is shown brightest, on either scale",
+                           1e-3, 1e6, DEFAULT_GAIN, flags));
+  g_object_class_install_property (
+      object_class, PROP_RANGE,
+      g_param_spec_double ("range", "Range",
+                           "scale=log: powers of ten from the brightest weight down to the darkest, so that 3 shows "
+                           "weights from 0.001 to 1",
+                           0.1, 38, DEFAULT_RANGE, flags));
+  g_object_class_install_property (object_class, PROP_SECONDS,
+                                   g_param_spec_double ("seconds", "Seconds",
+                                                        "Time across a panel, in seconds, up to now at its right end",
+                                                        0.01, 86400, DEFAULT_SECONDS, flags));
+  g_object_class_install_property (object_class, PROP_LAYOUT,
+                                   g_param_spec_enum ("layout", "Layout", "How the panels of the heads stand",
+                                                      GST_TYPE_ATTENTION_SCOPE_LAYOUT, DEFAULT_LAYOUT, flags));
+  g_object_class_install_property (
+      object_class, PROP_LABELS,
+      g_param_spec_boolean ("labels", "Labels",
+                            "Titles, numbers at the axes, and the color bar. They leave by themselves where the "
+                            "picture is too small for them",
+                            DEFAULT_LABELS, flags));
+  g_object_class_install_property (
+      object_class, PROP_QOS,
+      g_param_spec_boolean ("qos", "Quality of service",
+                            "Leave out frames of video that would come too late, as downstream says; their columns "
+                            "are in the next one",
+                            DEFAULT_QOS, flags));
+
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_SCOPE_COLOR_MAP, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_SCOPE_SCALE, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_SCOPE_LAYOUT, 0);
+}
