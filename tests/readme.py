@@ -81,7 +81,8 @@ def check_files(line):
     elif 'attended.f32' in line:
         assert os.path.getsize('attended.f32') == os.path.getsize('features.f32') == 4 * np.load('features.npy').size
     elif 'location=weights.npy' in line:
-        weights = np.load('weights.npy').reshape(-1, 4, 100)
+        window = re.search(r'window=(\d+)', line)
+        weights = np.load('weights.npy').reshape(-1, 4, int(window[1]) if window else 64)
         assert len(weights) == len(np.load('features.npy')), weights.shape
         assert np.abs(weights.sum(axis=2) - 1).max() < 1e-6
     elif '.png' in line:
