@@ -86,6 +86,7 @@ attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, 
   float *projected = scratch->projected;
   size_t i;
 
+  attn_ring_prefetch (ring);
   layer->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
   attn_layer_project_input (layer, pool, projected, scratch->frames, n);
   for (i = 0; i < n; i++) {

@@ -6,6 +6,9 @@
 #include "alloc.h"
 #include "status.h"
 
+/* Bytes of a window; reading a larger one takes so long that how it begins does not matter. */
+#define LARGEST_PREFETCHED (512 * 1024)
+
 static size_t
 tiles_for (size_t n_frames)
 {
@@ -64,6 +67,28 @@ static size_t
 slot_of (const AttnRing *ring, uint64_t frame, bool is_sink)
 {
   return is_sink ? frame / ATTN_LANES : ring->n_sink_slots + frame / ATTN_LANES % ring->n_window_slots;
+}
+
+/* The hardware goes on by itself within a page: a line of each is enough, and costs little where it is there. */
+static void
+prefetch_pages (const void *memory, size_t size)
+{
+  const size_t page = 4096;
+
+  for (size_t at = 0; at < size; at += page)
+    __builtin_prefetch ((const char *) memory + at);
+}
+
+void
+attn_ring_prefetch (const AttnRing *ring)
+{
+  const AttnSizes *sizes = ring->sizes;
+  size_t tile = ring->n_slots * sizes->n_kv_heads * ATTN_LANES * attn_precision_size (sizes->precision);
+
+  if (tile * (sizes->dk_stored + sizes->dv_padded) > LARGEST_PREFETCHED)
+    return;
+  prefetch_pages (ring->keys, tile * sizes->dk_stored);
+  prefetch_pages (ring->values, tile * sizes->dv_padded);
 }
 
 /* Frames on their way into the window, which threads share by heads. */

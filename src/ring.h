@@ -55,6 +55,12 @@ void attn_ring_clear (AttnRing *ring); /* frees the tiles; accepts a zeroed ring
 void attn_ring_reset (AttnRing *ring, uint64_t first);
 
 /*
+ * Asks for a small window to be brought into the caches, while something else is computed: where many streams take
+ * turns it has left them.
+ */
+void attn_ring_prefetch (const AttnRing *ring);
+
+/*
  * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned. `pool` NULL: one
  * thread.
  */
