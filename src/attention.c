@@ -86,6 +86,7 @@ attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, 
   float *projected = scratch->projected;
   size_t i;
 
+  attn_ring_prefetch (ring);
   layer->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
   attn_layer_project_input (layer, pool, projected, scratch->frames, n);
   for (i = 0; i < n; i++) {
@@ -213,7 +214,7 @@ attend_rows (Attention *a, const AttnRing *ring, const float *queries, size_t qu
     bias_row (a, row);
   kernels->softmax (&a->rows);
   kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head),
-                    own_keys ? ring->n_slots * sizes->dv_padded * ATTN_LANES : 0, sizes->dv);
+                    own_keys ? ring->n_slots * sizes->dv * ATTN_LANES : 0, sizes->dv);
   for (row = 0; row < a->rows.n_rows && weights != NULL; row++)
     store_weights (a, row, weights + row * weight_stride);
 }

@@ -316,7 +316,6 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
     return status;
 
   sizes->heads_per_kv = sizes->n_heads / sizes->n_kv_heads;
-  sizes->dv_padded = attn_round_up (sizes->dv, ATTN_LANES);
   sizes->n_query = sizes->n_heads * sizes->dk;
   sizes->n_key = sizes->n_kv_heads * sizes->dk;
   sizes->n_value = sizes->n_kv_heads * sizes->dv;

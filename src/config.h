@@ -41,7 +41,6 @@ typedef struct {
   size_t dk;           /* values of a query or key, per head */
   size_t dv;           /* values of a value or context, per head */
   size_t dk_stored;    /* rows of keys in a tile of the window: dk, in bf16 rounded up to pairs */
-  size_t dv_padded;    /* dv rounded up to ATTN_LANES: a row of values in the window */
 
   size_t n_query;     /* n_heads * dk: the queries of a frame */
   size_t n_key;       /* n_kv_heads * dk */

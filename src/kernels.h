@@ -34,6 +34,9 @@ typedef struct {
 
 #define ATTN_MAX_PANEL (5 * ATTN_LANES)
 
+/* Readable bytes behind the values of a window: the last vector of a row goes on into the next one. */
+#define ATTN_VALUES_SLACK (ATTN_LANES * sizeof (float))
+
 /*
  * The width of a panel: up to five vectors, so that as little as can be is padding. Four or five suit the kernels best.
  */
@@ -140,10 +143,10 @@ typedef struct {
 
   /*
    * Row r: contexts + r context_stride [dv] = the fma chain, from 0, of weights and values over the frames whose bit is
-   * set, ascending; times the reciprocal; cleaned. values + r value_stride: [slots][16][dv rounded up to 16], in bf16
-   * of frames in pairs; strides in elements. The values of frames without a bit never count, be they NaN; their weights
-   * are 0, as softmax leaves them. (Adding 0 times a finite value changes at most the sign of a zero, which is cleaned
-   * away at the end.)
+   * set, ascending; times the reciprocal; cleaned. values + r value_stride: [slots][16][dv] (in bf16 of frames in pairs)
+   * and ATTN_VALUES_SLACK behind the last; strides in elements. The values of frames without a bit never count, be they
+   * NaN; their weights are 0, as softmax leaves them. (Adding 0 times a finite value changes at most the sign of a
+   * zero, which is cleaned away at the end.)
    */
   void (*context) (const AttnRows *rows, float *contexts, size_t context_stride, const void *values,
                    size_t value_stride, size_t dv);

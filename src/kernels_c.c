@@ -218,12 +218,10 @@ static void
 context (const AttnRows *rows, float *contexts, size_t context_stride, const void *values, size_t value_stride,
          size_t dv)
 {
-  size_t width = attn_round_up (dv, ATTN_LANES);
-
   for (size_t r = 0; r < rows->n_rows; r++)
     for (size_t d = 0; d < dv; d++)
       contexts[r * context_stride + d] =
-          clean (mix_values (rows, r, values, r * value_stride, width, d) * rows->reciprocals[r]);
+          clean (mix_values (rows, r, values, r * value_stride, dv, d) * rows->reciprocals[r]);
 }
 
 static inline void

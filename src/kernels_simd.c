@@ -639,8 +639,8 @@ typedef struct {
   float *contexts;
   const void *values; /* of `row` */
   size_t context_stride, value_stride;
-  size_t dv, width; /* width: of a row of values */
-  size_t row;       /* the first */
+  size_t dv;
+  size_t row; /* the first */
 } Mix;
 
 /* The values of frame `frame` + `odd` of a tile, times their weights. `shared`: all rows have the same values. */
@@ -657,7 +657,7 @@ mix_frame (const int n_rows, const int n_vectors, const bool shared, AttnPrecisi
 
     EACH (c, n_vectors)
     {
-      value[c] = load_stored (precision, odd, v, frame, mix->width, column + c * N_LANES);
+      value[c] = load_stored (precision, odd, v, frame, mix->dv, column + c * N_LANES);
       acc[r][c] = lanes_fma (value[c], weight, acc[r][c]);
     }
   }
@@ -679,7 +679,7 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
   EACH (r, n_rows) EACH (c, n_vectors) acc[r][c] = lanes_set (0);
   for (size_t tile = 0; tile < rows->n_tiles; tile++, weights += N_LANES) {
     uint32_t any = attended (rows, n_rows, mix->row, tile);
-    const void *values = advance (precision, mix->values, rows->slots[tile] * N_LANES * mix->width);
+    const void *values = advance (precision, mix->values, rows->slots[tile] * N_LANES * mix->dv);
     uint32_t first = any != 0 ? __builtin_ctz (any) : 0, end = any != 0 ? 32 - __builtin_clz (any) : 0;
 
     for (uint32_t frame = first & ~1u; frame < end; frame += 2) {
@@ -711,17 +711,17 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
     break;
 
 /* All columns of n_rows rows. */
-#define MIX_ROWS(N_ROWS)                                                \
-  for (size_t column = 0, n; column < mix->dv; column += n * N_LANES) { \
-    n = share ((mix->width - column) / N_LANES, MOST_VECTORS (N_ROWS)); \
-    switch (n) {                                                        \
-      MIX_CASE (N_ROWS, 1)                                              \
-      MIX_CASE (N_ROWS, 2)                                              \
-      MIX_CASE (N_ROWS, 3)                                              \
-      MIX_CASE (N_ROWS, 4)                                              \
-    }                                                                   \
-  }                                                                     \
-  mix->row += N_ROWS;                                                   \
+#define MIX_ROWS(N_ROWS)                                                           \
+  for (size_t column = 0, n; column < mix->dv; column += n * N_LANES) {            \
+    n = share ((mix->dv - column + N_LANES - 1) / N_LANES, MOST_VECTORS (N_ROWS)); \
+    switch (n) {                                                                   \
+      MIX_CASE (N_ROWS, 1)                                                         \
+      MIX_CASE (N_ROWS, 2)                                                         \
+      MIX_CASE (N_ROWS, 3)                                                         \
+      MIX_CASE (N_ROWS, 4)                                                         \
+    }                                                                              \
+  }                                                                                \
+  mix->row += N_ROWS;                                                              \
   mix->values = advance (precision, mix->values, N_ROWS * mix->value_stride);
 
 LANES_INLINE void
@@ -730,7 +730,7 @@ mix_all (const bool shared, const bool careful, AttnPrecision precision, Mix *mi
   while (mix->row < mix->rows->n_rows) {
     size_t left = mix->rows->n_rows - mix->row;
 
-    if (!careful && left >= 8 && MOST_ROWS >= 8 && mix->width <= 3 * N_LANES) {
+    if (!careful && left >= 8 && MOST_ROWS >= 8 && mix->dv <= 3 * N_LANES) {
       MIX_ROWS (8)
     } else if (!careful && left >= 4) {
       MIX_ROWS (4)
@@ -769,7 +769,7 @@ static void
 context (const AttnRows *rows, float *contexts, size_t context_stride, const void *values, size_t value_stride,
          size_t dv)
 {
-  Mix mix = { rows, contexts, values, context_stride, value_stride, dv, attn_round_up (dv, N_LANES), 0 };
+  Mix mix = { rows, contexts, values, context_stride, value_stride, dv, 0 };
 
   if (rows->precision == ATTN_PRECISION_F32)
     context_f32 (&mix);

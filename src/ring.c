@@ -6,6 +6,9 @@
 #include "alloc.h"
 #include "status.h"
 
+/* Bytes of a window; reading a larger one takes so long that how it begins does not matter. */
+#define LARGEST_PREFETCHED (512 * 1024)
+
 static size_t
 tiles_for (size_t n_frames)
 {
@@ -28,14 +31,14 @@ attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, A
   size_t n_slots = attn_size_add (n_window_slots, tiles_for (sizes->n_sinks));
   size_t frame = ATTN_LANES * attn_precision_size (sizes->precision), n_row = sizes->n_key + sizes->n_value;
   size_t keys = attn_size_mul (attn_size_mul (n_slots, frame), attn_size_mul (sizes->n_kv_heads, sizes->dk_stored));
-  size_t values = attn_size_mul (attn_size_mul (n_slots, frame), attn_size_mul (sizes->n_kv_heads, sizes->dv_padded));
+  size_t values = attn_size_mul (attn_size_mul (n_slots, frame), sizes->n_value);
   size_t masks = attn_size_mul (n_slots, sizeof (uint16_t));
 
   *ring = (AttnRing){
     .sizes = sizes, .n_sink_slots = n_slots - n_window_slots, .n_window_slots = n_window_slots, .n_slots = n_slots
   };
   /* The largest first: nothing is touched for a window that cannot be. */
-  if (!(ring->values = attn_alloc (values)) || !(ring->keys = attn_alloc (keys))
+  if (!(ring->values = attn_alloc (attn_size_add (values, ATTN_VALUES_SLACK))) || !(ring->keys = attn_alloc (keys))
       || !(ring->present = attn_alloc (masks)) || !(ring->finite = attn_alloc (masks))
       || (sizes->precision != ATTN_PRECISION_F32 && !(ring->row = attn_alloc (n_row * sizeof (uint16_t)))))
     return attn_fail_memory (error, "window of keys and values", attn_size_add (keys, values));
@@ -66,6 +69,28 @@ slot_of (const AttnRing *ring, uint64_t frame, bool is_sink)
   return is_sink ? frame / ATTN_LANES : ring->n_sink_slots + frame / ATTN_LANES % ring->n_window_slots;
 }
 
+/* The hardware goes on by itself within a page: a line of each is enough, and costs little where it is there. */
+static void
+prefetch_pages (const void *memory, size_t size)
+{
+  const size_t page = 4096;
+
+  for (size_t at = 0; at < size; at += page)
+    __builtin_prefetch ((const char *) memory + at);
+}
+
+void
+attn_ring_prefetch (const AttnRing *ring)
+{
+  const AttnSizes *sizes = ring->sizes;
+  size_t tile = ring->n_slots * sizes->n_kv_heads * ATTN_LANES * attn_precision_size (sizes->precision);
+
+  if (tile * (sizes->dk_stored + sizes->dv) > LARGEST_PREFETCHED)
+    return;
+  prefetch_pages (ring->keys, tile * sizes->dk_stored);
+  prefetch_pages (ring->values, tile * sizes->dv);
+}
+
 /* Frames on their way into the window, which threads share by heads. */
 typedef struct {
   AttnRing *ring;
@@ -79,7 +104,7 @@ store_f32 (float *keys, float *values, size_t lane, const float *key, const floa
 {
   for (size_t d = 0; d < sizes->dk; d++)
     keys[d * ATTN_LANES + lane] = key[d];
-  memcpy (values + lane * sizes->dv_padded, value, sizes->dv * sizeof *values);
+  memcpy (values + lane * sizes->dv, value, sizes->dv * sizeof *values);
 }
 
 static void
@@ -89,7 +114,7 @@ store_16 (uint16_t *keys, uint16_t *values, size_t lane, const uint16_t *key, co
   for (size_t d = 0; d < sizes->dk; d++)
     keys[attn_stored_index (d, ATTN_LANES, lane, sizes->precision)] = key[d];
   for (size_t d = 0; d < sizes->dv; d++)
-    values[attn_stored_index (lane, sizes->dv_padded, d, sizes->precision)] = value[d];
+    values[attn_stored_index (lane, sizes->dv, d, sizes->precision)] = value[d];
 }
 
 /* One head's key [dk] and value [dv] of one frame to its place; those of a window in 16 bits stand in ring->row. */
@@ -98,7 +123,7 @@ store_head (AttnRing *ring, size_t head, uint64_t frame, bool is_sink, const flo
 {
   const AttnSizes *sizes = ring->sizes;
   size_t tile = (head * ring->n_slots + slot_of (ring, frame, is_sink)) * ATTN_LANES, lane = frame % ATTN_LANES;
-  size_t at_key = tile * sizes->dk_stored, at_value = tile * sizes->dv_padded;
+  size_t at_key = tile * sizes->dk_stored, at_value = tile * sizes->dv;
 
   if (sizes->precision == ATTN_PRECISION_F32)
     store_f32 ((float *) ring->keys + at_key, (float *) ring->values + at_value, lane, key, value, sizes);
@@ -187,7 +212,7 @@ attn_ring_read (const AttnRing *ring, uint64_t frame, bool is_sink, float *keys,
                              tile * sizes->dk_stored + attn_stored_index (d, ATTN_LANES, lane, precision), precision);
     for (d = 0; d < sizes->dv; d++)
       values[d] = attn_stored_value (attn_ring_values (ring, head),
-                                     attn_stored_index (tile + lane, sizes->dv_padded, d, precision), precision);
+                                     attn_stored_index (tile + lane, sizes->dv, d, precision), precision);
   }
   return true;
 }

@@ -23,7 +23,7 @@ typedef struct {
   size_t n_window_slots;
   size_t n_slots;    /* all */
   void *keys;        /* [n_kv_heads][n_slots][dk_stored][16], in the precision of the sizes (kernels.h) */
-  void *values;      /* [n_kv_heads][n_slots][16][dv_padded] */
+  void *values;      /* [n_kv_heads][n_slots][16][dv], and ATTN_VALUES_SLACK */
   uint16_t *present; /* [n_slots], a bit per lane: the frame is there */
   uint16_t *finite;  /* [n_slots], a bit per lane: so are its values, or what stood there before */
   uint16_t *row;     /* [n_key + n_value], a frame on its way to 16 bits; NULL where the window is float32 */
@@ -55,6 +55,12 @@ void attn_ring_clear (AttnRing *ring); /* frees the tiles; accepts a zeroed ring
 void attn_ring_reset (AttnRing *ring, uint64_t first);
 
 /*
+ * Asks for a small window to be brought into the caches, while something else is computed: where many streams take
+ * turns it has left them.
+ */
+void attn_ring_prefetch (const AttnRing *ring);
+
+/*
  * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned. `pool` NULL: one
  * thread.
  */
@@ -82,7 +88,7 @@ attn_ring_keys (const AttnRing *ring, size_t kv_head)
 static inline const void *
 attn_ring_values (const AttnRing *ring, size_t kv_head)
 {
-  size_t n = kv_head * ring->n_slots * ring->sizes->dv_padded * ATTN_LANES;
+  size_t n = kv_head * ring->n_slots * ring->sizes->dv * ATTN_LANES;
 
   return (const char *) ring->values + n * attn_precision_size (ring->sizes->precision);
 }

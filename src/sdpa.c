@@ -17,10 +17,9 @@
 typedef struct {
   AttnSdpaPlan plan;
   const AttnKernels *kernels;
-  size_t dv_padded;
 
   float *keys;      /* [n_tiles][dk][16] */
-  float *values;    /* [n_tiles][16][dv_padded] */
+  float *values;    /* [n_tiles][16][dv], and ATTN_VALUES_SLACK */
   uint32_t *slots;  /* [n_tiles]: tile i stands at i */
   uint16_t *finite; /* [n_tiles], a bit for each key whose value is */
 
@@ -42,10 +41,10 @@ allocate (Operation *op, AttnError *error)
 {
   const AttnSdpa *s = &op->plan.given;
   size_t n_tiles = op->plan.n_tiles, tile_row = attn_size_mul (n_tiles, ATTN_LANES * sizeof (float)), tile;
-  size_t keys = attn_size_mul (tile_row, s->dk), values = attn_size_mul (tile_row, op->dv_padded);
+  size_t keys = attn_size_mul (tile_row, s->dk), values = attn_size_mul (tile_row, s->dv);
   size_t key = s->dk * sizeof (float);
 
-  if ((op->keys = attn_alloc (keys)) && (op->values = attn_alloc (values))
+  if ((op->keys = attn_alloc (keys)) && (op->values = attn_alloc (attn_size_add (values, ATTN_VALUES_SLACK)))
       && (op->slots = attn_alloc (n_tiles * sizeof *op->slots))
       && (op->finite = attn_alloc (n_tiles * sizeof *op->finite)) && (op->queries = attn_alloc (BLOCK * key))
       && (op->scores = attn_alloc (attn_size_mul (tile_row, BLOCK)))
@@ -67,7 +66,6 @@ init (Operation *op, const AttnSdpa *sdpa, AttnError *error)
   *op = (Operation){ .kernels = NULL };
   if ((status = attn_sdpa_plan (&op->plan, sdpa, error)))
     return status;
-  op->dv_padded = attn_round_up (op->plan.given.dv, ATTN_LANES);
   op->kernels = attn_kernels_pick (error);
   return op->kernels != NULL ? allocate (op, error) : ATTN_ERROR_CONFIG;
 }
@@ -95,7 +93,7 @@ pack_key (Operation *op, size_t j, const void *key, size_t first_key, const void
 {
   const AttnSdpa *s = &op->plan.given;
   float *keys = op->keys + j / ATTN_LANES * ATTN_LANES * s->dk + j % ATTN_LANES;
-  float *values = op->values + j * op->dv_padded;
+  float *values = op->values + j * s->dv;
   size_t d;
 
   attn_type_load (s->type, op->line, key, first_key, s->dk);
