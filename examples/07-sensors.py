@@ -15,6 +15,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import os
 import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -41,10 +42,12 @@ def attend(frames):
     """Weights [n][HEADS][WINDOW], oldest frame first. Both pads want a queue, and a sink."""
     with tempfile.TemporaryDirectory() as folder:
         np.save(os.path.join(folder, 'sensors.npy'), frames)
-        subprocess.run(['gst-launch-1.0', '-q', *('''
+        run = subprocess.run(['gst-launch-1.0', '-q', *('''
             filesrc location=sensors.npy ! npyparse frame-rate=%d/1 ! attention name=a heads=%d window=%d scale=2
             a.src ! queue ! fakesink   a.weights ! queue ! npyenc ! filesink location=weights.npy
-            ''' % (RATE, HEADS, WINDOW)).split()], cwd=folder, check=True)
+            ''' % (RATE, HEADS, WINDOW)).split()], cwd=folder)
+        if run.returncode != 0:
+            sys.exit('the pipeline failed: is GST_PLUGIN_PATH the folder of the plugin?')
         return np.load(os.path.join(folder, 'weights.npy')).reshape(-1, HEADS, WINDOW)
 
 

@@ -45,10 +45,12 @@ def attend(frames, heads):
     """Weights [n][heads][WINDOW], the frame itself first."""
     with tempfile.TemporaryDirectory() as folder:
         np.save(os.path.join(folder, 'frames.npy'), frames)
-        subprocess.run(['gst-launch-1.0', '-q', *('''
+        run = subprocess.run(['gst-launch-1.0', '-q', *('''
             filesrc location=frames.npy ! npyparse ! attention name=a heads=%d window=%d scale=2
             a.src ! queue ! fakesink   a.weights ! queue ! npyenc ! filesink location=weights.npy
-            ''' % (heads, WINDOW)).split()], cwd=folder, check=True)
+            ''' % (heads, WINDOW)).split()], cwd=folder)
+        if run.returncode != 0:
+            sys.exit('the pipeline failed: is GST_PLUGIN_PATH the folder of the plugin?')
         return np.load(os.path.join(folder, 'weights.npy')).reshape(-1, heads, WINDOW)[:, :, ::-1]
 
 

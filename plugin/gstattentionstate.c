@@ -81,6 +81,21 @@ gst_attention_restore_file_state (GstAttention *self)
   return TRUE;
 }
 
+/* Said at start: at stop, when the state would be lost, nobody may listen any more. */
+static gboolean
+has_folder (GstAttention *self, const gchar *file)
+{
+  gchar *folder = g_path_get_dirname (file);
+  gboolean ok = g_file_test (folder, G_FILE_TEST_IS_DIR);
+
+  if (!ok)
+    GST_ELEMENT_ERROR (self, RESOURCE, OPEN_WRITE,
+                       ("state-file is %s, but there is no folder %s to write it in: make it first", file, folder),
+                       (NULL));
+  g_free (folder);
+  return ok;
+}
+
 /* FALSE after an error message; that there is no file is none. */
 gboolean
 gst_attention_read_state_file (GstAttention *self)
@@ -95,6 +110,8 @@ gst_attention_read_state_file (GstAttention *self)
   if (error != NULL && !g_error_matches (error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
     GST_ELEMENT_ERROR (self, RESOURCE, OPEN_READ, ("%s", error->message), (NULL));
     ok = FALSE;
+  } else if (error != NULL) {
+    ok = has_folder (self, file);
   }
   g_clear_error (&error);
   g_free (file);

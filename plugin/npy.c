@@ -256,8 +256,9 @@ use_shape (NpyHeader *header, const NpyArray *array, GError **error)
   guint64 n_features = array->n_dims == 2 ? array->dims[1] : 1;
 
   if (array->n_dims < 1 || array->n_dims > 2)
-    return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", array->shape,
-                           ", expected two dimensions, (frames, features), or one, (frames,)");
+    return refuse_quoting (
+        error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", array->shape,
+        ", expected two dimensions, (frames, features), or one, (frames,): save array.reshape(frames, features)");
   if (n_features < 1 || n_features > NPY_MAX_FEATURES)
     return refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "the array has the shape ", array->shape,
                            ", expected 1 to " G_STRINGIFY (NPY_MAX_FEATURES) " features per frame");

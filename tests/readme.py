@@ -90,6 +90,13 @@ def check_files(line):
             assert f.read(24) == b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', 1280, 720)
 
 
+def refuse_text(environment):
+    """The quickstart ends, and says why, for a file that is no sound: gst-launch-1.0 may wait for ever."""
+    done = subprocess.run(['examples/quickstart', 'meson.build'], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=TIMEOUT)
+    assert done.returncode == 1 and 'a sound file that GStreamer can decode?' in done.stderr, done.stderr
+
+
 # ---- the texts ----
 
 class Tap:
@@ -190,6 +197,7 @@ def main(root, build):
         for name in TEXTS:
             with open(os.path.join(root, name)) as f:
                 check_text(tap, name, f.read(), environment)
+        tap.report('examples/quickstart: a file that is no sound', refuse_text, environment)
         for path in sorted(glob.glob(os.path.join(root, 'plugin', '*.c'))):
             check_documentation(tap, path, environment)
     print('1..%d' % tap.number)

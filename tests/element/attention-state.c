@@ -548,17 +548,41 @@ GST_START_TEST (test_file_that_cannot_be_read_is_an_error)
 }
 GST_END_TEST;
 
+/* Its folder goes while the stream runs. */
 GST_START_TEST (test_file_that_cannot_be_written_is_a_warning)
 {
   static const Case c = { 20, 0, 2, FALSE };
-  GstHarness *h = start (&c, "/nowhere/at/all/state");
-  GstBus *bus = attach_bus (h->element);
+  gchar *gone = g_build_filename (folder, "gone", NULL), *file = g_build_filename (gone, "state", NULL);
+  GstHarness *h;
+  GstBus *bus;
 
+  fail_unless_equals_int (g_mkdir (gone, 0700), 0);
+  h = start (&c, file);
+  bus = attach_bus (h->element);
   push (h, 0, 10);
+  fail_unless_equals_int (g_rmdir (gone), 0);
   gst_element_set_state (h->element, GST_STATE_READY);
-  fail_unless_said (bus, GST_MESSAGE_WARNING, "/nowhere/at/all/state");
+  fail_unless_said (bus, GST_MESSAGE_WARNING, file);
   detach_bus (h->element, bus);
   gst_harness_teardown (h);
+  g_free (file);
+  g_free (gone);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_state_file_without_its_folder_is_an_error)
+{
+  static const Case c = { 20, 0, 2, FALSE };
+  gchar *nowhere = g_build_filename (folder, "nowhere", "state", NULL);
+  GstElement *element = make_element (&c, nowhere);
+  GstBus *bus = attach_bus (element);
+
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+  fail_unless_said (bus, GST_MESSAGE_ERROR, "there is no folder");
+  gst_element_set_state (element, GST_STATE_NULL);
+  detach_bus (element, bus);
+  gst_object_unref (element);
+  g_free (nowhere);
 }
 GST_END_TEST;
 
@@ -971,6 +995,7 @@ attention_state_suite (void)
   tcase_add_test (file, test_refused_file_is_refused_with_other_caps_too);
   tcase_add_test (file, test_file_that_cannot_be_read_is_an_error);
   tcase_add_test (file, test_file_that_cannot_be_written_is_a_warning);
+  tcase_add_test (file, test_state_file_without_its_folder_is_an_error);
   tcase_add_test (file, test_state_file_reads_back);
 
   suite_add_tcase (suite, memory);

@@ -245,6 +245,7 @@ GST_START_TEST (test_arrays_of_another_kind_are_refused)
     { "fortran.npy", "Fortran order" },
     { "fortran.npy", "numpy.ascontiguousarray" },
     { "three-dimensions.npy", "(2, 3, 4)" },
+    { "three-dimensions.npy", "array.reshape(frames, features)" },
     { "scalar.npy", "shape ()" },
     { "integers.npy", "'<i4'" },
     { "no-features.npy", "(4, 0)" },
