@@ -137,7 +137,10 @@ def export(module, path, prefix=None, **metadata):
     attention = module.get_submodule(found.rstrip('.'))
     if getattr(attention, 'add_zero_attn', False):
         raise ExportError('%s: a key of zeros that is appended to the sequence (add_zero_attn) is not supported' % found)
-    heads = metadata.pop('heads', None) or getattr(attention, 'num_heads', None)
+    known, heads = getattr(attention, 'num_heads', None), metadata.pop('heads', None)
+    if None not in (known, heads) and known != heads:
+        raise ExportError('%s: the module has %d heads, not %d' % (found, known, heads))
+    heads = known if heads is None else heads
     return export_state(module.state_dict(), path, found, heads=heads, **metadata)
 
 

@@ -514,5 +514,5 @@ gst_attention_class_init (GstAttentionClass *klass)
   gst_element_class_add_static_pad_template (element_class, &weights_template);
   gst_element_class_set_static_metadata (element_class, "Self-attention", "Filter/Effect",
                                          "Multi-head self-attention over a sliding window of feature vectors",
-                                         "The gst-attention developers");
+                                         "the gst-attention authors");
 }

@@ -165,7 +165,11 @@ gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n)
     remove_head (heads, parent, n_now - 1);
 }
 
-/* Asked for each frame: like gst_object_sync_values () it looks whether there are any before it takes the lock. */
+/*
+ * Asked for each frame. gst_object_has_active_control_bindings () alone would do, but locks: 15 ns for each head, a
+ * tenth of the element's time at 16 heads. So it is asked only where the field, private though it is, says that there
+ * are any: read without the lock, as gst_object_sync_values () itself does, a binding may be seen a frame late.
+ */
 gboolean
 gst_attention_heads_are_controlled (GPtrArray *heads)
 {

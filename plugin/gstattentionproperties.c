@@ -318,8 +318,8 @@ install_glass_properties (GObjectClass *object_class)
                           GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 
-void
-gst_attention_install_properties (GObjectClass *object_class)
+static void
+install_window_properties (GObjectClass *object_class)
 {
   const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
@@ -355,6 +355,13 @@ gst_attention_install_properties (GObjectClass *object_class)
                          "Frames at the start of the stream that stay attended to for ever, also when the window "
                          "has left them behind (attention sinks)",
                          0, ATTN_MAX_WINDOW, DEFAULT_SINKS, flags));
+}
+
+static void
+install_model_properties (GObjectClass *object_class)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+
   g_object_class_install_property (
       object_class, PROP_MODEL_FILE,
       g_param_spec_string (
@@ -369,6 +376,13 @@ gst_attention_install_properties (GObjectClass *object_class)
                            "What stands before the names of the parameters in the model file, such as "
                            "encoder.layers.0.self_attn. (with the dot)",
                            "", flags));
+}
+
+static void
+install_arithmetic_properties (GObjectClass *object_class)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+
   g_object_class_install_property (
       object_class, PROP_SCALE,
       g_param_spec_double ("scale", "Scale",
@@ -389,6 +403,13 @@ gst_attention_install_properties (GObjectClass *object_class)
                          "buffer). Error, of the largest output: f16 0.1 %, bf16 0.8 %",
                          GST_TYPE_ATTENTION_PRECISION, DEFAULT_PRECISION, flags));
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_PRECISION, 0);
+}
+
+static void
+install_stream_properties (GObjectClass *object_class)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+
   g_object_class_install_property (
       object_class, PROP_THREADS,
       g_param_spec_uint ("threads", "Threads",
@@ -408,6 +429,15 @@ gst_attention_install_properties (GObjectClass *object_class)
                            "stop (as the last frame left it, before the drain) if frames have come. A damaged file, or "
                            "that of another layer, is an error, and is left alone",
                            NULL, flags));
+}
+
+void
+gst_attention_install_properties (GObjectClass *object_class)
+{
+  install_window_properties (object_class);
+  install_model_properties (object_class);
+  install_arithmetic_properties (object_class);
+  install_stream_properties (object_class);
   install_position_properties (object_class);
   install_glass_properties (object_class);
 }

@@ -44,10 +44,12 @@ struct _GstAttentionScope {
 
   /* Time. What is relative counts from `base`; frame n of the video begins at n frames of it. */
   gboolean has_base;
-  GstClockTime base;    /* PTS of the first column */
-  GstClockTime reached; /* relative: the end of what came */
-  GstClockTime filled;  /* relative: the end of the last column */
-  guint64 n_frames;     /* of video, since the base */
+  GstClockTime base;         /* PTS of the first column */
+  GstClockTime reached;      /* relative: the end of what came */
+  GstClockTime filled;       /* relative: the end of the last column */
+  guint64 n_frames;          /* of video, since the base */
+  guint64 n_untimed;         /* columns without timestamps, one behind the other */
+  GstClockTime untimed_base; /* where the first of them began */
   gboolean discont;
   guint64 n_pushed, n_dropped;
 };

@@ -531,7 +531,7 @@ gst_attention_scope_class_init (GstAttentionScopeClass *klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "Attention scope", "Visualization",
                                          "Draws what each head attends to, as a scrolling picture",
-                                         "The gst-attention developers");
+                                         "the gst-attention authors");
 }
 
 static void

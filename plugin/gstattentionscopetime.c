@@ -23,7 +23,7 @@ gst_attention_scope_restart (GstAttentionScope *self)
 {
   self->has_base = FALSE;
   self->reached = self->filled = 0;
-  self->n_frames = 0;
+  self->n_frames = self->n_untimed = 0;
   self->discont = TRUE;
   if (self->picture != NULL)
     scope_picture_clear (self->picture);
@@ -48,7 +48,7 @@ gst_attention_scope_set_info (GstAttentionScope *self, const GstVideoInfo *info)
     self->base += begin;
     self->reached -= MIN (begin, self->reached);
     self->filled = self->reached;
-    self->n_frames = 0;
+    self->n_frames = self->n_untimed = 0;
   }
   self->info = *info;
   GST_OBJECT_LOCK (self);
@@ -65,8 +65,12 @@ post_qos (GstAttentionScope *self, GstClockTime pts, GstClockTime duration, GstC
   GstMessage *message = gst_message_new_qos (
       GST_OBJECT (self), FALSE, gst_segment_to_running_time (&self->time_segment, GST_FORMAT_TIME, pts),
       gst_segment_to_stream_time (&self->time_segment, GST_FORMAT_TIME, pts), pts, duration);
+  gdouble proportion;
 
-  gst_message_set_qos_values (message, jitter, self->proportion, 1000000);
+  GST_OBJECT_LOCK (self);
+  proportion = self->proportion;
+  GST_OBJECT_UNLOCK (self);
+  gst_message_set_qos_values (message, jitter, proportion, 1000000);
   gst_message_set_qos_stats (message, GST_FORMAT_BUFFERS, self->n_pushed, self->n_dropped);
   gst_element_post_message (GST_ELEMENT (self), message);
 }
@@ -208,12 +212,38 @@ go_to (GstAttentionScope *self, GstClockTime pts)
   return advance (self, pts - self->base);
 }
 
+/* What `n` columns take that have no timestamps: as the rate says, or a frame of video each. */
+static GstClockTime
+untimed_duration (GstAttentionScope *self, guint64 n)
+{
+  GstClockTime duration = gst_features_duration (&self->features, n);
+
+  return GST_CLOCK_TIME_IS_VALID (duration) ? duration : frame_begin (self, n);
+}
+
+/* The next of such columns. They count from the first one, so that rounding does not add up. */
+static void
+get_untimed (GstAttentionScope *self, GstClockTime *pts, GstClockTime *duration)
+{
+  if (self->n_untimed == 0)
+    self->untimed_base = self->has_base ? self->base + self->reached : self->time_segment.start;
+  *pts = self->untimed_base + untimed_duration (self, self->n_untimed);
+  self->n_untimed++;
+  *duration = self->untimed_base + untimed_duration (self, self->n_untimed) - *pts;
+}
+
 /* Column `i` of the n of a buffer: the time it begins, and how long it lasts, NONE: until the next. */
 static void
 get_time (GstAttentionScope *self, GstBuffer *buffer, guint64 i, guint64 n, GstClockTime *pts, GstClockTime *duration)
 {
+  gboolean is_timed = GST_BUFFER_PTS_IS_VALID (buffer) && self->segment.format == GST_FORMAT_TIME;
   GstClockTime begin = gst_features_duration (&self->features, i);
 
+  if (!is_timed && (GST_CLOCK_TIME_IS_VALID (begin) || !GST_BUFFER_DURATION_IS_VALID (buffer))) {
+    get_untimed (self, pts, duration);
+    return;
+  }
+  self->n_untimed = 0;
   if (GST_CLOCK_TIME_IS_VALID (begin)) {
     *duration = gst_features_duration (&self->features, i + 1) - begin;
   } else if (GST_BUFFER_DURATION_IS_VALID (buffer)) {
@@ -223,13 +253,10 @@ get_time (GstAttentionScope *self, GstBuffer *buffer, guint64 i, guint64 n, GstC
     begin = 0;
     *duration = GST_CLOCK_TIME_NONE;
   }
-  if (GST_BUFFER_PTS_IS_VALID (buffer) && self->segment.format == GST_FORMAT_TIME) {
+  if (is_timed)
     *pts = GST_BUFFER_PTS (buffer) + begin;
-    return;
-  }
-  *pts = self->has_base ? self->base + self->reached : self->time_segment.start;
-  if (!GST_CLOCK_TIME_IS_VALID (*duration))
-    *duration = frame_begin (self, 1);
+  else
+    *pts = self->has_base ? self->base + self->reached : self->time_segment.start;
 }
 
 static GstFlowReturn
@@ -266,6 +293,7 @@ gst_attention_scope_add_gap (GstAttentionScope *self, GstClockTime pts, GstClock
 {
   GstFlowReturn flow = go_to (self, pts);
 
+  self->n_untimed = 0;
   if (flow != GST_FLOW_OK)
     return flow;
   return advance (self, MAX (pts + duration, self->base + self->reached) - self->base);

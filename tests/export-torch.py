@@ -231,6 +231,8 @@ def torch_test_what_is_no_plain_self_attention_is_refused():
     refused(['bias_k'], export_torch.export, torch.nn.MultiheadAttention(D, HEADS, add_bias_kv=True), 'none.safetensors')
     refused(['add_zero_attn'], export_torch.export, torch.nn.MultiheadAttention(D, HEADS, add_zero_attn=True), 'none.safetensors')
     refused(['no nn.MultiheadAttention'], export_torch.export, torch.nn.Linear(2, 2), 'none.safetensors')
+    refused(['the module has %d heads, not %d' % (HEADS, HEADS // 2)], export_torch.export, torch.nn.MultiheadAttention(D, HEADS), 'none.safetensors',
+            heads=HEADS // 2)
     assert not os.path.exists('none.safetensors')
 
 

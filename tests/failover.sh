@@ -3,6 +3,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u
 n=0 failed=0 loopback=no spaces=
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+mkdir "$folder/with a space"
+export TMPDIR="$folder/with a space" # where the state is
 
 for transport in tcp udp; do
   n=$((n + 1))
@@ -26,5 +30,13 @@ elif ip netns list | grep -wF "$(echo $spaces | tr ' ' '\n')" | sed 's/^/# left 
 else
   echo "ok 3 - in_network_namespaces"
 fi
-echo 1..3
+head -c 80 /dev/zero >"$folder/log" # two records: where it begins, and from where again
+printf '\0\0\0\0\377\377\377\377' | cat - "$folder/log" >"$folder/far"
+if check=$(dirname "$2")/failover-check && ! "$check" 10 "$folder/log" 2>/dev/null && ! "$check" 10 "$folder/far" 2>/dev/null; then
+  echo "ok 4 - log_of_nothing_or_of_frames_that_are_not_there_is_refused"
+else
+  echo "not ok 4 - log_of_nothing_or_of_frames_that_are_not_there_is_refused"
+  failed=1
+fi
+echo 1..4
 exit $failed

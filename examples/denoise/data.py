@@ -74,7 +74,8 @@ def sphinx():
         wav = os.path.join(folder, 'speech.wav')
         for path in paths:
             parse = 'wavparse' if path.endswith('.wav') else raw
-            run('filesrc location=%s ! %s ! audioresample ! audio/x-raw,rate=%d ! wavenc ! filesink location=%s' % (path, parse, RATE, wav))
+            run('filesrc location=%s ! %s ! audioresample ! audio/x-raw,rate=%d ! wavenc ! filesink location=%s' % (
+                shlex.quote(path), parse, RATE, shlex.quote(wav)))
             loaded.append(read_wav(wav))
     return [LEVEL / rms(samples) * samples for samples in loaded]
 

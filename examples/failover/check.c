@@ -90,11 +90,13 @@ check_log (Check *check, const gchar *name, gboolean is_first, gboolean was_kill
   guint begin, first = G_MAXUINT, end = 0, n_came = 0, n_left;
   const Record *records;
 
-  if (!g_file_get_contents (name, &data, &size, NULL) || size < 2 * sizeof (Record))
-    fail ("%s: nothing came in", name);
+  if (!g_file_get_contents (name, &data, &size, NULL) || size < sizeof (Record))
+    fail ("%s: no log of a receiver", name);
   records = (const Record *) data;
   n = size / sizeof (Record);
   begin = records[0].number;
+  if (records[0].what != BEGINS || begin > check->n_frames)
+    fail ("%s: no log of %u frames", name, check->n_frames);
   if (!is_first && begin == 0)
     fail ("%s: began anew, and not from a state", name);
   memset (check->present + begin, 0, check->n_frames - begin); /* what came to a predecessor after its last save */
@@ -108,6 +110,8 @@ check_log (Check *check, const gchar *name, gboolean is_first, gboolean was_kill
     check->present[records[i].number] = 1;
     n_came++;
   }
+  if (n_came == 0)
+    fail ("%s: nothing came in", name);
   if (attn_forward (check->layer, check->frames, check->present, end, 0, check->expected, NULL) != ATTN_OK)
     fail ("check: out of memory");
   n_left = compare (check, name, records, n);

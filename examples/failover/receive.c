@@ -26,10 +26,9 @@
 #include "failover.h"
 
 #define SAVE_EVERY 25 /* frames. What comes between a save and the end of the process has to come again, or is lost */
-#define ATTENTION                                                                                  \
-  "attention name=attention position=alibi heads=" G_STRINGIFY (HEADS) " window=" G_STRINGIFY (    \
-      WINDOW) " look-ahead=" G_STRINGIFY (LOOK_AHEAD) " sinks=" G_STRINGIFY (SINKS) " state-file=" \
-                                                                                    "%s ! fakesink sync=false"
+#define ATTENTION                                                                               \
+  "attention name=attention position=alibi heads=" G_STRINGIFY (HEADS) " window=" G_STRINGIFY ( \
+      WINDOW) " look-ahead=" G_STRINGIFY (LOOK_AHEAD) " sinks=" G_STRINGIFY (SINKS) " ! fakesink sync=false"
 
 typedef struct {
   const gchar *state_file;
@@ -176,7 +175,7 @@ receive_tcp (Receiver *receiver, const gchar *address, guint16 port, GSocketConn
   if (!g_output_stream_write_all (out, &wanted, sizeof wanted, NULL, NULL, &error))
     fail ("%s port %u: %s", address, port, error->message);
   return start_pipeline ("fdsrc fd=%d ! gdpdepay ! " ATTENTION,
-                         g_socket_get_fd (g_socket_connection_get_socket (*connection)), receiver->state_file);
+                         g_socket_get_fd (g_socket_connection_get_socket (*connection)));
 }
 
 /*
@@ -192,7 +191,7 @@ receive_udp (Receiver *receiver, const gchar *address, guint16 port)
       start_pipeline ("udpsrc address=%s port=%u timeout=2000000000 caps=\"application/x-rtp,media=application,"
                       "clock-rate=90000,encoding-name=X-GST,caps=(string)\\\"%s\\\",capsversion=(string)0\" ! "
                       "rtpjitterbuffer mode=none ! rtpgstdepay name=depay ! " ATTENTION,
-                      address, port, encoded, receiver->state_file);
+                      address, port, encoded);
 
   receiver->is_rtp = TRUE;
   add_probe (pipeline, "depay", "sink", GST_PAD_PROBE_TYPE_BUFFER, see_packet, receiver);
@@ -209,6 +208,7 @@ run (Receiver *receiver, GstElement *pipeline)
   GstBus *bus = gst_element_get_bus (pipeline);
   gboolean ended = FALSE;
 
+  g_object_set (element_of (pipeline, "attention"), "state-file", receiver->state_file, NULL);
   add_probe (pipeline, "attention", "sink", GST_PAD_PROBE_TYPE_BUFFER, take_frame, receiver);
   add_probe (pipeline, "attention", "src", GST_PAD_PROBE_TYPE_BUFFER, give_frame, receiver);
   gst_element_set_state (pipeline, GST_STATE_READY); /* with udp, packets are taken from now on */
@@ -240,7 +240,7 @@ main (int argc, char **argv)
   GSocketConnection *connection = NULL;
 
   start_program (&argc, &argv);
-  if (argc != 6)
+  if (argc != 6 || (strcmp (argv[1], "tcp") != 0 && strcmp (argv[1], "udp") != 0))
     fail ("usage: receive tcp|udp ADDRESS PORT STATE LOG");
   receiver.state_file = argv[4];
   receiver.log = fopen (argv[5], "wb");

@@ -145,7 +145,7 @@ main (int argc, char **argv)
   Sender sender = { .rand = g_rand_new_with_seed (1) };
 
   start_program (&argc, &argv);
-  if (argc < 5)
+  if (argc < 5 || (strcmp (argv[1], "tcp") != 0 && strcmp (argv[1], "udp") != 0))
     fail ("usage: send tcp|udp ADDRESS PORT N_FRAMES [PERCENT]");
   sender.n_frames = g_ascii_strtoull (argv[4], NULL, 10);
   sender.loss = argc > 5 ? g_ascii_strtod (argv[5], NULL) / 100 : 0;

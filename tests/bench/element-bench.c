@@ -1,10 +1,11 @@
 /*
- * What the element `attention` adds to the core, and how many of them a core carries.
+ * What the element `attention` adds to the core, how many of them a core carries, and what attentionscope costs.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L
 #include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <gst/audio/audio.h>
 #include <gst/base/gstbasetransform.h>
@@ -13,14 +14,17 @@
 #include "peaks.h"
 
 #define USAGE                                                                                           \
-  "usage: element-bench [D H W [STREAMS]]      (64 4 64 1000)\n\n"                                      \
+  "usage: element-bench [D H W [STREAMS]]                   (64 4 64 1000)\n"                           \
+  "       element-bench --scope [WIDTH HEIGHT RATE [H W]]   (1920 1080 60 8 256)\n\n"                   \
   "Buffers of one frame, pushed into elements whose source pads lead nowhere. Prints, as medians in\n"  \
   "microseconds per buffer:\n"                                                                          \
   "  core       attn_stream_push () alone, again and again\n"                                           \
   "  minimal    a GstBaseTransform that allocates its output buffer and copies\n"                       \
   "  with core  the same, but calls the core: more than the two, which have the caches to themselves\n" \
   "  attention  the element\n"                                                                          \
-  "Then STREAMS elements, at 100 frames per second each: memory per stream and share of one core.\n"
+  "Then STREAMS elements, at 100 frames per second each: memory per stream and share of one core.\n\n"  \
+  "--scope: what share of one core attentionscope takes for video of WIDTH x HEIGHT pixels at RATE\n"   \
+  "frames per second, from 100 rows of weights per second, of H heads with a window of W.\n"
 
 /* ---- the least that a transform can be ---- */
 
@@ -94,15 +98,14 @@ drop (GstPad *pad, GstObject *parent, GstBuffer *buffer)
   return GST_FLOW_OK;
 }
 
+/* Frames of `in` go into the element, and come out as what `out` allows. Takes the caps. */
 static Branch
-make_branch (GstElement *element, guint d)
+connect_element (GstElement *element, GstCaps *in, GstCaps *out)
 {
-  Branch b = { element, gst_pad_new (NULL, GST_PAD_SRC), gst_pad_new (NULL, GST_PAD_SINK) };
+  GstPadTemplate *template = gst_pad_template_new ("sink", GST_PAD_SINK, GST_PAD_ALWAYS, out);
+  Branch b = { element, gst_pad_new (NULL, GST_PAD_SRC), gst_pad_new_from_template (template, NULL) };
   GstPad *sink = gst_element_get_static_pad (element, "sink"), *source = gst_element_get_static_pad (element, "src");
   GstSegment segment;
-  GstCaps *caps =
-      gst_caps_new_simple ("audio/x-raw", "format", G_TYPE_STRING, GST_AUDIO_NE (F32), "layout", G_TYPE_STRING,
-                           "interleaved", "rate", G_TYPE_INT, 100, "channels", G_TYPE_INT, (gint) d, NULL);
 
   gst_pad_set_chain_function (b.sink, drop);
   gst_pad_set_active (b.source, TRUE);
@@ -112,12 +115,27 @@ make_branch (GstElement *element, guint d)
   gst_element_set_state (element, GST_STATE_PLAYING);
   gst_segment_init (&segment, GST_FORMAT_TIME);
   gst_pad_push_event (b.source, gst_event_new_stream_start ("bench"));
-  gst_pad_push_event (b.source, gst_event_new_caps (caps));
+  gst_pad_push_event (b.source, gst_event_new_caps (in));
   gst_pad_push_event (b.source, gst_event_new_segment (&segment));
-  gst_caps_unref (caps);
+  gst_object_unref (template);
+  gst_caps_unref (in);
+  gst_caps_unref (out);
   gst_object_unref (sink);
   gst_object_unref (source);
   return b;
+}
+
+static GstCaps *
+features (guint d)
+{
+  return gst_caps_new_simple ("audio/x-raw", "format", G_TYPE_STRING, GST_AUDIO_NE (F32), "layout", G_TYPE_STRING,
+                              "interleaved", "rate", G_TYPE_INT, 100, "channels", G_TYPE_INT, (gint) d, NULL);
+}
+
+static Branch
+make_branch (GstElement *element, guint d)
+{
+  return connect_element (element, features (d), gst_caps_new_any ());
 }
 
 static void
@@ -132,14 +150,22 @@ push (const Branch *b, const gfloat *frames, guint d, guint i)
 }
 
 static GstElement *
-attention (guint heads, guint window)
+make (const gchar *name)
 {
-  GstElement *element = gst_element_factory_make ("attention", NULL);
+  GstElement *element = gst_element_factory_make (name, NULL);
 
   if (element == NULL) {
-    g_printerr ("element-bench: there is no attention in GST_PLUGIN_PATH\n");
+    g_printerr ("element-bench: there is no %s in GST_PLUGIN_PATH\n", name);
     exit (2);
   }
+  return element;
+}
+
+static GstElement *
+attention (guint heads, guint window)
+{
+  GstElement *element = make ("attention");
+
   g_object_set (element, "heads", heads, "window", window, NULL);
   return element;
 }
@@ -204,11 +230,60 @@ measure_many (guint n, guint d, guint heads, guint window, const gfloat *frames)
            (now_us () - start) / rounds / n, (now_us () - start) / rounds / 10000 * 100);
 }
 
+/* Ten seconds of weights that differ from place to place, after one to get warm. */
+static int
+measure_scope (guint width, guint height, guint rate, guint heads, guint window)
+{
+  const guint d = heads * window, n = 1000;
+  gfloat *weights = g_new (gfloat, 64 * d);
+  GstCaps *in = features (d),
+          *out = gst_caps_new_simple ("video/x-raw", "width", G_TYPE_INT, (gint) width, "height", G_TYPE_INT,
+                                      (gint) height, "framerate", GST_TYPE_FRACTION, (gint) rate, 1, NULL);
+  gdouble start = 0;
+  Branch b;
+
+  gst_caps_set_simple (in, "heads", G_TYPE_INT, (gint) heads, "sinks", G_TYPE_INT, 0, "window", G_TYPE_INT,
+                       (gint) window, "look-ahead", G_TYPE_INT, 0, NULL);
+  for (guint i = 0; i < 64 * d; i++)
+    weights[i] = g_random_double_range (0, 2.0 / window);
+  b = connect_element (make ("attentionscope"), in, out);
+  if (!gst_pad_has_current_caps (b.sink))
+    return g_print (USAGE), 2;
+  for (guint i = 0; i < n + 100; i++) {
+    if (i == 100)
+      start = now_us ();
+    push (&b, weights, d, i);
+  }
+  g_print ("attentionscope, %ux%u at %u frames per second, %u heads, window %u: %.1f %% of one core\n", width, height,
+           rate, heads, window, (now_us () - start) / (n * 10000) * 100);
+  gst_element_set_state (b.element, GST_STATE_NULL);
+  g_free (weights);
+  return 0;
+}
+
+/* Argument `i`, or what stands for it. */
+static guint
+number (int argc, char **argv, int i, guint otherwise)
+{
+  return argc > i ? (guint) atoi (argv[i]) : otherwise;
+}
+
+static int
+run_scope (int argc, char **argv)
+{
+  guint width = number (argc, argv, 2, 1920), height = number (argc, argv, 3, 1080), rate = number (argc, argv, 4, 60);
+  guint heads = number (argc, argv, 5, 8), window = number (argc, argv, 6, 256);
+
+  if (rate < 1 || heads < 1 || heads > 65536 || window < 1 || window > 65536 / heads)
+    return g_print (USAGE), 2;
+  gst_init (NULL, NULL);
+  return measure_scope (width, height, rate, heads, window);
+}
+
 int
 main (int argc, char **argv)
 {
-  guint d = argc > 1 ? atoi (argv[1]) : 64, heads = argc > 2 ? atoi (argv[2]) : 4,
-        window = argc > 3 ? atoi (argv[3]) : 64;
+  guint d = number (argc, argv, 1, 64), heads = number (argc, argv, 2, 4), window = number (argc, argv, 3, 64);
   AttnConfig config = attn_config_default ();
   gfloat *frames = g_new (gfloat, 64 * 65536 / 16);
   AttnStream *core, *of_minimal;
@@ -216,6 +291,8 @@ main (int argc, char **argv)
   Branch branches[N_BRANCHES];
   gdouble medians[N_BRANCHES + 1];
 
+  if (argc > 1 && strcmp (argv[1], "--scope") == 0)
+    return run_scope (argc, argv);
   if (d < 1 || d > 4096 || heads < 1 || window < 1)
     return g_print (USAGE), 2;
   gst_init (NULL, NULL);
@@ -236,6 +313,6 @@ main (int argc, char **argv)
            d, heads, window, medians[CORE], medians[MINIMAL], medians[WITH_CORE], medians[ATTENTION],
            (medians[ATTENTION] - medians[CORE]) / medians[MINIMAL],
            (medians[ATTENTION] - medians[WITH_CORE] + medians[MINIMAL]) / medians[MINIMAL]);
-  measure_many (argc > 4 ? atoi (argv[4]) : 1000, d, heads, window, frames);
+  measure_many (number (argc, argv, 4, 1000), d, heads, window, frames);
   return 0;
 }

@@ -408,6 +408,32 @@ TEST (infinity_reaches_only_the_windows_that_hold_it)
   check_reach (-INFINITY);
 }
 
+/* Frame 1, a sink, is infinite before the reset and absent behind it: what stands in its place counts for nothing. */
+TEST (infinite_sink_is_forgotten_with_its_stream)
+{
+  enum { n = 40, d = 6 };
+  AttnLayer *layer = plain_layer (d, 2, 9, 0, 3);
+  float frames[n * d], bad[n * d], out[n * d], expected[n * d];
+  uint8_t present[n];
+  AttnStream *stream;
+
+  random_fill (frames, n * d, 1);
+  memcpy (bad, frames, sizeof bad);
+  bad[d] = INFINITY;
+  memset (present, 1, n);
+  present[1] = 0;
+  attn_stream_new (layer, &stream, NULL);
+  attn_stream_push (stream, bad, n, out, NULL);
+  attn_stream_reset (stream, 0);
+  attn_stream_push (stream, frames, 1, out, NULL);
+  attn_stream_skip (stream, 1, out + d, NULL);
+  attn_stream_push (stream, frames + 2 * d, n - 2, out + 2 * d, NULL);
+  attn_forward (layer, frames, present, n, 0, expected, NULL);
+  CHECK (same_bits (out, expected, n * d));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
 TEST (denormal_input_counts_as_zero)
 {
   AttnLayer *layer = plain_layer (2, 1, 4, 0, 0);
@@ -520,6 +546,7 @@ main (int argc, char **argv)
   RUN (long_absence_costs_nothing_and_leaves_only_sinks);
   RUN (nan_reaches_only_the_windows_that_hold_it);
   RUN (infinity_reaches_only_the_windows_that_hold_it);
+  RUN (infinite_sink_is_forgotten_with_its_stream);
   RUN (denormal_input_counts_as_zero);
   RUN (callers_float_mode_is_ignored_and_restored);
   RUN (layer_made_in_any_float_mode_is_the_same);

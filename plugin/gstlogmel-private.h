@@ -1,0 +1,92 @@
+/*
+ * gst-attention: what the files of the element `logmel` share. SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ *   gstlogmel.c            caps, events, queries
+ *   gstlogmelproperties.c  settings
+ *   gstlogmelframing.c     from buffers of audio to buffers of frames
+ *   logmel.c               the mathematics of one frame
+ */
+#ifndef PLUGIN_GSTLOGMEL_PRIVATE_H
+#define PLUGIN_GSTLOGMEL_PRIVATE_H
+
+#include "gstfeatures.h"
+#include "gstlogmel.h"
+#include "logmel.h"
+
+G_BEGIN_DECLS
+
+G_GNUC_INTERNAL extern GstDebugCategory *gst_logmel_debug;
+#define GST_CAT_DEFAULT gst_logmel_debug
+
+struct _GstLogmel {
+  GstBaseTransform parent;
+
+  /* Under the object lock. */
+  LogmelSettings settings;
+  guint is_set;         /* a bit per property, set by the user: the style leaves it alone */
+  GstClockTime latency; /* NONE without caps */
+
+  /* Of the caps. */
+  Logmel *logmel;
+  LogmelSizes sizes;
+  GstFeatures features;
+  GstLogmelStyle style;
+  gint rate;
+  gboolean is_float;
+  gdouble scale;
+
+  /* Frame n begins `n_before` samples before sample n * hop, and needs `n_after` samples from that one on. */
+  guint n_before, n_after;
+
+  /* The audio since the framing began. */
+  gdouble *history; /* from the first sample of the next frame on */
+  guint n_history;
+  guint64 n_skip; /* samples until the next frame begins, where frames do not touch */
+  guint64 n_samples, n_frames;
+  GstClockTime first_pts; /* NONE: unknown */
+  GstSegment segment;     /* as it came; the base class moves the position of its own */
+
+  /* The buffer in work. */
+  GstBuffer *input;
+  GstMapInfo map;
+  gsize n_input, n_taken; /* samples */
+};
+
+/* ---- gstlogmelproperties.c ---- */
+
+/* A copy of what the properties say. Any thread. */
+void gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings);
+
+void gst_logmel_install_properties (GObjectClass *klass);
+void gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
+void gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);
+
+/* ---- gstlogmelframing.c: the streaming thread's ---- */
+
+/* Lets go of the buffer in work, if there is one. */
+void gst_logmel_release_input (GstLogmel *self);
+
+/* Other audio comes: forgets what has come and not yet become a frame. */
+void gst_logmel_restart (GstLogmel *self);
+
+/* The samples that must have come before the first frame leaves. */
+guint gst_logmel_get_n_first (GstLogmel *self);
+
+/* The frames that are done after `n_samples` since the framing began. */
+guint64 gst_logmel_count_frames (GstLogmel *self, guint64 n_samples);
+
+/* Takes samples from the input until a frame is done. FALSE: the input is used up. */
+gboolean gst_logmel_fill_history (GstLogmel *self);
+
+/*
+ * Makes a buffer of up to `n_frames` frames: from the input or, when `is_draining`, from what is left at the end. The
+ * buffer is the caller's; NULL after an error, which is posted.
+ */
+GstFlowReturn gst_logmel_make_buffer (GstLogmel *self, guint64 n_frames, gboolean is_draining, GstBuffer **buffer);
+
+/* The audio has ended: pushes the frames that still belong to it, and is ready for other audio. */
+GstFlowReturn gst_logmel_end_audio (GstLogmel *self);
+
+G_END_DECLS
+
+#endif

@@ -1,0 +1,216 @@
+/*
+ * gst-attention: the element `logmel`: its framing, from buffers of audio to buffers of frames.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Frame n covers samples n * hop - n_before to n * hop - n_before + frame_length, and is done when n * hop + n_after
+ * samples have come. In Kaldi's style n_before is 0. In Whisper's it is half a frame, and n_after at least a hop,
+ * because n samples make n / hop frames: a frame may only leave when it is known not to be the one that is dropped at
+ * the end.
+ */
+#include "gstlogmel-private.h"
+
+#include <string.h>
+
+/* An hour at 16 kHz is 115 MB; where odd settings make much more, the frames are spread over several buffers. */
+#define MAX_BUFFER_SIZE ((gsize) 1 << 30)
+
+void
+gst_logmel_release_input (GstLogmel *self)
+{
+  if (self->input == NULL)
+    return;
+  gst_buffer_unmap (self->input, &self->map);
+  gst_clear_buffer (&self->input);
+  self->n_input = self->n_taken = 0;
+}
+
+void
+gst_logmel_restart (GstLogmel *self)
+{
+  gst_logmel_release_input (self);
+  self->n_history = self->n_before; /* room for the mirrored beginning */
+  self->n_skip = self->n_samples = self->n_frames = 0;
+  self->first_pts = GST_CLOCK_TIME_NONE;
+}
+
+/* The samples that must have come before the first frame leaves: a mirror of n samples needs n + 1 of them. */
+guint
+gst_logmel_get_n_first (GstLogmel *self)
+{
+  return MAX (self->n_after, self->n_before + 1);
+}
+
+/* The frames that are done after `n_samples`. */
+guint64
+gst_logmel_count_frames (GstLogmel *self, guint64 n_samples)
+{
+  if (n_samples < gst_logmel_get_n_first (self))
+    return 0;
+  return 1 + (n_samples - self->n_after) / self->sizes.hop_length;
+}
+
+static void
+gst_logmel_read (GstLogmel *self, gsize first, gsize n, gdouble *samples)
+{
+  gsize i;
+
+  for (i = 0; i < n; i++) { /* memcpy (): the memory of a buffer may begin anywhere */
+    gfloat f32;
+    gint16 s16;
+
+    if (self->is_float) {
+      memcpy (&f32, self->map.data + (first + i) * sizeof f32, sizeof f32);
+      samples[i] = f32 * self->scale;
+    } else {
+      memcpy (&s16, self->map.data + (first + i) * sizeof s16, sizeof s16);
+      samples[i] = s16 * self->scale;
+    }
+  }
+}
+
+/* Takes samples from the input until a frame is done. FALSE: the input is used up. */
+gboolean
+gst_logmel_fill_history (GstLogmel *self)
+{
+  guint target = self->n_before + (self->n_frames == 0 ? gst_logmel_get_n_first (self) : self->n_after);
+
+  while (self->n_history < target) {
+    gsize n = self->n_input - self->n_taken;
+
+    if (n == 0)
+      return FALSE;
+    if (self->n_skip > 0) {
+      n = MIN (n, self->n_skip);
+      self->n_skip -= n;
+    } else {
+      n = MIN (n, target - self->n_history);
+      gst_logmel_read (self, self->n_taken, n, self->history + self->n_history);
+      self->n_history += n;
+    }
+    self->n_taken += n;
+    self->n_samples += n;
+  }
+  return TRUE;
+}
+
+/* Sample n in front of the first one is sample n behind it; the first one is not doubled. */
+static void
+gst_logmel_mirror_beginning (GstLogmel *self)
+{
+  gdouble *first = self->history + self->n_before;
+  guint i;
+
+  for (i = 1; i <= self->n_before; i++)
+    first[-(gint) i] = first[i];
+}
+
+/* The same behind the last one. The samples of a frame in front of its centre suffice. */
+static void
+gst_logmel_mirror_end (GstLogmel *self)
+{
+  guint i;
+
+  for (i = self->n_history; i < self->sizes.frame_length; i++)
+    self->history[i] = self->history[2 * self->n_history - 2 - i];
+}
+
+static void
+gst_logmel_make_frame (GstLogmel *self, gfloat *frame)
+{
+  guint hop = self->sizes.hop_length;
+
+  if (self->n_frames == 0)
+    gst_logmel_mirror_beginning (self);
+  logmel_transform (self->logmel, self->history, frame);
+  self->n_frames++;
+
+  if (hop <= self->n_history) {
+    self->n_history -= hop;
+    memmove (self->history, self->history + hop, self->n_history * sizeof *self->history);
+  } else {
+    self->n_skip = hop - self->n_history;
+    self->n_history = 0;
+  }
+}
+
+static GstClockTime
+gst_logmel_get_pts (GstLogmel *self, guint64 frame)
+{
+  if (!GST_CLOCK_TIME_IS_VALID (self->first_pts))
+    return GST_CLOCK_TIME_NONE;
+  return self->first_pts + gst_features_duration (&self->features, frame);
+}
+
+/* A buffer for the next `n_frames`, or fewer where a buffer may not have as many. */
+static GstBuffer *
+gst_logmel_new_buffer (GstLogmel *self, guint64 *n_frames)
+{
+  gsize frame_size = self->features.n_features * sizeof (gfloat);
+  guint64 first = self->n_frames;
+  GstBuffer *buffer;
+
+  *n_frames = MIN (*n_frames, self->features.is_tensors ? 1 : MAX_BUFFER_SIZE / frame_size);
+  buffer = gst_features_new_buffer (*n_frames * self->features.n_features);
+  if (buffer == NULL)
+    return NULL;
+  GST_BUFFER_PTS (buffer) = gst_logmel_get_pts (self, first);
+  GST_BUFFER_DURATION (buffer) =
+      gst_features_duration (&self->features, first + *n_frames) - gst_features_duration (&self->features, first);
+  GST_BUFFER_OFFSET (buffer) = first;
+  GST_BUFFER_OFFSET_END (buffer) = first + *n_frames;
+  if (first == 0)
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  return buffer;
+}
+
+/* Makes a buffer of up to `n_frames` frames: from the input or, when `is_draining`, from what is left at the end. */
+GstFlowReturn
+gst_logmel_make_buffer (GstLogmel *self, guint64 n_frames, gboolean is_draining, GstBuffer **buffer)
+{
+  GstMapInfo map;
+  guint64 i;
+
+  *buffer = gst_logmel_new_buffer (self, &n_frames);
+  if (*buffer == NULL || !gst_buffer_map (*buffer, &map, GST_MAP_WRITE))
+    goto no_memory;
+
+  for (i = 0; i < n_frames; i++) {
+    if (is_draining)
+      gst_logmel_mirror_end (self);
+    else if (!gst_logmel_fill_history (self))
+      g_assert_not_reached ();
+    gst_logmel_make_frame (self, (gfloat *) map.data + i * self->features.n_features);
+  }
+  gst_buffer_unmap (*buffer, &map);
+  return GST_FLOW_OK;
+
+no_memory:
+  gst_clear_buffer (buffer);
+  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
+                     ("Out of memory: %" G_GUINT64_FORMAT " frames of %u bins", n_frames, self->features.n_features),
+                     (NULL));
+  return GST_FLOW_ERROR;
+}
+
+/* The audio has ended: pushes the frames that still belong to it, and is ready for other audio. */
+GstFlowReturn
+gst_logmel_end_audio (GstLogmel *self)
+{
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  if (self->logmel == NULL)
+    return GST_FLOW_OK;
+  if (self->style == GST_LOGMEL_STYLE_WHISPER && self->n_frames > 0) {
+    guint64 n_frames = self->n_samples / self->sizes.hop_length;
+
+    while (ret == GST_FLOW_OK && self->n_frames < n_frames) {
+      GstBuffer *buffer;
+
+      ret = gst_logmel_make_buffer (self, n_frames - self->n_frames, TRUE, &buffer);
+      if (ret == GST_FLOW_OK)
+        ret = gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer);
+    }
+  }
+  gst_logmel_restart (self);
+  return ret;
+}

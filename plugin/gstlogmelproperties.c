@@ -1,0 +1,241 @@
+/*
+ * gst-attention: the element `logmel`: its properties.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gstlogmel-private.h"
+
+enum {
+  PROP_0,
+  PROP_STYLE,
+  PROP_BINS,
+  PROP_FRAME_LENGTH,
+  PROP_HOP_LENGTH,
+  PROP_FFT_SIZE,
+  PROP_LOW_FREQUENCY,
+  PROP_HIGH_FREQUENCY,
+  PROP_WINDOW_FUNCTION,
+  PROP_MEL_SCALE,
+  N_PROPS
+};
+
+static GParamSpec *properties[N_PROPS];
+
+#define GST_TYPE_LOGMEL_STYLE (gst_logmel_style_get_type ())
+static GType
+gst_logmel_style_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { GST_LOGMEL_STYLE_KALDI, "Kaldi's filter bank: natural logarithm, 16-bit scale, frames inside the audio",
+      "kaldi" },
+    { GST_LOGMEL_STYLE_WHISPER, "Whisper's log-mel spectrogram: log10, scale of 1, centred frames", "whisper" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstLogmelStyle", values));
+  return type;
+}
+
+#define GST_TYPE_LOGMEL_WINDOW (gst_logmel_window_get_type ())
+static GType
+gst_logmel_window_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { GST_LOGMEL_WINDOW_POVEY, "Povey (Hann to the power of 0.85)", "povey" },
+    { GST_LOGMEL_WINDOW_HANN, "Hann", "hann" },
+    { GST_LOGMEL_WINDOW_HAMMING, "Hamming", "hamming" },
+    { GST_LOGMEL_WINDOW_BLACKMAN, "Blackman", "blackman" },
+    { GST_LOGMEL_WINDOW_RECTANGULAR, "Rectangular (none)", "rectangular" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstLogmelWindow", values));
+  return type;
+}
+
+#define GST_TYPE_LOGMEL_MEL_SCALE (gst_logmel_mel_scale_get_type ())
+static GType
+gst_logmel_mel_scale_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { GST_LOGMEL_MEL_SCALE_HTK, "HTK: 1127 ln (1 + f / 700 Hz)", "htk" },
+    { GST_LOGMEL_MEL_SCALE_SLANEY, "Slaney: linear up to 1000 Hz, logarithmic above", "slaney" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstLogmelMelScale", values));
+  return type;
+}
+
+void
+gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings)
+{
+  GST_OBJECT_LOCK (self);
+  *settings = self->settings;
+  GST_OBJECT_UNLOCK (self);
+}
+
+static gboolean
+is_set (GstLogmel *self, guint id)
+{
+  return self->is_set >> id & 1;
+}
+
+static void
+gst_logmel_set_style (GstLogmel *self, GstLogmelStyle style)
+{
+  LogmelSettings defaults;
+
+  GST_OBJECT_LOCK (self);
+  logmel_settings_init (&defaults, style);
+  self->settings.style = style;
+  if (!is_set (self, PROP_LOW_FREQUENCY))
+    self->settings.low_frequency = defaults.low_frequency;
+  if (!is_set (self, PROP_WINDOW_FUNCTION))
+    self->settings.window_function = defaults.window_function;
+  if (!is_set (self, PROP_MEL_SCALE))
+    self->settings.mel_scale = defaults.mel_scale;
+  GST_OBJECT_UNLOCK (self);
+
+  g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_LOW_FREQUENCY]);
+  g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_WINDOW_FUNCTION]);
+  g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_MEL_SCALE]);
+}
+
+void
+gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
+{
+  GstLogmel *self = GST_LOGMEL (object);
+
+  if (id == PROP_STYLE) {
+    gst_logmel_set_style (self, g_value_get_enum (value));
+    return;
+  }
+
+  GST_OBJECT_LOCK (self);
+  switch (id) {
+  case PROP_BINS:
+    self->settings.n_bins = g_value_get_uint (value);
+    break;
+  case PROP_FRAME_LENGTH:
+    self->settings.frame_length = g_value_get_double (value);
+    break;
+  case PROP_HOP_LENGTH:
+    self->settings.hop_length = g_value_get_double (value);
+    break;
+  case PROP_FFT_SIZE:
+    self->settings.fft_size = g_value_get_uint (value);
+    break;
+  case PROP_LOW_FREQUENCY:
+    self->settings.low_frequency = g_value_get_double (value);
+    break;
+  case PROP_HIGH_FREQUENCY:
+    self->settings.high_frequency = g_value_get_double (value);
+    break;
+  case PROP_WINDOW_FUNCTION:
+    self->settings.window_function = g_value_get_enum (value);
+    break;
+  case PROP_MEL_SCALE:
+    self->settings.mel_scale = g_value_get_enum (value);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+  self->is_set |= 1u << id;
+  GST_OBJECT_UNLOCK (self);
+}
+
+void
+gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  LogmelSettings settings;
+
+  gst_logmel_get_settings (GST_LOGMEL (object), &settings);
+  switch (id) {
+  case PROP_STYLE:
+    g_value_set_enum (value, settings.style);
+    break;
+  case PROP_BINS:
+    g_value_set_uint (value, settings.n_bins);
+    break;
+  case PROP_FRAME_LENGTH:
+    g_value_set_double (value, settings.frame_length);
+    break;
+  case PROP_HOP_LENGTH:
+    g_value_set_double (value, settings.hop_length);
+    break;
+  case PROP_FFT_SIZE:
+    g_value_set_uint (value, settings.fft_size);
+    break;
+  case PROP_LOW_FREQUENCY:
+    g_value_set_double (value, settings.low_frequency);
+    break;
+  case PROP_HIGH_FREQUENCY:
+    g_value_set_double (value, settings.high_frequency);
+    break;
+  case PROP_WINDOW_FUNCTION:
+    g_value_set_enum (value, settings.window_function);
+    break;
+  case PROP_MEL_SCALE:
+    g_value_set_enum (value, settings.mel_scale);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+void
+gst_logmel_install_properties (GObjectClass *klass)
+{
+  const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
+  LogmelSettings defaults;
+
+  logmel_settings_init (&defaults, GST_LOGMEL_STYLE_KALDI);
+  properties[PROP_STYLE] = g_param_spec_enum ("style", "Style",
+                                              "Whose numbers to compute: they must be those that the model was trained "
+                                              "on. Properties that were not set follow the style",
+                                              GST_TYPE_LOGMEL_STYLE, defaults.style, flags);
+  properties[PROP_BINS] =
+      g_param_spec_uint ("bins", "Bins", "Number of mel bands, which is the number of features in a frame", 1,
+                         GST_FEATURES_MAX_FEATURES, defaults.n_bins, flags);
+  properties[PROP_FRAME_LENGTH] = g_param_spec_double (
+      "frame-length", "Frame length", "Length of the audio that a frame looks at, in ms, rounded down to whole samples",
+      0.0, 60000.0, defaults.frame_length, flags);
+  properties[PROP_HOP_LENGTH] = g_param_spec_double ("hop-length", "Hop length",
+                                                     "From one frame to the next, in ms, rounded down to whole samples",
+                                                     0.0, 60000.0, defaults.hop_length, flags);
+  properties[PROP_FFT_SIZE] = g_param_spec_uint ("fft-size", "FFT size",
+                                                 "Points of the FFT, even, at least the samples of a frame; 0 = as the "
+                                                 "style says: the next power of two (kaldi) or the samples of "
+                                                 "a frame (whisper)",
+                                                 0, LOGMEL_MAX_FFT_SIZE, defaults.fft_size, flags);
+  properties[PROP_LOW_FREQUENCY] = g_param_spec_double (
+      "low-frequency", "Low frequency", "Where the lowest band begins, in Hz; if not set, 20 (kaldi) or 0 (whisper)",
+      0.0, G_MAXDOUBLE, defaults.low_frequency, flags);
+  properties[PROP_HIGH_FREQUENCY] =
+      g_param_spec_double ("high-frequency", "High frequency",
+                           "Where the highest band ends, in Hz; 0 = at half of the sample rate, below 0 = so much "
+                           "below that (-400 with 16000 Hz is 7600 Hz)",
+                           -G_MAXDOUBLE, G_MAXDOUBLE, defaults.high_frequency, flags);
+  properties[PROP_WINDOW_FUNCTION] =
+      g_param_spec_enum ("window-function", "Window function",
+                         "What a frame is faded in and out with: symmetric (kaldi) or periodic (whisper); if not set, "
+                         "povey (kaldi) or hann (whisper)",
+                         GST_TYPE_LOGMEL_WINDOW, defaults.window_function, flags);
+  properties[PROP_MEL_SCALE] =
+      g_param_spec_enum ("mel-scale", "Mel scale",
+                         "The scale on which all bands are equally wide; if not set, htk (kaldi) or slaney (whisper)",
+                         GST_TYPE_LOGMEL_MEL_SCALE, defaults.mel_scale, flags);
+  g_object_class_install_properties (klass, N_PROPS, properties);
+
+  gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_STYLE, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_WINDOW, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_MEL_SCALE, 0);
+}
