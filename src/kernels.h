@@ -143,7 +143,7 @@ typedef struct {
 
   /*
    * Row r: contexts + r context_stride [dv] = the fma chain, from 0, of weights and values over the frames whose bit is
-   * set, ascending; times the reciprocal; cleaned. values + r value_stride: [slots][16][dv], in bf16 of frames in pairs,
+   * set, ascending; times the reciprocal; cleaned. values + r value_stride: [slots][16][dv], in bf16 of frame pairs,
    * ATTN_VALUES_SLACK behind the last; strides in elements. The values of frames without a bit never count, be they
    * NaN; their weights are 0, as softmax leaves them. (Adding 0 times a finite value changes at most the sign of a
    * zero, which is cleaned away at the end.)
