@@ -556,7 +556,7 @@ gst_logmel_class_init (GstLogmelClass *klass)
 
   gst_element_class_set_static_metadata (element_class, "Log-mel features", "Filter/Analyzer/Audio",
                                          "Turns audio into log-mel feature frames, as Kaldi or Whisper compute them",
-                                         "The gst-attention developers");
+                                         "the gst-attention authors");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
 

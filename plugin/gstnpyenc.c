@@ -70,7 +70,7 @@ gst_npy_enc_class_init (GstNpyEncClass *klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "NumPy .npy writer", "Codec/Muxer",
                                          "Writes feature vectors as a NumPy array of shape (frames, features)",
-                                         "The gst-attention developers");
+                                         "the gst-attention authors");
 }
 
 static void

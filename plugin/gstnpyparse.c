@@ -131,7 +131,7 @@ gst_npy_parse_class_init (GstNpyParseClass *klass)
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "NumPy .npy reader", "Codec/Parser",
                                          "Reads a NumPy array of shape (frames, features) as feature vectors",
-                                         "The gst-attention developers");
+                                         "the gst-attention authors");
 }
 
 static void
