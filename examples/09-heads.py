@@ -4,9 +4,9 @@
 A rhythm that speeds up (features 0-3) and a steady one (features 4-7) run side by side. One head weighs all features in one score:
 it finds only the moments at which both rhythms happen to agree. Of two heads each has half of the features, and follows its own.
 
-The picture, heads.png in the current folder or where the first argument says: time runs to the right, the lag downwards (at the top a
-frame itself, at the bottom 63 frames back), and the brighter, the more a frame attends there. From top to bottom: the one head; of two
-heads the first, with the lines of the rhythm that speeds up; and the second, with those of the steady one.
+The pictures, heads-1.png and heads-2.png in the current folder or where the first argument says, are drawn by attentionscope: time runs to
+the right, upwards goes the lag (the frame itself is at the bottom), and the brighter, the more a frame attends there. The one head has
+patches, where the rhythms agree; of the two heads the first has lines that fall, of the rhythm that speeds up, the other level ones.
 
 Expected output:
    looks back by whole beats    of the faster and faster rhythm    of the steady rhythm
@@ -17,6 +17,7 @@ Expected output:
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,8 +26,8 @@ import numpy as np
 
 N_FRAMES, WINDOW = 240, 64
 SELF = 6  # frames that are nearer look like the frame itself
-PIXELS = 3  # per frame and lag
-COLOURS = np.array([[12, 12, 40], [120, 40, 130], [240, 120, 60], [255, 250, 200]], float)  # from no weight to much
+# One frame of video, which lasts longer than the stream: the picture at its end. No sink may wait for it to begin (async).
+PICTURE = 'attentionscope layout=rows seconds=2.4 range=1.5 ! video/x-raw,width=800,height=%d,framerate=1/100000 ! videoconvert ! pngenc'
 
 
 def beats():
@@ -41,16 +42,19 @@ def frames_of(beats):
     return np.stack([np.cos(turn), np.sin(turn)], axis=-1).reshape(len(beats), 8).astype('float32')
 
 
-def attend(frames, heads):
-    """Weights [n][heads][WINDOW], the frame itself first."""
+def attend(frames, heads, picture):
+    """Weights [n][heads][WINDOW], the frame itself first, and a picture of them."""
     with tempfile.TemporaryDirectory() as folder:
         np.save(os.path.join(folder, 'frames.npy'), frames)
         run = subprocess.run(['gst-launch-1.0', '-q', *('''
             filesrc location=frames.npy ! npyparse ! attention name=a heads=%d window=%d scale=2
-            a.src ! queue ! fakesink   a.weights ! queue ! npyenc ! filesink location=weights.npy
-            ''' % (heads, WINDOW)).split()], cwd=folder)
+            a.src ! queue ! fakesink async=false   a.weights ! tee name=weights
+            weights. ! queue ! npyenc ! filesink location=weights.npy async=false
+            weights. ! queue ! %s ! filesink location=picture.png async=false
+            ''' % (heads, WINDOW, PICTURE % (90 + 210 * heads))).split()], cwd=folder)
         if run.returncode != 0:
             sys.exit('the pipeline failed: is GST_PLUGIN_PATH the folder of the plugin?')
+        shutil.copy(os.path.join(folder, 'picture.png'), picture)
         return np.load(os.path.join(folder, 'weights.npy')).reshape(-1, heads, WINDOW)[:, :, ::-1]
 
 
@@ -62,32 +66,14 @@ def agreement(weights, beats):
     return np.mean(abs(back - back.round()) < 0.04)
 
 
-def panel(weights):
-    """Colours [lag][frame][3] of weights [n][WINDOW]: each frame's largest weight beyond itself is the brightest."""
-    level = np.sqrt(np.clip(weights / weights[:, SELF:].max(axis=1, keepdims=True).clip(1e-9), 0, 1))
-    steps = np.linspace(0, 1, len(COLOURS))
-    picture = np.stack([np.interp(level.T, steps, COLOURS[:, i]) for i in range(3)], axis=-1)
-    return picture.repeat(PIXELS, axis=0).repeat(PIXELS, axis=1).astype('uint8')
-
-
-def write_png(path, picture):
-    """picture [height][width][3], uint8, through GStreamer's own encoder"""
-    height, width, _ = picture.shape
-    subprocess.run(['gst-launch-1.0', '-q', *('fdsrc ! rawvideoparse format=rgb width=%d height=%d ! pngenc ! filesink'
-                                              % (width, height)).split(), 'location=' + path], input=picture.tobytes(), check=True)
-
-
-def main(path):
+def main(folder):
     rhythms = beats()
     frames = frames_of(rhythms)
-    one, two = attend(frames, 1), attend(frames, 2)
+    one, two = (attend(frames, heads, os.path.join(folder, 'heads-%d.png' % heads)) for heads in (1, 2))
     sights = {'heads=1, the one head': one[:, 0], 'heads=2, first head': two[:, 0], 'heads=2, second head': two[:, 1]}
     print('looks back by whole beats    of the faster and faster rhythm    of the steady rhythm')
     for name, weights in sights.items():
         print('%-25s %34.0f %% %21.0f %%' % (name, *(100 * agreement(weights, rhythms[:, i]) for i in range(2))))
-    line = np.full((2 * PIXELS, N_FRAMES * PIXELS, 3), 255, 'uint8')
-    first, second, third = (panel(weights) for weights in sights.values())
-    write_png(path, np.vstack([first, line, second, line, third]))
 
 
-main(sys.argv[1] if len(sys.argv) > 1 else 'heads.png')
+main(sys.argv[1] if len(sys.argv) > 1 else '.')
