@@ -213,6 +213,24 @@ end_run (GstAttention *self)
   memset (&self->features, 0, sizeof self->features);
 }
 
+/* A prefix without a file: whoever set it thinks of a model, and would get identity projections. */
+static gboolean
+check_prefix (GstAttention *self)
+{
+  gchar *prefix;
+  gboolean is_right;
+
+  GST_OBJECT_LOCK (self);
+  prefix = g_strdup (self->model_prefix);
+  is_right = self->model_file != NULL || prefix == NULL || *prefix == '\0';
+  GST_OBJECT_UNLOCK (self);
+  if (!is_right)
+    GST_ELEMENT_ERROR (self, RESOURCE, SETTINGS, ("model-prefix is \"%s\", but there is no model-file", prefix),
+                       ("set model-file, or leave model-prefix empty"));
+  g_free (prefix);
+  return is_right;
+}
+
 static gboolean
 gst_attention_start (GstBaseTransform *trans)
 {
@@ -232,7 +250,7 @@ gst_attention_start (GstBaseTransform *trans)
   gst_attention_reset_flows (self);
 
   /* With a model everything but the rate is known already, and what is wrong with it is said now. */
-  if (gst_attention_read_state_file (self) && (!self->has_model || make_layer (self, 0))) {
+  if (check_prefix (self) && gst_attention_read_state_file (self) && (!self->has_model || make_layer (self, 0))) {
     publish_width (self);
     return TRUE;
   }

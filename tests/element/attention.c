@@ -1273,8 +1273,14 @@ GST_START_TEST (test_missing_model_is_an_error_at_start)
   text = pop_error (bus);
   fail_unless (strstr (text, "/nowhere/w.safetensors") != NULL, "%s", text);
   g_free (text);
+  /* A prefix of nothing is refused as well. */
+  g_object_set (element, "model-file", NULL, "model-prefix", "encoder.", NULL);
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+  text = pop_error (bus);
+  fail_unless (strstr (text, "\"encoder.\"") != NULL && strstr (text, "no model-file") != NULL, "%s", text);
+  g_free (text);
   /* Mended, it runs. */
-  g_object_set (element, "model-file", NULL, NULL);
+  g_object_set (element, "model-prefix", "", NULL);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_SUCCESS);
   gst_element_set_state (element, GST_STATE_NULL);
   gst_element_set_bus (element, NULL);
