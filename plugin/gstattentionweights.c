@@ -143,7 +143,10 @@ make_caps (GstAttention *self, GstEvent *event)
   return event;
 }
 
-/* What `event` of `src` is on the pad `weights`. Transfer full. */
+/*
+ * What `event` of `src` is on the pad `weights`. Transfer full. NULL: nothing. That `src` has caps does not mean that
+ * there is a layer: those that came after them may have been refused.
+ */
 static GstEvent *
 translate (GstAttention *self, GstEvent *event)
 {
@@ -151,7 +154,7 @@ translate (GstAttention *self, GstEvent *event)
   case GST_EVENT_STREAM_START:
     return make_stream_start (event);
   case GST_EVENT_CAPS:
-    return make_caps (self, event);
+    return self->layer != NULL ? make_caps (self, event) : NULL;
   default:
     return gst_event_ref (event);
   }
@@ -168,8 +171,9 @@ tell_sticky (GstPad *src, GstEvent **event, gpointer data)
   Telling *telling = data;
   GstEvent *told = translate (telling->self, *event);
 
-  gst_pad_store_sticky_event (telling->pad, told);
-  gst_event_unref (told);
+  if (told != NULL)
+    gst_pad_store_sticky_event (telling->pad, told);
+  gst_clear_event (&told);
   return TRUE;
 }
 
@@ -197,12 +201,15 @@ void
 gst_attention_push_event_to_weights (GstAttention *self, GstEvent *event)
 {
   GstPad *pad = ref_pad (self);
+  GstEvent *translated;
 
   if (pad == NULL)
     return;
   if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
     catch_up (self, pad);
-  gst_pad_push_event (pad, translate (self, event));
+  translated = translate (self, event);
+  if (translated != NULL)
+    gst_pad_push_event (pad, translated);
   gst_object_unref (pad);
 }
 
