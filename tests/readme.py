@@ -125,7 +125,10 @@ def run(command, environment):
         os.killpg(process.pid, signal.SIGKILL)
         raise
     assert process.returncode == 0 and 'ERROR' not in printed, printed
-    assert not re.search(r'object-alive, type-name=\(string\)[A-Z]', printed), printed  # GStreamer's tracer of leaks
+    alive = re.findall(r'object-alive, type-name=\(string\)(\w+)', printed)  # GStreamer's tracer of leaks
+    if '::' in ' '.join(command):  # gst_parse_launch () of 1.22 leaks a reference to the child, of any element
+        alive = [name for name in alive if name != 'GstAttentionHead']
+    assert not alive, printed
     return printed
 
 
