@@ -15,6 +15,17 @@ alloc_rows (size_t n_rows, size_t n)
   return attn_alloc (attn_size_mul (attn_size_mul (n_rows, n), sizeof (float)));
 }
 
+/* Of the largest left operand: a block's frames, contexts or queries, or its weights with a step for each tile. */
+static size_t
+max_left_size (const AttnRing *ring)
+{
+  const AttnSizes *sizes = ring->sizes;
+  size_t n = sizes->n_features > sizes->n_context ? sizes->n_features : sizes->n_context;
+
+  n = n > sizes->dk ? n : sizes->dk;
+  return attn_left_size (n > ring->n_slots * ATTN_STEP ? n : ring->n_slots * ATTN_STEP);
+}
+
 AttnStatus
 attn_scratch_init (AttnScratch *scratch, const AttnRing *ring, AttnError *error)
 {
@@ -29,10 +40,12 @@ attn_scratch_init (AttnScratch *scratch, const AttnRing *ring, AttnError *error)
     .masks = attn_alloc (attn_size_mul (ring->n_slots, ATTN_LANES * sizeof (uint16_t))),
     .cosines = alloc_rows (1, sizes->n_rope_pairs),
     .sines = alloc_rows (1, sizes->n_rope_pairs),
+    .left_size = sizes->is_split ? max_left_size (ring) : 0,
     .min_shared = MIN_SHARED,
   };
+  scratch->left = attn_alloc (attn_size_mul (attn_size_mul (sizes->n_threads, scratch->left_size), sizeof (uint16_t)));
   if (scratch->frames && scratch->projected && scratch->contexts && scratch->scores && scratch->slots && scratch->masks
-      && scratch->cosines && scratch->sines)
+      && scratch->cosines && scratch->sines && scratch->left)
     return sizes->n_threads > 1 ? attn_pool_new (sizes->n_threads, &scratch->pool, error) : ATTN_OK;
   return attn_fail_memory (error, "working memory",
                            attn_size_mul (ring->n_slots, ATTN_LANES * ATTN_LANES * sizeof (float)));
@@ -49,6 +62,7 @@ attn_scratch_clear (AttnScratch *scratch)
   attn_free (scratch->masks);
   attn_free (scratch->cosines);
   attn_free (scratch->sines);
+  attn_free (scratch->left);
   attn_pool_free (scratch->pool);
 }
 
@@ -88,7 +102,7 @@ attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, 
 
   attn_ring_prefetch (ring);
   layer->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
-  attn_layer_project_input (layer, pool, projected, scratch->frames, n);
+  attn_layer_project_input (layer, pool, scratch->left, projected, scratch->frames, n);
   for (i = 0; i < n; i++) {
     float *query = projected + i * sizes->n_projected;
 
@@ -113,6 +127,7 @@ typedef struct {
   float reciprocals[ATTN_LANES];
   size_t head, head_step;
   uint64_t frame, frame_step;
+  uint16_t *left; /* room for a left operand; NULL: not for the matrix unit */
 } Attention;
 
 /* A sink that the window has left behind: ALiBi by its distance; a trained bias knows nothing of it. */
@@ -192,6 +207,30 @@ apply_gain (const AttnLayer *layer, float gain, float *context)
     layer->kernels->scale (context, context, gain, layer->sizes.dv);
 }
 
+static void
+score_rows (const Attention *a, const AttnRing *ring, const float *queries, size_t query_stride, size_t key_stride)
+{
+  const AttnLayer *layer = a->layer;
+  size_t kv_head = a->head / layer->sizes.heads_per_kv, dk = layer->sizes.dk;
+
+  if (a->left != NULL && attn_split_left (layer->kernels, a->left, queries, query_stride, a->rows.n_rows, dk))
+    layer->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, kv_head), dk);
+  else
+    layer->kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head), key_stride, dk);
+}
+
+static void
+mix_rows (const Attention *a, const AttnRing *ring, float *contexts, size_t context_stride, size_t value_stride)
+{
+  const AttnLayer *layer = a->layer;
+  size_t kv_head = a->head / layer->sizes.heads_per_kv, dv = layer->sizes.dv;
+
+  if (a->left == NULL
+      || !layer->matrix->context (layer->kernels, &a->rows, contexts, context_stride, a->left,
+                                  attn_ring_split_values (ring, kv_head), ring->n_split_rows, dv))
+    layer->kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head), value_stride, dv);
+}
+
 /*
  * From queries, query_stride apart, to contexts, context_stride apart. `weights`, if not NULL, is the first row's,
  * weight_stride from the next's.
@@ -202,19 +241,17 @@ attend_rows (Attention *a, const AttnRing *ring, const float *queries, size_t qu
 {
   const AttnSizes *sizes = &a->layer->sizes;
   const AttnKernels *kernels = a->layer->kernels;
-  size_t kv_head = a->head / sizes->heads_per_kv, row;
   bool own_keys = a->head_step != 0 && sizes->heads_per_kv == 1;
+  size_t row;
 
-  kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head),
-                   own_keys ? ring->n_slots * sizes->dk_stored * ATTN_LANES : 0, sizes->dk);
+  score_rows (a, ring, queries, query_stride, own_keys ? ring->n_slots * sizes->dk_stored * ATTN_LANES : 0);
   for (row = 0; row < a->rows.n_rows && sizes->softcap.cap != 0; row++)
     kernels->softcap (a->rows.scores + row * a->rows.score_stride, sizes->softcap.factor, sizes->softcap.cap,
                       a->rows.n_tiles);
   for (row = 0; row < a->rows.n_rows && a->layer->positions.biases != NULL; row++)
     bias_row (a, row);
   kernels->softmax (&a->rows);
-  kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head),
-                    own_keys ? ring->n_slots * sizes->dv * ATTN_LANES : 0, sizes->dv);
+  mix_rows (a, ring, contexts, context_stride, own_keys ? ring->n_slots * sizes->dv * ATTN_LANES : 0);
   for (row = 0; row < a->rows.n_rows && weights != NULL; row++)
     store_weights (a, row, weights + row * weight_stride);
 }
@@ -249,9 +286,23 @@ typedef struct {
   float *contexts, *weights;
 } Block;
 
-/* The heads from `begin` to before `end`, with the scores of a thread. */
+/* The block is large enough for a matrix unit, and all that it sees is split. */
+static bool
+is_for_matrix (const Block *b)
+{
+  size_t tile;
+
+  if (b->layer->matrix == NULL || b->n < ATTN_MIN_MATRIX_ROWS)
+    return false;
+  for (tile = 0; tile < b->view.n_tiles; tile++)
+    if (b->ring->splittable[b->view.slots[tile]] != 0xffff)
+      return false;
+  return true;
+}
+
+/* The heads from `begin` to before `end`, with the scores and the left operand of a thread. */
 static void
-attend_heads (const Block *b, size_t begin, size_t end, float *scores)
+attend_heads (const Block *b, size_t begin, size_t end, float *scores, uint16_t *left)
 {
   const AttnSizes *sizes = &b->layer->sizes;
   Attention a = {
@@ -259,6 +310,7 @@ attend_heads (const Block *b, size_t begin, size_t end, float *scores)
   };
   size_t n_heads;
 
+  a.left = is_for_matrix (b) ? left : NULL;
   a.rows = (AttnRows){
     .n_tiles = b->view.n_tiles,
     .slots = b->view.slots,
@@ -290,7 +342,8 @@ attend_part (void *data, size_t part, size_t n_parts)
   size_t n_heads = b->layer->sizes.n_heads;
 
   attend_heads (b, n_heads * part / n_parts, n_heads * (part + 1) / n_parts,
-                b->scratch->scores + part * ATTN_LANES * b->ring->n_slots * ATTN_LANES);
+                b->scratch->scores + part * ATTN_LANES * b->ring->n_slots * ATTN_LANES,
+                b->scratch->left + part * b->scratch->left_size);
 }
 
 void

@@ -160,6 +160,19 @@ typedef enum {
   ATTN_PRECISION_BF16 /* the upper half of a float32: 8 bits, the range of float32 */
 } AttnPrecision;
 
+/*
+ * How blocks of frames are computed. ATTN_ARITHMETIC_EXACT: in one fixed order of float32 operations, the same bits
+ * everywhere. ATTN_ARITHMETIC_FAST: where the processor has a matrix unit (Intel AMX, on Linux), blocks of at least 4
+ * frames go through it: every product of float32 becomes three of bf16, high high + high low + low high, summed in
+ * float32. The largest error of an output against exact, relative to the largest output, is about 1e-5 where scores are
+ * of order one; with a window in f16 or bf16 up to a tenth of what storing it costs. No bits are promised: they depend
+ * on how the stream is cut into blocks, and on the processor. Parameters and windows take twice the memory, in f16 and
+ * bf16 three times. Smaller blocks, those that see a frame of values of 2^55 or more, infinity or NaN, and all where
+ * there is no such unit, are computed as in exact. The first layer asks the system to let this process use the unit; if
+ * it refuses, there is none.
+ */
+typedef enum { ATTN_ARITHMETIC_EXACT, ATTN_ARITHMETIC_FAST } AttnArithmetic;
+
 /* Start from attn_config_default (): fields may be added in the place of the reserved ones. */
 typedef struct {
   uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
@@ -179,7 +192,9 @@ typedef struct {
   AttnPrecision precision; /* default ATTN_PRECISION_F32 */
   uint32_t n_threads;      /* of each stream, the caller's own included, 0 ... ATTN_MAX_THREADS; 0 = 1. Default 0 */
 
-  uint32_t reserved[15]; /* 0 */
+  AttnArithmetic arithmetic; /* default ATTN_ARITHMETIC_EXACT */
+
+  uint32_t reserved[14]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);
@@ -243,7 +258,7 @@ ATTN_API uint32_t attn_layer_latency (const AttnLayer *layer); /* look_ahead, in
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
 
-/* The kernels picked for this machine, such as "avx512" or "c". */
+/* The kernels picked for this machine, such as "avx512" or "c"; with a matrix unit, "avx512+amx". */
 ATTN_API const char *attn_layer_kernels (const AttnLayer *layer);
 
 /* ---- stream ---- */

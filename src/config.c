@@ -52,7 +52,8 @@ check_ranges (const AttnConfig *config, AttnError *error)
       || (status = check_range ("position", config->position, 0, ATTN_POSITION_RELATIVE, error))
       || (status = check_range ("rope-layout", config->rope_layout, 0, ATTN_ROPE_INTERLEAVED, error))
       || (status = check_range ("threads", config->n_threads, 0, ATTN_MAX_THREADS, error))
-      || (status = check_range ("precision", config->precision, 0, ATTN_PRECISION_BF16, error)))
+      || (status = check_range ("precision", config->precision, 0, ATTN_PRECISION_BF16, error))
+      || (status = check_range ("arithmetic", config->arithmetic, 0, ATTN_ARITHMETIC_FAST, error)))
     return status;
   if (!isfinite (config->rope_base) || config->rope_base < 1)
     return attn_fail (error, ATTN_ERROR_CONFIG, "rope-base is %g, expected a finite number of at least 1",
@@ -322,6 +323,7 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   sizes->n_context = sizes->n_heads * sizes->dv;
   sizes->n_projected = sizes->n_query + sizes->n_key + sizes->n_value;
   sizes->precision = config->precision;
+  sizes->arithmetic = config->arithmetic;
   sizes->dk_stored = attn_stored_rows (sizes->dk, sizes->precision);
   sizes->n_threads = config->n_threads > 1 ? config->n_threads : 1;
   sizes->span = sizes->n_sinks + sizes->window + sizes->look_ahead;

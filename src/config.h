@@ -5,6 +5,8 @@
 #ifndef ATTN_SRC_CONFIG_H
 #define ATTN_SRC_CONFIG_H
 
+#include <stdbool.h>
+
 #include "attn.h"
 
 /* Frames per tile of the window, and outputs per panel of a packed projection: the lanes of the widest vector. */
@@ -61,6 +63,8 @@ typedef struct {
   float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
   AttnSoftcap softcap;
   AttnPrecision precision;
+  AttnArithmetic arithmetic;
+  bool is_split;      /* parameters and window are kept a second time, for a matrix unit (matrix.h) */
   uint32_t n_threads; /* of a stream that is worth it, at least 1 */
 } AttnSizes;
 

@@ -84,7 +84,7 @@ answer_all (Sequence *sequence, const uint8_t *present, size_t n, uint64_t first
     attn_attend (layer, &sequence->ring, &sequence->scratch, first_frame + first, n_block,
                  sequence->queries + first * sizes->n_query, NULL, sequence->scratch.contexts,
                  weights != NULL ? weights + first * n_weights : NULL);
-    attn_layer_project_output (layer, attn_scratch_pool (layer, &sequence->scratch, n_block),
+    attn_layer_project_output (layer, attn_scratch_pool (layer, &sequence->scratch, n_block), sequence->scratch.left,
                                out + first * sizes->n_outputs, sequence->scratch.contexts, n_block);
   }
   for (i = 0; i < n && present != NULL; i++)

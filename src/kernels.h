@@ -28,11 +28,20 @@ typedef struct {
   size_t n_outputs;
   size_t panel; /* outputs of a panel: attn_panel () of all of them */
   AttnPrecision precision;
-  void *weight; /* [n_panels][n_inputs][panel], in bf16 of inputs in pairs; NULL: the identity */
-  float *bias;  /* [n_panels][panel], 0 where there is none */
+  void *weight;    /* [n_panels][n_inputs][panel], in bf16 of inputs in pairs; NULL: the identity */
+  float *bias;     /* [n_panels][panel], 0 where there is none */
+  uint16_t *split; /* the weights once more, as a right operand of n_inputs rows (matrix.h); NULL: there is none */
 } AttnProjection;
 
 #define ATTN_MAX_PANEL (5 * ATTN_LANES)
+
+/*
+ * For a matrix unit (matrix.h): the terms of a sum that it takes at once, and what all values are smaller than that may
+ * go through it: no sum of 2^16 products can overflow then, whatever its order. Larger ones, infinity and NaN are left
+ * to the order of the other kernels.
+ */
+#define ATTN_STEP 32
+#define ATTN_SPLIT_LIMIT 0x1p55f
 
 /* Readable bytes behind the values of a window: the last vector of a row goes on into the next one. */
 #define ATTN_VALUES_SLACK (ATTN_LANES * sizeof (float))
@@ -112,6 +121,13 @@ typedef struct {
 
   /* out[i] = in[i], cleaned before, rounded as in half.h. `precision` is ATTN_PRECISION_F16 or _BF16. */
   void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
+
+  /*
+   * Rows of a left operand (matrix.h): high [n_rows][32] = the first n <= 32 values of each row of in [n_rows]
+   * [in_stride], rounded to bf16; low [n_rows][32] = what that leaves, rounded to bf16; 0 behind them. Returns whether
+   * all is below ATTN_SPLIT_LIMIT; if not, what was written means nothing.
+   */
+  bool (*split) (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t n_rows, size_t n);
 
   /*
    * out [n_frames][out_stride] = weight in + bias, cleaned: per output one fma chain over the inputs, from the bias. in

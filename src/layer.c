@@ -2,6 +2,7 @@
 #include "layer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "alloc.h"
@@ -35,7 +36,7 @@ init_projection (AttnProjection *projection, size_t n_inputs, size_t n_outputs, 
   size_t bytes =
       attn_size_mul (attn_size_mul (n_padded, attn_stored_rows (n_inputs, precision)), attn_precision_size (precision));
 
-  *projection = (AttnProjection){ n_inputs, n_outputs, panel, precision, NULL, NULL };
+  *projection = (AttnProjection){ n_inputs, n_outputs, panel, precision, NULL, NULL, NULL };
   projection->weight = attn_alloc (bytes);
   projection->bias = attn_alloc (attn_size_mul (n_padded, sizeof (float)));
   if (projection->weight == NULL || projection->bias == NULL)
@@ -83,6 +84,39 @@ pack (AttnProjection *projection, size_t first, const char *name, const AttnLine
   return status;
 }
 
+static float
+weight_of (const AttnProjection *projection, size_t o, size_t i)
+{
+  return attn_stored_value (projection->weight, packed_index (projection, o, i), projection->precision);
+}
+
+/* The stored weights once more, for a matrix unit; not if one is too large for it. */
+static AttnStatus
+split_projection (AttnProjection *projection, AttnError *error)
+{
+  size_t n_rows = attn_round_up (projection->n_inputs, ATTN_STEP), i, o;
+  size_t bytes = attn_size_mul (attn_right_size (n_rows, projection->n_outputs), sizeof (uint16_t));
+  bool can_split = true;
+
+  projection->split = attn_alloc (bytes);
+  if (projection->split == NULL)
+    return attn_fail_memory (error, "split parameters", bytes);
+  for (o = 0; o < projection->n_outputs; o++)
+    for (i = 0; i < projection->n_inputs; i++) {
+      float value = weight_of (projection, o, i);
+      uint16_t *high = projection->split + attn_right_index (i, o, n_rows);
+
+      can_split &= fabsf (value) < ATTN_SPLIT_LIMIT;
+      *high = attn_bf16_from_float (value);
+      high[n_rows * ATTN_LANES] = attn_bf16_from_float (value - attn_float_from_bf16 (*high));
+    }
+  if (!can_split) {
+    attn_free (projection->split);
+    projection->split = NULL;
+  }
+  return ATTN_OK;
+}
+
 static AttnProjection
 identity (size_t n)
 {
@@ -101,10 +135,31 @@ pack_model (AttnLayer *layer, const AttnModel *model, AttnError *error)
       || (status = pack (&layer->input, sizes->n_query + sizes->n_key, "value", &model->value, kernels, error)))
     return status;
   layer->output = identity (sizes->n_context);
-  if (model->output.weight == NULL)
+  if (model->output.weight != NULL
+      && ((status = init_projection (&layer->output, sizes->n_context, sizes->n_outputs, sizes->precision, error))
+          || (status = pack (&layer->output, 0, "output", &model->output, kernels, error))))
+    return status;
+  if (layer->matrix == NULL)
     return ATTN_OK;
-  status = init_projection (&layer->output, sizes->n_context, sizes->n_outputs, sizes->precision, error);
-  return status != ATTN_OK ? status : pack (&layer->output, 0, "output", &model->output, kernels, error);
+  status = split_projection (&layer->input, error);
+  return status != ATTN_OK || layer->output.weight == NULL ? status : split_projection (&layer->output, error);
+}
+
+/* The kernels for vectors, and for `fast` the matrix unit's, if there is one. */
+static AttnStatus
+pick_kernels (AttnLayer *layer, AttnError *error)
+{
+  AttnStatus status = ATTN_OK;
+
+  layer->kernels = attn_kernels_pick (error);
+  if (layer->kernels == NULL)
+    return ATTN_ERROR_CONFIG;
+  if (layer->sizes.arithmetic == ATTN_ARITHMETIC_FAST)
+    status = attn_matrix_pick (layer->kernels, &layer->matrix, error);
+  layer->sizes.is_split = layer->matrix != NULL;
+  snprintf (layer->kernels_name, sizeof layer->kernels_name, "%s%s%s", layer->kernels->name,
+            layer->matrix != NULL ? "+" : "", layer->matrix != NULL ? layer->matrix->name : "");
+  return status;
 }
 
 static AttnStatus
@@ -114,9 +169,9 @@ init_layer (AttnLayer *layer, const AttnConfig *config, const AttnModel *model, 
 
   if (status != ATTN_OK)
     return status;
-  layer->kernels = attn_kernels_pick (error);
-  if (layer->kernels == NULL)
-    return ATTN_ERROR_CONFIG;
+  status = pick_kernels (layer, error);
+  if (status != ATTN_OK)
+    return status;
   status = attn_positions_init (&layer->positions, &layer->sizes, model, error);
   if (status != ATTN_OK)
     return status;
@@ -139,7 +194,7 @@ hash_projection (uint64_t hash, const AttnProjection *projection)
     return hash;
   for (o = 0; o < projection->n_outputs; o++)
     for (i = 0; i < projection->n_inputs; i++) {
-      float value = attn_stored_value (projection->weight, packed_index (projection, o, i), projection->precision);
+      float value = weight_of (projection, o, i);
 
       hash = attn_hash_floats (hash, &value, 1);
     }
@@ -186,7 +241,9 @@ hash_layer (const AttnLayer *layer)
   hash = attn_hash_floats (hash, &sizes->softcap.factor, 1);
   hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
   hash = hash_positions (hash, layer);
-  return attn_hash_number (hash, sizes->precision, 1);
+  hash = attn_hash_number (hash, sizes->precision, 1);
+  /* Nothing for exact, as before there was a choice. */
+  return sizes->arithmetic == ATTN_ARITHMETIC_FAST ? attn_hash_number (hash, sizes->arithmetic, 1) : hash;
 }
 
 AttnStatus
@@ -216,6 +273,7 @@ free_projection (AttnProjection *projection)
 {
   attn_free (projection->weight);
   attn_free (projection->bias);
+  attn_free (projection->split);
 }
 
 void
@@ -231,11 +289,12 @@ attn_layer_free (AttnLayer *layer)
 
 /* A projection that threads share, a number of panels each. */
 typedef struct {
-  const AttnKernels *kernels;
+  const AttnLayer *layer;
   const AttnProjection *projection;
   float *out;
   const float *in;
   size_t n_frames;
+  const uint16_t *left; /* the frames for the matrix unit; NULL: it is not its work */
 } Projecting;
 
 static void
@@ -253,18 +312,35 @@ project_part (void *data, size_t part, size_t n_parts)
       + begin * attn_stored_rows (panels.n_inputs, panels.precision) * attn_precision_size (panels.precision);
   panels.bias += begin;
   panels.n_outputs = (end < panels.n_outputs ? end : panels.n_outputs) - begin;
-  p->kernels->project (p->out + begin, p->projection->n_outputs, p->in, panels.n_inputs, p->n_frames, &panels);
+  if (p->left != NULL) {
+    panels.split += attn_right_size (panels.n_inputs, begin);
+    p->layer->matrix->project (p->layer->kernels, p->out + begin, p->projection->n_outputs, p->left, p->n_frames,
+                               &panels);
+  } else
+    p->layer->kernels->project (p->out + begin, p->projection->n_outputs, p->in, panels.n_inputs, p->n_frames, &panels);
+}
+
+static void
+project (Projecting *p, AttnPool *pool, uint16_t *left)
+{
+  size_t n_inputs = p->projection->n_inputs;
+
+  if (p->projection->split != NULL && p->n_frames >= ATTN_MIN_MATRIX_ROWS
+      && attn_split_left (p->layer->kernels, left, p->in, n_inputs, p->n_frames, n_inputs))
+    p->left = left;
+  attn_pool_run (pool, project_part, p);
 }
 
 void
-attn_layer_project_input (const AttnLayer *layer, AttnPool *pool, float *projected, const float *frames, size_t n)
+attn_layer_project_input (const AttnLayer *layer, AttnPool *pool, uint16_t *left, float *projected, const float *frames,
+                          size_t n)
 {
-  Projecting projecting = { layer->kernels, &layer->input, projected, frames, n };
+  Projecting projecting = { layer, &layer->input, projected, frames, n, NULL };
   const AttnSizes *sizes = &layer->sizes;
   size_t i, copy;
 
   if (layer->input.weight != NULL)
-    attn_pool_run (pool, project_part, &projecting);
+    project (&projecting, pool, left);
   else
     for (i = 0; i < n; i++)
       for (copy = 0; copy < 3; copy++)
@@ -273,12 +349,13 @@ attn_layer_project_input (const AttnLayer *layer, AttnPool *pool, float *project
 }
 
 void
-attn_layer_project_output (const AttnLayer *layer, AttnPool *pool, float *out, const float *contexts, size_t n)
+attn_layer_project_output (const AttnLayer *layer, AttnPool *pool, uint16_t *left, float *out, const float *contexts,
+                           size_t n)
 {
-  Projecting projecting = { layer->kernels, &layer->output, out, contexts, n };
+  Projecting projecting = { layer, &layer->output, out, contexts, n, NULL };
 
   if (layer->output.weight != NULL)
-    attn_pool_run (pool, project_part, &projecting);
+    project (&projecting, pool, left);
   else
     memcpy (out, contexts, n * layer->sizes.n_outputs * sizeof *out);
 }
@@ -328,5 +405,5 @@ attn_layer_span (const AttnLayer *layer)
 const char *
 attn_layer_kernels (const AttnLayer *layer)
 {
-  return layer->kernels->name;
+  return layer->kernels_name;
 }

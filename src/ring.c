@@ -25,6 +25,26 @@ attn_ring_stream_slots (const AttnSizes *sizes)
   return tiles_for (sizes->look_ahead + sizes->window - 1) + 1;
 }
 
+/* The window once more, for a matrix unit. */
+static AttnStatus
+init_split (AttnRing *ring, AttnError *error)
+{
+  const AttnSizes *sizes = ring->sizes;
+  size_t masks = ring->n_slots * sizeof (uint16_t), keys, values;
+
+  ring->n_split_rows = attn_round_up (ring->n_slots * ATTN_LANES, ATTN_STEP);
+  keys = attn_size_mul (attn_size_mul (sizes->n_kv_heads, ring->n_slots), attn_right_size (sizes->dk, ATTN_LANES));
+  values = attn_size_mul (sizes->n_kv_heads, attn_right_size (ring->n_split_rows, sizes->dv));
+  ring->split_keys = attn_alloc (attn_size_mul (keys, sizeof (uint16_t)));
+  ring->split_values = attn_alloc (attn_size_mul (attn_size_add (values, ATTN_STEP_PART / 2), sizeof (uint16_t)));
+  ring->splittable = attn_alloc (masks);
+  if (ring->split_keys == NULL || ring->split_values == NULL || ring->splittable == NULL)
+    return attn_fail_memory (error, "split keys and values",
+                             attn_size_mul (attn_size_add (keys, values), sizeof (uint16_t)));
+  memset (ring->splittable, 0xff, masks);
+  return ATTN_OK;
+}
+
 AttnStatus
 attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, AttnError *error)
 {
@@ -43,7 +63,7 @@ attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, A
       || (sizes->precision != ATTN_PRECISION_F32 && !(ring->row = attn_alloc (n_row * sizeof (uint16_t)))))
     return attn_fail_memory (error, "window of keys and values", attn_size_add (keys, values));
   memset (ring->finite, 0xff, masks);
-  return ATTN_OK;
+  return sizes->is_split ? init_split (ring, error) : ATTN_OK;
 }
 
 void
@@ -54,6 +74,9 @@ attn_ring_clear (AttnRing *ring)
   attn_free (ring->present);
   attn_free (ring->finite);
   attn_free (ring->row);
+  attn_free (ring->split_keys);
+  attn_free (ring->split_values);
+  attn_free (ring->splittable);
 }
 
 void
@@ -132,6 +155,71 @@ store_head (AttnRing *ring, size_t head, uint64_t frame, bool is_sink, const flo
               ring->row + head * sizes->dk, ring->row + sizes->n_key + head * sizes->dv, sizes);
 }
 
+/* Up to 32 values as the window holds them, `row` if not in float32, in two parts; 0 where one is too large. */
+static void
+split_stored (const Writing *w, uint16_t parts[2][ATTN_STEP], const float *values, const uint16_t *row, size_t n)
+{
+  AttnPrecision precision = w->ring->sizes->precision;
+  float widened[ATTN_STEP];
+  size_t i;
+
+  if (precision != ATTN_PRECISION_F32) {
+    for (i = 0; i < n; i++)
+      widened[i] = attn_stored_value (row, i, precision);
+    values = widened;
+  }
+  if (!w->kernels->split (parts[0], parts[1], values, 0, 1, n))
+    memset (parts, 0, 2 * sizeof parts[0]);
+}
+
+/* A key is a column of its tile's right operand. */
+static void
+split_key (const Writing *w, size_t head, size_t slot, size_t lane, const float *key)
+{
+  const AttnRing *ring = w->ring;
+  size_t dk = ring->sizes->dk, n_rows = attn_round_up (dk, ATTN_STEP), d, part, i;
+  uint16_t *tile = ring->split_keys + (head * ring->n_slots + slot) * attn_right_size (dk, ATTN_LANES);
+  uint16_t parts[2][ATTN_STEP];
+
+  for (d = 0; d < dk; d += ATTN_STEP) {
+    split_stored (w, parts, key + d, ring->row + head * dk + d, dk - d < ATTN_STEP ? dk - d : ATTN_STEP);
+    for (part = 0; part < 2; part++)
+      for (i = 0; i < ATTN_STEP; i += 2)
+        memcpy (tile + attn_right_index (d + i, lane, n_rows) + part * n_rows * ATTN_LANES, &parts[part][i],
+                2 * sizeof parts[part][i]);
+  }
+}
+
+/* A value is a row of its head's right operand. */
+static void
+split_value (const Writing *w, size_t head, size_t slot, size_t lane, const float *value)
+{
+  const AttnRing *ring = w->ring;
+  const AttnSizes *sizes = ring->sizes;
+  uint16_t *values = ring->split_values + head * attn_right_size (ring->n_split_rows, sizes->dv);
+  uint16_t parts[2][ATTN_STEP];
+  size_t v, part, i;
+
+  for (v = 0; v < sizes->dv; v += ATTN_LANES) {
+    size_t n = sizes->dv - v < ATTN_LANES ? sizes->dv - v : ATTN_LANES;
+    uint16_t *to = values + attn_right_index (slot * ATTN_LANES + lane, v, ring->n_split_rows);
+
+    split_stored (w, parts, value + v, ring->row + sizes->n_key + head * sizes->dv + v, n);
+    for (part = 0; part < 2; part++, to += ring->n_split_rows * ATTN_LANES)
+      for (i = 0; i < ATTN_LANES; i++)
+        to[2 * i] = parts[part][i];
+  }
+}
+
+static void
+split_head (const Writing *w, size_t head, uint64_t frame, bool is_sink, const float *key, const float *value)
+{
+  size_t slot = slot_of (w->ring, frame, is_sink), lane = frame % ATTN_LANES;
+
+  split_key (w, head, slot, lane, key);
+  split_value (w, head, slot, lane, value);
+}
+
 static void
 write_head (const Writing *w, size_t head, size_t i)
 {
@@ -147,6 +235,10 @@ write_head (const Writing *w, size_t head, size_t i)
   store_head (w->ring, head, frame, false, key, value);
   if (frame < sizes->n_sinks)
     store_head (w->ring, head, frame, true, key, value);
+  if (sizes->is_split)
+    split_head (w, head, frame, false, key, value);
+  if (sizes->is_split && frame < sizes->n_sinks)
+    split_head (w, head, frame, true, key, value);
 }
 
 static void
@@ -160,14 +252,33 @@ write_part (void *data, size_t part, size_t n_parts)
       write_head (w, head, i);
 }
 
-/* The frame is there, and whether its values are finite. */
 static void
-note_frame (AttnRing *ring, uint64_t frame, bool is_sink, bool is_finite)
+set_bit (uint16_t *bits, size_t lane, bool is_set)
+{
+  *bits = (*bits & ~(1u << lane)) | (uint32_t) is_set << lane;
+}
+
+/* The frame is there, whether its values are finite, and whether it can be split. */
+static void
+note_frame (AttnRing *ring, uint64_t frame, bool is_sink, bool is_finite, bool is_splittable)
 {
   size_t slot = slot_of (ring, frame, is_sink), lane = frame % ATTN_LANES;
 
-  ring->present[slot] |= 1u << lane;
-  ring->finite[slot] = (ring->finite[slot] & ~(1u << lane)) | (uint32_t) is_finite << lane;
+  set_bit (&ring->present[slot], lane, true);
+  set_bit (&ring->finite[slot], lane, is_finite);
+  if (ring->sizes->is_split)
+    set_bit (&ring->splittable[slot], lane, is_splittable);
+}
+
+static bool
+is_splittable (const Writing *w, const float *keys, const float *values)
+{
+  const AttnSizes *sizes = w->ring->sizes;
+  float infinite = attn_infinite_from (sizes->precision);
+  float limit = infinite < ATTN_SPLIT_LIMIT ? infinite : ATTN_SPLIT_LIMIT;
+
+  return sizes->is_split && w->kernels->all_below (keys, sizes->n_key, limit)
+         && w->kernels->all_below (values, sizes->n_value, limit);
 }
 
 void
@@ -183,10 +294,11 @@ attn_ring_write (AttnRing *ring, const AttnKernels *kernels, AttnPool *pool, con
   attn_pool_run (pool, write_part, &writing);
   for (i = 0; i < n; i++, ring->next++) {
     bool is_finite = kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
+    bool can_split = is_splittable (&writing, keys + i * stride, values + i * stride);
 
-    note_frame (ring, ring->next, false, is_finite);
+    note_frame (ring, ring->next, false, is_finite, can_split);
     if (ring->next < ring->sizes->n_sinks)
-      note_frame (ring, ring->next, true, is_finite);
+      note_frame (ring, ring->next, true, is_finite, can_split);
   }
 }
 

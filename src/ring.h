@@ -14,21 +14,26 @@
 
 #include <stdbool.h>
 
-#include "kernels.h"
+#include "matrix.h"
 #include "pool.h"
 
 typedef struct {
   const AttnSizes *sizes;
   size_t n_sink_slots;
   size_t n_window_slots;
-  size_t n_slots;    /* all */
-  void *keys;        /* [n_kv_heads][n_slots][dk_stored][16], in the precision of the sizes (kernels.h) */
-  void *values;      /* [n_kv_heads][n_slots][16][dv], and ATTN_VALUES_SLACK */
-  uint16_t *present; /* [n_slots], a bit per lane: the frame is there */
-  uint16_t *finite;  /* [n_slots], a bit per lane: so are its values, or what stood there before */
-  uint16_t *row;     /* [n_key + n_value], a frame on its way to 16 bits; NULL where the window is float32 */
-  uint64_t first;    /* the number of the first frame since the reset */
-  uint64_t next;     /* the number of the next frame */
+  size_t n_slots;         /* all */
+  void *keys;             /* [n_kv_heads][n_slots][dk_stored][16], in the precision of the sizes (kernels.h) */
+  void *values;           /* [n_kv_heads][n_slots][16][dv], and ATTN_VALUES_SLACK */
+  uint16_t *present;      /* [n_slots], a bit per lane: the frame is there */
+  uint16_t *finite;       /* [n_slots], a bit per lane: so are its values, or what stood there before */
+  uint16_t *row;          /* [n_key + n_value], a frame on its way to 16 bits; NULL where the window is float32 */
+  uint16_t *split_keys;   /* [n_kv_heads][n_slots] right operands of dk by 16 (matrix.h); NULL: nothing is split */
+  uint16_t *split_values; /* [n_kv_heads] right operands of n_split_rows by dv, and half a step behind them */
+  uint16_t
+      *splittable;     /* [n_slots], as `finite`: keys and values are below ATTN_SPLIT_LIMIT; others stand there as 0 */
+  size_t n_split_rows; /* 16 n_slots, in whole steps */
+  uint64_t first;      /* the number of the first frame since the reset */
+  uint64_t next;       /* the number of the next frame */
 } AttnRing;
 
 /*
@@ -91,6 +96,19 @@ attn_ring_values (const AttnRing *ring, size_t kv_head)
   size_t n = kv_head * ring->n_slots * ring->sizes->dv * ATTN_LANES;
 
   return (const char *) ring->values + n * attn_precision_size (ring->sizes->precision);
+}
+
+/* The same for a matrix unit. */
+static inline const uint16_t *
+attn_ring_split_keys (const AttnRing *ring, size_t kv_head)
+{
+  return ring->split_keys + kv_head * ring->n_slots * attn_right_size (ring->sizes->dk, ATTN_LANES);
+}
+
+static inline const uint16_t *
+attn_ring_split_values (const AttnRing *ring, size_t kv_head)
+{
+  return ring->split_values + kv_head * attn_right_size (ring->n_split_rows, ring->sizes->dv);
 }
 
 /* How many frames fit into the current tile. */

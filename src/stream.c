@@ -126,8 +126,8 @@ answer_block (AttnStream *stream, size_t n, float *out, float *weights)
                  stream->queries + waiting * sizes->n_query, stream->has_gains ? stream->gains : NULL,
                  stream->scratch.contexts, weights);
     if (out != NULL)
-      attn_layer_project_output (layer, attn_scratch_pool (layer, &stream->scratch, n), out, stream->scratch.contexts,
-                                 n);
+      attn_layer_project_output (layer, attn_scratch_pool (layer, &stream->scratch, n), stream->scratch.left, out,
+                                 stream->scratch.contexts, n);
   }
   stream->next_output += n;
   for (i = 0; i < n; i++) {

@@ -179,12 +179,15 @@ TEST (unknown_positions_and_layouts_are_refused)
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-layout is 2", "0 to 1"));
 }
 
-TEST (unknown_precisions_and_too_many_threads_are_refused)
+TEST (unknown_enumerations_and_too_many_threads_are_refused)
 {
   AttnConfig config = valid ();
 
   config.precision = 3;
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "precision is 3", "0 to 2"));
+  config = valid ();
+  config.arithmetic = 2;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "arithmetic is 2", "0 to 1"));
   config = valid ();
   config.n_threads = 65;
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "threads is 65", "0 to 64"));
@@ -478,7 +481,7 @@ main (int argc, char **argv)
   RUN (softcap_must_be_0_or_within_its_limits);
   RUN (reserved_fields_must_be_0);
   RUN (unknown_positions_and_layouts_are_refused);
-  RUN (unknown_precisions_and_too_many_threads_are_refused);
+  RUN (unknown_enumerations_and_too_many_threads_are_refused);
   RUN (parameters_that_f16_cannot_hold_are_refused);
   RUN (rope_base_must_be_finite_and_at_least_1);
   RUN (rope_dimensions_are_even_and_fit_the_head);

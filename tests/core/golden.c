@@ -2,6 +2,7 @@
  * Against PyTorch: the files that tests/golden/generate.py and position.py made with nn.MultiheadAttention in float64.
  * Also names the largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#define _POSIX_C_SOURCE 200809L /* setenv */
 #include <math.h>
 #include <stdlib.h>
 
@@ -23,6 +24,11 @@
 /* Parameters, keys and values in 16 bits, where scores are of order one: as attn.h says. */
 #define F16_TOLERANCE (2 * 0x1p-11)
 #define BF16_TOLERANCE (2 * 0x1p-8)
+/*
+ * arithmetic=fast: two projections, scores and contexts by products that are off by 2^-16 on the average of their
+ * operands' last places, in either direction, so that those of a sum mostly cancel.
+ */
+#define FAST_TOLERANCE 0x1p-15
 /*
  * A weight is at most 1: two roundings of a score (of order one, by chains of up to 20) in its exponent, those of the
  * exponential and of the sum.
@@ -102,7 +108,7 @@ read_tensor (AttnSafetensors *file, const char *name, size_t *n_frames, size_t *
 }
 
 static bool
-open_golden (const char *name, AttnPrecision precision, Golden *golden)
+open_golden (const char *name, AttnPrecision precision, AttnArithmetic arithmetic, Golden *golden)
 {
   char path[512];
   AttnError error;
@@ -139,6 +145,7 @@ open_golden (const char *name, AttnPrecision precision, Golden *golden)
   golden->out = malloc (golden->n_out * sizeof (float));
   config.n_features = n_inputs;
   config.precision = precision;
+  config.arithmetic = arithmetic;
 
   status = strcmp (name, "parameter-free") == 0 ? ATTN_OK : attn_model_open (path, "attn.", &model, &error);
   if (status == ATTN_OK)
@@ -192,10 +199,10 @@ run_stream (const Golden *golden, AttnStream *stream)
 
 /* `tolerance` 0: as the largest score says. */
 static void
-check_golden (const char *name, AttnPrecision precision, double tolerance)
+check_golden (const char *name, AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
 {
   Golden golden = { 0 };
-  bool opened = open_golden (name, precision, &golden);
+  bool opened = open_golden (name, precision, arithmetic, &golden);
   AttnStream *stream = NULL;
   double error = NAN;
   size_t n = 0;
@@ -243,7 +250,7 @@ TEST (weights_of_every_position_scheme_are_those_of_torch)
     float *weights = NULL;
     double error = NAN;
 
-    if (open_golden (names[i], ATTN_PRECISION_F32, &golden) && golden.weights != NULL) {
+    if (open_golden (names[i], ATTN_PRECISION_F32, ATTN_ARITHMETIC_EXACT, &golden) && golden.weights != NULL) {
       weights = malloc (golden.n_frames * attn_layer_n_heads (golden.layer) * attn_layer_span (golden.layer)
                         * sizeof *weights);
       for (size_t t = 0; t < golden.n_frames; t++)
@@ -258,10 +265,10 @@ TEST (weights_of_every_position_scheme_are_those_of_torch)
   }
 }
 
-#define GOLDEN(test, name)                              \
-  TEST (test)                                           \
-  {                                                     \
-    check_golden (name, ATTN_PRECISION_F32, TOLERANCE); \
+#define GOLDEN(test, name)                                                     \
+  TEST (test)                                                                  \
+  {                                                                            \
+    check_golden (name, ATTN_PRECISION_F32, ATTN_ARITHMETIC_EXACT, TOLERANCE); \
   }
 
 GOLDEN (torch_one_feature_window_1, "tiny")
@@ -294,7 +301,7 @@ GOLDEN (grouped_sinks_look_ahead_absent_frames, "grouped")
 
 /* All layers but those of large gain, whose scores are beyond 16 bits. */
 static void
-check_all (AttnPrecision precision, double tolerance)
+check_all (AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
 {
   static const char *const names[] = {
     "tiny",
@@ -326,22 +333,31 @@ check_all (AttnPrecision precision, double tolerance)
   };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-    check_golden (names[i], precision, tolerance);
+    check_golden (names[i], precision, arithmetic, tolerance);
 }
 
 TEST (f16_is_within_its_bound)
 {
-  check_all (ATTN_PRECISION_F16, F16_TOLERANCE);
+  check_all (ATTN_PRECISION_F16, ATTN_ARITHMETIC_EXACT, F16_TOLERANCE);
 }
 
 TEST (bf16_is_within_its_bound)
 {
-  check_all (ATTN_PRECISION_BF16, BF16_TOLERANCE);
+  check_all (ATTN_PRECISION_BF16, ATTN_ARITHMETIC_EXACT, BF16_TOLERANCE);
+}
+
+TEST (fast_is_within_its_bound)
+{
+  setenv ("ATTN_MATRIX", "c", 1);
+  check_all (ATTN_PRECISION_F32, ATTN_ARITHMETIC_FAST, FAST_TOLERANCE);
+  check_all (ATTN_PRECISION_F16, ATTN_ARITHMETIC_FAST, F16_TOLERANCE);
+  check_all (ATTN_PRECISION_BF16, ATTN_ARITHMETIC_FAST, BF16_TOLERANCE);
+  unsetenv ("ATTN_MATRIX");
 }
 
 TEST (parameters_of_large_gain)
 {
-  check_golden ("large-gain", ATTN_PRECISION_F32, 0);
+  check_golden ("large-gain", ATTN_PRECISION_F32, ATTN_ARITHMETIC_EXACT, 0);
 }
 
 int
@@ -378,6 +394,7 @@ main (int argc, char **argv)
   RUN (weights_of_every_position_scheme_are_those_of_torch);
   RUN (f16_is_within_its_bound);
   RUN (bf16_is_within_its_bound);
+  RUN (fast_is_within_its_bound);
   RUN (parameters_of_large_gain);
   return check_done ();
 }

@@ -64,7 +64,7 @@ random_position (RandomLayer *r, uint32_t dk)
 }
 
 static inline RandomLayer
-random_layer (void)
+random_layer_of (AttnArithmetic arithmetic)
 {
   RandomLayer r = { .config = attn_config_default () };
   uint32_t kv_heads = random_between (1, 3), dk, dv, heads;
@@ -100,12 +100,19 @@ random_layer (void)
     r.config.softcap = 0.5 + random_between (0, 40) / 4.0;
   r.config.n_threads = random_between (0, 9) == 0 ? random_between (2, 4) : 0;
   r.config.precision = random_between (0, 1) ? ATTN_PRECISION_F32 : random_between (1, 2);
+  r.config.arithmetic = arithmetic;
   random_position (&r, dk);
   if (attn_layer_new (&r.config, r.model, &r.layer, &error) != ATTN_OK) {
     printf ("Bail out! random layer: %s\n", error.message);
     exit (1);
   }
   return r;
+}
+
+static inline RandomLayer
+random_layer (void)
+{
+  return random_layer_of (ATTN_ARITHMETIC_EXACT);
 }
 
 /* values [n] as a window of that precision holds them. */

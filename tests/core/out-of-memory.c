@@ -4,7 +4,7 @@
  * is shared, and jansson 2.14 itself does not survive (https://github.com/akheron/jansson/issues/362).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#define _POSIX_C_SOURCE 200809L /* off_t */
+#define _POSIX_C_SOURCE 200809L /* off_t, setenv */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -167,6 +167,15 @@ make_layer_without_a_model (AttnError *error)
   return make_layer_of (config, NULL, error);
 }
 
+static AttnStatus
+make_fast_layer (AttnError *error)
+{
+  AttnConfig config = configuration ();
+
+  config.arithmetic = ATTN_ARITHMETIC_FAST;
+  return make_layer_of (config, model, error);
+}
+
 static AttnLayer *layer;
 
 static AttnStatus
@@ -248,6 +257,9 @@ TEST (layer_that_does_not_fit_is_a_status)
   CHECK (model != NULL);
   fail_each ("attn_layer_new", make_layer);
   fail_each ("attn_layer_new without a model", make_layer_without_a_model);
+  setenv ("ATTN_MATRIX", "c", 1);
+  fail_each ("attn_layer_new for a matrix unit", make_fast_layer);
+  unsetenv ("ATTN_MATRIX");
   attn_model_free (model);
 }
 
@@ -269,6 +281,12 @@ TEST (stream_that_does_not_fit_is_a_status)
   config.n_threads = 3;
   CHECK (with_layer (config, model));
   fail_each ("attn_stream_new with threads, in bf16", make_stream);
+  attn_layer_free (layer);
+  config.arithmetic = ATTN_ARITHMETIC_FAST;
+  setenv ("ATTN_MATRIX", "c", 1);
+  CHECK (with_layer (config, model));
+  unsetenv ("ATTN_MATRIX");
+  fail_each ("attn_stream_new for a matrix unit", make_stream);
   attn_layer_free (layer);
   attn_model_free (model);
 }

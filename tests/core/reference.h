@@ -13,6 +13,9 @@
  *                                        fma; the fourth for the products of these
  *   a key or value in 16 bits            its unit of rounding, 2^-11 or 2^-8, relative; in f16 at least 2^-25. A
  *                                        rotated key: of the length of its pair
+ *   n products by a matrix unit          (src/matrix.h) each is off by 3 v^2 (1 + 2 v), v = 2^-8 being that of bf16:
+ *                                        two operands that lose v^2 each, and low low, which is left out. Then a sum,
+ *                                        in any order, of 3 n, and what is denormal in it becomes 0
  *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
  *                                        reserve
  *
@@ -45,6 +48,17 @@ gamma_n (size_t n)
   return n * UNIT / (1 - n * UNIT);
 }
 
+/* The error of a sum of n products, of which `magnitude` is the sum without signs. */
+static inline double
+reference_chain (const AttnSizes *s, size_t n, double magnitude)
+{
+  const double v = 0x1p-8;
+
+  if (!s->is_split)
+    return gamma_n (n) * magnitude;
+  return (gamma_n (3 * n) * (1 + 3 * v) + 3 * v * v * (1 + 2 * v)) * magnitude + 3 * n * FLUSHED;
+}
+
 /* By how much storing a value of this magnitude changes it at most. */
 static inline double
 reference_storing (AttnPrecision precision, double magnitude)
@@ -65,7 +79,7 @@ reference_parameter (AttnPrecision precision, float value)
 
 /* out = weight in + bias for one frame; `linear` without weight is the identity. */
 static inline void
-reference_linear (Bounded *out, const AttnLinear *linear, AttnPrecision precision, const Bounded *in, size_t n)
+reference_linear (Bounded *out, const AttnLinear *linear, const AttnSizes *s, const Bounded *in, size_t n)
 {
   if (linear == NULL || linear->weight == NULL) {
     memcpy (out, in, n * sizeof *out);
@@ -75,13 +89,13 @@ reference_linear (Bounded *out, const AttnLinear *linear, AttnPrecision precisio
     double sum = linear->bias ? linear->bias[o] : 0, magnitude = fabs (sum), error = 0;
 
     for (size_t i = 0; i < linear->n_inputs; i++) {
-      double w = reference_parameter (precision, linear->weight[o * linear->n_inputs + i]);
+      double w = reference_parameter (s->precision, linear->weight[o * linear->n_inputs + i]);
 
       sum += w * in[i].value;
       magnitude += fabs (w) * (fabs (in[i].value) + in[i].error);
       error += fabs (w) * in[i].error;
     }
-    out[o] = (Bounded){ sum, error + gamma_n (linear->n_inputs + 1) * magnitude + FLUSHED };
+    out[o] = (Bounded){ sum, error + reference_chain (s, linear->n_inputs + 1, magnitude) + FLUSHED };
   }
 }
 
@@ -172,7 +186,7 @@ reference_score (const AttnSizes *s, const AttnModel *model, const Bounded *q, c
   }
   /* The chain, and two roundings of the query (the factor itself, and the product with it). */
   score.value *= scale;
-  score.error = scale * (score.error + (gamma_n (s->dk) + 3 * UNIT) * magnitude) + s->dk * FLUSHED;
+  score.error = scale * (score.error + reference_chain (s, s->dk, magnitude) + 3 * UNIT * magnitude) + s->dk * FLUSHED;
   reference_softcap (&score, softcap);
   /* The bias, and the rounding of the sum with it. */
   score.value += bias;
@@ -221,8 +235,8 @@ reference_head (const AttnSizes *s, const AttnModel *model, const Bounded *q, co
 
       value.error += reference_storing (s->precision, fabs (value.value) + value.error);
       context[d].value += w * value.value;
-      context[d].error +=
-          w * value.error + (w * (relative + gamma_n (n_keys + 2)) + 0x1p-125) * (fabs (value.value) + value.error);
+      context[d].error += w * value.error + (w * relative + 0x1p-125) * (fabs (value.value) + value.error)
+                          + reference_chain (s, n_keys + 2, w * (fabs (value.value) + value.error));
     }
   }
   free (score);
@@ -240,15 +254,15 @@ reference_forward (const AttnSizes *s, const AttnModel *model, double scale, dou
   for (size_t i = 0; i < n; i++) {
     for (size_t d = 0; d < s->n_features; d++)
       x[d] = (Bounded){ frames[i * s->n_features + d], FLUSHED };
-    reference_linear (q + i * s->n_query, model ? &model->query : NULL, s->precision, x, s->n_query);
-    reference_linear (k + i * s->n_key, model ? &model->key : NULL, s->precision, x, s->n_key);
-    reference_linear (v + i * s->n_value, model ? &model->value : NULL, s->precision, x, s->n_value);
+    reference_linear (q + i * s->n_query, model ? &model->query : NULL, s, x, s->n_query);
+    reference_linear (k + i * s->n_key, model ? &model->key : NULL, s, x, s->n_key);
+    reference_linear (v + i * s->n_value, model ? &model->value : NULL, s, x, s->n_value);
   }
   for (size_t i = 0; i < n; i++) {
     for (size_t h = 0; h < s->n_heads; h++)
       reference_head (s, model, q + i * s->n_query + h * s->dk, k, v, present, n, first, first + i, h, scale, softcap,
                       context + h * s->dv, weights + (i * s->n_heads + h) * s->span);
-    reference_linear (out + i * s->n_outputs, model ? &model->output : NULL, s->precision, context, s->n_context);
+    reference_linear (out + i * s->n_outputs, model ? &model->output : NULL, s, context, s->n_context);
     if (present && !present[i]) {
       memset (out + i * s->n_outputs, 0, s->n_outputs * sizeof *out);
       memset (weights + i * s->n_heads * s->span, 0, s->n_heads * s->span * sizeof *weights);

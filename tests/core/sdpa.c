@@ -150,7 +150,7 @@ layer_inputs (const RandomLayer *r, const float *frames, const uint8_t *present,
   LayerInputs in = { calloc (n * sizes->n_query, sizeof (float)), calloc (n * sizes->n_key, sizeof (float)),
                      calloc (n * sizes->n_value, sizeof (float)), layer_mask (r, present, n) };
 
-  attn_layer_project_input (r->layer, NULL, projected, frames, n);
+  attn_layer_project_input (r->layer, NULL, NULL, projected, frames, n);
   for (size_t t = 0; t < n; t++) {
     float *row = projected + t * sizes->n_projected;
 
@@ -203,7 +203,7 @@ layer_by_sdpa (const RandomLayer *r, const LayerInputs *in, const uint8_t *prese
   s.scale = r->config.scale;
   s.softcap = r->config.softcap;
   done = attn_sdpa (&s, NULL) == ATTN_OK;
-  attn_layer_project_output (r->layer, NULL, out, context, n);
+  attn_layer_project_output (r->layer, NULL, NULL, out, context, n);
   for (size_t t = 0; t < n; t++)
     if (!present[t])
       memset (out + t * sizes->n_outputs, 0, sizes->n_outputs * sizeof *out);

@@ -1,0 +1,98 @@
+/*
+ * libattn: sums of products by a matrix unit (arithmetic=fast): what its operands are, and the kernels over them.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A matrix unit multiplies bf16 and adds up in float32. So each float32 x stands as two bf16, high = x rounded and
+ * low = x - high rounded, and a b is taken for high high + high low + low high. With u = 2^-8, how far rounding to bf16
+ * goes, what x loses is below u^2 |x|, and the product that is left out below u^2 |a b|: each product is off by less
+ * than 3 u^2 |a b| (1 + u), u^2 being 1.5e-5, and on the average by a small part of that. The order of the sums is the
+ * unit's.
+ *
+ * The unit works in steps of 32 terms of a sum, for up to 16 rows and 16 columns of results:
+ *
+ *   left operand   [steps][high, low][16 rows][32]: frames by inputs, queries by dimensions, weights by frames
+ *   right operand  [groups of 16 columns][high, low][n_rows][16], rows in pairs as in kernels.h, n_rows a multiple of
+ *                  32, 0 behind the last: inputs by outputs, dimensions by frames, frames by values
+ */
+#ifndef ATTN_SRC_MATRIX_H
+#define ATTN_SRC_MATRIX_H
+
+#include "kernels.h"
+
+/* Of a left operand: the values of a part of a step, high or low, and of both. */
+#define ATTN_STEP_PART ((size_t) ATTN_LANES * ATTN_STEP)
+#define ATTN_STEP_SIZE (2 * ATTN_STEP_PART)
+
+/* A unit takes the same time for 1 row as for 16, some 60 cycles per step and column; a frame by fma takes 16. */
+#define ATTN_MIN_MATRIX_ROWS 4
+
+/* How many values a right operand has. */
+static inline size_t
+attn_right_size (size_t n_rows, size_t n_columns)
+{
+  return attn_size_mul (attn_size_mul (attn_round_up (n_rows, ATTN_STEP), attn_round_up (n_columns, ATTN_LANES)), 2);
+}
+
+/* Where the high part of an element of a right operand stands; the low part is n_rows * 16 behind it. */
+static inline size_t
+attn_right_index (size_t row, size_t column, size_t n_rows)
+{
+  return column / ATTN_LANES * 2 * n_rows * ATTN_LANES
+         + attn_stored_index (row, ATTN_LANES, column % ATTN_LANES, ATTN_PRECISION_BF16);
+}
+
+/* How many values a left operand of n columns has. */
+static inline size_t
+attn_left_size (size_t n)
+{
+  return attn_size_mul (attn_round_up (n, ATTN_STEP) / ATTN_STEP, ATTN_STEP_SIZE);
+}
+
+/*
+ * left = in [n_rows <= 16][in_stride], n columns of it. Returns whether all of it is below ATTN_SPLIT_LIMIT; if not,
+ * what was written means nothing.
+ */
+bool attn_split_left (const AttnKernels *kernels, uint16_t *left, const float *in, size_t in_stride, size_t n_rows,
+                      size_t n);
+
+/*
+ * What the functions of the same name in AttnKernels do, but for the order and the rounding above, of values below
+ * ATTN_SPLIT_LIMIT. `kernels` are those for everything else.
+ */
+typedef struct {
+  const char *name;
+
+  /* out [n_frames][out_stride] = weight in + bias, cleaned; 4 <= n_frames <= 16. left: the frames. */
+  void (*project) (const AttnKernels *kernels, float *out, size_t out_stride, const uint16_t *left, size_t n_frames,
+                   const AttnProjection *projection);
+
+  /*
+   * rows->scores = keys . queries, the rows being queries of one head. left: the queries. keys [slots]: of each a right
+   * operand [dk rounded up to 32] by 16.
+   */
+  void (*scores) (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk);
+
+  /*
+   * contexts = weights . values, times the reciprocals; cleaned. values: a right operand of n_rows = 16 frames a slot,
+   * and half a step behind them, by dv. left: room for a step per tile. Returns false, having written nothing, where a
+   * weight is NaN.
+   */
+  bool (*context) (const AttnKernels *kernels, const AttnRows *rows, float *contexts, size_t context_stride,
+                   uint16_t *left, const uint16_t *values, size_t n_rows, size_t dv);
+} AttnMatrixKernels;
+
+/*
+ * Those for the unit of this processor, beside `kernels`, or those that the environment variable ATTN_MATRIX names:
+ * amx, or c, which is plain C for tests. *matrix is NULL where there is none. Fails if it names what cannot run here.
+ */
+AttnStatus attn_matrix_pick (const AttnKernels *kernels, const AttnMatrixKernels **matrix, AttnError *error);
+
+/* Row `i`, best first, and whether this processor can run it; NULL behind the last. For tests. */
+const AttnMatrixKernels *attn_matrix_row (size_t i, bool *runs_here);
+
+extern const AttnMatrixKernels attn_matrix_c;
+#ifdef ATTN_HAVE_AMX
+extern const AttnMatrixKernels attn_matrix_amx;
+#endif
+
+#endif

@@ -1,0 +1,630 @@
+/*
+ * arithmetic=fast: blocks of frames by a matrix unit. Its kernels, and streams and sequences through it, against
+ * float64 with bounds that are derived (reference.h); what must not go through it, to the bit against exact.
+ *
+ * Everything is run with the matrix kernels of plain C, which do what the instructions are documented to do, and with
+ * those of the processor's unit where it has one, which must give the same bits.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#define _POSIX_C_SOURCE 200809L /* setenv */
+#include "check.h"
+#include "matrix.h"
+#include "sequences.h"
+
+#define N_RANDOM random_rounds (60) /* configurations per property */
+
+#define FOR_EACH_UNIT(unit)               \
+  for (size_t row_ = 0; row_ < 4; row_++) \
+    for (const AttnMatrixKernels *unit = runnable_unit (row_); unit != NULL; unit = NULL)
+
+static const AttnMatrixKernels *
+runnable_unit (size_t i)
+{
+  bool runs;
+  const AttnMatrixKernels *unit = attn_matrix_row (i, &runs);
+
+  return unit != NULL && runs ? unit : NULL;
+}
+
+/* ---- kernels ---- */
+
+#define MAX_SUM 130 /* terms of a sum, or columns */
+
+/* left [n_rows][n] . right [n][n_columns], as values and as the operands of a unit. */
+typedef struct {
+  size_t n_rows, n, n_columns;
+  float *left, *right;
+  uint16_t *left_operand, *right_operand;
+} Product;
+
+static void
+set_right (uint16_t *operand, size_t n_rows, size_t row, size_t column, float value)
+{
+  uint16_t *high = operand + attn_right_index (row, column, n_rows);
+
+  *high = attn_bf16_from_float (value);
+  high[n_rows * ATTN_LANES] = attn_bf16_from_float (value - attn_float_from_bf16 (*high));
+}
+
+static Product
+random_product (size_t n_rows, size_t n, size_t n_columns)
+{
+  Product p = { .n_rows = n_rows, .n = n, .n_columns = n_columns };
+
+  p.left = attn_alloc (n_rows * n * sizeof *p.left);
+  p.right = attn_alloc (n * n_columns * sizeof *p.right);
+  p.left_operand = attn_alloc (attn_left_size (n) * sizeof (uint16_t));
+  p.right_operand = attn_alloc (attn_right_size (n, n_columns) * sizeof (uint16_t));
+  random_fill (p.left, n_rows * n, 2);
+  random_fill (p.right, n * n_columns, 2);
+  attn_split_left (&attn_kernels_c, p.left_operand, p.left, n, n_rows, n);
+  for (size_t i = 0; i < n; i++)
+    for (size_t column = 0; column < n_columns; column++)
+      set_right (p.right_operand, attn_round_up (n, ATTN_STEP), i, column, p.right[i * n_columns + column]);
+  return p;
+}
+
+static void
+product_clear (Product *p)
+{
+  attn_free (p->left);
+  attn_free (p->right);
+  attn_free (p->left_operand);
+  attn_free (p->right_operand);
+}
+
+/* In float64, from `bias`. */
+static Bounded
+expected_sum (const Product *p, size_t row, size_t column, double bias)
+{
+  const AttnSizes sizes = { .is_split = true };
+  double sum = bias, magnitude = fabs (bias);
+
+  for (size_t i = 0; i < p->n; i++) {
+    double term = (double) p->left[row * p->n + i] * p->right[i * p->n_columns + column];
+
+    sum += term;
+    magnitude += fabs (term);
+  }
+  return (Bounded){ sum, reference_chain (&sizes, p->n + 1, magnitude) };
+}
+
+static bool
+is_within (float value, Bounded expected)
+{
+  return fabs (value - expected.value) <= expected.error;
+}
+
+static const size_t lengths[] = { 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 80, 96, 127, 128, 130 };
+#define N_LENGTHS (sizeof lengths / sizeof lengths[0])
+
+/* The rows of a block, from the smallest that goes through a unit on. */
+static size_t
+n_rows_of (size_t i)
+{
+  return ATTN_MIN_MATRIX_ROWS + i % (ATTN_LANES - ATTN_MIN_MATRIX_ROWS + 1);
+}
+
+/* Outputs stand `stride` apart, and nothing else is written: what was there, a NaN, stays. */
+static bool
+project_is_right (const AttnMatrixKernels *unit, size_t n_frames, size_t n_inputs, size_t n_outputs)
+{
+  size_t stride = n_outputs + 3;
+  Product p = random_product (n_frames, n_inputs, n_outputs);
+  float bias[MAX_SUM + ATTN_LANES] = { 0 }, out[ATTN_LANES * (MAX_SUM + 3)];
+  AttnProjection projection = { .n_inputs = n_inputs, .n_outputs = n_outputs, .bias = bias, .split = p.right_operand };
+  bool right = true;
+
+  random_fill (bias, n_outputs, 1);
+  for (size_t i = 0; i < sizeof out / sizeof out[0]; i++)
+    out[i] = NAN;
+  unit->project (&attn_kernels_c, out, stride, p.left_operand, n_frames, &projection);
+  for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
+    size_t frame = i / stride, output = i % stride;
+
+    right &= frame < n_frames && output < n_outputs ? is_within (out[i], expected_sum (&p, frame, output, bias[output]))
+                                                    : isnan (out[i]);
+  }
+  product_clear (&p);
+  return right;
+}
+
+TEST (project_is_within_its_bound_at_every_size)
+{
+  FOR_EACH_UNIT (unit)
+  for (size_t i = 0; i < N_LENGTHS; i++)
+    for (size_t o = 0; o < N_LENGTHS; o++)
+      CHECK_MSG (project_is_right (unit, n_rows_of (i + o), lengths[i], lengths[o]), "%s: %zu inputs, %zu outputs",
+                 unit->name, lengths[i], lengths[o]);
+}
+
+/* Tiles in an order in which some stand one behind the other and some do not, as where a ring begins anew. */
+static const uint32_t slots[] = { 5, 6, 7, 8, 0, 1, 3, 2, 9, 10 };
+#define N_SLOTS 11
+#define MAX_TILES (sizeof slots / sizeof slots[0])
+
+static AttnRows
+rows_of (size_t n_rows, size_t n_tiles, float *scores)
+{
+  return (AttnRows){
+    .n_rows = n_rows, .n_tiles = n_tiles, .slots = slots, .scores = scores, .score_stride = n_tiles * ATTN_LANES
+  };
+}
+
+static bool
+scores_are_right (const AttnMatrixKernels *unit, size_t n_queries, size_t n_tiles, size_t dk)
+{
+  size_t tile_size = attn_right_size (dk, ATTN_LANES), n_scores = n_queries * n_tiles * ATTN_LANES;
+  Product p = random_product (n_queries, dk, N_SLOTS * ATTN_LANES);
+  float scores[ATTN_LANES * MAX_TILES * ATTN_LANES + ATTN_LANES];
+  AttnRows rows = rows_of (n_queries, n_tiles, scores);
+  bool right = true;
+
+  /* The groups of columns of a right operand are the operands of the tiles, one after another. */
+  if (attn_right_size (dk, N_SLOTS * ATTN_LANES) != N_SLOTS * tile_size)
+    right = false;
+  for (size_t i = 0; i < sizeof scores / sizeof scores[0]; i++)
+    scores[i] = NAN;
+  unit->scores (&rows, p.left_operand, p.right_operand, dk);
+  for (size_t i = 0; i < n_scores; i++) {
+    size_t tile = i / ATTN_LANES % n_tiles;
+
+    right &= is_within (scores[i],
+                        expected_sum (&p, i / ATTN_LANES / n_tiles, slots[tile] * ATTN_LANES + i % ATTN_LANES, 0));
+  }
+  for (size_t i = n_scores; i < sizeof scores / sizeof scores[0]; i++)
+    right &= isnan (scores[i]);
+  product_clear (&p);
+  return right;
+}
+
+TEST (scores_are_within_their_bound_at_every_size)
+{
+  FOR_EACH_UNIT (unit)
+  for (size_t i = 0; i < N_LENGTHS; i++)
+    for (size_t n_tiles = 1; n_tiles <= MAX_TILES; n_tiles++)
+      CHECK_MSG (scores_are_right (unit, n_rows_of (i + n_tiles), n_tiles, lengths[i]), "%s: %zu values, %zu tiles",
+                 unit->name, lengths[i], n_tiles);
+}
+
+/* Weights of the tiles in the order of time; their product with the values of the frames in those tiles' slots. */
+static bool
+contexts_are_right (const AttnMatrixKernels *unit, size_t n_queries, size_t n_tiles, size_t dv)
+{
+  const size_t n_frames = n_tiles * ATTN_LANES, n_rows = attn_round_up (N_SLOTS * ATTN_LANES, ATTN_STEP);
+  size_t stride = dv + 5, n_values = attn_right_size (n_rows, dv) + ATTN_STEP_PART / 2;
+  Product p = random_product (n_queries, n_frames, dv);
+  uint16_t *values = attn_alloc (n_values * sizeof *values);
+  uint16_t *left = attn_alloc (n_tiles * ATTN_STEP_SIZE * sizeof *left);
+  float contexts[ATTN_LANES * (MAX_SUM + 5)], reciprocals[ATTN_LANES];
+  AttnRows rows = rows_of (n_queries, n_tiles, p.left);
+  bool right = true;
+
+  /* What stands in other tiles must not count; it may be anything that is finite. */
+  for (size_t i = 0; i < n_values; i++)
+    values[i] = attn_bf16_from_float (1e30f);
+  for (size_t i = 0; i < n_frames; i++)
+    for (size_t v = 0; v < dv; v++)
+      set_right (values, n_rows, slots[i / ATTN_LANES] * ATTN_LANES + i % ATTN_LANES, v, p.right[i * dv + v]);
+  for (size_t i = 0; i < ATTN_LANES; i++)
+    reciprocals[i] = 1;
+  reciprocals[n_queries - 1] = 0.5f;
+  rows.reciprocals = reciprocals;
+  for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++)
+    contexts[i] = NAN;
+  right = unit->context (&attn_kernels_c, &rows, contexts, stride, left, values, n_rows, dv);
+  for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++) {
+    size_t query = i / stride, v = i % stride;
+
+    right &= query < n_queries && v < dv ? is_within (contexts[i] / reciprocals[query], expected_sum (&p, query, v, 0))
+                                         : isnan (contexts[i]);
+  }
+  product_clear (&p);
+  attn_free (values);
+  attn_free (left);
+  return right;
+}
+
+TEST (contexts_are_within_their_bound_at_every_size)
+{
+  FOR_EACH_UNIT (unit)
+  for (size_t i = 0; i < N_LENGTHS; i++)
+    for (size_t n_tiles = 1; n_tiles <= MAX_TILES; n_tiles++)
+      CHECK_MSG (contexts_are_right (unit, n_rows_of (i + n_tiles), n_tiles, lengths[i]), "%s: %zu values, %zu tiles",
+                 unit->name, lengths[i], n_tiles);
+}
+
+TEST (context_refuses_weights_that_are_nan)
+{
+  FOR_EACH_UNIT (unit)
+  {
+    float scores[4 * 2 * ATTN_LANES] = { 0 }, reciprocals[4] = { 1, 1, 1, 1 }, contexts[4] = { 7, 7, 7, 7 };
+    uint16_t left[ATTN_STEP_SIZE * 2], values[12 * ATTN_LANES * ATTN_LANES * 2 + ATTN_STEP_PART] = { 0 };
+    AttnRows rows = rows_of (4, 2, scores);
+
+    rows.reciprocals = reciprocals;
+    scores[3 * 2 * ATTN_LANES + 17] = NAN;
+    CHECK (!unit->context (&attn_kernels_c, &rows, contexts, 1, left, values, 12 * ATTN_LANES, 1));
+    CHECK (contexts[0] == 7 && contexts[3] == 7);
+  }
+}
+
+/* ---- layers ---- */
+
+/* The kernels that layers of arithmetic=fast get from here on; NULL: those of the processor's unit, if it has one. */
+static void
+use_unit (const AttnMatrixKernels *unit)
+{
+  if (unit != NULL)
+    setenv ("ATTN_MATRIX", unit->name, 1);
+  else
+    unsetenv ("ATTN_MATRIX");
+}
+
+/* The first output or weight that is beyond its bound. */
+static void
+check_bounds (const RandomLayer *r, const Sequence *s, const char *what, int i)
+{
+  const AttnSizes *sizes = &r->layer->sizes;
+  Bounded *out = calloc (s->n * sizes->n_outputs + 1, sizeof *out);
+  Bounded *weights = calloc (s->n * n_weights (r->layer) + 1, sizeof *weights);
+  long wrong_out, wrong_weight;
+
+  reference_forward (sizes, r->model, random_layer_scale (r), r->config.softcap, s->frames, s->present, s->n, s->first,
+                     out, weights);
+  wrong_out = first_beyond_bound (s->out, out, s->n * sizes->n_outputs);
+  wrong_weight = first_beyond_bound (s->weights, weights, s->n * n_weights (r->layer));
+  free (out);
+  free (weights);
+  CHECK_MSG (wrong_out < 0 && wrong_weight < 0, "%s, configuration %d: output %ld, weight %ld", what, i, wrong_out,
+             wrong_weight);
+}
+
+TEST (forward_is_within_the_derived_bound_of_float64)
+{
+  FOR_EACH_UNIT (unit)
+  for (int i = 0; i < N_RANDOM; i++) {
+    RandomLayer r;
+    Sequence s;
+
+    use_unit (unit);
+    r = random_layer_of (ATTN_ARITHMETIC_FAST);
+    s = random_sequence (r.layer, random_between (4, 60), random_between (0, 1));
+    attn_forward (r.layer, s.frames, s.present, s.n, s.first, s.out, s.weights);
+    check_bounds (&r, &s, unit->name, i);
+    sequence_clear (&s);
+    random_layer_clear (&r);
+  }
+}
+
+TEST (streams_are_within_the_derived_bound_however_they_are_cut)
+{
+  FOR_EACH_UNIT (unit)
+  for (int i = 0; i < N_RANDOM; i++) {
+    AttnStream *stream;
+    RandomLayer r;
+    Sequence s;
+
+    use_unit (unit);
+    r = random_layer_of (ATTN_ARITHMETIC_FAST);
+    s = random_sequence (r.layer, random_between (4, 60), random_between (0, 1));
+    CHECK (attn_stream_new (r.layer, &stream, NULL) == ATTN_OK);
+    stream->scratch.min_shared = 0;
+    /* Twice, so that the second stream meets what the first left behind. */
+    CHECK (stream_in_pieces (stream, r.layer, &s, NULL, 0) && stream_in_pieces (stream, r.layer, &s, NULL, 0));
+    check_bounds (&r, &s, unit->name, i);
+    attn_stream_free (stream);
+    sequence_clear (&s);
+    random_layer_clear (&r);
+  }
+}
+
+/* A random layer twice: in exact, and in fast with `unit`. */
+typedef struct {
+  RandomLayer fast;
+  AttnLayer *exact;
+} Pair;
+
+static Pair
+random_pair (const AttnMatrixKernels *unit)
+{
+  Pair pair;
+  AttnConfig config;
+
+  use_unit (unit);
+  pair.fast = random_layer_of (ATTN_ARITHMETIC_FAST);
+  config = pair.fast.config;
+  config.arithmetic = ATTN_ARITHMETIC_EXACT;
+  if (attn_layer_new (&config, pair.fast.model, &pair.exact, NULL) != ATTN_OK)
+    abort ();
+  return pair;
+}
+
+static void
+pair_clear (Pair *pair)
+{
+  attn_layer_free (pair->exact);
+  random_layer_clear (&pair->fast);
+}
+
+/* The sequence in pieces of `size` frames, and whether that is what attn_forward () of `exact` gives, to the bit. */
+static bool
+pieces_are_exact (const Pair *pair, size_t size)
+{
+  Sequence whole = random_sequence (pair->exact, 100, true), pieces = twin (pair->exact, &whole);
+  AttnStream *stream;
+  bool equal;
+
+  if (attn_stream_new (pair->fast.layer, &stream, NULL) != ATTN_OK)
+    return false;
+  attn_forward (pair->exact, whole.frames, whole.present, whole.n, whole.first, whole.out, whole.weights);
+  equal = stream_in_pieces (stream, pair->fast.layer, &pieces, &size, 1) && same_outputs (pair->exact, &whole, &pieces);
+  attn_stream_free (stream);
+  twin_clear (&pieces);
+  sequence_clear (&whole);
+  return equal;
+}
+
+/* With look-ahead, what waits is answered in larger blocks when the stream ends. */
+TEST (blocks_of_fewer_than_four_frames_are_exact)
+{
+  for (int i = 0; i < N_RANDOM; i++) {
+    Pair pair = random_pair (&attn_matrix_c);
+
+    for (size_t size = 1; size < ATTN_MIN_MATRIX_ROWS && pair.fast.config.look_ahead == 0; size++)
+      CHECK_MSG (pieces_are_exact (&pair, size), "configuration %d, blocks of %zu", i, size);
+    pair_clear (&pair);
+  }
+}
+
+TEST (blocks_of_four_frames_are_not)
+{
+  int n_exact = 0, n = 0;
+
+  for (int i = 0; i < N_RANDOM; i++) {
+    Pair pair = random_pair (&attn_matrix_c);
+
+    n_exact += pieces_are_exact (&pair, ATTN_MIN_MATRIX_ROWS);
+    n++;
+    pair_clear (&pair);
+  }
+  /* Some are by chance: windows of a frame, bf16, layers that no frame is present for. */
+  CHECK_MSG (n_exact < n / 4, "%d of %d", n_exact, n);
+}
+
+/* Plain C has no unit, and neither have the processors that plain C is for. */
+TEST (without_a_unit_fast_is_exact)
+{
+  setenv ("ATTN_CPU", "c", 1);
+  for (int i = 0; i < N_RANDOM; i++) {
+    Pair pair = random_pair (NULL);
+    const char *name = attn_layer_kernels (pair.fast.layer);
+
+    CHECK_MSG (strcmp (name, "c") == 0, "%s", name);
+    CHECK_MSG (pieces_are_exact (&pair, 16), "configuration %d", i);
+    pair_clear (&pair);
+  }
+  unsetenv ("ATTN_CPU");
+}
+
+TEST (environment_picks_a_unit_or_refuses)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+  AttnError error;
+
+  config.n_features = 4;
+  config.arithmetic = ATTN_ARITHMETIC_FAST;
+  setenv ("ATTN_CPU", "c", 1);
+  setenv ("ATTN_MATRIX", "c", 1);
+  CHECK (attn_layer_new (&config, NULL, &layer, &error) == ATTN_OK);
+  CHECK (strcmp (attn_layer_kernels (layer), "c+c") == 0);
+  attn_layer_free (layer);
+  setenv ("ATTN_MATRIX", "abacus", 1);
+  CHECK (attn_layer_new (&config, NULL, &layer, &error) == ATTN_ERROR_CONFIG && layer == NULL);
+  CHECK_MSG (strstr (error.message, "\"abacus\"") && strstr (error.message, "c"), "%s", error.message);
+  config.arithmetic = ATTN_ARITHMETIC_EXACT;
+  CHECK (attn_layer_new (&config, NULL, &layer, &error) == ATTN_OK);
+  CHECK (strcmp (attn_layer_kernels (layer), "c") == 0);
+  attn_layer_free (layer);
+  for (size_t i = 0; i < 4; i++) {
+    bool runs;
+    const AttnMatrixKernels *unit = attn_matrix_row (i, &runs);
+
+    config.arithmetic = ATTN_ARITHMETIC_FAST;
+    if (unit == NULL || runs)
+      continue;
+    setenv ("ATTN_MATRIX", unit->name, 1);
+    CHECK (attn_layer_new (&config, NULL, &layer, &error) == ATTN_ERROR_CONFIG);
+    CHECK_MSG (strstr (error.message, unit->name) && strstr (error.message, "cannot run"), "%s", error.message);
+  }
+  unsetenv ("ATTN_MATRIX");
+  unsetenv ("ATTN_CPU");
+}
+
+/* The layer's outputs for the same frames on two units. */
+TEST (every_unit_gives_the_bits_of_plain_c)
+{
+  FOR_EACH_UNIT (unit)
+  for (int i = 0; i < N_RANDOM; i++) {
+    RandomLayer r;
+    Sequence plain, other;
+    bool equal;
+
+    use_unit (&attn_matrix_c);
+    r = random_layer_of (ATTN_ARITHMETIC_FAST);
+    plain = random_sequence (r.layer, 100, true);
+    other = twin (r.layer, &plain);
+    attn_forward (r.layer, plain.frames, plain.present, plain.n, plain.first, plain.out, plain.weights);
+    r.layer->matrix = unit;
+    attn_forward (r.layer, other.frames, other.present, other.n, other.first, other.out, other.weights);
+    equal = same_outputs (r.layer, &plain, &other);
+    twin_clear (&other);
+    sequence_clear (&plain);
+    random_layer_clear (&r);
+    CHECK_MSG (equal, "%s, configuration %d", unit->name, i);
+  }
+}
+
+/* ---- what cannot be split ---- */
+
+/* NaN, infinities and what becomes one do to the outputs what they do in exact, and are gone when the window is. */
+TEST (frames_too_large_to_be_split_do_what_they_do_in_exact)
+{
+  static const float kinds[] = { NAN, INFINITY, -INFINITY, 3.4e38f, 1e30f, 0x1.fffffep54f };
+
+  for (int i = 0; i < 4 * N_RANDOM; i++) {
+    Pair pair = random_pair (&attn_matrix_c);
+    const AttnSizes *sizes = &pair.exact->sizes;
+    Sequence exact = random_sequence (pair.exact, 120, random_between (0, 1)), fast = twin (pair.exact, &exact);
+    size_t at = random_between (0, 60) * sizes->n_features, n = exact.n * sizes->n_outputs, o = 0;
+
+    exact.frames[at] = kinds[i % (sizeof kinds / sizeof kinds[0])];
+    attn_forward (pair.exact, exact.frames, exact.present, exact.n, exact.first, exact.out, exact.weights);
+    attn_forward (pair.fast.layer, fast.frames, fast.present, fast.n, fast.first, fast.out, fast.weights);
+    while (o < n && isnan (exact.out[o]) == isnan (fast.out[o]) && isinf (exact.out[o]) == isinf (fast.out[o]))
+      o++;
+    CHECK_MSG (o == n, "configuration %d, %g: output %zu is %g, exact %g", i, exact.frames[at], o, fast.out[o],
+               exact.out[o]);
+    twin_clear (&fast);
+    sequence_clear (&exact);
+    pair_clear (&pair);
+  }
+}
+
+TEST (parameters_too_large_to_be_split_are_left_to_exact)
+{
+  Pair pair = random_pair (&attn_matrix_c);
+  AttnModel model = { .name = (char *) "infinite" };
+  AttnConfig config = attn_config_default ();
+  Sequence exact, fast;
+  bool equal = true;
+
+  config.n_features = 8;
+  model.query = random_linear (8, 8, true, 1);
+  model.key = random_linear (8, 8, true, 1);
+  model.value = random_linear (8, 8, true, 1);
+  model.output = random_linear (8, 8, true, 1);
+  model.output.weight[20] = INFINITY;
+  pair_clear (&pair);
+  pair = (Pair){ 0 };
+  CHECK (attn_layer_new (&config, &model, &pair.exact, NULL) == ATTN_OK);
+  config.arithmetic = ATTN_ARITHMETIC_FAST;
+  CHECK (attn_layer_new (&config, &model, &pair.fast.layer, NULL) == ATTN_OK);
+  CHECK (pair.fast.layer->input.split != NULL && pair.fast.layer->output.split == NULL);
+  exact = random_sequence (pair.exact, 50, false);
+  fast = twin (pair.exact, &exact);
+  attn_forward (pair.exact, exact.frames, NULL, exact.n, 0, exact.out, exact.weights);
+  attn_forward (pair.fast.layer, fast.frames, NULL, fast.n, 0, fast.out, fast.weights);
+  for (size_t i = 0; i < 50 * 8; i++)
+    equal &=
+        i % 8 == 2 ? isinf (exact.out[i]) && exact.out[i] == fast.out[i] : fabsf (exact.out[i] - fast.out[i]) < 1e-4f;
+  CHECK (equal);
+  twin_clear (&fast);
+  sequence_clear (&exact);
+  attn_layer_free (pair.exact);
+  pair.fast.model = NULL;
+  random_layer_clear (&pair.fast);
+  free_linear (&model.query);
+  free_linear (&model.key);
+  free_linear (&model.value);
+  free_linear (&model.output);
+}
+
+/* ---- streams ---- */
+
+TEST (threads_change_no_bit)
+{
+  for (int i = 0; i < N_RANDOM; i++) {
+    Sequence one, several;
+    AttnStream *stream;
+    AttnLayer *threaded;
+    RandomLayer r;
+    const size_t size = 16;
+
+    use_unit (&attn_matrix_c);
+    r = random_layer_of (ATTN_ARITHMETIC_FAST);
+    r.config.n_threads = random_between (2, 4);
+    CHECK (attn_layer_new (&r.config, r.model, &threaded, NULL) == ATTN_OK);
+    one = random_sequence (r.layer, 100, true);
+    several = twin (r.layer, &one);
+    CHECK (attn_stream_new (r.layer, &stream, NULL) == ATTN_OK);
+    CHECK (stream_in_pieces (stream, r.layer, &one, &size, 1));
+    attn_stream_free (stream);
+    CHECK (attn_stream_new (threaded, &stream, NULL) == ATTN_OK);
+    stream->scratch.min_shared = 0;
+    CHECK (stream_in_pieces (stream, threaded, &several, &size, 1));
+    attn_stream_free (stream);
+    CHECK_MSG (same_outputs (r.layer, &one, &several), "configuration %d", i);
+    twin_clear (&several);
+    sequence_clear (&one);
+    attn_layer_free (threaded);
+    random_layer_clear (&r);
+  }
+}
+
+/* Saved where a block ends, and taken up by another stream, which must have split the window anew. */
+TEST (a_restored_stream_goes_on_to_the_bit)
+{
+  for (int i = 0; i < N_RANDOM; i++) {
+    Pair pair = random_pair (&attn_matrix_c);
+    const AttnLayer *layer = pair.fast.layer;
+    size_t n_features = attn_layer_n_features (layer), n_outputs = attn_layer_n_outputs (layer), size;
+    float *frames = malloc (96 * n_features * sizeof *frames);
+    float *out = calloc (200 * n_outputs, sizeof *out), *other_out = calloc (200 * n_outputs, sizeof *other_out);
+    AttnStream *stream, *other, *exact;
+    void *state;
+    AttnError error;
+
+    random_fill (frames, 96 * n_features, 2);
+    CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK && attn_stream_new (layer, &other, NULL) == ATTN_OK);
+    attn_stream_push (stream, frames, 48, out, NULL);
+    size = attn_stream_state_size (stream);
+    state = malloc (size);
+    CHECK (attn_stream_save (stream, state, size, &error) == ATTN_OK);
+    CHECK (attn_stream_restore (other, state, size, &error) == ATTN_OK);
+    attn_stream_push (stream, frames + 48 * n_features, 48, out, NULL);
+    attn_stream_push (other, frames + 48 * n_features, 48, other_out, NULL);
+    CHECK_MSG (same_bits (out, other_out, 48 * n_outputs), "configuration %d", i);
+
+    CHECK (attn_stream_new (pair.exact, &exact, NULL) == ATTN_OK);
+    CHECK (attn_stream_restore (exact, state, size, &error) == ATTN_ERROR_STATE);
+    attn_stream_free (exact);
+    attn_stream_free (stream);
+    attn_stream_free (other);
+    free (state);
+    free (frames);
+    free (out);
+    free (other_out);
+    pair_clear (&pair);
+  }
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  for (size_t i = 0; i < 4; i++) {
+    bool runs;
+    const AttnMatrixKernels *unit = attn_matrix_row (i, &runs);
+
+    if (unit != NULL)
+      printf ("# %s: %s\n", unit->name, runs ? "tested" : "this processor has no such unit");
+  }
+  RUN (project_is_within_its_bound_at_every_size);
+  RUN (scores_are_within_their_bound_at_every_size);
+  RUN (contexts_are_within_their_bound_at_every_size);
+  RUN (context_refuses_weights_that_are_nan);
+  RUN (forward_is_within_the_derived_bound_of_float64);
+  RUN (streams_are_within_the_derived_bound_however_they_are_cut);
+  RUN (blocks_of_fewer_than_four_frames_are_exact);
+  RUN (blocks_of_four_frames_are_not);
+  RUN (without_a_unit_fast_is_exact);
+  RUN (environment_picks_a_unit_or_refuses);
+  RUN (every_unit_gives_the_bits_of_plain_c);
+  RUN (frames_too_large_to_be_split_do_what_they_do_in_exact);
+  RUN (parameters_too_large_to_be_split_are_left_to_exact);
+  RUN (threads_change_no_bit);
+  RUN (a_restored_stream_goes_on_to_the_bit);
+  return check_done ();
+}
