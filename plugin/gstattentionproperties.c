@@ -21,6 +21,7 @@ enum {
   PROP_ROPE_DIMENSIONS,
   PROP_FRAME_RATE,
   PROP_PRECISION,
+  PROP_ARITHMETIC,
   PROP_THREADS,
   PROP_STATE_FILE,
   PROP_POST_MESSAGES,
@@ -40,6 +41,7 @@ enum {
 #define DEFAULT_ROPE_LAYOUT ATTN_ROPE_HALF
 #define DEFAULT_ROPE_DIMENSIONS 0
 #define DEFAULT_PRECISION ATTN_PRECISION_F32
+#define DEFAULT_ARITHMETIC ATTN_ARITHMETIC_EXACT
 #define DEFAULT_THREADS 1
 #define DEFAULT_POST_MESSAGES FALSE
 
@@ -94,6 +96,22 @@ gst_attention_precision_get_type (void)
   return type;
 }
 
+#define GST_TYPE_ATTENTION_ARITHMETIC (gst_attention_arithmetic_get_type ())
+static GType
+gst_attention_arithmetic_get_type (void)
+{
+  static const GEnumValue values[] = {
+    { ATTN_ARITHMETIC_EXACT, "The same bits everywhere, however the stream is cut into buffers", "exact" },
+    { ATTN_ARITHMETIC_FAST, "A matrix unit where the processor has one: error about 1e-5, bits not promised", "fast" },
+    { 0, NULL, NULL },
+  };
+  static gsize type = 0;
+
+  if (g_once_init_enter (&type))
+    g_once_init_leave (&type, g_enum_register_static ("GstAttentionArithmetic", values));
+  return type;
+}
+
 void
 gst_attention_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
 {
@@ -144,6 +162,9 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     break;
   case PROP_PRECISION:
     self->config.precision = g_value_get_enum (value);
+    break;
+  case PROP_ARITHMETIC:
+    self->config.arithmetic = g_value_get_enum (value);
     break;
   case PROP_THREADS:
     self->config.n_threads = g_value_get_uint (value);
@@ -234,6 +255,9 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
     break;
   case PROP_PRECISION:
     g_value_set_enum (value, self->config.precision);
+    break;
+  case PROP_ARITHMETIC:
+    g_value_set_enum (value, self->config.arithmetic);
     break;
   case PROP_THREADS:
     g_value_set_uint (value, self->config.n_threads);
@@ -402,7 +426,16 @@ install_arithmetic_properties (GObjectClass *object_class)
                          "the memory, and the time where reading it is the work (many features, one frame per "
                          "buffer). Error, of the largest output: f16 0.1 %, bf16 0.8 %",
                          GST_TYPE_ATTENTION_PRECISION, DEFAULT_PRECISION, flags));
+  g_object_class_install_property (
+      object_class, PROP_ARITHMETIC,
+      g_param_spec_enum ("arithmetic", "Arithmetic",
+                         "How buffers of several frames are computed. fast: where the processor has a matrix unit "
+                         "(Intel AMX), four frames and more of a buffer go through it, each product of float32 as "
+                         "three of bf16; everything else as exact. Takes up to three times the memory; which kernels "
+                         "ran is in stats",
+                         GST_TYPE_ATTENTION_ARITHMETIC, DEFAULT_ARITHMETIC, flags));
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_PRECISION, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ARITHMETIC, 0);
 }
 
 static void

@@ -1577,6 +1577,45 @@ GST_START_TEST (test_settings_give_the_bits_of_the_core)
 }
 GST_END_TEST;
 
+/* The core fed in the same buffers gives the same bits, and they are not those of exact. */
+GST_START_TEST (test_fast_goes_through_the_matrix_unit)
+{
+  AttnConfig config = configuration (2, 9, 0);
+  gfloat *frames = make_frames (50, D), *exact = expect (&config, frames, NULL, 50);
+  gfloat *expected = g_new0 (gfloat, 50 * D);
+  GstStructure *stats;
+  AttnLayer *layer;
+  AttnStream *stream;
+  GstHarness *h;
+
+  g_setenv ("ATTN_MATRIX", "c", TRUE);
+  h = harness_new (&config, NULL);
+  gst_util_set_object_arg (G_OBJECT (h->element), "arithmetic", "fast");
+  config.arithmetic = ATTN_ARITHMETIC_FAST;
+  config.n_features = D;
+  fail_unless_equals_int (attn_layer_new (&config, NULL, &layer, NULL), ATTN_OK);
+  fail_unless_equals_int (attn_stream_new (layer, &stream, NULL), ATTN_OK);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  for (guint t = 0; t < 50; t += 5) {
+    push_frames (h, frames, t, 5);
+    attn_stream_push (stream, frames + t * D, 5, expected + t * D, NULL);
+  }
+  g_object_get (h->element, "stats", &stats, NULL);
+  fail_unless (g_str_has_suffix (gst_structure_get_string (stats, "kernels"), "+c"));
+  gst_structure_free (stats);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  check_output (h, expected, 50);
+  fail_if (memcmp (expected, exact, 50 * D * sizeof (gfloat)) == 0);
+  g_unsetenv ("ATTN_MATRIX");
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+  g_free (frames);
+  g_free (exact);
+  g_free (expected);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* Four heads over two of keys and values, 16 features. */
 GST_START_TEST (test_kv_heads_give_the_bits_of_the_core)
 {
@@ -1741,17 +1780,18 @@ GST_START_TEST (test_properties_read_back_what_was_set)
   guint heads, kv_heads, window, look_ahead, sinks, threads;
   gint rate_n, rate_d;
   gdouble scale, softcap;
-  gint precision;
+  gint precision, arithmetic;
   gchar *file, *prefix;
 
   g_object_set (element, "heads", 8, "kv-heads", 2, "window", 100, "look-ahead", 5, "sinks", 4, "scale", 0.25,
                 "softcap", 50.0, "frame-rate", 25, 2, "model-file", "w.safetensors", "model-prefix", "a.", "precision",
-                ATTN_PRECISION_BF16, "threads", 2, NULL);
+                ATTN_PRECISION_BF16, "arithmetic", ATTN_ARITHMETIC_FAST, "threads", 2, NULL);
   g_object_get (element, "heads", &heads, "kv-heads", &kv_heads, "window", &window, "look-ahead", &look_ahead, "sinks",
                 &sinks, "scale", &scale, "softcap", &softcap, "model-file", &file, "model-prefix", &prefix, "precision",
-                &precision, "threads", &threads, NULL);
+                &precision, "arithmetic", &arithmetic, "threads", &threads, NULL);
   fail_unless (heads == 8 && kv_heads == 2 && window == 100 && look_ahead == 5 && sinks == 4 && scale == 0.25
-               && softcap == 50 && precision == ATTN_PRECISION_BF16 && threads == 2);
+               && softcap == 50 && precision == ATTN_PRECISION_BF16 && arithmetic == ATTN_ARITHMETIC_FAST
+               && threads == 2);
   fail_unless_equals_string (file, "w.safetensors");
   fail_unless_equals_string (prefix, "a.");
   {
@@ -1799,6 +1839,7 @@ attention_suite (void)
   tcase_add_loop_test (numbers, test_positions_give_the_bits_of_the_core, 0, G_N_ELEMENTS (positions));
   tcase_add_test (numbers, test_relative_bias_comes_from_the_model);
   tcase_add_loop_test (numbers, test_settings_give_the_bits_of_the_core, 0, G_N_ELEMENTS (settings));
+  tcase_add_test (numbers, test_fast_goes_through_the_matrix_unit);
   tcase_add_test (numbers, test_kv_heads_give_the_bits_of_the_core);
   tcase_add_loop_test (numbers, test_restart_gives_the_same_bytes_with_any_position_and_precision, 0, N_RESTARTS);
   tcase_add_test (numbers, test_one_buffer_out_per_buffer_in);
