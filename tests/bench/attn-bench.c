@@ -23,7 +23,7 @@ static const char usage[] =
     "\n"
     "  THREADS     1\n"
     "  PRECISION   f32, f16, bf16\n"
-    "  ARITHMETIC  exact\n"
+    "  ARITHMETIC  exact, fast\n"
     "  ISA         as ATTN_CPU: avx512, avx2, neon, c (default: the best)\n"
     "\n"
     "  --seconds S      measure for S seconds (default 1)\n"
@@ -37,7 +37,8 @@ static const char usage[] =
 typedef struct {
   unsigned d, h, w, n, threads, n_streams;
   AttnPrecision precision;
-  const char *precision_name, *isa, *model, *input, *output;
+  AttnArithmetic arithmetic;
+  const char *precision_name, *arithmetic_name, *isa, *model, *input, *output;
   double seconds;
   size_t n_frames;
   bool silence;
@@ -67,15 +68,14 @@ number (const char *name, const char *text)
   return (unsigned) value;
 }
 
-static AttnPrecision
-precision_of (const char *name)
+/* Which of the names [NULL behind the last] it is. */
+static int
+choice (const char *what, const char *const *names, const char *expected, const char *name)
 {
-  static const char *const names[] = { "f32", "f16", "bf16" };
-
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+  for (int i = 0; names[i] != NULL; i++)
     if (strcmp (name, names[i]) == 0)
       return i;
-  die ("PRECISION is \"%s\", expected f32, f16 or bf16", name);
+  die ("%s is \"%s\", expected %s", what, name, expected);
   return 0;
 }
 
@@ -91,7 +91,9 @@ value_of (char **argv, int *i)
 static Options
 parse (char **argv)
 {
-  Options o = { .threads = 1, .n_streams = 1, .precision_name = "f32", .seconds = 1 };
+  static const char *const precisions[] = { "f32", "f16", "bf16", NULL }, *const arithmetics[] = { "exact", "fast",
+                                                                                                   NULL };
+  Options o = { .threads = 1, .n_streams = 1, .precision_name = "f32", .arithmetic_name = "exact", .seconds = 1 };
   const char *positional[8] = { 0 };
   int n = 0;
 
@@ -127,9 +129,10 @@ parse (char **argv)
     o.threads = number ("THREADS", positional[4]);
   if (n > 5)
     o.precision_name = positional[5];
-  o.precision = precision_of (o.precision_name);
-  if (n > 6 && strcmp (positional[6], "exact") != 0)
-    die ("ARITHMETIC is \"%s\", expected exact", positional[6]);
+  o.precision = choice ("PRECISION", precisions, "f32, f16 or bf16", o.precision_name);
+  if (n > 6)
+    o.arithmetic_name = positional[6];
+  o.arithmetic = choice ("ARITHMETIC", arithmetics, "exact or fast", o.arithmetic_name);
   o.isa = n > 7 ? positional[7] : NULL;
   return o;
 }
@@ -165,6 +168,7 @@ make_layer (const Options *o)
   config.n_heads = o->h;
   config.window = o->w;
   config.precision = o->precision;
+  config.arithmetic = o->arithmetic;
   config.n_threads = o->threads;
   if (attn_layer_new (&config, model, &layer, &error) != ATTN_OK)
     die ("%s", error.message);
@@ -271,12 +275,12 @@ print_median (Feed *feed)
   n = (size_t) (o->seconds * 1e6 / (one * calls)) + 15;
   times = malloc (n * sizeof *times);
   sample (feed, times, n, calls);
-  printf ("D=%u H=%u W=%u N=%u threads=%u streams=%u %s exact %s: %.2f us/frame p99 %.2f floor %.2f (fma %.2f at %.0f "
+  printf ("D=%u H=%u W=%u N=%u threads=%u streams=%u %s %s %s: %.2f us/frame p99 %.2f floor %.2f (fma %.2f at %.0f "
           "GFLOP/s, "
           "reading %.2f at %.0f GB/s) x floor %.2f x fma %.2f\n",
-          o->d, o->h, o->w, o->n, o->threads, o->n_streams, o->precision_name, feed->kernels, times[n / 2],
-          times[n * 99 / 100], floor, arithmetic, peak * 1e-9, reading, bandwidth * 1e-9, times[n / 2] / floor,
-          times[n / 2] / arithmetic);
+          o->d, o->h, o->w, o->n, o->threads, o->n_streams, o->precision_name, o->arithmetic_name, feed->kernels,
+          times[n / 2], times[n * 99 / 100], floor, arithmetic, peak * 1e-9, reading, bandwidth * 1e-9,
+          times[n / 2] / floor, times[n / 2] / arithmetic);
   free (times);
 }
 

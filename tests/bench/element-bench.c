@@ -14,7 +14,7 @@
 #include "peaks.h"
 
 #define USAGE                                                                                           \
-  "usage: element-bench [D H W [STREAMS]]                   (64 4 64 1000)\n"                           \
+  "usage: element-bench [D H W [STREAMS [PRECISION]]]       (64 4 64 1000 f32)\n"                       \
   "       element-bench --scope [WIDTH HEIGHT RATE [H W]]   (1920 1080 60 8 256)\n\n"                   \
   "Buffers of one frame, pushed into elements whose source pads lead nowhere. Prints, as medians in\n"  \
   "microseconds per buffer:\n"                                                                          \
@@ -162,11 +162,11 @@ make (const gchar *name)
 }
 
 static GstElement *
-attention (guint heads, guint window)
+attention (const AttnConfig *config)
 {
   GstElement *element = make ("attention");
 
-  g_object_set (element, "heads", heads, "window", window, NULL);
+  g_object_set (element, "heads", config->n_heads, "window", config->window, "precision", config->precision, NULL);
   return element;
 }
 
@@ -208,15 +208,16 @@ measure (Branch *branches, guint n, AttnStream *core, const gfloat *frames, guin
 }
 
 static void
-measure_many (guint n, guint d, guint heads, guint window, const gfloat *frames)
+measure_many (guint n, const AttnConfig *config, const gfloat *frames)
 {
+  guint d = config->n_features, window = config->window;
   struct mallinfo2 before = mallinfo2 (), after;
   Branch *branches = g_new (Branch, n);
   gdouble start;
   guint rounds = 200;
 
   for (guint i = 0; i < n; i++)
-    branches[i] = make_branch (attention (heads, window), d);
+    branches[i] = make_branch (attention (config), d);
   for (guint i = 0; i < 2 * window; i++)
     for (guint b = 0; b < n; b++)
       push (&branches[b], frames, d, i);
@@ -268,6 +269,18 @@ number (int argc, char **argv, int i, guint otherwise)
   return argc > i ? (guint) atoi (argv[i]) : otherwise;
 }
 
+/* Argument `i`, the nickname of a precision; -1: there is no such precision. */
+static int
+precision (int argc, char **argv, int i)
+{
+  static const gchar *const names[] = { "f32", "f16", "bf16" };
+
+  for (guint p = 0; p < G_N_ELEMENTS (names); p++)
+    if (strcmp (argc > i ? argv[i] : "f32", names[p]) == 0)
+      return p;
+  return -1;
+}
+
 static int
 run_scope (int argc, char **argv)
 {
@@ -284,6 +297,7 @@ int
 main (int argc, char **argv)
 {
   guint d = number (argc, argv, 1, 64), heads = number (argc, argv, 2, 4), window = number (argc, argv, 3, 64);
+  int stored_in = precision (argc, argv, 5);
   AttnConfig config = attn_config_default ();
   gfloat *frames = g_new (gfloat, 64 * 65536 / 16);
   AttnStream *core, *of_minimal;
@@ -293,7 +307,7 @@ main (int argc, char **argv)
 
   if (argc > 1 && strcmp (argv[1], "--scope") == 0)
     return run_scope (argc, argv);
-  if (d < 1 || d > 4096 || heads < 1 || window < 1)
+  if (d < 1 || d > 4096 || heads < 1 || window < 1 || stored_in < 0)
     return g_print (USAGE), 2;
   gst_init (NULL, NULL);
   for (guint i = 0; i < 64 * d; i++)
@@ -301,18 +315,19 @@ main (int argc, char **argv)
   config.n_features = d;
   config.n_heads = heads;
   config.window = window;
+  config.precision = stored_in;
   if (attn_layer_new (&config, NULL, &layer, NULL) != ATTN_OK || attn_stream_new (layer, &core, NULL) != ATTN_OK
       || attn_stream_new (layer, &of_minimal, NULL) != ATTN_OK)
     return g_print (USAGE), 2;
   branches[MINIMAL] = make_branch (minimal (NULL), d);
   branches[WITH_CORE] = make_branch (minimal (of_minimal), d);
-  branches[ATTENTION] = make_branch (attention (heads, window), d);
+  branches[ATTENTION] = make_branch (attention (&config), d);
   measure (branches, N_BRANCHES, core, frames, d, medians);
-  g_print ("D=%u H=%u W=%u, parameter-free: core %.3f, minimal %.3f, with core %.3f, attention %.3f\n"
+  g_print ("D=%u H=%u W=%u %s, parameter-free: core %.3f, minimal %.3f, with core %.3f, attention %.3f\n"
            "without the core: %.2f times minimal; without the core as it runs there: %.2f times\n",
-           d, heads, window, medians[CORE], medians[MINIMAL], medians[WITH_CORE], medians[ATTENTION],
-           (medians[ATTENTION] - medians[CORE]) / medians[MINIMAL],
+           d, heads, window, argc > 5 ? argv[5] : "f32", medians[CORE], medians[MINIMAL], medians[WITH_CORE],
+           medians[ATTENTION], (medians[ATTENTION] - medians[CORE]) / medians[MINIMAL],
            (medians[ATTENTION] - medians[WITH_CORE] + medians[MINIMAL]) / medians[MINIMAL]);
-  measure_many (number (argc, argv, 4, 1000), d, heads, window, frames);
+  measure_many (number (argc, argv, 4, 1000), &config, frames);
   return 0;
 }
