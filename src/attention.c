@@ -124,7 +124,6 @@ typedef struct {
   const AttnLayer *layer;
   const AttnView *view;
   AttnRows rows;
-  float reciprocals[ATTN_LANES];
   size_t head, head_step;
   uint64_t frame, frame_step;
   uint16_t *left; /* room for a left operand; NULL: not for the matrix unit */
@@ -187,7 +186,7 @@ store_weights (const Attention *a, size_t row, float *weights)
                         : a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES + to_slot;
     float divided[ATTN_LANES];
 
-    a->layer->kernels->scale (divided, scores + tile * ATTN_LANES, a->reciprocals[row], ATTN_LANES);
+    a->layer->kernels->scale (divided, scores + tile * ATTN_LANES, a->rows.reciprocals[row], ATTN_LANES);
     for (lane = 0; lane < ATTN_LANES; lane++)
       if (masks[tile] >> lane & 1)
         weights[slot + lane] = divided[lane];
@@ -305,6 +304,7 @@ static void
 attend_heads (const Block *b, size_t begin, size_t end, float *scores, uint16_t *left)
 {
   const AttnSizes *sizes = &b->layer->sizes;
+  float reciprocals[ATTN_LANES];
   Attention a = {
     .layer = b->layer, .view = &b->view, .frame = b->frame, .head_step = b->n == 1, .frame_step = b->n != 1
   };
@@ -319,7 +319,7 @@ attend_heads (const Block *b, size_t begin, size_t end, float *scores, uint16_t 
     .mask_stride = b->n == 1 ? 0 : b->view.n_tiles,
     .scores = scores,
     .score_stride = b->view.n_tiles * ATTN_LANES,
-    .reciprocals = a.reciprocals,
+    .reciprocals = reciprocals,
     .precision = sizes->precision,
   };
   for (a.head = begin; a.head < end; a.head += n_heads) {
@@ -341,7 +341,7 @@ attend_part (void *data, size_t part, size_t n_parts)
   const Block *b = data;
   size_t n_heads = b->layer->sizes.n_heads;
 
-  attend_heads (b, n_heads * part / n_parts, n_heads * (part + 1) / n_parts,
+  attend_heads (b, attn_share (n_heads, part, n_parts), attn_share (n_heads, part + 1, n_parts),
                 b->scratch->scores + part * ATTN_LANES * b->ring->n_slots * ATTN_LANES,
                 b->scratch->left + part * b->scratch->left_size);
 }

@@ -206,6 +206,14 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
         mix_frame (n_rows, n_vectors, shared, precision, 1, mix, values, weights, frame, column, acc);
     }
   }
+  if (n_rows == 1) {
+    Lanes reciprocal = lanes_set (rows->reciprocals[mix->row]);
+
+    EACH (c, n_vectors)
+    store_within (mix->contexts + mix->row * mix->context_stride, column + c * N_LANES, mix->dv,
+                  clean (lanes_mul (acc[0][c], reciprocal)));
+    return;
+  }
   EACH (r, n_rows) EACH (c, n_vectors) lanes_store (result + (r * n_vectors + c) * N_LANES, acc[r][c]);
   finish (mix->contexts + mix->row * mix->context_stride + column, mix->context_stride, result, n_vectors * N_LANES,
           n_rows, mix->dv - column < n_vectors * N_LANES ? mix->dv - column : n_vectors * N_LANES,

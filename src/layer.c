@@ -303,7 +303,8 @@ project_part (void *data, size_t part, size_t n_parts)
   const Projecting *p = data;
   AttnProjection panels = *p->projection;
   size_t n_panels = (panels.n_outputs + panels.panel - 1) / panels.panel;
-  size_t begin = n_panels * part / n_parts * panels.panel, end = n_panels * (part + 1) / n_parts * panels.panel;
+  size_t begin = attn_share (n_panels, part, n_parts) * panels.panel;
+  size_t end = attn_share (n_panels, part + 1, n_parts) * panels.panel;
 
   if (begin == end)
     return;

@@ -8,12 +8,21 @@
 #ifndef ATTN_SRC_POOL_H
 #define ATTN_SRC_POOL_H
 
+#include <stddef.h>
+
 #include "attn.h"
 
 typedef struct AttnPool AttnPool;
 
 /* Part `part` of `n_parts` of a job. Runs in the floating-point mode of attn_float_enter (). */
 typedef void (*AttnJob) (void *data, size_t part, size_t n_parts);
+
+/* Where part `part` of `n` pieces of work begins. One part alone, which is every small block, is not divided. */
+static inline size_t
+attn_share (size_t n, size_t part, size_t n_parts)
+{
+  return n_parts == 1 ? n * part : n * part / n_parts;
+}
 
 /* `n_threads` >= 2, the caller's included. */
 AttnStatus attn_pool_new (uint32_t n_threads, AttnPool **pool, AttnError *error);

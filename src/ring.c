@@ -119,7 +119,7 @@ typedef struct {
   AttnRing *ring;
   const AttnKernels *kernels;
   const float *keys, *values; /* [n][stride] */
-  size_t stride, n;
+  size_t stride, n, slot;
 } Writing;
 
 static void
@@ -142,10 +142,10 @@ store_16 (uint16_t *keys, uint16_t *values, size_t lane, const uint16_t *key, co
 
 /* One head's key [dk] and value [dv] of one frame to its place; those of a window in 16 bits stand in ring->row. */
 static void
-store_head (AttnRing *ring, size_t head, uint64_t frame, bool is_sink, const float *key, const float *value)
+store_head (AttnRing *ring, size_t head, size_t slot, size_t lane, const float *key, const float *value)
 {
   const AttnSizes *sizes = ring->sizes;
-  size_t tile = (head * ring->n_slots + slot_of (ring, frame, is_sink)) * ATTN_LANES, lane = frame % ATTN_LANES;
+  size_t tile = (head * ring->n_slots + slot) * ATTN_LANES;
   size_t at_key = tile * sizes->dk_stored, at_value = tile * sizes->dv;
 
   if (sizes->precision == ATTN_PRECISION_F32)
@@ -212,12 +212,13 @@ split_value (const Writing *w, size_t head, size_t slot, size_t lane, const floa
 }
 
 static void
-split_head (const Writing *w, size_t head, uint64_t frame, bool is_sink, const float *key, const float *value)
+write_to_slot (const Writing *w, size_t head, size_t slot, size_t lane, const float *key, const float *value)
 {
-  size_t slot = slot_of (w->ring, frame, is_sink), lane = frame % ATTN_LANES;
-
-  split_key (w, head, slot, lane, key);
-  split_value (w, head, slot, lane, value);
+  store_head (w->ring, head, slot, lane, key, value);
+  if (w->ring->sizes->is_split) {
+    split_key (w, head, slot, lane, key);
+    split_value (w, head, slot, lane, value);
+  }
 }
 
 static void
@@ -232,13 +233,9 @@ write_head (const Writing *w, size_t head, size_t i)
     w->kernels->narrow (w->ring->row + head * sizes->dk, key, sizes->dk, sizes->precision);
     w->kernels->narrow (w->ring->row + sizes->n_key + head * sizes->dv, value, sizes->dv, sizes->precision);
   }
-  store_head (w->ring, head, frame, false, key, value);
+  write_to_slot (w, head, w->slot, frame % ATTN_LANES, key, value);
   if (frame < sizes->n_sinks)
-    store_head (w->ring, head, frame, true, key, value);
-  if (sizes->is_split)
-    split_head (w, head, frame, false, key, value);
-  if (sizes->is_split && frame < sizes->n_sinks)
-    split_head (w, head, frame, true, key, value);
+    write_to_slot (w, head, frame / ATTN_LANES, frame % ATTN_LANES, key, value);
 }
 
 static void
@@ -247,7 +244,7 @@ write_part (void *data, size_t part, size_t n_parts)
   const Writing *w = data;
   size_t n_heads = w->ring->sizes->n_kv_heads, head, i;
 
-  for (head = n_heads * part / n_parts; head < n_heads * (part + 1) / n_parts; head++)
+  for (head = attn_share (n_heads, part, n_parts); head < attn_share (n_heads, part + 1, n_parts); head++)
     for (i = 0; i < w->n; i++)
       write_head (w, head, i);
 }
@@ -260,10 +257,8 @@ set_bit (uint16_t *bits, size_t lane, bool is_set)
 
 /* The frame is there, whether its values are finite, and whether it can be split. */
 static void
-note_frame (AttnRing *ring, uint64_t frame, bool is_sink, bool is_finite, bool is_splittable)
+note_frame (AttnRing *ring, size_t slot, size_t lane, bool is_finite, bool is_splittable)
 {
-  size_t slot = slot_of (ring, frame, is_sink), lane = frame % ATTN_LANES;
-
   set_bit (&ring->present[slot], lane, true);
   set_bit (&ring->finite[slot], lane, is_finite);
   if (ring->sizes->is_split)
@@ -285,20 +280,21 @@ void
 attn_ring_write (AttnRing *ring, const AttnKernels *kernels, AttnPool *pool, const float *keys, const float *values,
                  size_t stride, size_t n)
 {
-  Writing writing = { ring, kernels, keys, values, stride, n };
+  Writing writing = { ring, kernels, keys, values, stride, n, slot_of (ring, ring->next, false) };
   float limit = attn_infinite_from (ring->sizes->precision);
   size_t i;
 
   if (ring->next % ATTN_LANES == 0)
-    ring->present[slot_of (ring, ring->next, false)] = 0;
+    ring->present[writing.slot] = 0;
   attn_pool_run (pool, write_part, &writing);
   for (i = 0; i < n; i++, ring->next++) {
     bool is_finite = kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
     bool can_split = is_splittable (&writing, keys + i * stride, values + i * stride);
+    size_t lane = ring->next % ATTN_LANES;
 
-    note_frame (ring, ring->next, false, is_finite, can_split);
+    note_frame (ring, writing.slot, lane, is_finite, can_split);
     if (ring->next < ring->sizes->n_sinks)
-      note_frame (ring, ring->next, true, is_finite, can_split);
+      note_frame (ring, ring->next / ATTN_LANES, lane, is_finite, can_split);
   }
 }
 

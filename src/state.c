@@ -189,7 +189,7 @@ put_queries (uint8_t *bytes, const AttnStream *stream, const Span *span)
 
   for (frame = span->next_output; frame != span->next; frame++)
     if (attn_ring_has (&stream->ring, frame, false))
-      bytes = put_floats (bytes, stream->queries + frame % stream->n_waiting * n_query, n_query);
+      bytes = put_floats (bytes, stream->queries + attn_stream_waiting (stream, frame) * n_query, n_query);
   return bytes;
 }
 

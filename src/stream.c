@@ -22,7 +22,8 @@ attn_stream_new (const AttnLayer *layer, AttnStream **result, AttnError *error)
     return attn_fail_memory (error, "stream", sizeof *stream);
   stream->layer = layer;
   /* In whole tiles, so that a block of queries that ends with a tile stands in one piece. */
-  stream->n_waiting = attn_round_up (sizes->look_ahead + ATTN_LANES, ATTN_LANES);
+  for (stream->n_waiting = ATTN_LANES; stream->n_waiting < sizes->look_ahead + ATTN_LANES;)
+    stream->n_waiting *= 2;
   status = attn_ring_init (&stream->ring, sizes, attn_ring_stream_slots (sizes), error);
   if (status != ATTN_OK)
     goto fail;
@@ -105,7 +106,7 @@ attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain)
 static size_t
 n_at_once (const AttnStream *stream, size_t n)
 {
-  size_t in_one_piece = stream->n_waiting - stream->next_output % stream->n_waiting;
+  size_t in_one_piece = stream->n_waiting - attn_stream_waiting (stream, stream->next_output);
 
   n = n < ATTN_LANES ? n : ATTN_LANES;
   return n < in_one_piece ? n : in_one_piece;
@@ -117,7 +118,7 @@ answer_block (AttnStream *stream, size_t n, float *out, float *weights)
 {
   const AttnLayer *layer = stream->layer;
   const AttnSizes *sizes = &layer->sizes;
-  size_t n_weights = sizes->n_heads * sizes->span, waiting = stream->next_output % stream->n_waiting, i;
+  size_t n_weights = sizes->n_heads * sizes->span, waiting = attn_stream_waiting (stream, stream->next_output), i;
   const uint8_t *present = stream->present + waiting;
 
   n = n_at_once (stream, n);
@@ -165,7 +166,7 @@ n_ready (const AttnStream *stream)
 void
 attn_stream_keep_query (AttnStream *stream, uint64_t frame, const float *queries)
 {
-  size_t n_query = stream->layer->sizes.n_query, waiting = frame % stream->n_waiting;
+  size_t n_query = stream->layer->sizes.n_query, waiting = attn_stream_waiting (stream, frame);
 
   stream->present[waiting] = queries != NULL;
   if (queries != NULL)
