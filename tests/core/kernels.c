@@ -1,6 +1,7 @@
 /*
  * Every kernel of every instruction set against plain C, bit for bit, at every length around the unrolls; plain C
- * against float64; guard bands around what is written.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * against float64; guard bands around what is written. With --bench: how long each takes.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include <math.h>
@@ -8,6 +9,7 @@
 
 #include "alloc.h"
 #include "check.h"
+#include "kernels-bench.h"
 #include "kernels.h"
 #include "random.h"
 
@@ -801,6 +803,8 @@ int
 main (int argc, char **argv)
 {
   check_only = argc > 1 ? argv[1] : NULL;
+  if (check_only != NULL && strcmp (check_only, "--bench") == 0)
+    return kernels_bench (), 0;
   random_seed ();
   FOR_EACH_ROW (kernels)
   printf ("# kernels: %s\n", kernels->name);
