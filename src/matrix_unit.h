@@ -16,7 +16,7 @@
 
 enum { UNIT_HIGH, UNIT_LOW };
 
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__)
+#ifdef ATTN_UNIT_AMX /* compilers have different names for it */
 
 #define UNIT_NAME amx
 
