@@ -36,9 +36,8 @@ typedef struct {
   case REGISTER:                   \
     __asm__ volatile(__VA_ARGS__); \
     break;
-#define UNIT_CASES(INSTRUCTION) \
-  INSTRUCTION (0)               \
-  INSTRUCTION (1) INSTRUCTION (2) INSTRUCTION (3) INSTRUCTION (4) INSTRUCTION (5) INSTRUCTION (6) INSTRUCTION (7)
+#define UNIT_ACCUMULATORS(INSTRUCTION) INSTRUCTION (0) INSTRUCTION (1) INSTRUCTION (2) INSTRUCTION (3)
+#define UNIT_OPERANDS(INSTRUCTION) INSTRUCTION (4) INSTRUCTION (5) INSTRUCTION (6) INSTRUCTION (7)
 
 /* `n_rows` <= 16 of accumulators and left operands. */
 UNIT_INLINE void
@@ -72,7 +71,8 @@ unit_load (const int number, const void *from, size_t n_bytes)
 #define LOAD(REGISTER) \
   UNIT_CASE (REGISTER, "tileloadd (%0,%1,1), %%tmm" #REGISTER : : "r"(from), "r"(n_bytes) : "memory")
   switch (number) {
-    UNIT_CASES (LOAD)
+    UNIT_ACCUMULATORS (LOAD)
+    UNIT_OPERANDS (LOAD)
   }
 #undef LOAD
 }
@@ -84,7 +84,7 @@ unit_zero (Unit *unit, const int accumulator)
 #define ZERO(REGISTER) UNIT_CASE (REGISTER, "tilezero %%tmm" #REGISTER : :)
   (void) unit;
   switch (accumulator) {
-    UNIT_CASES (ZERO)
+    UNIT_ACCUMULATORS (ZERO)
   }
 #undef ZERO
 }
@@ -105,7 +105,7 @@ unit_store (const Unit *unit, const int accumulator, float *to, size_t stride)
   UNIT_CASE (REGISTER, "tilestored %%tmm" #REGISTER ", (%0,%1,1)" : : "r"(to), "r"(stride * sizeof *to) : "memory")
   (void) unit;
   switch (accumulator) {
-    UNIT_CASES (STORE)
+    UNIT_ACCUMULATORS (STORE)
   }
 #undef STORE
 }
@@ -139,7 +139,7 @@ unit_multiply (Unit *unit, const int accumulator, const int left, const int righ
     break;
   (void) unit;
   switch (accumulator) {
-    UNIT_CASES (MULTIPLY)
+    UNIT_ACCUMULATORS (MULTIPLY)
   }
 #undef MULTIPLY
 }
