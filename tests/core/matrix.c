@@ -473,8 +473,9 @@ TEST (frames_too_large_to_be_split_do_what_they_do_in_exact)
 {
   static const float kinds[] = { NAN, INFINITY, -INFINITY, 3.4e38f, 1e30f, 0x1.fffffep54f };
 
+  FOR_EACH_UNIT (unit)
   for (int i = 0; i < 4 * N_RANDOM; i++) {
-    Pair pair = random_pair (&attn_matrix_c);
+    Pair pair = random_pair (unit);
     const AttnSizes *sizes = &pair.exact->sizes;
     Sequence exact = random_sequence (pair.exact, 120, random_between (0, 1)), fast = twin (pair.exact, &exact);
     size_t at = random_between (0, 60) * sizes->n_features, n = exact.n * sizes->n_outputs, o = 0;
@@ -535,6 +536,7 @@ TEST (parameters_too_large_to_be_split_are_left_to_exact)
 
 TEST (threads_change_no_bit)
 {
+  FOR_EACH_UNIT (unit)
   for (int i = 0; i < N_RANDOM; i++) {
     Sequence one, several;
     AttnStream *stream;
@@ -542,7 +544,7 @@ TEST (threads_change_no_bit)
     RandomLayer r;
     const size_t size = 16;
 
-    use_unit (&attn_matrix_c);
+    use_unit (unit);
     r = random_layer_of (ATTN_ARITHMETIC_FAST);
     r.config.n_threads = random_between (2, 4);
     CHECK (attn_layer_new (&r.config, r.model, &threaded, NULL) == ATTN_OK);
@@ -566,8 +568,9 @@ TEST (threads_change_no_bit)
 /* Saved where a block ends, and taken up by another stream, which must have split the window anew. */
 TEST (a_restored_stream_goes_on_to_the_bit)
 {
+  FOR_EACH_UNIT (unit)
   for (int i = 0; i < N_RANDOM; i++) {
-    Pair pair = random_pair (&attn_matrix_c);
+    Pair pair = random_pair (unit);
     const AttnLayer *layer = pair.fast.layer;
     size_t n_features = attn_layer_n_features (layer), n_outputs = attn_layer_n_outputs (layer), size;
     float *frames = malloc (96 * n_features * sizeof *frames);

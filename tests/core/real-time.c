@@ -155,7 +155,10 @@ TEST (trap_catches_system_calls_allocations_and_locks)
 
 TEST (data_path_makes_no_system_call_and_no_allocation)
 {
-  setenv ("ATTN_MATRIX", "c", 1); /* where there is a unit, it is the same path */
+  bool has_unit = attn_matrix_row (0, &has_unit) != NULL && has_unit;
+
+  if (!has_unit)
+    setenv ("ATTN_MATRIX", "c", 1); /* the path to it is the same */
   for (int round = 0; round < N_RANDOM && can_trap (); round++) {
     RandomLayer r = random_layer_of (round % 2 ? ATTN_ARITHMETIC_EXACT : ATTN_ARITHMETIC_FAST);
     Job job = { 0 };
