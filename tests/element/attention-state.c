@@ -2,18 +2,14 @@
  * The element `attention`: streams that outlive their process, in a file and in memory.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <string.h>
+#include "attentioncheck.h"
 
 #include <glib/gstdio.h>
-#include <gst/audio/audio.h>
-#include <gst/check/gstcheck.h>
-#include <gst/check/gstharness.h>
 
 #include "attn.h"
 
 #define D 64 /* as the model has it */
 #define N 200
-#define FRAME_TIME (GST_SECOND / 100)
 #define CAPS \
   "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)64"
 
@@ -45,17 +41,12 @@ copy_model (void)
 static void
 setup (void)
 {
-  GRand *rand = g_rand_new_with_seed (1);
-  guint i;
-
   folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
   state_file = g_build_filename (folder, "state", NULL);
   model_file = g_build_filename (folder, "model", NULL);
   copy_model ();
   frames = g_new (gfloat, N * D);
-  for (i = 0; i < N * D; i++)
-    frames[i] = g_rand_double_range (rand, -2, 2);
-  g_rand_free (rand);
+  fill_random (frames, N * D, 1);
 }
 
 static void
@@ -165,22 +156,6 @@ fail_unless_frames (const GByteArray *got, guint at, const GByteArray *expected,
 
   fail_unless (got->len >= (at + n) * frame && expected->len >= (from + n) * frame, "too few frames");
   fail_unless (memcmp (got->data + at * frame, expected->data + from * frame, n * frame) == 0, "the frames differ");
-}
-
-static GstBus *
-attach_bus (GstElement *element)
-{
-  GstBus *bus = gst_bus_new ();
-
-  gst_element_set_bus (element, bus);
-  return bus;
-}
-
-static void
-detach_bus (GstElement *element, GstBus *bus)
-{
-  gst_element_set_bus (element, NULL);
-  gst_object_unref (bus);
 }
 
 /* One message of this type is there, and its text holds `text`. */

@@ -2,12 +2,9 @@
  * The element `attention`: its pad `weights` and its messages. Weights are checked against attn_forward (); that one is
  * checked in tests/core.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <math.h>
-#include <string.h>
+#include "attentioncheck.h"
 
-#include <gst/audio/audio.h>
-#include <gst/check/gstcheck.h>
-#include <gst/check/gstharness.h>
+#include <math.h>
 
 #include "attn.h"
 
@@ -19,9 +16,6 @@
 #define SPAN (SINKS + WINDOW + LOOK_AHEAD)
 #define N_WEIGHTS (HEADS * SPAN)
 #define N 40
-#define FRAME_TIME (GST_SECOND / 100)
-#define AUDIO_CAPS \
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)6"
 #define TENSOR_CAPS                                                                   \
   "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, " \
   "dimensions=(string)6:4:1:1, framerate=(fraction)100/1"
@@ -33,12 +27,7 @@ static gfloat frames[N * D];
 static void
 setup (void)
 {
-  GRand *rand = g_rand_new_with_seed (1);
-  guint i;
-
-  for (i = 0; i < N * D; i++)
-    frames[i] = g_rand_double_range (rand, -2, 2);
-  g_rand_free (rand);
+  fill_random (frames, N * D, 1);
 }
 
 static GstElement *

@@ -2,22 +2,14 @@
  * The element `attention`: what comes out, when, and in which order.  SPDX-License-Identifier: LGPL-2.1-or-later
  * The numbers are checked against attn_forward (); that one is checked in tests/core.
  */
-#include <math.h>
-#include <string.h>
+#include "attentioncheck.h"
 
 #include <glib/gstdio.h>
-#include <gst/audio/audio.h>
-#include <gst/check/gstcheck.h>
-#include <gst/check/gstharness.h>
 
 #include "attn.h"
 
 #define D 6
-#define RATE 100
-#define FRAME_TIME (GST_SECOND / RATE)
 
-#define AUDIO_CAPS \
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)6"
 #define TENSOR_CAPS \
   "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, framerate=(fraction)100/1, "
 
@@ -27,12 +19,8 @@ static gfloat *
 make_frames (guint n, guint n_features)
 {
   gfloat *frames = g_new (gfloat, n * n_features);
-  GRand *rand = g_rand_new_with_seed (n_features);
-  guint i;
 
-  for (i = 0; i < n * n_features; i++)
-    frames[i] = g_rand_double_range (rand, -2, 2);
-  g_rand_free (rand);
+  fill_random (frames, n * n_features, n_features);
   return frames;
 }
 
@@ -151,15 +139,6 @@ pop_error (GstBus *bus)
   g_error_free (error);
   gst_message_unref (message);
   return text;
-}
-
-static GstBus *
-attach_bus (GstElement *element)
-{
-  GstBus *bus = gst_bus_new ();
-
-  gst_element_set_bus (element, bus);
-  return bus;
 }
 
 /* `caps` are refused, with a message that holds each of the words. */
