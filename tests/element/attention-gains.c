@@ -2,20 +2,14 @@
  * The element `attention`: gains of its heads, live and under control. Without a model the output is the contexts
  * themselves, so a gain is seen as it is.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <string.h>
+#include "attentioncheck.h"
 
-#include <gst/audio/audio.h>
-#include <gst/check/gstcheck.h>
-#include <gst/check/gstharness.h>
 #include <gst/controller/gstdirectcontrolbinding.h>
 #include <gst/controller/gstinterpolationcontrolsource.h>
 
 #define D 6
 #define HEADS 2
 #define N 200
-#define FRAME_TIME (GST_SECOND / 100)
-#define AUDIO_CAPS \
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)6"
 #define TENSOR_CAPS \
   "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, framerate=(fraction)0/1"
 
@@ -26,12 +20,7 @@ static gfloat frames[N * D];
 static void
 setup (void)
 {
-  GRand *rand = g_rand_new_with_seed (1);
-  guint i;
-
-  for (i = 0; i < N * D; i++)
-    frames[i] = g_rand_double_range (rand, -2, 2);
-  g_rand_free (rand);
+  fill_random (frames, N * D, 1);
 }
 
 static GstHarness *

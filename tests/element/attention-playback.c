@@ -2,22 +2,17 @@
  * The element `attention`: how it takes part in playback: seeks, rates, quality of service, statistics, presets, and
  * what it costs the allocator.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <malloc.h>
-#include <string.h>
+#include "attentioncheck.h"
 
-#include <gst/audio/audio.h>
+#include <malloc.h>
+
 #include <gst/base/gstbasetransform.h>
-#include <gst/check/gstcheck.h>
-#include <gst/check/gstharness.h>
 
 #include "attn.h"
 
 #define D 6
 #define WINDOW 8
 #define N 60
-#define FRAME_TIME (GST_SECOND / 100)
-#define AUDIO_CAPS \
-  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)6"
 
 /* ---- helpers ---- */
 
@@ -26,14 +21,10 @@ static gfloat frames[N * D], expected[N * D];
 static void
 setup (void)
 {
-  GRand *rand = g_rand_new_with_seed (1);
   AttnConfig config = attn_config_default ();
   AttnLayer *layer;
-  guint i;
 
-  for (i = 0; i < N * D; i++)
-    frames[i] = g_rand_double_range (rand, -2, 2);
-  g_rand_free (rand);
+  fill_random (frames, N * D, 1);
   config.n_features = D;
   config.window = WINDOW;
   g_assert (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);

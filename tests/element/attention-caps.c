@@ -1,0 +1,491 @@
+/*
+ * The element `attention`: caps, buffers and models that it takes, and what it says of those that it does not.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "outputcheck.h"
+
+/* ---- helpers ---- */
+
+/* The text of the error that the element posted on `bus`. */
+static gchar *
+pop_error (GstBus *bus)
+{
+  GstMessage *message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
+  GError *error;
+  gchar *text;
+
+  if (message == NULL)
+    return g_strdup ("(no error)");
+  gst_message_parse_error (message, &error, NULL);
+  text = g_strdup (error->message);
+  g_error_free (error);
+  gst_message_unref (message);
+  return text;
+}
+
+/* `caps` are refused, with a message that holds each of the words. */
+static void
+check_refused_caps (guint heads, const gchar *caps, const gchar *a, const gchar *b)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  gfloat frame[64] = { 0 };
+  gchar *text;
+
+  g_object_set (h->element, "heads", heads, NULL);
+  gst_harness_set_src_caps_str (h, caps);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frame, sizeof frame)), GST_FLOW_NOT_NEGOTIATED);
+  text = pop_error (bus);
+  fail_unless (strstr (text, a) != NULL && strstr (text, b) != NULL, "\"%s\" does not name %s and %s", text, a, b);
+  g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+
+/* ---- caps ---- */
+
+GST_START_TEST (test_tensors_give_the_same_bits_and_keep_their_caps)
+{
+  AttnConfig config = configuration (2, 8, 3);
+  gfloat *frames = make_frames (20, D), *expected = expect (&config, frames, NULL, 20);
+  GstHarness *h = harness_new (&config, TENSOR_CAPS "dimensions=(string)6:5");
+  GstCaps *caps;
+  guint i;
+
+  for (i = 0; i < 20; i += 5)
+    push_frames (h, frames, i, 5);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  caps = gst_pad_get_current_caps (h->sinkpad);
+  fail_unless_equals_string (gst_structure_get_string (gst_caps_get_structure (caps, 0), "dimensions"), "6:5");
+  gst_caps_unref (caps);
+  check_output (h, expected, 20);
+  gst_harness_teardown (h);
+  g_free (frames);
+  g_free (expected);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_features_that_heads_do_not_divide_are_refused)
+{
+  check_refused_caps (4, AUDIO_CAPS, "6 features", "4 heads");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_integer_samples_are_refused)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstPad *sink = gst_element_get_static_pad (h->element, "sink");
+  GstCaps *caps = gst_caps_from_string ("audio/x-raw, format=S16LE, layout=interleaved, rate=100, channels=6");
+
+  fail_if (gst_pad_query_accept_caps (sink, caps));
+  gst_caps_unref (caps);
+  gst_object_unref (sink);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_integer_tensors_are_refused)
+{
+  check_refused_caps (1,
+                      "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)int16, "
+                      "framerate=(fraction)100/1, dimensions=(string)6:1",
+                      "types=int16", "float32");
+}
+GST_END_TEST;
+
+/* gst-launch reads dimensions=80:1 as flags; such caps are not fixed, and show only while they are negotiated. */
+GST_START_TEST (test_untyped_dimensions_are_explained)
+{
+  GstElement *pipeline =
+      gst_parse_launch ("fakesrc sizetype=fixed sizemax=320 num-buffers=1 ! other/tensors,format=static,"
+                        "num_tensors=1,types=float32,dimensions=80:1,framerate=100/1 ! attention ! fakesink",
+                        NULL);
+  GstBus *bus = gst_element_get_bus (pipeline);
+  GstMessage *message;
+  GError *error;
+
+  gst_element_set_state (pipeline, GST_STATE_PAUSED);
+  message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
+  fail_unless (message != NULL);
+  gst_message_parse_error (message, &error, NULL);
+  fail_unless (strstr (error->message, "flags") != NULL && strstr (error->message, "(string)80:1:1:1") != NULL, "%s",
+               error->message);
+  g_error_free (error);
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (bus);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_dimensions_as_fixed_flags_are_explained)
+{
+  check_refused_caps (1,
+                      "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
+                      "framerate=(fraction)100/1, dimensions=80:ffffffff",
+                      "flags", "(string)80:1:1:1");
+}
+GST_END_TEST;
+
+/* Upstream sends sticky events again with every buffer. */
+GST_START_TEST (test_refused_caps_are_reported_once)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  gchar *text;
+  guint i;
+
+  g_object_set (h->element, "heads", 4, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  for (i = 0; i < 3; i++)
+    gst_harness_push (h, gst_buffer_new_allocate (NULL, 24, NULL));
+  g_free (pop_error (bus));
+  text = pop_error (bus);
+  fail_unless_equals_string (text, "(no error)");
+  g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* After others that were right, and after a restart. */
+GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  gfloat frame[8] = { 0 };
+  GstSegment segment;
+  gchar *text;
+  guint i;
+
+  g_object_set (h->element, "heads", 4, NULL);
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  for (i = 0; i < 3; i++) {
+    gst_harness_push_event (h, gst_event_new_stream_start ("anew"));
+    gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+    gst_harness_push_event (h, gst_event_new_segment (&segment));
+    text = pop_error (bus);
+    fail_unless (strstr (text, "6 features") != NULL, "%u: %s", i, text);
+    g_free (text);
+    if (i == 0) {
+      gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)8:1");
+      fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frame, sizeof frame)), GST_FLOW_OK);
+    } else {
+      gst_element_set_state (h->element, GST_STATE_NULL);
+      gst_element_set_state (h->element, GST_STATE_PLAYING);
+    }
+  }
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_untyped_dimensions_are_explained_once)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  GstCaps *caps = gst_caps_from_string ("other/tensors, format=(string)static, num_tensors=(int)1, dimensions=80:1");
+  gchar *text;
+  guint i;
+
+  for (i = 0; i < 3; i++)
+    gst_caps_unref (gst_pad_peer_query_caps (h->srcpad, caps));
+  text = pop_error (bus);
+  fail_unless (strstr (text, "(string)80:1:1:1") != NULL, "%s", text);
+  g_free (text);
+  text = pop_error (bus);
+  fail_unless_equals_string (text, "(no error)");
+  g_free (text);
+  gst_caps_unref (caps);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_missing_dimensions_are_refused)
+{
+  check_refused_caps (1, TENSOR_CAPS "x=(int)1", "no dimensions", "D:N:1:1");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_missing_types_are_refused)
+{
+  check_refused_caps (1,
+                      "other/tensors, format=(string)static, num_tensors=(int)1, framerate=(fraction)100/1, "
+                      "dimensions=(string)6:1",
+                      "types=(none)", "float32");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_wild_dimensions_are_refused)
+{
+  static const gchar *wild[] = {
+    "6:1:2", "abc", "0:1", "", "6:", "-6:1", "6:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1", "99999999999999999999:1", "65537:1"
+  };
+  gchar *caps = g_strdup_printf (TENSOR_CAPS "dimensions=(string)\"%s\"", wild[__i__]);
+
+  check_refused_caps (1, caps, "dimensions", __i__ == 8 ? "65537" : wild[__i__]);
+  g_free (caps);
+}
+GST_END_TEST;
+
+/* 0 ends the list in newer NNStreamer. */
+GST_START_TEST (test_dimensions_that_are_not_there_are_none)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  gfloat *frames = make_frames (1, D);
+
+  gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)6:0:0:0");
+  push_frames (h, frames, 0, 1);
+  check_output (h, frames, 1);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_allocate (NULL, 2 * D * sizeof (gfloat), NULL)),
+                          GST_FLOW_ERROR); /* one frame in each buffer */
+  gst_harness_teardown (h);
+  g_free (frames);
+}
+GST_END_TEST;
+
+static void
+check_refused_buffer (const gchar *caps, gsize size, const gchar *a, const gchar *b)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  gchar *text;
+
+  gst_harness_set_src_caps_str (h, caps);
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_allocate (NULL, size, NULL)), GST_FLOW_ERROR);
+  text = pop_error (bus);
+  fail_unless (strstr (text, a) != NULL && strstr (text, b) != NULL, "\"%s\" does not name %s and %s", text, a, b);
+  g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+
+GST_START_TEST (test_partial_frame_is_refused)
+{
+  check_refused_buffer (AUDIO_CAPS, 25, "25 bytes", "24 bytes");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_buffer_that_disagrees_with_dimensions_is_refused)
+{
+  check_refused_buffer (TENSOR_CAPS "dimensions=(string)6:5", 4 * D * sizeof (gfloat), "4 frames", "say 5");
+}
+GST_END_TEST;
+
+/* ---- models ---- */
+
+GST_START_TEST (test_missing_model_is_an_error_at_start)
+{
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+  GstBus *bus = attach_bus (element);
+  gchar *text;
+
+  g_object_set (element, "model-file", "/nowhere/w.safetensors", NULL);
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+  text = pop_error (bus);
+  fail_unless (strstr (text, "/nowhere/w.safetensors") != NULL, "%s", text);
+  g_free (text);
+  /* A prefix of nothing is refused as well. */
+  g_object_set (element, "model-file", NULL, "model-prefix", "encoder.", NULL);
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+  text = pop_error (bus);
+  fail_unless (strstr (text, "\"encoder.\"") != NULL && strstr (text, "no model-file") != NULL, "%s", text);
+  g_free (text);
+  /* Mended, it runs. */
+  g_object_set (element, "model-prefix", "", NULL);
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_SUCCESS);
+  gst_element_set_state (element, GST_STATE_NULL);
+  gst_element_set_bus (element, NULL);
+  gst_object_unref (bus);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_model_of_other_width_is_refused)
+{
+  GstHarness *h = harness_with_model ("attention/four-heads", 4, 64);
+  GstBus *bus = attach_bus (h->element);
+  gchar *text;
+
+  gst_harness_play (h);
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  gst_harness_push (h, gst_buffer_new_allocate (NULL, 24, NULL));
+  text = pop_error (bus);
+  fail_unless (strstr (text, "64 features") != NULL && strstr (text, "has 6") != NULL, "%s", text);
+  g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Not only to who pushes caps without asking, as a harness does. */
+GST_START_TEST (test_model_that_changes_the_width_says_what_it_takes)
+{
+  GstElement *pipeline = gst_parse_launch (
+      "audiotestsrc ! audio/x-raw,channels=8 ! attention heads=2 model-prefix=attn. model-file=\"" GOLDEN_DIR
+      "/attention/wider.safetensors\" ! fakesink",
+      NULL);
+  GstBus *bus = gst_element_get_bus (pipeline);
+  GstMessage *message;
+  GError *error;
+
+  gst_element_set_state (pipeline, GST_STATE_PAUSED);
+  message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
+  gst_message_parse_error (message, &error, NULL);
+  fail_unless (strstr (error->message, "takes 6 features") != NULL && strstr (error->message, "has 8") != NULL, "%s",
+               error->message);
+  g_error_free (error);
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (bus);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+/* A source with the choice makes what the model takes, and what comes out is known before anything flows. */
+GST_START_TEST (test_width_of_the_model_is_negotiated)
+{
+  static const struct {
+    const gchar *name;
+    guint heads;
+    gint n_features, n_outputs;
+  } models[] = { { "attention/four-heads", 4, 64, 64 }, { "attention/wider", 2, 6, 10 } };
+  GstHarness *h = harness_with_model (models[__i__].name, models[__i__].heads, 64);
+  GstCaps *any = gst_caps_from_string ("audio/x-raw"), *taken, *fixed;
+  GstStructure *structure;
+  gint n;
+
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  taken = gst_pad_peer_query_caps (h->srcpad, NULL);
+  fail_unless (gst_structure_get_int (gst_caps_get_structure (taken, 0), "channels", &n));
+  fail_unless_equals_int (n, models[__i__].n_features);
+  fixed = gst_caps_fixate (gst_caps_intersect_full (any, taken, GST_CAPS_INTERSECT_FIRST));
+  gst_harness_set_src_caps (h, gst_caps_ref (fixed));
+  structure = gst_caps_get_structure (fixed, 0);
+  fail_unless (gst_structure_get_int (structure, "channels", &n) && n == models[__i__].n_features);
+  gst_caps_unref (fixed);
+  fixed = gst_pad_get_current_caps (h->sinkpad);
+  structure = gst_caps_get_structure (fixed, 0);
+  fail_unless (gst_structure_get_int (structure, "channels", &n) && n == models[__i__].n_outputs);
+  gst_caps_unref (fixed);
+  gst_caps_unref (taken);
+  gst_caps_unref (any);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* A filter's order is that of who asks. */
+GST_START_TEST (test_caps_come_in_the_order_of_the_filter)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstCaps *filter = gst_caps_from_string ("other/tensors, format=static; audio/x-raw, rate=50"), *caps;
+  gint rate;
+
+  caps = gst_pad_peer_query_caps (h->srcpad, filter);
+  fail_unless_equals_int (gst_caps_get_size (caps), 2);
+  fail_unless (gst_structure_has_name (gst_caps_get_structure (caps, 0), "other/tensors"));
+  fail_unless (gst_structure_get_int (gst_caps_get_structure (caps, 1), "rate", &rate) && rate == 50);
+  gst_caps_unref (caps);
+  caps = gst_pad_peer_query_caps (h->srcpad, NULL); /* by itself audio is first */
+  fail_unless (gst_structure_has_name (gst_caps_get_structure (caps, 0), "audio/x-raw"));
+  gst_caps_unref (caps);
+  gst_caps_unref (filter);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* It counts channels. */
+GST_START_TEST (test_audio_meta_goes_where_the_width_changes)
+{
+  GstHarness *h = __i__ == 0 ? gst_harness_new ("attention") : harness_with_model ("attention/wider", 2, 64);
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, 2 * D * sizeof (gfloat), NULL);
+  GstAudioInfo info;
+
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  gst_buffer_memset (buffer, 0, 0, -1);
+  gst_audio_info_set_format (&info, GST_AUDIO_FORMAT_F32, RATE, D, NULL);
+  gst_buffer_add_audio_meta (buffer, &info, 2, NULL);
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_int (gst_buffer_get_audio_meta (buffer) != NULL, __i__ == 0);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_metadata_that_disagrees_is_refused)
+{
+  GstHarness *h = harness_with_model ("attention/four-heads", 2, 64);
+  GstBus *bus = attach_bus (h->element);
+  gchar *text;
+
+  fail_unless_equals_int (gst_element_set_state (h->element, GST_STATE_PLAYING), GST_STATE_CHANGE_FAILURE);
+  text = pop_error (bus);
+  fail_unless (strstr (text, "heads=4") != NULL && strstr (text, "heads is 2") != NULL, "%s", text);
+  g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_position_that_disagrees_with_the_model_is_refused)
+{
+  GstHarness *h = harness_with_model ("attention/relative", 2, 12);
+  GstBus *bus = attach_bus (h->element);
+  gchar *text;
+
+  g_object_set (h->element, "look-ahead", 3, NULL);
+  fail_unless_equals_int (gst_element_set_state (h->element, GST_STATE_PLAYING), GST_STATE_CHANGE_FAILURE);
+  text = pop_error (bus);
+  fail_unless (strstr (text, "relative_bias") != NULL && strstr (text, "position is none") != NULL, "%s", text);
+  g_free (text);
+  gst_element_set_bus (h->element, NULL);
+  gst_object_unref (bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+static Suite *
+attention_caps_suite (void)
+{
+  Suite *suite = suite_create ("attention-caps");
+  TCase *caps = tcase_create ("caps");
+
+  suite_add_tcase (suite, caps);
+  tcase_add_test (caps, test_tensors_give_the_same_bits_and_keep_their_caps);
+  tcase_add_test (caps, test_features_that_heads_do_not_divide_are_refused);
+  tcase_add_test (caps, test_integer_samples_are_refused);
+  tcase_add_test (caps, test_integer_tensors_are_refused);
+  tcase_add_test (caps, test_untyped_dimensions_are_explained);
+  tcase_add_test (caps, test_dimensions_as_fixed_flags_are_explained);
+  tcase_add_test (caps, test_refused_caps_are_reported_once);
+  tcase_add_test (caps, test_refused_caps_are_reported_when_they_come_anew);
+  tcase_add_test (caps, test_untyped_dimensions_are_explained_once);
+  tcase_add_test (caps, test_missing_dimensions_are_refused);
+  tcase_add_test (caps, test_missing_types_are_refused);
+  tcase_add_loop_test (caps, test_wild_dimensions_are_refused, 0, 9);
+  tcase_add_test (caps, test_dimensions_that_are_not_there_are_none);
+  tcase_add_test (caps, test_partial_frame_is_refused);
+  tcase_add_test (caps, test_buffer_that_disagrees_with_dimensions_is_refused);
+  tcase_add_test (caps, test_missing_model_is_an_error_at_start);
+  tcase_add_test (caps, test_model_of_other_width_is_refused);
+  tcase_add_test (caps, test_model_that_changes_the_width_says_what_it_takes);
+  tcase_add_loop_test (caps, test_width_of_the_model_is_negotiated, 0, 2);
+  tcase_add_test (caps, test_caps_come_in_the_order_of_the_filter);
+  tcase_add_loop_test (caps, test_audio_meta_goes_where_the_width_changes, 0, 2);
+  tcase_add_test (caps, test_metadata_that_disagrees_is_refused);
+  tcase_add_test (caps, test_position_that_disagrees_with_the_model_is_refused);
+  return suite;
+}
+
+GST_CHECK_MAIN (attention_caps);

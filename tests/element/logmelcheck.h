@@ -1,0 +1,261 @@
+/*
+ * What the tests of logmel share: the element with its bus, audio that goes in, and what comes out.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef TESTS_ELEMENT_LOGMELCHECK_H
+#define TESTS_ELEMENT_LOGMELCHECK_H
+
+#include <gst/audio/audio.h>
+#include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+#include <string.h>
+
+#define N_BINS 80
+#define RATE 16000
+#define HOP 160
+#define HALF_FRAME 200 /* of Whisper's 400 samples */
+
+static const gchar *styles[] = { "style=kaldi", "style=whisper" };
+
+/* --- the element under test --- */
+
+typedef struct {
+  GstHarness *h;
+  GstBus *bus;
+} Fixture;
+
+static inline void
+set_properties (GstElement *element, const gchar *line)
+{
+  gchar **words = g_strsplit_set (line, " ", -1), **word;
+
+  for (word = words; *word != NULL; word++) {
+    gchar *value = strchr (*word, '=');
+
+    if (value == NULL)
+      continue;
+    *value = '\0';
+    gst_util_set_object_arg (G_OBJECT (element), *word, value + 1);
+  }
+  g_strfreev (words);
+}
+
+static inline Fixture
+fixture_new (const gchar *properties)
+{
+  GstElement *element = gst_element_factory_make ("logmel", NULL);
+  Fixture fixture;
+
+  fail_unless (element != NULL);
+  set_properties (element, properties);
+  fixture.bus = gst_bus_new ();
+  gst_element_set_bus (element, fixture.bus);
+  fixture.h = gst_harness_new_with_element (element, "sink", "src");
+  gst_object_unref (element);
+  gst_harness_play (fixture.h);
+  return fixture;
+}
+
+static inline void
+fixture_free (Fixture *fixture)
+{
+  gst_element_set_bus (fixture->h->element, NULL);
+  gst_bus_set_flushing (fixture->bus, TRUE);
+  gst_object_unref (fixture->bus);
+  gst_harness_teardown (fixture->h);
+}
+
+static inline GstCaps *
+audio_caps (const gchar *format, gint rate, gint channels)
+{
+  return gst_caps_new_simple ("audio/x-raw", "format", G_TYPE_STRING, format, "layout", G_TYPE_STRING, "interleaved",
+                              "rate", G_TYPE_INT, rate, "channels", G_TYPE_INT, channels, NULL);
+}
+
+/* Caps are sticky: that they were refused shows at the next buffer. */
+static inline void
+push_caps (Fixture *fixture, GstCaps *caps)
+{
+  gst_harness_push_event (fixture->h, gst_event_new_caps (caps));
+  gst_caps_unref (caps);
+}
+
+static inline void
+push_segment (Fixture *fixture, GstClockTime base)
+{
+  GstSegment segment;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  segment.base = base;
+  gst_harness_push_event (fixture->h, gst_event_new_segment (&segment));
+}
+
+/* Everything in front of the first buffer. */
+static inline void
+start (Fixture *fixture, GstCaps *caps)
+{
+  fail_unless (gst_harness_push_event (fixture->h, gst_event_new_stream_start ("test")));
+  push_caps (fixture, caps);
+  push_segment (fixture, 0);
+}
+
+static inline Fixture
+fixture_new_started (const gchar *properties, const gchar *format, gint rate)
+{
+  Fixture fixture = fixture_new (properties);
+
+  start (&fixture, audio_caps (format, rate, 1));
+  return fixture;
+}
+
+static inline Fixture
+fixture_new_s16 (const gchar *properties)
+{
+  return fixture_new_started (properties, GST_AUDIO_NE (S16), RATE);
+}
+
+static inline GstFlowReturn
+push_bytes (Fixture *fixture, gconstpointer data, gsize size, GstClockTime pts, GstBufferFlags flags)
+{
+  GstBuffer *buffer = size > 0 ? gst_buffer_new_memdup (data, size) : gst_buffer_new ();
+
+  GST_BUFFER_PTS (buffer) = pts;
+  GST_BUFFER_FLAG_SET (buffer, flags);
+  return gst_harness_push (fixture->h, buffer);
+}
+
+static inline void
+push_s16 (Fixture *fixture, const gint16 *samples, gsize n_samples, GstClockTime pts)
+{
+  fail_unless_equals_int (push_bytes (fixture, samples, n_samples * sizeof *samples, pts, 0), GST_FLOW_OK);
+}
+
+static inline void
+push_in_chunks (Fixture *fixture, gconstpointer data, gsize size, gsize chunk)
+{
+  gsize i;
+
+  for (i = 0; i < size; i += chunk)
+    fail_unless_equals_int (
+        push_bytes (fixture, (const guint8 *) data + i, MIN (chunk, size - i), GST_CLOCK_TIME_NONE, 0), GST_FLOW_OK);
+}
+
+static inline void
+push_eos (Fixture *fixture)
+{
+  fail_unless (gst_harness_push_event (fixture->h, gst_event_new_eos ()));
+}
+
+/* --- what comes out --- */
+
+/* All values that have come out so far. */
+static inline GArray *
+pull_frames (Fixture *fixture)
+{
+  GArray *values = g_array_new (FALSE, FALSE, sizeof (gfloat));
+  GstBuffer *buffer;
+
+  while ((buffer = gst_harness_try_pull (fixture->h)) != NULL) {
+    GstMapInfo map;
+
+    fail_unless (gst_buffer_map (buffer, &map, GST_MAP_READ));
+    g_array_append_vals (values, map.data, map.size / sizeof (gfloat));
+    gst_buffer_unmap (buffer, &map);
+    gst_buffer_unref (buffer);
+  }
+  return values;
+}
+
+static inline void
+drop_frames (Fixture *fixture)
+{
+  g_array_unref (pull_frames (fixture));
+}
+
+static inline void
+fail_unless_same_bits (const GArray *a, const GArray *b)
+{
+  fail_unless_equals_int (a->len, b->len);
+  fail_unless (memcmp (a->data, b->data, a->len * sizeof (gfloat)) == 0);
+}
+
+static inline void
+fail_unless_buffer (Fixture *fixture, GstClockTime pts, GstClockTime duration, guint64 offset, guint64 offset_end,
+                    gboolean discont)
+{
+  GstBuffer *buffer = gst_harness_try_pull (fixture->h);
+
+  fail_unless (buffer != NULL);
+  fail_unless_equals_uint64 (GST_BUFFER_PTS (buffer), pts);
+  fail_unless_equals_uint64 (GST_BUFFER_DTS (buffer), GST_CLOCK_TIME_NONE);
+  fail_unless_equals_uint64 (GST_BUFFER_DURATION (buffer), duration);
+  fail_unless_equals_uint64 (GST_BUFFER_OFFSET (buffer), offset);
+  fail_unless_equals_uint64 (GST_BUFFER_OFFSET_END (buffer), offset_end);
+  fail_unless_equals_int (GST_BUFFER_IS_DISCONT (buffer), discont);
+  gst_buffer_unref (buffer);
+}
+
+static inline void
+fail_unless_no_buffer (Fixture *fixture)
+{
+  fail_unless_equals_int (gst_harness_buffers_in_queue (fixture->h), 0);
+}
+
+/* The message of the first error on the bus. */
+static inline void
+fail_unless_error (Fixture *fixture, const gchar *part)
+{
+  GstMessage *message = gst_bus_pop_filtered (fixture->bus, GST_MESSAGE_ERROR);
+  GError *error;
+
+  fail_unless (message != NULL, "no error, expected: %s", part);
+  gst_message_parse_error (message, &error, NULL);
+  fail_unless (strstr (error->message, part) != NULL, "the error is: %s", error->message);
+  g_error_free (error);
+  gst_message_unref (message);
+}
+
+static inline void
+fail_unless_not_negotiated (Fixture *fixture, const gchar *message)
+{
+  fail_unless_error (fixture, message);
+  fail_unless_equals_int (push_bytes (fixture, "ab", 2, 0, 0), GST_FLOW_NOT_NEGOTIATED);
+}
+
+/* --- audio --- */
+
+static inline gint16 *
+make_noise (gsize n)
+{
+  gint16 *samples = g_new (gint16, n);
+  guint32 state = 1;
+  gsize i;
+
+  for (i = 0; i < n; i++) {
+    state = state * 1664525u + 1013904223u;
+    samples[i] = (gint16) (state >> 16);
+  }
+  return samples;
+}
+
+/* The frames of `n` samples that are pushed in pieces of `chunk` bytes. */
+static inline GArray *
+run (const gchar *properties, const gchar *format, gint rate, gconstpointer data, gsize size, gsize chunk)
+{
+  Fixture fixture = fixture_new_started (properties, format, rate);
+  GArray *values;
+
+  push_in_chunks (&fixture, data, size, chunk);
+  push_eos (&fixture);
+  values = pull_frames (&fixture);
+  fixture_free (&fixture);
+  return values;
+}
+
+static inline GArray *
+run_s16 (const gchar *properties, const gint16 *samples, gsize n)
+{
+  return run (properties, GST_AUDIO_NE (S16), RATE, samples, n * sizeof *samples, MAX (n, 1) * sizeof *samples);
+}
+
+#endif

@@ -1,0 +1,200 @@
+/*
+ * What the tests of attention's states share: frames, a model and a state file for each test, and runs over parts of
+ * the frames.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef TESTS_ELEMENT_STATECHECK_H
+#define TESTS_ELEMENT_STATECHECK_H
+
+#include "attentioncheck.h"
+
+#include <glib/gstdio.h>
+
+#define D 64 /* as the model has it */
+#define N 200
+#define CAPS \
+  "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)64"
+
+typedef struct {
+  guint window, look_ahead, sinks;
+  gboolean model; /* tests/golden/attention/four-heads.safetensors, for any window */
+} Case;
+
+static const Case cases[] = { { 1, 0, 0, FALSE },   { 20, 0, 0, FALSE }, { 20, 0, 5, FALSE },
+                              { 64, 0, 17, FALSE }, { 64, 0, 0, TRUE },  { 64, 0, 3, TRUE } };
+
+static gchar *folder, *state_file, *model_file; /* of this test */
+static gfloat *frames;                          /* [N][D] */
+
+/* A copy of the model whose metadata makes no claims about window and look-ahead: the names are others. */
+static inline void
+copy_model (void)
+{
+  static const gchar *names[] = { "\"window\"", "\"look-ahead\"" };
+  gchar *data;
+  gsize size, i;
+
+  fail_unless (g_file_get_contents (GOLDEN_DIR "/attention/four-heads.safetensors", &data, &size, NULL));
+  for (i = 0; i < G_N_ELEMENTS (names); i++)
+    g_strstr_len (data + 8, (gssize) size - 8, names[i])[1] = '_'; /* behind the length of the header */
+  fail_unless (g_file_set_contents (model_file, data, (gssize) size, NULL));
+  g_free (data);
+}
+
+static inline void
+setup (void)
+{
+  folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
+  state_file = g_build_filename (folder, "state", NULL);
+  model_file = g_build_filename (folder, "model", NULL);
+  copy_model ();
+  frames = g_new (gfloat, N * D);
+  fill_random (frames, N * D, 1);
+}
+
+static inline void
+teardown (void)
+{
+  g_unlink (state_file);
+  g_unlink (model_file);
+  g_rmdir (folder);
+  g_clear_pointer (&model_file, g_free);
+  g_clear_pointer (&state_file, g_free);
+  g_clear_pointer (&folder, g_free);
+  g_clear_pointer (&frames, g_free);
+}
+
+static inline GstElement *
+make_element (const Case *c, const gchar *file)
+{
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+
+  g_object_set (element, "heads", 4, "window", c->window, "look-ahead", c->look_ahead, "sinks", c->sinks, "state-file",
+                file, NULL);
+  if (c->model)
+    g_object_set (element, "model-file", model_file, "model-prefix", "attn.", NULL);
+  return element;
+}
+
+static inline GstHarness *
+start (const Case *c, const gchar *file)
+{
+  GstElement *element = make_element (c, file);
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+
+  gst_object_unref (element);
+  gst_harness_set_src_caps_str (h, CAPS);
+  return h;
+}
+
+/* Frames `begin` to before `end` in buffers of 1, 3 and 7. */
+static inline void
+push (GstHarness *h, guint begin, guint end)
+{
+  static const guint sizes[] = { 1, 3, 7 };
+  guint i;
+
+  for (i = 0; begin < end; i++) {
+    guint n = MIN (sizes[i % 3], end - begin);
+    GstBuffer *buffer = gst_buffer_new_memdup (frames + begin * D, n * D * sizeof (gfloat));
+
+    GST_BUFFER_PTS (buffer) = begin * FRAME_TIME;
+    GST_BUFFER_DURATION (buffer) = n * FRAME_TIME;
+    GST_BUFFER_OFFSET (buffer) = begin;
+    fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+    begin += n;
+  }
+}
+
+/* All that came out, appended to `bytes`; buffers carry the times of the frames from `begin` on. */
+static inline void
+pull (GstHarness *h, guint begin, GByteArray *bytes)
+{
+  GstBuffer *buffer;
+
+  while ((buffer = gst_harness_try_pull (h))) {
+    GstMapInfo map;
+
+    fail_unless_equals_clocktime (GST_BUFFER_PTS (buffer), begin * FRAME_TIME);
+    gst_buffer_map (buffer, &map, GST_MAP_READ);
+    g_byte_array_append (bytes, map.data, map.size);
+    begin += map.size / (D * sizeof (gfloat));
+    gst_buffer_unmap (buffer, &map);
+    gst_buffer_unref (buffer);
+  }
+}
+
+/* Frames `begin` to before `end` as a stream of their own. */
+static inline GByteArray *
+undisturbed (const Case *c, guint begin, guint end)
+{
+  GstHarness *h = start (c, NULL);
+  GByteArray *bytes = g_byte_array_new ();
+
+  push (h, begin, end);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  pull (h, begin, bytes);
+  fail_unless_equals_int (bytes->len, (end - begin) * D * sizeof (gfloat));
+  gst_harness_teardown (h);
+  return bytes;
+}
+
+/* A run over frames `begin` to before `end` with the state file; what comes out is appended. */
+static inline void
+run (const Case *c, guint begin, guint end, gboolean eos, GByteArray *bytes)
+{
+  GstHarness *h = start (c, state_file);
+
+  push (h, begin, end);
+  if (eos)
+    gst_harness_push_event (h, gst_event_new_eos ());
+  pull (h, begin, bytes);
+  gst_harness_teardown (h);
+}
+
+static inline void
+fail_unless_frames (const GByteArray *got, guint at, const GByteArray *expected, guint from, guint n)
+{
+  gsize frame = D * sizeof (gfloat);
+
+  fail_unless (got->len >= (at + n) * frame && expected->len >= (from + n) * frame, "too few frames");
+  fail_unless (memcmp (got->data + at * frame, expected->data + from * frame, n * frame) == 0, "the frames differ");
+}
+
+/* One message of this type is there, and its text holds `text`. */
+static inline void
+fail_unless_said (GstBus *bus, GstMessageType type, const gchar *text)
+{
+  GstMessage *message = gst_bus_pop_filtered (bus, type);
+  GError *error = NULL;
+
+  fail_unless (message != NULL, "nothing was said of %s", text);
+  if (type == GST_MESSAGE_ERROR)
+    gst_message_parse_error (message, &error, NULL);
+  else
+    gst_message_parse_warning (message, &error, NULL);
+  fail_unless (strstr (error->message, text) != NULL, "no \"%s\" in: %s", text, error->message);
+  g_error_free (error);
+  gst_message_unref (message);
+}
+
+static inline GBytes *
+read_file (void)
+{
+  gchar *data;
+  gsize size;
+
+  fail_unless (g_file_get_contents (state_file, &data, &size, NULL), "there is no state file");
+  return g_bytes_new_take (data, size);
+}
+
+/* The file still holds `bytes`. */
+static inline void
+fail_unless_file_is (GBytes *bytes)
+{
+  GBytes *now = read_file ();
+
+  fail_unless (g_bytes_equal (now, bytes), "the state file was touched");
+  g_bytes_unref (now);
+}
+
+#endif
