@@ -110,8 +110,8 @@ attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, 
       rotate_frame (layer, scratch, ring->next + i, query);
     layer->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
   }
-  attn_ring_write (ring, layer->kernels, pool, projected + sizes->n_query, projected + sizes->n_query + sizes->n_key,
-                   sizes->n_projected, n);
+  attn_ring_write (ring, layer->kernels, layer->matrix, pool, projected + sizes->n_query,
+                   projected + sizes->n_query + sizes->n_key, sizes->n_projected, n);
 }
 
 /* ---- rows of scores ---- */
@@ -212,7 +212,7 @@ score_rows (const Attention *a, const AttnRing *ring, const float *queries, size
   const AttnLayer *layer = a->layer;
   size_t kv_head = a->head / layer->sizes.heads_per_kv, dk = layer->sizes.dk;
 
-  if (a->left != NULL && attn_split_left (layer->kernels, a->left, queries, query_stride, a->rows.n_rows, dk))
+  if (a->left != NULL && attn_split_left (layer->matrix, a->left, queries, query_stride, a->rows.n_rows, dk))
     layer->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, kv_head), dk);
   else
     layer->kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head), key_stride, dk);
@@ -225,8 +225,8 @@ mix_rows (const Attention *a, const AttnRing *ring, float *contexts, size_t cont
   size_t kv_head = a->head / layer->sizes.heads_per_kv, dv = layer->sizes.dv;
 
   if (a->left == NULL
-      || !layer->matrix->context (layer->kernels, &a->rows, contexts, context_stride, a->left,
-                                  attn_ring_split_values (ring, kv_head), ring->n_split_rows, dv))
+      || !layer->matrix->context (&a->rows, contexts, context_stride, a->left, attn_ring_split_values (ring, kv_head),
+                                  ring->n_split_rows, dv))
     layer->kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head), value_stride, dv);
 }
 

@@ -123,13 +123,6 @@ typedef struct {
   void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
 
   /*
-   * Rows of a left operand (matrix.h): high [n_rows][32] = the first n <= 32 values of each row of in [n_rows]
-   * [in_stride], rounded to bf16; low [n_rows][32] = what that leaves, rounded to bf16; 0 behind them. Returns whether
-   * all is below ATTN_SPLIT_LIMIT; if not, what was written means nothing.
-   */
-  bool (*split) (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t n_rows, size_t n);
-
-  /*
    * out [n_frames][out_stride] = weight in + bias, cleaned: per output one fma chain over the inputs, from the bias. in
    * [n_frames][in_stride]. The projection has a weight.
    */

@@ -48,22 +48,6 @@ narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
     out[i] = precision == ATTN_PRECISION_F16 ? attn_f16_from_float (in[i]) : attn_bf16_from_float (in[i]);
 }
 
-static bool
-split (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t n_rows, size_t n)
-{
-  bool can_split = true;
-
-  for (size_t row = 0; row < n_rows; row++, high += ATTN_STEP, low += ATTN_STEP, in += in_stride)
-    for (size_t i = 0; i < ATTN_STEP; i++) {
-      float x = i < n ? in[i] : 0;
-
-      can_split &= fabsf (x) < ATTN_SPLIT_LIMIT;
-      high[i] = attn_bf16_from_float (x);
-      low[i] = attn_bf16_from_float (x - attn_float_from_bf16 (high[i]));
-    }
-  return can_split;
-}
-
 static float
 project_output (const float *in, const AttnProjection *projection, size_t output)
 {
@@ -268,5 +252,5 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 }
 
 const AttnKernels attn_kernels_c = {
-  "c", scale, all_below, narrow, split, project, scores, softcap, softmax, context, rotate, add_biases,
+  "c", scale, all_below, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
 };

@@ -3,6 +3,11 @@
  * the operands stand in matrix.h.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "matrix.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
 #include "matrix_unit.h"
 #include "unroll.h"
 
@@ -110,27 +115,36 @@ take_groups (Sums *sums, const uint16_t *right, size_t n_rows, size_t column)
     sums->right[c] = right + (column / GROUP + c) * ACROSS (n_rows);
 }
 
-static size_t
-n_left (size_t column, size_t n)
+static bool
+split (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t n_rows, size_t n)
 {
-  return n - column < N_GROUPS * GROUP ? n - column : N_GROUPS * GROUP;
+  bool can_split = true;
+
+  for (size_t row = 0; row < n_rows; row++)
+    can_split &= unit_split (high + row * ATTN_STEP, low + row * ATTN_STEP, in + row * in_stride, n);
+  return can_split;
 }
 
+/* Whole groups go straight to where they belong; a last one that is not whole is cut. */
 static void
-project (const AttnKernels *kernels, float *out, size_t out_stride, const uint16_t *left, size_t n_frames,
-         const AttnProjection *projection)
+project (float *out, size_t out_stride, const uint16_t *left, size_t n_frames, const AttnProjection *projection)
 {
-  _Alignas(ATTN_ALIGNMENT) float acc[ATTN_LANES * N_GROUPS * GROUP];
-  size_t n_rows = attn_round_up (projection->n_inputs, ATTN_STEP), n = projection->n_outputs;
+  size_t n_rows = attn_round_up (projection->n_inputs, ATTN_STEP), n = projection->n_outputs, n_over = n % GROUP, o;
   Sums sums = { .left = left, .n_steps = n_rows / ATTN_STEP };
+  float last[ATTN_LANES * GROUP];
   Unit unit;
 
   unit_begin (&unit, n_frames);
-  for (size_t o = 0; o < n; o += N_GROUPS * GROUP) {
+  for (o = 0; o < n - n_over; o += N_GROUPS * GROUP) {
     take_groups (&sums, projection->split, n_rows, o);
-    sum (&unit, n_groups (n - o), &sums, projection->bias + o, acc, N_GROUPS * GROUP);
+    sum (&unit, n_groups (n - n_over - o), &sums, projection->bias + o, out + o, out_stride);
+  }
+  o = n - n_over;
+  if (n_over > 0) {
+    take_groups (&sums, projection->split, n_rows, o);
+    sum (&unit, 1, &sums, projection->bias + o, last, GROUP);
     for (size_t r = 0; r < n_frames; r++)
-      kernels->scale (out + r * out_stride + o, acc + r * N_GROUPS * GROUP, 1, n_left (o, n));
+      memcpy (out + r * out_stride + o, last + r * GROUP, n_over * sizeof *out);
   }
   unit_end (&unit);
 }
@@ -154,35 +168,47 @@ scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t
 }
 
 static bool
-split_weights (const AttnKernels *kernels, const AttnRows *rows, uint16_t *left)
+split_weights (const AttnRows *rows, uint16_t *left)
 {
   bool can_split = true;
 
   for (size_t tile = 0, n; tile < rows->n_tiles; tile += n, left += ATTN_STEP_SIZE) {
     n = n_tiles_of_step (rows, tile);
-    can_split &= kernels->split (left, left + ATTN_STEP_PART, rows->scores + tile * GROUP, rows->score_stride,
-                                 rows->n_rows, n * GROUP);
+    can_split &=
+        split (left, left + ATTN_STEP_PART, rows->scores + tile * GROUP, rows->score_stride, rows->n_rows, n * GROUP);
   }
   return can_split;
 }
 
+/* context [n] = sums times their reciprocal; what is denormal becomes 0. */
+static void
+divide (float *restrict context, const float *restrict sums, float reciprocal, size_t n)
+{
+  for (size_t i = 0; i < n; i++) {
+    float x = sums[i] * reciprocal;
+
+    context[i] = fabsf (x) < FLT_MIN ? 0 : x;
+  }
+}
+
 static bool
-context (const AttnKernels *kernels, const AttnRows *rows, float *contexts, size_t context_stride, uint16_t *left,
-         const uint16_t *values, size_t n_rows, size_t dv)
+context (const AttnRows *rows, float *contexts, size_t context_stride, uint16_t *left, const uint16_t *values,
+         size_t n_rows, size_t dv)
 {
   _Alignas(ATTN_ALIGNMENT) float acc[ATTN_LANES * N_GROUPS * GROUP];
   Sums sums = { .left = left, .rows = rows };
   Unit unit;
 
-  if (!split_weights (kernels, rows, left))
+  if (!split_weights (rows, left))
     return false;
   unit_begin (&unit, rows->n_rows);
   for (size_t v = 0; v < dv; v += N_GROUPS * GROUP) {
+    size_t n = dv - v < N_GROUPS * GROUP ? dv - v : N_GROUPS * GROUP;
+
     take_groups (&sums, values, n_rows, v);
-    sum (&unit, n_groups (dv - v), &sums, NULL, acc, N_GROUPS * GROUP);
+    sum (&unit, n_groups (n), &sums, NULL, acc, N_GROUPS * GROUP);
     for (size_t r = 0; r < rows->n_rows; r++)
-      kernels->scale (contexts + r * context_stride + v, acc + r * N_GROUPS * GROUP, rows->reciprocals[r],
-                      n_left (v, dv));
+      divide (contexts + r * context_stride + v, acc + r * N_GROUPS * GROUP, rows->reciprocals[r], n);
   }
   unit_end (&unit);
   return true;
@@ -193,4 +219,4 @@ context (const AttnKernels *kernels, const AttnRows *rows, float *contexts, size
 #define TABLE_OF(unit) attn_matrix_##unit
 #define TABLE(unit) TABLE_OF (unit)
 
-const AttnMatrixKernels TABLE (UNIT_NAME) = { NAME_OF (UNIT_NAME), project, scores, context };
+const AttnMatrixKernels TABLE (UNIT_NAME) = { NAME_OF (UNIT_NAME), split, project, scores, context };

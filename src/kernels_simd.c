@@ -32,22 +32,6 @@ narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
   }
 }
 
-static bool
-split (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t n_rows, size_t n)
-{
-  const Lanes limit = lanes_set (ATTN_SPLIT_LIMIT);
-  Lanes largest = lanes_set (0), x;
-
-  for (size_t row = 0; row < n_rows; row++, in += in_stride)
-    for (size_t i = 0; i < ATTN_STEP; i += N_LANES, high += N_LANES, low += N_LANES) {
-      x = n > i ? load_first (in + i, n - i) : lanes_set (0);
-      largest = lanes_select (lanes_less (lanes_abs (x), limit), largest, limit);
-      lanes_store_bf16 (high, x);
-      lanes_store_bf16 (low, lanes_sub (x, lanes_round_bf16 (x)));
-    }
-  return lanes_greatest (largest) == 0;
-}
-
 /* ---- scores to weights ---- */
 
 /* As exp2_negative () of kernels_c.c. */
@@ -210,6 +194,6 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 #define NAME_OF(isa) QUOTED (isa)
 
 const AttnKernels SIMD (kernels) = {
-  NAME_OF (LANES_ISA), simd_scale, all_below, narrow,         split,  SIMD (project),
-  SIMD (scores),       softcap,    softmax,   SIMD (context), rotate, add_biases,
+  NAME_OF (LANES_ISA), simd_scale, all_below,  narrow, SIMD (project), SIMD (scores), softcap, softmax,
+  SIMD (context),      rotate,     add_biases,
 };

@@ -170,29 +170,15 @@ lanes_store_f16 (uint16_t *p, Lanes x)
   _mm256_storeu_si256 ((__m256i *) p, _mm512_cvtps_ph (x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-/*
- * Rounded to bf16, which the upper halves of the lanes are. x is no NaN but 0x7fc00000. Half of the last place is
- * added, a little less where that is the even one already.
- */
-LANES_INLINE __m512i
-lanes_bf16_above (Lanes x)
+/* x is no NaN but 0x7fc00000. Half of the last place is added, a little less where that is the even one already. */
+LANES_INLINE void
+lanes_store_bf16 (uint16_t *p, Lanes x)
 {
   const __m512i one = _mm512_set1_epi32 (1), half = _mm512_set1_epi32 (0x7fff);
   __m512i bits = _mm512_castps_si512 (x), odd = _mm512_and_si512 (_mm512_srli_epi32 (bits, 16), one);
 
-  return _mm512_add_epi32 (bits, _mm512_add_epi32 (half, odd));
-}
-
-LANES_INLINE void
-lanes_store_bf16 (uint16_t *p, Lanes x)
-{
-  _mm256_storeu_si256 ((__m256i *) p, _mm512_cvtepi32_epi16 (_mm512_srli_epi32 (lanes_bf16_above (x), 16)));
-}
-
-LANES_INLINE Lanes
-lanes_round_bf16 (Lanes x)
-{
-  return _mm512_castsi512_ps (_mm512_and_si512 (lanes_bf16_above (x), _mm512_set1_epi32 (~0xffff)));
+  bits = _mm512_srli_epi32 (_mm512_add_epi32 (bits, _mm512_add_epi32 (half, odd)), 16);
+  _mm256_storeu_si256 ((__m256i *) p, _mm512_cvtepi32_epi16 (bits));
 }
 
 /* The sums of lanes i and i + 8, then + 4, + 2, + 1. */
@@ -398,31 +384,21 @@ lanes_store_f16 (uint16_t *p, Lanes x)
 }
 
 LANES_INLINE __m256i
-lanes_8_bf16_above (__m256 x)
+lanes_round_8_bf16 (__m256 x)
 {
   const __m256i one = _mm256_set1_epi32 (1), half = _mm256_set1_epi32 (0x7fff);
   __m256i bits = _mm256_castps_si256 (x), odd = _mm256_and_si256 (_mm256_srli_epi32 (bits, 16), one);
 
-  return _mm256_add_epi32 (bits, _mm256_add_epi32 (half, odd));
+  return _mm256_srli_epi32 (_mm256_add_epi32 (bits, _mm256_add_epi32 (half, odd)), 16);
 }
 
 LANES_INLINE void
 lanes_store_bf16 (uint16_t *p, Lanes x)
 {
   /* Packing works on halves of 128 bits: a0-3 b0-3 a4-7 b4-7. */
-  __m256i packed = _mm256_packus_epi32 (_mm256_srli_epi32 (lanes_8_bf16_above (x.a), 16),
-                                        _mm256_srli_epi32 (lanes_8_bf16_above (x.b), 16));
+  __m256i packed = _mm256_packus_epi32 (lanes_round_8_bf16 (x.a), lanes_round_8_bf16 (x.b));
 
   _mm256_storeu_si256 ((__m256i *) p, _mm256_permute4x64_epi64 (packed, 0xd8));
-}
-
-LANES_INLINE Lanes
-lanes_round_bf16 (Lanes x)
-{
-  const __m256i upper = _mm256_set1_epi32 (~0xffff);
-
-  return (Lanes){ _mm256_castsi256_ps (_mm256_and_si256 (lanes_8_bf16_above (x.a), upper)),
-                  _mm256_castsi256_ps (_mm256_and_si256 (lanes_8_bf16_above (x.b), upper)) };
 }
 
 LANES_INLINE float
@@ -638,25 +614,15 @@ lanes_store_f16 (uint16_t *p, Lanes x)
   EACH_QUARTER vst1_u16 (p + 4 * i, vreinterpret_u16_f16 (vcvt_f16_f32 (x.q[i])));
 }
 
-LANES_INLINE uint32x4_t
-lanes_4_bf16_above (float32x4_t x)
-{
-  uint32x4_t bits = vreinterpretq_u32_f32 (x), odd = vandq_u32 (vshrq_n_u32 (bits, 16), vdupq_n_u32 (1));
-
-  return vaddq_u32 (bits, vaddq_u32 (vdupq_n_u32 (0x7fff), odd));
-}
-
 LANES_INLINE void
 lanes_store_bf16 (uint16_t *p, Lanes x)
 {
-  EACH_QUARTER vst1_u16 (p + 4 * i, vshrn_n_u32 (lanes_4_bf16_above (x.q[i]), 16));
-}
+  EACH_QUARTER
+  {
+    uint32x4_t bits = vreinterpretq_u32_f32 (x.q[i]), odd = vandq_u32 (vshrq_n_u32 (bits, 16), vdupq_n_u32 (1));
 
-LANES_INLINE Lanes
-lanes_round_bf16 (Lanes x)
-{
-  EACH_QUARTER x.q[i] = vreinterpretq_f32_u32 (vandq_u32 (lanes_4_bf16_above (x.q[i]), vdupq_n_u32 (0xffff0000)));
-  return x;
+    vst1_u16 (p + 4 * i, vshrn_n_u32 (vaddq_u32 (bits, vaddq_u32 (vdupq_n_u32 (0x7fff), odd)), 16));
+  }
 }
 
 LANES_INLINE float

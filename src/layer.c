@@ -315,8 +315,7 @@ project_part (void *data, size_t part, size_t n_parts)
   panels.n_outputs = (end < panels.n_outputs ? end : panels.n_outputs) - begin;
   if (p->left != NULL) {
     panels.split += attn_right_size (panels.n_inputs, begin);
-    p->layer->matrix->project (p->layer->kernels, p->out + begin, p->projection->n_outputs, p->left, p->n_frames,
-                               &panels);
+    p->layer->matrix->project (p->out + begin, p->projection->n_outputs, p->left, p->n_frames, &panels);
   } else
     p->layer->kernels->project (p->out + begin, p->projection->n_outputs, p->in, panels.n_inputs, p->n_frames, &panels);
 }
@@ -327,7 +326,7 @@ project (Projecting *p, AttnPool *pool, uint16_t *left)
   size_t n_inputs = p->projection->n_inputs;
 
   if (p->projection->split != NULL && p->n_frames >= ATTN_MIN_MATRIX_ROWS
-      && attn_split_left (p->layer->kernels, left, p->in, n_inputs, p->n_frames, n_inputs))
+      && attn_split_left (p->layer->matrix, left, p->in, n_inputs, p->n_frames, n_inputs))
     p->left = left;
   attn_pool_run (pool, project_part, p);
 }

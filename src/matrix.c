@@ -6,44 +6,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu.h"
 #include "status.h"
 
 #ifdef ATTN_HAVE_AMX
-#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
 
-bool
-attn_split_left (const AttnKernels *kernels, uint16_t *left, const float *in, size_t in_stride, size_t n_rows, size_t n)
-{
-  bool can_split = true;
-
-  for (size_t i = 0; i < n; i += ATTN_STEP, left += ATTN_STEP_SIZE)
-    can_split &=
-        kernels->split (left, left + ATTN_STEP_PART, in + i, in_stride, n_rows, n - i < ATTN_STEP ? n - i : ATTN_STEP);
-  return can_split;
-}
-
 /*
- * Intel AMX: tiles of at least 16 rows of 64 bytes and products of bf16, registers that the operating system keeps, and
- * its leave to use them, which it gives to a process once and for all its threads.
+ * Intel AMX: tiles of at least 16 rows of 64 bytes and products of bf16, vectors that become bf16, registers that the
+ * operating system keeps, and its leave to use them, which it gives to a process once and for all its threads.
  */
 static bool
 has_amx (void)
 {
 #if defined(ATTN_HAVE_AMX) && defined(__linux__)
-  const unsigned osxsave = 1u << 27, amx_tile = 1u << 24, amx_bf16 = 1u << 22, tile_registers = 3u << 17;
+  const unsigned osxsave = 1u << 27, amx_tile = 1u << 24, amx_bf16 = 1u << 22, avx512_bf16 = 1u << 5;
+  const unsigned tile_registers = 3u << 17;
   const unsigned arch_req_xcomp_perm = 0x1023, xtiledata = 18; /* asm/prctl.h, and XCR0's bit */
   unsigned a, b, c, d, xcr0;
 
-  if (!__get_cpuid (1, &a, &b, &c, &d) || !(c & osxsave) || !__get_cpuid_count (7, 0, &a, &b, &c, &d) || !(d & amx_tile)
-      || !(d & amx_bf16))
+  if (!attn_cpu_has_avx512 () || !__get_cpuid (1, &a, &b, &c, &d) || !(c & osxsave)
+      || !__get_cpuid_count (7, 0, &a, &b, &c, &d) || !(d & amx_tile) || !(d & amx_bf16)
+      || !__get_cpuid_count (7, 1, &a, &b, &c, &d) || !(a & avx512_bf16))
     return false;
-  __asm__("xgetbv" : "=a"(xcr0), "=d"(d) : "c"(0));
+  __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(d) : "c"(0));
   if ((xcr0 & tile_registers) != tile_registers)
     return false;
-  /* Palette 1: bytes of a row below, bytes of a tile above; then the tiles; then their rows. */
+  /* Palette 1: bytes of a row in the lower half, registers in the upper; and the rows of one. */
   if (!__get_cpuid_count (0x1d, 1, &a, &b, &c, &d) || (b & 0xffff) < 64 || b >> 16 < 8 || (c & 0xffff) < 16)
     return false;
   return syscall (SYS_arch_prctl, arch_req_xcomp_perm, xtiledata) == 0;

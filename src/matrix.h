@@ -49,21 +49,21 @@ attn_left_size (size_t n)
 }
 
 /*
- * left = in [n_rows <= 16][in_stride], n columns of it. Returns whether all of it is below ATTN_SPLIT_LIMIT; if not,
- * what was written means nothing.
- */
-bool attn_split_left (const AttnKernels *kernels, uint16_t *left, const float *in, size_t in_stride, size_t n_rows,
-                      size_t n);
-
-/*
  * What the functions of the same name in AttnKernels do, but for the order and the rounding above, of values below
- * ATTN_SPLIT_LIMIT. `kernels` are those for everything else.
+ * ATTN_SPLIT_LIMIT. Results are cleaned, except that a 0 may have a sign.
  */
 typedef struct {
   const char *name;
 
-  /* out [n_frames][out_stride] = weight in + bias, cleaned; 4 <= n_frames <= 16. left: the frames. */
-  void (*project) (const AttnKernels *kernels, float *out, size_t out_stride, const uint16_t *left, size_t n_frames,
+  /*
+   * Rows of a step: high [n_rows][32] = the first n <= 32 values of each row of in [n_rows][in_stride], rounded to
+   * bf16; low [n_rows][32] = what that leaves, rounded to bf16; 0 behind them. Returns whether all is below
+   * ATTN_SPLIT_LIMIT; if not, what was written means nothing.
+   */
+  bool (*split) (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t n_rows, size_t n);
+
+  /* out [n_frames][out_stride] = weight in + bias, n_frames <= 16. left: the frames. */
+  void (*project) (float *out, size_t out_stride, const uint16_t *left, size_t n_frames,
                    const AttnProjection *projection);
 
   /*
@@ -73,13 +73,26 @@ typedef struct {
   void (*scores) (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk);
 
   /*
-   * contexts = weights . values, times the reciprocals; cleaned. values: a right operand of n_rows = 16 frames a slot,
-   * and half a step behind them, by dv. left: room for a step per tile. Returns false, having written nothing, where a
-   * weight is NaN.
+   * contexts = weights . values, times the reciprocals. values: a right operand of n_rows = 16 frames a slot, and half
+   * a step behind them, by dv. left: room for a step per tile. Returns false, having written nothing, where a weight
+   * is NaN.
    */
-  bool (*context) (const AttnKernels *kernels, const AttnRows *rows, float *contexts, size_t context_stride,
-                   uint16_t *left, const uint16_t *values, size_t n_rows, size_t dv);
+  bool (*context) (const AttnRows *rows, float *contexts, size_t context_stride, uint16_t *left, const uint16_t *values,
+                   size_t n_rows, size_t dv);
 } AttnMatrixKernels;
+
+/* left = in [n_rows <= 16][in_stride], n columns of it. Returns as AttnMatrixKernels.split. */
+static inline bool
+attn_split_left (const AttnMatrixKernels *matrix, uint16_t *left, const float *in, size_t in_stride, size_t n_rows,
+                 size_t n)
+{
+  bool can_split = true;
+
+  for (size_t i = 0; i < n; i += ATTN_STEP, left += ATTN_STEP_SIZE)
+    can_split &=
+        matrix->split (left, left + ATTN_STEP_PART, in + i, in_stride, n_rows, n - i < ATTN_STEP ? n - i : ATTN_STEP);
+  return can_split;
+}
 
 /*
  * Those for the unit of this processor, beside `kernels`, or those that the environment variable ATTN_MATRIX names:

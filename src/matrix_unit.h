@@ -9,6 +9,7 @@
 #ifndef ATTN_SRC_MATRIX_UNIT_H
 #define ATTN_SRC_MATRIX_UNIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,9 +17,39 @@
 
 enum { UNIT_HIGH, UNIT_LOW };
 
+/*
+ * Beside the registers: unit_split () makes the first n <= 32 values of `in` a row of a step, high and low part [32].
+ * Returns whether all are below ATTN_SPLIT_LIMIT.
+ */
+
 #ifdef ATTN_UNIT_AMX /* compilers have different names for it */
 
+#include <immintrin.h>
+
 #define UNIT_NAME amx
+
+/* Values of bf16 as float32: its upper half. */
+UNIT_INLINE __m512
+unit_widen (__m256i halves)
+{
+  return _mm512_castsi512_ps (_mm512_slli_epi32 (_mm512_cvtepu16_epi32 (halves), 16));
+}
+
+UNIT_INLINE bool
+unit_split (uint16_t *high, uint16_t *low, const float *in, size_t n)
+{
+  const uint32_t lanes = n < 32 ? (1u << n) - 1 : UINT32_MAX;
+  const __m512 limit = _mm512_set1_ps (ATTN_SPLIT_LIMIT);
+  __m512 a = _mm512_maskz_loadu_ps (lanes, in), b = _mm512_maskz_loadu_ps (lanes >> 16, in + 16);
+  __m512i rounded = (__m512i) _mm512_cvtne2ps_pbh (b, a);
+  __m512 rest_a = _mm512_sub_ps (a, unit_widen (_mm512_castsi512_si256 (rounded)));
+  __m512 rest_b = _mm512_sub_ps (b, unit_widen (_mm512_extracti64x4_epi64 (rounded, 1)));
+  __mmask16 small_a = _mm512_cmp_ps_mask (_mm512_abs_ps (a), limit, _CMP_LT_OQ);
+
+  _mm512_storeu_si512 (high, rounded);
+  _mm512_storeu_si512 (low, (__m512i) _mm512_cvtne2ps_pbh (rest_b, rest_a));
+  return _mm512_mask_cmp_ps_mask (small_a, _mm512_abs_ps (b), limit, _CMP_LT_OQ) == 0xffff;
+}
 
 typedef struct {
   char nothing; /* the registers are the thread's */
@@ -163,7 +194,22 @@ typedef struct {
 static inline float
 unit_flush (float x)
 {
-  return fabsf (x) < 0x1p-126f ? 0 : x;
+  return fabsf (x) < 0x1p-126f ? copysignf (0, x) : x;
+}
+
+static inline bool
+unit_split (uint16_t *high, uint16_t *low, const float *in, size_t n)
+{
+  bool can_split = true;
+
+  for (size_t i = 0; i < 32; i++) {
+    float x = i < n ? in[i] : 0;
+
+    can_split &= fabsf (x) < ATTN_SPLIT_LIMIT;
+    high[i] = attn_bf16_from_float (x);
+    low[i] = attn_bf16_from_float (x - attn_float_from_bf16 (high[i]));
+  }
+  return can_split;
 }
 
 UNIT_INLINE void
@@ -214,7 +260,10 @@ unit_load_right (Unit *unit, const int part, const uint16_t *from)
       unit->right[part][row][column] = unit_flush (attn_float_from_bf16 (from[(row / 2 * 16 + column) * 2 + row % 2]));
 }
 
-/* Even and odd terms apart; a fused multiply-add, but the product of two bf16 is exact without. */
+/*
+ * Even and odd terms apart. The unit has a fused multiply-add; the product of two bf16 is exact without, unless it is
+ * below 2^-126.
+ */
 static inline void
 unit_multiply (Unit *unit, const int accumulator, const int left, const int right)
 {
@@ -228,7 +277,7 @@ unit_multiply (Unit *unit, const int accumulator, const int left, const int righ
     for (size_t column = 0; column < 16; column++) {
       float *sum = &unit->accumulators[accumulator][row][column];
 
-      *sum = unit_flush (*sum + unit_flush (sums[0][column] + sums[1][column]));
+      *sum = unit_flush (unit_flush (*sum) + unit_flush (sums[0][column] + sums[1][column]));
     }
   }
 }

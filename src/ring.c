@@ -118,7 +118,8 @@ attn_ring_prefetch (const AttnRing *ring)
 typedef struct {
   AttnRing *ring;
   const AttnKernels *kernels;
-  const float *keys, *values; /* [n][stride] */
+  const AttnMatrixKernels *matrix; /* NULL: not split */
+  const float *keys, *values;      /* [n][stride] */
   size_t stride, n, slot;
 } Writing;
 
@@ -155,70 +156,107 @@ store_head (AttnRing *ring, size_t head, size_t slot, size_t lane, const float *
               ring->row + head * sizes->dk, ring->row + sizes->n_key + head * sizes->dv, sizes);
 }
 
-/* Up to 32 values as the window holds them, `row` if not in float32, in two parts; 0 where one is too large. */
+/* `n` values of some frames [n_frames][stride] as the window holds them, in float32 again: widened [16][32]. */
 static void
-split_stored (const Writing *w, uint16_t parts[2][ATTN_STEP], const float *values, const uint16_t *row, size_t n)
+as_stored (const Writing *w, float *widened, const float *in, size_t n_frames, size_t n)
 {
   AttnPrecision precision = w->ring->sizes->precision;
-  float widened[ATTN_STEP];
-  size_t i;
+  uint16_t narrow[ATTN_STEP];
 
-  if (precision != ATTN_PRECISION_F32) {
-    for (i = 0; i < n; i++)
-      widened[i] = attn_stored_value (row, i, precision);
-    values = widened;
+  for (size_t i = 0; i < n_frames; i++) {
+    w->kernels->narrow (narrow, in + i * w->stride, n, precision);
+    for (size_t d = 0; d < n; d++)
+      widened[i * ATTN_STEP + d] = attn_stored_value (narrow, d, precision);
   }
-  if (!w->kernels->split (parts[0], parts[1], values, 0, 1, n))
-    memset (parts, 0, 2 * sizeof parts[0]);
 }
 
-/* A key is a column of its tile's right operand. */
+/* The same, up to 32 values, in two parts [2][16][32]; all are 0 of a frame with one that is too large. */
 static void
-split_key (const Writing *w, size_t head, size_t slot, size_t lane, const float *key)
+split_stored (const Writing *w, uint16_t *parts, const float *in, size_t n_frames, size_t n)
+{
+  bool is_f32 = w->ring->sizes->precision == ATTN_PRECISION_F32;
+  size_t stride = is_f32 ? w->stride : ATTN_STEP, i;
+  float widened[ATTN_LANES * ATTN_STEP];
+  uint16_t *high = parts, *low = parts + ATTN_STEP_PART;
+
+  if (!is_f32) {
+    as_stored (w, widened, in, n_frames, n);
+    in = widened;
+  }
+  if (w->matrix->split (high, low, in, stride, n_frames, n))
+    return;
+  for (i = 0; i < n_frames; i++)
+    if (!w->matrix->split (high + i * ATTN_STEP, low + i * ATTN_STEP, in + i * stride, 0, 1, n)) {
+      memset (high + i * ATTN_STEP, 0, ATTN_STEP * sizeof *high);
+      memset (low + i * ATTN_STEP, 0, ATTN_STEP * sizeof *low);
+    }
+}
+
+/* Keys are columns of their tile's right operand. */
+static void
+split_keys (const Writing *w, size_t head, size_t slot, size_t lane, size_t n)
 {
   const AttnRing *ring = w->ring;
-  size_t dk = ring->sizes->dk, n_rows = attn_round_up (dk, ATTN_STEP), d, part, i;
+  size_t dk = ring->sizes->dk, n_rows = attn_round_up (dk, ATTN_STEP), d, part, pair, i;
   uint16_t *tile = ring->split_keys + (head * ring->n_slots + slot) * attn_right_size (dk, ATTN_LANES);
-  uint16_t parts[2][ATTN_STEP];
+  uint16_t parts[ATTN_STEP_SIZE];
 
   for (d = 0; d < dk; d += ATTN_STEP) {
-    split_stored (w, parts, key + d, ring->row + head * dk + d, dk - d < ATTN_STEP ? dk - d : ATTN_STEP);
+    split_stored (w, parts, w->keys + head * dk + d, n, dk - d < ATTN_STEP ? dk - d : ATTN_STEP);
     for (part = 0; part < 2; part++)
-      for (i = 0; i < ATTN_STEP; i += 2)
-        memcpy (tile + attn_right_index (d + i, lane, n_rows) + part * n_rows * ATTN_LANES, &parts[part][i],
-                2 * sizeof parts[part][i]);
+      for (pair = 0; pair < ATTN_STEP; pair += 2) {
+        const uint16_t *from = parts + part * ATTN_STEP_PART + pair;
+        uint16_t *to = tile + part * n_rows * ATTN_LANES + attn_right_index (d + pair, lane, n_rows);
+
+        for (i = 0; i < n; i++)
+          memcpy (to + 2 * i, from + i * ATTN_STEP, 2 * sizeof *to);
+      }
   }
 }
 
-/* A value is a row of its head's right operand. */
+/* Rows [n][32], of which 16 columns, from row `first` on, of a right operand whose row 0 is `to`: in pairs. */
 static void
-split_value (const Writing *w, size_t head, size_t slot, size_t lane, const float *value)
+store_rows (uint16_t *to, size_t first, const uint16_t *rows, size_t n)
+{
+  size_t i = 0, c;
+
+  for (; i < n && (first + i) % 2 != 0; i++)
+    for (c = 0; c < ATTN_LANES; c++)
+      to[(first + i) / 2 * 2 * ATTN_LANES + 2 * c + 1] = rows[i * ATTN_STEP + c];
+  for (; i + 2 <= n; i += 2)
+    for (c = 0; c < ATTN_LANES; c++) {
+      to[(first + i) * ATTN_LANES + 2 * c] = rows[i * ATTN_STEP + c];
+      to[(first + i) * ATTN_LANES + 2 * c + 1] = rows[(i + 1) * ATTN_STEP + c];
+    }
+  for (c = 0; i < n && c < ATTN_LANES; c++)
+    to[(first + i) * ATTN_LANES + 2 * c] = rows[i * ATTN_STEP + c];
+}
+
+/* Values are rows of their head's right operand. */
+static void
+split_values (const Writing *w, size_t head, size_t slot, size_t lane, size_t n)
 {
   const AttnRing *ring = w->ring;
-  const AttnSizes *sizes = ring->sizes;
-  uint16_t *values = ring->split_values + head * attn_right_size (ring->n_split_rows, sizes->dv);
-  uint16_t parts[2][ATTN_STEP];
-  size_t v, part, i;
+  size_t dv = ring->sizes->dv, v, part, half;
+  uint16_t *values = ring->split_values + head * attn_right_size (ring->n_split_rows, dv);
+  uint16_t parts[ATTN_STEP_SIZE];
 
-  for (v = 0; v < sizes->dv; v += ATTN_LANES) {
-    size_t n = sizes->dv - v < ATTN_LANES ? sizes->dv - v : ATTN_LANES;
-    uint16_t *to = values + attn_right_index (slot * ATTN_LANES + lane, v, ring->n_split_rows);
-
-    split_stored (w, parts, value + v, ring->row + sizes->n_key + head * sizes->dv + v, n);
-    for (part = 0; part < 2; part++, to += ring->n_split_rows * ATTN_LANES)
-      for (i = 0; i < ATTN_LANES; i++)
-        to[2 * i] = parts[part][i];
+  for (v = 0; v < dv; v += ATTN_STEP) {
+    split_stored (w, parts, w->values + head * dv + v, n, dv - v < ATTN_STEP ? dv - v : ATTN_STEP);
+    for (part = 0; part < 2; part++)
+      for (half = 0; half < ATTN_STEP && v + half < dv; half += ATTN_LANES)
+        store_rows (values + attn_right_index (0, v + half, ring->n_split_rows)
+                        + part * ring->n_split_rows * ATTN_LANES,
+                    slot * ATTN_LANES + lane, parts + part * ATTN_STEP_PART + half, n);
   }
 }
 
+/* The first `n` of the frames. */
 static void
-write_to_slot (const Writing *w, size_t head, size_t slot, size_t lane, const float *key, const float *value)
+split_head (const Writing *w, size_t head, size_t slot, size_t n)
 {
-  store_head (w->ring, head, slot, lane, key, value);
-  if (w->ring->sizes->is_split) {
-    split_key (w, head, slot, lane, key);
-    split_value (w, head, slot, lane, value);
-  }
+  split_keys (w, head, slot, w->ring->next % ATTN_LANES, n);
+  split_values (w, head, slot, w->ring->next % ATTN_LANES, n);
 }
 
 static void
@@ -233,20 +271,26 @@ write_head (const Writing *w, size_t head, size_t i)
     w->kernels->narrow (w->ring->row + head * sizes->dk, key, sizes->dk, sizes->precision);
     w->kernels->narrow (w->ring->row + sizes->n_key + head * sizes->dv, value, sizes->dv, sizes->precision);
   }
-  write_to_slot (w, head, w->slot, frame % ATTN_LANES, key, value);
+  store_head (w->ring, head, w->slot, frame % ATTN_LANES, key, value);
   if (frame < sizes->n_sinks)
-    write_to_slot (w, head, frame / ATTN_LANES, frame % ATTN_LANES, key, value);
+    store_head (w->ring, head, frame / ATTN_LANES, frame % ATTN_LANES, key, value);
 }
 
 static void
 write_part (void *data, size_t part, size_t n_parts)
 {
   const Writing *w = data;
-  size_t n_heads = w->ring->sizes->n_kv_heads, head, i;
+  size_t n_heads = w->ring->sizes->n_kv_heads, n_sinks = w->ring->sizes->n_sinks, head, i;
+  uint64_t next = w->ring->next;
 
-  for (head = attn_share (n_heads, part, n_parts); head < attn_share (n_heads, part + 1, n_parts); head++)
+  for (head = attn_share (n_heads, part, n_parts); head < attn_share (n_heads, part + 1, n_parts); head++) {
     for (i = 0; i < w->n; i++)
       write_head (w, head, i);
+    if (w->matrix != NULL)
+      split_head (w, head, w->slot, w->n);
+    if (w->matrix != NULL && next < n_sinks)
+      split_head (w, head, next / ATTN_LANES, n_sinks - next < w->n ? n_sinks - next : w->n);
+  }
 }
 
 static void
@@ -261,7 +305,7 @@ note_frame (AttnRing *ring, size_t slot, size_t lane, bool is_finite, bool is_sp
 {
   set_bit (&ring->present[slot], lane, true);
   set_bit (&ring->finite[slot], lane, is_finite);
-  if (ring->sizes->is_split)
+  if (ring->splittable != NULL)
     set_bit (&ring->splittable[slot], lane, is_splittable);
 }
 
@@ -272,15 +316,15 @@ is_splittable (const Writing *w, const float *keys, const float *values)
   float infinite = attn_infinite_from (sizes->precision);
   float limit = infinite < ATTN_SPLIT_LIMIT ? infinite : ATTN_SPLIT_LIMIT;
 
-  return sizes->is_split && w->kernels->all_below (keys, sizes->n_key, limit)
+  return w->matrix != NULL && w->kernels->all_below (keys, sizes->n_key, limit)
          && w->kernels->all_below (values, sizes->n_value, limit);
 }
 
 void
-attn_ring_write (AttnRing *ring, const AttnKernels *kernels, AttnPool *pool, const float *keys, const float *values,
-                 size_t stride, size_t n)
+attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const AttnMatrixKernels *matrix, AttnPool *pool,
+                 const float *keys, const float *values, size_t stride, size_t n)
 {
-  Writing writing = { ring, kernels, keys, values, stride, n, slot_of (ring, ring->next, false) };
+  Writing writing = { ring, kernels, matrix, keys, values, stride, n, slot_of (ring, ring->next, false) };
   float limit = attn_infinite_from (ring->sizes->precision);
   size_t i;
 

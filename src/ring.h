@@ -66,11 +66,11 @@ void attn_ring_reset (AttnRing *ring, uint64_t first);
 void attn_ring_prefetch (const AttnRing *ring);
 
 /*
- * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned. `pool` NULL: one
- * thread.
+ * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned. `matrix` NULL: the
+ * window is not split. `pool` NULL: one thread.
  */
-void attn_ring_write (AttnRing *ring, const AttnKernels *kernels, AttnPool *pool, const float *keys,
-                      const float *values, size_t stride, size_t n);
+void attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const AttnMatrixKernels *matrix, AttnPool *pool,
+                      const float *keys, const float *values, size_t stride, size_t n);
 
 /* Appends `n` absent frames, any number. */
 void attn_ring_skip (AttnRing *ring, uint64_t n);

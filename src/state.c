@@ -311,7 +311,7 @@ get_frames (AttnStream *stream, const uint8_t *bytes, const Span *span)
     bytes = get_floats (bytes, keys, sizes->n_key);
     bytes = get_floats (bytes, values, sizes->n_value);
     kernels->scale (keys, keys, 1, sizes->n_key + sizes->n_value); /* who knows who wrote this state */
-    attn_ring_write (&stream->ring, kernels, NULL, keys, values, 0, 1);
+    attn_ring_write (&stream->ring, kernels, stream->layer->matrix, NULL, keys, values, 0, 1);
   }
   attn_ring_skip (&stream->ring, span->next - stream->ring.next);
   return bytes;

@@ -106,12 +106,6 @@ narrow_bf16 (const AttnKernels *k)
 }
 
 static void
-split (const AttnKernels *k)
-{
-  k->split (w.left, w.left + ATTN_STEP_PART, w.frames, D, N_FRAMES, ATTN_STEP);
-}
-
-static void
 project_frame (const AttnKernels *k)
 {
   projection = projection_of (ATTN_PRECISION_F32);
@@ -198,40 +192,39 @@ add_biases (const AttnKernels *k)
   k->add_biases (w.scores, w.zeros, N_TILES);
 }
 
-/* Those of a matrix unit take the kernels for vectors along. */
+/* Those of a matrix unit, with what brings their left operand. */
 static void
-matrix_project (const AttnKernels *k, const AttnMatrixKernels *m)
+matrix_project (const AttnMatrixKernels *m)
 {
   projection = projection_of (ATTN_PRECISION_F32);
-  attn_split_left (k, w.left, w.frames, D, N_FRAMES, D);
-  m->project (k, w.out, D, w.left, N_FRAMES, &projection);
+  attn_split_left (m, w.left, w.frames, D, N_FRAMES, D);
+  m->project (w.out, D, w.left, N_FRAMES, &projection);
 }
 
 static void
-matrix_scores (const AttnKernels *k, const AttnMatrixKernels *m)
+matrix_scores (const AttnMatrixKernels *m)
 {
   rows = rows_of (N_FRAMES);
-  attn_split_left (k, w.left, w.frames, D, N_FRAMES, HEAD);
+  attn_split_left (m, w.left, w.frames, D, N_FRAMES, HEAD);
   m->scores (&rows, w.left, w.right, HEAD);
 }
 
 static void
-matrix_context (const AttnKernels *k, const AttnMatrixKernels *m)
+matrix_context (const AttnMatrixKernels *m)
 {
   rows = rows_of (N_FRAMES);
-  m->context (k, &rows, w.out, D, w.left, w.right, N_RIGHT_ROWS, HEAD);
+  m->context (&rows, w.out, D, w.left, w.right, N_RIGHT_ROWS, HEAD);
 }
 
 static const struct {
   const char *name;
   void (*run) (const AttnKernels *kernels);
-  void (*matrix) (const AttnKernels *kernels, const AttnMatrixKernels *matrix); /* the same by a unit, or NULL */
+  void (*matrix) (const AttnMatrixKernels *matrix); /* the same by a unit, or NULL */
 } benches[] = {
   { "scale 256", scale, NULL },
   { "all_below 256", all_below, NULL },
   { "narrow 256, f16", narrow_f16, NULL },
   { "narrow 256, bf16", narrow_bf16, NULL },
-  { "split 16 x 32", split, NULL },
   { "project 256 to 256, 1 frame", project_frame, NULL },
   { "project 256 to 256, 1 frame, f16", project_frame_f16, NULL },
   { "project 256 to 256, 1 frame, bf16", project_frame_bf16, NULL },
@@ -256,7 +249,7 @@ run (size_t bench, const AttnKernels *kernels, const AttnMatrixKernels *matrix, 
 {
   for (size_t i = 0; i < n_calls; i++)
     if (matrix != NULL)
-      benches[bench].matrix (kernels, matrix);
+      benches[bench].matrix (matrix);
     else
       benches[bench].run (kernels);
 }
@@ -303,17 +296,16 @@ kernels_bench (void)
   fill ();
   for (size_t bench = 0; bench < sizeof benches / sizeof benches[0]; bench++) {
     double c = time_of (bench, &attn_kernels_c, NULL);
-    const AttnKernels *kernels, *best = NULL;
+    const AttnKernels *kernels;
     const AttnMatrixKernels *matrix;
     bool runs;
 
     for (size_t row = 0; (kernels = attn_kernels_row (row, &runs)) != NULL; row++) {
-      best = best == NULL && runs ? kernels : best;
       if (runs)
         print (benches[bench].name, kernels->name, kernels == &attn_kernels_c ? c : time_of (bench, kernels, NULL), c);
     }
     for (size_t row = 0; benches[bench].matrix != NULL && (matrix = attn_matrix_row (row, &runs)) != NULL; row++)
       if (runs && matrix != &attn_matrix_c)
-        print (benches[bench].name, matrix->name, time_of (bench, best, matrix), c);
+        print (benches[bench].name, matrix->name, time_of (bench, NULL, matrix), c);
   }
 }

@@ -196,57 +196,6 @@ TEST (narrow_rounds_to_nearest_even)
   }
 }
 
-TEST (split_equals_plain_c)
-{
-  FOR_EACH_ROW (kernels)
-  for (size_t n = 1; n <= ATTN_STEP; n++)
-    for (size_t n_rows = 1; n_rows <= 3; n_rows++) {
-      size_t stride = n + 3, n_parts = n_rows * ATTN_STEP;
-      float *in = random_values (n_rows * stride, n % 3 ? 1 : 1e20f);
-      uint16_t expected[2][3 * ATTN_STEP], got[2][3 * ATTN_STEP + 1];
-      bool can_split = attn_kernels_c.split (expected[0], expected[1], in, stride, n_rows, n);
-
-      memset (got, 0x55, sizeof got);
-      CHECK_MSG (kernels->split (got[0], got[1], in, stride, n_rows, n) == can_split, "%s, %zu values", kernels->name,
-                 n);
-      attn_free (in);
-      for (size_t part = 0; part < 2; part++)
-        CHECK_MSG (memcmp (expected[part], got[part], n_parts * sizeof (uint16_t)) == 0 && got[part][n_parts] == 0x5555,
-                   "%s, %zu rows of %zu values", kernels->name, n_rows, n);
-    }
-}
-
-/* High and low part together are the value but for 2^-16 of it, and behind the values of a row there are zeros. */
-TEST (split_loses_little)
-{
-  float *in = random_values (20, 1e3f);
-  uint16_t high[ATTN_STEP], low[ATTN_STEP];
-
-  CHECK (attn_kernels_c.split (high, low, in, 20, 1, 20));
-  for (size_t i = 0; i < ATTN_STEP; i++) {
-    double sum = (double) attn_float_from_bf16 (high[i]) + attn_float_from_bf16 (low[i]);
-
-    CHECK_MSG (i < 20 ? fabs (sum - in[i]) <= 0x1p-16 * fabs (in[i]) : high[i] == 0 && low[i] == 0, "%zu: %g", i, sum);
-  }
-  attn_free (in);
-}
-
-TEST (split_refuses_what_is_too_large_at_each_place)
-{
-  static const float kinds[] = { ATTN_SPLIT_LIMIT, -ATTN_SPLIT_LIMIT, INFINITY, -INFINITY, NAN, -NAN };
-
-  FOR_EACH_ROW (kernels)
-  for (size_t i = 0; i < 2 * ATTN_STEP; i++) {
-    float in[2 * ATTN_STEP] = { 0 };
-    uint16_t high[2 * ATTN_STEP], low[2 * ATTN_STEP];
-
-    in[i] = nextafterf (ATTN_SPLIT_LIMIT, 0);
-    CHECK_MSG (kernels->split (high, low, in, ATTN_STEP, 2, ATTN_STEP), "%s, %zu", kernels->name, i);
-    in[i] = kinds[i % (sizeof kinds / sizeof kinds[0])];
-    CHECK_MSG (!kernels->split (high, low, in, ATTN_STEP, 2, ATTN_STEP), "%s, %zu: %g", kernels->name, i, in[i]);
-  }
-}
-
 /* Every 16-bit value comes back as it was. */
 TEST (sixteen_bits_survive_float32)
 {
@@ -813,9 +762,6 @@ main (int argc, char **argv)
   RUN (all_below_sees_every_value);
   RUN (narrow_equals_plain_c);
   RUN (narrow_rounds_to_nearest_even);
-  RUN (split_equals_plain_c);
-  RUN (split_loses_little);
-  RUN (split_refuses_what_is_too_large_at_each_place);
   RUN (sixteen_bits_survive_float32);
   RUN (panels_waste_little);
   RUN (project_equals_plain_c);

@@ -28,6 +28,71 @@ runnable_unit (size_t i)
 
 /* ---- kernels ---- */
 
+/* But for denormals, which a unit takes for 0. */
+static bool
+same_halves (const uint16_t *a, const uint16_t *b, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    if (a[i] != b[i] && (fabsf (attn_float_from_bf16 (a[i])) >= 0x1p-126f || (b[i] & 0x7fff) != 0))
+      return false;
+  return true;
+}
+
+/* Values as a unit takes them: the two parts are as plain C makes them, and nothing is written behind them. */
+TEST (split_equals_plain_c)
+{
+  FOR_EACH_UNIT (unit)
+  for (size_t n = 1; n <= ATTN_STEP; n++)
+    for (size_t n_rows = 1; n_rows <= 3; n_rows++) {
+      size_t stride = n + 3, n_parts = n_rows * ATTN_STEP;
+      float in[3 * (ATTN_STEP + 3)];
+      uint16_t expected[2][3 * ATTN_STEP], got[2][3 * ATTN_STEP + 1];
+
+      random_fill (in, 3 * (ATTN_STEP + 3), n % 3 ? 1 : 1e5f);
+      memset (got, 0x55, sizeof got);
+      CHECK (attn_matrix_c.split (expected[0], expected[1], in, stride, n_rows, n));
+      CHECK_MSG (unit->split (got[0], got[1], in, stride, n_rows, n), "%s, %zu values", unit->name, n);
+      for (size_t part = 0; part < 2; part++)
+        CHECK_MSG (same_halves (expected[part], got[part], n_parts) && got[part][n_parts] == 0x5555,
+                   "%s, %zu rows of %zu values", unit->name, n_rows, n);
+    }
+}
+
+/* High and low part together are the value but for 2^-16 of it, and behind the values of a row there are zeros. */
+TEST (split_loses_little)
+{
+  FOR_EACH_UNIT (unit)
+  {
+    float in[20];
+    uint16_t high[ATTN_STEP], low[ATTN_STEP];
+
+    random_fill (in, 20, 1e3f);
+    CHECK (unit->split (high, low, in, 20, 1, 20));
+    for (size_t i = 0; i < ATTN_STEP; i++) {
+      double sum = (double) attn_float_from_bf16 (high[i]) + attn_float_from_bf16 (low[i]);
+
+      CHECK_MSG (i < 20 ? fabs (sum - in[i]) <= 0x1p-16 * fabs (in[i]) : high[i] == 0 && low[i] == 0, "%s, %zu: %g",
+                 unit->name, i, sum);
+    }
+  }
+}
+
+TEST (split_refuses_what_is_too_large_at_each_place)
+{
+  static const float kinds[] = { ATTN_SPLIT_LIMIT, -ATTN_SPLIT_LIMIT, INFINITY, -INFINITY, NAN, -NAN };
+
+  FOR_EACH_UNIT (unit)
+  for (size_t i = 0; i < 2 * ATTN_STEP; i++) {
+    float in[2 * ATTN_STEP] = { 0 };
+    uint16_t high[2 * ATTN_STEP], low[2 * ATTN_STEP];
+
+    in[i] = nextafterf (ATTN_SPLIT_LIMIT, 0);
+    CHECK_MSG (unit->split (high, low, in, ATTN_STEP, 2, ATTN_STEP), "%s, %zu", unit->name, i);
+    in[i] = kinds[i % (sizeof kinds / sizeof kinds[0])];
+    CHECK_MSG (!unit->split (high, low, in, ATTN_STEP, 2, ATTN_STEP), "%s, %zu: %g", unit->name, i, in[i]);
+  }
+}
+
 #define MAX_SUM 130 /* terms of a sum, or columns */
 
 /* left [n_rows][n] . right [n][n_columns], as values and as the operands of a unit. */
@@ -57,7 +122,7 @@ random_product (size_t n_rows, size_t n, size_t n_columns)
   p.right_operand = attn_alloc (attn_right_size (n, n_columns) * sizeof (uint16_t));
   random_fill (p.left, n_rows * n, 2);
   random_fill (p.right, n * n_columns, 2);
-  attn_split_left (&attn_kernels_c, p.left_operand, p.left, n, n_rows, n);
+  attn_split_left (&attn_matrix_c, p.left_operand, p.left, n, n_rows, n);
   for (size_t i = 0; i < n; i++)
     for (size_t column = 0; column < n_columns; column++)
       set_right (p.right_operand, attn_round_up (n, ATTN_STEP), i, column, p.right[i * n_columns + column]);
@@ -118,7 +183,7 @@ project_is_right (const AttnMatrixKernels *unit, size_t n_frames, size_t n_input
   random_fill (bias, n_outputs, 1);
   for (size_t i = 0; i < sizeof out / sizeof out[0]; i++)
     out[i] = NAN;
-  unit->project (&attn_kernels_c, out, stride, p.left_operand, n_frames, &projection);
+  unit->project (out, stride, p.left_operand, n_frames, &projection);
   for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
     size_t frame = i / stride, output = i % stride;
 
@@ -212,7 +277,7 @@ contexts_are_right (const AttnMatrixKernels *unit, size_t n_queries, size_t n_ti
   rows.reciprocals = reciprocals;
   for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++)
     contexts[i] = NAN;
-  right = unit->context (&attn_kernels_c, &rows, contexts, stride, left, values, n_rows, dv);
+  right = unit->context (&rows, contexts, stride, left, values, n_rows, dv);
   for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++) {
     size_t query = i / stride, v = i % stride;
 
@@ -244,7 +309,7 @@ TEST (context_refuses_weights_that_are_nan)
 
     rows.reciprocals = reciprocals;
     scores[3 * 2 * ATTN_LANES + 17] = NAN;
-    CHECK (!unit->context (&attn_kernels_c, &rows, contexts, 1, left, values, 12 * ATTN_LANES, 1));
+    CHECK (!unit->context (&rows, contexts, 1, left, values, 12 * ATTN_LANES, 1));
     CHECK (contexts[0] == 7 && contexts[3] == 7);
   }
 }
@@ -614,6 +679,9 @@ main (int argc, char **argv)
     if (unit != NULL)
       printf ("# %s: %s\n", unit->name, runs ? "tested" : "this processor has no such unit");
   }
+  RUN (split_equals_plain_c);
+  RUN (split_loses_little);
+  RUN (split_refuses_what_is_too_large_at_each_place);
   RUN (project_is_within_its_bound_at_every_size);
   RUN (scores_are_within_their_bound_at_every_size);
   RUN (contexts_are_within_their_bound_at_every_size);
