@@ -202,9 +202,11 @@ split_keys (const Writing *w, size_t head, size_t slot, size_t lane, size_t n)
   uint16_t parts[ATTN_STEP_SIZE];
 
   for (d = 0; d < dk; d += ATTN_STEP) {
-    split_stored (w, parts, w->keys + head * dk + d, n, dk - d < ATTN_STEP ? dk - d : ATTN_STEP);
+    size_t n_dimensions = dk - d < ATTN_STEP ? dk - d : ATTN_STEP;
+
+    split_stored (w, parts, w->keys + head * dk + d, n, n_dimensions);
     for (part = 0; part < 2; part++)
-      for (pair = 0; pair < ATTN_STEP; pair += 2) {
+      for (pair = 0; pair < n_dimensions; pair += 2) {
         const uint16_t *from = parts + part * ATTN_STEP_PART + pair;
         uint16_t *to = tile + part * n_rows * ATTN_LANES + attn_right_index (d + pair, lane, n_rows);
 
@@ -332,8 +334,8 @@ attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const AttnMatrixKer
     ring->present[writing.slot] = 0;
   attn_pool_run (pool, write_part, &writing);
   for (i = 0; i < n; i++, ring->next++) {
-    bool is_finite = kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
     bool can_split = is_splittable (&writing, keys + i * stride, values + i * stride);
+    bool is_finite = can_split || kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
     size_t lane = ring->next % ATTN_LANES;
 
     note_frame (ring, writing.slot, lane, is_finite, can_split);
