@@ -430,9 +430,9 @@ install_arithmetic_properties (GObjectClass *object_class)
       object_class, PROP_ARITHMETIC,
       g_param_spec_enum ("arithmetic", "Arithmetic",
                          "How buffers of several frames are computed. fast: where the processor has a matrix unit "
-                         "(Intel AMX), four frames and more of a buffer go through it, each product of float32 as "
-                         "three of bf16; everything else as exact. Takes up to three times the memory; which kernels "
-                         "ran is in stats",
+                         "(Intel AMX), they go through it, in blocks of up to 16, each product of float32 as three of "
+                         "bf16; 16 frames per buffer suit it best, and buffers of one frame are better off with "
+                         "exact. Takes two to three times the memory. stats says whether there is a unit: kernels",
                          GST_TYPE_ATTENTION_ARITHMETIC, DEFAULT_ARITHMETIC, flags));
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_PRECISION, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ARITHMETIC, 0);

@@ -15,15 +15,19 @@ alloc_rows (size_t n_rows, size_t n)
   return attn_alloc (attn_size_mul (attn_size_mul (n_rows, n), sizeof (float)));
 }
 
-/* Of the largest left operand: a block's frames, contexts or queries, or its weights with a step for each tile. */
+/*
+ * Of the largest left operand: a block's frames, contexts or queries, or its weights, a step for two tiles and one more
+ * where tiles do not follow each other: behind the sinks, where the ring begins anew, and at the end.
+ */
 static size_t
 max_left_size (const AttnRing *ring)
 {
   const AttnSizes *sizes = ring->sizes;
   size_t n = sizes->n_features > sizes->n_context ? sizes->n_features : sizes->n_context;
+  size_t n_steps = (ring->n_slots + 3) / 2;
 
   n = n > sizes->dk ? n : sizes->dk;
-  return attn_left_size (n > ring->n_slots * ATTN_STEP ? n : ring->n_slots * ATTN_STEP);
+  return attn_left_size (n > n_steps * ATTN_STEP ? n : n_steps * ATTN_STEP);
 }
 
 AttnStatus
@@ -283,19 +287,27 @@ typedef struct {
   size_t n;
   const float *queries, *gains;
   float *contexts, *weights;
+  bool for_unit; /* scores and contexts go through the matrix unit */
 } Block;
 
-/* The block is large enough for a matrix unit, and all that it sees is split. */
+/*
+ * The block is large enough for a matrix unit, and all that it attends to is split. What else stands in those tiles, of
+ * frames that are out of sight or of another stream, is finite there, and its weights are 0.
+ */
 static bool
-is_for_matrix (const Block *b)
+is_for_unit (const Block *b)
 {
-  size_t tile;
+  size_t tile, i;
 
   if (b->layer->matrix == NULL || b->n < ATTN_MIN_MATRIX_ROWS)
     return false;
-  for (tile = 0; tile < b->view.n_tiles; tile++)
-    if (b->ring->splittable[b->view.slots[tile]] != 0xffff)
-      return false;
+  for (tile = 0; tile < b->view.n_tiles; tile++) {
+    uint16_t not_split = ~b->ring->splittable[b->view.slots[tile]];
+
+    for (i = 0; not_split != 0 && i < b->n; i++)
+      if (b->view.masks[i * b->view.n_tiles + tile] & not_split)
+        return false;
+  }
   return true;
 }
 
@@ -310,7 +322,7 @@ attend_heads (const Block *b, size_t begin, size_t end, float *scores, uint16_t 
   };
   size_t n_heads;
 
-  a.left = is_for_matrix (b) ? left : NULL;
+  a.left = b->for_unit ? left : NULL;
   a.rows = (AttnRows){
     .n_tiles = b->view.n_tiles,
     .slots = b->view.slots,
@@ -351,11 +363,13 @@ attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch,
              const float *queries, const float *gains, float *contexts, float *weights)
 {
   const AttnSizes *sizes = &layer->sizes;
-  Block b = { layer, ring,     scratch, { .slots = scratch->slots, .masks = scratch->masks }, frame, n, queries,
-              gains, contexts, weights };
+  Block b = { layer,    ring,    scratch, { .slots = scratch->slots, .masks = scratch->masks },
+              frame,    n,       queries, gains,
+              contexts, weights, false };
   size_t head, i;
 
   attn_ring_view (ring, frame, n, &b.view);
+  b.for_unit = is_for_unit (&b);
   attn_pool_run (attn_scratch_pool (layer, scratch, n), attend_part, &b);
   for (i = 0; i < n && gains != NULL; i++)
     for (head = 0; head < sizes->n_heads; head++)

@@ -10,14 +10,14 @@
 
 /* Working memory for blocks of up to ATTN_LANES frames. */
 typedef struct {
-  float *frames;    /* [16][n_features], cleaned input */
-  float *projected; /* [16][n_projected]: queries, keys and values of each frame */
-  float *contexts;  /* [16][n_context] */
-  float *scores;    /* [n_threads][16][n_slots][16]: the queries of a head, or the heads of a query */
-  uint32_t *slots;  /* [n_slots] of a view */
-  uint16_t *masks;  /* [16][n_slots] of a view */
-  uint16_t *left;   /* [n_threads][left_size], left operands for a matrix unit; NULL: not split */
-  size_t left_size;
+  float *frames;       /* [16][n_features], cleaned input */
+  float *projected;    /* [16][n_projected]: queries, keys and values of each frame */
+  float *contexts;     /* [16][n_context] */
+  float *scores;       /* [n_threads][16][n_slots][16]: the queries of a head, or the heads of a query */
+  uint32_t *slots;     /* [n_slots] of a view */
+  uint16_t *masks;     /* [16][n_slots] of a view */
+  uint16_t *left;      /* [n_threads][left_size], left operands for a matrix unit */
+  size_t left_size;    /* 0: there is none */
   float *cosines;      /* [n_rope_pairs], of one frame */
   float *sines;        /* [n_rope_pairs] */
   AttnPool *pool;      /* NULL: one thread */

@@ -53,7 +53,7 @@
  * The output depends on the frames, the parameters, the configuration and the frame numbers, and on nothing else: not
  * on how the stream is cut into pushes, on the machine or on the instruction set. A stream equals attn_forward () over
  * the whole sequence, bit for bit. All sums run in one fixed order, all arithmetic is float32 with fused multiply-add
- * where written.
+ * where written. (ATTN_ARITHMETIC_FAST is the exception, and says what it promises.)
  *   - Inputs, parameters and intermediate values below the smallest normal float32 (1.18e-38) count as 0.
  *   - A NaN reaches only the outputs whose window (or sinks) hold the frame it came in. Every NaN is stored as
  *   0x7fc00000.
@@ -161,15 +161,17 @@ typedef enum {
 } AttnPrecision;
 
 /*
- * How blocks of frames are computed. ATTN_ARITHMETIC_EXACT: in one fixed order of float32 operations, the same bits
- * everywhere. ATTN_ARITHMETIC_FAST: where the processor has a matrix unit (Intel AMX, on Linux), blocks of at least 4
- * frames go through it: every product of float32 becomes three of bf16, high high + high low + low high, summed in
- * float32. The largest error of an output against exact, relative to the largest output, is about 1e-5 where scores are
- * of order one; with a window in f16 or bf16 up to a tenth of what storing it costs. No bits are promised: they depend
- * on how the stream is cut into blocks, and on the processor. Parameters and windows take twice the memory, in f16 and
- * bf16 three times. Smaller blocks, those that see a frame of values of 2^55 or more, infinity or NaN, and all where
- * there is no such unit, are computed as in exact. The first layer asks the system to let this process use the unit; if
- * it refuses, there is none.
+ * How frames are computed. ATTN_ARITHMETIC_EXACT: in one fixed order of float32 operations, the same bits everywhere.
+ * ATTN_ARITHMETIC_FAST: where the processor has a matrix unit (Intel AMX, on Linux), frames that are pushed together go
+ * through it, in blocks of 4 to 16: a push is cut where the number of a frame is a multiple of 16, so that 16 at a time
+ * suit it best. Every product of float32 becomes three of bf16, high high + high low + low high, summed in float32. The
+ * largest error of an output against exact, relative to the largest output, is about 1e-5 where scores are of order one
+ * and values above 1e-32; with a window in f16 or bf16 up to a tenth of what storing it costs. No bits are promised:
+ * they depend on how the stream is cut into blocks, and on the unit. What is not finite, or 2^53 or more, takes the way
+ * of exact. Smaller blocks, and all where there is no such unit, have the bits of exact, if with a unit not its time:
+ * every frame is prepared for it as well. Parameters and windows take twice the memory, in f16 and bf16 three times,
+ * where the values per head are a multiple of 32; a smaller head counts as 32 (keys) and 16 (values). The first layer
+ * of fast asks the system to let this process use the unit; if it refuses, there is none.
  */
 typedef enum { ATTN_ARITHMETIC_EXACT, ATTN_ARITHMETIC_FAST } AttnArithmetic;
 
@@ -319,7 +321,8 @@ ATTN_API AttnStatus attn_stream_set_gain (AttnStream *stream, uint32_t head, flo
  * --------------------
  * A state holds all of the past that can still reach an output: the frame numbers, the keys and values of the window
  * and of the sinks, and the queries that wait for their look-ahead. A stream that restores it goes on with the bits
- * with which the saved one would have gone on: in another process, on another machine, with other kernels. Only the
+ * with which the saved one would have gone on: in another process, on another machine, with other kernels (in
+ * ATTN_ARITHMETIC_FAST: where the stream is cut alike, and on the same unit). Only the
  * layer must be the same: configuration and parameters, compared by a 64-bit hash.
  *
  * The bytes, little-endian everywhere, without padding:
@@ -362,9 +365,9 @@ ATTN_API AttnStatus attn_stream_restore (AttnStream *stream, const void *data, s
 /* ---- the whole sequence at once ---- */
 
 /*
- * What a stream must equal, to the bit: attention over `n` frames [n][D] that start at number `first_frame`, all known.
- * `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not NULL, weights
- * [n][n_heads][span]. All gains are 1. Allocates memory for all n frames. Any thread.
+ * What a stream must equal (to the bit, unless in ATTN_ARITHMETIC_FAST): attention over `n` frames [n][D] that start at
+ * number `first_frame`, all known. `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not
+ * NULL, weights [n][n_heads][span]. All gains are 1. Allocates memory for all n frames. Any thread.
  */
 ATTN_API AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present, size_t n,
                                   uint64_t first_frame, float *out, float *weights);

@@ -35,14 +35,6 @@ typedef struct {
 
 #define ATTN_MAX_PANEL (5 * ATTN_LANES)
 
-/*
- * For a matrix unit (matrix.h): the terms of a sum that it takes at once, and what all values are smaller than that may
- * go through it: no sum of 2^16 products can overflow then, whatever its order. Larger ones, infinity and NaN are left
- * to the order of the other kernels.
- */
-#define ATTN_STEP 32
-#define ATTN_SPLIT_LIMIT 0x1p55f
-
 /* Readable bytes behind the values of a window: the last vector of a row goes on into the next one. */
 #define ATTN_VALUES_SLACK (ATTN_LANES * sizeof (float))
 

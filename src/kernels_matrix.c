@@ -40,8 +40,8 @@ n_tiles_of_step (const AttnRows *rows, size_t tile)
 }
 
 /*
- * One step, `offset` behind the first. The three products of a group wait for each other, and those of the other groups
- * run meanwhile: they do so in the processor's order, which needs none of ours.
+ * One step, `offset` behind the first. The three products of a group wait for each other; the processor runs those of
+ * the other groups meanwhile by itself.
  */
 UNIT_INLINE void
 add_step (Unit *unit, const int n, const Sums *sums, const uint16_t *left, size_t offset)

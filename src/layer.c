@@ -221,8 +221,8 @@ hash_positions (uint64_t hash, const AttnLayer *layer)
 }
 
 /*
- * Two layers with the same hash give the same bits: all that the output depends on, and nothing else. A new field of
- * the configuration belongs here, at the end.
+ * Two layers with the same hash give the same bits (in fast: of blocks that are cut alike, on the same unit): all that
+ * the output depends on, and nothing else. A new field of the configuration belongs here, at the end.
  */
 static uint64_t
 hash_layer (const AttnLayer *layer)

@@ -27,9 +27,9 @@ has_amx (void)
   const unsigned arch_req_xcomp_perm = 0x1023, xtiledata = 18; /* asm/prctl.h, and XCR0's bit */
   unsigned a, b, c, d, xcr0;
 
-  if (!attn_cpu_has_avx512 () || !__get_cpuid (1, &a, &b, &c, &d) || !(c & osxsave)
-      || !__get_cpuid_count (7, 0, &a, &b, &c, &d) || !(d & amx_tile) || !(d & amx_bf16)
-      || !__get_cpuid_count (7, 1, &a, &b, &c, &d) || !(a & avx512_bf16))
+  if (!attn_cpu_has_avx512 () || !__builtin_cpu_supports ("avx512bw") || !__builtin_cpu_supports ("avx512vl")
+      || !__get_cpuid (1, &a, &b, &c, &d) || !(c & osxsave) || !__get_cpuid_count (7, 0, &a, &b, &c, &d)
+      || !(d & amx_tile) || !(d & amx_bf16) || !__get_cpuid_count (7, 1, &a, &b, &c, &d) || !(a & avx512_bf16))
     return false;
   __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(d) : "c"(0));
   if ((xcr0 & tile_registers) != tile_registers)

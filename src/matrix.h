@@ -6,7 +6,7 @@
  * low = x - high rounded, and a b is taken for high high + high low + low high. With u = 2^-8, how far rounding to bf16
  * goes, what x loses is below u^2 |x|, and the product that is left out below u^2 |a b|: each product is off by less
  * than 3 u^2 |a b| (1 + u), u^2 being 1.5e-5, and on the average by a small part of that. The order of the sums is the
- * unit's.
+ * unit's. What is denormal counts as 0: of values below some 1e-32 low parts go, and with them those digits.
  *
  * The unit works in steps of 32 terms of a sum, for up to 16 rows and 16 columns of results:
  *
@@ -19,11 +19,22 @@
 
 #include "kernels.h"
 
+#define ATTN_STEP 32 /* terms of a sum that the unit takes at once */
+
+/*
+ * All values that go through a unit are smaller, so that no sum of 2^18 products, which is as long as one can be, could
+ * overflow, whatever its order. Larger ones, infinity and NaN are left to the order of the other kernels.
+ */
+#define ATTN_SPLIT_LIMIT 0x1p54f
+
 /* Of a left operand: the values of a part of a step, high or low, and of both. */
 #define ATTN_STEP_PART ((size_t) ATTN_LANES * ATTN_STEP)
 #define ATTN_STEP_SIZE (2 * ATTN_STEP_PART)
 
-/* A unit takes the same time for 1 row as for 16, some 60 cycles per step and column; a frame by fma takes 16. */
+/*
+ * By what the instructions are documented to take, not measured: a step of a group of 16 columns keeps a unit busy for
+ * 48 cycles, for one row as for 16, and the fma for 16 per frame.
+ */
 #define ATTN_MIN_MATRIX_ROWS 4
 
 /* How many values a right operand has. */
@@ -49,8 +60,8 @@ attn_left_size (size_t n)
 }
 
 /*
- * What the functions of the same name in AttnKernels do, but for the order and the rounding above, of values below
- * ATTN_SPLIT_LIMIT. Results are cleaned, except that a 0 may have a sign.
+ * Operands, and what the functions of the same name in AttnKernels do, but for the order and the rounding above, of
+ * values below ATTN_SPLIT_LIMIT. Results are cleaned, except that a 0 may have a sign.
  */
 typedef struct {
   const char *name;
@@ -95,8 +106,9 @@ attn_split_left (const AttnMatrixKernels *matrix, uint16_t *left, const float *i
 }
 
 /*
- * Those for the unit of this processor, beside `kernels`, or those that the environment variable ATTN_MATRIX names:
- * amx, or c, which is plain C for tests. *matrix is NULL where there is none. Fails if it names what cannot run here.
+ * The kernels of AMX, where `kernels` are those of AVX-512 and the processor has it; or those that the environment
+ * variable ATTN_MATRIX names: amx, or c, which is plain C for tests. *matrix is NULL where there is none. Fails if it
+ * names what cannot run here.
  */
 AttnStatus attn_matrix_pick (const AttnKernels *kernels, const AttnMatrixKernels **matrix, AttnError *error);
 

@@ -207,7 +207,7 @@ unit_split (uint16_t *high, uint16_t *low, const float *in, size_t n)
 
     can_split &= fabsf (x) < ATTN_SPLIT_LIMIT;
     high[i] = attn_bf16_from_float (x);
-    low[i] = attn_bf16_from_float (x - attn_float_from_bf16 (high[i]));
+    low[i] = attn_bf16_from_float (unit_flush (x - attn_float_from_bf16 (high[i])));
   }
   return can_split;
 }

@@ -17,7 +17,7 @@ typedef struct AttnPool AttnPool;
 /* Part `part` of `n_parts` of a job. Runs in the floating-point mode of attn_float_enter (). */
 typedef void (*AttnJob) (void *data, size_t part, size_t n_parts);
 
-/* Where part `part` of `n` pieces of work begins. One part alone, which is every small block, is not divided. */
+/* Where part `part` of `n` pieces of work begins. One part alone, as for every small block, costs no division. */
 static inline size_t
 attn_share (size_t n, size_t part, size_t n_parts)
 {

@@ -30,9 +30,9 @@ static AttnStatus
 init_split (AttnRing *ring, AttnError *error)
 {
   const AttnSizes *sizes = ring->sizes;
-  size_t masks = ring->n_slots * sizeof (uint16_t), keys, values;
+  size_t masks = attn_size_mul (ring->n_slots, sizeof (uint16_t)), keys, values;
 
-  ring->n_split_rows = attn_round_up (ring->n_slots * ATTN_LANES, ATTN_STEP);
+  ring->n_split_rows = attn_round_up (attn_size_mul (ring->n_slots, ATTN_LANES), ATTN_STEP);
   keys = attn_size_mul (attn_size_mul (sizes->n_kv_heads, ring->n_slots), attn_right_size (sizes->dk, ATTN_LANES));
   values = attn_size_mul (sizes->n_kv_heads, attn_right_size (ring->n_split_rows, sizes->dv));
   ring->split_keys = attn_alloc (attn_size_mul (keys, sizeof (uint16_t)));
@@ -53,17 +53,20 @@ attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, A
   size_t keys = attn_size_mul (attn_size_mul (n_slots, frame), attn_size_mul (sizes->n_kv_heads, sizes->dk_stored));
   size_t values = attn_size_mul (attn_size_mul (n_slots, frame), sizes->n_value);
   size_t masks = attn_size_mul (n_slots, sizeof (uint16_t));
+  AttnStatus status;
 
   *ring = (AttnRing){
     .sizes = sizes, .n_sink_slots = n_slots - n_window_slots, .n_window_slots = n_window_slots, .n_slots = n_slots
   };
   /* The largest first: nothing is touched for a window that cannot be. */
+  if (sizes->is_split && (status = init_split (ring, error)) != ATTN_OK)
+    return status;
   if (!(ring->values = attn_alloc (attn_size_add (values, ATTN_VALUES_SLACK))) || !(ring->keys = attn_alloc (keys))
       || !(ring->present = attn_alloc (masks)) || !(ring->finite = attn_alloc (masks))
       || (sizes->precision != ATTN_PRECISION_F32 && !(ring->row = attn_alloc (n_row * sizeof (uint16_t)))))
     return attn_fail_memory (error, "window of keys and values", attn_size_add (keys, values));
   memset (ring->finite, 0xff, masks);
-  return sizes->is_split ? init_split (ring, error) : ATTN_OK;
+  return ATTN_OK;
 }
 
 void
@@ -315,8 +318,8 @@ static bool
 is_splittable (const Writing *w, const float *keys, const float *values)
 {
   const AttnSizes *sizes = w->ring->sizes;
-  float infinite = attn_infinite_from (sizes->precision);
-  float limit = infinite < ATTN_SPLIT_LIMIT ? infinite : ATTN_SPLIT_LIMIT;
+  float infinite = attn_infinite_from (sizes->precision), largest = ATTN_SPLIT_LIMIT / 2; /* it may be rounded up */
+  float limit = infinite < largest ? infinite : largest;
 
   return w->matrix != NULL && w->kernels->all_below (keys, sizes->n_key, limit)
          && w->kernels->all_below (values, sizes->n_value, limit);

@@ -29,11 +29,10 @@ typedef struct {
   uint16_t *row;          /* [n_key + n_value], a frame on its way to 16 bits; NULL where the window is float32 */
   uint16_t *split_keys;   /* [n_kv_heads][n_slots] right operands of dk by 16 (matrix.h); NULL: nothing is split */
   uint16_t *split_values; /* [n_kv_heads] right operands of n_split_rows by dv, and half a step behind them */
-  uint16_t
-      *splittable;     /* [n_slots], as `finite`: keys and values are below ATTN_SPLIT_LIMIT; others stand there as 0 */
-  size_t n_split_rows; /* 16 n_slots, in whole steps */
-  uint64_t first;      /* the number of the first frame since the reset */
-  uint64_t next;       /* the number of the next frame */
+  uint16_t *splittable;   /* [n_slots], as `finite`: small enough to be split. What is not stands there as 0 */
+  size_t n_split_rows;    /* 16 n_slots, in whole steps */
+  uint64_t first;         /* the number of the first frame since the reset */
+  uint64_t next;          /* the number of the next frame */
 } AttnRing;
 
 /*

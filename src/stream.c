@@ -122,6 +122,10 @@ answer_block (AttnStream *stream, size_t n, float *out, float *weights)
   const uint8_t *present = stream->present + waiting;
 
   n = n_at_once (stream, n);
+  /* A matrix unit takes all queries of a block, or none: what an earlier frame left there must not count. */
+  for (i = 0; i < n && layer->matrix != NULL; i++)
+    if (!present[i])
+      memset (stream->queries + (waiting + i) * sizes->n_query, 0, sizes->n_query * sizeof (float));
   if (memchr (present, true, n) != NULL) {
     attn_attend (layer, &stream->ring, &stream->scratch, stream->next_output, n,
                  stream->queries + waiting * sizes->n_query, stream->has_gains ? stream->gains : NULL,

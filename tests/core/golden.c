@@ -25,8 +25,8 @@
 #define F16_TOLERANCE (2 * 0x1p-11)
 #define BF16_TOLERANCE (2 * 0x1p-8)
 /*
- * arithmetic=fast: two projections, scores and contexts by products that are off by 2^-16 on the average of their
- * operands' last places, in either direction, so that those of a sum mostly cancel.
+ * arithmetic=fast: a product is off by 3 * 2^-16 of itself at most (matrix.h), in either direction, and those of a sum
+ * of some ten products of either sign cancel to a tenth of that; two projections, scores and contexts of them.
  */
 #define FAST_TOLERANCE 0x1p-15
 /*

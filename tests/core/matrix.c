@@ -263,7 +263,7 @@ contexts_are_right (const AttnMatrixKernels *unit, size_t n_queries, size_t n_ti
   uint16_t *left = attn_alloc (n_tiles * ATTN_STEP_SIZE * sizeof *left);
   float contexts[ATTN_LANES * (MAX_SUM + 5)], reciprocals[ATTN_LANES];
   AttnRows rows = rows_of (n_queries, n_tiles, p.left);
-  bool right = true;
+  bool right;
 
   /* What stands in other tiles must not count; it may be anything that is finite. */
   for (size_t i = 0; i < n_values; i++)
@@ -297,6 +297,23 @@ TEST (contexts_are_within_their_bound_at_every_size)
     for (size_t n_tiles = 1; n_tiles <= MAX_TILES; n_tiles++)
       CHECK_MSG (contexts_are_right (unit, n_rows_of (i + n_tiles), n_tiles, lengths[i]), "%s: %zu values, %zu tiles",
                  unit->name, lengths[i], n_tiles);
+}
+
+TEST (denormal_contexts_are_zero)
+{
+  FOR_EACH_UNIT (unit)
+  {
+    float scores[4 * ATTN_LANES] = { 0 }, reciprocals[4] = { 1e-10f, 1e-10f, 1e-10f, 1 }, contexts[4];
+    uint16_t left[ATTN_STEP_SIZE], values[8 * ATTN_LANES * ATTN_LANES * 2 + ATTN_STEP_PART] = { 0 };
+    AttnRows rows = rows_of (4, 1, scores);
+
+    rows.reciprocals = reciprocals;
+    for (size_t row = 0; row < 4; row++)
+      scores[row * ATTN_LANES] = row == 1 ? -1 : 1;
+    set_right (values, 8 * ATTN_LANES, slots[0] * ATTN_LANES, 0, 1e-30f);
+    CHECK (unit->context (&rows, contexts, 1, left, values, 8 * ATTN_LANES, 1));
+    CHECK (contexts[0] == 0 && contexts[1] == 0 && contexts[2] == 0 && fabsf (contexts[3] / 1e-30f - 1) < 1e-4f);
+  }
 }
 
 TEST (context_refuses_weights_that_are_nan)
@@ -436,38 +453,115 @@ TEST (blocks_of_fewer_than_four_frames_are_exact)
   for (int i = 0; i < N_RANDOM; i++) {
     Pair pair = random_pair (&attn_matrix_c);
 
-    for (size_t size = 1; size < ATTN_MIN_MATRIX_ROWS && pair.fast.config.look_ahead == 0; size++)
+    for (size_t size = 1; size <= 3 && pair.fast.config.look_ahead == 0; size++)
       CHECK_MSG (pieces_are_exact (&pair, size), "configuration %d, blocks of %zu", i, size);
     pair_clear (&pair);
   }
 }
 
-TEST (blocks_of_four_frames_are_not)
+/* Plain C's unit, but it counts. */
+static size_t n_projects, n_scores, n_contexts;
+
+static void
+counted_project (float *out, size_t out_stride, const uint16_t *left, size_t n_frames, const AttnProjection *projection)
 {
-  int n_exact = 0, n = 0;
-
-  for (int i = 0; i < N_RANDOM; i++) {
-    Pair pair = random_pair (&attn_matrix_c);
-
-    n_exact += pieces_are_exact (&pair, ATTN_MIN_MATRIX_ROWS);
-    n++;
-    pair_clear (&pair);
-  }
-  /* Some are by chance: windows of a frame, bf16, layers that no frame is present for. */
-  CHECK_MSG (n_exact < n / 4, "%d of %d", n_exact, n);
+  n_projects++;
+  attn_matrix_c.project (out, out_stride, left, n_frames, projection);
 }
 
-/* Plain C has no unit, and neither have the processors that plain C is for. */
+static void
+counted_scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk)
+{
+  n_scores++;
+  attn_matrix_c.scores (rows, left, keys, dk);
+}
+
+static bool
+counted_context (const AttnRows *rows, float *contexts, size_t context_stride, uint16_t *left, const uint16_t *values,
+                 size_t n_rows, size_t dv)
+{
+  n_contexts++;
+  return attn_matrix_c.context (rows, contexts, context_stride, left, values, n_rows, dv);
+}
+
+/* A layer of two heads of 4 with parameters, whose unit counts; keys and values times a factor. */
+static AttnLayer *
+counting_layer (float key_factor, float value_factor, AttnLayer **exact)
+{
+  static AttnMatrixKernels counted;
+  AttnModel model = { .name = (char *) "counted" };
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+
+  counted = attn_matrix_c;
+  counted.project = counted_project;
+  counted.scores = counted_scores;
+  counted.context = counted_context;
+  use_unit (&attn_matrix_c);
+  config.n_features = 8;
+  config.n_heads = 2;
+  config.window = 20;
+  model.query = random_linear (8, 8, true, 1);
+  model.key = random_linear (8, 8, true, key_factor);
+  model.value = random_linear (8, 8, true, value_factor);
+  model.output = random_linear (8, 8, true, 1);
+  if (attn_layer_new (&config, &model, exact, NULL) != ATTN_OK)
+    abort ();
+  config.arithmetic = ATTN_ARITHMETIC_FAST;
+  if (attn_layer_new (&config, &model, &layer, NULL) != ATTN_OK)
+    abort ();
+  layer->matrix = &counted;
+  n_projects = n_scores = n_contexts = 0;
+  free_linear (&model.query);
+  free_linear (&model.key);
+  free_linear (&model.value);
+  free_linear (&model.output);
+  return layer;
+}
+
+/* Input and output projection once each for a block, scores and contexts once for each head. */
+TEST (blocks_of_four_frames_go_through_the_unit)
+{
+  AttnLayer *exact, *layer = counting_layer (1, 1, &exact);
+  float frames[16 * 8], out[16 * 8];
+  AttnStream *stream;
+
+  random_fill (frames, 16 * 8, 1);
+  CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK);
+  attn_stream_push (stream, frames, 3, out, NULL);
+  CHECK_MSG (n_projects == 0 && n_scores == 0 && n_contexts == 0, "three frames: %zu, %zu, %zu", n_projects, n_scores,
+             n_contexts);
+  attn_stream_push (stream, frames, 4, out, NULL);
+  CHECK_MSG (n_projects == 2 && n_scores == 2 && n_contexts == 2, "four frames: %zu, %zu, %zu", n_projects, n_scores,
+             n_contexts);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+  attn_layer_free (exact);
+}
+
+/* Nobody gets plain C's unit without asking, and no processor one that is not its own. */
 TEST (without_a_unit_fast_is_exact)
 {
-  setenv ("ATTN_CPU", "c", 1);
-  for (int i = 0; i < N_RANDOM; i++) {
-    Pair pair = random_pair (NULL);
-    const char *name = attn_layer_kernels (pair.fast.layer);
+  bool runs, has_amx = false;
+  const AttnMatrixKernels *unit;
 
-    CHECK_MSG (strcmp (name, "c") == 0, "%s", name);
-    CHECK_MSG (pieces_are_exact (&pair, 16), "configuration %d", i);
-    pair_clear (&pair);
+  for (size_t row = 0; (unit = attn_matrix_row (row, &runs)) != NULL; row++)
+    has_amx |= runs && unit != &attn_matrix_c;
+  for (size_t row = 0; attn_kernels_row (row, &runs) != NULL; row++) {
+    const char *cpu = attn_kernels_row (row, &runs)->name;
+
+    if (!runs)
+      continue;
+    setenv ("ATTN_CPU", cpu, 1);
+    for (int i = 0; i < N_RANDOM / 4 + 1; i++) {
+      Pair pair = random_pair (NULL);
+      const char *name = attn_layer_kernels (pair.fast.layer);
+      bool expects_unit = has_amx && strcmp (cpu, "avx512") == 0;
+
+      CHECK_MSG (strcmp (name, expects_unit ? "avx512+amx" : cpu) == 0, "%s: %s", cpu, name);
+      CHECK_MSG (expects_unit || pieces_are_exact (&pair, 16), "%s, configuration %d", cpu, i);
+      pair_clear (&pair);
+    }
   }
   unsetenv ("ATTN_CPU");
 }
@@ -556,6 +650,114 @@ TEST (frames_too_large_to_be_split_do_what_they_do_in_exact)
     sequence_clear (&exact);
     pair_clear (&pair);
   }
+}
+
+/*
+ * Keys, or values, of 2^60 alone. Scores are so large that a frame attends to one other; keys that were taken for 0
+ * would make it attend to all.
+ */
+TEST (keys_and_values_too_large_to_be_split_are_left_to_exact)
+{
+  for (int of_values = 0; of_values < 2; of_values++) {
+    AttnLayer *exact, *layer = counting_layer (of_values ? 1 : 0x1p60f, of_values ? 0x1p60f : 1, &exact);
+    float frames[64 * 8], out[64 * 8], expected[64 * 8], largest = 0;
+
+    random_fill (frames, 64 * 8, 1);
+    CHECK (attn_forward (layer, frames, NULL, 64, 0, out, NULL) == ATTN_OK);
+    CHECK (attn_forward (exact, frames, NULL, 64, 0, expected, NULL) == ATTN_OK);
+    CHECK ((of_values || n_projects > 0) && n_scores == 0 && n_contexts == 0);
+    for (size_t i = 0; i < 64 * 8; i++)
+      largest = fmaxf (largest, fabsf (expected[i]));
+    for (size_t i = 0; i < 64 * 8; i++)
+      CHECK_MSG (fabsf (out[i] - expected[i]) < 1e-4f * largest, "%zu: %g, not %g", i, out[i], expected[i]);
+    attn_layer_free (layer);
+    attn_layer_free (exact);
+  }
+}
+
+/* At the limit: in bf16 a value below it is rounded up to it, and what does not survive that is not taken for 0. */
+TEST (values_that_are_rounded_up_to_the_limit_are_not_lost)
+{
+  static const float values[] = { 0x1.fffffep51f, 0x1.fffffep52f, 0x1.fffffep53f, 0x1.fffffep54f, 0x1p53f, 0x1p54f };
+
+  for (size_t v = 0; v < sizeof values / sizeof values[0]; v++)
+    for (AttnPrecision precision = ATTN_PRECISION_F32; precision <= ATTN_PRECISION_BF16; precision += 2) {
+      AttnConfig config = attn_config_default ();
+      float frames[16 * 4], out[16 * 4];
+      AttnLayer *layer;
+
+      config.n_features = 4;
+      config.precision = precision;
+      config.scale = 1e-38;
+      config.arithmetic = ATTN_ARITHMETIC_FAST;
+      use_unit (&attn_matrix_c);
+      CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+      for (size_t i = 0; i < 16 * 4; i++)
+        frames[i] = values[v];
+      CHECK (attn_forward (layer, frames, NULL, 16, 0, out, NULL) == ATTN_OK);
+      for (size_t i = 0; i < 16 * 4; i++)
+        CHECK_MSG (fabsf (out[i] / values[v] - 1) < 0x1p-7f, "%a in precision %d: %a", values[v], precision, out[i]);
+      attn_layer_free (layer);
+    }
+}
+
+/* What is out of sight, or of another stream, is forgotten: the unit is used again, with the bits of a new stream. */
+TEST (a_frame_that_is_not_finite_is_forgotten_with_its_window)
+{
+  AttnLayer *exact, *layer = counting_layer (1, 1, &exact);
+  float frames[64 * 8], out[64 * 8], expected[64 * 8];
+  AttnStream *stream, *other;
+
+  random_fill (frames, 64 * 8, 1);
+  frames[17 * 8] = NAN;
+  CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK && attn_stream_new (layer, &other, NULL) == ATTN_OK);
+  attn_stream_push (stream, frames, 32, out, NULL);
+  n_scores = 0;
+  attn_stream_push (stream, frames + 32 * 8, 16, out, NULL); /* its window of 20 still holds frame 17 */
+  CHECK (n_scores == 0);
+  attn_stream_push (stream, frames + 48 * 8, 16, out, NULL); /* and that of frame 48 not */
+  CHECK_MSG (n_scores == 2, "%zu", n_scores);
+
+  frames[17 * 8] = 0;
+  for (int i = 0; i < 2; i++)
+    attn_stream_reset (i == 0 ? stream : other, 40);
+  attn_stream_push (stream, frames, 64, out, NULL);
+  attn_stream_push (other, frames, 64, expected, NULL);
+  CHECK (same_bits (out, expected, 64 * 8));
+  attn_stream_free (stream);
+  attn_stream_free (other);
+  attn_layer_free (layer);
+  attn_layer_free (exact);
+}
+
+/* With look-ahead queries stand where others stood, here a NaN. Absent frames have none, and must not find it. */
+TEST (absent_frames_do_not_find_the_query_of_an_earlier_one)
+{
+  AttnConfig config = attn_config_default ();
+  float frames[64 * 4], out[80 * 4], expected[80 * 4];
+  AttnStream *stream, *other;
+  AttnLayer *layer;
+
+  config.n_features = 4;
+  config.window = 10;
+  config.look_ahead = 4;
+  config.arithmetic = ATTN_ARITHMETIC_FAST;
+  use_unit (&attn_matrix_c);
+  CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK && attn_stream_new (layer, &other, NULL) == ATTN_OK);
+  random_fill (frames, 64 * 4, 1);
+  frames[5 * 4] = NAN; /* waits where frame 37 will */
+  attn_stream_push (stream, frames, 37, out, NULL);
+  attn_stream_skip (stream, 1, out, NULL);
+  frames[5 * 4] = 0;
+  attn_stream_push (other, frames, 37, expected, NULL);
+  attn_stream_skip (other, 1, expected, NULL);
+  attn_stream_push (stream, frames + 38 * 4, 26, out, NULL);
+  attn_stream_push (other, frames + 38 * 4, 26, expected, NULL);
+  CHECK (same_bits (out, expected, 26 * 4));
+  attn_stream_free (stream);
+  attn_stream_free (other);
+  attn_layer_free (layer);
 }
 
 TEST (parameters_too_large_to_be_split_are_left_to_exact)
@@ -672,6 +874,7 @@ int
 main (int argc, char **argv)
 {
   check_only = argc > 1 ? argv[1] : NULL;
+  random_seed ();
   for (size_t i = 0; i < 4; i++) {
     bool runs;
     const AttnMatrixKernels *unit = attn_matrix_row (i, &runs);
@@ -685,15 +888,20 @@ main (int argc, char **argv)
   RUN (project_is_within_its_bound_at_every_size);
   RUN (scores_are_within_their_bound_at_every_size);
   RUN (contexts_are_within_their_bound_at_every_size);
+  RUN (denormal_contexts_are_zero);
   RUN (context_refuses_weights_that_are_nan);
   RUN (forward_is_within_the_derived_bound_of_float64);
   RUN (streams_are_within_the_derived_bound_however_they_are_cut);
   RUN (blocks_of_fewer_than_four_frames_are_exact);
-  RUN (blocks_of_four_frames_are_not);
+  RUN (blocks_of_four_frames_go_through_the_unit);
   RUN (without_a_unit_fast_is_exact);
   RUN (environment_picks_a_unit_or_refuses);
   RUN (every_unit_gives_the_bits_of_plain_c);
   RUN (frames_too_large_to_be_split_do_what_they_do_in_exact);
+  RUN (keys_and_values_too_large_to_be_split_are_left_to_exact);
+  RUN (values_that_are_rounded_up_to_the_limit_are_not_lost);
+  RUN (a_frame_that_is_not_finite_is_forgotten_with_its_window);
+  RUN (absent_frames_do_not_find_the_query_of_an_earlier_one);
   RUN (parameters_too_large_to_be_split_are_left_to_exact);
   RUN (threads_change_no_bit);
   RUN (a_restored_stream_goes_on_to_the_bit);

@@ -155,9 +155,9 @@ TEST (trap_catches_system_calls_allocations_and_locks)
 
 TEST (data_path_makes_no_system_call_and_no_allocation)
 {
-  bool has_unit = attn_matrix_row (0, &has_unit) != NULL && has_unit;
+  bool runs;
 
-  if (!has_unit)
+  if (attn_matrix_row (0, &runs) == &attn_matrix_c || !runs)
     setenv ("ATTN_MATRIX", "c", 1); /* the path to it is the same */
   for (int round = 0; round < N_RANDOM && can_trap (); round++) {
     RandomLayer r = random_layer_of (round % 2 ? ATTN_ARITHMETIC_EXACT : ATTN_ARITHMETIC_FAST);
