@@ -104,11 +104,9 @@ split_projection (AttnProjection *projection, AttnError *error)
   for (o = 0; o < projection->n_outputs; o++)
     for (i = 0; i < projection->n_inputs; i++) {
       float value = weight_of (projection, o, i);
-      uint16_t *high = projection->split + attn_right_index (i, o, n_rows);
 
       can_split &= fabsf (value) < ATTN_SPLIT_LIMIT;
-      *high = attn_bf16_from_float (value);
-      high[n_rows * ATTN_LANES] = attn_bf16_from_float (value - attn_float_from_bf16 (*high));
+      attn_set_right (projection->split, i, o, n_rows, value);
     }
   if (!can_split) {
     attn_free (projection->split);

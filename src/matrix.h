@@ -52,6 +52,16 @@ attn_right_index (size_t row, size_t column, size_t n_rows)
          + attn_stored_index (row, ATTN_LANES, column % ATTN_LANES, ATTN_PRECISION_BF16);
 }
 
+/* An element of a right operand: both parts of it. */
+static inline void
+attn_set_right (uint16_t *operand, size_t row, size_t column, size_t n_rows, float value)
+{
+  uint16_t *high = operand + attn_right_index (row, column, n_rows);
+
+  *high = attn_bf16_from_float (value);
+  high[n_rows * ATTN_LANES] = attn_bf16_from_float (value - attn_float_from_bf16 (*high));
+}
+
 /* How many values a left operand of n columns has. */
 static inline size_t
 attn_left_size (size_t n)
