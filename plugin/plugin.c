@@ -2,7 +2,6 @@
 #include <gst/gst.h>
 
 #include "gstattention.h"
-#include "gstattentionscope.h"
 #include "gstlogmel.h"
 #include "gstnpyenc.h"
 #include "gstnpyparse.h"
@@ -13,7 +12,6 @@ plugin_init (GstPlugin *plugin)
   gboolean registered = FALSE;
 
   registered |= GST_ELEMENT_REGISTER (attention, plugin);
-  registered |= GST_ELEMENT_REGISTER (attentionscope, plugin);
   registered |= GST_ELEMENT_REGISTER (logmel, plugin);
   registered |= GST_ELEMENT_REGISTER (npyenc, plugin);
   registered |= GST_ELEMENT_REGISTER (npyparse, plugin);

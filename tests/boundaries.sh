@@ -1,9 +1,9 @@
 #!/bin/sh
 # What the parts may know of each other, read off the sources and the built libraries. TAP.
-#   boundaries.sh SOURCE-ROOT LIBATTN [PLUGIN]          (CC and CXX: the compilers, "" = none)
+#   boundaries.sh SOURCE-ROOT LIBATTN [ATTENTION-PLUGIN SCOPE-PLUGIN]          (CC and CXX: the compilers, "" = none)
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u
-root=$1 library=$2 plugin=${3:-}
+root=$1 library=$2 plugin=${3:-} scope=${4:-}
 n=0 failed=0
 
 # report NAME OFFENDERS: passes when there are none.
@@ -24,6 +24,7 @@ skip () {
 }
 
 exports () { nm -D --defined-only "$1" | awk '{ print $3 }' | sed 's/@.*//'; }
+needs () { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
 imports () { nm -D --undefined-only "$1" | awk '{ print $2 }' | sed 's/@.*//'; }
 
 # compiles NAME COMPILER...: attn.h alone, with nothing before it.
@@ -56,13 +57,17 @@ report core_imports_no_glib "$(imports "$library" | grep -E '^(g|gst)_')"
 report core_imports_no_libm_but_fma_and_sqrt "$(imports "$library" | grep -E '^(exp|log|pow|sin|cos|tan|erf)')"
 if [ -n "$plugin" ]; then
   report plugin_keeps_the_core_private "$(exports "$plugin" | grep '^attn_')"
+  report plugins_export_what_registers_them_alone "$(exports "$plugin" | grep -v '^gst_plugin_attention_'; exports "$scope" | grep -v '^gst_plugin_attentionscope_')"
+  report attention_links_no_video_and_no_text "$(needs "$plugin" | grep -E 'gstvideo|pango|cairo')"
 else
   skip plugin_keeps_the_core_private "no plugin"
+  skip plugins_export_what_registers_them_alone "no plugin"
+  skip attention_links_no_video_and_no_text "no plugin"
 fi
 report core_includes_no_glib_or_gstreamer "$(grep -lE '#include *[<"](glib|gst|gio)' "$root"/src/*.[ch])"
 report only_safetensors_knows_json "$(grep -l jansson "$root"/src/*.[ch] | grep -v '/safetensors\.c$')"
 report plugin_knows_only_the_public_header \
-  "$(grep -lE '#include "(config|layer|ring|stream|kernels|model|position|wide|safetensors|cpu|alloc|status)\.h"' "$root"/plugin/*.[ch])"
+  "$(grep -lE '#include "(config|layer|ring|stream|kernels|model|position|wide|safetensors|cpu|alloc|status)\.h"' "$root"/plugin/*.[ch] "$root"/plugin/*/*.[ch])"
 compiles header_alone_as_c99 "${CC:-}" -std=c99 -x c
 compiles header_alone_as_cxx "${CXX:-}" -std=c++98 -Wno-long-long -Wno-variadic-macros -x c++
 program_of='the header has none'

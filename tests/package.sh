@@ -47,7 +47,7 @@ EOF
 install_it () {
   DESTDIR=$work/installed meson install -C "$build" --no-rebuild --quiet || return 1
   libdir=$(dirname "$(find "$work/installed" -name libattn.so)")
-  [ -n "$libdir" ] && [ -f "$libdir/gstreamer-1.0/libgstattention.so" ]
+  [ -n "$libdir" ] && [ -f "$libdir/gstreamer-1.0/libgstattention.so" ] && [ -f "$libdir/gstreamer-1.0/libgstattentionscope.so" ]
 }
 
 use_installed_core () {

@@ -9,7 +9,7 @@ Of every code block in the .md files, by its language:
   python   is run
   json     is written to case.json, for the lines that follow
   (none)   shows what the block before it prints: each line must be there; in one that begins with "took" numbers may differ
-Any other block is an error. Of the elements' documentation in plugin/*.c each launch line |[ ... ]| is run.
+Any other block is an error. Of the elements' documentation in plugin/ each launch line |[ ... ]| is run.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -201,7 +201,7 @@ def main(root, build):
             with open(os.path.join(root, name)) as f:
                 check_text(tap, name, f.read(), environment)
         tap.report('examples/quickstart: a file that is no sound', refuse_text, environment)
-        for path in sorted(glob.glob(os.path.join(root, 'plugin', '*.c'))):
+        for path in sorted(glob.glob(os.path.join(root, 'plugin', '**', '*.c'), recursive=True)):
             check_documentation(tap, path, environment)
     print('1..%d' % tap.number)
     return tap.failed != 0 or tap.number == 0

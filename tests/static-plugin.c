@@ -1,5 +1,5 @@
 /*
- * The plugin linked into an application, as GStreamer on phones and in players of one file is: registered by hand,
+ * The plugins linked into an application, as GStreamer on phones and in players of one file is: registered by hand,
  * every element is there and `attention` works.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <gst/audio/audio.h>
@@ -8,10 +8,11 @@
 #include "check.h"
 
 GST_PLUGIN_STATIC_DECLARE (attention);
+GST_PLUGIN_STATIC_DECLARE (attentionscope);
 
 TEST (every_element_is_registered)
 {
-  const char *const names[] = { "attention", "logmel", "npyenc", "npyparse" };
+  const char *const names[] = { "attention", "attentionscope", "logmel", "npyenc", "npyparse" };
   size_t i;
 
   for (i = 0; i < sizeof names / sizeof *names; i++) {
@@ -43,6 +44,7 @@ main (int argc, char **argv)
   gst_init (&argc, &argv);
   check_only = argc > 1 ? argv[1] : NULL;
   GST_PLUGIN_STATIC_REGISTER (attention);
+  GST_PLUGIN_STATIC_REGISTER (attentionscope);
   RUN (every_element_is_registered);
   RUN (a_frame_attends_to_itself);
   return check_done ();

@@ -1,5 +1,5 @@
 /*
- * What holds for every element of the plugin, also for those that are still to come.
+ * What holds for every element of the plugins, also for those that are still to come.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <string.h>
@@ -9,8 +9,11 @@
 static GList *
 our_factories (void)
 {
-  GList *features = gst_registry_get_feature_list_by_plugin (gst_registry_get (), "attention");
+  GstRegistry *registry = gst_registry_get ();
+  GList *features = gst_registry_get_feature_list_by_plugin (registry, "attention");
 
+  fail_unless (g_list_length (features) >= 4);
+  features = g_list_concat (features, gst_registry_get_feature_list_by_plugin (registry, "attentionscope"));
   fail_unless (g_list_length (features) >= 5);
   return features;
 }

@@ -12,6 +12,7 @@
 #include <gst/gst.h>
 
 GST_PLUGIN_STATIC_DECLARE (attention);
+GST_PLUGIN_STATIC_DECLARE (attentionscope);
 
 /* ---- what is fuzzed: a new element is a row, at the end so that the inputs that there are keep their meaning ---- */
 
@@ -78,7 +79,7 @@ say_nothing (const gchar *domain, GLogLevelFlags level, const gchar *message, gp
 {
 }
 
-/* Of all plugins there is only ours. */
+/* Of all plugins there are only ours. */
 static inline void
 init_elements (void)
 {
@@ -92,6 +93,7 @@ init_elements (void)
   g_setenv ("GST_PLUGIN_PATH_1_0", "", TRUE);
   gst_init (NULL, NULL);
   GST_PLUGIN_STATIC_REGISTER (attention);
+  GST_PLUGIN_STATIC_REGISTER (attentionscope);
   g_log_set_default_handler (say_nothing, NULL);
   done = TRUE;
 }

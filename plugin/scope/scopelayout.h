@@ -6,8 +6,8 @@
  * below the last plot of a column, weights at the colour bar on the right. Letters shrink with the picture until they
  * cannot be read any more; then there are none, and the plots get their room.
  */
-#ifndef PLUGIN_SCOPELAYOUT_H
-#define PLUGIN_SCOPELAYOUT_H
+#ifndef PLUGIN_SCOPE_SCOPELAYOUT_H
+#define PLUGIN_SCOPE_SCOPELAYOUT_H
 
 #include "scopecolors.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef PLUGIN_GSTATTENTIONSCOPE_H
-#define PLUGIN_GSTATTENTIONSCOPE_H
+#ifndef PLUGIN_SCOPE_GSTATTENTIONSCOPE_H
+#define PLUGIN_SCOPE_GSTATTENTIONSCOPE_H
 
 #include <gst/gst.h>
 

@@ -7,8 +7,8 @@
  *   scopepicture.c                 the picture: what scrolls;      scopelayout.c  what stands still
  *   scopecolors.c                  colour maps;                    scopetext.c    text
  */
-#ifndef PLUGIN_GSTATTENTIONSCOPE_PRIVATE_H
-#define PLUGIN_GSTATTENTIONSCOPE_PRIVATE_H
+#ifndef PLUGIN_SCOPE_GSTATTENTIONSCOPE_PRIVATE_H
+#define PLUGIN_SCOPE_GSTATTENTIONSCOPE_PRIVATE_H
 
 #include <gst/video/video.h>
 

@@ -2,8 +2,8 @@
  * gst-attention: text in the pictures of the element attentionscope, by Pango and Cairo. Built without them
  * (HAVE_PANGOCAIRO), a ScopeText is NULL, and its text has no size.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#ifndef PLUGIN_SCOPETEXT_H
-#define PLUGIN_SCOPETEXT_H
+#ifndef PLUGIN_SCOPE_SCOPETEXT_H
+#define PLUGIN_SCOPE_SCOPETEXT_H
 
 #include <glib.h>
 

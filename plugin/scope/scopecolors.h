@@ -1,8 +1,8 @@
 /*
  * gst-attention: the colours of the element attentionscope.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#ifndef PLUGIN_SCOPECOLORS_H
-#define PLUGIN_SCOPECOLORS_H
+#ifndef PLUGIN_SCOPE_SCOPECOLORS_H
+#define PLUGIN_SCOPE_SCOPECOLORS_H
 
 #include <glib.h>
 

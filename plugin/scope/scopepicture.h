@@ -7,8 +7,8 @@
  * from another place. Where several columns share a pixel, or several slots a row, the largest weight is shown: a head
  * that looks at a single frame stays a bright line, however thin.
  */
-#ifndef PLUGIN_SCOPEPICTURE_H
-#define PLUGIN_SCOPEPICTURE_H
+#ifndef PLUGIN_SCOPE_SCOPEPICTURE_H
+#define PLUGIN_SCOPE_SCOPEPICTURE_H
 
 #include "scopelayout.h"
 
