@@ -134,8 +134,17 @@ ATTN_API const char *attn_version (void);
 #define ATTN_MAX_WINDOW 16777216u /* also for look_ahead and n_sinks */
 #define ATTN_MAX_THREADS 64u
 
+/*
+ * A field of AttnConfig that the program leaves to the model: it takes what the model says, or else the default that
+ * stands beside it. In attn_config_default () all fields that a model can speak of are unset. A field that is set, be
+ * it to its default, has to agree with what the model says.
+ */
+#define ATTN_UNSET UINT32_MAX                        /* of whole numbers */
+#define ATTN_UNSET_DOUBLE (-1.7976931348623157e+308) /* of doubles */
+
 /* How a score knows of the distance between two frames. */
 typedef enum {
+  ATTN_POSITION_UNSET = -1,
   ATTN_POSITION_NONE,    /* not at all */
   ATTN_POSITION_ROPE,    /* rotary position embedding (Su et al. 2021, RoFormer) */
   ATTN_POSITION_ALIBI,   /* attention with linear biases (Press et al. 2022); look-ahead: |distance| */
@@ -144,6 +153,7 @@ typedef enum {
 
 /* Which of a head's n rotated values are pair i, i < n/2. Values behind the first n are left as they are. */
 typedef enum {
+  ATTN_ROPE_UNSET = -1,
   ATTN_ROPE_HALF,       /* i and i + n/2: GPT-NeoX, and Llama as Hugging Face has it */
   ATTN_ROPE_INTERLEAVED /* 2i and 2i + 1: RoFormer, GPT-J, and Llama as Meta has it */
 } AttnRopeLayout;
@@ -175,21 +185,25 @@ typedef enum {
  */
 typedef enum { ATTN_ARITHMETIC_EXACT, ATTN_ARITHMETIC_FAST } AttnArithmetic;
 
-/* Start from attn_config_default (): fields may be added in the place of the reserved ones. */
+/*
+ * Start from attn_config_default (): fields may be added in the place of the reserved ones. "Unset" is what the default
+ * configuration holds; the value behind it is what an unset field becomes where there is no model, or none that speaks
+ * of it.
+ */
 typedef struct {
   uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
-  uint32_t n_heads;    /* 1 ... ATTN_MAX_FEATURES; divides D, or the rows of a model's projections. Default 1 */
-  uint32_t n_kv_heads; /* key/value heads, divides n_heads; 0 = n_heads. Default 0 */
-  uint32_t window;     /* frames, 1 ... ATTN_MAX_WINDOW, the frame itself included. Default 64 */
-  uint32_t look_ahead; /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
-  uint32_t n_sinks;    /* frames, 0 ... ATTN_MAX_WINDOW. Default 0 */
-  double scale;        /* factor of query . key, finite; 0 = 1 / sqrt (dk). Default 0 */
-  double softcap;      /* score := softcap tanh (score / softcap); 0 = off, or 1e-30 ... 1e30. Default 0 */
+  uint32_t n_heads;    /* 1 ... ATTN_MAX_FEATURES; divides D, or the rows of a model's projections. Unset: 1 */
+  uint32_t n_kv_heads; /* key/value heads, divides n_heads; 0 = n_heads. Unset: 0 */
+  uint32_t window;     /* frames, 1 ... ATTN_MAX_WINDOW, the frame itself included. Unset: 64 */
+  uint32_t look_ahead; /* frames, 0 ... ATTN_MAX_WINDOW. Unset: 0 */
+  uint32_t n_sinks;    /* frames, 0 ... ATTN_MAX_WINDOW. Unset: 0 */
+  double scale;        /* factor of query . key, finite; 0 = 1 / sqrt (dk). Unset: 0 */
+  double softcap;      /* score := softcap tanh (score / softcap); 0 = off, or 1e-30 ... 1e30. Unset: 0 */
 
-  double rope_base;           /* RoPE: >= 1, finite; the larger, the slower the rotation. Default 10000 */
-  AttnPosition position;      /* default ATTN_POSITION_NONE */
-  AttnRopeLayout rope_layout; /* default ATTN_ROPE_HALF */
-  uint32_t rope_dimensions;   /* rotated values per head, even, <= dk; 0 = dk. Default 0 */
+  double rope_base;           /* RoPE: >= 1, finite; the larger, the slower the rotation. Unset: 10000 */
+  AttnPosition position;      /* unset: relative where the model has a relative_bias, else none */
+  AttnRopeLayout rope_layout; /* unset: ATTN_ROPE_HALF */
+  uint32_t rope_dimensions;   /* rotated values per head, even, <= dk; 0 = dk. Unset: 0 */
 
   AttnPrecision precision; /* default ATTN_PRECISION_F32 */
   uint32_t n_threads;      /* of each stream, the caller's own included, 0 ... ATTN_MAX_THREADS; 0 = 1. Default 0 */
@@ -210,16 +224,24 @@ ATTN_API AttnConfig attn_config_default (void);
  *
  *   PyTorch nn.MultiheadAttention  in_proj_weight, or q_proj_weight, k_proj_weight and v_proj_weight; in_proj_bias;
  *                                  out_proj.weight, out_proj.bias
- *   Hugging Face                   q_proj, k_proj, v_proj, and o_proj or out_proj; each .weight, .bias
+ *   Hugging Face                   q_proj, k_proj, v_proj, and one of o_proj, out_proj, output_proj and dense; each
+ *                                  .weight, .bias
  *   Annotated Transformer          linears.0 (q), linears.1 (k), linears.2 (v), linears.3 (output); each .weight, .bias
  *
  * Shapes are [out, in], as in PyTorch: q [n_heads * dk, D], k [n_kv_heads * dk, D], v [n_kv_heads * dv, D],
  * output [Dout, n_heads * dv]. The output projection may be absent (then Dout = n_heads * dv), and so may any bias.
  * With any scheme there may be `relative_bias` [n_heads, window + look_ahead], oldest first: entry j is added to the
  * scores of frame t - window + 1 + j. A layer made from such a model has ATTN_POSITION_RELATIVE, and from no other.
+ *
+ * Any other tensor under the prefix is an error that names it and says what it would have meant: to leave it out would
+ * give other numbers without a word. Exceptions, which hold what nothing is computed with here: rotary_emb.inv_freq,
+ * rotary_emb.cos_cached, rotary_emb.sin_cached (tables of RoPE), position_ids, masked_bias, a `bias` of four dimensions
+ * or of dtype BOOL (a mask: the window stands for it), and mask, causal_mask and attn_mask of dtype BOOL.
+ *
  * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, softcap, position
- * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions must agree with the
- * configuration of a layer made from it.
+ * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions are what the fields of
+ * AttnConfig become that are unset; those that are set must agree with them. What else the metadata says is the
+ * program's to read, such as what the model was trained on: attn_model_metadata ().
  */
 typedef struct AttnModel AttnModel;
 
@@ -229,6 +251,22 @@ ATTN_API AttnStatus attn_model_open (const char *path, const char *prefix, AttnM
 /* The same from `size` bytes in memory, which are not needed after the call. */
 ATTN_API AttnStatus attn_model_open_memory (const void *data, size_t size, const char *prefix, AttnModel **model,
                                             AttnError *error);
+
+/*
+ * The header of the file alone, however large its parameters are: for attn_model_metadata () and attn_config_resolve ().
+ * What is wrong with names, shapes and dtypes is found; no layer can be made from it.
+ */
+ATTN_API AttnStatus attn_model_peek (const char *path, const char *prefix, AttnModel **model, AttnError *error);
+
+/* The text that the file's metadata has under `key`, the model's; NULL: no such entry. Any thread. */
+ATTN_API const char *attn_model_metadata (const AttnModel *model, const char *key);
+
+/*
+ * Fills the fields of *config that are unset by what the model (NULL: none) says, or else by their defaults, as
+ * attn_layer_new () does; n_features 0 becomes what the model says. What is set is not compared. On failure, where the
+ * metadata holds a value that cannot be, returns ATTN_ERROR_MODEL and leaves *config as it was.
+ */
+ATTN_API AttnStatus attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *error);
 
 /* Accepts NULL. Layers made from the model stay valid. */
 ATTN_API void attn_model_free (AttnModel *model);
@@ -245,6 +283,12 @@ typedef struct AttnLayer AttnLayer;
 ATTN_API AttnStatus attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **layer,
                                     AttnError *error);
 ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
+
+/*
+ * The configuration in effect: nothing is unset, and n_features is D. Zeros that stand for what follows from other
+ * fields are still zeros. The layer's.
+ */
+ATTN_API const AttnConfig *attn_layer_config (const AttnLayer *layer);
 
 ATTN_API uint32_t attn_layer_n_features (const AttnLayer *layer); /* D, values per input frame */
 ATTN_API uint32_t attn_layer_n_outputs (const AttnLayer *layer);  /* Dout, values per output frame */

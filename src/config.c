@@ -3,9 +3,12 @@
 
 #include "config.h"
 
+#include <float.h>
 #include <locale.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,17 +20,206 @@
 /* Far inside of float32, with room for the factors; far outside of any score. */
 #define MIN_SOFTCAP 1e-30
 #define MAX_SOFTCAP 1e30
-/* Names as in metadata and in the properties of the element. */
+
+/* ---- the fields that a model may speak of ---- */
+
+/*
+ * Their names are those of the metadata, and of the properties of the element. A field is a double, or else a whole
+ * number of 32 bits, which may be one of some names.
+ */
+typedef struct {
+  const char *name;
+  size_t offset;               /* in AttnConfig */
+  bool is_double;              /* else 32 bits */
+  const char *const *names;    /* of the values 0 to max; NULL: it is a number */
+  double min, max, by_default; /* by_default: where neither program nor model says anything */
+} Field;
+
 static const char *const position_names[] = { "none", "rope", "alibi", "relative" };
 static const char *const layout_names[] = { "half", "interleaved" };
+
+#define WHOLE(name, member, min, max, by_default)                          \
+  {                                                                        \
+    name, offsetof (AttnConfig, member), false, NULL, min, max, by_default \
+  }
+#define DOUBLE(name, member, min, max, by_default)                        \
+  {                                                                       \
+    name, offsetof (AttnConfig, member), true, NULL, min, max, by_default \
+  }
+#define NAMED(name, member, names, max, by_default)                       \
+  {                                                                       \
+    name, offsetof (AttnConfig, member), false, names, 0, max, by_default \
+  }
+
+enum {
+  HEADS,
+  KV_HEADS,
+  WINDOW,
+  LOOK_AHEAD,
+  SINKS,
+  SCALE,
+  SOFTCAP,
+  POSITION,
+  ROPE_BASE,
+  ROPE_LAYOUT,
+  ROPE_DIMENSIONS,
+  N_FIELDS
+};
+static const Field fields[N_FIELDS] = {
+  [HEADS] = WHOLE ("heads", n_heads, 1, ATTN_MAX_FEATURES, 1),
+  [KV_HEADS] = WHOLE ("kv-heads", n_kv_heads, 0, ATTN_MAX_FEATURES, 0),
+  [WINDOW] = WHOLE ("window", window, 1, ATTN_MAX_WINDOW, 64),
+  [LOOK_AHEAD] = WHOLE ("look-ahead", look_ahead, 0, ATTN_MAX_WINDOW, 0),
+  [SINKS] = WHOLE ("sinks", n_sinks, 0, ATTN_MAX_WINDOW, 0),
+  [SCALE] = DOUBLE ("scale", scale, 0, DBL_MAX, 0),
+  [SOFTCAP] = DOUBLE ("softcap", softcap, 0, MAX_SOFTCAP, 0),
+  [POSITION] = NAMED ("position", position, position_names, ATTN_POSITION_RELATIVE, ATTN_POSITION_NONE),
+  [ROPE_BASE] = DOUBLE ("rope-base", rope_base, 1, DBL_MAX, 10000),
+  [ROPE_LAYOUT] = NAMED ("rope-layout", rope_layout, layout_names, ATTN_ROPE_INTERLEAVED, ATTN_ROPE_HALF),
+  [ROPE_DIMENSIONS] = WHOLE ("rope-dimensions", rope_dimensions, 0, ATTN_MAX_FEATURES, 0),
+};
+
+static double
+get_field (const AttnConfig *config, const Field *field)
+{
+  uint32_t word;
+  double number;
+
+  memcpy (&number, (const char *) config + field->offset, sizeof number);
+  memcpy (&word, (const char *) config + field->offset, sizeof word);
+  return field->is_double ? number : word;
+}
+
+static void
+set_field (AttnConfig *config, const Field *field, double value)
+{
+  uint32_t word = field->is_double ? 0 : (uint32_t) value;
+
+  if (field->is_double)
+    memcpy ((char *) config + field->offset, &value, sizeof value);
+  else
+    memcpy ((char *) config + field->offset, &word, sizeof word);
+}
+
+static bool
+is_unset (const AttnConfig *config, const Field *field)
+{
+  return get_field (config, field) == (field->is_double ? ATTN_UNSET_DOUBLE : ATTN_UNSET);
+}
 
 AttnConfig
 attn_config_default (void)
 {
-  AttnConfig config = { .n_heads = 1, .window = 64, .rope_base = 10000 };
+  AttnConfig config = { 0 };
 
+  for (size_t i = 0; i < N_FIELDS; i++)
+    set_field (&config, &fields[i], fields[i].is_double ? ATTN_UNSET_DOUBLE : ATTN_UNSET);
   return config;
 }
+
+/* The number that `text` is, whatever decimal point the application's locale has; NAN when it is none. */
+static double
+parse_number (const char *text)
+{
+  locale_t c_locale = newlocale (LC_NUMERIC_MASK, "C", (locale_t) 0), previous;
+  double number;
+  char *end;
+
+  if (c_locale == (locale_t) 0)
+    return NAN;
+  previous = uselocale (c_locale);
+  number = strtod (text, &end);
+  uselocale (previous);
+  freelocale (c_locale);
+  return end != text && *end == '\0' ? number : NAN;
+}
+
+static AttnStatus
+fail_claim (const AttnModel *model, const Field *field, const char *claim, AttnError *error)
+{
+  char names[64] = "";
+
+  for (size_t i = 0; field->names != NULL && i <= field->max; i++)
+    snprintf (names + strlen (names), sizeof names - strlen (names), "%s%s", i == 0 ? "" : ", ", field->names[i]);
+  if (field->names != NULL)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%s, expected one of %s", model->name,
+                      field->name, attn_quote_bare (claim).text, names);
+  if (field->max == DBL_MAX)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%s, expected a number of at least %g",
+                      model->name, field->name, attn_quote_bare (claim).text, field->min);
+  return attn_fail (
+      error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%s, expected a %snumber from %g to %.10g", model->name,
+      field->name, attn_quote_bare (claim).text, field->is_double ? "" : "whole ", field->min, field->max);
+}
+
+/* The value of `field` that `claim`, a text of the metadata, stands for. */
+static AttnStatus
+parse_claim (const AttnModel *model, const Field *field, const char *claim, double *value, AttnError *error)
+{
+  if (field->names != NULL) {
+    for (*value = 0; *value <= field->max; ++*value)
+      if (strcmp (claim, field->names[(int) *value]) == 0)
+        return ATTN_OK;
+    return fail_claim (model, field, claim, error);
+  }
+  *value = parse_number (claim);
+  if (*value >= field->min && *value <= field->max && (field->is_double || *value == floor (*value)))
+    return ATTN_OK;
+  return fail_claim (model, field, claim, error);
+}
+
+/* Numbers for a rotation that nobody asked for: whoever wrote them forgot the position. */
+static AttnStatus
+check_rope_claims (const AttnModel *model, AttnError *error)
+{
+  for (size_t i = ROPE_BASE; i <= ROPE_DIMENSIONS; i++) {
+    const char *claim = attn_model_metadata (model, fields[i].name);
+
+    if (claim != NULL)
+      return attn_fail (error, ATTN_ERROR_MODEL,
+                        "%s: the model's metadata says %s=%s, but no position, and position was not set: is it rope?",
+                        model->name, fields[i].name, attn_quote_bare (claim).text);
+  }
+  return ATTN_OK;
+}
+
+/* Where the program and the metadata say nothing of the position. */
+static AttnStatus
+resolve_position (AttnConfig *config, const AttnModel *model, AttnError *error)
+{
+  if (model->relative_bias.n_frames != 0)
+    config->position = ATTN_POSITION_RELATIVE;
+  return check_rope_claims (model, error);
+}
+
+AttnStatus
+attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *error)
+{
+  AttnConfig resolved = *config;
+  AttnStatus status = ATTN_OK;
+
+  for (size_t i = 0; i < N_FIELDS && status == ATTN_OK; i++) {
+    const char *claim = model != NULL ? attn_model_metadata (model, fields[i].name) : NULL;
+    double value = fields[i].by_default;
+
+    if (!is_unset (config, &fields[i]))
+      continue;
+    if (claim != NULL)
+      status = parse_claim (model, &fields[i], claim, &value, error);
+    set_field (&resolved, &fields[i], value);
+  }
+  if (status == ATTN_OK && model != NULL && is_unset (config, &fields[POSITION])
+      && attn_model_metadata (model, fields[POSITION].name) == NULL)
+    status = resolve_position (&resolved, model, error);
+  if (status != ATTN_OK)
+    return status;
+  if (model != NULL && resolved.n_features == 0)
+    resolved.n_features = model->query.n_inputs;
+  *config = resolved;
+  return attn_succeed (error);
+}
+
+/* ---- what is set, checked ---- */
 
 static AttnStatus
 check_range (const char *name, uint32_t value, uint32_t min, uint32_t max, AttnError *error)
@@ -44,17 +236,17 @@ check_ranges (const AttnConfig *config, AttnError *error)
   size_t i;
 
   if ((status = check_range ("the number of features", config->n_features, 0, ATTN_MAX_FEATURES, error))
-      || (status = check_range ("heads", config->n_heads, 1, ATTN_MAX_FEATURES, error))
-      || (status = check_range ("kv-heads", config->n_kv_heads, 0, config->n_heads, error))
-      || (status = check_range ("window", config->window, 1, ATTN_MAX_WINDOW, error))
-      || (status = check_range ("look-ahead", config->look_ahead, 0, ATTN_MAX_WINDOW, error))
-      || (status = check_range ("sinks", config->n_sinks, 0, ATTN_MAX_WINDOW, error))
-      || (status = check_range ("position", config->position, 0, ATTN_POSITION_RELATIVE, error))
-      || (status = check_range ("rope-layout", config->rope_layout, 0, ATTN_ROPE_INTERLEAVED, error))
       || (status = check_range ("threads", config->n_threads, 0, ATTN_MAX_THREADS, error))
       || (status = check_range ("precision", config->precision, 0, ATTN_PRECISION_BF16, error))
       || (status = check_range ("arithmetic", config->arithmetic, 0, ATTN_ARITHMETIC_FAST, error)))
     return status;
+  for (i = 0; i < N_FIELDS; i++)
+    if (!fields[i].is_double
+        && (status = check_range (fields[i].name, (uint32_t) get_field (config, &fields[i]), (uint32_t) fields[i].min,
+                                  (uint32_t) fields[i].max, error)))
+      return status;
+  if (config->n_kv_heads > config->n_heads)
+    return check_range ("kv-heads", config->n_kv_heads, 0, config->n_heads, error);
   if (!isfinite (config->rope_base) || config->rope_base < 1)
     return attn_fail (error, ATTN_ERROR_CONFIG, "rope-base is %g, expected a finite number of at least 1",
                       config->rope_base);
@@ -163,72 +355,45 @@ model_sizes (const AttnModel *model, AttnSizes *sizes, AttnError *error)
   return ATTN_OK;
 }
 
-/* The number that `text` is, whatever decimal point the application's locale has; NAN when it is none. */
+/* ---- what the model claims, and what the program set ---- */
+
+/* 0 stands for what follows from another field: what it comes to. */
 static double
-parse_number (const char *text)
+meaning (const Field *field, double value, const AttnSizes *sizes)
 {
-  locale_t c_locale = newlocale (LC_NUMERIC_MASK, "C", (locale_t) 0), previous;
-  double number;
-  char *end;
-
-  if (c_locale == (locale_t) 0)
-    return NAN;
-  previous = uselocale (c_locale);
-  number = strtod (text, &end);
-  uselocale (previous);
-  freelocale (c_locale);
-  return end != text && *end == '\0' ? number : NAN;
+  if (value != 0)
+    return value;
+  return field == &fields[KV_HEADS] ? sizes->n_heads : field == &fields[ROPE_DIMENSIONS] ? sizes->dk : 0;
 }
 
-/* A claim of the model's metadata about a property; NULL = none. */
 static AttnStatus
-check_claim (const AttnModel *model, const char *key, const char *claim, double value, AttnError *error)
+check_claim (const AttnModel *model, const Field *field, double value, const AttnSizes *sizes, AttnError *error)
 {
-  if (claim == NULL || parse_number (claim) == value)
+  const char *claim = attn_model_metadata (model, field->name);
+  double claimed = 0;
+  char is[32];
+
+  if (claim == NULL)
     return ATTN_OK;
-  return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%s, but %s is %g", model->name, key,
-                    attn_quote_bare (claim).text, key, value);
-}
-
-/* The same for one of some names. */
-static AttnStatus
-check_named_claim (const AttnModel *model, const char *key, const char *claim, const char *name, AttnError *error)
-{
-  if (claim == NULL || strcmp (claim, name) == 0)
+  if (parse_claim (model, field, claim, &claimed, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (meaning (field, claimed, sizes) == meaning (field, value, sizes))
     return ATTN_OK;
-  return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%s, but %s is %s", model->name, key,
-                    attn_quote_bare (claim).text, key, name);
+  snprintf (is, sizeof is, "%.10g", value);
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: the model's metadata says %s=%s, but %s is %s", model->name,
+                    field->name, attn_quote_bare (claim).text, field->name,
+                    field->names != NULL ? field->names[(int) value] : is);
 }
 
+/* What was set may not disagree with the model. */
 static AttnStatus
-check_position_metadata (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+check_claims (const AttnModel *model, const AttnSizes *sizes, const AttnConfig *config, AttnError *error)
 {
-  const AttnModelMetadata *claims = &model->metadata;
-  const char *position = position_names[sizes->position], *layout = layout_names[sizes->rope_layout];
-  AttnStatus status;
+  AttnStatus status = ATTN_OK;
 
-  if ((status = check_named_claim (model, "position", claims->position, position, error))
-      || (status = check_claim (model, "rope-base", claims->rope_base, sizes->rope_base, error))
-      || (status = check_named_claim (model, "rope-layout", claims->rope_layout, layout, error)))
-    return status;
-  return check_claim (model, "rope-dimensions", claims->rope_dimensions, 2 * sizes->n_rope_pairs, error);
-}
-
-static AttnStatus
-check_metadata (const AttnModel *model, const AttnSizes *sizes, const AttnConfig *config, AttnError *error)
-{
-  const AttnModelMetadata *claims = &model->metadata;
-  AttnStatus status;
-
-  if ((status = check_claim (model, "heads", claims->heads, sizes->n_heads, error))
-      || (status = check_claim (model, "kv-heads", claims->kv_heads, sizes->n_kv_heads, error))
-      || (status = check_claim (model, "window", claims->window, sizes->window, error))
-      || (status = check_claim (model, "look-ahead", claims->look_ahead, sizes->look_ahead, error))
-      || (status = check_claim (model, "sinks", claims->sinks, sizes->n_sinks, error))
-      || (status = check_claim (model, "scale", claims->scale, config->scale, error))
-      || (status = check_claim (model, "softcap", claims->softcap, config->softcap, error)))
-    return status;
-  return check_position_metadata (model, sizes, error);
+  for (size_t i = 0; i < N_FIELDS && model != NULL && status == ATTN_OK; i++)
+    status = check_claim (model, &fields[i], get_field (config, &fields[i]), sizes, error);
+  return status;
 }
 
 static AttnStatus
@@ -292,11 +457,12 @@ rope_sizes (const AttnConfig *config, AttnSizes *sizes, AttnError *error)
 }
 
 AttnStatus
-attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *sizes, AttnError *error)
+attn_config_sizes (const AttnConfig *given, const AttnModel *model, AttnSizes *sizes, AttnError *error)
 {
+  AttnConfig resolved = *given, *config = &resolved;
   AttnStatus status;
 
-  if ((status = check_ranges (config, error)))
+  if ((status = attn_config_resolve (config, model, error)) || (status = check_ranges (config, error)))
     return status;
 
   *sizes = (AttnSizes){
@@ -313,7 +479,7 @@ attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *
   if ((status = check_heads (sizes, error))
       || (status = model != NULL ? model_sizes (model, sizes, error) : parameter_free_sizes (sizes, error))
       || (status = rope_sizes (config, sizes, error)) || (status = check_relative_bias (model, sizes, error))
-      || (model != NULL && (status = check_metadata (model, sizes, config, error))))
+      || (status = check_claims (model, sizes, config, error)))
     return status;
 
   sizes->heads_per_kv = sizes->n_heads / sizes->n_kv_heads;

@@ -163,10 +163,17 @@ pick_kernels (AttnLayer *layer, AttnError *error)
 static AttnStatus
 init_layer (AttnLayer *layer, const AttnConfig *config, const AttnModel *model, AttnError *error)
 {
-  AttnStatus status = attn_config_sizes (config, model, &layer->sizes, error);
+  AttnStatus status;
 
-  if (status != ATTN_OK)
+  if (model != NULL && model->is_header)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: its header alone was read (attn_model_peek ()), and a layer takes the parameters",
+                      model->name);
+  layer->config = *config;
+  if ((status = attn_config_resolve (&layer->config, model, error))
+      || (status = attn_config_sizes (&layer->config, model, &layer->sizes, error)))
     return status;
+  layer->config.n_features = layer->sizes.n_features;
   status = pick_kernels (layer, error);
   if (status != ATTN_OK)
     return status;
@@ -356,6 +363,12 @@ attn_layer_project_output (const AttnLayer *layer, AttnPool *pool, uint16_t *lef
     project (&projecting, pool, left);
   else
     memcpy (out, contexts, n * layer->sizes.n_outputs * sizeof *out);
+}
+
+const AttnConfig *
+attn_layer_config (const AttnLayer *layer)
+{
+  return &layer->config;
 }
 
 uint32_t

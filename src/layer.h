@@ -11,6 +11,7 @@
 #include "position.h"
 
 struct AttnLayer {
+  AttnConfig config; /* in effect */
   AttnSizes sizes;
   uint64_t hash; /* of everything that the output depends on: what saved states are compared by */
   const AttnKernels *kernels;

@@ -15,6 +15,7 @@
 #include "status.h"
 
 #define MAX_PREFIXES_SHOWN 5
+#define MAX_TENSORS_SHOWN 4
 
 /* ---- names ---- */
 
@@ -37,6 +38,10 @@ typedef enum {
   HF_V_BIAS,
   HF_O_WEIGHT,
   HF_O_BIAS,
+  HF_OUTPUT_WEIGHT,
+  HF_OUTPUT_BIAS,
+  HF_DENSE_WEIGHT,
+  HF_DENSE_BIAS,
   ANNOTATED_Q_WEIGHT,
   ANNOTATED_Q_BIAS,
   ANNOTATED_K_WEIGHT,
@@ -68,6 +73,10 @@ static const struct {
   [HF_V_BIAS] = { "v_proj.bias", HUGGING_FACE },
   [HF_O_WEIGHT] = { "o_proj.weight", HUGGING_FACE },
   [HF_O_BIAS] = { "o_proj.bias", HUGGING_FACE },
+  [HF_OUTPUT_WEIGHT] = { "output_proj.weight", HUGGING_FACE },
+  [HF_OUTPUT_BIAS] = { "output_proj.bias", HUGGING_FACE },
+  [HF_DENSE_WEIGHT] = { "dense.weight", HUGGING_FACE },
+  [HF_DENSE_BIAS] = { "dense.bias", HUGGING_FACE },
   [ANNOTATED_Q_WEIGHT] = { "linears.0.weight", ANNOTATED },
   [ANNOTATED_Q_BIAS] = { "linears.0.bias", ANNOTATED },
   [ANNOTATED_K_WEIGHT] = { "linears.1.weight", ANNOTATED },
@@ -84,24 +93,66 @@ static const Stem telling_stems[] = { TORCH_IN_WEIGHT, TORCH_Q_WEIGHT, HF_Q_WEIG
 #define N_TELLING_STEMS (sizeof telling_stems / sizeof telling_stems[0])
 
 #define ONE_BIAS "trained position biases are supported as one tensor, relative_bias, alone"
+#define TRANSFORMER_XL "positions as in Transformer-XL, which the queries meet, are not supported"
+#define GATED_BIAS "position biases that the queries gate (WavLM) are not supported"
+#define GATE "a gate of what the heads give is not supported"
+#define SUB_NORM "a norm between the heads and the output projection is not supported"
+#define Q_NORM "normalised queries are not supported"
+#define K_NORM "normalised keys are not supported"
+#define TRAINED_SCALE "a trained scale of the scores is not supported"
+#define LATENT "keys and values that are made from a latent (MLA) are not supported"
 #define PLAIN "only plain weights and biases are supported, neither quantised nor adapted ones"
+#define FUSED                                                                                            \
+  "query, key and value in one tensor, the order of which differs from family to family, are not read: " \
+  "examples/export_torch.py writes them apart"
+#define RENAMED \
+  "it is known by another name here: examples/export_torch.py writes it as q_proj, k_proj, v_proj or out_proj"
 
 /*
- * Starts of names that change the attention in a way that this library does not compute: to ignore them would give
- * wrong results without a word.
+ * Starts of names that change the attention in a way that this library does not compute, and what they would have
+ * meant; the more special ones first.
  */
 static const struct {
   const char *start, *reason;
 } unsupported[] = {
   { "bias_k", "a key that is appended to the sequence (add_bias_kv) is not supported" },
   { "bias_v", "a value that is appended to the sequence (add_bias_kv) is not supported" },
-  { "q_norm", "normalised queries are not supported" },
-  { "k_norm", "normalised keys are not supported" },
-  { "q_layernorm", "normalised queries are not supported" },
-  { "k_layernorm", "normalised keys are not supported" },
+  { "q_norm", Q_NORM },
+  { "query_norm", Q_NORM },
+  { "norm_q", Q_NORM },
+  { "q_layernorm", Q_NORM },
+  { "q_ln", Q_NORM },
+  { "k_norm", K_NORM },
+  { "key_norm", K_NORM },
+  { "norm_k", K_NORM },
+  { "k_layernorm", K_NORM },
+  { "k_ln", K_NORM },
   { "sinks", "trained sink scores are not supported" },
+  { "logit_scale", TRAINED_SCALE },
+  { "temperature", TRAINED_SCALE },
+  { "scale", TRAINED_SCALE },
+  { "tau", TRAINED_SCALE },
   { "relative_bias", ONE_BIAS },
   { "relative_attention_bias", ONE_BIAS },
+  { "relative_position_bias", ONE_BIAS },
+  { "rel_attn_embed", ONE_BIAS },
+  { "rel_pos", ONE_BIAS },
+  { "distance_embedding", ONE_BIAS },
+  { "gru_rel_pos", GATED_BIAS },
+  { "linear_pos", TRANSFORMER_XL },
+  { "pos_proj", TRANSFORMER_XL },
+  { "relative_k_proj", TRANSFORMER_XL },
+  { "pos_bias_", TRANSFORMER_XL },
+  { "r_r_bias", TRANSFORMER_XL },
+  { "r_w_bias", TRANSFORMER_XL },
+  { "g_proj", GATE },
+  { "gate", GATE },
+  { "attn_sub_norm", SUB_NORM },
+  { "inner_attn_ln", SUB_NORM },
+  { "sub_norm", SUB_NORM },
+  { "q_a_", LATENT },
+  { "kv_a_", LATENT },
+  { "kv_b_", LATENT },
   { "in_proj_weight", PLAIN },
   { "in_proj_bias", PLAIN },
   { "q_proj", PLAIN },
@@ -109,7 +160,49 @@ static const struct {
   { "v_proj", PLAIN },
   { "o_proj", PLAIN },
   { "out_proj", PLAIN },
+  { "output_proj", PLAIN },
+  { "dense", PLAIN },
+  { "lora_", PLAIN },
   { "linears.", "only plain weights and biases of linears.0 to linears.3 are supported" },
+  { "qkv", FUSED },
+  { "query_key_value", FUSED },
+  { "Wqkv", FUSED },
+  { "wqkv", FUSED },
+  { "c_attn", FUSED },
+  { "to_qkv", FUSED },
+  { "in_proj.", FUSED },
+  { "query", RENAMED },
+  { "key", RENAMED },
+  { "value", RENAMED },
+  { "self.", RENAMED },
+  { "linear_q", RENAMED },
+  { "linear_k", RENAMED },
+  { "linear_v", RENAMED },
+  { "q_lin", RENAMED },
+  { "k_lin", RENAMED },
+  { "v_lin", RENAMED },
+  { "to_q", RENAMED },
+  { "to_k", RENAMED },
+  { "to_v", RENAMED },
+  { "wq.", RENAMED },
+  { "wk.", RENAMED },
+  { "wv.", RENAMED },
+};
+
+/* What stands beside the parameters in files, and changes nothing: tables, and masks, for which there is the window. */
+static const struct {
+  const char *name;
+  bool may_be_any, may_have_4_dims; /* else of dtype BOOL */
+} harmless[] = {
+  { "rotary_emb.inv_freq", true, true },
+  { "rotary_emb.cos_cached", true, true },
+  { "rotary_emb.sin_cached", true, true },
+  { "position_ids", true, true },
+  { "masked_bias", true, true },
+  { "bias", false, true },
+  { "mask", false, false },
+  { "causal_mask", false, false },
+  { "attn_mask", false, false },
 };
 
 static bool
@@ -127,20 +220,32 @@ unsupported_reason (const char *name)
   return NULL;
 }
 
+static bool
+is_harmless (const AttnTensor *tensor, const char *name)
+{
+  for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
+    if (strcmp (name, harmless[i].name) == 0)
+      return harmless[i].may_be_any || (harmless[i].may_have_4_dims && tensor->n_dims == 4)
+             || strcmp (tensor->dtype_name, "BOOL") == 0;
+  return false;
+}
+
 /* ---- what is under the prefix ---- */
 
 typedef struct {
   AttnSafetensors *file;
   const char *path, *prefix;
+  bool header_only;
   const AttnTensor *tensors[N_STEMS];
-  const AttnTensor *unsupported; /* the first */
+  /* The first of those that nothing here computes with: of what is known, and of what is not. */
+  const AttnTensor *unsupported, *unknown;
 } Finds;
 
 static void
 find_tensors (Finds *finds)
 {
   for (size_t i = 0; i < attn_safetensors_n_tensors (finds->file); i++) {
-    const AttnTensor *tensor = attn_safetensors_tensor (finds->file, i);
+    const AttnTensor *tensor = attn_safetensors_tensor (finds->file, i), **place;
     const char *name = tensor->name + strlen (finds->prefix);
     Stem stem;
 
@@ -148,10 +253,13 @@ find_tensors (Finds *finds)
       continue;
     for (stem = 0; stem < N_STEMS && strcmp (name, stems[stem].name) != 0; stem++)
       ;
-    if (stem < N_STEMS)
-      finds->tensors[stem] = tensor;
-    else if (finds->unsupported == NULL && unsupported_reason (name) != NULL)
-      finds->unsupported = tensor;
+    if (stem == N_STEMS && is_harmless (tensor, name))
+      continue;
+    place = stem < N_STEMS                      ? &finds->tensors[stem]
+            : unsupported_reason (name) != NULL ? &finds->unsupported
+                                                : &finds->unknown;
+    if (*place == NULL)
+      *place = tensor;
   }
 }
 
@@ -189,6 +297,16 @@ fail_both (const Finds *finds, const AttnTensor *a, const AttnTensor *b, AttnErr
                     finds->path, attn_quote (a->name).text, attn_quote (b->name).text);
 }
 
+static AttnStatus
+fail_unknown (const Finds *finds, AttnError *error)
+{
+  return attn_fail (
+      error, ATTN_ERROR_MODEL,
+      "%s: it has %s, which no attention layer that is known here has: without it the numbers may be "
+      "others. If it is none of this layer's, leave it out: examples/export_torch.py writes a layer alone",
+      finds->path, attn_quote (finds->unknown->name).text);
+}
+
 /* The length of the prefix that makes `name` a telling one; SIZE_MAX: it is none. */
 static size_t
 telling_prefix (const char *name)
@@ -223,21 +341,53 @@ list_prefixes (const AttnSafetensors *file, char *text, size_t size)
   return n_prefixes;
 }
 
+/* A name as layers of attention have them. */
+static bool
+is_suspect (const char *name)
+{
+  static const char *const parts[] = { "att", "qkv", "query", "_proj", "Wq" };
+
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    if (strstr (name, parts[i]) != NULL)
+      return true;
+  return false;
+}
+
+/* Writes some names into text [size], ", "-separated: of those that look like attention, or else of all. */
+static void
+list_tensors (const AttnSafetensors *file, char *text, size_t size)
+{
+  size_t n = attn_safetensors_n_tensors (file), used = 0, n_shown = 0;
+
+  text[0] = '\0';
+  for (int suspects = 1; suspects >= 0 && n_shown == 0; suspects--)
+    for (size_t i = 0; i < n && n_shown < MAX_TENSORS_SHOWN && used < size; i++) {
+      const char *name = attn_safetensors_tensor (file, i)->name;
+
+      if (!suspects || is_suspect (name))
+        used +=
+            (size_t) snprintf (text + used, size - used, "%s%s", n_shown++ == 0 ? "" : ", ", attn_quote (name).text);
+    }
+}
+
 static AttnStatus
 fail_nothing (const Finds *finds, AttnError *error)
 {
   size_t n_tensors = attn_safetensors_n_tensors (finds->file), n_prefixes;
-  char prefixes[700], more[48] = "";
+  char names[600], more[48] = "";
 
-  n_prefixes = list_prefixes (finds->file, prefixes, sizeof prefixes);
-  if (n_prefixes == 0)
-    return attn_fail (error, ATTN_ERROR_MODEL,
-                      "%s: no attention layer under the prefix %s, nor anywhere else in its %zu tensors", finds->path,
-                      attn_quote (finds->prefix).text, n_tensors);
+  n_prefixes = list_prefixes (finds->file, names, sizeof names);
   if (n_prefixes > MAX_PREFIXES_SHOWN)
     snprintf (more, sizeof more, " and %zu more", n_prefixes - MAX_PREFIXES_SHOWN);
-  return attn_fail (error, ATTN_ERROR_MODEL, "%s: no attention layer under the prefix %s; the file has one under %s%s",
-                    finds->path, attn_quote (finds->prefix).text, prefixes, more);
+  if (n_prefixes > 0)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: no attention layer under the prefix %s; the file has one under %s%s", finds->path,
+                      attn_quote (finds->prefix).text, names, more);
+  list_tensors (finds->file, names, sizeof names);
+  return attn_fail (error, ATTN_ERROR_MODEL,
+                    "%s: no attention layer under the prefix %s, nor anywhere else in its %zu tensors, such as %s. "
+                    "examples/export_torch.py knows more names, and writes them as they are read here",
+                    finds->path, attn_quote (finds->prefix).text, n_tensors, n_tensors == 0 ? "none" : names);
 }
 
 /* ---- reading ---- */
@@ -301,6 +451,8 @@ read_floats (const Finds *finds, const AttnTensor *tensor, uint64_t first, size_
 {
   size_t size = attn_size_mul (n, sizeof (float));
 
+  if (finds->header_only)
+    return ATTN_OK;
   *values = attn_alloc (size);
   if (*values == NULL)
     return fail_memory (finds, size, attn_quote (tensor->name).text, error);
@@ -493,21 +645,37 @@ locate_pairs (const Finds *finds, unsigned scheme, Stem first, Sources *sources,
   return ATTN_OK;
 }
 
+/* The output projection has one of some names, which have their bias behind them. */
+static AttnStatus
+find_output (const Finds *finds, Stem *weight, AttnError *error)
+{
+  static const Stem outputs[] = { OUT_PROJ_WEIGHT, HF_O_WEIGHT, HF_OUTPUT_WEIGHT, HF_DENSE_WEIGHT };
+  const AttnTensor *found = NULL;
+
+  *weight = outputs[0];
+  for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
+    const AttnTensor *bias = finds->tensors[outputs[i] + 1];
+    const AttnTensor *here = finds->tensors[outputs[i]] != NULL ? finds->tensors[outputs[i]] : bias;
+
+    if (here != NULL && found != NULL)
+      return fail_both (finds, found, here, error);
+    if (here != NULL) {
+      found = here;
+      *weight = outputs[i];
+    }
+  }
+  return ATTN_OK;
+}
+
 static AttnStatus
 locate_hugging_face (const Finds *finds, Sources *sources, AttnError *error)
 {
-  const AttnTensor *o = finds->tensors[HF_O_WEIGHT] != NULL ? finds->tensors[HF_O_WEIGHT] : finds->tensors[HF_O_BIAS];
-  const AttnTensor *out =
-      finds->tensors[OUT_PROJ_WEIGHT] != NULL ? finds->tensors[OUT_PROJ_WEIGHT] : finds->tensors[OUT_PROJ_BIAS];
-  AttnStatus status;
+  Stem output;
+  AttnStatus status = find_output (finds, &output, error);
 
-  if (o != NULL && out != NULL)
-    return fail_both (finds, o, out, error);
-  status = locate_pairs (finds, HUGGING_FACE, HF_Q_WEIGHT, sources, error);
-  if (status != ATTN_OK)
-    return status;
-  return o != NULL ? locate_output (finds, HF_O_WEIGHT, HF_O_BIAS, &sources->output, error)
-                   : locate_output (finds, OUT_PROJ_WEIGHT, OUT_PROJ_BIAS, &sources->output, error);
+  if (status == ATTN_OK)
+    status = locate_pairs (finds, HUGGING_FACE, HF_Q_WEIGHT, sources, error);
+  return status == ATTN_OK ? locate_output (finds, output, output + 1, &sources->output, error) : status;
 }
 
 static AttnStatus
@@ -531,8 +699,8 @@ static const struct {
 };
 
 /*
- * Exactly one may have tensors under the prefix. What nobody here can compute is told before "nothing found": it says
- * more.
+ * Exactly one may have tensors under the prefix, and nothing but its tensors may be there. What is known to be beyond
+ * this library is told before "nothing found": it says more.
  */
 static AttnStatus
 find_scheme (const Finds *finds, size_t *scheme, AttnError *error)
@@ -551,7 +719,9 @@ find_scheme (const Finds *finds, size_t *scheme, AttnError *error)
   }
   if (finds->unsupported != NULL)
     return fail_unsupported (finds, error);
-  return found == NULL ? fail_nothing (finds, error) : ATTN_OK;
+  if (found == NULL)
+    return fail_nothing (finds, error);
+  return finds->unknown != NULL ? fail_unknown (finds, error) : ATTN_OK;
 }
 
 /* ---- the model ---- */
@@ -576,42 +746,27 @@ check_inputs (const Finds *finds, const Sources *sources, AttnError *error)
 }
 
 static AttnStatus
-copy_text (const Finds *finds, const char *text, char **copy, AttnError *error)
+add_metadata (void *data, const char *key, const char *value)
 {
-  if (text == NULL)
-    return ATTN_OK;
-  *copy = strdup (text);
-  return *copy == NULL ? fail_memory (finds, strlen (text) + 1, "its metadata", error) : ATTN_OK;
+  AttnModel *model = data;
+  AttnMetadata *entry = &model->metadata[model->n_metadata++];
+
+  entry->key = strdup (key);
+  entry->value = strdup (value);
+  return entry->key == NULL || entry->value == NULL ? ATTN_ERROR_MEMORY : ATTN_OK;
 }
 
 static AttnStatus
-copy_metadata (const Finds *finds, AttnModelMetadata *metadata, AttnError *error)
+copy_metadata (const Finds *finds, AttnModel *model, AttnError *error)
 {
-  const struct {
-    const char *key;
-    char **copy;
-  } entries[] = {
-    { "heads", &metadata->heads },
-    { "kv-heads", &metadata->kv_heads },
-    { "window", &metadata->window },
-    { "look-ahead", &metadata->look_ahead },
-    { "sinks", &metadata->sinks },
-    { "scale", &metadata->scale },
-    { "softcap", &metadata->softcap },
-    { "position", &metadata->position },
-    { "rope-base", &metadata->rope_base },
-    { "rope-layout", &metadata->rope_layout },
-    { "rope-dimensions", &metadata->rope_dimensions },
-  };
+  size_t n = attn_safetensors_n_metadata (finds->file);
 
-  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
-    const char *text = attn_safetensors_metadata (finds->file, entries[i].key);
-    AttnStatus status = copy_text (finds, text, entries[i].copy, error);
-
-    if (status != ATTN_OK)
-      return status;
-  }
-  return ATTN_OK;
+  if (n == 0)
+    return ATTN_OK;
+  model->metadata = calloc (n, sizeof *model->metadata);
+  if (model->metadata != NULL && attn_safetensors_each_metadata (finds->file, add_metadata, model) == ATTN_OK)
+    return ATTN_OK;
+  return attn_fail (error, ATTN_ERROR_MEMORY, "%s: out of memory: %zu entries of its metadata", finds->path, n);
 }
 
 static AttnStatus
@@ -659,7 +814,7 @@ fill_model (const Finds *finds, AttnModel *model, AttnError *error)
   if (status == ATTN_OK)
     status = name_model (finds, model, error);
   if (status == ATTN_OK)
-    status = copy_metadata (finds, &model->metadata, error);
+    status = copy_metadata (finds, model, error);
   if (status == ATTN_OK)
     status = read_parameters (finds, &sources, model, error);
   model->scheme = schemes[i].name;
@@ -667,14 +822,18 @@ fill_model (const Finds *finds, AttnModel *model, AttnError *error)
 }
 
 static AttnStatus
-new_model (AttnSafetensors *file, const char *prefix, AttnModel **model, AttnError *error)
+new_model (AttnSafetensors *file, const char *prefix, bool header_only, AttnModel **model, AttnError *error)
 {
-  Finds finds = { .file = file, .path = attn_safetensors_path (file), .prefix = prefix == NULL ? "" : prefix };
+  Finds finds = { .file = file,
+                  .path = attn_safetensors_path (file),
+                  .prefix = prefix == NULL ? "" : prefix,
+                  .header_only = header_only };
   AttnStatus status;
 
   *model = calloc (1, sizeof **model);
   if (*model == NULL)
     return fail_memory (&finds, sizeof **model, "the model", error);
+  (*model)->is_header = header_only;
   find_tensors (&finds);
   status = fill_model (&finds, *model, error);
   if (status == ATTN_OK)
@@ -684,17 +843,29 @@ new_model (AttnSafetensors *file, const char *prefix, AttnModel **model, AttnErr
   return status;
 }
 
-AttnStatus
-attn_model_open (const char *path, const char *prefix, AttnModel **model, AttnError *error)
+static AttnStatus
+open_model (const char *path, const char *prefix, bool header_only, AttnModel **model, AttnError *error)
 {
   AttnSafetensors *file;
   AttnStatus status = attn_safetensors_open (path, &file, error);
 
   *model = NULL;
   if (status == ATTN_OK)
-    status = new_model (file, prefix, model, error);
+    status = new_model (file, prefix, header_only, model, error);
   attn_safetensors_close (file);
   return status;
+}
+
+AttnStatus
+attn_model_open (const char *path, const char *prefix, AttnModel **model, AttnError *error)
+{
+  return open_model (path, prefix, false, model, error);
+}
+
+AttnStatus
+attn_model_peek (const char *path, const char *prefix, AttnModel **model, AttnError *error)
+{
+  return open_model (path, prefix, true, model, error);
 }
 
 AttnStatus
@@ -705,7 +876,7 @@ attn_model_open_memory (const void *data, size_t size, const char *prefix, AttnM
 
   *model = NULL;
   if (status == ATTN_OK)
-    status = new_model (file, prefix, model, error);
+    status = new_model (file, prefix, false, model, error);
   attn_safetensors_close (file);
   return status;
 }
@@ -717,20 +888,23 @@ clear_linear (AttnLinear *linear)
   attn_free (linear->bias);
 }
 
-static void
-clear_metadata (AttnModelMetadata *metadata)
+const char *
+attn_model_metadata (const AttnModel *model, const char *key)
 {
-  free (metadata->heads);
-  free (metadata->kv_heads);
-  free (metadata->window);
-  free (metadata->look_ahead);
-  free (metadata->sinks);
-  free (metadata->scale);
-  free (metadata->softcap);
-  free (metadata->position);
-  free (metadata->rope_base);
-  free (metadata->rope_layout);
-  free (metadata->rope_dimensions);
+  for (size_t i = 0; i < model->n_metadata; i++)
+    if (strcmp (model->metadata[i].key, key) == 0)
+      return model->metadata[i].value;
+  return NULL;
+}
+
+static void
+clear_metadata (AttnModel *model)
+{
+  for (size_t i = 0; i < model->n_metadata; i++) {
+    free (model->metadata[i].key);
+    free (model->metadata[i].value);
+  }
+  free (model->metadata);
 }
 
 void
@@ -743,7 +917,7 @@ attn_model_free (AttnModel *model)
   clear_linear (&model->value);
   clear_linear (&model->output);
   attn_free (model->relative_bias.values);
-  clear_metadata (&model->metadata);
+  clear_metadata (model);
   free (model->name);
   free (model);
 }

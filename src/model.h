@@ -5,6 +5,8 @@
 #ifndef ATTN_SRC_MODEL_H
 #define ATTN_SRC_MODEL_H
 
+#include <stdbool.h>
+
 #include "attn.h"
 
 /*
@@ -28,14 +30,10 @@ typedef struct {
   float *values;     /* [n_heads][n_frames], oldest frame first */
 } AttnRelativeBias;
 
-/*
- * What the file's metadata claims about the layer; NULL = nothing. Compared as text or number by
- * attn_config_sizes (). Texts from a file: attn_quote () them in messages.
- */
+/* An entry of the file's metadata. Texts from a file: attn_quote () them in messages. */
 typedef struct {
-  char *heads, *kv_heads, *window, *look_ahead, *sinks, *scale, *softcap;
-  char *position, *rope_base, *rope_layout, *rope_dimensions;
-} AttnModelMetadata;
+  char *key, *value;
+} AttnMetadata;
 
 /*
  * Checked: query, key and value have the same n_inputs (D); D and output.n_outputs (Dout) are at most
@@ -46,10 +44,11 @@ struct AttnModel {
   char *name;         /* path and prefix, for messages: model.safetensors: "encoder.self_attn." */
   const char *scheme; /* "PyTorch nn.MultiheadAttention", "Hugging Face" or "Annotated Transformer" */
   AttnLinear query, key, value;
-  AttnLinear output; /* may be absent */
-  AttnModelMetadata metadata;
-
+  AttnLinear output;              /* may be absent */
   AttnRelativeBias relative_bias; /* may be absent */
+  AttnMetadata *metadata;         /* [n_metadata] */
+  size_t n_metadata;
+  bool is_header; /* attn_model_peek (): shapes and metadata are there, weights, biases and values NULL */
 };
 
 #endif

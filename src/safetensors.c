@@ -396,13 +396,14 @@ parse_tensor (AttnSafetensors *file, AttnTensor *tensor, const char *name, const
 
 /* ---- the whole header ---- */
 
+/* null is what the reference implementation takes as no metadata. */
 static AttnStatus
 check_metadata (AttnSafetensors *file, AttnError *error)
 {
   json_t *metadata = json_object_get (file->header, METADATA_KEY), *value;
   const char *key;
 
-  if (metadata != NULL && !json_is_object (metadata))
+  if (metadata != NULL && !json_is_null (metadata) && !json_is_object (metadata))
     return attn_fail (error, ATTN_ERROR_FORMAT, "%s: \"" METADATA_KEY "\" is %s, but it has to be an object of strings",
                       file->path, json_type_name (metadata));
   json_object_foreach (metadata, key, value)
@@ -731,6 +732,28 @@ const char *
 attn_safetensors_metadata (const AttnSafetensors *file, const char *key)
 {
   return json_string_value (json_object_get (json_object_get (file->header, METADATA_KEY), key));
+}
+
+size_t
+attn_safetensors_n_metadata (const AttnSafetensors *file)
+{
+  return json_object_size (json_object_get (file->header, METADATA_KEY));
+}
+
+AttnStatus
+attn_safetensors_each_metadata (const AttnSafetensors *file,
+                                AttnStatus (*take) (void *data, const char *key, const char *value), void *data)
+{
+  AttnStatus status = ATTN_OK;
+  const char *key;
+  json_t *value;
+
+  json_object_foreach (json_object_get (file->header, METADATA_KEY), key, value)
+  {
+    if ((status = take (data, key, json_string_value (value))) != ATTN_OK)
+      break;
+  }
+  return status;
 }
 
 const char *

@@ -44,6 +44,11 @@ void attn_safetensors_close (AttnSafetensors *file); /* accepts NULL */
 size_t attn_safetensors_n_tensors (const AttnSafetensors *file);
 const AttnTensor *attn_safetensors_tensor (const AttnSafetensors *file, size_t i);    /* in the order of their data */
 const char *attn_safetensors_metadata (const AttnSafetensors *file, const char *key); /* NULL: no such entry */
+size_t attn_safetensors_n_metadata (const AttnSafetensors *file);
+/* Calls `take` with each entry, until it returns something else than ATTN_OK, which is returned. */
+AttnStatus attn_safetensors_each_metadata (const AttnSafetensors *file,
+                                           AttnStatus (*take) (void *data, const char *key, const char *value),
+                                           void *data);
 /* For messages: the end of the path if it is very long; "memory" when it was opened from there. */
 const char *attn_safetensors_path (const AttnSafetensors *file);
 

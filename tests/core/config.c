@@ -37,6 +37,9 @@ TEST (default_configuration_is_single_head_window_64)
 {
   AttnConfig config = attn_config_default ();
 
+  CHECK (config.n_heads == ATTN_UNSET && config.scale == ATTN_UNSET_DOUBLE && config.position == ATTN_POSITION_UNSET
+         && config.rope_layout == ATTN_ROPE_UNSET && config.n_features == 0);
+  CHECK (attn_config_resolve (&config, NULL, NULL) == ATTN_OK);
   CHECK (config.n_heads == 1 && config.n_kv_heads == 0 && config.window == 64 && config.look_ahead == 0
          && config.n_sinks == 0 && config.scale == 0 && config.softcap == 0 && config.n_features == 0);
   CHECK (config.position == ATTN_POSITION_NONE && config.rope_layout == ATTN_ROPE_HALF && config.rope_dimensions == 0
@@ -78,14 +81,14 @@ TEST (values_beyond_the_limits_are_refused)
   config.window = ATTN_MAX_WINDOW + 1;
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "window is 16777217", NULL));
   config = valid ();
-  config.look_ahead = UINT32_MAX;
-  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "look-ahead is 4294967295", NULL));
+  config.look_ahead = UINT32_MAX - 1;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "look-ahead is 4294967294", NULL));
   config = valid ();
-  config.n_sinks = UINT32_MAX;
-  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "sinks is 4294967295", NULL));
+  config.n_sinks = UINT32_MAX - 1;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "sinks is 4294967294", NULL));
   config = valid ();
-  config.n_heads = UINT32_MAX;
-  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "heads is 4294967295", NULL));
+  config.n_heads = UINT32_MAX - 1;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "heads is 4294967294", NULL));
 }
 
 /* With a window of one frame each frame is its own output. */
@@ -344,6 +347,21 @@ TEST (output_projection_of_other_width_is_refused)
   small_model_clear (&model);
 }
 
+/* The entries of `n` keys and values, until the next call. */
+static void
+set_metadata (AttnModel *model, size_t n, const char *const *texts)
+{
+  static AttnMetadata entries[16];
+
+  for (size_t i = 0; i < n; i++)
+    entries[i] = (AttnMetadata){ (char *) texts[2 * i], (char *) texts[2 * i + 1] };
+  model->metadata = entries;
+  model->n_metadata = n;
+}
+#define SAYS(model, ...)                                                                 \
+  set_metadata ((model), sizeof ((const char *[]){ __VA_ARGS__ }) / sizeof (char *) / 2, \
+                (const char *[]){ __VA_ARGS__ })
+
 TEST (metadata_that_disagrees_is_refused)
 {
   AttnModel model = small_model ();
@@ -351,20 +369,128 @@ TEST (metadata_that_disagrees_is_refused)
   AttnLayer *layer;
   AttnError error;
 
-  model.metadata.heads = (char *) "3";
-  model.metadata.window = (char *) "64";
+  config.window = 64;
+  config.softcap = 0;
+  SAYS (&model, "heads", "3", "window", "64");
   CHECK (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK);
   attn_layer_free (layer);
-  model.metadata.heads = (char *) "8";
+  SAYS (&model, "heads", "8");
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "heads=8", "heads is 3"));
-  model.metadata.heads = (char *) "three";
-  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "heads=three", "heads is 3"));
-  model.metadata.heads = NULL;
-  model.metadata.softcap = (char *) "50";
+  SAYS (&model, "softcap", "50");
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "softcap=50", "softcap is 0"));
-  model.metadata.softcap = NULL;
-  model.metadata.window = (char *) "100";
-  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "window=100", "window is 64"));
+  SAYS (&model, "window", "100");
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "window=100", "window is 64")); /* set to its default is set */
+  SAYS (&model, "kv-heads", "3");
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "kv-heads=3", "kv-heads is 1"));
+  SAYS (&model, "kv-heads", "0"); /* as many as heads, which are 3 */
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "kv-heads=0", "kv-heads is 1"));
+  small_model_clear (&model);
+}
+
+TEST (metadata_that_cannot_be_is_refused)
+{
+  static const struct {
+    const char *key, *value, *expected;
+  } wrong[] = { { "heads", "three", "a whole number from 1 to 65536" },
+                { "heads", "0", "a whole number from 1 to 65536" },
+                { "heads", "2.5", "a whole number from 1 to 65536" },
+                { "window", "16777217", "a whole number from 1 to 16777216" },
+                { "sinks", "4294967295", "a whole number from 0 to 16777216" },
+                { "scale", "-1", "a number of at least 0" },
+                { "scale", "nan", "a number of at least 0" },
+                { "scale", "inf", "a number of at least 0" },
+                { "softcap", "1e31", "a number from 0 to 1e+30" },
+                { "rope-base", "", "a number of at least 1" },
+                { "position", "Rope", "one of none, rope, alibi, relative" },
+                { "rope-layout", "neox", "one of half, interleaved" } };
+  AttnModel model = small_model ();
+  AttnConfig unset = attn_config_default (), all = small_config ();
+
+  unset.n_kv_heads = 1;
+  CHECK (attn_config_resolve (&all, NULL, NULL) == ATTN_OK); /* also where it is not needed */
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    char says[64];
+
+    snprintf (says, sizeof says, "metadata says %s=%s", wrong[i].key, wrong[i].value);
+    SAYS (&model, wrong[i].key, wrong[i].value);
+    CHECK (refused (&unset, &model, ATTN_ERROR_MODEL, says, wrong[i].expected));
+    CHECK (refused (&all, &model, ATTN_ERROR_MODEL, says, wrong[i].expected));
+  }
+  small_model_clear (&model);
+}
+
+/* One key/value head has 5 and 4 values per frame, three heads 15 and 12. */
+TEST (unset_fields_take_what_the_model_says)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = attn_config_default (), set = config;
+  AttnLayer *layer, *same;
+  const AttnConfig *effect;
+  AttnError error;
+
+  SAYS (&model, "heads", "3", "kv-heads", "1", "window", "9", "look-ahead", "2", "sinks", "4", "scale", "0.25",
+        "softcap", "30", "position", "rope", "rope-base", "500", "rope-layout", "interleaved", "rope-dimensions", "4");
+  CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
+  effect = attn_layer_config (layer);
+  CHECK (effect->n_features == 12 && effect->n_heads == 3 && effect->n_kv_heads == 1 && effect->window == 9);
+  CHECK (effect->look_ahead == 2 && effect->n_sinks == 4 && effect->scale == 0.25 && effect->softcap == 30);
+  CHECK (effect->position == ATTN_POSITION_ROPE && effect->rope_base == 500
+         && effect->rope_layout == ATTN_ROPE_INTERLEAVED && effect->rope_dimensions == 4);
+  set.n_heads = 3;
+  set.n_kv_heads = 1;
+  set.window = 9;
+  set.look_ahead = 2;
+  set.n_sinks = 4;
+  set.scale = 0.25;
+  set.softcap = 30;
+  set.position = ATTN_POSITION_ROPE;
+  set.rope_base = 500;
+  set.rope_layout = ATTN_ROPE_INTERLEAVED;
+  set.rope_dimensions = 4;
+  model.n_metadata = 0;
+  CHECK_MSG (attn_layer_new (&set, &model, &same, &error) == ATTN_OK, "%s", error.message);
+  CHECK (layer->hash == same->hash); /* a state of one goes on in the other */
+  attn_layer_free (layer);
+  attn_layer_free (same);
+  small_model_clear (&model);
+}
+
+TEST (unset_fields_take_their_defaults_where_the_model_says_nothing)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+  AttnLayer *layer;
+
+  CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
+  CHECK (attn_layer_window (layer) == 64 && attn_layer_latency (layer) == 0 && attn_layer_n_sinks (layer) == 0);
+  CHECK (attn_layer_config (layer)->position == ATTN_POSITION_NONE && attn_layer_config (layer)->n_kv_heads == 1);
+  attn_layer_free (layer);
+  small_model_clear (&model);
+}
+
+TEST (relative_bias_sets_the_position_that_is_unset)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+  float biases[3 * 64] = { 0 };
+  AttnLayer *layer;
+
+  model.relative_bias = (AttnRelativeBias){ 3, 64, biases };
+  CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
+  CHECK (attn_layer_config (layer)->position == ATTN_POSITION_RELATIVE);
+  attn_layer_free (layer);
+  config.position = ATTN_POSITION_NONE;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "the model has a relative_bias", "position is none"));
+  small_model_clear (&model);
+}
+
+TEST (rope_in_the_metadata_without_a_position_is_refused)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+
+  SAYS (&model, "rope-base", "500000");
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "rope-base=500000", "position was not set"));
   small_model_clear (&model);
 }
 
@@ -412,10 +538,7 @@ TEST (metadata_of_positions_that_disagrees_is_refused)
   config.rope_layout = ATTN_ROPE_INTERLEAVED;
   config.rope_dimensions = 4;
   config.rope_base = 500000;
-  model.metadata.position = (char *) "rope";
-  model.metadata.rope_layout = (char *) "interleaved";
-  model.metadata.rope_dimensions = (char *) "4";
-  model.metadata.rope_base = (char *) "500000.0";
+  SAYS (&model, "position", "rope", "rope-layout", "interleaved", "rope-dimensions", "4", "rope-base", "500000.0");
   CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
   attn_layer_free (layer);
   config.rope_base = 10000;
@@ -441,7 +564,7 @@ TEST (metadata_does_not_depend_on_the_locale)
 
   if (setlocale (LC_NUMERIC, "de_DE.UTF-8") == NULL)
     printf ("# no locale with a decimal comma: checked in the C locale only\n");
-  model.metadata.scale = (char *) "0.5";
+  SAYS (&model, "scale", "0.5");
   config.scale = 0.5;
   CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
   attn_layer_free (layer);
@@ -492,6 +615,11 @@ main (int argc, char **argv)
   RUN (query_and_key_of_different_sizes_are_refused);
   RUN (output_projection_of_other_width_is_refused);
   RUN (metadata_that_disagrees_is_refused);
+  RUN (metadata_that_cannot_be_is_refused);
+  RUN (unset_fields_take_what_the_model_says);
+  RUN (unset_fields_take_their_defaults_where_the_model_says_nothing);
+  RUN (relative_bias_sets_the_position_that_is_unset);
+  RUN (rope_in_the_metadata_without_a_position_is_refused);
   RUN (relative_position_needs_a_model_with_its_bias);
   RUN (relative_bias_has_a_row_per_head_and_goes_with_no_other_position);
   RUN (metadata_of_positions_that_disagrees_is_refused);

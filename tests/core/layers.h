@@ -106,6 +106,7 @@ random_layer_of (AttnArithmetic arithmetic)
     printf ("Bail out! random layer: %s\n", error.message);
     exit (1);
   }
+  r.config = *attn_layer_config (r.layer); /* nothing unset */
   return r;
 }
 

@@ -59,12 +59,24 @@ add_tensor (ModelFile *file, const char *name, const char *dtype, unsigned n_out
   size_t size = element_size * n_outputs * (n_inputs == 0 ? 1 : n_inputs);
   char shape[32];
 
-  if (strcmp (dtype, "I8") == 0)
+  if (strcmp (dtype, "I8") == 0 || strcmp (dtype, "BOOL") == 0)
     size /= element_size;
   snprintf (shape, sizeof shape, n_inputs == 0 ? "[%u]" : "[%u,%u]", n_outputs, n_inputs);
   snprintf (file->header + used, sizeof file->header - used,
             "%s'%s':{'dtype':'%s','shape':%s,'data_offsets':[%zu,%zu]}", used == 1 ? "" : ",", name, dtype, shape,
             file->n_data, file->n_data + size);
+  file->n_data += size;
+}
+
+/* [1, 1, n, n], as causal masks are stored */
+static inline void
+add_tensor_4d (ModelFile *file, const char *name, const char *dtype, unsigned n)
+{
+  size_t used = strlen (file->header), size = 4 * n * n;
+
+  snprintf (file->header + used, sizeof file->header - used,
+            ",'%s':{'dtype':'%s','shape':[1,1,%u,%u],'data_offsets':[%zu,%zu]}", name, dtype, n, n, file->n_data,
+            file->n_data + size);
   file->n_data += size;
 }
 

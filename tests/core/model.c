@@ -199,40 +199,107 @@ TEST (name_is_path_and_prefix)
   attn_model_free (model);
 }
 
+static bool
+says (const AttnModel *model, const char *key, const char *value)
+{
+  const char *text = attn_model_metadata (model, key);
+
+  return value == NULL ? text == NULL : text != NULL && strcmp (text, value) == 0;
+}
+
 TEST (metadata_is_copied)
 {
   AttnModel *model = open_golden ("torch", "layers.0.self_attn.");
 
   CHECK (model != NULL);
-  CHECK (strcmp (model->metadata.heads, "2") == 0 && strcmp (model->metadata.window, "5") == 0);
-  CHECK (strcmp (model->metadata.scale, "0.5") == 0);
-  CHECK (model->metadata.kv_heads == NULL && model->metadata.look_ahead == NULL && model->metadata.sinks == NULL);
+  CHECK (says (model, "heads", "2") && says (model, "window", "5") && says (model, "scale", "0.5"));
+  CHECK (says (model, "kv-heads", NULL) && says (model, "look-ahead", NULL) && says (model, "sinks", NULL));
   attn_model_free (model);
   make_file (&file,
              "{'in_proj_weight':{'dtype':'F32','shape':[3,1],'data_offsets':[0,12]},'__metadata__':"
-             "{'kv-heads':'3','look-ahead':'4','sinks':'5','position':'rope','rope-base':'7','rope-layout':'half',"
-             "'rope-dimensions':'8'}}",
+             "{'kv-heads':'3','position':'rope','sample-rate':'16000','any thing':''}}",
              12);
   CHECK (attn_model_open_memory (file.bytes, file.size, NULL, &model, NULL) == ATTN_OK);
-  CHECK (strcmp (model->metadata.kv_heads, "3") == 0 && strcmp (model->metadata.look_ahead, "4") == 0);
-  CHECK (strcmp (model->metadata.sinks, "5") == 0 && model->metadata.heads == NULL);
-  CHECK (strcmp (model->metadata.position, "rope") == 0 && strcmp (model->metadata.rope_base, "7") == 0);
-  CHECK (strcmp (model->metadata.rope_layout, "half") == 0 && strcmp (model->metadata.rope_dimensions, "8") == 0);
+  CHECK (says (model, "kv-heads", "3") && says (model, "position", "rope") && says (model, "heads", NULL));
+  CHECK (says (model, "sample-rate", "16000") && says (model, "any thing", "") && says (model, "any", NULL));
   attn_model_free (model);
 }
 
-TEST (unrelated_tensors_are_ignored)
+TEST (header_alone_tells_metadata_and_shapes_and_makes_no_layer)
 {
-  begin_torch ();
-  add ("linear1.weight", 8, 4);
-  add ("norm1.weight", 4, 0);
-  add ("layers.1.q_proj.weight", 4, 4);
-  add ("cross.bias_k", 4, 0);
-  add_tensor (&file, "position_ids", "I8", 4, 0);
-  CHECK_OPENS ("");
+  char path[1024];
+  AttnConfig config = attn_config_default ();
+  AttnModel *model;
+  AttnLayer *layer;
+  AttnError error;
+
+  snprintf (path, sizeof path, "%s/model/torch.safetensors", GOLDEN_DIR);
+  CHECK (attn_model_peek (path, "layers.0.self_attn.", &model, &error) == ATTN_OK);
+  CHECK (says (model, "heads", "2") && model->query.n_inputs == 6 && model->query.weight == NULL);
+  CHECK (attn_config_resolve (&config, model, &error) == ATTN_OK);
+  CHECK (config.n_heads == 2 && config.window == 5 && config.scale == 0.5 && config.n_features == 6);
+  CHECK (attn_layer_new (&config, model, &layer, &error) == ATTN_ERROR_MODEL && layer == NULL);
+  CHECK_MSG (strstr (error.message, "attn_model_peek ()"), "%s", error.message);
+  attn_model_free (model);
+  CHECK (attn_model_peek (path, "no.", &model, &error) == ATTN_ERROR_MODEL && model == NULL);
+  CHECK_MSG (strstr (error.message, "\"layers.0.self_attn.\""), "%s", error.message);
+}
+
+/* What nothing is computed with here, and no number depends on. */
+TEST (harmless_tensors_are_passed_over)
+{
   begin_hugging_face ();
   add ("rotary_emb.inv_freq", 2, 0);
+  add_tensor (&file, "position_ids", "I8", 4, 0);
+  add ("masked_bias", 1, 0);
+  add_tensor_4d (&file, "bias", "F32", 4);
   CHECK_OPENS ("");
+  begin_hugging_face ();
+  add_tensor (&file, "bias", "BOOL", 4, 4);
+  add_tensor (&file, "mask", "BOOL", 4, 4);
+  CHECK_OPENS ("");
+  begin_torch ();
+  add ("other.q_norm.weight", 4, 0); /* not of this layer: the prefix says so */
+  REFUSED ("", "\"other.q_norm.weight\"");
+}
+
+/* A layer that has more than is known gives other numbers without it. */
+TEST (unknown_tensors_are_refused)
+{
+  static const char *const names[] = { "linear1.weight", "norm1.weight",     "layers.1.q_proj.weight",
+                                       "bias",           "cross.bias_k",     "mask",
+                                       "projection",     "rotary_emb.scale", "attn_mask" };
+
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    begin_torch ();
+    add (names[i], 4, 4);
+    REFUSED ("", names[i], "export_torch.py");
+  }
+  begin_file (&file);
+  add ("a.in_proj_weight", 12, 4);
+  add ("norm1.weight", 4, 0); /* not under the prefix */
+  CHECK_OPENS ("a.");
+}
+
+TEST (output_has_one_of_four_names)
+{
+  static const char *const names[] = { "out_proj", "o_proj", "output_proj", "dense" };
+  char weight[32], bias[32];
+
+  for (size_t i = 0; i < 4; i++) {
+    AttnModel *model;
+
+    snprintf (weight, sizeof weight, "%s.weight", names[i]);
+    snprintf (bias, sizeof bias, "%s.bias", names[i]);
+    begin_hugging_face ();
+    add (weight, 3, 4);
+    add (bias, 3, 0);
+    CHECK (open_model ("", &model, NULL) == ATTN_OK);
+    CHECK (model->output.n_outputs == 3 && model->output.weight != NULL && model->output.bias != NULL);
+    attn_model_free (model);
+    add (i == 3 ? "o_proj.weight" : "dense.weight", 3, 4);
+    REFUSED ("", i == 3 ? "o_proj.weight" : weight, "\"dense.weight\"", "both");
+  }
 }
 
 TEST (free_accepts_null)
@@ -300,6 +367,10 @@ TEST (no_attention_anywhere_says_how_many_tensors_there_are)
   add ("out_proj.weight", 4, 4);
   REFUSED ("a.", "prefix \"a.\"", "nor anywhere", "3 tensors");
   REFUSED ("", "prefix \"\"", "nor anywhere", "3 tensors");
+  REFUSED ("", "\"xq_proj.weight\", \"out_proj.weight\"", "export_torch.py"); /* rather than conv */
+  begin_file (&file);
+  add ("conv.weight", 4, 4);
+  REFUSED ("", "1 tensors, such as \"conv.weight\"", "export_torch.py");
   begin_file (&file);
   REFUSED ("", "0 tensors");
 }
@@ -482,6 +553,14 @@ TEST (appended_keys_are_refused)
 TEST (extras_that_change_the_layer_are_refused)
 {
   static const char *const names[] = { "bias_v",
+                                       "gru_rel_pos_const",
+                                       "rel_attn_embed.weight",
+                                       "attn_sub_norm.weight",
+                                       "inner_attn_ln.weight",
+                                       "g_proj.weight",
+                                       "linear_pos.weight",
+                                       "pos_bias_u",
+                                       "logit_scale",
                                        "q_norm.weight",
                                        "k_norm.bias",
                                        "q_layernorm.weight",
@@ -501,6 +580,25 @@ TEST (extras_that_change_the_layer_are_refused)
     begin_hugging_face ();
     add (names[i], 4, 4);
     REFUSED ("", names[i], "support");
+  }
+}
+
+/* Where nothing else is there to know the layer by, too. */
+TEST (fused_projections_and_other_names_are_answered_with_the_exporter)
+{
+  static const struct {
+    const char *name, *reason;
+  } others[] = { { "c_attn.weight", "order" },          { "qkv.weight", "order" },    { "Wqkv.weight", "order" },
+                 { "query_key_value.weight", "order" }, { "query.weight", "q_proj" }, { "self.key.weight", "q_proj" },
+                 { "linear_q.weight", "q_proj" },       { "wq.weight", "q_proj" } };
+
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    begin_file (&file);
+    add (others[i].name, 12, 4);
+    REFUSED ("", others[i].name, others[i].reason, "export_torch.py");
+    begin_hugging_face ();
+    add (others[i].name, 12, 4);
+    REFUSED ("", others[i].name, others[i].reason, "export_torch.py");
   }
 }
 
@@ -583,7 +681,10 @@ main (int argc, char **argv)
   RUN (output_and_biases_may_be_absent);
   RUN (name_is_path_and_prefix);
   RUN (metadata_is_copied);
-  RUN (unrelated_tensors_are_ignored);
+  RUN (header_alone_tells_metadata_and_shapes_and_makes_no_layer);
+  RUN (harmless_tensors_are_passed_over);
+  RUN (unknown_tensors_are_refused);
+  RUN (output_has_one_of_four_names);
   RUN (free_accepts_null);
   RUN (bad_file_gives_no_model);
   RUN (nothing_found_lists_the_prefixes);
@@ -606,6 +707,7 @@ main (int argc, char **argv)
   RUN (other_dtypes_are_refused);
   RUN (appended_keys_are_refused);
   RUN (extras_that_change_the_layer_are_refused);
+  RUN (fused_projections_and_other_names_are_answered_with_the_exporter);
   RUN (relative_bias_loads_with_any_scheme);
   RUN (relative_bias_of_wrong_shape_or_dtype_is_refused);
   RUN (quantised_layer_is_told_as_such);
