@@ -47,7 +47,8 @@ struct _GstAttention {
   GstBaseTransform parent;
 
   /* Properties; the object lock. */
-  AttnConfig config;
+  AttnConfig config;    /* what was set; all else is unset */
+  AttnConfig in_effect; /* what the unset ones are, as far as is known */
   gchar *model_file;
   gchar *model_prefix;
   gchar *state_file;
@@ -114,6 +115,12 @@ void gst_attention_free_layer (GstAttention *self);
 /* ---- gstattentionproperties.c ---- */
 
 #define GST_ATTENTION_DEFAULT_INTERVAL (100 * GST_MSECOND)
+
+/*
+ * What properties that nobody set are from now on (those of `config` that were set count as they are), and as many
+ * children as there are heads. Notifies of what changes. Called without locks.
+ */
+void gst_attention_set_in_effect (GstAttention *self, const AttnConfig *config);
 
 void gst_attention_install_properties (GObjectClass *object_class);
 void gst_attention_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);

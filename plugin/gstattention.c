@@ -20,6 +20,20 @@
  * `audio/x-raw, format=F32LE`: one channel per feature, one sample per frame, so that all that moves audio moves
  * features; or `other/tensors`, one float32 tensor of dimensions features:frames:1:1, as NNStreamer has it.
  *
+ * ## Models
+ *
+ * Properties that are not set take what the metadata of the model file says (`heads`, `kv-heads`, `window`,
+ * `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`), or else their
+ * defaults; one that is set, be it to its default, and disagrees with the file is an error that names both. The file is
+ * looked into when #GstAttention:model-file or #GstAttention:model-prefix is set, so that from then on the properties
+ * read as they will be, and the children of its heads are there; it is read, and what is wrong with it said, at start.
+ *
+ * Metadata can also say what a model was trained on: `sample-rate`, `bins`, `style`, `frame-length`, `hop-length`,
+ * `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale` (named as the properties of `logmel`,
+ * which says in its caps what it made) and `frame-rate` (which all caps say). Frames that do not fit are refused. What
+ * one side does not say is not compared. The output is no log-mel frame any more: its caps do not say what it is made
+ * from.
+ *
  * ## What ends a stream
  *
  * After EOS, a flush, new caps, a new segment or a discontinuity backwards the next frame is frame 0 of a new stream.
@@ -81,16 +95,18 @@
 #include <string.h>
 
 #include "gstattentionlayers.h"
+#include "gstfrontend.h"
 
 GST_DEBUG_CATEGORY (gst_attention_debug);
 
 GstBaseTransformClass *gst_attention_base_class;
 
 static void gst_attention_child_proxy_init (gpointer iface, gpointer data);
+static void gst_attention_preset_init (gpointer iface, gpointer data);
 
 G_DEFINE_TYPE_WITH_CODE (GstAttention, gst_attention, GST_TYPE_BASE_TRANSFORM,
                          G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_attention_child_proxy_init)
-                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, NULL))
+                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_attention_preset_init))
 GST_ELEMENT_REGISTER_DEFINE (attention, "attention", GST_RANK_NONE, GST_TYPE_ATTENTION)
 
 static GstStaticPadTemplate sink_template =
@@ -160,9 +176,7 @@ make_layer (GstAttention *self, guint n_features)
   config = self->config;
   file = n_features == 0 ? g_strdup (self->model_file) : NULL;
   prefix = g_strdup (self->model_prefix);
-  self->layer_heads = g_ptr_array_copy (self->heads, ref_head, NULL);
   GST_OBJECT_UNLOCK (self);
-  g_ptr_array_set_free_func (self->layer_heads, gst_object_unref);
   config.n_features = n_features;
   status = gst_attention_layers_get (file, prefix, &config, &layer, &error);
   g_free (file);
@@ -173,6 +187,11 @@ make_layer (GstAttention *self, guint n_features)
     gst_attention_layers_release (layer);
     return refused (self, &error);
   }
+  gst_attention_set_in_effect (self, attn_layer_config (layer));
+  GST_OBJECT_LOCK (self);
+  self->layer_heads = g_ptr_array_copy (self->heads, ref_head, NULL);
+  GST_OBJECT_UNLOCK (self);
+  g_ptr_array_set_free_func (self->layer_heads, gst_object_unref);
   g_mutex_lock (&self->lock);
   self->layer = layer;
   self->stream = stream;
@@ -309,13 +328,18 @@ gst_attention_transform_caps (GstBaseTransform *trans, GstPadDirection direction
   n_features = self->model_features;
   n_outputs = self->model_outputs;
   GST_OBJECT_UNLOCK (self);
-  /* Without a model, or with one that keeps D, both sides are the same, to the letter. */
+  /*
+   * Without a model, or with one that keeps D, both sides are the same, to the letter; but what leaves is no longer what
+   * a front end made, whatever was mixed of it, and does not say so.
+   */
   if (n_features != 0 && direction == GST_PAD_SRC)
     result = offer_upstream (caps, n_features, n_outputs);
   else if (n_features != n_outputs)
     result = gst_features_replace_n_features (caps, n_outputs);
   else
     result = gst_caps_ref (caps);
+  if (direction == GST_PAD_SINK)
+    result = gst_front_end_remove (result);
   if (filter != NULL) {
     GstCaps *filtered = gst_caps_intersect_full (filter, result, GST_CAPS_INTERSECT_FIRST);
 
@@ -334,6 +358,8 @@ take_caps (GstAttention *self, GstCaps *caps)
 
   if (!gst_features_from_caps (&features, caps, &error))
     goto wrong_caps;
+  if (self->has_model && !gst_front_end_check (gst_attention_layers_header (self->layer), caps, &features, &error))
+    goto wrong_front_end;
   if (self->has_model && features.n_features != attn_layer_n_features (self->layer))
     goto wrong_width;
   if (!self->has_model && (self->layer == NULL || attn_layer_n_features (self->layer) != features.n_features)
@@ -349,6 +375,12 @@ take_caps (GstAttention *self, GstCaps *caps)
   /* ERRORS */
 wrong_caps : {
   GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), ("caps are %" GST_PTR_FORMAT, caps));
+  g_error_free (error);
+  return FALSE;
+}
+wrong_front_end : {
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s: %s", self->model_file, error->message),
+                     ("caps are %" GST_PTR_FORMAT, caps));
   g_error_free (error);
   return FALSE;
 }
@@ -412,6 +444,29 @@ gst_attention_child_proxy_init (gpointer iface, gpointer data)
   proxy->get_child_by_index = gst_attention_get_child_by_index;
 }
 
+/* ---- presets ---- */
+
+static gboolean (*load_properties) (GstPreset *preset, const gchar *name); /* GStreamer's own */
+
+/*
+ * GStreamer loads what properties and children the element has at the beginning. The gains of heads come with the number
+ * of heads: once that is loaded, they can be.
+ */
+static gboolean
+gst_attention_load_preset (GstPreset *preset, const gchar *name)
+{
+  return load_properties (preset, name) && load_properties (preset, name);
+}
+
+static void
+gst_attention_preset_init (gpointer iface, gpointer data)
+{
+  GstPresetInterface *preset = iface;
+
+  load_properties = preset->load_preset;
+  preset->load_preset = gst_attention_load_preset;
+}
+
 /* ---- object ---- */
 
 static void
@@ -442,11 +497,12 @@ gst_attention_init (GstAttention *self)
 {
   GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
 
-  self->config = attn_config_default ();
+  self->config = self->in_effect = attn_config_default ();
+  attn_config_resolve (&self->in_effect, NULL, NULL);
   self->config.n_threads = 1;
   g_mutex_init (&self->lock);
   self->heads = g_ptr_array_new_with_free_func (gst_object_unref);
-  gst_attention_heads_resize (self->heads, GST_OBJECT (self), self->config.n_heads);
+  gst_attention_heads_resize (self->heads, GST_OBJECT (self), self->in_effect.n_heads);
   self->frame_rate_n = 0;
   self->frame_rate_d = 1;
   self->model_prefix = g_strdup ("");

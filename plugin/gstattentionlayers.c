@@ -5,6 +5,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/*
+ * A file that is written twice within one tick of the file system's clock (4 ms before Linux 6.13) can look the same:
+ * only one that was left alone for longer than any tick is known by its looks. FAT counts in steps of two seconds.
+ */
+#define SETTLED_AFTER (2 * G_USEC_PER_SEC)
+
 /* What a file is on disk: as long as none of this changes, its content is the same. */
 typedef struct {
   guint64 device, inode, size;
@@ -14,10 +20,10 @@ typedef struct {
 typedef struct {
   Identity identity; /* zeros: parameter-free */
   gchar *prefix;
-  AttnConfig config;
+  AttnModel *header; /* of the file; NULL: parameter-free */
   AttnLayer *layer;
   guint n_holders;
-  gboolean is_unique; /* the file changed while it was read: nobody else gets this layer */
+  gboolean is_unique; /* the file may have changed since it was read: nobody else gets this layer */
 } Entry;
 
 static GMutex lock;
@@ -48,7 +54,26 @@ same_identity (const Identity *a, const Identity *b)
   return memcmp (a, b, sizeof *a) == 0;
 }
 
-/* AttnConfig has no padding, and what is reserved is 0. */
+/* Written to so shortly ago, or, by clocks that disagree, so far from now, that its looks say nothing of its content. */
+static gboolean
+is_young (const Identity *identity)
+{
+  gint64 written = MAX (identity->modified_s * G_USEC_PER_SEC + identity->modified_ns / 1000,
+                        identity->changed_s * G_USEC_PER_SEC + identity->changed_ns / 1000);
+
+  return g_get_real_time () - written < SETTLED_AFTER;
+}
+
+/* Whether a field was set or left to the model makes no other layer. AttnConfig has no padding. */
+static gboolean
+is_what_is_wanted (const Entry *entry, const AttnConfig *config)
+{
+  AttnConfig wanted = *config;
+
+  return attn_config_resolve (&wanted, entry->header, NULL) == ATTN_OK
+         && memcmp (attn_layer_config (entry->layer), &wanted, sizeof wanted) == 0;
+}
+
 static Entry *
 find (const Identity *identity, const gchar *prefix, const AttnConfig *config)
 {
@@ -58,34 +83,51 @@ find (const Identity *identity, const gchar *prefix, const AttnConfig *config)
     Entry *entry = g_ptr_array_index (entries, i);
 
     if (!entry->is_unique && same_identity (&entry->identity, identity) && strcmp (entry->prefix, prefix) == 0
-        && memcmp (&entry->config, config, sizeof *config) == 0)
+        && is_what_is_wanted (entry, config))
       return entry;
   }
   return NULL;
 }
 
+static void
+entry_free (Entry *entry)
+{
+  attn_layer_free (entry->layer);
+  attn_model_free (entry->header);
+  g_free (entry->prefix);
+  g_free (entry);
+}
+
 static AttnStatus
-load (const gchar *file, const gchar *prefix, const AttnConfig *config, AttnLayer **layer, AttnError *error)
+load (Entry *entry, const gchar *file, const AttnConfig *config, AttnError *error)
 {
   AttnModel *model = NULL;
-  AttnStatus status = file != NULL ? attn_model_open (file, prefix, &model, error) : ATTN_OK;
+  AttnStatus status = file != NULL ? attn_model_open (file, entry->prefix, &model, error) : ATTN_OK;
 
+  if (status == ATTN_OK && file != NULL)
+    status = attn_model_peek (file, entry->prefix, &entry->header, error);
   if (status == ATTN_OK)
-    status = attn_layer_new (config, model, layer, error);
+    status = attn_layer_new (config, model, &entry->layer, error);
   attn_model_free (model);
   return status;
 }
 
+/* NULL on failure. */
 static Entry *
-add (const Identity *identity, const gchar *prefix, const AttnConfig *config, AttnLayer *layer, gboolean is_unique)
+add (const gchar *file, const Identity *identity, const gchar *prefix, const AttnConfig *config, AttnError *error)
 {
   Entry *entry = g_new0 (Entry, 1);
+  Identity after;
 
   entry->identity = *identity;
   entry->prefix = g_strdup (prefix);
-  entry->config = *config;
-  entry->layer = layer;
-  entry->is_unique = is_unique;
+  entry->is_unique = file != NULL && is_young (identity);
+  if (load (entry, file, config, error) != ATTN_OK) {
+    entry_free (entry);
+    return NULL;
+  }
+  after = identify (file);
+  entry->is_unique |= !same_identity (identity, &after);
   if (entries == NULL)
     entries = g_ptr_array_new ();
   g_ptr_array_add (entries, entry);
@@ -96,35 +138,43 @@ AttnStatus
 gst_attention_layers_get (const gchar *file, const gchar *prefix, const AttnConfig *config, AttnLayer **layer,
                           AttnError *error)
 {
-  AttnStatus status = ATTN_OK;
-  Identity before;
+  AttnError failure = { 0 };
+  Identity identity;
   Entry *entry;
 
   *layer = NULL;
   if (prefix == NULL || file == NULL)
     prefix = "";
   g_mutex_lock (&lock);
-  before = identify (file);
-  entry = find (&before, prefix, config);
-  if (entry == NULL && (status = load (file, prefix, config, layer, error)) == ATTN_OK) {
-    Identity after = identify (file);
-
-    entry = add (&before, prefix, config, *layer, !same_identity (&before, &after));
-  }
+  identity = identify (file);
+  entry = find (&identity, prefix, config);
+  if (entry == NULL)
+    entry = add (file, &identity, prefix, config, &failure);
   if (entry != NULL) {
     entry->n_holders++;
     *layer = entry->layer;
   }
   g_mutex_unlock (&lock);
-  return status;
+  if (error != NULL)
+    *error = failure;
+  return failure.status;
 }
 
-static void
-entry_free (Entry *entry)
+const AttnModel *
+gst_attention_layers_header (const AttnLayer *layer)
 {
-  attn_layer_free (entry->layer);
-  g_free (entry->prefix);
-  g_free (entry);
+  const AttnModel *header = NULL;
+  guint i;
+
+  g_mutex_lock (&lock);
+  for (i = 0; i < entries->len; i++) {
+    const Entry *entry = g_ptr_array_index (entries, i);
+
+    if (entry->layer == layer)
+      header = entry->header;
+  }
+  g_mutex_unlock (&lock);
+  return header;
 }
 
 void

@@ -14,11 +14,18 @@ G_BEGIN_DECLS
 /*
  * The layer of the parameters under `prefix` in `file` (NULL: parameter-free) with `config`: the one that somebody else
  * holds already, if nothing of this differs, or a new one. The file counts by what it is on disk (device, inode, size,
- * times of its content and of its inode), so that one which was replaced or written to is read again. Transfer full:
+ * times of its content and of its inode), so that one which was replaced or written to is read again; nobody shares
+ * what was read within two seconds of being written, as what is written next may look the same. Transfer full:
  * gst_attention_layers_release (). Any thread; while a file is being read, others wait.
  */
 AttnStatus gst_attention_layers_get (const gchar *file, const gchar *prefix, const AttnConfig *config,
                                      AttnLayer **layer, AttnError *error);
+
+/*
+ * The header of the file that the layer was made from, for its metadata; NULL: parameter-free. It is there as long as
+ * the layer is.
+ */
+const AttnModel *gst_attention_layers_header (const AttnLayer *layer);
 
 /* The last one who holds the layer frees it. */
 void gst_attention_layers_release (AttnLayer *layer);

@@ -57,6 +57,9 @@ struct _GstLogmel {
 /* A copy of what the properties say. Any thread. */
 void gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings);
 
+/* What leaves at this rate, and in fields of their own what it is made from (gstfrontend.h). Transfer full. */
+GstCaps *gst_logmel_make_caps (const LogmelSettings *settings, gint rate, const LogmelSizes *sizes);
+
 void gst_logmel_install_properties (GObjectClass *klass);
 void gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
 void gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);

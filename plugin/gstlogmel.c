@@ -13,6 +13,10 @@
  * make 80 channels at 100 Hz. Where the number of frames per second is no whole number (at 11025 Hz, a hop of 10 ms is
  * 110 samples) they leave as other/tensors, one frame in each buffer.
  *
+ * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size,
+ * low-frequency, high-frequency, window-function and mel-scale, with the values that were used. `attention` refuses
+ * frames whose model was trained on others, where its file says so.
+ *
  * The timestamp of a frame is the time of its first sample; in Whisper's style, whose frames reach as far back as
  * forward, the time of its centre. The timestamp of the first buffer and the number of samples since give it, so that
  * it does not drift. A buffer with the DISCONT flag, or whose timestamp is more than 40 ms off, begins anew: no frame
@@ -118,7 +122,7 @@ gst_logmel_transform_structure (const GstStructure *structure, const LogmelSetti
 
   /* Settings that do not fit the rate pass here, so that the caps arrive and the error can say why they do not fit. */
   if (gst_structure_get_int (structure, "rate", &rate) && rate > 0 && logmel_get_sizes (settings, rate, &sizes, NULL))
-    return gst_features_to_caps (settings->n_bins, rate, sizes.hop_length, 1);
+    return gst_logmel_make_caps (settings, rate, &sizes);
   any = gst_static_pad_template_get_caps (&src_template);
   caps = gst_features_replace_n_features (any, settings->n_bins);
   gst_caps_unref (any);
@@ -271,7 +275,7 @@ gst_logmel_explain_refusal (GstLogmel *self, gint rate)
   gst_logmel_get_settings (self, &settings);
   if (GST_PAD_IS_FLUSHING (pad) || !logmel_get_sizes (&settings, rate, &sizes, NULL))
     return;
-  caps = gst_features_to_caps (settings.n_bins, rate, sizes.hop_length, 1);
+  caps = gst_logmel_make_caps (&settings, rate, &sizes);
   if (!gst_pad_peer_query_accept_caps (pad, caps)) {
     if (rate % sizes.hop_length == 0)
       GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,

@@ -191,6 +191,32 @@ gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *p
   }
 }
 
+static const gchar *
+nick (GType type, gint value)
+{
+  GEnumClass *klass = g_type_class_ref (type);
+  const gchar *name = g_enum_get_value (klass, value)->value_nick;
+
+  g_type_class_unref (klass);
+  return name; /* static */
+}
+
+GstCaps *
+gst_logmel_make_caps (const LogmelSettings *settings, gint rate, const LogmelSizes *sizes)
+{
+  GstCaps *caps = gst_features_to_caps (settings->n_bins, rate, sizes->hop_length, 1);
+  gdouble high = settings->high_frequency > 0 ? settings->high_frequency : rate / 2.0 + settings->high_frequency;
+
+  gst_caps_set_simple (caps, "sample-rate", G_TYPE_INT, rate, "bins", G_TYPE_INT, (gint) settings->n_bins, "style",
+                       G_TYPE_STRING, nick (GST_TYPE_LOGMEL_STYLE, settings->style), "frame-length", G_TYPE_DOUBLE,
+                       settings->frame_length, "hop-length", G_TYPE_DOUBLE, settings->hop_length, "fft-size",
+                       G_TYPE_INT, (gint) sizes->fft_size, "low-frequency", G_TYPE_DOUBLE, settings->low_frequency,
+                       "high-frequency", G_TYPE_DOUBLE, high, "window-function", G_TYPE_STRING,
+                       nick (GST_TYPE_LOGMEL_WINDOW, settings->window_function), "mel-scale", G_TYPE_STRING,
+                       nick (GST_TYPE_LOGMEL_MEL_SCALE, settings->mel_scale), NULL);
+  return caps;
+}
+
 void
 gst_logmel_install_properties (GObjectClass *klass)
 {

@@ -444,7 +444,7 @@ GST_START_TEST (test_position_that_disagrees_with_the_model_is_refused)
   GstBus *bus = attach_bus (h->element);
   gchar *text;
 
-  g_object_set (h->element, "look-ahead", 3, NULL);
+  g_object_set (h->element, "look-ahead", 3, "position", ATTN_POSITION_NONE, NULL);
   fail_unless_equals_int (gst_element_set_state (h->element, GST_STATE_PLAYING), GST_STATE_CHANGE_FAILURE);
   text = pop_error (bus);
   fail_unless (strstr (text, "relative_bias") != NULL && strstr (text, "position is none") != NULL, "%s", text);

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _DEFAULT_SOURCE /* symlink () */
+#include <fcntl.h>
 #include <malloc.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,6 +38,7 @@ write_model (const gchar *path, gfloat value)
   g_free (header);
 }
 
+/* Once, for files that the tests leave as they are: what has just been written is not shared. */
 static void
 setup (void)
 {
@@ -45,6 +47,7 @@ setup (void)
   other_file = g_build_filename (folder, "other", NULL);
   write_model (file, 0.5f);
   write_model (other_file, 0.5f);
+  g_usleep (2 * G_USEC_PER_SEC + G_USEC_PER_SEC / 10);
 }
 
 static void
@@ -92,7 +95,7 @@ GST_START_TEST (test_other_files_and_configurations_give_other_layers)
   AttnLayer *layers[5];
   guint i, j;
 
-  other.window++;
+  other.window = 65;
   plain.n_features = D;
   layers[0] = get (file, &config);
   layers[1] = get (other_file, &config);
@@ -111,17 +114,82 @@ GST_END_TEST;
 GST_START_TEST (test_file_that_was_replaced_is_read_again)
 {
   AttnConfig config = attn_config_default ();
-  AttnLayer *old = get (file, &config), *new;
+  gchar *mine = g_build_filename (folder, "mine", NULL);
+  AttnLayer *old, *new;
   gfloat frame[D] = { 1 }, before[D], after[D];
 
-  write_model (file, 0.25f);
-  new = get (file, &config);
+  write_model (mine, 0.5f);
+  old = get (mine, &config);
+  write_model (mine, 0.25f);
+  new = get (mine, &config);
   fail_unless (old != new);
   attn_forward (old, frame, NULL, 1, 0, before, NULL);
   attn_forward (new, frame, NULL, 1, 0, after, NULL);
   fail_unless (before[0] == D * 0.5f * 0.5f && after[0] == D * 0.25f * 0.25f, "%g and %g", before[0], after[0]);
   gst_attention_layers_release (old);
   gst_attention_layers_release (new);
+  g_unlink (mine);
+  g_free (mine);
+}
+GST_END_TEST;
+
+/* A layer of one feature whose output is the square of `value`, written in place: the file stays the same one. */
+static void
+write_tiny_model (gint fd, gfloat value)
+{
+  const gchar *header = "{\"in_proj_weight\":{\"dtype\":\"F32\",\"shape\":[3,1],\"data_offsets\":[0,12]},"
+                        "\"out_proj.weight\":{\"dtype\":\"F32\",\"shape\":[1,1],\"data_offsets\":[12,16]}}";
+  guint64 length = GUINT64_TO_LE (strlen (header));
+  gfloat values[4] = { value, value, value, value };
+
+  fail_unless (pwrite (fd, &length, 8, 0) == 8 && pwrite (fd, header, strlen (header), 8) == (gssize) strlen (header)
+               && pwrite (fd, values, 16, 8 + (off_t) strlen (header)) == 16);
+}
+
+/* Most of the tries fall into one tick of the clock that files are stamped by, and look the same before and after. */
+GST_START_TEST (test_file_that_was_written_twice_in_a_moment_is_read_twice)
+{
+  AttnConfig config = attn_config_default ();
+  gchar *mine = g_build_filename (folder, "mine", NULL);
+  gint fd = g_open (mine, O_CREAT | O_RDWR, 0600);
+
+  for (guint i = 0; i < 50; i++) {
+    gfloat frame = 1, before, after;
+    AttnLayer *old, *new;
+
+    write_tiny_model (fd, 1);
+    old = get (mine, &config);
+    write_tiny_model (fd, 3);
+    new = get (mine, &config);
+    attn_forward (old, &frame, NULL, 1, 0, &before, NULL);
+    attn_forward (new, &frame, NULL, 1, 0, &after, NULL);
+    fail_unless (before == 1 && after == 9, "%g and %g", before, after);
+    gst_attention_layers_release (old);
+    gst_attention_layers_release (new);
+  }
+  close (fd);
+  g_unlink (mine);
+  g_free (mine);
+}
+GST_END_TEST;
+
+/* The model says nothing: it is the same layer, whoever said so. */
+GST_START_TEST (test_settings_that_are_left_and_that_are_set_alike_give_one_layer)
+{
+  AttnConfig config = attn_config_default (), set = config, other;
+  AttnLayer *a = get (file, &config), *b, *c;
+
+  set.n_heads = 1;
+  set.window = 64;
+  set.position = ATTN_POSITION_NONE;
+  b = get (file, &set);
+  other = set;
+  other.window = 65;
+  c = get (file, &other);
+  fail_unless (a == b && a != c);
+  gst_attention_layers_release (a);
+  gst_attention_layers_release (b);
+  gst_attention_layers_release (c);
 }
 GST_END_TEST;
 
@@ -147,9 +215,11 @@ GST_START_TEST (test_file_that_is_not_there_is_a_status)
   AttnError error;
   AttnLayer *layer;
 
-  g_unlink (file);
-  fail_unless_equals_int (gst_attention_layers_get (file, NULL, &config, &layer, &error), ATTN_ERROR_FILE);
-  fail_unless (layer == NULL && strstr (error.message, file) != NULL, "%s", error.message);
+  gchar *missing = g_build_filename (folder, "missing", NULL);
+
+  fail_unless_equals_int (gst_attention_layers_get (missing, NULL, &config, &layer, &error), ATTN_ERROR_FILE);
+  fail_unless (layer == NULL && strstr (error.message, missing) != NULL, "%s", error.message);
+  g_free (missing);
 }
 GST_END_TEST;
 
@@ -231,10 +301,12 @@ attention_layers_suite (void)
   TCase *layers = tcase_create ("layers");
 
   suite_add_tcase (suite, layers);
-  tcase_add_checked_fixture (layers, setup, teardown);
+  tcase_add_unchecked_fixture (layers, setup, teardown);
   tcase_add_test (layers, test_same_file_and_configuration_give_one_layer);
   tcase_add_test (layers, test_other_files_and_configurations_give_other_layers);
   tcase_add_test (layers, test_file_that_was_replaced_is_read_again);
+  tcase_add_test (layers, test_file_that_was_written_twice_in_a_moment_is_read_twice);
+  tcase_add_test (layers, test_settings_that_are_left_and_that_are_set_alike_give_one_layer);
   tcase_add_test (layers, test_file_that_is_not_there_is_a_status);
   tcase_add_test (layers, test_other_prefix_is_another_model);
   tcase_add_test (layers, test_threads_get_and_release_layers);

@@ -283,6 +283,35 @@ GST_START_TEST (test_preset_brings_settings_and_gains_back)
 }
 GST_END_TEST;
 
+/* Its heads come with the preset. */
+GST_START_TEST (test_preset_brings_gains_to_a_new_element)
+{
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+  const gfloat gains[] = { 0.5f, 0.25f, 0 };
+  gchar name[16];
+
+  g_object_set (element, "heads", 3, NULL);
+  for (guint i = 0; i < 3; i++) {
+    g_snprintf (name, sizeof name, "head%u::gain", i);
+    gst_child_proxy_set (GST_CHILD_PROXY (element), name, gains[i], NULL);
+  }
+  fail_unless (gst_preset_save_preset (GST_PRESET (element), "gains"));
+  gst_object_unref (element);
+  element = gst_element_factory_make ("attention", NULL);
+  fail_unless (gst_preset_load_preset (GST_PRESET (element), "gains"));
+  for (guint i = 0; i < 3; i++) {
+    gfloat gain = -1;
+
+    g_snprintf (name, sizeof name, "head%u::gain", i);
+    gst_child_proxy_get (GST_CHILD_PROXY (element), name, &gain, NULL);
+    fail_unless_equals_float (gain, gains[i]);
+  }
+  fail_unless (gst_preset_delete_preset (GST_PRESET (element), "gains"));
+  fail_if (gst_preset_load_preset (GST_PRESET (element), "gains"));
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 /* ---- settings ---- */
 
 /* They are for the next layer: what runs keeps its own, and says its own latency. */
@@ -522,6 +551,7 @@ attention_playback_suite (void)
   tcase_add_test (playback, test_stats_do_not_count_the_drain);
   tcase_add_test (playback, test_average_time_is_that_of_a_frame);
   tcase_add_test (playback, test_preset_brings_settings_and_gains_back);
+  tcase_add_test (playback, test_preset_brings_gains_to_a_new_element);
   tcase_add_test (playback, test_settings_set_while_frames_flow_wait);
   tcase_add_test (playback, test_events_behind_a_refused_buffer_are_told);
   tcase_add_test (playback, test_output_begins_at_a_cache_line);

@@ -156,6 +156,7 @@ layer_of (const Scheme *scheme)
   config.window = scheme->window;
   config.look_ahead = scheme->look_ahead;
   config.n_sinks = scheme->n_sinks;
+  config.position = ATTN_POSITION_NONE;
   while (strcmp (positions[config.position], scheme->position) != 0)
     config.position++;
   config.rope_layout = scheme->rope_layout != NULL ? ATTN_ROPE_INTERLEAVED : ATTN_ROPE_HALF;

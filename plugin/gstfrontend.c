@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "gstfrontend.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Decimal fractions may have been rounded on their way through a text. */
+#define TOLERANCE 1e-9
+
+typedef enum { NUMBER, NAME } Kind;
+
+/* In the order in which it helps to hear of them. */
+static const struct {
+  const gchar *name;
+  Kind kind;
+} fields[] = {
+  { "sample-rate", NUMBER },   { "bins", NUMBER },     { "style", NAME },           { "frame-length", NUMBER },
+  { "hop-length", NUMBER },    { "fft-size", NUMBER }, { "low-frequency", NUMBER }, { "high-frequency", NUMBER },
+  { "window-function", NAME }, { "mel-scale", NAME },
+};
+
+/* ---- numbers ---- */
+
+/* Of a text such as "16000", "62.5" or "125/2"; NAN: it is none. */
+static gdouble
+parse_number (const gchar *text)
+{
+  gchar *end, *denominator_end;
+  gdouble number = g_ascii_strtod (text, &end), denominator;
+
+  if (end == text)
+    return NAN;
+  if (*end == '\0')
+    return number;
+  denominator = *end == '/' ? g_ascii_strtod (end + 1, &denominator_end) : NAN;
+  return *end == '/' && denominator_end != end + 1 && *denominator_end == '\0' ? number / denominator : NAN;
+}
+
+static gboolean
+are_equal (gdouble a, gdouble b)
+{
+  return fabs (a - b) <= TOLERANCE * MAX (fabs (a), fabs (b));
+}
+
+static gboolean
+get_number (const GstStructure *structure, const gchar *field, gdouble *number)
+{
+  gint whole;
+
+  if (gst_structure_get_double (structure, field, number))
+    return TRUE;
+  if (!gst_structure_get_int (structure, field, &whole))
+    return FALSE;
+  *number = whole;
+  return TRUE;
+}
+
+/* What the properties of `logmel` say by 0 and below; the caps say what it comes to. FALSE: nothing that can be told. */
+static gboolean
+spell_out (const gchar *field, const GstStructure *structure, gdouble *number)
+{
+  gdouble sample_rate;
+
+  if (strcmp (field, "fft-size") == 0)
+    return *number != 0;
+  if (strcmp (field, "high-frequency") != 0 || *number > 0)
+    return TRUE;
+  if (!get_number (structure, "sample-rate", &sample_rate))
+    return FALSE;
+  *number += sample_rate / 2;
+  return TRUE;
+}
+
+/* ---- the comparison ---- */
+
+static gboolean
+number_fits (const gchar *field, const gchar *trained_on, const GstStructure *structure, gchar **says)
+{
+  gdouble wanted = parse_number (trained_on), is;
+
+  if (!get_number (structure, field, &is) || !spell_out (field, structure, &wanted) || are_equal (is, wanted))
+    return TRUE;
+  *says = g_strdup_printf ("%.10g", is);
+  return FALSE;
+}
+
+static gboolean
+name_fits (const gchar *field, const gchar *trained_on, const GstStructure *structure, gchar **says)
+{
+  const gchar *is = gst_structure_get_string (structure, field);
+
+  if (is == NULL || strcmp (is, trained_on) == 0)
+    return TRUE;
+  *says = g_strdup (is);
+  return FALSE;
+}
+
+static gboolean
+frame_rate_fits (const gchar *trained_on, const GstFeatures *features, gchar **says)
+{
+  if (features->rate_n <= 0 || are_equal (parse_number (trained_on), (gdouble) features->rate_n / features->rate_d))
+    return TRUE;
+  *says = features->rate_d == 1 ? g_strdup_printf ("%d", features->rate_n)
+                                : g_strdup_printf ("%d/%d", features->rate_n, features->rate_d);
+  return FALSE;
+}
+
+/* Takes `says`. What a file holds may be no text for a terminal. */
+static gboolean
+refuse (const gchar *field, const gchar *trained_on, gchar *says, GError **error)
+{
+  gchar *wanted = g_strescape (trained_on, NULL);
+  gchar *help = strcmp (field, "frame-rate") == 0 ? g_strdup ("")
+                : strcmp (field, "sample-rate") == 0
+                    ? g_strdup_printf (": put audioresample ! audio/x-raw,rate=%s in front of logmel", wanted)
+                    : g_strdup_printf (": logmel %s=%s makes what it takes", field, wanted);
+
+  g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
+               "the model was trained on %s=%.200s, but the stream says %s%.300s", field, wanted, says, help);
+  g_free (help);
+  g_free (wanted);
+  g_free (says);
+  return FALSE;
+}
+
+gboolean
+gst_front_end_check (const AttnModel *model, const GstCaps *caps, const GstFeatures *features, GError **error)
+{
+  const GstStructure *structure = gst_caps_get_structure (caps, 0);
+  const gchar *trained_on;
+  gchar *says = NULL;
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (fields); i++) {
+    trained_on = attn_model_metadata (model, fields[i].name);
+    if (trained_on != NULL
+        && !(fields[i].kind == NUMBER ? number_fits : name_fits) (fields[i].name, trained_on, structure, &says))
+      return refuse (fields[i].name, trained_on, says, error);
+  }
+  trained_on = attn_model_metadata (model, "frame-rate");
+  if (trained_on != NULL && !frame_rate_fits (trained_on, features, &says))
+    return refuse ("frame-rate", trained_on, says, error);
+  return TRUE;
+}
+
+GstCaps *
+gst_front_end_remove (GstCaps *caps)
+{
+  guint i, j;
+
+  caps = gst_caps_make_writable (caps);
+  for (i = 0; i < gst_caps_get_size (caps); i++)
+    for (j = 0; j < G_N_ELEMENTS (fields); j++)
+      gst_structure_remove_field (gst_caps_get_structure (caps, i), fields[j].name);
+  return caps;
+}

@@ -1,0 +1,29 @@
+/*
+ * gst-attention: what the features of a stream were made from, and what a model was trained on.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Features that look alike need not be alike: log-mel frames of 80 bins at 100 Hz come from speech at 8 kHz as well as
+ * at 44.1 kHz, and a model that was trained on one of them gives nonsense on the other. `logmel` says in its caps what
+ * it made, in fields with the names of its properties and sample-rate; a model says in its metadata, under the same
+ * names and frame-rate, what it was trained on.
+ */
+#ifndef PLUGIN_GSTFRONTEND_H
+#define PLUGIN_GSTFRONTEND_H
+
+#include "attn.h"
+#include "gstfeatures.h"
+
+G_BEGIN_DECLS
+
+/*
+ * FALSE where `caps` (fixed, those of `features`) and the metadata of `model` both say something, and not the same:
+ * then `error` (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE) names both, and what helps.
+ */
+gboolean gst_front_end_check (const AttnModel *model, const GstCaps *caps, const GstFeatures *features, GError **error);
+
+/* `caps` without these fields, for frames that are no longer what a front end made. Takes them. Transfer full. */
+GstCaps *gst_front_end_remove (GstCaps *caps);
+
+G_END_DECLS
+
+#endif
