@@ -146,7 +146,25 @@ write_tiny_model (gint fd, gfloat value)
                && pwrite (fd, values, 16, 8 + (off_t) strlen (header)) == 16);
 }
 
-/* Most of the tries fall into one tick of the clock that files are stamped by, and look the same before and after. */
+/* What is written next may look the same. */
+GST_START_TEST (test_file_that_was_just_written_is_not_shared)
+{
+  AttnConfig config = attn_config_default ();
+  gchar *mine = g_build_filename (folder, "mine", NULL);
+  AttnLayer *a, *b;
+
+  write_model (mine, 0.5f);
+  a = get (mine, &config);
+  b = get (mine, &config);
+  fail_unless (a != b);
+  gst_attention_layers_release (a);
+  gst_attention_layers_release (b);
+  g_unlink (mine);
+  g_free (mine);
+}
+GST_END_TEST;
+
+/* Before Linux 6.13 most of the tries fall into one tick of the clock that files are stamped by: nothing tells them. */
 GST_START_TEST (test_file_that_was_written_twice_in_a_moment_is_read_twice)
 {
   AttnConfig config = attn_config_default ();
@@ -305,6 +323,7 @@ attention_layers_suite (void)
   tcase_add_test (layers, test_same_file_and_configuration_give_one_layer);
   tcase_add_test (layers, test_other_files_and_configurations_give_other_layers);
   tcase_add_test (layers, test_file_that_was_replaced_is_read_again);
+  tcase_add_test (layers, test_file_that_was_just_written_is_not_shared);
   tcase_add_test (layers, test_file_that_was_written_twice_in_a_moment_is_read_twice);
   tcase_add_test (layers, test_settings_that_are_left_and_that_are_set_alike_give_one_layer);
   tcase_add_test (layers, test_file_that_is_not_there_is_a_status);

@@ -388,7 +388,7 @@ GST_START_TEST (test_output_does_not_say_what_the_input_was_made_from)
 
   gst_harness_set_src_caps_str (h, AUDIO_CAPS ", note=(string)mine, sample-rate=(int)16000, style=(string)kaldi");
   caps = gst_pad_get_current_caps (h->sinkpad);
-  fail_unless (gst_caps_is_equal (caps, expected), "%" GST_PTR_FORMAT, caps);
+  fail_unless (gst_caps_is_equal (caps, expected), "caps: %s", gst_caps_to_string (caps));
   gst_caps_unref (caps);
   gst_caps_unref (expected);
   gst_harness_teardown (h);

@@ -101,9 +101,9 @@ fail_unless_src_caps (const gchar *properties, gint rate, const gchar *expected,
 
   expected_caps = gst_caps_from_string (made_from != NULL ? full : expected);
   if (made_from != NULL)
-    fail_unless (gst_caps_is_equal (caps, expected_caps), "%" GST_PTR_FORMAT, caps);
+    fail_unless (gst_caps_is_equal (caps, expected_caps), "caps: %s", gst_caps_to_string (caps));
   else
-    fail_unless (gst_caps_is_subset (caps, expected_caps), "%" GST_PTR_FORMAT, caps);
+    fail_unless (gst_caps_is_subset (caps, expected_caps), "caps: %s", gst_caps_to_string (caps));
   gst_caps_unref (caps);
   gst_caps_unref (expected_caps);
   g_free (full);
