@@ -443,7 +443,7 @@ use_padding (Case *c)
   return TRUE;
 }
 
-/* Its dimensions are the last ones of batches, heads, queries, keys. */
+/* Its dimensions are the last ones of batches, heads, queries, keys; a scalar has none, and holds for all of them. */
 static gboolean
 use_mask (Case *c)
 {
@@ -456,8 +456,6 @@ use_mask (Case *c)
     return TRUE;
   if (mask->kind != KIND_BOOL && mask->kind != c->inputs[Q].kind)
     return refuse (c, "attn_mask is neither bool nor of the type of Q");
-  if (mask->n_dims == 0)
-    return refuse_shape (c, mask, "1 to 4 dimensions");
   for (i = 0; i < 4; i++) {
     guint missing = 4 - mask->n_dims;
 
@@ -467,7 +465,7 @@ use_mask (Case *c)
   }
   s->bool_mask = mask->kind == KIND_BOOL ? (const uint8_t *) mask->values : NULL;
   s->float_mask = mask->kind == KIND_BOOL ? NULL : mask->values;
-  s->pad_mask = c->opset >= 24;
+  s->pad_mask = c->opset >= 24 && mask->n_dims > 0;
   return TRUE;
 }
 

@@ -52,6 +52,16 @@ def cut(name, size):
     return lambda folder: os.truncate(os.path.join(folder, name), os.path.getsize(os.path.join(folder, name)) - size)
 
 
+def scalar_mask(descr, raw, **update):
+    """Adds attn_mask, an array of no dimensions."""
+    def apply(folder):
+        header = ("{'descr': '%s', 'fortran_order': False, 'shape': (), }" % descr).ljust(117) + '\n'
+        with open(os.path.join(folder, 'scalar.npy'), 'wb') as f:
+            f.write(b'\x93NUMPY\x01\x00' + struct.pack('<H', len(header)) + header.encode() + raw)
+        describe(lambda case: (case['inputs'].update(attn_mask='scalar.npy'), case.update(update)))(folder)
+    return apply
+
+
 # name: (case, what is changed, what the driver says; None: it passes all the same)
 CHANGES = {
     'unchanged_case_passes': ('four-dimensions', lambda folder: None, None),
@@ -65,6 +75,11 @@ CHANGES = {
     'window_is_used': ('window-left', describe(lambda case: case['attributes'].clear()), 'values differ'),
     'softcap_is_used': ('softcap', describe(lambda case: case['attributes'].clear()), 'values differ'),
     'mask_is_used': ('mask-2d', describe(lambda case: case['inputs'].pop('attn_mask')), 'values differ'),
+    # A number that is added to all scores changes no weight, and every key that may be attended to is one without a mask.
+    'scalar_mask_holds_for_all': ('four-dimensions', scalar_mask('|b1', b'\1', opset=23), None),
+    'scalar_mask_is_not_padded': ('four-dimensions', scalar_mask('|b1', b'\1', opset=24), None),
+    'scalar_float_mask_shifts_all_scores': ('four-dimensions', scalar_mask('<f4', struct.pack('<f', 0.5), opset=24), None),
+    'scalar_mask_is_used': ('four-dimensions', scalar_mask('|b1', b'\0', opset=24), 'Y: 48 of 48 values differ'),
     'padding_is_used': ('padding', describe(lambda case: case['inputs'].pop('nonpad_kv_seqlen')), 'values differ'),
     'output_mode_is_used': ('scores-weights', describe(lambda case: case['attributes'].update(qk_matmul_output_mode=1)),
                             'qk_matmul_output: 60 of 60 values differ'),
