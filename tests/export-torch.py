@@ -6,6 +6,7 @@
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
+import json
 import os
 import subprocess
 import sys
@@ -83,8 +84,9 @@ def attention_by_definition(x, state):
     return context @ p['out_proj.weight'].T + p['out_proj.bias']
 
 
-def command(*arguments):
-    return subprocess.run([sys.executable, EXPORTER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+def command(*arguments, environment=None):
+    return subprocess.run([sys.executable, EXPORTER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+                          env=environment)
 
 
 # ---- without PyTorch ----
@@ -131,21 +133,212 @@ def test_relative_bias_says_its_position():
 def test_layer_is_found_by_its_prefix():
     two = {**arrays('a.self_attn.'), **arrays('b.self_attn.', seed=5)}
     for prefix in ('b.self_attn.', 'b.self_attn', 'b.', 'b'):
-        export_torch.export_state(two, 'm.safetensors', prefix)
+        export_torch.export_state(two, 'm.safetensors', prefix, HEADS)
         assert np.array_equal(export_torch.load('m.safetensors')[0]['in_proj_weight'], two['b.self_attn.in_proj_weight']), prefix
     refused(['2 attention layers', "'a.self_attn.'", "'b.self_attn.'"], export_torch.export_state, two, 'm.safetensors')
     refused(["'c'", "'a.self_attn.'", "'b.self_attn.'"], export_torch.export_state, two, 'm.safetensors', 'c')
-    refused(['no nn.MultiheadAttention', '1 parameters'], export_torch.export_state, {'fc.weight': two['a.self_attn.in_proj_weight']}, 'm.safetensors')
+    refused(['no nn.MultiheadAttention', '1 parameters', 'fc.weight'], export_torch.export_state,
+            {'fc.weight': two['a.self_attn.in_proj_weight']}, 'm.safetensors')
 
 
 def test_nothing_is_written_of_a_layer_that_is_refused():
     cross = {'q_proj_weight': np.ones((D, D)), 'k_proj_weight': np.ones((D, 5)), 'v_proj_weight': np.ones((D, 7)), 'out_proj.weight': np.ones((D, D))}
-    refused(['cross-attention', 'k_proj_weight takes 5'], export_torch.export_state, cross, 'none.safetensors')
-    refused(['add_bias_kv', 'bias_k'], export_torch.export_state, {**arrays(), 'bias_k': np.ones((1, 1, D))}, 'none.safetensors')
-    refused(["'a.'", 'lora_A'], export_torch.export_state, {**arrays('a.'), 'a.lora_A': np.ones((1, D))}, 'none.safetensors')
+    refused(['cross-attention', 'k_proj_weight takes 5'], export_torch.export_state, cross, 'none.safetensors', heads=HEADS)
+    refused(['add_bias_kv', 'bias_k'], export_torch.export_state, {**arrays(), 'bias_k': np.ones((1, 1, D))}, 'none.safetensors', heads=HEADS)
+    refused(["'a.'", 'lora_A'], export_torch.export_state, {**arrays('a.'), 'a.lora_A': np.ones((1, D))}, 'none.safetensors', heads=HEADS)
+    refused(["'a.'", 'q_norm.weight'], export_torch.export_state, {**by_names(NAMES[0], 'a.'), 'a.q_norm.weight': np.ones(D)}, 'none.safetensors', heads=HEADS)
+    refused(['o_proj', 'dense'], export_torch.export_state, {**by_names(NAMES[0]), 'dense.weight': np.ones((D, D))}, 'none.safetensors', heads=HEADS)
     refused(['5 heads', '24 rows'], export_torch.export_state, arrays(), 'none.safetensors', heads=5)
     refused(['0 heads'], export_torch.export_state, arrays(), 'none.safetensors', heads=0)
     assert not os.path.exists('none.safetensors')
+
+
+def test_heads_that_nobody_tells_are_asked_for():
+    refused(['how many heads', '--heads'], export_torch.export_state, arrays(), 'none.safetensors', window=WINDOW)
+    assert not os.path.exists('none.safetensors')
+    biased = {**arrays(), 'relative_bias': np.zeros((HEADS, WINDOW), np.float32)}  # tells
+    assert export_torch.export_state(biased, 'm.safetensors')['heads'] == HEADS
+    assert export_torch.export_state(arrays(), 'm.safetensors', config={'num_attention_heads': HEADS})['heads'] == HEADS
+
+
+def test_element_needs_the_file_alone():
+    export_torch.export_state(arrays('a.'), 'm.safetensors', heads=HEADS, window=WINDOW)
+    assert export_torch.load('m.safetensors')[1] == {'heads': '3', 'window': '16', 'look-ahead': '0'}
+    close(attend(frames(), model_file='m.safetensors'), attention_by_definition(frames(), arrays()))
+    refused(['look-ahead=0', 'look-ahead is 2'], attend, frames(), model_file='m.safetensors', look_ahead=2)
+
+
+def test_metadata_says_what_the_model_was_trained_on():
+    export_torch.save('checkpoint.safetensors', arrays())
+    made = {'sample-rate': '8000', 'frame-rate': '125/2', 'bins': '24', 'style': 'kaldi', 'frame-length': '25', 'hop-length': '16', 'fft-size': '256',
+            'low-frequency': '20', 'high-frequency': '3800.5', 'window-function': 'povey', 'mel-scale': 'htk'}
+    done = command('checkpoint.safetensors', 'm.safetensors', '--heads', '3', *(word for item in made.items() for word in ('--%s' % item[0], item[1])))
+    assert done.returncode == 0 and 'nothing of the window' in done.stdout, done.stdout
+    assert made.items() <= export_torch.load('m.safetensors')[1].items()
+    refused(['frame-rate=125/2', 'says 100'], attend, frames(), model_file='m.safetensors')
+    wrong = command('checkpoint.safetensors', 'm.safetensors', '--heads', '3', '--frame-rate', 'fast')
+    assert wrong.returncode == 2 and "'fast'" in wrong.stdout and 'Traceback' not in wrong.stdout, wrong.stdout
+
+
+# ---- other names: each is the layer of arrays (), so that the output is known ----
+
+NAMES = [('q_proj', 'k_proj', 'v_proj', 'o_proj'), ('q_proj', 'k_proj', 'v_proj', 'output_proj'), ('q_proj', 'k_proj', 'v_proj', 'dense'),
+         ('self.query', 'self.key', 'self.value', 'output.dense'), ('attention.query', 'attention.key', 'attention.value', 'output.dense'),
+         ('query', 'key', 'value', 'out'), ('q_lin', 'k_lin', 'v_lin', 'out_lin'), ('linear_q', 'linear_k', 'linear_v', 'linear_out'),
+         ('wq', 'wk', 'wv', 'wo'), ('to_q', 'to_k', 'to_v', 'to_out.0'), ('linears.0', 'linears.1', 'linears.2', 'linears.3')]
+
+
+def by_names(names, prefix=''):
+    """arrays () in a tensor for each projection."""
+    layer, made = arrays(), {}
+    for part in ('weight', 'bias'):
+        parts = np.split(layer['in_proj_' + part], 3) + [layer['out_proj.' + part]]
+        made.update({'%s%s.%s' % (prefix, name, part): values for name, values in zip(names, parts)})
+    return made
+
+
+def fused(name, output, layout, prefix='', transpose=False):
+    """arrays () with query, key and value in one tensor."""
+    layer, made = arrays(), {}
+    for part in ('weight', 'bias'):
+        values = layer['in_proj_' + part]
+        if layout == 'interleaved':  # of each head its query, its key, its value
+            values = np.concatenate([np.split(projection, HEADS)[head] for head in range(HEADS) for projection in np.split(values, 3)])
+        made[prefix + name + '.' + part] = values.T if transpose else values
+        made[prefix + output + '.' + part] = layer['out_proj.' + part].T if transpose else layer['out_proj.' + part]
+    return made
+
+
+def runs_as_defined(state, **options):
+    export_torch.export_state(state, 'm.safetensors', window=WINDOW, **{'heads': HEADS, **options})
+    close(attend(frames(), model_file='m.safetensors'), attention_by_definition(frames(), arrays()))
+
+
+def test_layers_of_other_names_give_the_same_output():
+    for names in NAMES:
+        runs_as_defined(by_names(names, 'encoder.layers.0.attention.'), prefix='encoder.layers.0')
+    runs_as_defined({**by_names(NAMES[3], 'a.'), 'a.output.LayerNorm.weight': np.ones(D, np.float32)})  # behind the residual
+    runs_as_defined({**by_names(NAMES[0], 'a.'), 'a.rotary_emb.inv_freq': np.ones(4), 'a.bias': np.ones((1, 1, 9, 9), bool)})
+
+
+def test_fused_layers_of_a_known_layout_give_the_same_output():
+    for layout in ('stacked', 'interleaved'):
+        for name, output in (('query_key_value', 'dense'), ('Wqkv', 'out_proj'), ('qkv', 'proj'), ('qkv_proj', 'o_proj')):
+            runs_as_defined(fused(name, output, layout, 'h.0.attn.'), layout=layout)
+    runs_as_defined(fused('query_key_value', 'dense', 'interleaved'), config={'model_type': 'gpt_neox'})
+    runs_as_defined(fused('query_key_value', 'dense', 'interleaved'), config={'model_type': 'bloom'})
+    runs_as_defined(fused('Wqkv', 'out_proj', 'stacked'), config={'model_type': 'mpt'})
+    runs_as_defined({**fused('c_attn', 'c_proj', 'stacked', transpose=True), 'masked_bias': np.float32(-1e4)}, config={'model_type': 'gpt2', 'n_head': HEADS})
+
+
+def test_fused_layers_of_an_unknown_layout_are_refused_with_both():
+    words = ['query_key_value', 'stacked', 'interleaved', '--layout', 'gpt_neox']
+    for config in ({}, {'model_type': 'falcon'}):
+        refused(words, export_torch.export_state, fused('query_key_value', 'dense', 'stacked'), 'none.safetensors', heads=HEADS, config=config)
+    refused(['kv-heads=1', 'heads=3'], export_torch.export_state, {'qkv.weight': np.ones((40, D))}, 'none.safetensors', heads=3, kv_heads=1,
+            layout='interleaved')
+    refused(['72 rows', '7 heads'], export_torch.export_state, fused('qkv', 'proj', 'stacked'), 'none.safetensors', heads=5, kv_heads=1, layout='stacked')
+    assert not os.path.exists('none.safetensors')
+
+
+def test_grouped_queries_are_told_by_the_shapes():
+    rng = np.random.default_rng(4)
+    q, k, v = (rng.standard_normal((rows, D)).astype(np.float32) for rows in (D, 8, 8))
+    export_torch.export_state({'q_proj.weight': q, 'k_proj.weight': k, 'v_proj.weight': v}, 'apart.safetensors', heads=HEADS)
+    known = export_torch.export_state({'qkv_proj.weight': np.concatenate([q, k, v])}, 'm.safetensors', heads=HEADS, kv_heads=1, layout='stacked')
+    apart, metadata = export_torch.load('apart.safetensors')
+    assert known['kv-heads'] == 1 and metadata['kv-heads'] == '1'
+    for name, values in export_torch.load('m.safetensors')[0].items():
+        assert np.array_equal(values, apart[name]), name
+    assert attend(frames(), model_file='m.safetensors').shape == (FRAMES, D)
+    refused(['kv-heads is 3', '8 rows'], export_torch.export_state, {'q_proj.weight': q, 'k_proj.weight': k, 'v_proj.weight': v}, 'none.safetensors',
+            heads=HEADS, kv_heads=3)
+
+
+def test_positions_come_from_the_configuration():
+    config = {'num_attention_heads': HEADS, 'hidden_size': D, 'rope_theta': 500000.0, 'model_type': 'llama', 'partial_rotary_factor': 0.5}
+    known = export_torch.export_state(by_names(NAMES[0]), 'm.safetensors', config=config)
+    assert (known['position'], known['rope-base'], known['rope-layout'], known['rope-dimensions']) == ('rope', 500000.0, 'half', 4), known
+    attend(frames(), model_file='m.safetensors', position='rope', rope_base=500000, rope_dimensions=4)
+    refused(['rope_scaling'], export_torch.export_state, by_names(NAMES[0]), 'none.safetensors', config={**config, 'rope_scaling': {'factor': 8}})
+    assert export_torch.export_state(by_names(NAMES[0]), 'm.safetensors', config=config, position='none')['position'] == 'none'
+
+
+# ---- the command, without PyTorch ----
+
+def test_checkpoint_in_safetensors_by_command():
+    layer = {**arrays('encoder.layers.0.self_attn.'), 'encoder.layers.0.linear1.weight': np.ones((9, D), np.float32),
+             'encoder.layers.0.norm2.bias': np.ones(D, np.float32), 'head.weight': np.ones((2, D), np.float32)}
+    export_torch.save('checkpoint.safetensors', layer)
+    listed = command('checkpoint.safetensors')
+    assert listed.returncode == 0 and "'encoder.layers.0.self_attn.'" in listed.stdout, listed.stdout
+    done = command('checkpoint.safetensors', 'm.safetensors', '--heads', str(HEADS), '--window', str(WINDOW))
+    assert done.returncode == 0, done.stdout
+    assert 'heads=3 window=16 look-ahead=0' in done.stdout and 'attention model-file=m.safetensors !' in done.stdout, done.stdout
+    assert 'beside the attention: encoder.layers.0.linear1.weight, encoder.layers.0.norm2.bias\n' in done.stdout, done.stdout
+    assert 'other modules: 1 parameters' in done.stdout, done.stdout
+    close(attend(frames(), model_file='m.safetensors'), attention_by_definition(frames(), arrays()))
+
+
+def test_configuration_beside_the_checkpoint_is_read():
+    os.mkdir('hub')
+    export_torch.save('hub/model.safetensors', fused('query_key_value', 'dense', 'interleaved', 'gpt_neox.layers.0.attention.'))
+    with open('hub/config.json', 'w') as f:
+        json.dump({'model_type': 'gpt_neox', 'num_attention_heads': HEADS}, f)
+    done = command('hub/model.safetensors', 'm.safetensors', '--window', str(WINDOW))
+    assert done.returncode == 0, done.stdout
+    close(attend(frames(), model_file='m.safetensors'), attention_by_definition(frames(), arrays()))
+    with open('hub/config.json', 'w') as f:
+        f.write('{')
+    wrong = command('hub/model.safetensors', 'm.safetensors')
+    assert wrong.returncode == 1 and 'config.json: not JSON' in wrong.stdout and 'Traceback' not in wrong.stdout, wrong.stdout
+
+
+def test_bfloat16_of_a_file_is_read():
+    values = np.float32([1, -2.5, 3e38, 1e-30])
+    header = json.dumps({'w': {'dtype': 'BF16', 'shape': [2, 2], 'data_offsets': [0, 8]}, 'm': {'dtype': 'BOOL', 'shape': [4], 'data_offsets': [8, 12]}})
+    with open('b.safetensors', 'wb') as f:
+        f.write(len(header).to_bytes(8, 'little') + header.encode() + (values.view('<u4') >> 16).astype('<u2').tobytes() + b'\1' * 4)
+    loaded = export_torch.load('b.safetensors')[0]
+    assert loaded['w'].dtype == np.float32 and loaded['m'].shape == (4,)
+    assert np.abs(loaded['w'].ravel() / values - 1).max() < 2 ** -7
+
+
+def test_checkpoints_of_all_usual_forms_are_taken():
+    plain = arrays('enc.self_attn.')
+    for key in ('state_dict', 'model_state_dict', 'model', 'module', 'net', 'network', 'model.state_dict'):
+        form = {'epoch': 3, key: plain, 'optimizer_state_dict': {'state': {0: {'exp_avg': np.ones(3)}}}}
+        assert export_torch.parameters(form, 'c').keys() == plain.keys(), key
+    for wrapped in ('module.', '_orig_mod.', 'module._orig_mod.', '_fsdp_wrapped_module.'):
+        assert export_torch.parameters({'model': {'state_dict': {wrapped + name: v for name, v in plain.items()}}}, 'c').keys() == plain.keys(), wrapped
+    lightning = {'state_dict': {'model.' + name: v for name, v in plain.items()}, 'pytorch-lightning_version': '2.0', 'hyper_parameters': {'lr': 0.1}}
+    assert export_torch.prefixes(export_torch.parameters(lightning, 'c')) == ['model.enc.self_attn.']
+    assert export_torch.parameters({'whatever': plain, 'step': np.ones(())}, 'c').keys() == plain.keys()
+    assert export_torch.parameters(arrays(), 'c').keys() == arrays().keys()
+    refused(["'student'", "'teacher'"], export_torch.parameters, {'student': plain, 'teacher': plain}, 'c')
+    refused(['list'], export_torch.parameters, [1], 'c')
+
+
+def test_failures_of_the_command_are_sentences():
+    with open('broken.safetensors', 'wb') as f:
+        f.write((100).to_bytes(8, 'little') + b'{"a": ')
+    export_torch.save('fc.safetensors', {'fc.weight': np.ones((2, 2), np.float32)})
+    export_torch.save('layer.safetensors', arrays())
+    for arguments, words in ((['missing.pt'], 'missing.pt'), (['broken.safetensors'], 'not a safetensors file'), (['.'], "'.'"),
+                             (['fc.safetensors', 'm.safetensors'], 'fc.weight'), (['layer.safetensors', 'm.safetensors'], 'how many heads'),
+                             (['layer.safetensors', 'no/m.safetensors', '--heads', '3'], 'no/m.safetensors')):
+        done = command(*arguments)
+        assert done.returncode == 1 and words in done.stdout and 'Traceback' not in done.stdout, (arguments, done.stdout)
+
+
+def test_missing_pytorch_is_a_sentence():
+    with open('checkpoint.pt', 'wb') as f:
+        f.write(b'PK\3\4 and the rest')
+    os.makedirs('without/torch')
+    with open('without/torch/__init__.py', 'w') as f:
+        f.write('raise ImportError("none")')
+    done = command('checkpoint.pt', environment={**os.environ, 'PYTHONPATH': 'without'})
+    assert done.returncode == 1 and 'python3-torch' in done.stdout and 'Traceback' not in done.stdout, done.stdout
 
 
 def test_help():
@@ -239,13 +432,13 @@ def torch_test_what_is_no_plain_self_attention_is_refused():
 def torch_test_checkpoint_by_command():
     import torch
     attention = random_attention(6)
-    state = {'epoch': 3, 'state_dict': {**{'enc.self_attn.' + name: values for name, values in attention.state_dict().items()}, 'steps': torch.tensor(1)}}
+    state = {'epoch': 3, 'model_state_dict': {**{'enc.self_attn.' + name: values for name, values in attention.state_dict().items()}, 'steps': torch.tensor(1)}}
     torch.save(state, 'checkpoint.pt')
     listed = command('checkpoint.pt')
     assert listed.returncode == 0 and "'enc.self_attn.'" in listed.stdout, listed.stdout
     done = command('checkpoint.pt', 'm.safetensors', '--prefix', 'enc', '--heads', str(HEADS), '--window', str(WINDOW))
     assert done.returncode == 0 and 'heads=%d window=%d' % (HEADS, WINDOW) in done.stdout, done.stdout
-    close(attend(frames(), model_file='m.safetensors', heads=HEADS, window=WINDOW), offline(attention, frames()))
+    close(attend(frames(), model_file='m.safetensors'), offline(attention, frames()))
     torch.save({'fc.weight': torch.ones(2, 2)}, 'none.pt')
     assert command('none.pt').returncode == 1 and 'no nn.MultiheadAttention' in command('none.pt').stdout
     wrong = command('checkpoint.pt', 'm.safetensors', '--prefix', 'dec')
@@ -263,6 +456,7 @@ def torch_test_checkpoint_runs_no_program():
     for path in ('trap.pt', 'missing.pt', EXPORTER):
         done = command(path)
         assert done.returncode == 1 and os.path.basename(path) in done.stdout and 'Traceback' not in done.stdout, done.stdout
+        assert 'get the file fr)' not in done.stdout and 'Do it only' not in done.stdout, done.stdout
     assert not os.path.exists('trapped')
 
 
