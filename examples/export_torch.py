@@ -230,8 +230,7 @@ def translate(layer, prefix, known, layout):
     layer, into = dict(layer), {}
     names = next((names for names in NAMES if names[0][0] + '.weight' in layer), None)
     fused = next((fused for fused in FUSED if fused[0] + '.weight' in layer), None)
-    if 'relative_bias' in layer:
-        into['relative_bias'] = layer.pop('relative_bias')
+    bias = {'relative_bias': layer.pop('relative_bias')} if 'relative_bias' in layer else {}
     if 'in_proj_weight' in layer or 'q_proj_weight' in layer:
         into.update({name: layer.pop(name) for name in TORCH if name in layer})
     elif names is not None:
@@ -243,7 +242,7 @@ def translate(layer, prefix, known, layout):
     if layer:
         raise ExportError("the layer under '%s' has parameters that the element does not compute with, and that would be missing: %s" % (
             prefix, ', '.join(layer)))
-    return into
+    return {**into, **bias}
 
 
 def inputs_and_rows(layer):

@@ -48,10 +48,18 @@ def test_model_is_small_and_credits_its_data():
     _, metadata = export_torch.load(MODEL)
     assert os.path.getsize(MODEL) <= LARGEST, os.path.getsize(MODEL)
     assert metadata['heads'] == '8' and 'CC-BY-SA' in metadata['licence'], metadata
+    made_from = {name.replace('_', '-'): str(value) for name, value in data.MADE_FROM.items()}  # by which other frames are refused
+    assert made_from.items() <= metadata.items(), metadata
     with open(os.path.join(DENOISE, 'README.md')) as f:
         text = f.read()
     for name in ('Allison Smith', 'June Wallack', 'Carlo Flora', 'Maxim Topal', 'CC-BY-SA-3.0', 'CC-BY-3.0'):
         assert name in text, name
+
+
+def test_frames_of_another_sample_rate_are_refused():
+    line = 'audiotestsrc num-buffers=20 ! audio/x-raw,rate=44100 ! logmel bins=40 ! attention model-file=%s ! fakesink' % MODEL
+    done = subprocess.run(['gst-launch-1.0', *line.split()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    assert done.returncode != 0 and 'trained on sample-rate=8000, but the stream says 44100' in done.stdout, done.stdout
 
 
 def test_layer_beats_every_baseline_by_ten_percent():

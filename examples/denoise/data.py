@@ -15,10 +15,6 @@ import wave
 
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-import export_torch
-
 RATE = 8000
 SPEECH = '/usr/share/asterisk/sounds'  # Debian: asterisk-core-sounds-*-wav, one speaker per language
 TRAINING = ('en_US_f_Allison', 'es_MX_f_Allison', 'it_IT_m_Carlo')
@@ -29,6 +25,9 @@ KINDS = ('white', 'pink', 'hum', 'clicks', 'babble')
 UNSEEN = ('car',)  # by training
 FRAMES = 'logmel bins=40'  # 25 ms every 10 ms, 20 Hz to 4 kHz
 BINS = 40
+# The same for the metadata of the layer, and what logmel makes of the rest.
+MADE_FROM = {'sample_rate': RATE, 'frame_rate': 100, 'bins': BINS, 'style': 'kaldi', 'frame_length': 25, 'hop_length': 10, 'fft_size': 256,
+             'low_frequency': 20, 'high_frequency': RATE // 2, 'window_function': 'povey', 'mel_scale': 'htk'}
 
 LEVEL = 800.0  # of speech, rms on the 16-bit scale: -32 dBFS, which leaves room for noise that is louder
 ROOM = (3.0, 30.0)  # noise of the room itself, rms on the same scale, 48 to 28 dB below speech: gated recordings have none, and log 0 is no feature
@@ -162,10 +161,8 @@ def run(pipeline):
 
 
 def attention(model):
-    """The element with its properties, as the model's metadata has them."""
-    _, metadata = export_torch.load(model)
-    known = {key: metadata[key] for key in ('heads', 'window', 'look-ahead', 'position')}
-    return 'attention %s model-file=%s ! ' % (' '.join('%s=%s' % item for item in known.items()), shlex.quote(model))
+    """The element. What it needs to know, heads and window and the rest, stands in the file."""
+    return 'attention model-file=%s ! ' % shlex.quote(model)
 
 
 def pipeline(wav, npy, then=''):

@@ -158,7 +158,8 @@ def main():
     mean, spread, clean_mean = noisy.mean((0, 1)), noisy.std((0, 1)), clean.mean((0, 1))
     layer = train((noisy - mean) / spread, clean - clean_mean, options.steps)
     export_torch.export_state(folded(layer, mean.double(), spread.double(), clean_mean.double()), os.path.join(options.out, 'model.safetensors'),
-                              heads=HEADS, window=WINDOW, look_ahead=LOOK_AHEAD, licence='CC-BY-SA-3.0; credits: examples/denoise/README.md')
+                              heads=HEADS, window=WINDOW, look_ahead=LOOK_AHEAD, **data.MADE_FROM,
+                              licence='CC-BY-SA-3.0; credits: examples/denoise/README.md')
 
 
 if __name__ == '__main__':
