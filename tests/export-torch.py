@@ -31,9 +31,9 @@ def attend(x, **properties):
     np.save('x.npy', x)
     words = ' '.join('%s=%s' % (key.replace('_', '-'), value) for key, value in properties.items())
     line = 'filesrc location=x.npy ! npyparse ! attention %s ! npyenc ! filesink location=y.npy' % words
-    done = subprocess.run(['gst-launch-1.0', '-q', *line.split()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
-    if done.returncode != 0:
-        raise RuntimeError(done.stdout)
+    went_well, printed = tap.launch(line)
+    if not went_well:
+        raise RuntimeError(printed)
     return np.load('y.npy')
 
 

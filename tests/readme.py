@@ -46,8 +46,8 @@ SUBSTITUTES = [
 
 # ---- the folder ----
 
-def model(path, prefix):
-    """A layer as torch.nn.MultiheadAttention would save it."""
+def checkpoint(path, prefix):
+    """What a reader has trained: a layer as torch.nn.MultiheadAttention saves it, in safetensors."""
     rng = np.random.default_rng(1)
     shapes = {'in_proj_weight': (3 * D, D), 'in_proj_bias': (3 * D,), 'out_proj.weight': (D, D), 'out_proj.bias': (D,)}
     header, data = {}, b''
@@ -66,7 +66,7 @@ def furnish(root, build):
         os.symlink(os.path.join(root, name), name)
     os.symlink(build, 'build')
     shutil.copytree(os.path.join(root, 'examples'), 'examples', ignore=shutil.ignore_patterns('output', '__pycache__'))
-    model('model.safetensors', 'encoder.layers.0.self_attn.')
+    checkpoint('checkpoint.safetensors', 'encoder.layers.0.self_attn.')
 
 
 def check_files(line):

@@ -3,7 +3,10 @@
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import os
+import shlex
+import subprocess
 import tempfile
+import threading
 
 
 def run_all(names, prefix, plugin):
@@ -24,3 +27,19 @@ def run_all(names, prefix, plugin):
                 print('not ok %d - %s' % (i, name), flush=True)
             os.chdir('/')
     return int(failed != 0 or not tests)
+
+
+def launch(line, timeout=60):
+    """(whether it went well, what gst-launch-1.0 printed up to its first error): after one it does not always return."""
+    process = subprocess.Popen(['gst-launch-1.0', '-q', *shlex.split(line)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    watchdog = threading.Timer(timeout, process.kill)
+    watchdog.start()
+    printed = ''
+    for part in process.stdout:
+        printed += part
+        if part.startswith('ERROR: from element'):
+            process.kill()
+            break
+    watchdog.cancel()
+    process.stdout.close()
+    return process.wait() == 0, printed
