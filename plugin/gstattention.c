@@ -329,8 +329,8 @@ gst_attention_transform_caps (GstBaseTransform *trans, GstPadDirection direction
   n_outputs = self->model_outputs;
   GST_OBJECT_UNLOCK (self);
   /*
-   * Without a model, or with one that keeps D, both sides are the same, to the letter; but what leaves is no longer what
-   * a front end made, whatever was mixed of it, and does not say so.
+   * Without a model, or with one that keeps D, both sides are the same, to the letter; but what leaves is no longer
+   * what a front end made, and does not say so.
    */
   if (n_features != 0 && direction == GST_PAD_SRC)
     result = offer_upstream (caps, n_features, n_outputs);
@@ -449,8 +449,8 @@ gst_attention_child_proxy_init (gpointer iface, gpointer data)
 static gboolean (*load_properties) (GstPreset *preset, const gchar *name); /* GStreamer's own */
 
 /*
- * GStreamer loads what properties and children the element has at the beginning. The gains of heads come with the number
- * of heads: once that is loaded, they can be.
+ * GStreamer loads what properties and children the element has at the beginning. The gains of heads come with the
+ * number of heads: once that is loaded, they can be.
  */
 static gboolean
 gst_attention_load_preset (GstPreset *preset, const gchar *name)

@@ -54,7 +54,7 @@ same_identity (const Identity *a, const Identity *b)
   return memcmp (a, b, sizeof *a) == 0;
 }
 
-/* Written to so shortly ago, or, by clocks that disagree, so far from now, that its looks say nothing of its content. */
+/* Written to so shortly ago (or, by clocks that disagree, later than now) that its looks tell nothing. */
 static gboolean
 is_young (const Identity *identity)
 {

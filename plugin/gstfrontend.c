@@ -55,7 +55,7 @@ get_number (const GstStructure *structure, const gchar *field, gdouble *number)
   return TRUE;
 }
 
-/* What the properties of `logmel` say by 0 and below; the caps say what it comes to. FALSE: nothing that can be told. */
+/* What the properties of `logmel` say by 0 and below; caps say what it comes to. FALSE: nothing that can be told. */
 static gboolean
 spell_out (const gchar *field, const GstStructure *structure, gdouble *number)
 {

@@ -253,8 +253,8 @@ ATTN_API AttnStatus attn_model_open_memory (const void *data, size_t size, const
                                             AttnError *error);
 
 /*
- * The header of the file alone, however large its parameters are: for attn_model_metadata () and attn_config_resolve ().
- * What is wrong with names, shapes and dtypes is found; no layer can be made from it.
+ * The header of the file alone, however large its parameters are: for attn_model_metadata () and
+ * attn_config_resolve (). What is wrong with names, shapes and dtypes is found; no layer can be made from it.
  */
 ATTN_API AttnStatus attn_model_peek (const char *path, const char *prefix, AttnModel **model, AttnError *error);
 

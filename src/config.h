@@ -68,7 +68,7 @@ typedef struct {
   uint32_t n_threads; /* of a stream that is worth it, at least 1 */
 } AttnSizes;
 
-/* Resolves `config` (attn_config_resolve ()), checks it against `model` (NULL: parameter-free) and derives the sizes. */
+/* Resolves `config` (attn_config_resolve ()), checks it with `model` (NULL: parameter-free) and derives the sizes. */
 AttnStatus attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *sizes, AttnError *error);
 
 /* Checks scale and softcap of an AttnConfig (or AttnSdpa) and derives what scores are computed with. */
