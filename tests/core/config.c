@@ -387,6 +387,30 @@ TEST (metadata_that_disagrees_is_refused)
   small_model_clear (&model);
 }
 
+/* 0 stands for as many as heads, and for the whole head: it agrees with a model that spells it out, and the reverse. */
+TEST (zeros_agree_with_what_they_stand_for)
+{
+  AttnModel model = { .name = (char *) "m.safetensors" };
+  AttnConfig config = valid ();
+  AttnLayer *layer;
+  AttnError error;
+
+  model.query = random_linear (12, 12, false, 1);
+  model.key = random_linear (12, 12, false, 1);
+  model.value = random_linear (12, 12, false, 1);
+  config.n_kv_heads = config.rope_dimensions = 0;
+  config.position = ATTN_POSITION_ROPE;
+  SAYS (&model, "kv-heads", "3", "rope-dimensions", "4");
+  CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
+  attn_layer_free (layer);
+  config.n_kv_heads = 3;
+  config.rope_dimensions = 4;
+  SAYS (&model, "kv-heads", "0", "rope-dimensions", "0");
+  CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
+  attn_layer_free (layer);
+  small_model_clear (&model);
+}
+
 TEST (metadata_that_cannot_be_is_refused)
 {
   static const struct {
@@ -615,6 +639,7 @@ main (int argc, char **argv)
   RUN (query_and_key_of_different_sizes_are_refused);
   RUN (output_projection_of_other_width_is_refused);
   RUN (metadata_that_disagrees_is_refused);
+  RUN (zeros_agree_with_what_they_stand_for);
   RUN (metadata_that_cannot_be_is_refused);
   RUN (unset_fields_take_what_the_model_says);
   RUN (unset_fields_take_their_defaults_where_the_model_says_nothing);
