@@ -1,5 +1,5 @@
 /*
- * gst-attention: which timestamps of a stream mean that something is missing: arithmetic alone, without pads or buffers.
+ * gst-attention: which timestamps of a stream mean that something is missing. Arithmetic alone; no pads, no buffers.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Frames are what is counted: feature frames for `attention`, samples of audio for `logmel`. A buffer of n frames is
@@ -15,19 +15,19 @@
  *   jitter    of times that were read from a clock when a buffer happened to arrive. Where each is off by less than
  *             J < threshold, two neighbours differ by up to 2 J, which may be above the threshold. So it is the latest
  *             line that counts, not the last buffer: `late` is how much earlier than it the last buffer was. A buffer
- *             that comes behind the line moves it there at once; else it falls, by T / 64 for a buffer of T and no more
- *             than threshold / 64, so that clocks that jitter and drift are followed up to 15000 ppm. A jump exceeds the
- *             line by the threshold. Times within +-J do so only behind a run of buffers that all lay early in the band:
- *             where they are independent and uniform, the buffer k before was early enough with a probability of
- *             1 - threshold (1 - k / 64) / 2 J at most, and the product over k is the chance for one buffer: e^-28 for
- *             J = 3/4 threshold, e^-19 for J = threshold. Bursts, where buffers queue up somewhere and arrive at once,
- *             are jitter of another kind: the first of each burst defines the line, which falls by less than the
- *             threshold in bursts of up to 64 thresholds.
+ *             that comes behind the line moves it there at once; else it falls, by T / 64 for a buffer of T and no
+ *             more than threshold / 64, so that clocks that jitter and drift are followed up to 15000 ppm. A jump
+ *             exceeds the line by the threshold. Times within +-J do so only behind a run of buffers that all lay
+ *             early in the band: where they are independent and uniform, the buffer k before was early enough with a
+ *             probability of 1 - threshold (1 - k / 64) / 2 J at most, and the product over k is the chance for one
+ *             buffer: e^-28 for J = 3/4 threshold, e^-19 for J = threshold. Bursts, where buffers queue up somewhere
+ *             and arrive at once, are jitter of another kind: the first of each burst defines the line, which falls by
+ *             less than the threshold in bursts of up to 64 thresholds.
  *
  * Where all steps lately were within the tolerance, the last buffer is the line.
  *
  * The line knows little before it has seen some buffers. So the first 16 must jump by twice the threshold, which two
- * times within +-threshold never do; unless all times so far, and the jump, are exact to a microsecond of ten milliseconds.
+ * times within +-threshold never do; unless all times so far, and the jump, are exact to 1/8192 of a frame.
  */
 #ifndef PLUGIN_FRAMECLOCK_H
 #define PLUGIN_FRAMECLOCK_H
@@ -70,7 +70,10 @@ guint64 frame_clock_round (const FrameClock *clock, GstClockTime time);
  */
 GstClockTimeDiff frame_clock_jump (const FrameClock *clock, GstClockTime pts, gboolean is_discont);
 
-/* The whole number of frames in a jump, rounded: 0: it is not within the tolerance, or twice what times jittered by, of one. */
+/*
+ * The whole number of frames in a jump, rounded. 0: it is not within the tolerance, or twice what times jittered by, of
+ * one.
+ */
 guint64 frame_clock_count (const FrameClock *clock, GstClockTimeDiff jump);
 
 /* `n` frames are missing before the next buffer. */

@@ -22,10 +22,23 @@
  *
  * ## What ends a stream
  *
- * After EOS, a flush, new caps, a new segment or a discontinuity backwards the next frame is frame 0 of a new stream.
- * Frames that were still waiting for their look-ahead are pushed first (unless flushed), with a window that is shorter
- * at its end. GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames
- * absent: nothing attends to them.
+ * After EOS, a flush, caps of other frames (another D, type or rate; not another number of frames per buffer), a new
+ * segment, or a discontinuity that is not a hole the next frame is frame 0 of a new stream. Frames that were still
+ * waiting for their look-ahead are pushed first (unless flushed), with a window that is shorter at its end.
+ *
+ * ## Absent frames
+ *
+ * GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames absent: nothing
+ * attends to them, and frame numbers go on. Every timestamp is looked at. With the DISCONT flag a jump counts from one
+ * frame on; without it, as most sources never set it, from #GstAttention:alignment-threshold and one frame on. A
+ * timestamp that is less off is jitter, and the drift of a clock is no jump at all, however long it lasts: frames
+ * counted are frames sent. Jumps are whole within a quarter of a frame, or within what timestamps jittered by.
+ *
+ * With the flag, a jump back, or one that is not a whole number of frames, begins a new stream; without it the stream
+ * goes on as if nothing were missing. Either is said once in a warning message, with the numbers. The flag alone, where
+ * times continue or are unknown, ends nothing.
+ *
+ * Caps that do not fit are an error when the first buffer comes, or the end.
  *
  * ## State
  *

@@ -597,7 +597,7 @@ count_gap_frames (GstAttention *self, GstEvent *event)
   if (frame_clock_round (&self->clock, duration) > 0)
     adopt_restored (self); /* whose clock knows nothing yet */
   n_before = count_missing (self, timestamp, FALSE);
-  if (GST_CLOCK_TIME_IS_VALID (timestamp))
+  if (GST_CLOCK_TIME_IS_VALID (frame_clock_next (&self->clock))) /* else what fills an outage may have any time */
     frame_clock_move (&self->clock, timestamp + duration);
   time = MIN (duration, (GstClockTime) (G_MAXINT64 - MAX (self->gap_rest, 0))) + self->gap_rest;
   if (time > 0)

@@ -69,6 +69,7 @@ GST_END_TEST;
 GST_START_TEST (test_features_that_heads_do_not_divide_are_refused)
 {
   check_refused_caps (4, AUDIO_CAPS, "6 features", "4 heads");
+  check_refused_caps (4, AUDIO_CAPS, "heads=1", "pad the frames to 8 features");
 }
 GST_END_TEST;
 

@@ -449,6 +449,24 @@ GST_START_TEST (test_gap_behind_a_hole)
 }
 GST_END_TEST;
 
+/* Who restores a state says how many frames are missing; the time of what comes then is another clock's. */
+GST_START_TEST (test_gap_before_the_first_buffer_has_its_length_alone)
+{
+  GstHarness *h = start (&rates[0], 0, 0);
+  gint64 next_frame;
+  GBytes *state;
+
+  gst_harness_push_event (h, gst_event_new_gap (0, 50 * GST_MSECOND));
+  push_frame (h, 1, 13 * GST_MSECOND, TRUE);
+  fail_unless_equals_uint64 (count (h, "absent-frames"), 5);
+  g_signal_emit_by_name (h->element, "save-state", &state);
+  memcpy (&next_frame, (const guint8 *) g_bytes_get_data (state, NULL) + 40, sizeof next_frame);
+  fail_unless_equals_int64 (GINT64_FROM_LE (next_frame), 6);
+  g_bytes_unref (state);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_gap_of_unknown_length_passes)
 {
   GstHarness *h = start (&rates[0], 0, 0);
@@ -503,6 +521,7 @@ attention_time_suite (void)
   tcase_add_test (time, test_new_stream_has_no_rest);
   tcase_add_test (time, test_buffer_continues_a_gap);
   tcase_add_test (time, test_gap_behind_a_hole);
+  tcase_add_test (time, test_gap_before_the_first_buffer_has_its_length_alone);
   tcase_add_test (time, test_gap_of_unknown_length_passes);
   tcase_add_loop_test (time, test_longest_gaps_are_survived, 0, G_N_ELEMENTS (rates));
   return suite;
