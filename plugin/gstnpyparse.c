@@ -15,9 +15,9 @@
  * with one channel per feature where the frame rate is a whole number of Hz, else other/tensors.
  *
  * What a sensor did not measure is NaN in most arrays, and one row of NaN spoils every window that it is in. With
- * #GstNpyParse:nan-is-gap a row that is wholly NaN becomes a gap: a buffer of zeros with the GAP flag, which `attention`
- * takes for absent frames, and which counts as a row for whoever writes an array again (npyenc writes zeros, not NaN:
- * that a frame is absent says nothing of what an output is there). Rows that have a number somewhere go out as they are.
+ * #GstNpyParse:nan-is-gap a row that is wholly NaN becomes a gap: zeros with the GAP flag, which `attention` takes for
+ * an absent frame, and which is still a row for whoever writes an array again (npyenc writes zeros, not NaN). Rows that
+ * have a number somewhere go out as they are.
  *
  * Seeks in TIME, DEFAULT (frames) and BYTES land on the very frame: the one that lasts at that time. Rates below 0 are
  * refused.

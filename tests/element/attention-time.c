@@ -218,7 +218,7 @@ pop_warnings (GstBus *bus, gchar **text)
   return n;
 }
 
-/* Each is said once, with where the stream was, and where it is: four jumps of a kind, and another stream of upstream's. */
+/* Said once, with where the stream was, and where it is: four jumps of a kind, and another stream of upstream's. */
 GST_START_TEST (test_jump_that_cannot_be_counted_is_said_once)
 {
   static const struct {

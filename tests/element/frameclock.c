@@ -210,7 +210,7 @@ GST_START_TEST (test_holes_are_counted_without_the_flag)
 }
 GST_END_TEST;
 
-/* As long as times are exact even the second buffer may come behind a hole, and holes as short as the threshold count. */
+/* As long as times are exact the second buffer may come behind a hole, and holes as short as the threshold count. */
 GST_START_TEST (test_first_hole_is_counted_where_times_are_exact)
 {
   static const Source exact[] = { { 100, 1, 1 }, { 100, 1, 4 }, { 30000, 1001, 1 }, { 44100, 1, 441 } };

@@ -100,8 +100,8 @@ refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 }
 
 /*
- * One input buffer makes many output buffers here; those behind the failed one must not turn up later. The next frame is
- * the first one that begins with or behind the next sample, which is number 2205: the one at 2310.
+ * One input buffer makes many output buffers here; those behind the failed one must not turn up later. The next frame
+ * is the first one that begins with or behind the next sample, which is number 2205: the one at 2310.
  */
 GST_START_TEST (test_input_left_over_by_a_failing_downstream_is_dropped)
 {
