@@ -21,8 +21,8 @@
  * have the very bits and times that they have in the whole audio, and none reaches across. A GAP event says which are
  * absent, the next buffer has the DISCONT flag, and its offset, the number of its first frame, counts them. Lost is
  * what a GAP event says, and what timestamps jump forward by: a millisecond or more with the DISCONT flag, 40 ms or
- * more without it. The flag alone, where times continue or are unknown, means nothing. A jump back by 40 ms or more with the
- * flag begins anew; without it, from 80 ms on, the frames go on, and a warning says so.
+ * more without it. The flag alone, where times continue or are unknown, means nothing. A jump back by 40 ms or more
+ * with the flag begins anew; without it, from 80 ms on, the frames go on, and a warning says so.
  *
  * Whisper's style mirrors the audio at both of its ends, and so holds the first frame back until half a frame and one
  * sample have come, and finishes the last frames when the stream ends: n samples make n / hop frames, rounded down.
