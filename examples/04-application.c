@@ -17,7 +17,7 @@
  *   0.06 s:  1.000  1.000  0.500  0.500
  *   end of stream
  *   three features
- *   attention: 3 features per frame cannot be divided among 2 heads
+ *   attention: 3 features per frame cannot be divided among 2 heads: take heads=1, or pad the frames to 4 features
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */

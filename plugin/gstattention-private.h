@@ -20,6 +20,7 @@
 #include <gst/base/gstqueuearray.h>
 
 #include "attn.h"
+#include "frameclock.h"
 #include "gstattentionhead.h"
 #include "gstfeatures.h"
 
@@ -53,6 +54,7 @@ struct _GstAttention {
   gchar *model_prefix;
   gchar *state_file;
   gint frame_rate_n, frame_rate_d;
+  GstClockTime alignment_threshold;
   GPtrArray *heads;   /* GstAttentionHeads, n_heads of them */
   gint post_messages; /* gboolean; atomic, too */
   GstClockTime interval;
@@ -89,11 +91,15 @@ struct _GstAttention {
   GstFeatures features;
   GstQueueArray *waiting;       /* Items; the first one with frames is being filled */
   GstQueueArray *ready;         /* Items that are complete */
-  GstCaps *refused_caps;        /* sticky events come again and again: one error is enough */
+  GstCaps *refused_caps;        /* NULL: none; the error comes with the first buffer, and */
+  gboolean said_refusal;        /* is said once */
+  GstEvent *held_segment;       /* NULL: none; no segment leaves before caps */
+  gboolean quiet;               /* caps are tried: no error is said at all */
   gint warned_dimensions;       /* the same for untyped dimensions; atomic, queries come from any thread */
-  GstClockTime next_pts;        /* where the next buffer continues this one; NONE: unknown */
+  FrameClock clock;             /* of the stream's frames */
   GstClockTimeDiff gap_rest;    /* time of GAP events that was no whole frame; below 0: taken in advance */
-  gboolean streaming;           /* a frame has come since the stream began */
+  gboolean warned_new_stream;   /* of a jump that began one */
+  gboolean warned_jump;         /* of one that did not */
   GstFlowReturn flow;           /* what the pads' pushes last came to */
   gboolean skipped;             /* outputs were left out for the quality of service, and none has left since */
   GstAttentionSummary *summary; /* NULL: nothing to be posted yet */
@@ -112,9 +118,16 @@ G_GNUC_INTERNAL extern GstBaseTransformClass *gst_attention_base_class;
 /* Drops layer and stream, and what a restored stream owed. */
 void gst_attention_free_layer (GstAttention *self);
 
+/* Caps have come. FALSE: they are refused, which is said when they would be needed. */
+gboolean gst_attention_take_caps (GstAttention *self, GstCaps *caps);
+
+/* TRUE, after an error message, when the last caps were refused. */
+gboolean gst_attention_has_refused (GstAttention *self);
+
 /* ---- gstattentionproperties.c ---- */
 
 #define GST_ATTENTION_DEFAULT_INTERVAL (100 * GST_MSECOND)
+#define GST_ATTENTION_DEFAULT_ALIGNMENT_THRESHOLD (40 * GST_MSECOND)
 
 /*
  * What properties that nobody set are from now on (those of `config` that were set count as they are), and as many

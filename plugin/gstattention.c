@@ -36,10 +36,23 @@
  *
  * ## What ends a stream
  *
- * After EOS, a flush, new caps, a new segment or a discontinuity backwards the next frame is frame 0 of a new stream.
- * Frames that were still waiting for their look-ahead are pushed first (unless flushed), with a window that is shorter
- * at its end. GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames
- * absent: nothing attends to them.
+ * After EOS, a flush, caps of other frames (another D, type or rate; not another number of frames per buffer), a new
+ * segment, or a discontinuity that is not a hole the next frame is frame 0 of a new stream. Frames that were still
+ * waiting for their look-ahead are pushed first (unless flushed), with a window that is shorter at its end.
+ *
+ * ## Absent frames
+ *
+ * GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames absent: nothing
+ * attends to them, and frame numbers go on. Every timestamp is looked at. With the DISCONT flag a jump counts from one
+ * frame on; without it, as most sources never set it, from #GstAttention:alignment-threshold and one frame on. A
+ * timestamp that is less off is jitter, and the drift of a clock is no jump at all, however long it lasts: frames
+ * counted are frames sent. Jumps are whole within a quarter of a frame, or within what timestamps jittered by.
+ *
+ * With the flag, a jump back, or one that is not a whole number of frames, begins a new stream; without it the stream
+ * goes on as if nothing were missing. Either is said once in a warning message, with the numbers. The flag alone, where
+ * times continue or are unknown, ends nothing.
+ *
+ * Caps that do not fit are an error when the first buffer comes, or the end.
  *
  * ## State
  *
@@ -119,6 +132,8 @@ static GstStaticPadTemplate weights_template =
 static gboolean
 refused (GstAttention *self, const AttnError *error)
 {
+  if (self->quiet)
+    return FALSE;
   switch (error->status) {
   case ATTN_ERROR_CONFIG:
     GST_ELEMENT_ERROR (self, LIBRARY, SETTINGS, ("%s", error->message), (NULL));
@@ -221,14 +236,15 @@ end_run (GstAttention *self)
   gst_attention_finish_summary (self, FALSE);
   gst_attention_free_layer (self);
   gst_clear_caps (&self->refused_caps);
+  gst_clear_event (&self->held_segment);
   g_atomic_int_set (&self->warned_dimensions, FALSE);
   self->has_model = FALSE;
   publish_width (self);
   g_clear_pointer (&self->file_state, g_bytes_unref);
   g_clear_pointer (&self->ended, g_bytes_unref);
-  self->changed = self->streaming = self->skipped = FALSE;
+  self->changed = self->skipped = FALSE;
   self->gap_rest = 0;
-  self->next_pts = GST_CLOCK_TIME_NONE;
+  frame_clock_forget (&self->clock);
   memset (&self->features, 0, sizeof self->features);
 }
 
@@ -266,6 +282,7 @@ gst_attention_start (GstBaseTransform *trans)
   self->n_calls = self->n_timed = 0;
   self->busy = 0;
   g_mutex_unlock (&self->lock);
+  self->warned_new_stream = self->warned_jump = FALSE;
   gst_attention_reset_flows (self);
 
   /* With a model everything but the rate is known already, and what is wrong with it is said now. */
@@ -349,6 +366,27 @@ gst_attention_transform_caps (GstBaseTransform *trans, GstPadDirection direction
   return result;
 }
 
+/*
+ * Where the caps do not tell the rate, the property does. Times that are off by less than a quarter of a frame are
+ * whole, and so the shortest jump is three quarters of one.
+ */
+static void
+set_clock (GstAttention *self)
+{
+  gint rate_n = self->features.rate_n, rate_d = self->features.rate_d;
+  GstClockTime frame, threshold;
+
+  GST_OBJECT_LOCK (self);
+  if (rate_n <= 0) {
+    rate_n = self->frame_rate_n;
+    rate_d = self->frame_rate_d;
+  }
+  threshold = self->alignment_threshold;
+  GST_OBJECT_UNLOCK (self);
+  frame = rate_n > 0 ? gst_util_uint64_scale_round (1, GST_SECOND * (guint64) rate_d, rate_n) : 0;
+  frame_clock_set_rate (&self->clock, rate_n, rate_d, frame / 4, MAX (threshold, frame - frame / 4));
+}
+
 /* FALSE after an error message. */
 static gboolean
 take_caps (GstAttention *self, GstCaps *caps)
@@ -369,12 +407,14 @@ take_caps (GstAttention *self, GstCaps *caps)
   GST_OBJECT_LOCK (self);
   self->features = features;
   GST_OBJECT_UNLOCK (self);
+  set_clock (self);
   gst_attention_update_latency (self);
   return TRUE;
 
   /* ERRORS */
 wrong_caps : {
-  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), ("caps are %" GST_PTR_FORMAT, caps));
+  if (!self->quiet)
+    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), ("caps are %" GST_PTR_FORMAT, caps));
   g_error_free (error);
   return FALSE;
 }
@@ -385,27 +425,63 @@ wrong_front_end : {
   return FALSE;
 }
 wrong_width : {
-  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-                     ("%s takes %u features per frame, but the stream has %u", self->model_file,
-                      attn_layer_n_features (self->layer), features.n_features),
-                     ("caps are %" GST_PTR_FORMAT, caps));
+  if (!self->quiet)
+    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
+                       ("%s takes %u features per frame, but the stream has %u", self->model_file,
+                        attn_layer_n_features (self->layer), features.n_features),
+                       ("caps are %" GST_PTR_FORMAT, caps));
   return FALSE;
 }
 }
 
-static gboolean
-gst_attention_set_caps (GstBaseTransform *trans, GstCaps *in_caps, GstCaps *out_caps)
+/* No error message yet: NNStreamer's converter offers caps that it takes back before the first buffer. */
+gboolean
+gst_attention_take_caps (GstAttention *self, GstCaps *caps)
 {
-  GstAttention *self = GST_ATTENTION (trans);
+  gboolean taken;
 
-  if (self->refused_caps != NULL && gst_caps_is_equal (in_caps, self->refused_caps))
+  if (self->refused_caps != NULL && gst_caps_is_equal (caps, self->refused_caps))
     return FALSE;
-  if (take_caps (self, in_caps)) {
-    gst_clear_caps (&self->refused_caps);
-    return TRUE;
-  }
-  gst_caps_replace (&self->refused_caps, in_caps);
-  return FALSE;
+  self->quiet = TRUE;
+  taken = take_caps (self, caps);
+  self->quiet = FALSE;
+  gst_caps_replace (&self->refused_caps, taken ? NULL : caps);
+  self->said_refusal = FALSE;
+  return taken;
+}
+
+gboolean
+gst_attention_has_refused (GstAttention *self)
+{
+  if (self->refused_caps == NULL)
+    return FALSE;
+  if (!self->said_refusal)
+    take_caps (self, self->refused_caps);
+  self->said_refusal = TRUE;
+  return TRUE;
+}
+
+/*
+ * Those outside of the template never reach the event function, nor do buffers behind them: what is wrong with them is
+ * said at once, and then they are refused as by any element.
+ */
+static GstPadProbeReturn
+explain_other_caps (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  GstAttention *self = data;
+  GstEvent *event = GST_PAD_PROBE_INFO_EVENT (info);
+  GstCaps *caps, *template;
+  gboolean known;
+
+  if (GST_EVENT_TYPE (event) != GST_EVENT_CAPS)
+    return GST_PAD_PROBE_OK;
+  gst_event_parse_caps (event, &caps);
+  template = gst_static_pad_template_get_caps (&sink_template);
+  known = gst_caps_can_intersect (caps, template);
+  gst_caps_unref (template);
+  if (!known && !gst_attention_take_caps (self, caps))
+    gst_attention_has_refused (self);
+  return GST_PAD_PROBE_OK;
 }
 
 /* ---- heads ---- */
@@ -509,13 +585,15 @@ gst_attention_init (GstAttention *self)
   /* Without look-ahead one is enough, and stays in the cache. */
   self->waiting = gst_queue_array_new_for_struct (sizeof (Item), 1);
   self->ready = gst_queue_array_new_for_struct (sizeof (Item), 1);
-  self->next_pts = GST_CLOCK_TIME_NONE;
+  frame_clock_forget (&self->clock);
   self->interval = GST_ATTENTION_DEFAULT_INTERVAL;
+  self->alignment_threshold = GST_ATTENTION_DEFAULT_ALIGNMENT_THRESHOLD;
   self->flows = gst_flow_combiner_new ();
   gst_flow_combiner_add_pad (self->flows, trans->srcpad);
   gst_base_transform_set_passthrough (trans, FALSE);
   gst_base_transform_set_in_place (trans, FALSE);
   gst_base_transform_set_gap_aware (trans, TRUE);
+  gst_pad_add_probe (trans->sinkpad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, explain_other_caps, self, NULL);
 }
 
 static void
@@ -574,7 +652,6 @@ gst_attention_class_init (GstAttentionClass *klass)
   trans_class->stop = gst_attention_stop;
   trans_class->query = gst_attention_query;
   trans_class->transform_caps = gst_attention_transform_caps;
-  trans_class->set_caps = gst_attention_set_caps;
   trans_class->decide_allocation = gst_attention_decide_allocation;
   trans_class->submit_input_buffer = gst_attention_submit_input_buffer;
   trans_class->generate_output = gst_attention_generate_output;
@@ -586,7 +663,7 @@ gst_attention_class_init (GstAttentionClass *klass)
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_add_static_pad_template (element_class, &weights_template);
-  gst_element_class_set_static_metadata (element_class, "Self-attention", "Filter/Effect",
+  gst_element_class_set_static_metadata (element_class, "Self-attention", "Filter/Effect/Audio",
                                          "Multi-head self-attention over a sliding window of feature vectors",
                                          "the gst-attention authors");
 }

@@ -206,8 +206,7 @@ reset_stream (GstAttention *self)
 static void
 begin_stream (GstAttention *self)
 {
-  self->streaming = FALSE;
-  self->next_pts = GST_CLOCK_TIME_NONE;
+  frame_clock_forget (&self->clock);
   self->gap_rest = 0;
 }
 
@@ -336,40 +335,60 @@ take_event (GstAttention *self, GstEvent *event, guint64 n_absent)
   feed (self, NULL, n_absent);
 }
 
-/* How many whole frames are missing in front of a discontinuous buffer; -1: this cannot be the same stream. */
-static gint64
-count_missing (GstAttention *self, GstBuffer *buffer)
+/* Once per stream of upstream's: a source that jumps does so again. */
+static void
+warn_of_jump (GstAttention *self, GstClockTime pts, GstClockTimeDiff jump, gboolean is_discont)
 {
-  const GstFeatures *features = &self->features;
-  GstClockTime pts = GST_BUFFER_PTS (buffer), quarter;
-  guint64 n;
+  GstClockTime expected = frame_clock_next (&self->clock);
+  gboolean *warned = is_discont ? &self->warned_new_stream : &self->warned_jump;
+  GstClockTime frame = frame_clock_duration (&self->clock, 1);
+  gdouble n = GST_CLOCK_TIME_IS_VALID (frame) ? (gdouble) jump / MAX (frame, 1) : 0;
 
-  if (features->rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (pts) || !GST_CLOCK_TIME_IS_VALID (self->next_pts))
-    return -1;
-  quarter = gst_features_duration (features, 1) / 4;
-  if (pts + quarter < self->next_pts)
-    return -1;
-  if (pts <= self->next_pts + quarter)
+  GST_DEBUG_OBJECT (self, "a jump by %" GST_STIME_FORMAT " to %" GST_TIME_FORMAT, GST_STIME_ARGS (jump),
+                    GST_TIME_ARGS (pts));
+  if (*warned)
+    return;
+  *warned = TRUE;
+  GST_ELEMENT_WARNING (
+      self, STREAM, FAILED,
+      ("a buffer has the timestamp %" GST_TIME_FORMAT " where %" GST_TIME_FORMAT
+       " was expected: %.2f frames, which is %s. %s",
+       GST_TIME_ARGS (pts), GST_TIME_ARGS (expected), n, jump < 0 ? "a jump back" : "not a whole number",
+       is_discont ? "With the DISCONT flag a new stream begins, and what was in the window is forgotten"
+                  : "Without the DISCONT flag the stream goes on as if nothing were missing"),
+      ("said once per stream"));
+}
+
+/* The whole frames that are missing before `pts`; -1, after a warning: the time jumps in another way. */
+static gint64
+count_missing (GstAttention *self, GstClockTime pts, gboolean is_discont)
+{
+  GstClockTimeDiff jump = frame_clock_jump (&self->clock, pts, is_discont);
+  guint64 n = frame_clock_count (&self->clock, jump);
+
+  if (jump == 0)
     return 0;
-  n = gst_util_uint64_scale_round (pts - self->next_pts, features->rate_n, GST_SECOND * (guint64) features->rate_d);
-  pts -= self->next_pts;
-  if (ABS (GST_CLOCK_DIFF (gst_features_duration (features, n), pts)) > (gint64) quarter)
+  if (n == 0) {
+    warn_of_jump (self, pts, jump, is_discont);
     return -1;
-  return n;
+  }
+  GST_DEBUG_OBJECT (self, "%" G_GUINT64_FORMAT " frames are absent before %" GST_TIME_FORMAT, n, GST_TIME_ARGS (pts));
+  frame_clock_skip (&self->clock, n);
+  return MIN (n, G_MAXINT64);
 }
 
 static void
-handle_discont (GstAttention *self, GstBuffer *buffer)
+look_at_time (GstAttention *self, GstBuffer *buffer)
 {
-  gint64 n = count_missing (self, buffer);
+  gboolean is_discont = GST_BUFFER_IS_DISCONT (buffer);
+  gint64 n = count_missing (self, GST_BUFFER_PTS (buffer), is_discont);
 
-  if (n > 0) {
-    GST_DEBUG_OBJECT (self, "%" G_GINT64_FORMAT " frames are absent before %" GST_PTR_FORMAT, n, buffer);
+  if (n > 0)
     take_event (self, NULL, n);
-  } else if (n < 0) {
-    GST_DEBUG_OBJECT (self, "a new stream begins with %" GST_PTR_FORMAT, buffer);
+  else if (n < 0 && is_discont)
     finish_stream (self);
-  }
+  else if (n < 0)
+    frame_clock_forget (&self->clock);
 }
 
 /* Frames at any address: upstream may have cut a buffer at any byte. */
@@ -411,19 +430,6 @@ fail : {
 }
 }
 
-/* The next buffer continues this one here. */
-static void
-note_end (GstAttention *self, GstBuffer *input, guint64 n_frames)
-{
-  GstClockTime duration = gst_features_duration (&self->features, n_frames);
-  gboolean known = GST_BUFFER_PTS_IS_VALID (input) && GST_CLOCK_TIME_IS_VALID (duration);
-
-  if (n_frames == 0)
-    return;
-  self->streaming = TRUE;
-  self->next_pts = known ? GST_BUFFER_PTS (input) + duration : GST_CLOCK_TIME_NONE;
-}
-
 /* `late`: its frames are attended to, but nothing leaves for them. */
 static GstFlowReturn
 take_buffer (GstAttention *self, GstBuffer *input, gboolean late)
@@ -437,8 +443,7 @@ take_buffer (GstAttention *self, GstBuffer *input, gboolean late)
     goto wrong_size;
   if (n_frames > 0)
     adopt_restored (self);
-  if (GST_BUFFER_IS_DISCONT (input) && self->streaming)
-    handle_discont (self, input);
+  look_at_time (self, input);
   gst_attention_note_buffer_size (self, n_frames);
 
   item.n_frames = n_frames;
@@ -453,7 +458,7 @@ take_buffer (GstAttention *self, GstBuffer *input, gboolean late)
   else
     feed_bytes (self, map.data, n_frames);
   gst_buffer_unmap (input, &map);
-  note_end (self, input, n_frames);
+  frame_clock_advance (&self->clock, GST_BUFFER_PTS (input), n_frames);
   return GST_FLOW_OK;
 
   /* ERRORS */
@@ -476,9 +481,14 @@ GstFlowReturn
 gst_attention_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *input)
 {
   GstAttention *self = GST_ATTENTION (trans);
-  GstBuffer *kept = gst_buffer_ref (input);
+  GstBuffer *kept;
   GstFlowReturn flow;
 
+  if (gst_attention_has_refused (self)) {
+    gst_buffer_unref (input);
+    return GST_FLOW_NOT_NEGOTIATED;
+  }
+  kept = gst_buffer_ref (input);
   /* The parent negotiates, and leaves the buffer in queued_buf; or drops it when it is late, and qos is on. */
   flow = gst_attention_base_class->submit_input_buffer (trans, is_discont, input);
   gst_clear_buffer (&trans->queued_buf);
@@ -524,6 +534,19 @@ gst_attention_transform (GstBaseTransform *trans, GstBuffer *input, GstBuffer *o
 
 /* ---- events ---- */
 
+/* The same frames at the same rate, however many of them a buffer has. */
+static gboolean
+changes_stream (GstCaps *caps, GstCaps *current)
+{
+  GstFeatures a, b;
+
+  if (gst_caps_is_equal (caps, current))
+    return FALSE;
+  return !gst_features_from_caps (&a, caps, NULL) || !gst_features_from_caps (&b, current, NULL)
+         || a.n_features != b.n_features || a.is_tensors != b.is_tensors || a.rate_n != b.rate_n
+         || a.rate_d != b.rate_d;
+}
+
 static gboolean
 ends_stream (GstAttention *self, GstEvent *event)
 {
@@ -544,37 +567,106 @@ ends_stream (GstAttention *self, GstEvent *event)
   }
   case GST_EVENT_CAPS: {
     GstCaps *caps, *current = gst_pad_get_current_caps (sink);
-    gboolean same;
+    gboolean ends;
 
     gst_event_parse_caps (event, &caps);
-    same = current != NULL && gst_caps_is_equal (caps, current);
+    ends = current == NULL || changes_stream (caps, current);
     gst_clear_caps (&current);
-    return !same;
+    return ends;
   }
   default:
     return FALSE;
   }
 }
 
-/* Short gaps add up to as many frames as a long one: what rounding leaves over, or takes in advance, is the next's. */
+/*
+ * Absent frames of a GAP event, and before it. Short gaps add up to as many frames as a long one: what rounding leaves
+ * over, or takes in advance, is the next's.
+ */
 static guint64
 count_gap_frames (GstAttention *self, GstEvent *event)
 {
-  const GstFeatures *features = &self->features;
   GstClockTime timestamp, duration;
   GstClockTimeDiff time;
+  gint64 n_before;
   guint64 n = 0;
 
   gst_event_parse_gap (event, &timestamp, &duration);
-  if (self->stream == NULL || features->rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (duration))
+  if (self->stream == NULL || self->clock.rate_n <= 0 || !GST_CLOCK_TIME_IS_VALID (duration))
     return 0;
-  if (GST_CLOCK_TIME_IS_VALID (timestamp))
-    self->next_pts = timestamp + duration;
+  if (frame_clock_round (&self->clock, duration) > 0)
+    adopt_restored (self); /* whose clock knows nothing yet */
+  n_before = count_missing (self, timestamp, FALSE);
+  if (GST_CLOCK_TIME_IS_VALID (frame_clock_next (&self->clock))) /* else what fills an outage may have any time */
+    frame_clock_move (&self->clock, timestamp + duration);
   time = MIN (duration, (GstClockTime) (G_MAXINT64 - MAX (self->gap_rest, 0))) + self->gap_rest;
   if (time > 0)
-    n = gst_util_uint64_scale_round (time, features->rate_n, GST_SECOND * (guint64) features->rate_d);
-  self->gap_rest = GST_CLOCK_DIFF (gst_features_duration (features, n), time);
-  return n;
+    n = frame_clock_round (&self->clock, time);
+  self->gap_rest = GST_CLOCK_DIFF (frame_clock_duration (&self->clock, n), time);
+  return n + MAX (n_before, 0);
+}
+
+/*
+ * What `event` means for the frames that come behind it; those before it have left, or wait in front of it. FALSE: it
+ * goes no further.
+ */
+static gboolean
+heed_event (GstAttention *self, GstEvent *event)
+{
+  GstCaps *caps;
+
+  switch (GST_EVENT_TYPE (event)) {
+  case GST_EVENT_STREAM_START:
+    self->warned_new_stream = self->warned_jump = FALSE;
+    return TRUE;
+  case GST_EVENT_CAPS:
+    gst_event_parse_caps (event, &caps);
+    return gst_attention_take_caps (self, caps);
+  case GST_EVENT_SEGMENT:
+    gst_event_replace (&self->held_segment, self->refused_caps != NULL ? event : NULL);
+    return self->refused_caps == NULL;
+  case GST_EVENT_GAP:
+    return self->refused_caps == NULL;
+  case GST_EVENT_EOS:
+    gst_attention_has_refused (self);
+    return TRUE;
+  default:
+    return TRUE;
+  }
+}
+
+/* Now, and the segment that waited for caps. */
+static gboolean
+forward_now (GstAttention *self, GstEvent *event)
+{
+  gboolean is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS, ok = forward_event (self, event);
+
+  if (is_caps && self->held_segment != NULL)
+    forward_event (self, g_steal_pointer (&self->held_segment));
+  return ok;
+}
+
+static gboolean
+handle_serialized (GstAttention *self, GstEvent *event)
+{
+  guint64 n_absent = GST_EVENT_TYPE (event) == GST_EVENT_GAP ? count_gap_frames (self, event) : 0;
+  gboolean ends = ends_stream (self, event);
+
+  if (n_absent > 0)
+    adopt_restored (self);
+  if (ends && !self->resumed)
+    finish_stream (self);
+  if (ends)
+    push_ready (self);
+  if (!heed_event (self, event)) {
+    gst_event_unref (event);
+    return TRUE;
+  }
+  if (ends || (n_absent == 0 && (self->resumed || gst_queue_array_get_length (self->waiting) == 0)))
+    return forward_now (self, event);
+  take_event (self, event, n_absent);
+  push_ready (self);
+  return TRUE;
 }
 
 gboolean
@@ -584,22 +676,11 @@ gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event)
 
   if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP) {
     gst_attention_reset_flows (self);
+    gst_clear_event (&self->held_segment);
     if (!self->resumed)
       forget_stream (self);
   } else if (GST_EVENT_IS_SERIALIZED (event)) {
-    guint64 n_absent = GST_EVENT_TYPE (event) == GST_EVENT_GAP ? count_gap_frames (self, event) : 0;
-
-    if (n_absent > 0)
-      adopt_restored (self);
-    if (ends_stream (self, event)) {
-      if (!self->resumed)
-        finish_stream (self);
-      push_ready (self);
-    } else if (n_absent > 0 || (!self->resumed && gst_queue_array_get_length (self->waiting) > 0)) {
-      take_event (self, event, n_absent);
-      push_ready (self);
-      return TRUE;
-    }
+    return handle_serialized (self, event);
   }
   return forward_event (self, event);
 }

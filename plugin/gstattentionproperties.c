@@ -22,6 +22,7 @@ enum {
   PROP_ROPE_LAYOUT,
   PROP_ROPE_DIMENSIONS,
   PROP_FRAME_RATE,
+  PROP_ALIGNMENT_THRESHOLD,
   PROP_PRECISION,
   PROP_ARITHMETIC,
   PROP_THREADS,
@@ -253,6 +254,9 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     self->frame_rate_n = gst_value_get_fraction_numerator (value);
     self->frame_rate_d = gst_value_get_fraction_denominator (value);
     break;
+  case PROP_ALIGNMENT_THRESHOLD:
+    self->alignment_threshold = g_value_get_uint64 (value);
+    break;
   case PROP_STATE_FILE:
     g_free (self->state_file);
     self->state_file = g_value_dup_string (value);
@@ -310,6 +314,9 @@ gst_attention_get_property (GObject *object, guint id, GValue *value, GParamSpec
     break;
   case PROP_FRAME_RATE:
     gst_value_set_fraction (value, self->frame_rate_n, self->frame_rate_d);
+    break;
+  case PROP_ALIGNMENT_THRESHOLD:
+    g_value_set_uint64 (value, self->alignment_threshold);
     break;
   case PROP_STATE_FILE:
     g_value_set_string (value, self->state_file);
@@ -499,8 +506,14 @@ install_stream_properties (GObjectClass *object_class)
   install (object_class, PROP_FRAME_RATE,
            gst_param_spec_fraction ("frame-rate", "Frame rate",
                                     "Frames per second where the caps do not tell, used for the latency that "
-                                    "look-ahead costs. 0/1 = from the caps",
+                                    "look-ahead costs, and for absent frames. 0/1 = from the caps",
                                     0, 1, G_MAXINT, 1, 0, 1, flags));
+  install (
+      object_class, PROP_ALIGNMENT_THRESHOLD,
+      g_param_spec_uint64 ("alignment-threshold", "Alignment threshold",
+                           "A timestamp that jumps forward by so much (in nanoseconds), and by a frame or more, leaves "
+                           "the frames in between absent; less is jitter. With the DISCONT flag one frame is enough",
+                           1, G_MAXUINT64 - 1, GST_ATTENTION_DEFAULT_ALIGNMENT_THRESHOLD, flags));
   install (
       object_class, PROP_STATE_FILE,
       g_param_spec_string ("state-file", "State file",

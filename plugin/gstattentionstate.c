@@ -72,7 +72,8 @@ gst_attention_restore_file_state (GstAttention *self)
     gchar *file = dup_state_file (self);
 
     gst_attention_free_layer (self);
-    GST_ELEMENT_ERROR (self, RESOURCE, READ, ("%s: %s", file, error.message), (NULL));
+    if (!self->quiet)
+      GST_ELEMENT_ERROR (self, RESOURCE, READ, ("%s: %s", file, error.message), (NULL));
     g_free (file);
     return FALSE;
   }

@@ -124,8 +124,14 @@ from_tensors (GstFeatures *features, const GstStructure *structure, GError **err
 
   if (!check_string (structure, "format", "static", error))
     return FALSE;
-  if (!gst_structure_get_int (structure, "num_tensors", &num_tensors) || num_tensors != 1)
-    return wrong_caps (error, "the caps have no num_tensors=1: a feature stream is one tensor");
+  if (!gst_structure_get_int (structure, "num_tensors", &num_tensors))
+    return wrong_caps (error, "the caps have no num_tensors, expected 1: a feature stream is one tensor");
+  if (num_tensors != 1)
+    return wrong_caps (
+        error,
+        "the caps have num_tensors=%d, expected 1: a feature stream is one tensor; tensor_demux takes several "
+        "apart",
+        num_tensors);
   if (!check_string (structure, "types", "float32", error))
     return FALSE;
   if (value == NULL)

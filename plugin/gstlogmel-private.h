@@ -9,6 +9,7 @@
 #ifndef PLUGIN_GSTLOGMEL_PRIVATE_H
 #define PLUGIN_GSTLOGMEL_PRIVATE_H
 
+#include "frameclock.h"
 #include "gstfeatures.h"
 #include "gstlogmel.h"
 #include "logmel.h"
@@ -38,13 +39,17 @@ struct _GstLogmel {
   /* Frame n begins `n_before` samples before sample n * hop, and needs `n_after` samples from that one on. */
   guint n_before, n_after;
 
-  /* The audio since the framing began. */
+  /* The audio since the framing began; what was lost counts. */
   gdouble *history; /* from the first sample of the next frame on */
   guint n_history;
   guint64 n_skip; /* samples until the next frame begins, where frames do not touch */
   guint64 n_samples, n_frames;
-  GstClockTime first_pts; /* NONE: unknown */
-  GstSegment segment;     /* as it came; the base class moves the position of its own */
+  GstClockTime first_pts;  /* NONE: unknown */
+  GstClockTimeDiff shift;  /* what the clock of the audio has drifted by since */
+  gboolean is_behind_hole; /* the next frame is the first one there */
+  FrameClock clock;        /* of samples */
+  gboolean warned_jump;
+  GstSegment segment; /* as it came; the base class moves the position of its own */
 
   /* The buffer in work. */
   GstBuffer *input;
@@ -75,8 +80,17 @@ void gst_logmel_restart (GstLogmel *self);
 /* The samples that must have come before the first frame leaves. */
 guint gst_logmel_get_n_first (GstLogmel *self);
 
-/* The frames that are done after `n_samples` since the framing began. */
-guint64 gst_logmel_count_frames (GstLogmel *self, guint64 n_samples);
+/* The frames that are done, and have not left, when `n` more samples have come. */
+guint64 gst_logmel_count_frames (GstLogmel *self, guint64 n);
+
+/* The time of the first sample that has not come, or has not been taken; NONE: unknown. */
+GstClockTime gst_logmel_get_time (GstLogmel *self);
+
+/*
+ * `n` samples are missing before those that come, or, with 0, these do not continue those before. The frames stay where
+ * they are in time; those that would hold a missing sample are absent, which a GAP event says.
+ */
+GstFlowReturn gst_logmel_lose (GstLogmel *self, guint64 n);
 
 /* Takes samples from the input until a frame is done. FALSE: the input is used up. */
 gboolean gst_logmel_fill_history (GstLogmel *self);

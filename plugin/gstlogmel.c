@@ -18,9 +18,15 @@
  * frames whose model was trained on others, where its file says so.
  *
  * The timestamp of a frame is the time of its first sample; in Whisper's style, whose frames reach as far back as
- * forward, the time of its centre. The timestamp of the first buffer and the number of samples since give it, so that
- * it does not drift. A buffer with the DISCONT flag, or whose timestamp is more than 40 ms off, begins anew: no frame
- * reaches across a hole. The offset of a buffer is the number of its first frame since then.
+ * forward, the time of its centre. The timestamp of the first buffer and the number of samples since give it. Where the
+ * clock of the audio drifts the frames follow it slowly, and no sample is dropped; jitter leaves them where they are.
+ *
+ * Audio that is lost leaves frames absent, and the others where they are: those beside a hole, whatever its length,
+ * have the very bits and times that they have in the whole audio, and none reaches across. A GAP event says which are
+ * absent, the next buffer has the DISCONT flag, and its offset, the number of its first frame, counts them. Lost is
+ * what a GAP event says, and what timestamps jump forward by: a millisecond or more with the DISCONT flag, 40 ms or
+ * more without it. The flag alone, where times continue or are unknown, means nothing. A jump back by 40 ms or more
+ * with the flag begins anew; without it, from 80 ms on, the frames go on, and a warning says so.
  *
  * Whisper's style mirrors the audio at both of its ends, and so holds the first frame back until half a frame and one
  * sample have come, and finishes the last frames when the stream ends: n samples make n / hop frames, rounded down.
@@ -46,7 +52,13 @@
 GST_DEBUG_CATEGORY (gst_logmel_debug);
 
 /* How far timestamps may be off before they are a hole: the alignment-threshold of audiobuffersplit and audio sinks. */
-#define MAX_JITTER (40 * GST_MSECOND)
+#define ALIGNMENT_THRESHOLD (40 * GST_MSECOND)
+
+/* Less than that is rounding: containers count in milliseconds, and two such times differ by up to one. */
+#define ROUNDING (GST_MSECOND - 1)
+
+/* The time in which the frames follow the clock of the audio: jitter below the threshold moves them by 1/64 of it. */
+#define FOLLOWING (64 * ALIGNMENT_THRESHOLD)
 
 /* S16 samples divided by this are in [-1, 1]. */
 #define S16_SCALE 32768.0
@@ -210,6 +222,7 @@ gst_logmel_set_caps (GstBaseTransform *trans, GstCaps *in_caps, GstCaps *out_cap
   self->features = features;
   self->style = settings.style;
   self->rate = GST_AUDIO_INFO_RATE (&info);
+  frame_clock_set_rate (&self->clock, self->rate, 1, ROUNDING, ALIGNMENT_THRESHOLD);
   self->is_float = GST_AUDIO_INFO_IS_FLOAT (&info);
   self->scale = self->is_float ? 1.0 : 1.0 / S16_SCALE;
   if (self->style == GST_LOGMEL_STYLE_KALDI)
@@ -328,6 +341,42 @@ gst_logmel_sink_segment_event (GstLogmel *self, GstEvent *event)
   gst_segment_copy_into (segment, &self->segment);
 }
 
+/* How many samples are missing up to the end of a gap. Where time is known, short ones add up. */
+static guint64
+gst_logmel_count_gap (GstLogmel *self, GstClockTime timestamp, GstClockTime duration)
+{
+  GstClockTime next = frame_clock_next (&self->clock), end = timestamp + duration;
+
+  if (!GST_CLOCK_TIME_IS_VALID (duration))
+    return 0;
+  if (!GST_CLOCK_TIME_IS_VALID (next))
+    return frame_clock_round (&self->clock, duration);
+  return end > next ? frame_clock_round (&self->clock, end - next) : 0;
+}
+
+/* Frames are absent instead, and fill the gap up to the next frame; before the first one the gap is downstream's. */
+static gboolean
+gst_logmel_sink_gap_event (GstLogmel *self, GstEvent *event)
+{
+  GstClockTime timestamp, duration;
+  gboolean is_told;
+  guint64 n;
+
+  gst_event_parse_gap (event, &timestamp, &duration);
+  is_told = self->logmel != NULL && self->n_frames > 0 && GST_CLOCK_TIME_IS_VALID (self->first_pts)
+            && GST_CLOCK_TIME_IS_VALID (duration);
+  if (self->logmel != NULL) {
+    n = gst_logmel_count_gap (self, timestamp, duration);
+    frame_clock_skip (&self->clock, n);
+    if (n > 0 || !is_told)
+      gst_logmel_lose (self, n);
+  }
+  if (!is_told)
+    return GST_BASE_TRANSFORM_CLASS (parent_class)->sink_event (GST_BASE_TRANSFORM (self), event);
+  gst_event_unref (event);
+  return TRUE;
+}
+
 static gboolean
 gst_logmel_sink_event (GstBaseTransform *trans, GstEvent *event)
 {
@@ -339,8 +388,12 @@ gst_logmel_sink_event (GstBaseTransform *trans, GstEvent *event)
   case GST_EVENT_SEGMENT:
     gst_logmel_sink_segment_event (self, event);
     break;
-  case GST_EVENT_STREAM_START:
   case GST_EVENT_GAP:
+    return gst_logmel_sink_gap_event (self, event);
+  case GST_EVENT_STREAM_START:
+    self->warned_jump = FALSE;
+    gst_logmel_end_audio (self);
+    break;
   case GST_EVENT_SEGMENT_DONE:
   case GST_EVENT_EOS:
     gst_logmel_end_audio (self);
@@ -430,24 +483,66 @@ not_time:
   return FALSE;
 }
 
-static GstClockTime
-gst_logmel_get_elapsed (GstLogmel *self)
+/* What a jump back without the flag means: that the clock was put back. */
+static GstFlowReturn
+gst_logmel_put_back (GstLogmel *self, GstClockTime pts, GstClockTimeDiff jump)
 {
-  return gst_util_uint64_scale_round (self->n_samples, GST_SECOND, self->rate);
+  if (!self->warned_jump)
+    GST_ELEMENT_WARNING (self, STREAM, FAILED,
+                         ("a buffer has the timestamp %" GST_TIME_FORMAT " where %" GST_TIME_FORMAT
+                          " was expected: a jump back. Without the DISCONT flag the stream goes on as if nothing were "
+                          "missing",
+                          GST_TIME_ARGS (pts), GST_TIME_ARGS (frame_clock_next (&self->clock))),
+                         ("said once per stream"));
+  self->warned_jump = TRUE;
+  self->shift += jump;
+  frame_clock_forget (&self->clock);
+  return GST_FLOW_OK;
 }
 
-/* Whether a buffer begins where the audio so far has ended. */
-static gboolean
-gst_logmel_is_continued_by (GstLogmel *self, GstBuffer *buffer)
+/* What the timestamp of a buffer means for the audio before it. */
+static GstFlowReturn
+gst_logmel_look_at_time (GstLogmel *self, GstClockTime pts, gboolean is_discont)
 {
-  GstClockTime expected, pts = GST_BUFFER_PTS (buffer);
+  GstClockTimeDiff jump = frame_clock_jump (&self->clock, pts, is_discont);
+  guint64 n;
 
-  if (GST_BUFFER_IS_DISCONT (buffer)) /* what the base class calls discont stays set until a frame leaves */
-    return FALSE;
-  if (!GST_CLOCK_TIME_IS_VALID (self->first_pts) || !GST_CLOCK_TIME_IS_VALID (pts))
-    return TRUE;
-  expected = self->first_pts + gst_logmel_get_elapsed (self);
-  return (pts > expected ? pts - expected : expected - pts) <= MAX_JITTER;
+  if (jump == 0)
+    return GST_FLOW_OK;
+  GST_DEBUG_OBJECT (self, "a jump by %" GST_STIME_FORMAT " to %" GST_TIME_FORMAT, GST_STIME_ARGS (jump),
+                    GST_TIME_ARGS (pts));
+  if (jump > 0) {
+    n = frame_clock_round (&self->clock, jump);
+    frame_clock_skip (&self->clock, n);
+    return gst_logmel_lose (self, n);
+  }
+  if (!is_discont)
+    return gst_logmel_put_back (self, pts, jump);
+  if (-jump < (GstClockTimeDiff) ALIGNMENT_THRESHOLD) /* a source that was paused */
+    return gst_logmel_lose (self, 0);
+  return gst_logmel_end_audio (self);
+}
+
+/*
+ * The frames follow the clock of the audio where it drifts, slowly, and less than rounding not at all. Time may also
+ * become known on the way.
+ */
+static void
+gst_logmel_follow_time (GstLogmel *self, GstClockTime pts, guint64 n_samples)
+{
+  GstClockTime elapsed = gst_util_uint64_scale_round (self->n_samples, GST_SECOND, self->rate);
+  GstClockTime expected = gst_logmel_get_time (self), duration = frame_clock_duration (&self->clock, n_samples);
+  GstClockTimeDiff late;
+
+  if (!GST_CLOCK_TIME_IS_VALID (pts))
+    return;
+  if (!GST_CLOCK_TIME_IS_VALID (expected)) {
+    self->first_pts = pts >= elapsed ? pts - elapsed : GST_CLOCK_TIME_NONE;
+    return;
+  }
+  late = GST_CLOCK_DIFF (expected, pts);
+  late -= CLAMP (late, -(GstClockTimeDiff) ROUNDING, (GstClockTimeDiff) ROUNDING);
+  self->shift += late * ((gdouble) MIN (duration, FOLLOWING) / FOLLOWING);
 }
 
 /* Maps the buffer as the input. Takes the buffer. */
@@ -479,37 +574,45 @@ no_map:
   return GST_FLOW_ERROR;
 }
 
+/* What came before `buffer`, and what could not be used of it. */
+static GstFlowReturn
+gst_logmel_catch_up (GstLogmel *self, GstClockTime pts, gboolean is_discont)
+{
+  guint64 n_left = self->n_input - self->n_taken;
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  if (self->input != NULL) { /* left over where downstream failed: there is a hole */
+    gst_logmel_release_input (self);
+    ret = gst_logmel_lose (self, n_left);
+  }
+  return ret == GST_FLOW_OK ? gst_logmel_look_at_time (self, pts, is_discont) : ret;
+}
+
 static GstFlowReturn
 gst_logmel_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *buffer)
 {
   GstLogmel *self = GST_LOGMEL (trans);
-  GstFlowReturn ret = GST_BASE_TRANSFORM_CLASS (parent_class)->submit_input_buffer (trans, is_discont, buffer);
-  GstClockTime elapsed;
+  GstClockTime pts = GST_BUFFER_PTS (buffer);
+  gboolean is_flagged = GST_BUFFER_IS_DISCONT (buffer); /* is_discont stays set until a frame leaves */
+  guint64 n_samples = gst_buffer_get_size (buffer) / (self->is_float ? sizeof (gfloat) : sizeof (gint16));
+  GstFlowReturn ret, passed = GST_BASE_TRANSFORM_CLASS (parent_class)->submit_input_buffer (trans, is_discont, buffer);
 
-  if (ret == GST_FLOW_NOT_NEGOTIATED && self->logmel != NULL)
+  if (passed == GST_FLOW_NOT_NEGOTIATED && self->logmel != NULL)
     gst_logmel_explain_refusal (self, self->rate);
-  if (ret == GST_BASE_TRANSFORM_FLOW_DROPPED) /* QoS, where somebody turned it on */
-    gst_logmel_end_audio (self);
-  if (ret != GST_FLOW_OK)
-    return ret;
+  if (passed != GST_FLOW_OK && passed != GST_BASE_TRANSFORM_FLOW_DROPPED)
+    return passed;
   buffer = g_steal_pointer (&trans->queued_buf);
 
-  if (self->input != NULL) /* left over where downstream failed: there is a hole */
-    gst_logmel_restart (self);
-  if (!gst_logmel_is_continued_by (self, buffer)) {
-    GST_DEBUG_OBJECT (self, "beginning anew after %" G_GUINT64_FORMAT " samples", self->n_samples);
-    ret = gst_logmel_end_audio (self);
-    if (ret != GST_FLOW_OK) {
-      gst_buffer_unref (buffer);
-      return ret;
-    }
+  ret = gst_logmel_catch_up (self, pts, is_flagged);
+  if (ret == GST_FLOW_OK && passed == GST_FLOW_OK) {
+    gst_logmel_follow_time (self, pts, n_samples);
+    ret = gst_logmel_set_input (self, g_steal_pointer (&buffer));
+  } else if (ret == GST_FLOW_OK) { /* QoS, where somebody turned it on */
+    ret = gst_logmel_lose (self, n_samples);
   }
-  /* Time may also become known on the way. */
-  elapsed = gst_logmel_get_elapsed (self);
-  if (!GST_CLOCK_TIME_IS_VALID (self->first_pts) && GST_BUFFER_PTS_IS_VALID (buffer)
-      && GST_BUFFER_PTS (buffer) >= elapsed)
-    self->first_pts = GST_BUFFER_PTS (buffer) - elapsed;
-  return gst_logmel_set_input (self, buffer);
+  frame_clock_advance (&self->clock, pts, n_samples);
+  gst_clear_buffer (&buffer);
+  return ret == GST_FLOW_OK ? passed : ret;
 }
 
 static GstFlowReturn
@@ -521,7 +624,7 @@ gst_logmel_generate_output (GstBaseTransform *trans, GstBuffer **buffer)
   *buffer = NULL;
   if (self->input == NULL)
     return GST_FLOW_OK;
-  n_frames = gst_logmel_count_frames (self, self->n_samples + self->n_input - self->n_taken) - self->n_frames;
+  n_frames = gst_logmel_count_frames (self, self->n_input - self->n_taken);
   if (n_frames > 0)
     return gst_logmel_make_buffer (self, n_frames, FALSE, buffer);
 
@@ -582,6 +685,7 @@ gst_logmel_init (GstLogmel *self)
   logmel_settings_init (&self->settings, GST_LOGMEL_STYLE_KALDI);
   self->latency = GST_CLOCK_TIME_NONE;
   self->first_pts = GST_CLOCK_TIME_NONE;
+  frame_clock_forget (&self->clock);
   gst_pad_add_probe (GST_BASE_TRANSFORM_SINK_PAD (self), GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, gst_logmel_explain_caps,
                      self, NULL);
 }

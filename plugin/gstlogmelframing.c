@@ -31,6 +31,9 @@ gst_logmel_restart (GstLogmel *self)
   self->n_history = self->n_before; /* room for the mirrored beginning */
   self->n_skip = self->n_samples = self->n_frames = 0;
   self->first_pts = GST_CLOCK_TIME_NONE;
+  self->shift = 0;
+  self->is_behind_hole = FALSE;
+  frame_clock_forget (&self->clock);
 }
 
 /* The samples that must have come before the first frame leaves: a mirror of n samples needs n + 1 of them. */
@@ -40,13 +43,16 @@ gst_logmel_get_n_first (GstLogmel *self)
   return MAX (self->n_after, self->n_before + 1);
 }
 
-/* The frames that are done after `n_samples`. */
+/* The frames that are done, and have not left, when `n` more samples have come. Behind a hole the next one is far. */
 guint64
-gst_logmel_count_frames (GstLogmel *self, guint64 n_samples)
+gst_logmel_count_frames (GstLogmel *self, guint64 n)
 {
+  guint64 n_samples = self->n_samples + n, n_done;
+
   if (n_samples < gst_logmel_get_n_first (self))
     return 0;
-  return 1 + (n_samples - self->n_after) / self->sizes.hop_length;
+  n_done = 1 + (n_samples - self->n_after) / self->sizes.hop_length;
+  return n_done > self->n_frames ? n_done - self->n_frames : 0;
 }
 
 static void
@@ -133,12 +139,28 @@ gst_logmel_make_frame (GstLogmel *self, gfloat *frame)
   }
 }
 
+/* `elapsed` behind the first sample. A clock that was put back may lead to before the beginning. */
+static GstClockTime
+gst_logmel_time_after (GstLogmel *self, GstClockTime elapsed)
+{
+  GstClockTime back = self->shift < 0 ? -self->shift : 0;
+
+  if (!GST_CLOCK_TIME_IS_VALID (self->first_pts))
+    return GST_CLOCK_TIME_NONE;
+  elapsed += self->first_pts;
+  return elapsed < back ? 0 : elapsed + self->shift;
+}
+
 static GstClockTime
 gst_logmel_get_pts (GstLogmel *self, guint64 frame)
 {
-  if (!GST_CLOCK_TIME_IS_VALID (self->first_pts))
-    return GST_CLOCK_TIME_NONE;
-  return self->first_pts + gst_features_duration (&self->features, frame);
+  return gst_logmel_time_after (self, gst_features_duration (&self->features, frame));
+}
+
+GstClockTime
+gst_logmel_get_time (GstLogmel *self)
+{
+  return gst_logmel_time_after (self, gst_util_uint64_scale_round (self->n_samples, GST_SECOND, self->rate));
 }
 
 /* A buffer for the next `n_frames`, or fewer where a buffer may not have as many. */
@@ -158,8 +180,9 @@ gst_logmel_new_buffer (GstLogmel *self, guint64 *n_frames)
       gst_features_duration (&self->features, first + *n_frames) - gst_features_duration (&self->features, first);
   GST_BUFFER_OFFSET (buffer) = first;
   GST_BUFFER_OFFSET_END (buffer) = first + *n_frames;
-  if (first == 0)
+  if (first == 0 || self->is_behind_hole)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  self->is_behind_hole = FALSE;
   return buffer;
 }
 
@@ -192,6 +215,54 @@ no_memory:
   return GST_FLOW_ERROR;
 }
 
+/* Makes and pushes up to `n_frames` of what has come. */
+static GstFlowReturn
+gst_logmel_push_rest (GstLogmel *self, guint64 n_frames)
+{
+  GstBuffer *buffer;
+  GstFlowReturn ret = gst_logmel_make_buffer (self, n_frames, TRUE, &buffer);
+
+  return ret == GST_FLOW_OK ? gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer) : ret;
+}
+
+/* No frame from `first` on until the next one. */
+static void
+gst_logmel_push_gap (GstLogmel *self, guint64 first)
+{
+  GstClockTime pts = gst_logmel_get_pts (self, first), end = gst_logmel_get_pts (self, self->n_frames);
+
+  if (self->n_frames > first && GST_CLOCK_TIME_IS_VALID (pts))
+    gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_new_gap (pts, end - pts));
+}
+
+GstFlowReturn
+gst_logmel_lose (GstLogmel *self, guint64 n)
+{
+  guint hop = self->sizes.hop_length;
+  guint64 first, position = self->n_samples + n;
+  GstFlowReturn ret = GST_FLOW_OK;
+
+  if (self->n_frames == 0 || position < n || position > G_MAXINT64) { /* nothing has left that could go on */
+    gst_logmel_restart (self);
+    return GST_FLOW_OK;
+  }
+  /* Whisper's wait to be known not to be the last one, longer than they need where the hop is long. */
+  while (ret == GST_FLOW_OK && self->n_history >= self->sizes.frame_length)
+    ret = gst_logmel_push_rest (self, 1);
+
+  first = self->n_frames;
+  self->n_frames = MAX (first, (position + self->n_before + hop - 1) / hop);
+  self->n_samples = position;
+  self->n_history = 0;
+  self->n_skip = self->n_frames * hop - self->n_before - position;
+  self->is_behind_hole = TRUE;
+  GST_DEBUG_OBJECT (
+      self, "%" G_GUINT64_FORMAT " samples are missing: frame %" G_GUINT64_FORMAT " is followed by %" G_GUINT64_FORMAT,
+      n, first - 1, self->n_frames);
+  gst_logmel_push_gap (self, first);
+  return ret;
+}
+
 /* The audio has ended: pushes the frames that still belong to it, and is ready for other audio. */
 GstFlowReturn
 gst_logmel_end_audio (GstLogmel *self)
@@ -203,13 +274,8 @@ gst_logmel_end_audio (GstLogmel *self)
   if (self->style == GST_LOGMEL_STYLE_WHISPER && self->n_frames > 0) {
     guint64 n_frames = self->n_samples / self->sizes.hop_length;
 
-    while (ret == GST_FLOW_OK && self->n_frames < n_frames) {
-      GstBuffer *buffer;
-
-      ret = gst_logmel_make_buffer (self, n_frames - self->n_frames, TRUE, &buffer);
-      if (ret == GST_FLOW_OK)
-        ret = gst_pad_push (GST_BASE_TRANSFORM_SRC_PAD (self), buffer);
-    }
+    while (ret == GST_FLOW_OK && self->n_frames < n_frames)
+      ret = gst_logmel_push_rest (self, n_frames - self->n_frames);
   }
   gst_logmel_restart (self);
   return ret;

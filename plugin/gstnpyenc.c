@@ -15,7 +15,8 @@
  * `numpy.fromfile(name, numpy.float32, offset=128).reshape(-1, features)`.
  *
  * Frames are written one behind the other whatever their time stamps say. A buffer with the GAP flag is written as it
- * is; a GAP event has no frames, so nothing is written for it.
+ * is, so that rows that npyparse took for gaps (nan-is-gap) come out of attention as zeros, not as NaN; a GAP
+ * event has no frames, so nothing is written for it.
  *
  * ## Example launch line
  * |[

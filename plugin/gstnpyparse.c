@@ -14,6 +14,11 @@
  * frame-rate, rounded to the nearest nanosecond, and its number stands in the buffer's offset. The caps are audio/x-raw
  * with one channel per feature where the frame rate is a whole number of Hz, else other/tensors.
  *
+ * What a sensor did not measure is NaN in most arrays, and one row of NaN spoils every window that it is in. With
+ * #GstNpyParse:nan-is-gap a row that is wholly NaN becomes a gap: zeros with the GAP flag, which `attention` takes for
+ * an absent frame, and which is still a row for whoever writes an array again (npyenc writes zeros, not NaN). Rows that
+ * have a number somewhere go out as they are.
+ *
  * Seeks in TIME, DEFAULT (frames) and BYTES land on the very frame: the one that lasts at that time. Rates below 0 are
  * refused.
  *
@@ -41,6 +46,7 @@ GST_DEBUG_CATEGORY_STATIC (npy_parse_debug);
 #define DEFAULT_RATE_N 100
 #define DEFAULT_RATE_D 1
 #define DEFAULT_FRAMES_PER_BUFFER 1
+#define DEFAULT_NAN_IS_GAP FALSE
 
 G_STATIC_ASSERT (NPY_MAX_FEATURES == GST_FEATURES_MAX_FEATURES);
 
@@ -48,6 +54,7 @@ enum {
   PROP_0,
   PROP_FRAME_RATE,
   PROP_FRAMES_PER_BUFFER,
+  PROP_NAN_IS_GAP,
 };
 
 struct _GstNpyParse {
@@ -56,6 +63,7 @@ struct _GstNpyParse {
   /* Properties. Object lock. */
   gint rate_n, rate_d;
   guint frames_per_buffer;
+  gboolean nan_is_gap;
 
   /*
    * Written by the streaming thread under the object lock: conversions ask from anywhere. header_size is 0 until there
@@ -66,7 +74,9 @@ struct _GstNpyParse {
 
   /* Streaming thread. */
   guint n_per_buffer;  /* frames_per_buffer, no more than the array has */
+  gboolean splits;     /* nan_is_gap */
   guint64 next_frame;  /* behind the last one that left */
+  gboolean is_discont; /* the next one continues none */
   gsize n_left_over;   /* bytes that were too few for a frame when the base class drained */
   guint64 stop_offset; /* where upstream was asked to stop, in bytes */
   GstFlowReturn flow;
@@ -107,8 +117,9 @@ gst_npy_parse_class_init (GstNpyParseClass *klass)
       object_class, PROP_FRAME_RATE,
       gst_param_spec_fraction (
           "frame-rate", "Frame rate",
-          "Frames per second: frame i gets the time stamp i / frame-rate. A whole number goes out as "
-          "audio/x-raw with that rate, another one as other/tensors. At most 10^9",
+          "Frames per second, a fraction: 125/2, not 62.5, which GStreamer refuses. Frame i gets the time stamp "
+          "i / frame-rate. A whole number goes out as audio/x-raw with that rate, another one as other/tensors. At "
+          "most 10^9",
           1, G_MAXINT, MAX_RATE, 1, DEFAULT_RATE_N, DEFAULT_RATE_D,
           G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   g_object_class_install_property (
@@ -119,6 +130,13 @@ gst_npy_parse_class_init (GstNpyParseClass *klass)
           "throughput",
           1, G_MAXINT, DEFAULT_FRAMES_PER_BUFFER,
           G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
+
+  g_object_class_install_property (
+      object_class, PROP_NAN_IS_GAP,
+      g_param_spec_boolean ("nan-is-gap", "NaN is gap",
+                            "A row that is wholly NaN is a gap: it goes out as zeros with the GAP flag, in a buffer of "
+                            "its own or with its like, and attention takes it for an absent frame",
+                            DEFAULT_NAN_IS_GAP, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
 
   parse_class->start = GST_DEBUG_FUNCPTR (gst_npy_parse_start);
   parse_class->sink_event = GST_DEBUG_FUNCPTR (gst_npy_parse_sink_event);
@@ -140,6 +158,7 @@ gst_npy_parse_init (GstNpyParse *self)
   self->rate_n = DEFAULT_RATE_N;
   self->rate_d = DEFAULT_RATE_D;
   self->frames_per_buffer = DEFAULT_FRAMES_PER_BUFFER;
+  self->nan_is_gap = DEFAULT_NAN_IS_GAP;
 }
 
 static void
@@ -155,6 +174,9 @@ gst_npy_parse_set_property (GObject *object, guint id, const GValue *value, GPar
     break;
   case PROP_FRAMES_PER_BUFFER:
     self->frames_per_buffer = g_value_get_uint (value);
+    break;
+  case PROP_NAN_IS_GAP:
+    self->nan_is_gap = g_value_get_boolean (value);
     break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -175,6 +197,9 @@ gst_npy_parse_get_property (GObject *object, guint id, GValue *value, GParamSpec
     break;
   case PROP_FRAMES_PER_BUFFER:
     g_value_set_uint (value, self->frames_per_buffer);
+    break;
+  case PROP_NAN_IS_GAP:
+    g_value_set_boolean (value, self->nan_is_gap);
     break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -212,8 +237,10 @@ gst_npy_parse_start (GstBaseParse *parse)
   self->features.rate_n = self->rate_n;
   self->features.rate_d = self->rate_d;
   self->n_per_buffer = self->frames_per_buffer;
+  self->splits = self->nan_is_gap;
   GST_OBJECT_UNLOCK (self);
   self->next_frame = 0;
+  self->is_discont = TRUE;
   self->n_left_over = 0;
   self->stop_offset = GST_BUFFER_OFFSET_NONE;
   self->flow = GST_FLOW_OK;
@@ -383,9 +410,11 @@ gst_npy_parse_sink_event (GstBaseParse *parse, GstEvent *event)
     gst_event_parse_segment (event, &segment);
     self->stop_offset = segment->format == GST_FORMAT_BYTES ? segment->stop : GST_BUFFER_OFFSET_NONE;
     self->n_left_over = 0;
+    self->is_discont = TRUE;
     break;
   case GST_EVENT_FLUSH_STOP:
     self->n_left_over = 0;
+    self->is_discont = TRUE;
     self->flow = GST_FLOW_OK;
     break;
   case GST_EVENT_EOS:
@@ -596,9 +625,27 @@ truncated:
   return GST_FLOW_ERROR;
 }
 
-/* `n_frames` frames from the head of `input` as float32, numbered and timed. */
+/* How many of the first `n_frames` in `input` are the same: wholly NaN, or not. */
+static guint
+gst_npy_parse_count_alike (GstNpyParse *self, GstBuffer *input, guint n_frames, gboolean *are_gaps)
+{
+  gsize frame_size = npy_header_frame_size (&self->header);
+  GstMapInfo map;
+  guint n = 1;
+
+  if (!gst_buffer_map (input, &map, GST_MAP_READ))
+    return n_frames; /* which says so when it copies them */
+  *are_gaps = npy_values_are_nan (&self->header, map.data, self->header.n_features);
+  while (n < n_frames
+         && npy_values_are_nan (&self->header, map.data + n * frame_size, self->header.n_features) == *are_gaps)
+    n++;
+  gst_buffer_unmap (input, &map);
+  return n;
+}
+
+/* `n_frames` frames from the head of `input` as float32, numbered and timed; or zeros, with the GAP flag. */
 static GstBuffer *
-gst_npy_parse_make_buffer (GstNpyParse *self, GstBuffer *input, guint64 first_frame, guint n_frames)
+gst_npy_parse_make_buffer (GstNpyParse *self, GstBuffer *input, guint64 first_frame, guint n_frames, gboolean are_gaps)
 {
   gsize n_values = (gsize) n_frames * self->header.n_features;
   GstBuffer *buffer = gst_features_new_buffer (n_values);
@@ -607,7 +654,10 @@ gst_npy_parse_make_buffer (GstNpyParse *self, GstBuffer *input, guint64 first_fr
   if (buffer == NULL || !gst_buffer_map (input, &in, GST_MAP_READ))
     goto failed;
   gst_buffer_map (buffer, &out, GST_MAP_WRITE);
-  npy_values_to_float (&self->header, in.data, n_values, (gfloat *) out.data);
+  if (are_gaps)
+    memset (out.data, 0, out.size);
+  else
+    npy_values_to_float (&self->header, in.data, n_values, (gfloat *) out.data);
   gst_buffer_unmap (buffer, &out);
   gst_buffer_unmap (input, &in);
 
@@ -616,8 +666,11 @@ gst_npy_parse_make_buffer (GstNpyParse *self, GstBuffer *input, guint64 first_fr
   GST_BUFFER_PTS (buffer) = GST_BUFFER_DTS (buffer) = gst_features_duration (&self->features, first_frame);
   GST_BUFFER_DURATION (buffer) =
       gst_features_duration (&self->features, first_frame + n_frames) - GST_BUFFER_PTS (buffer);
-  if (GST_BUFFER_IS_DISCONT (input))
+  if (are_gaps)
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
+  if (self->is_discont || first_frame != self->next_frame)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  self->is_discont = FALSE;
   return buffer;
 
 failed:
@@ -630,15 +683,19 @@ static GstFlowReturn
 gst_npy_parse_push_frames (GstNpyParse *self, GstBaseParseFrame *frame, guint64 first_frame, guint n_frames)
 {
   GstBaseParse *parse = GST_BASE_PARSE (self);
-  gsize size = (gsize) n_frames * npy_header_frame_size (&self->header);
+  gboolean are_gaps = FALSE;
+  gsize size;
 
+  if (self->splits)
+    n_frames = gst_npy_parse_count_alike (self, frame->buffer, n_frames, &are_gaps);
+  size = (gsize) n_frames * npy_header_frame_size (&self->header);
   if (self->features.is_tensors && self->features.frames_per_buffer != n_frames) {
     GstFlowReturn flow = gst_npy_parse_negotiate (self, n_frames);
 
     if (flow != GST_FLOW_OK)
       return flow;
   }
-  frame->out_buffer = gst_npy_parse_make_buffer (self, frame->buffer, first_frame, n_frames);
+  frame->out_buffer = gst_npy_parse_make_buffer (self, frame->buffer, first_frame, n_frames, are_gaps);
   if (frame->out_buffer == NULL)
     goto no_buffer;
   self->next_frame = first_frame + n_frames;
@@ -700,7 +757,8 @@ gst_npy_parse_handle_frame (GstBaseParse *parse, GstBaseParseFrame *frame, gint 
   if (self->flow < GST_FLOW_EOS && GST_PAD_MODE (GST_BASE_PARSE_SINK_PAD (self)) == GST_PAD_MODE_PUSH)
     return self->flow;
 
-  frame->overhead = -1; /* the bit rate of raw data is no news */
+  frame->overhead = -1;                                      /* the bit rate of raw data is no news */
+  self->is_discont |= GST_BUFFER_IS_DISCONT (frame->buffer); /* which may be skipped, or be the header */
   if (self->header.header_size == 0 || frame->offset == 0) {
     self->flow = gst_npy_parse_handle_header (self, frame);
   } else if (frame->offset < self->header.header_size) {

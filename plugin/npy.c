@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "npy.h"
 
+#include <math.h>
 #include <string.h>
 
 #define MAGIC "\x93NUMPY"
@@ -440,4 +441,15 @@ npy_values_to_float (const NpyHeader *header, const guint8 *data, gsize n_values
   }
   for (i = 0; i < n_values; i++)
     values[i] = read_value (header, data + i * header->value_size);
+}
+
+gboolean
+npy_values_are_nan (const NpyHeader *header, const guint8 *data, gsize n_values)
+{
+  gsize i;
+
+  for (i = 0; i < n_values; i++)
+    if (!isnan (read_value (header, data + i * header->value_size)))
+      return FALSE;
+  return TRUE;
 }

@@ -97,6 +97,9 @@ guint64 npy_header_data_size (const NpyHeader *header);
  */
 void npy_values_to_float (const NpyHeader *header, const guint8 *data, gsize n_values, gfloat *values);
 
+/* Whether all of the values are NaN. */
+gboolean npy_values_are_nan (const NpyHeader *header, const guint8 *data, gsize n_values);
+
 G_END_DECLS
 
 #endif

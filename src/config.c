@@ -303,8 +303,11 @@ parameter_free_sizes (AttnSizes *sizes, AttnError *error)
                       "slice of the frame, so they must be equal",
                       sizes->n_kv_heads, sizes->n_heads);
   if (sizes->n_features % sizes->n_heads != 0)
-    return attn_fail (error, ATTN_ERROR_CONFIG, "%zu features per frame cannot be divided among %zu heads",
-                      sizes->n_features, sizes->n_heads);
+    return attn_fail (
+        error, ATTN_ERROR_CONFIG,
+        "%zu features per frame cannot be divided among %zu heads: take heads=1, or pad the frames to %zu "
+        "features",
+        sizes->n_features, sizes->n_heads, (sizes->n_features / sizes->n_heads + 1) * sizes->n_heads);
   sizes->dk = sizes->dv = sizes->n_features / sizes->n_heads;
   sizes->n_outputs = sizes->n_features;
   return ATTN_OK;

@@ -69,6 +69,7 @@ GST_END_TEST;
 GST_START_TEST (test_features_that_heads_do_not_divide_are_refused)
 {
   check_refused_caps (4, AUDIO_CAPS, "6 features", "4 heads");
+  check_refused_caps (4, AUDIO_CAPS, "heads=1", "pad the frames to 8 features");
 }
 GST_END_TEST;
 
@@ -166,6 +167,7 @@ GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
     gst_harness_push_event (h, gst_event_new_stream_start ("anew"));
     gst_harness_set_src_caps_str (h, AUDIO_CAPS);
     gst_harness_push_event (h, gst_event_new_segment (&segment));
+    fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frame, 24)), GST_FLOW_NOT_NEGOTIATED);
     text = pop_error (bus);
     fail_unless (strstr (text, "6 features") != NULL, "%u: %s", i, text);
     g_free (text);
@@ -180,6 +182,99 @@ GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
   gst_element_set_bus (h->element, NULL);
   gst_object_unref (bus);
   gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* NNStreamer's converter says something before it knows better, with a segment behind it. */
+GST_START_TEST (test_caps_that_are_taken_back_before_a_buffer_are_no_error)
+{
+  static const gchar *provisional[] = {
+    "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)uint8, framerate=(fraction)100/1, "
+    "dimensions=(string)1",
+    TENSOR_CAPS "dimensions=(string)1:1:1:1", /* which two heads do not divide */
+  };
+  AttnConfig config = configuration (2, 8, 0);
+  GstHarness *h = harness_new (&config, NULL);
+  GstBus *bus = attach_bus (h->element);
+  gfloat *frames = make_frames (8, D), *expected = expect (&config, frames, NULL, 8);
+  GstSegment segment;
+  gchar *text;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  gst_harness_push_event (h, gst_event_new_stream_start ("provisional"));
+  gst_harness_push_event (h, gst_event_new_caps (gst_caps_from_string (provisional[__i__])));
+  gst_harness_push_event (h, gst_event_new_segment (&segment));
+  gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)6:8:1:1");
+  push_frames (h, frames, 0, 8);
+  check_output (h, expected, 8);
+  text = pop_error (bus);
+  fail_unless_equals_string (text, "(no error)");
+  g_free (text);
+  detach_bus (h->element, bus);
+  gst_harness_teardown (h);
+  g_free (frames);
+  g_free (expected);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_several_tensors_are_refused_in_a_sentence)
+{
+  check_refused_caps (1,
+                      "other/tensors, format=(string)static, num_tensors=(int)2, types=(string)\"float32,float32\", "
+                      "framerate=(fraction)100/1, dimensions=(string)\"6:1,6:1\"",
+                      "num_tensors=2, expected 1", "tensor_demux");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_refused_caps_are_reported_at_the_end_of_a_stream_without_buffers)
+{
+  GstHarness *h = gst_harness_new ("attention");
+  GstBus *bus = attach_bus (h->element);
+  gchar *text;
+
+  g_object_set (h->element, "heads", 4, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  text = pop_error (bus);
+  fail_unless_equals_string (text, "(no error)");
+  g_free (text);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  text = pop_error (bus);
+  fail_unless (strstr (text, "6 features") != NULL, "%s", text);
+  g_free (text);
+  detach_bus (h->element, bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Each size with caps of its own, as npyparse sends them behind the last whole buffer. */
+GST_START_TEST (test_another_number_of_frames_per_buffer_is_the_same_stream)
+{
+  const guint n = 16 - 3 * __i__;
+  AttnConfig config = configuration (2, 8, 3);
+  gfloat *frames = make_frames (50, D), *expected = expect (&config, frames, NULL, 50);
+  GstHarness *h = harness_new (&config, NULL);
+  GstBuffer *buffer;
+  guint begin, size, i = 0;
+
+  for (begin = 0; begin < 50; begin += size, i++) {
+    gchar *caps;
+
+    size = MIN (i % 2 == 0 ? n : 1, 50 - begin);
+    caps = g_strdup_printf (TENSOR_CAPS "dimensions=(string)6:%u:1:1", size);
+    gst_harness_set_src_caps_str (h, caps);
+    g_free (caps);
+    push_frames (h, frames, begin, size);
+  }
+  gst_harness_push_event (h, gst_event_new_eos ());
+  fail_unless_equals_int (gst_harness_buffers_in_queue (h), i);
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_int (gst_buffer_get_size (buffer), n * D * sizeof (gfloat));
+  fail_unless (gst_buffer_memcmp (buffer, 0, expected, n * D * sizeof (gfloat)) == 0);
+  gst_buffer_unref (buffer);
+  check_output (h, expected + n * D, 50 - n);
+  gst_harness_teardown (h);
+  g_free (frames);
+  g_free (expected);
 }
 GST_END_TEST;
 
@@ -470,6 +565,10 @@ attention_caps_suite (void)
   tcase_add_test (caps, test_dimensions_as_fixed_flags_are_explained);
   tcase_add_test (caps, test_refused_caps_are_reported_once);
   tcase_add_test (caps, test_refused_caps_are_reported_when_they_come_anew);
+  tcase_add_loop_test (caps, test_caps_that_are_taken_back_before_a_buffer_are_no_error, 0, 2);
+  tcase_add_test (caps, test_several_tensors_are_refused_in_a_sentence);
+  tcase_add_test (caps, test_refused_caps_are_reported_at_the_end_of_a_stream_without_buffers);
+  tcase_add_loop_test (caps, test_another_number_of_frames_per_buffer_is_the_same_stream, 0, 5);
   tcase_add_test (caps, test_untyped_dimensions_are_explained_once);
   tcase_add_test (caps, test_missing_dimensions_are_refused);
   tcase_add_test (caps, test_missing_types_are_refused);

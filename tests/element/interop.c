@@ -186,15 +186,17 @@ GST_START_TEST (test_interleaved_sensors)
   gsize n;
   gfloat *in;
 
-  finish (start (
-      "interleave name=i ! tee name=t t. ! queue ! filesink location=%s/sensors.f32 "
-      "t. ! queue ! " ATTENTION " ! " SINK " "
-      "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=sine freq=3 ! audio/x-raw,format=" GST_AUDIO_NE (
-          F32) ",rate=100,channels=1 ! i.sink_0 "
-               "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=square freq=2 ! audio/x-raw,channels=1 ! i.sink_1 "
-               "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=white-noise ! audio/x-raw,channels=1 ! i.sink_2 "
-               "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=saw freq=5 ! audio/x-raw,channels=1 ! i.sink_3",
-      folder, folder));
+  finish (start ("interleave name=i ! tee name=t t. ! queue ! filesink location=%s/sensors.f32 "
+                 "t. ! queue ! " ATTENTION " ! " SINK " "
+                 "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=sine freq=3 ! audio/x-raw,format=" GST_AUDIO_NE (
+                     F32) ",rate=100,channels=1 ! i.sink_0 "
+                          "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=square freq=2 ! "
+                          "audio/x-raw,rate=100,channels=1 ! i.sink_1 "
+                          "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=white-noise ! "
+                          "audio/x-raw,rate=100,channels=1 ! i.sink_2 "
+                          "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=saw freq=5 ! "
+                          "audio/x-raw,rate=100,channels=1 ! i.sink_3",
+                 folder, folder));
   in = read_frames ("sensors.f32", &n);
   fail_unless_equals_uint64 (n, 4 * 200);
   attend (in, 4, 200, reference);

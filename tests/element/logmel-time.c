@@ -122,57 +122,44 @@ GST_START_TEST (test_late_audio_leaves_a_hole)
   fail_unless_no_buffer (&fixture);
   for (i = 0; i < 3; i++)
     push_s16 (&fixture, samples, 160, (35 + 10 * i) * GST_MSECOND);
-  fail_unless_buffer (&fixture, 35 * GST_MSECOND, 10 * GST_MSECOND, 0, 1, TRUE);
+  fail_unless_buffer (&fixture, 40 * GST_MSECOND, 10 * GST_MSECOND, 4, 5, TRUE);
   fail_unless_no_buffer (&fixture);
   g_free (samples);
   fixture_free (&fixture);
 }
 GST_END_TEST;
 
-/* 25 ms have come when the second buffer does. */
+/* 25 ms have come when the second buffer does. Its time moves the frames by what a clock may drift. */
 GST_START_TEST (test_timestamps_that_are_a_little_off_are_not_believed)
 {
-  const GstClockTime pts[] = { GST_SECOND + 65 * GST_MSECOND, GST_SECOND - 15 * GST_MSECOND };
+  const GstClockTime pts[] = { GST_SECOND + 64 * GST_MSECOND, GST_SECOND - 14 * GST_MSECOND };
   Fixture fixture = fixture_new_s16 ("");
   gint16 *samples = make_noise (800);
+  GstBuffer *buffer;
 
   push_s16 (&fixture, samples, 400, GST_SECOND);
   drop_frames (&fixture);
   push_s16 (&fixture, samples, 160, pts[__i__]);
-  fail_unless_buffer (&fixture, GST_SECOND + 10 * GST_MSECOND, 10 * GST_MSECOND, 1, 2, FALSE);
+  buffer = gst_harness_pull (fixture.h);
+  fail_unless (ABS (GST_CLOCK_DIFF (GST_SECOND + 10 * GST_MSECOND, GST_BUFFER_PTS (buffer))) < 39 * GST_MSECOND / 256);
+  fail_unless_equals_uint64 (GST_BUFFER_OFFSET (buffer), 1);
+  fail_if (GST_BUFFER_IS_DISCONT (buffer));
+  gst_buffer_unref (buffer);
   g_free (samples);
   fixture_free (&fixture);
 }
 GST_END_TEST;
 
-GST_START_TEST (test_jump_in_time_begins_anew)
-{
-  const GstClockTime pts[] = { GST_SECOND + 65 * GST_MSECOND + 1, GST_SECOND - 15 * GST_MSECOND - 1 };
-  Fixture fixture = fixture_new_s16 ("");
-  gint16 *samples = make_noise (800);
-
-  push_s16 (&fixture, samples, 400, GST_SECOND);
-  drop_frames (&fixture);
-  push_s16 (&fixture, samples, 399, pts[__i__]);
-  fail_unless_no_buffer (&fixture);
-  push_s16 (&fixture, samples, 1, GST_CLOCK_TIME_NONE);
-  fail_unless_buffer (&fixture, pts[__i__], 10 * GST_MSECOND, 0, 1, TRUE);
-  g_free (samples);
-  fixture_free (&fixture);
-}
-GST_END_TEST;
-
-/* The frames of both parts are those of two streams. */
-GST_START_TEST (test_discont_ends_the_audio_and_begins_anew)
+/* A jump back with DISCONT is other audio: the frames of both parts are those of two streams. */
+GST_START_TEST (test_discont_backwards_ends_the_audio_and_begins_anew)
 {
   Fixture fixture = fixture_new_s16 (styles[__i__]);
   gint16 *samples = make_noise (2000);
   GArray *before = run_s16 (styles[__i__], samples, 1000), *after = run_s16 (styles[__i__], samples + 1000, 1000),
          *values;
 
-  push_s16 (&fixture, samples, 1000, 0);
-  fail_unless_equals_int (push_bytes (&fixture, samples + 1000, 400, 62500 * GST_USECOND, GST_BUFFER_FLAG_DISCONT),
-                          GST_FLOW_OK);
+  push_s16 (&fixture, samples, 1000, GST_SECOND);
+  fail_unless_equals_int (push_bytes (&fixture, samples + 1000, 400, GST_SECOND, GST_BUFFER_FLAG_DISCONT), GST_FLOW_OK);
   values = pull_frames (&fixture);
   fail_unless_same_bits (before, values);
   g_array_unref (values);
@@ -276,8 +263,7 @@ logmel_time_suite (void)
   tcase_add_test (tc, test_time_before_the_beginning_is_not_believed);
   tcase_add_test (tc, test_late_audio_leaves_a_hole);
   tcase_add_loop_test (tc, test_timestamps_that_are_a_little_off_are_not_believed, 0, 2);
-  tcase_add_loop_test (tc, test_jump_in_time_begins_anew, 0, 2);
-  tcase_add_loop_test (tc, test_discont_ends_the_audio_and_begins_anew, 0, n_styles);
+  tcase_add_loop_test (tc, test_discont_backwards_ends_the_audio_and_begins_anew, 0, n_styles);
 
   tcase_add_test (tc, test_latency_is_from_a_frame_to_its_newest_sample);
   tcase_add_test (tc, test_latency_keeps_the_maximum_ahead_of_the_minimum);
