@@ -595,6 +595,8 @@ gst_attention_sink_event (GstBaseTransform *trans, GstEvent *event)
       if (!self->resumed)
         finish_stream (self);
       push_ready (self);
+      if (GST_EVENT_TYPE (event) == GST_EVENT_EOS) /* while somebody listens to what goes wrong */
+        gst_attention_write_state_file (self);
     } else if (n_absent > 0 || (!self->resumed && gst_queue_array_get_length (self->waiting) > 0)) {
       take_event (self, event, n_absent);
       push_ready (self);
