@@ -222,6 +222,25 @@ GST_START_TEST (test_header_in_any_order_and_spacing)
 }
 GST_END_TEST
 
+/* One dimension, or others of one: the bytes are those of C order. numpy.save () says True of a column. */
+GST_START_TEST (test_fortran_order_of_a_single_dimension_is_read)
+{
+  static const gchar *const shapes[] = { "(2,)", "(2, 1)", "(1, 2)" };
+  const guint32 data[] = { GUINT32_TO_LE (0x3f800000), GUINT32_TO_LE (0x40000000) };
+  gchar *dict = g_strdup_printf ("{'descr': '<f4', 'fortran_order': True, 'shape': %s, }", shapes[__i__]);
+  Bytes bytes = make_npy (dict, data, sizeof data);
+  gchar *path = write_temporary (&bytes);
+  GArray *values = read_values (feeds[0], path, "");
+
+  fail_unless (values->len == 2 && g_array_index (values, gfloat, 0) == 1 && g_array_index (values, gfloat, 1) == 2);
+  g_array_unref (values);
+  g_unlink (path);
+  g_free (path);
+  g_free (bytes.data);
+  g_free (dict);
+}
+GST_END_TEST
+
 GST_START_TEST (test_no_frames_is_no_error)
 {
   gchar *path = golden_path ("no-frames.npy");
@@ -789,6 +808,7 @@ npyparse_suite (void)
   tcase_add_test (tc, test_float64_is_rounded_to_nearest_even);
   tcase_add_test (tc, test_one_dimension_is_one_feature);
   tcase_add_test (tc, test_header_in_any_order_and_spacing);
+  tcase_add_loop_test (tc, test_fortran_order_of_a_single_dimension_is_read, 0, 3);
   tcase_add_test (tc, test_no_frames_is_no_error);
   tcase_add_test (tc, test_arrays_of_another_kind_are_refused);
   tcase_add_test (tc, test_damaged_headers_are_refused);
