@@ -174,11 +174,6 @@ gst_attention_set_property (GObject *object, guint id, const GValue *value, GPar
     self->frame_rate_d = gst_value_get_fraction_denominator (value);
     break;
   case PROP_STATE_FILE:
-    if (GST_STATE (self) > GST_STATE_READY) {
-      g_warning ("%s: state-file can be set in the states NULL and READY only: it was opened at start",
-                 GST_OBJECT_NAME (self));
-      break;
-    }
     g_free (self->state_file);
     self->state_file = g_value_dup_string (value);
     break;
@@ -465,8 +460,9 @@ install_stream_properties (GObjectClass *object_class)
       g_param_spec_string ("state-file", "State file",
                            "Where the stream is kept between runs: restored at start if the file is there, written at "
                            "EOS and at stop (as the last frame left it, before the drain) if frames have come. A "
-                           "regular file, or a link to where one is or can be, and no other stream's. A damaged file, "
-                           "or that of another layer, is an error, and is left alone",
+                           "regular file, or a link to where one is or can be, and no other stream's; opened at start, "
+                           "so that another name counts from the next start on. A damaged file, or that of another "
+                           "layer, is an error, and is left alone",
                            NULL, flags));
 }
 

@@ -44,18 +44,6 @@ restore (AttnStream *stream, GBytes *state, AttnError *error)
   return error->status = ATTN_ERROR_STATE;
 }
 
-/* NULL: none. */
-static gchar *
-dup_state_file (GstAttention *self)
-{
-  gchar *file;
-
-  GST_OBJECT_LOCK (self);
-  file = g_strdup (self->state_file);
-  GST_OBJECT_UNLOCK (self);
-  return file;
-}
-
 /* The state file goes to the first layer that there is. FALSE after an error message. */
 gboolean
 gst_attention_restore_file_state (GstAttention *self)
@@ -69,12 +57,11 @@ gst_attention_restore_file_state (GstAttention *self)
   status = restore (self->stream, self->file_state, &error);
   g_mutex_unlock (&self->lock);
   if (status != ATTN_OK) {
-    gchar *path = dup_state_file (self), *name = g_filename_display_name (path);
+    gchar *name = state_file_dup_name (self->file);
 
     gst_attention_free_layer (self);
     GST_ELEMENT_ERROR (self, RESOURCE, READ, ("state-file: %s: %s", name, error.message), (NULL));
     g_free (name);
-    g_free (path);
     return FALSE;
   }
   g_clear_pointer (&self->file_state, g_bytes_unref);
@@ -86,9 +73,12 @@ gst_attention_restore_file_state (GstAttention *self)
 gboolean
 gst_attention_open_state_file (GstAttention *self)
 {
-  gchar *path = dup_state_file (self);
   GError *error = NULL;
+  gchar *path;
 
+  GST_OBJECT_LOCK (self);
+  path = g_strdup (self->state_file);
+  GST_OBJECT_UNLOCK (self);
   if (path != NULL)
     self->file = state_file_open (path, &self->file_state, &error);
   g_free (path);

@@ -325,6 +325,12 @@ state_file_close (StateFile *file)
   g_free (file);
 }
 
+gchar *
+state_file_dup_name (const StateFile *file)
+{
+  return g_filename_display_name (file->path);
+}
+
 /* ---- writing ---- */
 
 /* Where the group cannot stay, the new one gets what all others have. */

@@ -18,6 +18,9 @@ typedef struct _StateFile StateFile;
  */
 StateFile *state_file_open (const gchar *path, GBytes **bytes, GError **error);
 
+/* For messages. Transfer full. */
+gchar *state_file_dup_name (const StateFile *file);
+
 /*
  * `bytes` take the place of the content at once, by a new file that is renamed: after a crash there are the old bytes
  * or the new ones, on the disk. Mode and, where the system allows it, owner and group stay. Where there can be no new
