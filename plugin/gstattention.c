@@ -13,7 +13,9 @@
  * (#GstAttention:model-file) as PyTorch users have it; without one each head mixes its own slice of the frame.
  *
  * One buffer leaves per buffer that comes in, with as many frames and the same timestamps. The output does not depend
- * on how many frames a buffer holds. Look-ahead delays buffers, and the element reports that as latency.
+ * on how many frames a buffer holds. Look-ahead delays buffers, and the element reports that as latency. A branch
+ * beside the element, behind the same tee, needs a queue that holds as much meanwhile (`queue max-size-time=0`, where
+ * look-ahead is longer than its second): else both wait for each other.
  *
  * ## Feature streams
  *

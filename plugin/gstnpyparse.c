@@ -7,9 +7,11 @@
  *
  * Reads what `numpy.save()` wrote: an array of shape (frames, features), or (frames,), which is one feature per frame.
  * float16, float32 and float64 of either byte order go out as float32; a float64 is rounded to nearest even, and beyond
- * the range of float32 becomes infinity. A file that holds fewer frames than its header says is an error. One that holds
- * more, as npyenc leaves it when it is killed, ends with the last that the header counts, as for `numpy.load()`; a
- * warning message says so. An array of Fortran order is refused: `numpy.save(name, numpy.ascontiguousarray(array))` writes one that is not.
+ * the range of float32 becomes infinity. An array of Fortran order is refused:
+ * `numpy.save(name, numpy.ascontiguousarray(array))` writes one that is not.
+ *
+ * A file that holds fewer frames than its header says is an error. One that holds more, as npyenc leaves it when it is
+ * killed, ends with the last frame that the header counts, as it does for `numpy.load()`; a warning message says so.
  *
  * A file knows no time: #GstNpyParse:frame-rate says how many frames make a second. Frame i has the time stamp i /
  * frame-rate, rounded to the nearest nanosecond, and its number stands in the buffer's offset. The caps are audio/x-raw
