@@ -23,6 +23,7 @@
 #include "frameclock.h"
 #include "gstattentionhead.h"
 #include "gstfeatures.h"
+#include "statefile.h"
 
 G_GNUC_INTERNAL extern GstDebugCategory *gst_attention_debug;
 #define GST_CAT_DEFAULT gst_attention_debug
@@ -83,7 +84,8 @@ struct _GstAttention {
   /* The streaming thread's. */
   gboolean has_model;      /* the layer is there from start on, and so is its width; or parameter-free */
   GPtrArray *layer_heads;  /* those of `heads` that `layer` was made with */
-  GBytes *file_state;      /* what the state file held, until there is a layer for it */
+  StateFile *file;         /* from start to stop; NULL: no state-file */
+  GBytes *file_state;      /* what it held, until there is a layer for it */
   gboolean gains_are_read; /* by `stream`, as they were after n_gain_changes */
   guint n_gain_changes;
   gboolean resumed; /* the stream was restored, and no frame has come since */
@@ -201,13 +203,13 @@ gboolean gst_attention_query (GstBaseTransform *trans, GstPadDirection direction
 /* What the last frame left behind is still there to be saved when the stream has been drained or dropped. */
 void gst_attention_keep_state (GstAttention *self);
 
-/* FALSE after an error message; that there is no file is none. */
-gboolean gst_attention_read_state_file (GstAttention *self);
+/* At start. FALSE after an error message; that there is no file yet is none. */
+gboolean gst_attention_open_state_file (GstAttention *self);
 
 /* The state file goes to the first layer that there is. FALSE after an error message. */
 gboolean gst_attention_restore_file_state (GstAttention *self);
 
-/* Only what frames or restore-state have changed: a run without frames leaves the file alone. */
+/* Only what frames or restore-state have changed since: a run without frames leaves the file alone. */
 void gst_attention_write_state_file (GstAttention *self);
 
 /* The action signals. Any thread. */

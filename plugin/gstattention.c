@@ -13,7 +13,9 @@
  * (#GstAttention:model-file) as PyTorch users have it; without one each head mixes its own slice of the frame.
  *
  * One buffer leaves per buffer that comes in, with as many frames and the same timestamps. The output does not depend
- * on how many frames a buffer holds. Look-ahead delays buffers, and the element reports that as latency.
+ * on how many frames a buffer holds. Look-ahead delays buffers, and the element reports that as latency. A branch
+ * beside the element, behind the same tee, needs a queue that holds as much meanwhile (`queue max-size-time=0`, where
+ * look-ahead is longer than its second): else both wait for each other.
  *
  * ## Feature streams
  *
@@ -57,11 +59,17 @@
  * ## State
  *
  * With #GstAttention:state-file a stream outlives its process: the file is read at start, and the next frame goes on
- * where the last one left off; it is written at stop. #GstAttention::save-state and #GstAttention::restore-state do the
- * same in memory, from any thread, while buffers flow. A stream that was restored goes on with the bits of an
- * undisturbed one; the events at the beginning of its run do not end it. Outputs that the saved stream still owed
- * belong to buffers of another time, and are dropped. A state belongs to its configuration and parameters; gains are
- * no part of it.
+ * where the last one left off; it is written at EOS, and at stop if more has come since. A file that could not be
+ * written then is an error at start. Symbolic links are followed. A new file takes the place of the old one at once,
+ * with its mode, so that a crash leaves the one or the other; where it cannot (the file is mounted by itself, its
+ * folder takes no new file, the disk is full) the old one is written over, and a crash in between damages it. A state
+ * that is not kept is an error message on the bus, and an ERROR in the log, as at stop nobody may listen to the bus.
+ * Each stream needs a file of its own.
+ *
+ * #GstAttention::save-state and #GstAttention::restore-state do the same in memory, from any thread, while buffers
+ * flow. A stream that was restored goes on with the bits of an undisturbed one; the events at the beginning of its run
+ * do not end it. Outputs that the saved stream still owed belong to buffers of another time, and are dropped. A state
+ * belongs to its configuration and parameters; gains are no part of it.
  *
  * ## Gains
  *
@@ -240,6 +248,7 @@ end_run (GstAttention *self)
   g_atomic_int_set (&self->warned_dimensions, FALSE);
   self->has_model = FALSE;
   publish_width (self);
+  g_clear_pointer (&self->file, state_file_close);
   g_clear_pointer (&self->file_state, g_bytes_unref);
   g_clear_pointer (&self->ended, g_bytes_unref);
   self->changed = self->skipped = FALSE;
@@ -252,16 +261,18 @@ end_run (GstAttention *self)
 static gboolean
 check_prefix (GstAttention *self)
 {
-  gchar *prefix;
+  gchar *prefix, *shown;
   gboolean is_right;
 
   GST_OBJECT_LOCK (self);
   prefix = g_strdup (self->model_prefix);
   is_right = self->model_file != NULL || prefix == NULL || *prefix == '\0';
   GST_OBJECT_UNLOCK (self);
+  shown = g_utf8_make_valid (prefix != NULL ? prefix : "", -1);
   if (!is_right)
-    GST_ELEMENT_ERROR (self, RESOURCE, SETTINGS, ("model-prefix is \"%s\", but there is no model-file", prefix),
+    GST_ELEMENT_ERROR (self, RESOURCE, SETTINGS, ("model-prefix is \"%s\", but there is no model-file", shown),
                        ("set model-file, or leave model-prefix empty"));
+  g_free (shown);
   g_free (prefix);
   return is_right;
 }
@@ -286,7 +297,7 @@ gst_attention_start (GstBaseTransform *trans)
   gst_attention_reset_flows (self);
 
   /* With a model everything but the rate is known already, and what is wrong with it is said now. */
-  if (check_prefix (self) && gst_attention_read_state_file (self) && (!self->has_model || make_layer (self, 0))) {
+  if (check_prefix (self) && gst_attention_open_state_file (self) && (!self->has_model || make_layer (self, 0))) {
     publish_width (self);
     return TRUE;
   }
@@ -301,7 +312,7 @@ gst_attention_stop (GstBaseTransform *trans)
 
   gst_attention_write_state_file (self);
   end_run (self);
-  return TRUE;
+  return TRUE; /* whatever became of the state: a pad that stays active leaves the whole pipeline undead */
 }
 
 /* ---- caps ---- */
@@ -425,11 +436,18 @@ wrong_front_end : {
   return FALSE;
 }
 wrong_width : {
-  if (!self->quiet)
+  if (!self->quiet) {
+    gchar *name;
+
+    GST_OBJECT_LOCK (self);
+    name = g_filename_display_name (self->model_file);
+    GST_OBJECT_UNLOCK (self);
     GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-                       ("%s takes %u features per frame, but the stream has %u", self->model_file,
+                       ("%s takes %u features per frame, but the stream has %u", name,
                         attn_layer_n_features (self->layer), features.n_features),
                        ("caps are %" GST_PTR_FORMAT, caps));
+    g_free (name);
+  }
   return FALSE;
 }
 }

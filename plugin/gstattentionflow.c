@@ -658,6 +658,8 @@ handle_serialized (GstAttention *self, GstEvent *event)
     finish_stream (self);
   if (ends)
     push_ready (self);
+  if (GST_EVENT_TYPE (event) == GST_EVENT_EOS) /* while somebody listens to what goes wrong */
+    gst_attention_write_state_file (self);
   if (!heed_event (self, event)) {
     gst_event_unref (event);
     return TRUE;

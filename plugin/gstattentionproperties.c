@@ -518,8 +518,10 @@ install_stream_properties (GObjectClass *object_class)
       object_class, PROP_STATE_FILE,
       g_param_spec_string ("state-file", "State file",
                            "Where the stream is kept between runs: restored at start if the file is there, written at "
-                           "stop (as the last frame left it, before the drain) if frames have come. A damaged file, or "
-                           "that of another layer, is an error, and is left alone",
+                           "EOS and at stop (as the last frame left it, before the drain) if frames have come. A "
+                           "regular file, or a link to where one is or can be, and no other stream's; opened at start, "
+                           "so that another name counts from the next start on. A damaged file, or that of another "
+                           "layer, is an error, and is left alone",
                            NULL, flags));
 }
 

@@ -44,18 +44,6 @@ restore (AttnStream *stream, GBytes *state, AttnError *error)
   return error->status = ATTN_ERROR_STATE;
 }
 
-/* The property may change at any time. NULL: none. */
-static gchar *
-dup_state_file (GstAttention *self)
-{
-  gchar *file;
-
-  GST_OBJECT_LOCK (self);
-  file = g_strdup (self->state_file);
-  GST_OBJECT_UNLOCK (self);
-  return file;
-}
-
 /* The state file goes to the first layer that there is. FALSE after an error message. */
 gboolean
 gst_attention_restore_file_state (GstAttention *self)
@@ -69,12 +57,12 @@ gst_attention_restore_file_state (GstAttention *self)
   status = restore (self->stream, self->file_state, &error);
   g_mutex_unlock (&self->lock);
   if (status != ATTN_OK) {
-    gchar *file = dup_state_file (self);
+    gchar *name = state_file_dup_name (self->file);
 
     gst_attention_free_layer (self);
     if (!self->quiet)
-      GST_ELEMENT_ERROR (self, RESOURCE, READ, ("%s: %s", file, error.message), (NULL));
-    g_free (file);
+      GST_ELEMENT_ERROR (self, RESOURCE, READ, ("state-file: %s: %s", name, error.message), (NULL));
+    g_free (name);
     return FALSE;
   }
   g_clear_pointer (&self->file_state, g_bytes_unref);
@@ -82,41 +70,24 @@ gst_attention_restore_file_state (GstAttention *self)
   return TRUE;
 }
 
-/* Said at start: at stop, when the state would be lost, nobody may listen any more. */
-static gboolean
-has_folder (GstAttention *self, const gchar *file)
-{
-  gchar *folder = g_path_get_dirname (file);
-  gboolean ok = g_file_test (folder, G_FILE_TEST_IS_DIR);
-
-  if (!ok)
-    GST_ELEMENT_ERROR (self, RESOURCE, OPEN_WRITE,
-                       ("state-file is %s, but there is no folder %s to write it in: make it first", file, folder),
-                       (NULL));
-  g_free (folder);
-  return ok;
-}
-
-/* FALSE after an error message; that there is no file is none. */
+/* At start. FALSE after an error message; that there is no file yet is none. */
 gboolean
-gst_attention_read_state_file (GstAttention *self)
+gst_attention_open_state_file (GstAttention *self)
 {
-  gchar *file = dup_state_file (self), *data;
   GError *error = NULL;
-  gboolean ok = TRUE;
-  gsize size;
+  gchar *path;
 
-  if (file != NULL && g_file_get_contents (file, &data, &size, &error))
-    self->file_state = g_bytes_new_take (data, size);
-  if (error != NULL && !g_error_matches (error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
-    GST_ELEMENT_ERROR (self, RESOURCE, OPEN_READ, ("%s", error->message), (NULL));
-    ok = FALSE;
-  } else if (error != NULL) {
-    ok = has_folder (self, file);
-  }
-  g_clear_error (&error);
-  g_free (file);
-  return ok;
+  GST_OBJECT_LOCK (self);
+  path = g_strdup (self->state_file);
+  GST_OBJECT_UNLOCK (self);
+  if (path != NULL)
+    self->file = state_file_open (path, &self->file_state, &error);
+  g_free (path);
+  if (error == NULL)
+    return TRUE;
+  GST_ELEMENT_ERROR (self, RESOURCE, OPEN_READ_WRITE, ("%s", error->message), (NULL));
+  g_error_free (error);
+  return FALSE;
 }
 
 /* What the next frame would go on from; NULL: there is no stream, or no memory. Called with the lock. */
@@ -130,38 +101,45 @@ current_state (GstAttention *self)
   return self->stream != NULL ? state_of (self->stream) : NULL;
 }
 
-/* Renamed into place, so that whoever reads the file meets the old state or the new one. */
+/* At stop nobody may listen to the bus any more, but the log is still read. */
 static void
-write_state (GstAttention *self, const gchar *file, GBytes *state)
+complain_of_lost_state (GstAttention *self, const gchar *why)
+{
+  GST_ERROR_OBJECT (self, "the state of the stream is not kept: %s", why);
+  GST_ELEMENT_ERROR (self, RESOURCE, WRITE, ("%s", why), ("the state of the stream is not kept"));
+}
+
+static gboolean
+write_state (GstAttention *self, GBytes *state)
 {
   GError *error = NULL;
 
-  if (g_file_set_contents_full (file, g_bytes_get_data (state, NULL), g_bytes_get_size (state),
-                                G_FILE_SET_CONTENTS_CONSISTENT, 0666, &error))
-    return;
-  GST_ELEMENT_WARNING (self, RESOURCE, WRITE, ("%s", error->message), (NULL));
-  g_error_free (error);
+  if (state != NULL && state_file_write (self->file, state, &error))
+    return TRUE;
+  complain_of_lost_state (self, error != NULL ? error->message : "no memory for the state of the stream");
+  g_clear_error (&error);
+  return FALSE;
 }
 
-/* Only what frames or restore-state have changed: a run without frames leaves the file alone. */
+/* Only what frames or restore-state have changed since: a run without frames leaves the file alone. */
 void
 gst_attention_write_state_file (GstAttention *self)
 {
-  gchar *file = dup_state_file (self);
   GBytes *state = NULL;
   gboolean changed;
 
   g_mutex_lock (&self->lock);
-  changed = file != NULL && self->changed;
+  changed = self->file != NULL && self->changed;
   if (changed)
     state = current_state (self);
+  self->changed = self->changed && !changed;
   g_mutex_unlock (&self->lock);
-  if (state != NULL)
-    write_state (self, file, state);
-  else if (changed)
-    GST_ELEMENT_WARNING (self, RESOURCE, NO_SPACE_LEFT, ("no memory for the state of the stream"), (NULL));
+  if (changed && !write_state (self, state)) {
+    g_mutex_lock (&self->lock);
+    self->changed = TRUE; /* to be tried again at stop */
+    g_mutex_unlock (&self->lock);
+  }
   g_clear_pointer (&state, g_bytes_unref);
-  g_free (file);
 }
 
 GBytes *

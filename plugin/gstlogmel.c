@@ -33,7 +33,8 @@
  * Audio of half a frame or less is too short to be mirrored and makes none. Kaldi's style gives the frames that lie
  * wholly inside the audio.
  *
- * Channels are not mixed and rates not changed: put audioconvert and audioresample in front, never behind.
+ * Channels are not mixed and rates not changed: put audioconvert and audioresample in front, never behind. From 8 bits
+ * audioconvert makes noise of silence; `audioconvert dithering=none` does not.
  *
  * ## Example launch lines
  * |[

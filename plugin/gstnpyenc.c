@@ -9,10 +9,12 @@
  * `numpy.load()` reads.
  *
  * The number of frames stands at the beginning of the file and is known at its end. A header with 0 frames is written
- * first and completed at EOS, so the sink must be able to seek: filesink and giosink on a file can, a pipe cannot and
- * is an error at the start. Where a recording has to be stopped by hand, use `gst-launch-1.0 -e`, which sends EOS
- * first. A file that never saw EOS still says 0 frames, but has them all behind the 128 bytes of the header:
- * `numpy.fromfile(name, numpy.float32, offset=128).reshape(-1, features)`.
+ * first, again with the frames so far once a second while frames come, and completed at EOS. So the sink must be able
+ * to seek: filesink and giosink on a file can, a pipe cannot and is an error at the start; so is a filesink with
+ * append=true, which writes at the end whatever is asked of it. Where a recording has to be stopped by hand, use
+ * `gst-launch-1.0 -e`, which sends EOS first. A file that never saw EOS can be read all the same, and lacks no more
+ * than what came in its last second; even that may be there, behind what the header counts:
+ * `numpy.fromfile(name, numpy.float32, offset=128)`.
  *
  * Frames are written one behind the other whatever their time stamps say. A buffer with the GAP flag is written as it
  * is, so that rows that npyparse took for gaps (nan-is-gap) come out of attention as zeros, not as NaN; a GAP
@@ -24,7 +26,10 @@
  * location=tone.npy ]| 10 buffers of a tone as frames of 2 features. `python3 -c 'import numpy;
  * print(numpy.load("tone.npy").shape)'` says (10240, 2).
  */
+#define _POSIX_C_SOURCE 200809L /* O_APPEND */
 #include "gstnpyenc.h"
+
+#include <fcntl.h>
 
 #include "gstfeatures.h"
 #include "npy.h"
@@ -32,16 +37,21 @@
 GST_DEBUG_CATEGORY_STATIC (npy_enc_debug);
 #define GST_CAT_DEFAULT npy_enc_debug
 
+/* How much of what came in a file may lack that is never finished. */
+#define HEADER_INTERVAL GST_SECOND
+
 struct _GstNpyEnc {
   GstElement element;
 
   GstPad *sinkpad, *srcpad;
+  GstClock *clock; /* of the machine, as it is people who wait: that of the pipeline may stand still */
 
   /* Streaming thread. */
-  GstFeatures features;    /* n_features is 0 until there are caps */
-  gboolean refused;        /* an error at the start: nothing may be written */
-  gboolean header_written; /* the provisional one */
-  guint64 n_frames;
+  GstFeatures features;     /* n_features is 0 until there are caps */
+  gboolean refused;         /* an error at the start: nothing may be written */
+  gboolean header_written;  /* one of those before the last */
+  GstClockTime header_time; /* of `clock`, when it was */
+  guint64 n_frames, n_said; /* so far; in the header */
 };
 
 static GstStaticPadTemplate sink_template =
@@ -60,12 +70,20 @@ static gboolean gst_npy_enc_src_event (GstPad *pad, GstObject *parent, GstEvent 
 static gboolean gst_npy_enc_src_query (GstPad *pad, GstObject *parent, GstQuery *query);
 
 static void
+gst_npy_enc_finalize (GObject *object)
+{
+  gst_object_unref (GST_NPY_ENC (object)->clock);
+  G_OBJECT_CLASS (gst_npy_enc_parent_class)->finalize (object);
+}
+
+static void
 gst_npy_enc_class_init (GstNpyEncClass *klass)
 {
   GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
 
   GST_DEBUG_CATEGORY_INIT (npy_enc_debug, "npyenc", 0, "NumPy .npy writer");
 
+  G_OBJECT_CLASS (klass)->finalize = gst_npy_enc_finalize;
   element_class->change_state = GST_DEBUG_FUNCPTR (gst_npy_enc_change_state);
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
@@ -78,12 +96,13 @@ static void
 gst_npy_enc_reset (GstNpyEnc *self)
 {
   self->header_written = FALSE;
-  self->n_frames = 0;
+  self->n_frames = self->n_said = 0;
 }
 
 static void
 gst_npy_enc_init (GstNpyEnc *self)
 {
+  self->clock = gst_system_clock_obtain ();
   self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
   gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_npy_enc_chain));
   gst_pad_set_event_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_npy_enc_sink_event));
@@ -123,12 +142,63 @@ gst_npy_enc_can_seek (GstNpyEnc *self)
   return seekable;
 }
 
+/* Writes at the end of its file, wherever it is told to seek. */
+static gboolean
+appends (GstElement *element)
+{
+  GObjectClass *object_class = G_OBJECT_GET_CLASS (element);
+  GParamSpec *append = g_object_class_find_property (object_class, "append"); /* filesink */
+  GParamSpec *fd = g_object_class_find_property (object_class, "fd");         /* fdsink, with >> in a shell */
+  gboolean result = FALSE;
+  gint number;
+
+  if (append != NULL && append->value_type == G_TYPE_BOOLEAN)
+    g_object_get (element, "append", &result, NULL);
+  if (fd != NULL && fd->value_type == G_TYPE_INT) {
+    g_object_get (element, "fd", &number, NULL);
+    result |= fcntl (number, F_GETFL) > 0 && (fcntl (number, F_GETFL) & O_APPEND);
+  }
+  return result;
+}
+
+/* The first such element behind `pad`. Transfer full; NULL: none. */
+static GstElement *
+find_appending_sink (GstPad *pad)
+{
+  GstPad *peer = gst_pad_get_peer (pad);
+  GstElement *element = peer != NULL ? gst_pad_get_parent_element (peer) : NULL, *found = NULL;
+  GstIterator *links = peer != NULL ? gst_pad_iterate_internal_links (peer) : NULL;
+  GValue item = G_VALUE_INIT;
+
+  if (element != NULL && appends (element))
+    found = gst_object_ref (element);
+  while (found == NULL && links != NULL && gst_iterator_next (links, &item) == GST_ITERATOR_OK) {
+    found = find_appending_sink (g_value_get_object (&item));
+    g_value_unset (&item);
+  }
+  g_clear_pointer (&links, gst_iterator_free);
+  gst_clear_object (&element);
+  gst_clear_object (&peer);
+  return found;
+}
+
+/* What comes next stands `offset` bytes from the beginning of the file. */
+static void
+gst_npy_enc_seek (GstNpyEnc *self, guint64 offset)
+{
+  GstSegment segment;
+
+  gst_segment_init (&segment, GST_FORMAT_BYTES);
+  segment.start = segment.time = segment.position = offset;
+  gst_pad_push_event (self->srcpad, gst_event_new_segment (&segment));
+}
+
 /* The header with the frames so far, at the beginning of the file. */
 static GstFlowReturn
 gst_npy_enc_push_header (GstNpyEnc *self)
 {
   GstBuffer *buffer = gst_buffer_new_allocate (NULL, NPY_HEADER_SIZE, NULL);
-  GstSegment segment;
+  GstFlowReturn flow;
   GstMapInfo map;
 
   gst_buffer_map (buffer, &map, GST_MAP_WRITE);
@@ -138,16 +208,41 @@ gst_npy_enc_push_header (GstNpyEnc *self)
   GST_BUFFER_OFFSET_END (buffer) = NPY_HEADER_SIZE;
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_HEADER);
 
-  gst_segment_init (&segment, GST_FORMAT_BYTES);
-  gst_pad_push_event (self->srcpad, gst_event_new_segment (&segment));
+  gst_npy_enc_seek (self, 0);
   self->header_written = TRUE;
-  return gst_pad_push (self->srcpad, buffer);
+  self->header_time = gst_clock_get_time (self->clock);
+  flow = gst_pad_push (self->srcpad, buffer);
+  if (flow == GST_FLOW_OK)
+    self->n_said = self->n_frames;
+  return flow;
+}
+
+/* Where the frames so far end. */
+static guint64
+gst_npy_enc_end (GstNpyEnc *self)
+{
+  return NPY_HEADER_SIZE + self->n_frames * self->features.n_features * sizeof (gfloat);
+}
+
+/* So that whatever becomes of us, the file can be read. The sink writes out what it holds back before it seeks. */
+static GstFlowReturn
+gst_npy_enc_update_header (GstNpyEnc *self)
+{
+  GstFlowReturn flow;
+
+  if (GST_CLOCK_DIFF (self->header_time, gst_clock_get_time (self->clock)) < (GstClockTimeDiff) HEADER_INTERVAL)
+    return GST_FLOW_OK;
+  flow = gst_npy_enc_push_header (self);
+  if (flow == GST_FLOW_OK)
+    gst_npy_enc_seek (self, gst_npy_enc_end (self));
+  return flow;
 }
 
 static gboolean
 gst_npy_enc_set_caps (GstNpyEnc *self, GstCaps *caps)
 {
   guint n_features = self->features.n_features;
+  GstElement *sink;
   GstCaps *src_caps;
   GstFeatures features;
   GError *error = NULL;
@@ -161,6 +256,8 @@ gst_npy_enc_set_caps (GstNpyEnc *self, GstCaps *caps)
     goto changed;
   if (n_features == 0 && !gst_npy_enc_can_seek (self))
     goto not_seekable;
+  if (n_features == 0 && (sink = find_appending_sink (self->srcpad)) != NULL)
+    goto appending;
 
   self->features = features;
   src_caps = gst_static_pad_template_get_caps (&src_template);
@@ -189,6 +286,16 @@ not_seekable:
                       "write to a file, with filesink"),
                      (NULL));
   return FALSE;
+
+appending:
+  self->refused = TRUE;
+  GST_ELEMENT_ERROR (self, RESOURCE, SEEK,
+                     ("%s appends to its file, but the number of frames stands at the beginning of a .npy file, which "
+                      "holds one array: write a file for each stream, and join them with numpy.concatenate()",
+                      GST_OBJECT_NAME (sink)),
+                     (NULL));
+  gst_object_unref (sink);
+  return FALSE;
 }
 
 /* Completes the header; an array without frames gets its first one here. */
@@ -216,10 +323,11 @@ no_caps:
   return;
 
 not_written:
-  GST_ELEMENT_ERROR (
-      self, STREAM, MUX,
-      ("the header could not be completed: the file says 0 frames and has %" G_GUINT64_FORMAT, self->n_frames),
-      ("flow %s", gst_flow_get_name (flow)));
+  GST_ELEMENT_ERROR (self, STREAM, MUX,
+                     ("the header could not be completed: the file says %" G_GUINT64_FORMAT
+                      " frames and has %" G_GUINT64_FORMAT,
+                      self->n_said, self->n_frames),
+                     ("flow %s", gst_flow_get_name (flow)));
 }
 
 static gboolean
@@ -271,10 +379,11 @@ gst_npy_enc_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
     goto empty;
 
   buffer = gst_buffer_make_writable (buffer);
-  GST_BUFFER_OFFSET (buffer) = NPY_HEADER_SIZE + self->n_frames * frame_size;
+  GST_BUFFER_OFFSET (buffer) = gst_npy_enc_end (self);
   self->n_frames += n_frames;
-  GST_BUFFER_OFFSET_END (buffer) = NPY_HEADER_SIZE + self->n_frames * frame_size;
-  return gst_pad_push (self->srcpad, buffer);
+  GST_BUFFER_OFFSET_END (buffer) = gst_npy_enc_end (self);
+  flow = gst_pad_push (self->srcpad, buffer);
+  return flow == GST_FLOW_OK ? gst_npy_enc_update_header (self) : flow;
 
 empty:
   gst_buffer_unref (buffer);

@@ -7,8 +7,11 @@
  *
  * Reads what `numpy.save()` wrote: an array of shape (frames, features), or (frames,), which is one feature per frame.
  * float16, float32 and float64 of either byte order go out as float32; a float64 is rounded to nearest even, and beyond
- * the range of float32 becomes infinity. The file must hold as many frames as its header says, no more and no fewer. An
- * array of Fortran order is refused: `numpy.save(name, numpy.ascontiguousarray(array))` writes one that is not.
+ * the range of float32 becomes infinity. An array of Fortran order is refused:
+ * `numpy.save(name, numpy.ascontiguousarray(array))` writes one that is not.
+ *
+ * A file that holds fewer frames than its header says is an error. One that holds more, as npyenc leaves it when it is
+ * killed, ends with the last frame that the header counts, as it does for `numpy.load()`; a warning message says so.
  *
  * A file knows no time: #GstNpyParse:frame-rate says how many frames make a second. Frame i has the time stamp i /
  * frame-rate, rounded to the nearest nanosecond, and its number stands in the buffer's offset. The caps are audio/x-raw
@@ -77,6 +80,7 @@ struct _GstNpyParse {
   gboolean splits;     /* nan_is_gap */
   guint64 next_frame;  /* behind the last one that left */
   gboolean is_discont; /* the next one continues none */
+  gboolean told_size;  /* that the file is longer than its header says */
   gsize n_left_over;   /* bytes that were too few for a frame when the base class drained */
   guint64 stop_offset; /* where upstream was asked to stop, in bytes */
   GstFlowReturn flow;
@@ -241,6 +245,7 @@ gst_npy_parse_start (GstBaseParse *parse)
   GST_OBJECT_UNLOCK (self);
   self->next_frame = 0;
   self->is_discont = TRUE;
+  self->told_size = FALSE;
   self->n_left_over = 0;
   self->stop_offset = GST_BUFFER_OFFSET_NONE;
   self->flow = GST_FLOW_OK;
@@ -376,6 +381,20 @@ gst_npy_parse_refuse_size (GstNpyParse *self, const gchar *found, guint64 size)
                       self->header.n_frames, self->header.n_features, npy_header_data_size (&self->header), found,
                       size),
                      (NULL));
+}
+
+/* An unfinished file: what its header does not count may be a part of a frame. Said once. */
+static void
+gst_npy_parse_leave_out (GstNpyParse *self, const gchar *found, guint64 size)
+{
+  if (!self->told_size)
+    GST_ELEMENT_WARNING (self, STREAM, DECODE,
+                         ("the header promises %" G_GUINT64_FORMAT " frames of %u features, %" G_GUINT64_FORMAT
+                          " bytes; the file %s %" G_GUINT64_FORMAT ", and what is behind is left out",
+                          self->header.n_frames, self->header.n_features, npy_header_data_size (&self->header), found,
+                          size),
+                         (NULL));
+  self->told_size = TRUE;
 }
 
 /* The end of what was pushed: everything that was asked for must have come. */
@@ -546,8 +565,12 @@ gst_npy_parse_use_header (GstNpyParse *self, const NpyHeader *header)
   if (frames_per_buffer > MAX_BUFFER_SIZE / npy_header_frame_size (header))
     goto too_large;
   self->n_per_buffer = frames_per_buffer;
-  if (gst_npy_parse_get_file_size (self, &size) && size != header->header_size + npy_header_data_size (header))
-    goto wrong_size;
+  if (gst_npy_parse_get_file_size (self, &size)) {
+    if (size < header->header_size + npy_header_data_size (header))
+      goto too_short;
+    if (size > header->header_size + npy_header_data_size (header))
+      gst_npy_parse_leave_out (self, "has", size - header->header_size);
+  }
 
   gst_base_parse_set_duration (GST_BASE_PARSE (self), GST_FORMAT_TIME,
                                gst_features_duration (&self->features, header->n_frames), 0);
@@ -562,7 +585,7 @@ too_large:
                      (NULL));
   return GST_FLOW_ERROR;
 
-wrong_size:
+too_short:
   gst_npy_parse_refuse_size (self, "has", size - header->header_size);
   return GST_FLOW_ERROR;
 }
@@ -744,8 +767,8 @@ gst_npy_parse_handle_frames (GstNpyParse *self, GstBaseParseFrame *frame, gint *
   return gst_npy_parse_push_frames (self, frame, number, MIN (n_frames, size / frame_size));
 
 too_long:
-  gst_npy_parse_refuse_size (self, "has at least", npy_header_data_size (&self->header) + size);
-  return GST_FLOW_ERROR;
+  gst_npy_parse_leave_out (self, "has at least", npy_header_data_size (&self->header) + size);
+  return GST_FLOW_EOS;
 }
 
 static GstFlowReturn

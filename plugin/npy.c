@@ -321,6 +321,20 @@ read_preamble (const guint8 *data, gsize size, gsize *dict_offset, gsize *dict_s
   return size < *needed ? NPY_MORE : NPY_OK;
 }
 
+/* With no more than one dimension to go along, both orders are the same bytes. */
+static gboolean
+has_one_order (const NpyArray *array)
+{
+  guint i, n_long = 0;
+
+  for (i = 0; i < MIN (array->n_dims, NPY_MAX_DIMS); i++) {
+    if (array->dims[i] == 0)
+      return TRUE;
+    n_long += array->dims[i] > 1;
+  }
+  return n_long <= 1 && array->n_dims <= NPY_MAX_DIMS;
+}
+
 NpyResult
 npy_array_read (NpyArray *array, const guint8 *data, gsize size, gsize *needed, GError **error)
 {
@@ -335,7 +349,10 @@ npy_array_read (NpyArray *array, const guint8 *data, gsize size, gsize *needed, 
   array->header_size = dict_offset + dict_size;
   cursor.p = (const gchar *) data + dict_offset;
   cursor.end = cursor.p + dict_size;
-  return read_dict (&cursor, &dict, error) ? NPY_OK : NPY_REFUSED;
+  if (!read_dict (&cursor, &dict, error))
+    return NPY_REFUSED;
+  array->fortran_order = array->fortran_order && !has_one_order (array);
+  return NPY_OK;
 }
 
 NpyResult

@@ -46,9 +46,9 @@ typedef struct {
 
 /* An array of any type and shape. */
 typedef struct {
-  gsize header_size; /* bytes before the first value */
-  NpySlice descr;    /* the name of its type, such as <f4 */
-  gboolean fortran_order;
+  gsize header_size;          /* bytes before the first value */
+  NpySlice descr;             /* the name of its type, such as <f4 */
+  gboolean fortran_order;     /* and not C order at the same time, as in arrays of one dimension */
   NpySlice shape;             /* such as (2, 3) */
   guint n_dims;               /* any */
   guint64 dims[NPY_MAX_DIMS]; /* the first of them, each below 2^63 */

@@ -68,7 +68,7 @@
  * With n_threads > 1 each stream has threads of its own, which share the work of a push by heads and by outputs where
  * there is enough of it (some ten microseconds; otherwise the caller works alone). The bits do not depend on it. A
  * thread that has found no work for some hundred microseconds sleeps: then a push takes a lock and a system call to
- * wake it.
+ * wake it. A process that was forked has none of these threads: its streams go on alone, with the same bits.
  *
  *
  * A complete program

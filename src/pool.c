@@ -19,6 +19,10 @@
  */
 #define N_YIELDS 20
 
+/* Forks that led to this process. A thread is that of the process which started it: after a fork it is not there. */
+static atomic_uint n_forks;
+static pthread_once_t counts_forks = PTHREAD_ONCE_INIT;
+
 typedef struct {
   AttnPool *pool;
   size_t part;
@@ -28,8 +32,9 @@ typedef struct {
 struct AttnPool {
   size_t n_parts; /* threads, the caller included */
   size_t n_workers;
-  Worker *workers; /* [n_parts - 1], of which n_workers run */
-  AttnJob job;     /* of this round; NULL: end */
+  unsigned n_forks; /* when they were started */
+  Worker *workers;  /* [n_parts - 1], of which n_workers run */
+  AttnJob job;      /* of this round; NULL: end */
   void *data;
   atomic_uint round;      /* of jobs; what is above is written before it changes */
   atomic_size_t n_busy;   /* workers that have not finished this round */
@@ -37,6 +42,24 @@ struct AttnPool {
   pthread_mutex_t lock;   /* for sleeping only */
   pthread_cond_t wake;
 };
+
+static void
+count_fork (void)
+{
+  atomic_fetch_add_explicit (&n_forks, 1, memory_order_relaxed);
+}
+
+static void
+count_forks (void)
+{
+  pthread_atfork (NULL, NULL, count_fork);
+}
+
+static bool
+has_lost_workers (const AttnPool *pool)
+{
+  return pool->n_forks != atomic_load_explicit (&n_forks, memory_order_relaxed);
+}
 
 static inline void
 look_again (void)
@@ -118,6 +141,8 @@ attn_pool_new (uint32_t n_threads, AttnPool **result, AttnError *error)
   *result = NULL;
   if (pool == NULL)
     return attn_fail_memory (error, "threads", sizeof *pool);
+  pthread_once (&counts_forks, count_forks);
+  pool->n_forks = atomic_load_explicit (&n_forks, memory_order_relaxed);
   pthread_mutex_init (&pool->lock, NULL);
   pthread_cond_init (&pool->wake, NULL);
   pool->n_parts = n_threads;
@@ -139,18 +164,25 @@ attn_pool_new (uint32_t n_threads, AttnPool **result, AttnError *error)
   return ATTN_OK;
 }
 
-void
-attn_pool_free (AttnPool *pool)
+static void
+end_workers (AttnPool *pool)
 {
   size_t i;
 
-  if (pool == NULL)
-    return;
   start_round (pool, NULL, NULL);
   for (i = 0; i < pool->n_workers; i++)
     pthread_join (pool->workers[i].thread, NULL);
   pthread_cond_destroy (&pool->wake);
   pthread_mutex_destroy (&pool->lock);
+}
+
+void
+attn_pool_free (AttnPool *pool)
+{
+  if (pool == NULL)
+    return;
+  if (!has_lost_workers (pool))
+    end_workers (pool);
   attn_free (pool->workers);
   attn_free (pool);
 }
@@ -162,6 +194,11 @@ attn_pool_run (AttnPool *pool, AttnJob job, void *data)
 
   if (pool == NULL) {
     job (data, 0, 1);
+    return;
+  }
+  if (has_lost_workers (pool)) {
+    for (size_t part = 0; part < pool->n_parts; part++)
+      job (data, part, pool->n_parts);
     return;
   }
   start_round (pool, job, data);

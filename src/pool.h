@@ -30,6 +30,7 @@ void attn_pool_free (AttnPool *pool); /* accepts NULL */
 
 /*
  * Runs all parts, side by side, and returns when they are done. `pool` NULL: one part, at once. One caller at a time.
+ * In a process that was forked since, which has none of its threads, the caller does all parts.
  */
 void attn_pool_run (AttnPool *pool, AttnJob job, void *data);
 

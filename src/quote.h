@@ -22,4 +22,17 @@ AttnQuote attn_quote_n (const char *text, size_t n); /* its first n bytes */
 /* The same without the quotes, for sentences of other libraries that quote a file. */
 AttnQuote attn_quote_bare (const char *text);
 
+/* The most bytes of a path that are shown, its end. This leaves the rest of a message its room. */
+#define ATTN_QUOTE_PATH 256
+
+typedef struct {
+  char text[3 + ATTN_QUOTE_PATH + 1];
+} AttnPathText;
+
+/*
+ * A path without quotes. Names are anything but NUL, and messages are UTF-8: what is not, and control characters, as
+ * \xNN.
+ */
+AttnPathText attn_quote_path (const char *path);
+
 #endif

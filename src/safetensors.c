@@ -24,7 +24,6 @@
 #define MAX_HEADER 100000000u     /* the limit of the reference implementation */
 #define MAX_CONTAINERS (4u << 20) /* objects and arrays: a million tensors have three each */
 #define MAX_VALUES (8u << 20)     /* as commas: a million tensors of rank 4 have seven each */
-#define MAX_PATH_SHOWN 256        /* leaves the rest of a message its room */
 #define CHUNK_SIZE 16384          /* bytes read at once; a multiple of every element size */
 #define METADATA_KEY "__metadata__"
 
@@ -630,21 +629,18 @@ static AttnSafetensors *
 new_file (const char *path, AttnError *error)
 {
   AttnSafetensors *file = calloc (1, sizeof *file);
-  size_t n = strlen (path);
-  const char *shown = n <= MAX_PATH_SHOWN ? path : path + n - MAX_PATH_SHOWN;
+  AttnPathText shown = attn_quote_path (path);
 
   if (file == NULL)
     goto fail;
   file->fd = -1;
-  file->path = strdup (shown);
+  file->path = strdup (shown.text);
   if (file->path == NULL)
     goto fail;
-  if (shown != path)
-    memcpy (file->path, "...", 3);
   return file;
 
 fail:
-  attn_fail (error, ATTN_ERROR_MEMORY, "%s: out of memory while opening it", shown);
+  attn_fail (error, ATTN_ERROR_MEMORY, "%s: out of memory while opening it", shown.text);
   attn_safetensors_close (file);
   return NULL;
 }

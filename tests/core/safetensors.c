@@ -297,6 +297,40 @@ TEST (very_long_path_leaves_room_for_the_reason)
   CHECK_MSG (strstr (error.message, "too long") != NULL, "%s", error.message);
 }
 
+/* Names are bytes, messages are UTF-8 without control characters; as much is shown of either. */
+TEST (messages_are_utf8_whatever_the_path)
+{
+  CHECK_FAILS (open_path ("no/\xc3\xa9t\xc3\xa9/\xe2\x82\xac\xf0\x9f\x8e\xb5", &error), ATTN_ERROR_FILE,
+               "no/\xc3\xa9t\xc3\xa9/\xe2\x82\xac\xf0\x9f\x8e\xb5", "cannot be opened");
+  CHECK_FAILS (open_path ("no/\xe9t\xe9\x1b[31m\n", &error), ATTN_ERROR_FILE, "no/\\xe9t\\xe9\\x1b[31m\\x0a",
+               "cannot be opened");
+  /* Cut off, too long, a surrogate, beyond Unicode, a control character of two bytes. */
+  CHECK_FAILS (open_path ("no/\xc3", &error), ATTN_ERROR_FILE, "no/\\xc3", "cannot be opened");
+  CHECK_FAILS (open_path ("no/\xc0\xaf\xe0\x80\xaf", &error), ATTN_ERROR_FILE, "no/\\xc0\\xaf\\xe0\\x80\\xaf",
+               "cannot be opened");
+  CHECK_FAILS (open_path ("no/\xed\xa0\x80", &error), ATTN_ERROR_FILE, "no/\\xed\\xa0\\x80", "cannot be opened");
+  CHECK_FAILS (open_path ("no/\xf4\x90\x80\x80", &error), ATTN_ERROR_FILE, "no/\\xf4\\x90\\x80\\x80",
+               "cannot be opened");
+  CHECK_FAILS (open_path ("no/\xc2\x9b", &error), ATTN_ERROR_FILE, "no/\\xc2\\x9b", "cannot be opened");
+}
+
+TEST (very_long_path_is_cut_between_characters)
+{
+  char path[1001];
+  AttnError error;
+
+  memset (path, 0xff, 1000);
+  path[1000] = '\0';
+  CHECK (open_path (path, &error) == ATTN_ERROR_FILE);
+  CHECK_MSG (strncmp (error.message, "...\\xff", 7) == 0 && strstr (error.message, "too long") != NULL, "%s",
+             error.message);
+  for (int i = 0; i < 1000; i++)
+    path[i] = "\xe2\x82\xac"[(i + 2) % 3]; /* ends with a whole character, begins within one */
+  CHECK (open_path (path, &error) == ATTN_ERROR_FILE);
+  CHECK_MSG (strncmp (error.message, "...\xe2\x82\xac", 6) == 0 && strstr (error.message, "too long") != NULL, "%s",
+             error.message);
+}
+
 TEST (directory_is_refused)
 {
   CHECK_FAILS (open_path (".", &error), ATTN_ERROR_FILE, ".", "directory");
@@ -650,6 +684,8 @@ main (int argc, char **argv)
   RUN (integers_are_no_parameters);
   RUN (missing_file_is_named);
   RUN (very_long_path_leaves_room_for_the_reason);
+  RUN (messages_are_utf8_whatever_the_path);
+  RUN (very_long_path_is_cut_between_characters);
   RUN (directory_is_refused);
   RUN (fifo_is_refused_without_waiting);
   RUN (device_is_refused);

@@ -4,7 +4,10 @@
  */
 #define _POSIX_C_SOURCE 200809L /* nanosleep () */
 #include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "layers.h"
@@ -137,6 +140,46 @@ make_layer (void *data)
   return NULL;
 }
 
+/* A process that was forked has none of the stream's threads: it goes on with the same bits, alone, and can free it. */
+TEST (stream_goes_on_in_a_forked_process)
+{
+  AttnConfig config = attn_config_default ();
+  size_t n_half = N_FRAMES / 2, n = 0;
+  float *frames, *out, *expected;
+  AttnStream *stream;
+  AttnLayer *layer;
+  pid_t child;
+  int status = 0;
+
+  config.n_features = 64;
+  config.n_heads = 4;
+  config.n_threads = N_THREADS;
+  CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK);
+  stream->scratch.min_shared = 0;
+  frames = calloc (N_FRAMES * 64, sizeof *frames);
+  random_fill (frames, N_FRAMES * 64, 2);
+  out = calloc (N_FRAMES * 64, sizeof *out);
+  expected = calloc (N_FRAMES * 64, sizeof *expected);
+  attn_forward (layer, frames, NULL, N_FRAMES, 0, expected, NULL);
+  n = attn_stream_push (stream, frames, n_half, out, NULL);
+  child = fork ();
+  if (child == 0) {
+    alarm (60); /* it waits for nobody */
+    attn_stream_push (stream, frames + n * 64, N_FRAMES - n, out + n * 64, NULL);
+    attn_stream_free (stream);
+    _exit (memcmp (out, expected, N_FRAMES * 64 * sizeof *out) != 0);
+  }
+  CHECK (child > 0 && waitpid (child, &status, 0) == child && status == 0);
+  attn_stream_push (stream, frames + n * 64, N_FRAMES - n, out + n * 64, NULL);
+  CHECK (memcmp (out, expected, N_FRAMES * 64 * sizeof *out) == 0);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+  free (frames);
+  free (out);
+  free (expected);
+}
+
 TEST (layers_are_made_from_one_model_in_threads)
 {
   for (int round = 0; round < N_RANDOM; round++) {
@@ -166,6 +209,7 @@ main (int argc, char **argv)
   random_seed ();
   RUN (streams_of_one_layer_run_in_threads);
   RUN (threads_of_a_stream_change_no_bit);
+  RUN (stream_goes_on_in_a_forked_process);
   RUN (layers_are_made_from_one_model_in_threads);
   return check_done ();
 }

@@ -313,7 +313,7 @@ GST_START_TEST (test_file_that_cannot_be_read_is_an_error)
 GST_END_TEST;
 
 /* Its folder goes while the stream runs. */
-GST_START_TEST (test_file_that_cannot_be_written_is_a_warning)
+GST_START_TEST (test_file_that_cannot_be_written_is_an_error_at_stop)
 {
   static const Case c = { 20, 0, 2, FALSE };
   gchar *gone = g_build_filename (folder, "gone", NULL), *file = g_build_filename (gone, "state", NULL);
@@ -326,7 +326,7 @@ GST_START_TEST (test_file_that_cannot_be_written_is_a_warning)
   push (h, 0, 10);
   fail_unless_equals_int (g_rmdir (gone), 0);
   gst_element_set_state (h->element, GST_STATE_READY);
-  fail_unless_said (bus, GST_MESSAGE_WARNING, file);
+  fail_unless_said (bus, GST_MESSAGE_ERROR, file);
   detach_bus (h->element, bus);
   gst_harness_teardown (h);
   g_free (file);
@@ -384,7 +384,7 @@ attention_state_suite (void)
   tcase_add_test (file, test_element_runs_after_a_refused_file);
   tcase_add_test (file, test_refused_file_is_refused_with_other_caps_too);
   tcase_add_test (file, test_file_that_cannot_be_read_is_an_error);
-  tcase_add_test (file, test_file_that_cannot_be_written_is_a_warning);
+  tcase_add_test (file, test_file_that_cannot_be_written_is_an_error_at_stop);
   tcase_add_test (file, test_state_file_without_its_folder_is_an_error);
   tcase_add_test (file, test_state_file_reads_back);
   return suite;

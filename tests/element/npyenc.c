@@ -1,7 +1,29 @@
 /* gst-attention: tests of npyenc. SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "npycheck.h"
 
+#include <fcntl.h>
+#include <gst/audio/audio.h>
+#include <gst/check/gsttestclock.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 static gboolean sink_seekable, sink_answers;
+static GstClock *machine_clock; /* stands still unless a test moves it */
+
+static void
+setup (void)
+{
+  machine_clock = gst_test_clock_new ();
+  gst_system_clock_set_default (machine_clock);
+}
+
+static void
+teardown (void)
+{
+  gst_system_clock_set_default (NULL);
+  gst_object_unref (machine_clock);
+}
 
 static gboolean
 sink_query (GstPad *pad, GstObject *parent, GstQuery *query)
@@ -145,6 +167,117 @@ GST_START_TEST (test_header_that_cannot_be_completed_is_an_error)
   gst_pad_set_chain_function (harness->sinkpad, refuse_buffer);
   gst_harness_push_event (harness, gst_event_new_eos ());
   check_harness_error (harness, "the file says 0 frames and has 2");
+  free_harness (harness);
+}
+GST_END_TEST
+
+/*
+ * The frames that the header counts after all that has come out so far, in the order in which it is written: never more
+ * than are there.
+ */
+static guint
+write_out (GstHarness *harness, GByteArray *file, guint *n_buffers)
+{
+  GstBuffer *buffer;
+  guint n = 0;
+
+  for (; (buffer = gst_harness_try_pull (harness)) != NULL; ++*n_buffers) {
+    gsize size = gst_buffer_get_size (buffer), offset = GST_BUFFER_OFFSET (buffer);
+
+    g_byte_array_set_size (file, MAX (file->len, offset + size));
+    gst_buffer_extract (buffer, 0, file->data + offset, size);
+    fail_unless_equals_int (
+        sscanf (g_strstr_len ((gchar *) file->data + 10, HEADER_SIZE - 10, "'shape': ("), "'shape': (%u", &n), 1);
+    fail_unless (file->len >= HEADER_SIZE + n * 3 * sizeof (gfloat));
+    gst_buffer_unref (buffer);
+  }
+  return n;
+}
+
+/* A frame every 100 ms. */
+GST_START_TEST (test_unfinished_file_lacks_a_second_at_most)
+{
+  GstHarness *harness = new_enc ();
+  GByteArray *file = g_byte_array_new ();
+  guint i, n_buffers = 0;
+
+  set_audio_caps (harness, 3, 10);
+  for (i = 1; i <= 35; i++) {
+    fail_unless_equals_int (gst_harness_push (harness, make_frames (3, 3 * i)), GST_FLOW_OK);
+    fail_unless (write_out (harness, file, &n_buffers) + 10 >= i, "after %u frames", i);
+    gst_test_clock_advance_time (GST_TEST_CLOCK (machine_clock), GST_SECOND / 10);
+  }
+  fail_unless_equals_int (n_buffers, 35 + 1 + 3); /* and no more headers than that */
+  g_byte_array_unref (file);
+  free_harness (harness);
+}
+GST_END_TEST
+
+GST_START_TEST (test_slow_stream_lacks_nothing)
+{
+  GstHarness *harness = new_enc ();
+  GByteArray *file = g_byte_array_new ();
+  guint i, n_buffers = 0;
+
+  set_audio_caps (harness, 3, 1);
+  fail_unless_equals_int (gst_harness_push (harness, make_frames (3, 0)), GST_FLOW_OK);
+  for (i = 2; i <= 6; i++) {
+    gst_test_clock_advance_time (GST_TEST_CLOCK (machine_clock), 2 * GST_SECOND);
+    fail_unless_equals_int (gst_harness_push (harness, make_frames (3, 0)), GST_FLOW_OK);
+    fail_unless_equals_int (write_out (harness, file, &n_buffers), i);
+  }
+  g_byte_array_unref (file);
+  free_harness (harness);
+}
+GST_END_TEST
+
+/* Into a real file, which is read while it is written. */
+GST_START_TEST (test_frames_go_on_behind_a_header_in_between)
+{
+  gchar *out = temporary_path (), *line = g_strdup_printf ("npyenc ! filesink async=false location=%s", out);
+  GstHarness *harness = gst_harness_new_parse (line);
+  Bytes bytes;
+  guint i;
+
+  set_audio_caps (harness, 3, 10);
+  for (i = 0; i < 41; i++) {
+    fail_unless_equals_int (gst_harness_push (harness, make_frames (3, 3 * i)), GST_FLOW_OK);
+    gst_test_clock_advance_time (GST_TEST_CLOCK (machine_clock), GST_SECOND / 2);
+  }
+  bytes = read_file (out);
+  fail_unless (g_strstr_len (bytes.data + 10, HEADER_SIZE - 10, "'shape': (41, 3)") != NULL);
+  fail_unless_equals_int (bytes.size, HEADER_SIZE + 41 * 3 * sizeof (gfloat));
+  for (i = 0; i < 41 * 3; i++)
+    fail_unless_equals_float (((gfloat *) (bytes.data + HEADER_SIZE))[i], i);
+  g_free (bytes.data);
+  gst_harness_teardown (harness);
+  g_unlink (out);
+  g_free (line);
+  g_free (out);
+}
+GST_END_TEST
+
+static GstFlowReturn
+refuse_header (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  gboolean is_header = GST_BUFFER_OFFSET (buffer) == 0;
+
+  gst_buffer_unref (buffer);
+  return is_header ? GST_FLOW_ERROR : GST_FLOW_OK;
+}
+
+GST_START_TEST (test_header_that_cannot_be_rewritten_stops_the_stream)
+{
+  GstHarness *harness = new_enc ();
+
+  set_audio_caps (harness, 3, 10);
+  fail_unless_equals_int (gst_harness_push (harness, make_frames (3, 0)), GST_FLOW_OK);
+  gst_pad_set_chain_function (harness->sinkpad, refuse_header);
+  fail_unless_equals_int (gst_harness_push (harness, make_frames (3, 3)), GST_FLOW_OK);
+  gst_test_clock_advance_time (GST_TEST_CLOCK (machine_clock), GST_SECOND);
+  fail_unless_equals_int (gst_harness_push (harness, make_frames (3, 6)), GST_FLOW_ERROR);
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  check_harness_error (harness, "the file says 0 frames and has 3");
   free_harness (harness);
 }
 GST_END_TEST
@@ -411,6 +544,43 @@ GST_START_TEST (test_flush_starts_the_file_again)
 }
 GST_END_TEST
 
+/* Such a sink writes each header behind the frames: the file would load as nothing. */
+GST_START_TEST (test_sink_that_appends_is_an_error_at_start)
+{
+  static const gchar *sinks[] = { "filesink append=true location=%s", "queue ! filesink append=true location=%s",
+                                  "identity ! tee ! queue ! filesink append=true location=%s" };
+  gchar *out = temporary_path (), *sink = g_strdup_printf (sinks[__i__], out);
+
+  check_text (run_launch_line ("audiotestsrc num-buffers=2 ! audio/x-raw,format=%s,rate=100,channels=1 ! npyenc ! %s",
+                               NE_FORMAT, sink),
+              "appends to its file");
+  g_unlink (out);
+  g_free (sink);
+  g_free (out);
+}
+GST_END_TEST
+
+/* As a shell opens it for >, and for >>. */
+GST_START_TEST (test_descriptor_is_written_unless_it_appends)
+{
+  gchar *out = temporary_path ();
+  gint fd = open (out, O_RDWR | O_CREAT | (__i__ ? O_APPEND : 0), 0600);
+  Bytes bytes;
+
+  check_text (run_launch_line ("audiotestsrc num-buffers=2 samplesperbuffer=4 ! "
+                               "audio/x-raw,format=%s,rate=100,channels=1 ! npyenc ! fdsink fd=%d",
+                               NE_FORMAT, fd),
+              __i__ ? "appends to its file" : NULL);
+  bytes = read_file (out);
+  fail_unless_equals_int (bytes.size, __i__ ? 0 : HEADER_SIZE + 8 * sizeof (gfloat));
+  fail_unless (__i__ || g_strstr_len (bytes.data + 10, HEADER_SIZE - 10, "(8, 1)") != NULL);
+  g_free (bytes.data);
+  g_close (fd, NULL);
+  g_unlink (out);
+  g_free (out);
+}
+GST_END_TEST
+
 GST_START_TEST (test_seek_is_refused)
 {
   GstHarness *harness = new_enc ();
@@ -567,6 +737,64 @@ GST_START_TEST (test_numpy_loads_it)
 }
 GST_END_TEST
 
+/* The frames that the header of a file counts; 0: none, or there is no header yet. */
+static guint
+count_said (const gchar *path)
+{
+  gchar header[HEADER_SIZE + 1] = "";
+  gint fd = open (path, O_RDONLY);
+  const gchar *shape;
+  guint n = 0;
+
+  if (fd >= 0 && read (fd, header, HEADER_SIZE) == HEADER_SIZE
+      && (shape = g_strstr_len (header + 10, HEADER_SIZE - 10, "'shape': (")) != NULL)
+    sscanf (shape, "'shape': (%u", &n);
+  if (fd >= 0)
+    g_close (fd, NULL);
+  return n;
+}
+
+/* A live recording, whose process is killed once the header has counted something. */
+GST_START_TEST (test_numpy_loads_what_a_killed_process_left)
+{
+  gchar *out = temporary_path (), *location = g_strdup_printf ("location=%s", out);
+  const gchar *argv[] = { "gst-launch-1.0",
+                          "-q",
+                          "audiotestsrc",
+                          "is-live=true",
+                          "wave=square",
+                          "volume=1",
+                          "samplesperbuffer=1",
+                          "!",
+                          "audio/x-raw,format=" GST_AUDIO_NE (F32) ",channels=3,rate=100,"
+                                                                   "channel-mask=(bitmask)0",
+                          "!",
+                          "npyenc",
+                          "!",
+                          "filesink",
+                          location,
+                          NULL };
+  GPid pid;
+
+  if (SANITIZED || !run_python ("import numpy", NULL)) {
+    g_print ("# skipped: gst-launch-1.0 cannot load sanitized plugins, or /usr/bin/python3 has no NumPy\n");
+  } else {
+    fail_unless (g_spawn_async (NULL, (gchar **) argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_DO_NOT_REAP_CHILD, NULL,
+                                NULL, &pid, NULL));
+    while (count_said (out) == 0)
+      g_usleep (G_USEC_PER_SEC / 20);
+    kill (pid, SIGKILL);
+    waitpid (pid, NULL, 0);
+    fail_unless (run_python ("import sys, numpy; a = numpy.load(sys.argv[1]); assert len(a) > 0 and a.shape[1] == 3; "
+                             "assert abs(a).max() == 1",
+                             out));
+  }
+  g_unlink (out);
+  g_free (location);
+  g_free (out);
+}
+GST_END_TEST
+
 static Suite *
 npyenc_suite (void)
 {
@@ -574,8 +802,13 @@ npyenc_suite (void)
   TCase *tc = tcase_create ("general");
 
   suite_add_tcase (suite, tc);
+  tcase_add_checked_fixture (tc, setup, teardown);
   tcase_add_test (tc, test_header_is_completed_at_eos);
   tcase_add_test (tc, test_header_that_cannot_be_completed_is_an_error);
+  tcase_add_test (tc, test_unfinished_file_lacks_a_second_at_most);
+  tcase_add_test (tc, test_slow_stream_lacks_nothing);
+  tcase_add_test (tc, test_frames_go_on_behind_a_header_in_between);
+  tcase_add_test (tc, test_header_that_cannot_be_rewritten_stops_the_stream);
   tcase_add_test (tc, test_headers_are_marked);
   tcase_add_test (tc, test_tags_pass);
   tcase_add_test (tc, test_frames_are_written_in_order);
@@ -593,6 +826,8 @@ npyenc_suite (void)
   tcase_add_test (tc, test_buffer_without_bytes_is_ignored);
   tcase_add_test (tc, test_shared_buffer_of_many_memories_is_written);
   tcase_add_test (tc, test_flush_starts_the_file_again);
+  tcase_add_loop_test (tc, test_sink_that_appends_is_an_error_at_start, 0, 3);
+  tcase_add_loop_test (tc, test_descriptor_is_written_unless_it_appends, 0, 2);
   tcase_add_test (tc, test_seek_is_refused);
   tcase_add_test (tc, test_file_is_what_numpy_writes);
   tcase_add_test (tc, test_no_frames_through_a_pipeline);
@@ -600,6 +835,7 @@ npyenc_suite (void)
   tcase_add_test (tc, test_other_number_of_features_after_null);
   tcase_add_test (tc, test_error_then_restart);
   tcase_add_test (tc, test_numpy_loads_it);
+  tcase_add_test (tc, test_numpy_loads_what_a_killed_process_left);
   return suite;
 }
 

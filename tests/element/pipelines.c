@@ -182,6 +182,29 @@ GST_START_TEST (test_wav)
 }
 GST_END_TEST;
 
+/* What has 8 bits is not dithered, as README says: the samples are those of 16 bits, and silence is silence. */
+GST_START_TEST (test_recording_of_8_bits)
+{
+  static const gchar *const formats[] = { "U8", "S16LE" };
+  gchar *features[2];
+  gsize sizes[2], i;
+
+  for (i = 0; i < 2; i++) {
+    run ("audiotestsrc num-buffers=16 wave=ticks ! audio/x-raw,format=U8,rate=16000,channels=1 ! audioconvert "
+         "dithering=none "
+         "! audio/x-raw,format=%s ! wavenc ! filesink location=%s/in.wav",
+         formats[i], folder);
+    run ("filesrc location=%s/in.wav ! wavparse ! audioconvert dithering=none ! audioresample ! logmel ! "
+         "filesink location=%s/out.f32",
+         folder, folder);
+    features[i] = read_file ("out.f32", &sizes[i]);
+  }
+  fail_unless (sizes[0] == sizes[1] && sizes[0] > 0 && memcmp (features[0], features[1], sizes[0]) == 0);
+  g_free (features[0]);
+  g_free (features[1]);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_raw_floats)
 {
   run ("filesrc location=%s/in.f32 blocksize=1792 ! " AUDIO_CAPS " ! " ATTENTION " ! filesink location=%s/out.f32",
@@ -320,6 +343,7 @@ pipelines_suite (void)
   tcase_add_test (files, test_npy_to_npy);
   tcase_add_test (files, test_npy_in_large_buffers);
   tcase_add_test (files, test_wav);
+  tcase_add_test (files, test_recording_of_8_bits);
   tcase_add_test (files, test_raw_floats);
   tcase_add_test (files, test_tensors);
   tcase_add_test (files, test_appsrc_to_appsink);
