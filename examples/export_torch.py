@@ -22,7 +22,10 @@ import os
 import struct
 import sys
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as error:
+    sys.exit('export_torch.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 DTYPES = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2'}
 WEIGHTS = ('in_proj_weight', 'q_proj_weight', 'k_proj_weight', 'v_proj_weight')
