@@ -3,8 +3,8 @@
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libglib2.0-dev libgstreamer1.0-dev
   libgstreamer-plugins-base1.0-dev libpango1.0-dev"
-packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good pocketsphinx-testdata python3 python3-gst-1.0
-  python3-numpy python3-cairo"
+packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-x pocketsphinx-testdata python3
+  python3-gst-1.0 python3-numpy python3-cairo"
 packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"
 packages_ci="clang libclang-rt-dev clang-format"
 packages_aarch64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libjansson-dev:arm64"
