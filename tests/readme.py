@@ -45,7 +45,7 @@ SUBSTITUTES = [
     (r'^examples/denoise/evaluate$', 'cat "$EVALUATED" 2>/dev/null || examples/denoise/evaluate | tee "$EVALUATED"'),  # once is enough
     (r'\bauto(?:audio|video)sink\b', 'fakesink'),
     # a second of a microphone, and Ctrl-C
-    (r'^gst-launch-1.0 -e autoaudiosrc\b', 'timeout --preserve-status -s INT 2 gst-launch-1.0 -e audiotestsrc is-live=true'),
+    (r'^gst-launch-1.0 -e autoaudiosrc\b', 'timeout --foreground --preserve-status -s INT 2 gst-launch-1.0 -e audiotestsrc is-live=true'),
 ]
 # Where there is no PyTorch, all of the command but torch.load ().
 if importlib.util.find_spec('torch') is None:

@@ -432,10 +432,10 @@ discard (const gchar *domain, GLogLevelFlags level, const gchar *message, gpoint
 static void
 expect_warnings_of_the_harness (void)
 {
-  static const gchar expected[] = "Got data flow before (stream-start|segment) event"
-                                  "|<\\w+:sink> Sticky event misordering, got '(caps|segment)' before 'stream-start'";
+  static const gchar known[] = "Got data flow before (stream-start|segment) event"
+                               "|<\\w+:sink> Sticky event misordering, got '\\w+' before '(stream-start|caps)'";
 
-  gst_check_add_log_filter ("GStreamer", G_LOG_LEVEL_WARNING, g_regex_new (expected, 0, 0, NULL), discard, NULL, NULL);
+  gst_check_add_log_filter ("GStreamer", G_LOG_LEVEL_WARNING, g_regex_new (known, 0, 0, NULL), discard, NULL, NULL);
 }
 
 static Suite *
