@@ -85,7 +85,7 @@ project('outer', 'c')
 executable('user', 'user.c', dependencies: subproject('libattn', default_options: ['tests=false', 'plugin=disabled'])
   .get_variable('attn_dep'))
 EOF
-  meson setup "$work/outer/build" "$work/outer" --wrap-mode=nofallback && ninja -C "$work/outer/build" || return 1
+  meson setup "$work/outer/build" "$work/outer" -Doptimization=0 --wrap-mode=nofallback && ninja -C "$work/outer/build" || return 1
   [ "$("$work/outer/build/user")" = "1 4" ]
 }
 
@@ -107,7 +107,7 @@ make_tarball () {
   tarball=$(ls -t "$build"/meson-dist/*.tar.xz | head -n 1)
   mkdir "$work/release" && tar -x -f "$tarball" -C "$work/release" --strip-components=1 || return 1
   (PATH=$(without dpkg-architecture)
-  meson setup "$work/release/build" "$work/release" --prefix="$work/prefix" -Dplugin=enabled -Dtests=false && ninja -C "$work/release/build")
+  meson setup "$work/release/build" "$work/release" --prefix="$work/prefix" -Dplugin=enabled -Dtests=false -Doptimization=0 && ninja -C "$work/release/build")
 }
 
 install_release () {
