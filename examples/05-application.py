@@ -17,8 +17,11 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import sys
 
-import gi
-import numpy as np
+try:
+    import gi
+    import numpy as np
+except ImportError as error:
+    sys.exit('05-application.py: %s; on Debian: apt-get install python3-gst-1.0 python3-numpy' % error)
 
 gi.require_version('Gst', '1.0')
 gi.require_version('GstApp', '1.0')

@@ -22,7 +22,10 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as error:
+    sys.exit('09-heads.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 N_FRAMES, WINDOW = 240, 64
 SELF = 6  # frames that are nearer look like the frame itself

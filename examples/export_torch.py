@@ -27,7 +27,10 @@ import struct
 import sys
 import textwrap
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as error:
+    sys.exit('export_torch.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 DTYPES = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2'}
 POSITIONS = ('none', 'rope', 'alibi', 'relative')

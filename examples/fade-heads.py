@@ -14,7 +14,10 @@ import sys
 
 os.environ.setdefault('GST_PLUGIN_PATH', os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'build', 'plugin'))
 
-import gi
+try:
+    import gi
+except ImportError as error:
+    sys.exit('fade-heads.py: %s; on Debian: apt-get install python3-gst-1.0' % error)
 gi.require_version('Gst', '1.0')
 gi.require_version('GstController', '1.0')
 from gi.repository import Gst, GstController

@@ -1,29 +1,27 @@
-# What the project needs, as Debian 12 names it, and how to get it. Sourced by examples/quickstart and tests/run.
+# What the project needs, as Debian 12 and 13 name it, how to get it, and how to build. Sourced by examples/quickstart and tests/run.
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libglib2.0-dev libgstreamer1.0-dev
   libgstreamer-plugins-base1.0-dev libpango1.0-dev"
-packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good pocketsphinx-testdata python3 python3-gst-1.0
-  python3-numpy python3-cairo"
+packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-x pocketsphinx-testdata python3
+  python3-gst-1.0 python3-numpy python3-cairo"
 packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"
-packages_ci="clang libclang-rt-14-dev clang-format-14 clang-format"
+packages_ci="clang libclang-rt-dev clang-format"
 packages_aarch64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libjansson-dev:arm64"
 # what examples/denoise/train.py needs; OpenBLAS is ten times as fast as what PyTorch finds otherwise
 packages_train="python3-torch libopenblas0-serial asterisk-core-sounds-en-wav asterisk-core-sounds-es-wav asterisk-core-sounds-it-wav"
 packages_full="valgrind $packages_train"
 
-# as_root: what to put in front of a command that needs root: nothing, or sudo. Fails, and says so, where there is neither.
+# as_root: what to put in front of a command that needs root: nothing, or sudo. Fails where there is neither.
 as_root () {
-  [ "$(id -u)" = 0 ] && return 0
-  command -v sudo >/dev/null && echo sudo && return 0
-  echo "neither root nor sudo to install packages" >&2
-  return 1
+  [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo sudo; }
 }
 
-# install_packages NAME...: installs those that are missing, as root or through sudo; elsewhere says which are missing and fails.
+# install_packages NAME...: installs those that are missing, as root or through sudo. Where that cannot be it says how, and fails; on another
+# system than Debian it lists all, and goes on.
 install_packages () {
   if ! command -v dpkg-query >/dev/null; then
-    echo "This is no Debian: please see to it that the equivalents of these are installed: $*" >&2
+    echo "This is not Debian: please see to it that the equivalents of these are installed: $*" >&2
     return 0
   fi
   missing=
@@ -31,14 +29,43 @@ install_packages () {
     dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
   done
   [ -n "$missing" ] || return 0
-  echo "installing:$missing"
-  root=$(as_root) || { echo "missing packages:$missing" >&2; return 1; }
+  by_hand="apt-get install --no-install-recommends$missing"
+  root=$(as_root) || { printf 'Packages are missing. As root:\n%s\n' "$by_hand" >&2; return 1; }
+  echo "installing (a minute or two):$missing"
   log=$(mktemp)
   if ! { $root apt-get update && $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
       >"$log" 2>&1; then
     tail -n 20 "$log" >&2
-    echo "could not install:$missing" >&2
+    printf 'Packages could not be installed:\n%s\n' "$by_hand" >&2
+    rm -f "$log"
     return 1
   fi
   rm -f "$log"
+}
+
+# counted: lines of ninja become a number that runs, on a terminal; elsewhere a line for each fifth.
+counted () {
+  last=0
+  while read -r line; do
+    n=${line#[}; n=${n%%]*}
+    case "$n" in
+      *[!0-9/]* | '' | [!0-9]* | *[!0-9]) continue ;;
+    esac
+    fifth=$((5 * ${n%/*} / ${n#*/}))
+    if [ -t 1 ]; then
+      printf '\r  %s of %s ' "${n%/*}" "${n#*/}"
+    elif [ $fifth -gt $last ]; then
+      echo "  ${n%/*} of ${n#*/}"
+      last=$fifth
+    fi
+  done
+  [ ! -t 1 ] || echo
+}
+
+# ninja_counted LOG [ninja's arguments]: builds, and shows how far it has come. All that ninja says goes to LOG.
+ninja_counted () {
+  log=$1; shift
+  rm -f "$log.failed"
+  { NINJA_STATUS='[%f/%t] ' ninja "$@" 2>&1 || echo >"$log.failed"; } | tee "$log" | counted
+  ! rm "$log.failed" 2>/dev/null
 }

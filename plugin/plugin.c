@@ -20,4 +20,4 @@ plugin_init (GstPlugin *plugin)
 
 GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, attention,
                    "Multi-head self-attention on streams of feature vectors", plugin_init, PACKAGE_VERSION, "LGPL",
-                   PACKAGE, "Unknown package origin")
+                   PACKAGE, PACKAGE_ORIGIN)

@@ -7,6 +7,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/with a space"
 export TMPDIR="$folder/with a space" # where the state is
+grep ' /run/netns ' /proc/self/mounts >"$folder/mounts"
 
 for transport in tcp udp; do
   n=$((n + 1))
@@ -27,8 +28,11 @@ if [ $loopback = yes ]; then
 elif ip netns list | grep -wF "$(echo $spaces | tr ' ' '\n')" | sed 's/^/# left behind: /' | grep .; then
   echo "not ok 3 - in_network_namespaces"
   failed=1
-else
+elif ! grep ' /run/netns ' /proc/self/mounts | diff "$folder/mounts" - | sed 's/^/# mounts: /' | grep .; then
   echo "ok 3 - in_network_namespaces"
+else
+  echo "not ok 3 - in_network_namespaces"
+  failed=1
 fi
 head -c 80 /dev/zero >"$folder/log" # two records: where it begins, and from where again
 printf '\0\0\0\0\377\377\377\377' | cat - "$folder/log" >"$folder/far"

@@ -85,17 +85,50 @@ project('outer', 'c')
 executable('user', 'user.c', dependencies: subproject('libattn', default_options: ['tests=false', 'plugin=disabled'])
   .get_variable('attn_dep'))
 EOF
-  meson setup "$work/outer/build" "$work/outer" --wrap-mode=nofallback && ninja -C "$work/outer/build" || return 1
+  meson setup "$work/outer/build" "$work/outer" -Doptimization=0 --wrap-mode=nofallback && ninja -C "$work/outer/build" || return 1
   [ "$("$work/outer/build/user")" = "1 4" ]
 }
 
-# What a release would be: it builds, and its core passes a test.
+# without NAME: a PATH on which a program is not to be found.
+without () (
+  mkdir -p "$work/bin"
+  IFS=:
+  for folder in $PATH; do
+    for program in "$folder"/*; do
+      [ "${program##*/}" = "$1" ] || [ -e "$work/bin/${program##*/}" ] || ln -s "$program" "$work/bin/" 2>/dev/null
+    done
+  done
+  echo "$work/bin"
+)
+
+# What a release would be: it builds, on a machine without dpkg-dev.
 make_tarball () {
   meson dist -C "$build" --no-tests --allow-dirty --formats=xztar || return 1
   tarball=$(ls -t "$build"/meson-dist/*.tar.xz | head -n 1)
   mkdir "$work/release" && tar -x -f "$tarball" -C "$work/release" --strip-components=1 || return 1
-  meson setup "$work/release/build" "$work/release" -Dplugin=enabled -Dtests=false && ninja -C "$work/release/build"
+  (PATH=$(without dpkg-architecture)
+  meson setup "$work/release/build" "$work/release" --prefix="$work/prefix" -Dplugin=enabled -Dtests=false -Doptimization=0 && ninja -C "$work/release/build")
 }
+
+install_release () {
+  (unset DESTDIR; meson install -C "$work/release/build" --no-rebuild 2>&1 | cat >"$work/said") # a pipe: see installed.sh
+  [ ! -e /etc/debian_version ] || [ -e "$work/prefix/lib/$(${CC:-cc} -print-multiarch)/libattn.so" ]
+}
+
+# What `meson install` says to export is enough, and nothing is said where everything looks already, or for a package.
+use_what_install_says () (
+  unset LD_LIBRARY_PATH PKG_CONFIG_PATH GST_PLUGIN_PATH_1_0
+  export GST_REGISTRY_1_0="$work/registry-said"
+  eval "$(grep '^ *export ' "$work/said")"
+  gst-inspect-1.0 attention && gst-inspect-1.0 attentionscope || exit 1
+  ${CC:-cc} "$work/user.c" -o "$work/user" $(pkg-config --cflags --libs libattn) && [ "$("$work/user")" = "1 4" ] || exit 1
+  ! DESTDIR="$work/package" meson install -C "$work/release/build" --no-rebuild | grep export
+)
+
+use_devenv () (
+  unset GST_PLUGIN_PATH GST_PLUGIN_PATH_1_0
+  GST_REGISTRY_1_0="$work/registry-devenv" meson devenv -C "$build" gst-inspect-1.0 attention
+)
 
 check installs_core_and_plugin install_it
 check program_uses_the_installed_core use_installed_core
@@ -103,6 +136,9 @@ check lessons_build_as_they_say build_lessons
 check gst_launch_uses_the_installed_plugin use_installed_plugin
 check is_a_subproject use_as_subproject
 check tarball_builds make_tarball
+check without_dpkg_dev_it_installs_into_the_multiarch_folder install_release
+check what_install_says_to_export_is_enough use_what_install_says
+check devenv_finds_the_plugin use_devenv
 
 echo "1..$n"
 exit $failed

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Runs what the texts tell their readers to run, as it stands there, in a folder that looks like the project's after the build, with the
-files beside it that the lines name. TAP.
+"""Runs what the texts tell their readers to run, as it stands there and in that order, each text in a folder that looks like the project's
+after the build. Files that a line reads were made by a line before it; the reader's own, a checkpoint of PyTorch, is the one exception. TAP.
 
   readme.py SOURCE-ROOT BUILD-FOLDER
 
@@ -9,7 +9,8 @@ Of every code block in the .md files, by its language:
   python   is run
   json     is written to case.json, for the lines that follow
   (none)   shows what the block before it prints: each line must be there; in one that begins with "took" numbers may differ
-Any other block is an error. Of the elements' documentation in plugin/ each launch line |[ ... ]| is run.
+Any other block is an error. Of the elements' documentation in plugin/ each launch line |[ ... ]| is run, with the files that README.md
+made.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -36,24 +37,29 @@ SUBSTITUTES = [
     (r'^(?:\./)?tests/run$', 'tests/run --help'),
     (r'^(?:\./)?tests/run (\w+)$', r'tests/run --help | grep "^  \1 "'),
     (r'\bmeson setup build\b', 'meson setup fresh-build'),
-    (r'\bninja -C build\b', 'ninja -C fresh-build -n'),
+    (r'&& ninja -C build\b', '&& ninja -C fresh-build -n'),
+    (r'^ninja -C build$', 'ninja -C build -n'),
     (r'\bmeson test -C build\b', 'meson test -C fresh-build --list'),
     (r'^examples/denoise/train.py$', 'examples/denoise/train.py --help'),
-    (r'^examples/denoise/evaluate$', 'cat evaluated 2>/dev/null || examples/denoise/evaluate | tee evaluated'),  # once is enough
+    (r'^examples/denoise/evaluate$', 'cat "$EVALUATED" 2>/dev/null || examples/denoise/evaluate | tee "$EVALUATED"'),  # once is enough
     (r'\bauto(?:audio|video)sink\b', 'fakesink'),
+    # a second of a microphone, and Ctrl-C
+    (r'^gst-launch-1.0 -e autoaudiosrc\b', 'timeout --foreground --preserve-status -s INT 2 gst-launch-1.0 -e audiotestsrc is-live=true'),
 ]
 
 
 # ---- the folder ----
 
-def checkpoint(path, prefix):
-    """What a reader has trained: a layer as torch.nn.MultiheadAttention saves it, in safetensors."""
+def checkpoint(path):
+    """What a reader has trained: an encoder of two layers as PyTorch names it, in safetensors."""
     rng = np.random.default_rng(1)
-    shapes = {'in_proj_weight': (3 * D, D), 'in_proj_bias': (3 * D,), 'out_proj.weight': (D, D), 'out_proj.bias': (D,)}
+    shapes = {'self_attn.in_proj_weight': (3 * D, D), 'self_attn.in_proj_bias': (3 * D,), 'self_attn.out_proj.weight': (D, D),
+              'self_attn.out_proj.bias': (D,), 'linear1.weight': (2 * D, D), 'linear1.bias': (2 * D,), 'linear2.weight': (D, 2 * D),
+              'linear2.bias': (D,), 'norm1.weight': (D,), 'norm1.bias': (D,), 'norm2.weight': (D,), 'norm2.bias': (D,)}
     header, data = {}, b''
-    for name, shape in shapes.items():
+    for name, shape in [('encoder.layers.%d.%s' % (layer, name), shape) for layer in range(2) for name, shape in shapes.items()]:
         part = (rng.standard_normal(shape) / D ** 0.5).astype('<f4').tobytes()
-        header[prefix + name] = {'dtype': 'F32', 'shape': shape, 'data_offsets': [len(data), len(data) + len(part)]}
+        header[name] = {'dtype': 'F32', 'shape': shape, 'data_offsets': [len(data), len(data) + len(part)]}
         data += part
     text = json.dumps(header).encode()
     with open(path, 'wb') as f:
@@ -66,7 +72,7 @@ def furnish(root, build):
         os.symlink(os.path.join(root, name), name)
     os.symlink(build, 'build')
     shutil.copytree(os.path.join(root, 'examples'), 'examples', ignore=shutil.ignore_patterns('output', '__pycache__'))
-    checkpoint('checkpoint.safetensors', 'encoder.layers.0.self_attn.')
+    checkpoint('checkpoint.safetensors')
 
 
 def check_files(line):
@@ -85,6 +91,9 @@ def check_files(line):
         weights = np.load('weights.npy').reshape(-1, 4, int(window[1]) if window else 64)
         assert len(weights) == len(np.load('features.npy')), weights.shape
         assert np.abs(weights.sum(axis=2) - 1).max() < 1e-6
+    elif 'location=spoken.npy' in line:
+        spoken = np.load('spoken.npy')
+        assert spoken.shape[1] == D and len(spoken) > 50 and np.isfinite(spoken).all(), spoken.shape
     elif '.png' in line:
         with open('attention.png', 'rb') as f:
             assert f.read(24) == b'\x89PNG\r\n\x1a\n\0\0\0\rIHDR' + struct.pack('>II', 1280, 720)
@@ -193,16 +202,20 @@ def main(root, build):
     # A reader has all of the system's plugins, and ours from where the text says.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(('GST_PLUGIN', 'GST_REGISTRY'))}
     tap = Tap()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        furnish(root, build)
-        environment['GST_REGISTRY_1_0'] = os.path.join(folder, 'registry')
+    with tempfile.TemporaryDirectory() as parent:
+        environment['GST_REGISTRY_1_0'] = os.path.join(parent, 'registry')
+        environment['EVALUATED'] = os.path.join(parent, 'evaluated')
         for name in TEXTS:
+            folder = tempfile.mkdtemp(dir=parent)
+            os.chdir(folder)
+            furnish(root, build)
             with open(os.path.join(root, name)) as f:
                 check_text(tap, name, f.read(), environment)
-        tap.report('examples/quickstart: a file that is no sound', refuse_text, environment)
-        for path in sorted(glob.glob(os.path.join(root, 'plugin', '**', '*.c'), recursive=True)):
-            check_documentation(tap, path, environment)
+            if name == 'README.md':
+                tap.report('examples/quickstart: a file that is no sound', refuse_text, environment)
+                for path in sorted(glob.glob(os.path.join(root, 'plugin', '**', '*.c'), recursive=True)):
+                    check_documentation(tap, path, environment)
+        os.chdir('/')
     print('1..%d' % tap.number)
     return tap.failed != 0 or tap.number == 0
 

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""Counts test functions in meson's JSON logs: summary.py DIRECTORY. Last line: "N passed, M failed".
+"""Counts test functions in logs, and says why those that failed did: summary.py DIRECTORY. Last line: "N passed, M failed".
 
-A gst-check program says "Checks: 12, Failures: 1, Errors: 0", a TAP program "ok" or "not ok" per test. A program that failed
-without saying which test did (a crash before the first, a time-out) counts as one failure.
+Logs are meson's (NAME.json), TAP (NAME.tap), and the list of what failed beside the tests (failed: a line each, and lines that begin with #
+below it that say why). A gst-check program says "Checks: 12, Failures: 1, Errors: 0", a TAP program "ok" or "not ok" per test. A program
+that failed without saying which test did (a crash before the first, a time-out) counts as one failure.
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import glob
@@ -10,6 +11,8 @@ import json
 import os
 import re
 import sys
+
+LINES = 12  # at most, of what a test said, and of stderr
 
 
 def count(test):
@@ -30,26 +33,56 @@ def count(test):
     return passed, failed, skipped
 
 
+def reasons(test):
+    """What a program that failed said of it, as lines: each test that failed, with TAP's remarks before it, and the end of stderr."""
+    said, remarks = [], []
+    for line in test.get('stdout', '').splitlines():
+        if re.match(r'not ok \d+', line):
+            said += [line] + remarks[-LINES:]
+        elif re.search(r':\d+:[EF]:', line):  # gst-check
+            said.append(line)
+        elif re.match(r'(#|Bail out!)', line):
+            remarks.append(line)
+            continue
+        remarks = []
+    if not said:  # it died, or was ended: its last words
+        said = test.get('stdout', '').splitlines()[-LINES:]
+    return said + ['stderr: ' + line for line in test.get('stderr', '').splitlines()[-LINES:]]
+
+
+def programs(path):
+    """What a log tells of: dictionaries as meson writes them."""
+    with open(path) as log:
+        if path.endswith('.json'):
+            yield from map(json.loads, log)
+        else:
+            out = log.read()
+            whole = re.search(r'^1\.\.\d', out, re.M) and not re.search(r'^not ok', out, re.M)
+            yield {'name': os.path.basename(path), 'stdout': out, 'result': 'OK' if whole else 'FAIL'}
+
+
 def main(directory):
     passed = failed = skipped = 0
-    for path in sorted(glob.glob(os.path.join(directory, '*.json'))):
-        build = os.path.basename(path)[:-len('.json')]
+    for path in sorted(glob.glob(os.path.join(directory, '*.json')) + glob.glob(os.path.join(directory, '*.tap'))):
+        build = os.path.splitext(os.path.basename(path))[0]
         ran = 0
-        with open(path) as log:
-            for line in log:
-                test = json.loads(line)
-                p, f, s = count(test)
-                passed, failed, skipped, ran = passed + p, failed + f, skipped + s, ran + p + f
-                if f:
-                    print('FAILED: %s: %s (%s): %d' % (build, test['name'], test['result'], f))
+        for test in programs(path):
+            p, f, s = count(test)
+            passed, failed, skipped, ran = passed + p, failed + f, skipped + s, ran + p + f
+            if f:
+                print('FAILED: %s: %s (%s): %d' % (build, test['name'], test['result'], f))
+                print(''.join('  %s\n' % line[:500] for line in reasons(test)), end='')
         print('%s: %d tests' % (build, ran))
     broken = os.path.join(directory, 'failed')
     if os.path.exists(broken):
         with open(broken) as lines:
             for line in lines:
-                print('FAILED: ' + line.strip())
-                failed += 1
-    if passed == 0:
+                if line.startswith('#'):
+                    print('  ' + line.rstrip())
+                else:
+                    print('FAILED: ' + line.strip())
+                    failed += 1
+    if passed + failed == 0:
         print('FAILED: no test ran')
         failed += 1
     if skipped:

@@ -14,8 +14,11 @@ import shlex
 import sys
 import tempfile
 
-import cairo
-import numpy as np
+try:
+    import cairo
+    import numpy as np
+except ImportError as error:
+    sys.exit('picture.py: %s; on Debian: apt-get install python3-cairo python3-numpy' % error)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)

@@ -393,7 +393,7 @@ TEST (bytes_after_the_data_are_refused)
 
 TEST (header_length_is_not_believed)
 {
-  uint8_t bytes[16] = "........{}      ";
+  uint8_t bytes[] = "........{}      "; /* and a NUL behind the 16 */
 
   put_length (bytes, UINT64_C (1) << 62);
   CHECK_FAILS (open_bytes (bytes, 16, &error), ATTN_ERROR_FORMAT, "memory", "4611686018427387904", "has 16");

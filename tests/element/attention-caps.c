@@ -10,7 +10,7 @@
 static gchar *
 pop_error (GstBus *bus)
 {
-  GstMessage *message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
+  GstMessage *message = pop_message (bus, GST_MESSAGE_ERROR);
   GError *error;
   gchar *text;
 

@@ -61,15 +61,15 @@ GST_START_TEST (test_latency_of_varying_buffers_grows_and_is_posted)
   GstMessage *message;
 
   push_frames (h, frames, 0, 1);
-  fail_unless (gst_bus_pop_filtered (bus, GST_MESSAGE_LATENCY) == NULL);
+  fail_unless (pop_message (bus, GST_MESSAGE_LATENCY) == NULL);
   push_frames (h, frames, 1, 4);
   fail_unless_equals_clocktime (query_latency (h), 80 * GST_MSECOND); /* 5 + 4 - 1 frames */
-  message = gst_bus_pop_filtered (bus, GST_MESSAGE_LATENCY);
+  message = pop_message (bus, GST_MESSAGE_LATENCY);
   fail_unless (message != NULL);
   gst_message_unref (message);
   push_frames (h, frames, 5, 2);
   fail_unless_equals_clocktime (query_latency (h), 80 * GST_MSECOND);
-  fail_unless (gst_bus_pop_filtered (bus, GST_MESSAGE_LATENCY) == NULL);
+  fail_unless (pop_message (bus, GST_MESSAGE_LATENCY) == NULL);
   gst_element_set_bus (h->element, NULL);
   gst_object_unref (bus);
   gst_harness_teardown (h);
@@ -195,7 +195,7 @@ GST_START_TEST (test_latency_that_falls_is_not_posted)
   gst_harness_set_src_caps_str (h,
                                 "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=200, channels=6");
   fail_unless_equals_clocktime (query_latency (h), 25 * GST_MSECOND);
-  fail_unless (gst_bus_pop_filtered (bus, GST_MESSAGE_LATENCY) == NULL);
+  fail_unless (pop_message (bus, GST_MESSAGE_LATENCY) == NULL);
   gst_element_set_bus (h->element, NULL);
   gst_object_unref (bus);
   gst_harness_teardown (h);

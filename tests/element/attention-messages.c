@@ -19,7 +19,7 @@ messages_of (GstElement *element, const gchar *caps, guint piece)
   gst_harness_set_src_caps_str (h, caps);
   push_in_pieces (h, 0, N, piece);
   gst_harness_push_event (h, gst_event_new_eos ());
-  while ((message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT))) {
+  while ((message = pop_message (bus, GST_MESSAGE_ELEMENT))) {
     fail_unless (gst_message_has_name (message, "attention"));
     g_ptr_array_add (structures, gst_structure_copy (gst_message_get_structure (message)));
     gst_message_unref (message);
@@ -196,7 +196,7 @@ GST_START_TEST (test_messages_count_frames_that_attended)
   gst_harness_push (h, gap);
   push (h, 8, 10);
   push (h, 18, 5);
-  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT);
+  message = pop_message (bus, GST_MESSAGE_ELEMENT);
   fail_unless (message != NULL);
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "frames"), 6);
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "duration"), 10 * FRAME_TIME);
@@ -225,7 +225,7 @@ GST_START_TEST (test_flush_forgets_what_was_not_posted)
   push_segment (h);
   push (h, 20, 10);
   push (h, 30, 4);
-  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT);
+  message = pop_message (bus, GST_MESSAGE_ELEMENT);
   fail_unless (message != NULL);
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "timestamp"), 20 * FRAME_TIME);
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "frames"), 10);
@@ -263,17 +263,17 @@ GST_START_TEST (test_messages_come_and_go_while_frames_flow)
   push_in_pieces (h, 0, 10, 5);
   g_object_set (element, "post-messages", TRUE, NULL);
   push_in_pieces (h, 10, 25, 5);
-  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT);
+  message = pop_message (bus, GST_MESSAGE_ELEMENT);
   fail_unless (message != NULL);
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "timestamp"), 10 * FRAME_TIME);
   gst_message_unref (message);
-  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT);
+  message = pop_message (bus, GST_MESSAGE_ELEMENT);
   fail_unless (message != NULL);
   gst_message_unref (message);
   g_object_set (element, "post-messages", FALSE, NULL);
   push_in_pieces (h, 25, N, 5);
   gst_harness_push_event (h, gst_event_new_eos ());
-  fail_unless (gst_bus_pop_filtered (bus, GST_MESSAGE_ELEMENT) == NULL);
+  fail_unless (pop_message (bus, GST_MESSAGE_ELEMENT) == NULL);
   check_values (h, expected.out, N * D);
   gst_element_set_bus (element, NULL);
   gst_object_unref (bus);

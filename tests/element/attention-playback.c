@@ -96,7 +96,7 @@ GST_START_TEST (test_segment_that_plays_backwards_is_an_error)
   segment.stop = GST_SECOND;
   gst_harness_push_event (h, gst_event_new_segment (&segment));
   fail_unless_equals_int (gst_harness_push (h, make_buffer (0, 4)), GST_FLOW_ERROR);
-  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
+  message = pop_message (bus, GST_MESSAGE_ERROR);
   fail_unless (message != NULL);
   gst_message_parse_error (message, &error, NULL);
   fail_unless (strstr (error->message, "rate -2") != NULL, "%s", error->message);

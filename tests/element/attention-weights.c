@@ -488,7 +488,7 @@ GST_START_TEST (test_more_weights_than_a_frame_may_have_are_refused)
   g_object_set (element, "heads", 2, "window", 40000, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   fail_unless_equals_int (gst_harness_push (h, make_buffer (0, 1)), GST_FLOW_ERROR);
-  message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
+  message = pop_message (bus, GST_MESSAGE_ERROR);
   fail_unless (message != NULL);
   gst_message_parse_error (message, &error, NULL);
   fail_unless (strstr (error->message, "2 heads that attend to 40000 frames have 80000 weights") != NULL, "%s",

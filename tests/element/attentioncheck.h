@@ -10,6 +10,8 @@
 #include <gst/check/gstharness.h>
 #include <string.h>
 
+#include "buscheck.h"
+
 #define RATE 100
 #define FRAME_TIME (GST_SECOND / RATE)
 

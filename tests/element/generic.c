@@ -105,6 +105,23 @@ GST_START_TEST (test_everything_is_described)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_plugins_say_where_they_come_from)
+{
+  static const gchar *names[] = { "attention", "attentionscope" };
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (names); i++) {
+    GstPlugin *plugin = gst_registry_find_plugin (gst_registry_get (), names[i]);
+
+    fail_unless (plugin != NULL, "%s", names[i]);
+    fail_unless_equals_string (gst_plugin_get_package (plugin), "gst-attention");
+    fail_unless_equals_string (gst_plugin_get_origin (plugin), PACKAGE_ORIGIN);
+    fail_unless (strstr (PACKAGE_ORIGIN, "nknown") == NULL && strlen (PACKAGE_ORIGIN) > 0);
+    gst_object_unref (plugin);
+  }
+}
+GST_END_TEST;
+
 /* A value of a numeric property at its lowest, its highest, and its default, reads back as it was set. */
 static void
 check_number (GstElement *element, GParamSpec *spec)
@@ -162,6 +179,7 @@ generic_suite (void)
   tcase_add_test (tc, test_states_up_and_down_and_again);
   tcase_add_test (tc, test_dispose_in_every_state_up_to_ready);
   tcase_add_test (tc, test_everything_is_described);
+  tcase_add_test (tc, test_plugins_say_where_they_come_from);
   tcase_add_test (tc, test_numeric_properties_read_back_at_their_limits);
   return suite;
 }

@@ -237,12 +237,12 @@ GST_END_TEST;
 GST_START_TEST (test_latency_is_posted_once)
 {
   Fixture fixture = fixture_new_s16 ("");
-  GstMessage *message = gst_bus_pop_filtered (fixture.bus, GST_MESSAGE_LATENCY);
+  GstMessage *message = pop_message (fixture.bus, GST_MESSAGE_LATENCY);
 
   fail_unless (message != NULL);
   gst_message_unref (message);
   push_caps (&fixture, audio_caps (GST_AUDIO_NE (F32), RATE, 1)); /* as long as before */
-  fail_unless (gst_bus_pop_filtered (fixture.bus, GST_MESSAGE_LATENCY) == NULL);
+  fail_unless (pop_message (fixture.bus, GST_MESSAGE_LATENCY) == NULL);
   fixture_free (&fixture);
 }
 GST_END_TEST;

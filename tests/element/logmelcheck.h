@@ -10,6 +10,8 @@
 #include <gst/check/gstharness.h>
 #include <string.h>
 
+#include "buscheck.h"
+
 #define N_BINS 80
 #define RATE 16000
 #define HOP 160
@@ -205,7 +207,7 @@ fail_unless_no_buffer (Fixture *fixture)
 static inline void
 fail_unless_error (Fixture *fixture, const gchar *part)
 {
-  GstMessage *message = gst_bus_pop_filtered (fixture->bus, GST_MESSAGE_ERROR);
+  GstMessage *message = pop_message (fixture->bus, GST_MESSAGE_ERROR);
   GError *error;
 
   fail_unless (message != NULL, "no error, expected: %s", part);

@@ -10,6 +10,8 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
+#include "buscheck.h"
+
 #define NE_FORMAT (G_BYTE_ORDER == G_LITTLE_ENDIAN ? "F32LE" : "F32BE")
 #define NE_DESCR (G_BYTE_ORDER == G_LITTLE_ENDIAN ? "<f4" : ">f4")
 
@@ -107,7 +109,7 @@ make_counting_npy (guint n_frames, guint n_features)
 static inline gchar *
 pop_error (GstBus *bus)
 {
-  GstMessage *message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
+  GstMessage *message = pop_message (bus, GST_MESSAGE_ERROR);
   GError *error = NULL;
   gchar *text = NULL;
 

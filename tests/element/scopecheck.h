@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "buscheck.h"
 #include "scopelayout.h"
 
 #define FRAME_TIME (GST_SECOND / 100)

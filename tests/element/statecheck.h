@@ -164,7 +164,7 @@ fail_unless_frames (const GByteArray *got, guint at, const GByteArray *expected,
 static inline void
 fail_unless_said (GstBus *bus, GstMessageType type, const gchar *text)
 {
-  GstMessage *message = gst_bus_pop_filtered (bus, type);
+  GstMessage *message = pop_message (bus, type);
   GError *error = NULL;
 
   fail_unless (message != NULL, "nothing was said of %s", text);

@@ -14,7 +14,10 @@ import os
 import struct
 import sys
 
-import torch
+try:
+    import torch
+except ImportError as error:
+    sys.exit('generate.py: %s; on Debian: apt-get install python3-torch' % error)
 
 VERSION = 1
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'attention')

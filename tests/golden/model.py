@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import numpy
-import torch
+try:
+    import torch
+except ImportError as error:
+    sys.exit('model.py: %s; on Debian: apt-get install python3-torch' % error)
 
 DTYPES = {numpy.dtype("float32"): "F32", numpy.dtype("float16"): "F16", numpy.dtype("float64"): "F64",
           numpy.dtype("uint16"): "BF16", numpy.dtype("int64"): "I64"}  # NumPy has no bfloat16: its bits

@@ -16,7 +16,10 @@ import math
 import os
 import sys
 
-import torch
+try:
+    import torch
+except ImportError as error:
+    sys.exit('position.py: %s; on Debian: apt-get install python3-torch' % error)
 
 from generate import HERE, VERSION, check, write
 

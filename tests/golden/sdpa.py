@@ -12,7 +12,10 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import os
 import sys
 
-import torch
+try:
+    import torch
+except ImportError as error:
+    sys.exit('sdpa.py: %s; on Debian: apt-get install python3-torch' % error)
 
 import generate
 

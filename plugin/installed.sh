@@ -1,0 +1,24 @@
+#!/bin/sh
+# Runs at the end of `meson install`, and says what to export where nothing looks by itself.
+#   installed.sh LIBDIR [FOLDER-OF-THE-PLUGINS FOLDER-WHERE-GSTREAMER-LOOKS]
+# SPDX-License-Identifier: LGPL-2.1-or-later
+set -eu
+[ -z "${DESTDIR:-}" ] || exit 0 # a package is being made
+PATH=$PATH:/sbin:/usr/sbin
+libdir=$1 plugins=${2:-} looks=${3:-}
+[ "$(id -u)" != 0 ] || ! command -v ldconfig >/dev/null || ldconfig
+
+# say VARIABLE FOLDER
+say () {
+  echo "  export $1=$2\${$1:+:\$$1}"
+}
+
+exports=$(
+  [ "$plugins" = "$looks" ] || say GST_PLUGIN_PATH "$plugins"
+  ldconfig -p 2>/dev/null | grep -qF "=> $libdir/libattn.so" || say LD_LIBRARY_PATH "$libdir"
+  pkg-config --variable pc_path pkg-config 2>/dev/null | tr : '\n' | grep -qxF "$libdir/pkgconfig" || say PKG_CONFIG_PATH "$libdir/pkgconfig"
+)
+# Meson keeps what a script prints to itself: to where it prints, if that is a terminal or a pipe (a file it would write over).
+out=/proc/$PPID/fd/1
+{ [ -w "$out" ] && [ ! -f "$out" ]; } || out=/dev/stdout
+[ -z "$exports" ] || printf 'To use it (or set up with --prefix=/usr, where everything looks):\n%s\n' "$exports" >"$out"
