@@ -20,7 +20,10 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as error:
+    sys.exit('11-gaps.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 RATE = 50  # frames per second
 WINDOW = 100  # 2 s
