@@ -20,3 +20,12 @@ attn_free (void *memory)
 {
   free (memory);
 }
+
+void *
+attn_arena_take (AttnArena *arena, size_t size)
+{
+  char *taken = arena->memory != NULL ? arena->memory + arena->used : NULL;
+
+  arena->used = attn_size_add (arena->used, attn_round_up (size, ATTN_ALIGNMENT));
+  return taken;
+}

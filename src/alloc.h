@@ -1,4 +1,4 @@
-/* libattn: overflow-checked sizes and aligned memory.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: overflow-checked sizes, aligned memory, arenas.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef ATTN_SRC_ALLOC_H
 #define ATTN_SRC_ALLOC_H
 
@@ -37,5 +37,17 @@ attn_round_up (size_t n, size_t multiple)
  */
 void *attn_alloc (size_t size);
 void attn_free (void *memory); /* accepts NULL */
+
+/*
+ * One piece of memory for many arrays. What needs them is planned twice: without memory, to learn how much it takes
+ * together, and again with it.
+ */
+typedef struct {
+  char *memory; /* NULL: nothing but counting */
+  size_t used;  /* bytes; SIZE_MAX: too large to address */
+} AttnArena;
+
+/* `size` bytes at a multiple of ATTN_ALIGNMENT, as attn_alloc () left them; NULL while counting. */
+void *attn_arena_take (AttnArena *arena, size_t size);
 
 #endif

@@ -1,377 +1,281 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the block `attention`, and its state in a stream.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "attention.h"
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
-#include "alloc.h"
+#include "hash.h"
+#include "linear.h"
 #include "status.h"
 
-/* Some ten microseconds of work, many times what it takes to hand it over. */
-#define MIN_SHARED 400000
+/* ---- the block ---- */
 
-static float *
-alloc_rows (size_t n_rows, size_t n)
+static const AttnBlockKind attention_kind;
+
+static AttnProjection
+identity (size_t n)
 {
-  return attn_alloc (attn_size_mul (attn_size_mul (n_rows, n), sizeof (float)));
+  return (AttnProjection){ .n_inputs = n, .n_outputs = n };
 }
 
-/*
- * Of the largest left operand: a block's frames, contexts or queries, or its weights, a step for two tiles and one more
- * where tiles do not follow each other: behind the sinks, where the ring begins anew, and at the end.
- */
-static size_t
-max_left_size (const AttnRing *ring)
+static AttnStatus
+pack_model (AttnAttention *attention, const AttnModel *model, AttnError *error)
 {
-  const AttnSizes *sizes = ring->sizes;
-  size_t n = sizes->n_features > sizes->n_context ? sizes->n_features : sizes->n_context;
-  size_t n_steps = (ring->n_slots + 3) / 2;
+  const AttnSizes *sizes = &attention->sizes;
+  const AttnKernels *kernels = attention->block.machine->kernels;
+  AttnProjection *input = &attention->input, *output = &attention->output;
+  AttnStatus status = attn_linear_init (input, sizes->n_features, sizes->n_projected, sizes->precision, error);
 
-  n = n > sizes->dk ? n : sizes->dk;
-  return attn_left_size (n > n_steps * ATTN_STEP ? n : n_steps * ATTN_STEP);
+  if (status || (status = attn_linear_pack (input, 0, "query", &model->query, kernels, error))
+      || (status = attn_linear_pack (input, sizes->n_query, "key", &model->key, kernels, error))
+      || (status = attn_linear_pack (input, sizes->n_query + sizes->n_key, "value", &model->value, kernels, error)))
+    return status;
+  *output = identity (sizes->n_context);
+  if (model->output.weight != NULL
+      && ((status = attn_linear_init (output, sizes->n_context, sizes->n_outputs, sizes->precision, error))
+          || (status = attn_linear_pack (output, 0, "output", &model->output, kernels, error))))
+    return status;
+  if (!sizes->is_split)
+    return ATTN_OK;
+  status = attn_linear_split (input, error);
+  return status != ATTN_OK || output->weight == NULL ? status : attn_linear_split (output, error);
 }
 
-AttnStatus
-attn_scratch_init (AttnScratch *scratch, const AttnRing *ring, AttnError *error)
+static uint64_t
+count_operations (const AttnSizes *sizes)
 {
-  const AttnSizes *sizes = ring->sizes;
-
-  *scratch = (AttnScratch){
-    .frames = alloc_rows (ATTN_LANES, sizes->n_features),
-    .projected = alloc_rows (ATTN_LANES, sizes->n_projected),
-    .contexts = alloc_rows (ATTN_LANES, sizes->n_context),
-    .scores = alloc_rows (attn_size_mul (sizes->n_threads, ATTN_LANES * ATTN_LANES), ring->n_slots),
-    .slots = attn_alloc (attn_size_mul (ring->n_slots, sizeof (uint32_t))),
-    .masks = attn_alloc (attn_size_mul (ring->n_slots, ATTN_LANES * sizeof (uint16_t))),
-    .cosines = alloc_rows (1, sizes->n_rope_pairs),
-    .sines = alloc_rows (1, sizes->n_rope_pairs),
-    .left_size = sizes->is_split ? max_left_size (ring) : 0,
-    .min_shared = MIN_SHARED,
-  };
-  scratch->left = attn_alloc (attn_size_mul (attn_size_mul (sizes->n_threads, scratch->left_size), sizeof (uint16_t)));
-  if (scratch->frames && scratch->projected && scratch->contexts && scratch->scores && scratch->slots && scratch->masks
-      && scratch->cosines && scratch->sines && scratch->left)
-    return sizes->n_threads > 1 ? attn_pool_new (sizes->n_threads, &scratch->pool, error) : ATTN_OK;
-  return attn_fail_memory (error, "working memory",
-                           attn_size_mul (ring->n_slots, ATTN_LANES * ATTN_LANES * sizeof (float)));
-}
-
-void
-attn_scratch_clear (AttnScratch *scratch)
-{
-  attn_free (scratch->frames);
-  attn_free (scratch->projected);
-  attn_free (scratch->contexts);
-  attn_free (scratch->scores);
-  attn_free (scratch->slots);
-  attn_free (scratch->masks);
-  attn_free (scratch->cosines);
-  attn_free (scratch->sines);
-  attn_free (scratch->left);
-  attn_pool_free (scratch->pool);
-}
-
-AttnPool *
-attn_scratch_pool (const AttnLayer *layer, const AttnScratch *scratch, size_t n)
-{
-  const AttnSizes *sizes = &layer->sizes;
   uint64_t n_projecting =
       (uint64_t) sizes->n_projected * sizes->n_features + (uint64_t) sizes->n_context * sizes->n_outputs;
   uint64_t n_attending = (uint64_t) sizes->n_heads * sizes->span * (sizes->dk + sizes->dv);
 
-  return 2 * n * (n_projecting + n_attending) >= scratch->min_shared ? scratch->pool : NULL;
+  return 2 * (n_projecting + n_attending);
 }
 
-/* ---- frames to queries, keys and values ---- */
+AttnStatus
+attn_attention_new (const AttnConfig *config, const AttnModel *model, const AttnMachine *machine,
+                    AttnAttention **result, AttnError *error)
+{
+  AttnAttention *attention = *result = attn_alloc (sizeof *attention);
+  AttnStatus status;
 
-/* RoPE for the queries and keys of frame number `frame`: projected [n_query + n_key]. */
+  if (attention == NULL)
+    return attn_fail_memory (error, "layer", sizeof *attention);
+  attention->block = (AttnBlock){ .kind = &attention_kind, .machine = machine };
+  if ((status = attn_config_sizes (config, model, &attention->sizes, error)))
+    return status;
+  attention->sizes.is_split = machine->matrix != NULL;
+  attention->block.n_inputs = attention->sizes.n_features;
+  attention->block.n_outputs = attention->sizes.n_outputs;
+  attention->block.reach_ahead = attention->sizes.look_ahead;
+  attention->n_operations = count_operations (&attention->sizes);
+  if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error)))
+    return status;
+  if (model != NULL)
+    return pack_model (attention, model, error);
+  attention->input = attention->output = identity (attention->sizes.n_features);
+  return ATTN_OK;
+}
+
 static void
-rotate_frame (const AttnLayer *layer, AttnScratch *scratch, uint64_t frame, float *projected)
+attention_free (AttnBlock *block)
 {
-  const AttnSizes *sizes = &layer->sizes;
-  size_t head;
+  AttnAttention *attention = (AttnAttention *) block;
 
-  attn_rope_angles (layer->positions.turns, sizes->n_rope_pairs, frame, scratch->cosines, scratch->sines);
-  for (head = 0; head < sizes->n_heads + sizes->n_kv_heads; head++)
-    layer->kernels->rotate (projected + head * sizes->dk, scratch->cosines, scratch->sines, sizes->n_rope_pairs,
-                            sizes->rope_layout);
+  attn_linear_clear (&attention->input);
+  attn_linear_clear (&attention->output);
+  attn_positions_clear (&attention->positions);
+  attn_free (attention);
 }
 
-void
-attn_take_frames (const AttnLayer *layer, AttnRing *ring, AttnScratch *scratch, const float *frames, size_t n)
+static uint64_t
+hash_positions (uint64_t hash, const AttnAttention *attention)
 {
-  const AttnSizes *sizes = &layer->sizes;
-  AttnPool *pool = attn_scratch_pool (layer, scratch, n);
-  float *projected = scratch->projected;
+  const AttnSizes *sizes = &attention->sizes;
+  const AttnPositions *positions = &attention->positions;
   size_t i;
 
-  attn_ring_prefetch (ring);
-  layer->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
-  attn_layer_project_input (layer, pool, scratch->left, projected, scratch->frames, n);
-  for (i = 0; i < n; i++) {
-    float *query = projected + i * sizes->n_projected;
-
-    if (sizes->position == ATTN_POSITION_ROPE)
-      rotate_frame (layer, scratch, ring->next + i, query);
-    layer->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
+  hash = attn_hash_number (hash, sizes->position, 1);
+  hash = attn_hash_number (hash, sizes->rope_layout, 1);
+  hash = attn_hash_number (hash, sizes->n_rope_pairs, 8);
+  for (i = 0; i < sizes->n_rope_pairs; i++) {
+    hash = attn_hash_number (hash, positions->turns[i].high, 8);
+    hash = attn_hash_number (hash, positions->turns[i].low, 8);
   }
-  attn_ring_write (ring, layer->kernels, layer->matrix, pool, projected + sizes->n_query,
-                   projected + sizes->n_query + sizes->n_key, sizes->n_projected, n);
+  if (positions->biases != NULL)
+    hash = attn_hash_floats (hash, positions->biases, sizes->n_heads * positions->bias_stride);
+  return hash;
 }
 
-/* ---- rows of scores ---- */
-
-/*
- * Rows of scores and what they are: row r is head head + r head_step of frame number frame + r frame_step, one of the
- * steps being 1 and the other 0.
- */
-typedef struct {
-  const AttnLayer *layer;
-  const AttnView *view;
-  AttnRows rows;
-  size_t head, head_step;
-  uint64_t frame, frame_step;
-  uint16_t *left; /* room for a left operand; NULL: not for the matrix unit */
-} Attention;
-
-/* A sink that the window has left behind: ALiBi by its distance; a trained bias knows nothing of it. */
-static void
-bias_sinks (const Attention *a, size_t head, uint64_t frame, float *scores)
+static uint64_t
+attention_hash (const AttnBlock *block, uint64_t hash)
 {
-  float biases[ATTN_LANES];
-  size_t tile;
+  const AttnAttention *attention = (const AttnAttention *) block;
+  const AttnSizes *sizes = &attention->sizes;
+  const uint64_t numbers[] = { sizes->n_features, sizes->n_outputs, sizes->n_heads,    sizes->n_kv_heads, sizes->dk,
+                               sizes->dv,         sizes->window,    sizes->look_ahead, sizes->n_sinks };
+  size_t i;
 
-  if (a->layer->sizes.position != ATTN_POSITION_ALIBI)
-    return;
-  for (tile = 0; tile < a->view->n_sink_tiles; tile++) {
-    attn_alibi_biases (a->layer->positions.slopes[head], frame, tile * ATTN_LANES, biases);
-    a->layer->kernels->add_biases (scores + tile * ATTN_LANES, biases, 1);
-  }
+  for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+    hash = attn_hash_number (hash, numbers[i], 8);
+  hash = attn_hash_floats (hash, &sizes->query_factor, 1);
+  hash = attn_linear_hash (hash, &attention->input);
+  hash = attn_linear_hash (hash, &attention->output);
+  hash = attn_hash_floats (hash, &sizes->softcap.factor, 1);
+  hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
+  hash = hash_positions (hash, attention);
+  hash = attn_hash_number (hash, sizes->precision, 1);
+  return attn_hash_number (hash, sizes->arithmetic, 1);
 }
 
-/*
- * Adds ALiBi or the relative bias, from the first to the last tile with a frame that the row attends to: a view of
- * several frames has tiles beyond, which the table does not reach.
- */
-static void
-bias_row (const Attention *a, size_t row)
-{
-  const AttnLayer *layer = a->layer;
-  const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
-  float *scores = a->rows.scores + row * a->rows.score_stride;
-  size_t head = a->head + row * a->head_step, tile = a->view->n_sink_tiles, end = a->rows.n_tiles;
-  uint64_t frame = a->frame + row * a->frame_step, first;
+/* ---- the state in a stream ---- */
 
-  bias_sinks (a, head, frame, scores);
-  while (tile < end && masks[tile] == 0)
-    tile++;
-  while (tile < end && masks[end - 1] == 0)
-    end--;
-  first = a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES;
-  if (tile < end)
-    layer->kernels->add_biases (scores + tile * ATTN_LANES,
-                                attn_position_bias (&layer->positions, &layer->sizes, head, frame, first), end - tile);
+static void *
+attention_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
+{
+  const AttnAttention *attention = (const AttnAttention *) block;
+  const AttnSizes *sizes = &attention->sizes;
+  AttnAttentionState *state = attn_arena_take (arena, sizeof *state), plan = { .attention = attention, .work = work };
+  size_t n_waiting = sizes->look_ahead < work->max_frames ? sizes->look_ahead : work->max_frames, head;
+
+  attn_ring_plan (&plan.ring, sizes, work->max_frames, arena);
+  plan.queries = attn_delay_plan (n_waiting, sizes->n_query, arena);
+  attn_scratch_plan (&plan.scratch, &plan.ring, arena);
+  plan.gains = attn_arena_take (arena, sizes->n_heads * sizeof (float));
+  if (state == NULL)
+    return NULL;
+  *state = plan;
+  for (head = 0; head < sizes->n_heads; head++)
+    state->gains[head] = 1;
+  return state;
 }
 
-/* The weights [span] of a row, from its tiles to their slots. */
 static void
-store_weights (const Attention *a, size_t row, float *weights)
+attention_reset (void *data, uint64_t first)
 {
-  const AttnSizes *sizes = &a->layer->sizes;
-  const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
-  const float *scores = a->rows.scores + row * a->rows.score_stride;
-  /* What leads from a frame's number to its slot; modulo 2^64, as the window may begin before frame 0. */
-  uint64_t to_slot = sizes->n_sinks + sizes->window - 1 - (a->frame + row * a->frame_step);
-  size_t tile, lane;
+  AttnAttentionState *state = data;
 
-  memset (weights, 0, sizes->span * sizeof *weights);
-  for (tile = 0; tile < a->rows.n_tiles; tile++) {
-    uint64_t slot = tile < a->view->n_sink_tiles
-                        ? tile * ATTN_LANES
-                        : a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES + to_slot;
-    float divided[ATTN_LANES];
+  attn_ring_reset (&state->ring, first);
+  state->next_output = first;
+  state->n_absent = 0;
+  state->at_end = false;
+}
 
-    a->layer->kernels->scale (divided, scores + tile * ATTN_LANES, a->rows.reciprocals[row], ATTN_LANES);
-    for (lane = 0; lane < ATTN_LANES; lane++)
-      if (masks[tile] >> lane & 1)
-        weights[slot + lane] = divided[lane];
-  }
+AttnStatus
+attn_attention_set_gain (AttnAttentionState *state, uint32_t head, float gain)
+{
+  const AttnSizes *sizes = &state->attention->sizes;
+
+  if (head >= sizes->n_heads || !isfinite (gain))
+    return ATTN_ERROR_CONFIG;
+  state->gains[head] = fabsf (gain) < FLT_MIN ? 0 : gain;
+  state->has_gains = false;
+  for (head = 0; head < sizes->n_heads; head++)
+    state->has_gains |= state->gains[head] != 1;
+  return ATTN_OK;
 }
 
 /*
- * A head's context [dv] leaves with its gain. 0 silences it whatever it saw: 0 * NaN would be NaN. 1 is no
- * multiplication.
+ * Absent frames: as many as fit into the current tile, until all that wait are absent, too. Then any number: nobody
+ * will ask what was there.
  */
-static void
-apply_gain (const AttnLayer *layer, float gain, float *context)
+static uint64_t
+take_absent (AttnAttentionState *state, uint64_t n)
 {
-  if (gain == 0)
-    memset (context, 0, layer->sizes.dv * sizeof *context);
-  else if (gain != 1)
-    layer->kernels->scale (context, context, gain, layer->sizes.dv);
-}
+  size_t room = attn_ring_room (&state->ring);
 
-static void
-score_rows (const Attention *a, const AttnRing *ring, const float *queries, size_t query_stride, size_t key_stride)
-{
-  const AttnLayer *layer = a->layer;
-  size_t kv_head = a->head / layer->sizes.heads_per_kv, dk = layer->sizes.dk;
-
-  if (a->left != NULL && attn_split_left (layer->matrix, a->left, queries, query_stride, a->rows.n_rows, dk))
-    layer->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, kv_head), dk);
-  else
-    layer->kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head), key_stride, dk);
-}
-
-static void
-mix_rows (const Attention *a, const AttnRing *ring, float *contexts, size_t context_stride, size_t value_stride)
-{
-  const AttnLayer *layer = a->layer;
-  size_t kv_head = a->head / layer->sizes.heads_per_kv, dv = layer->sizes.dv;
-
-  if (a->left == NULL
-      || !layer->matrix->context (&a->rows, contexts, context_stride, a->left, attn_ring_split_values (ring, kv_head),
-                                  ring->n_split_rows, dv))
-    layer->kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head), value_stride, dv);
-}
-
-/*
- * From queries, query_stride apart, to contexts, context_stride apart. `weights`, if not NULL, is the first row's,
- * weight_stride from the next's.
- */
-static void
-attend_rows (Attention *a, const AttnRing *ring, const float *queries, size_t query_stride, float *contexts,
-             size_t context_stride, float *weights, size_t weight_stride)
-{
-  const AttnSizes *sizes = &a->layer->sizes;
-  const AttnKernels *kernels = a->layer->kernels;
-  bool own_keys = a->head_step != 0 && sizes->heads_per_kv == 1;
-  size_t row;
-
-  score_rows (a, ring, queries, query_stride, own_keys ? ring->n_slots * sizes->dk_stored * ATTN_LANES : 0);
-  for (row = 0; row < a->rows.n_rows && sizes->softcap.cap != 0; row++)
-    kernels->softcap (a->rows.scores + row * a->rows.score_stride, sizes->softcap.factor, sizes->softcap.cap,
-                      a->rows.n_tiles);
-  for (row = 0; row < a->rows.n_rows && a->layer->positions.biases != NULL; row++)
-    bias_row (a, row);
-  kernels->softmax (&a->rows);
-  mix_rows (a, ring, contexts, context_stride, own_keys ? ring->n_slots * sizes->dv * ATTN_LANES : 0);
-  for (row = 0; row < a->rows.n_rows && weights != NULL; row++)
-    store_weights (a, row, weights + row * weight_stride);
-}
-
-/* ---- blocks of frames ---- */
-
-/*
- * Heads from `head` to before `end` that one call can take: they are heard, and share one key/value head or have one
- * each.
- */
-static size_t
-n_together (const AttnSizes *sizes, const float *gains, size_t head, size_t end)
-{
-  size_t end_of_group = (head / sizes->heads_per_kv + 1) * sizes->heads_per_kv, n = 1;
-
-  if (sizes->heads_per_kv != 1 && end_of_group < end)
-    end = end_of_group;
-  while (n < ATTN_LANES && head + n < end && (gains == NULL || gains[head + n] != 0))
-    n++;
+  if (state->n_absent < state->attention->sizes.look_ahead && n > room)
+    n = room;
+  attn_delay_skip (&state->queries, state->ring.next, n);
+  attn_ring_skip (&state->ring, n);
+  state->n_absent += n;
   return n;
 }
 
-/* A block of frames, of which threads share the heads. */
-typedef struct {
-  const AttnLayer *layer;
-  const AttnRing *ring;
-  AttnScratch *scratch;
-  AttnView view;
-  uint64_t frame;
-  size_t n;
-  const float *queries, *gains;
-  float *contexts, *weights;
-  bool for_unit; /* scores and contexts go through the matrix unit */
-} Block;
-
-/*
- * The block is large enough for a matrix unit, and all that it attends to is split. What else stands in those tiles, of
- * frames that are out of sight or of another stream, is finite there, and its weights are 0.
- */
-static bool
-is_for_unit (const Block *b)
+static uint64_t
+attention_take (void *data, const AttnRun *run)
 {
-  size_t tile, i;
+  AttnAttentionState *state = data;
+  size_t n_projected = state->attention->sizes.n_projected, room = attn_ring_room (&state->ring), n, i;
+  uint64_t frame = state->ring.next;
 
-  if (b->layer->matrix == NULL || b->n < ATTN_MIN_MATRIX_ROWS)
-    return false;
-  for (tile = 0; tile < b->view.n_tiles; tile++) {
-    uint16_t not_split = ~b->ring->splittable[b->view.slots[tile]];
-
-    for (i = 0; not_split != 0 && i < b->n; i++)
-      if (b->view.masks[i * b->view.n_tiles + tile] & not_split)
-        return false;
-  }
-  return true;
+  if (!run->present)
+    return take_absent (state, run->n);
+  n = run->n < room ? run->n : room;
+  attn_take_frames (state, run->values, n);
+  for (i = 0; i < n; i++)
+    attn_delay_put (&state->queries, frame + i, state->scratch.projected + i * n_projected);
+  state->n_absent = 0;
+  return n;
 }
 
-/* The heads from `begin` to before `end`, with the scores and the left operand of a thread. */
-static void
-attend_heads (const Block *b, size_t begin, size_t end, float *scores, uint16_t *left)
+/* How many frames have all the later frames that they attend to. */
+static uint64_t
+n_ready (const AttnAttentionState *state)
 {
-  const AttnSizes *sizes = &b->layer->sizes;
-  float reciprocals[ATTN_LANES];
-  Attention a = {
-    .layer = b->layer, .view = &b->view, .frame = b->frame, .head_step = b->n == 1, .frame_step = b->n != 1
-  };
-  size_t n_heads;
+  uint64_t pending = state->ring.next - state->next_output;
+  uint64_t look_ahead = state->at_end ? 0 : state->attention->sizes.look_ahead;
 
-  a.left = b->for_unit ? left : NULL;
-  a.rows = (AttnRows){
-    .n_tiles = b->view.n_tiles,
-    .slots = b->view.slots,
-    .finite = b->ring->finite,
-    .masks = b->view.masks,
-    .mask_stride = b->n == 1 ? 0 : b->view.n_tiles,
-    .scores = scores,
-    .score_stride = b->view.n_tiles * ATTN_LANES,
-    .reciprocals = reciprocals,
-    .precision = sizes->precision,
-  };
-  for (a.head = begin; a.head < end; a.head += n_heads) {
-    bool is_heard = b->gains == NULL || b->gains[a.head] != 0 || b->weights != NULL; /* or nobody sees what it does */
+  return pending > look_ahead ? pending - look_ahead : 0;
+}
 
-    n_heads = b->n == 1 && is_heard ? n_together (sizes, b->weights == NULL ? b->gains : NULL, a.head, end) : 1;
-    a.rows.n_rows = b->n == 1 ? n_heads : b->n;
-    if (is_heard)
-      attend_rows (&a, b->ring, b->queries + a.head * sizes->dk, b->n == 1 ? sizes->dk : sizes->n_query,
-                   b->contexts + a.head * sizes->dv, b->n == 1 ? sizes->dv : sizes->n_context,
-                   b->weights != NULL ? b->weights + a.head * sizes->span : NULL,
-                   b->n == 1 ? sizes->span : sizes->n_heads * sizes->span);
+/* The weights of the next `n` outputs go to where they are wanted. */
+static float *
+advance_weights (AttnAttentionState *state, const AttnRun *run)
+{
+  const AttnSizes *sizes = &state->attention->sizes;
+  float *weights = state->weights;
+
+  if (weights == NULL)
+    return NULL;
+  state->weights += run->n * sizes->n_heads * sizes->span;
+  if (!run->present)
+    memset (weights, 0, run->n * sizes->n_heads * sizes->span * sizeof *weights);
+  return weights;
+}
+
+static AttnRun
+attention_give (void *data, float *out)
+{
+  AttnAttentionState *state = data;
+  uint64_t n = n_ready (state);
+  AttnRun run = { .first = state->next_output, .values = out };
+  float *weights;
+
+  if (n == 0)
+    return run;
+  run.present = attn_delay_has (&state->queries, run.first);
+  run.n = attn_delay_run (&state->queries, run.first, n);
+  run.more = run.n < n;
+  weights = advance_weights (state, &run);
+  if (run.present && (out != NULL || weights != NULL)) {
+    attn_attend (state, run.n, attn_delay_row (&state->queries, run.first), weights);
+    if (out != NULL)
+      attn_finish (state, run.n, out);
   }
+  state->next_output += run.n;
+  return run;
 }
 
 static void
-attend_part (void *data, size_t part, size_t n_parts)
+attention_end (void *data)
 {
-  const Block *b = data;
-  size_t n_heads = b->layer->sizes.n_heads;
+  AttnAttentionState *state = data;
 
-  attend_heads (b, attn_share (n_heads, part, n_parts), attn_share (n_heads, part + 1, n_parts),
-                b->scratch->scores + part * ATTN_LANES * b->ring->n_slots * ATTN_LANES,
-                b->scratch->left + part * b->scratch->left_size);
+  state->at_end = true;
 }
 
-void
-attn_attend (const AttnLayer *layer, const AttnRing *ring, AttnScratch *scratch, uint64_t frame, size_t n,
-             const float *queries, const float *gains, float *contexts, float *weights)
-{
-  const AttnSizes *sizes = &layer->sizes;
-  Block b = { layer,    ring,    scratch, { .slots = scratch->slots, .masks = scratch->masks },
-              frame,    n,       queries, gains,
-              contexts, weights, false };
-  size_t head, i;
-
-  attn_ring_view (ring, frame, n, &b.view);
-  b.for_unit = is_for_unit (&b);
-  attn_pool_run (attn_scratch_pool (layer, scratch, n), attend_part, &b);
-  for (i = 0; i < n && gains != NULL; i++)
-    for (head = 0; head < sizes->n_heads; head++)
-      apply_gain (layer, gains[head], contexts + i * sizes->n_context + head * sizes->dv);
-}
+static const AttnBlockKind attention_kind = {
+  .name = "attention",
+  .free = attention_free,
+  .hash = attention_hash,
+  .plan = attention_plan,
+  .reset = attention_reset,
+  .take = attention_take,
+  .give = attention_give,
+  .end = attention_end,
+  .saved_size = attn_attention_saved_size,
+  .save = attn_attention_save,
+  .check = attn_attention_check,
+  .restore = attn_attention_restore,
+};

@@ -372,18 +372,22 @@ ATTN_API AttnStatus attn_stream_set_gain (AttnStream *stream, uint32_t head, flo
  * The bytes, little-endian everywhere, without padding:
  *
  *   0   8  "attnstat"
- *   8   4  version, 1
+ *   8   4  version, 2
  *   12  4  flags: 1 = drained; others 0
  *   16  8  size of the state in bytes
  *   24  8  hash of the layer
  *   32  8  number of the first frame since the reset
  *   40  8  number of the next frame to come in
- *   48  8  number of the next frame to leave
- *   56     one bit per frame held (the lowest of a byte first): 1 = present, 0 = absent, 0 behind the last. The sinks
+ *   48     per block of the layer a section: 8 bytes that say how many follow, and these
+ *   end-8  8  FNV-1a of all bytes before
+ *
+ * The section of an attention:
+ *
+ *   0   8  number of the next frame to leave
+ *   8      one bit per frame held (the lowest of a byte first): 1 = present, 0 = absent, 0 behind the last. The sinks
  *          that the window has left behind come first, then the window, each oldest first
  *          per frame that is present: its keys and values, float32
  *          per frame that is present and has not left: its queries, float32
- *   end-8  8  FNV-1a of all bytes before
  */
 
 /* [real-time] The size in bytes of the state as it is now. It changes with the frames that are held. */

@@ -163,15 +163,6 @@ typedef struct {
   void (*add_biases) (float *scores, const float *biases, size_t n_tiles);
 } AttnKernels;
 
-/*
- * The best row for this processor, or the one that the environment variable ATTN_CPU names. NULL: that one cannot run
- * here.
- */
-const AttnKernels *attn_kernels_pick (AttnError *error);
-
-/* Row `i`, best first, whether or not this processor can run it; NULL behind the last. For tests. */
-const AttnKernels *attn_kernels_row (size_t i, bool *runs_here);
-
 extern const AttnKernels attn_kernels_c;
 #ifdef ATTN_HAVE_AVX512
 extern const AttnKernels attn_kernels_avx512;

@@ -115,16 +115,6 @@ attn_split_left (const AttnMatrixKernels *matrix, uint16_t *left, const float *i
   return can_split;
 }
 
-/*
- * The kernels of AMX, where `kernels` are those of AVX-512 and the processor has it; or those that the environment
- * variable ATTN_MATRIX names: amx, or c, which is plain C for tests. *matrix is NULL where there is none. Fails if it
- * names what cannot run here.
- */
-AttnStatus attn_matrix_pick (const AttnKernels *kernels, const AttnMatrixKernels **matrix, AttnError *error);
-
-/* Row `i`, best first, and whether this processor can run it; NULL behind the last. For tests. */
-const AttnMatrixKernels *attn_matrix_row (size_t i, bool *runs_here);
-
 extern const AttnMatrixKernels attn_matrix_c;
 #ifdef ATTN_HAVE_AMX
 extern const AttnMatrixKernels attn_matrix_amx;

@@ -1,10 +1,9 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the window of keys and values.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ring.h"
 
 #include <string.h>
 
-#include "alloc.h"
-#include "status.h"
+#include "ring_split.h"
 
 /* Bytes of a window; reading a larger one takes so long that how it begins does not matter. */
 #define LARGEST_PREFETCHED (512 * 1024)
@@ -15,71 +14,40 @@ tiles_for (size_t n_frames)
   return (n_frames + ATTN_LANES - 1) / ATTN_LANES;
 }
 
-size_t
-attn_ring_stream_slots (const AttnSizes *sizes)
+/*
+ * The tiles that are in use at once. At most one is written ahead of the frame that is being answered: where a tile
+ * begins at frame f, the oldest frame in use is f - look_ahead - (window - 1), in the worst case the last of its tile.
+ */
+static size_t
+count_window_slots (const AttnSizes *sizes, size_t max_frames)
 {
-  /*
-   * A tile begins at frame f: the oldest frame in use is f - look_ahead - (window - 1), in the worst case the last of
-   * its tile.
-   */
-  return tiles_for (sizes->look_ahead + sizes->window - 1) + 1;
+  size_t n = tiles_for (sizes->look_ahead + sizes->window - 1) + 1, most = max_frames / ATTN_LANES + 2;
+
+  return n < most ? n : most;
 }
 
-/* The window once more, for a matrix unit. */
-static AttnStatus
-init_split (AttnRing *ring, AttnError *error)
+void
+attn_ring_plan (AttnRing *ring, const AttnSizes *sizes, size_t max_frames, AttnArena *arena)
 {
-  const AttnSizes *sizes = ring->sizes;
-  size_t masks = attn_size_mul (ring->n_slots, sizeof (uint16_t)), keys, values;
-
-  ring->n_split_rows = attn_round_up (attn_size_mul (ring->n_slots, ATTN_LANES), ATTN_STEP);
-  keys = attn_size_mul (attn_size_mul (sizes->n_kv_heads, ring->n_slots), attn_right_size (sizes->dk, ATTN_LANES));
-  values = attn_size_mul (sizes->n_kv_heads, attn_right_size (ring->n_split_rows, sizes->dv));
-  ring->split_keys = attn_alloc (attn_size_mul (keys, sizeof (uint16_t)));
-  ring->split_values = attn_alloc (attn_size_mul (attn_size_add (values, ATTN_STEP_PART / 2), sizeof (uint16_t)));
-  ring->splittable = attn_alloc (masks);
-  if (ring->split_keys == NULL || ring->split_values == NULL || ring->splittable == NULL)
-    return attn_fail_memory (error, "split keys and values",
-                             attn_size_mul (attn_size_add (keys, values), sizeof (uint16_t)));
-  memset (ring->splittable, 0xff, masks);
-  return ATTN_OK;
-}
-
-AttnStatus
-attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, AttnError *error)
-{
-  size_t n_slots = attn_size_add (n_window_slots, tiles_for (sizes->n_sinks));
   size_t frame = ATTN_LANES * attn_precision_size (sizes->precision), n_row = sizes->n_key + sizes->n_value;
-  size_t keys = attn_size_mul (attn_size_mul (n_slots, frame), attn_size_mul (sizes->n_kv_heads, sizes->dk_stored));
-  size_t values = attn_size_mul (attn_size_mul (n_slots, frame), sizes->n_value);
-  size_t masks = attn_size_mul (n_slots, sizeof (uint16_t));
-  AttnStatus status;
+  size_t n_window_slots = count_window_slots (sizes, max_frames);
+  size_t n_slots = n_window_slots + tiles_for (sizes->n_sinks), masks = n_slots * sizeof (uint16_t);
+  size_t n_keys = attn_size_mul (n_slots, attn_size_mul (sizes->n_kv_heads, sizes->dk_stored));
+  size_t n_values = attn_size_mul (n_slots, sizes->n_value);
 
   *ring = (AttnRing){
     .sizes = sizes, .n_sink_slots = n_slots - n_window_slots, .n_window_slots = n_window_slots, .n_slots = n_slots
   };
-  /* The largest first: nothing is touched for a window that cannot be. */
-  if (sizes->is_split && (status = init_split (ring, error)) != ATTN_OK)
-    return status;
-  if (!(ring->values = attn_alloc (attn_size_add (values, ATTN_VALUES_SLACK))) || !(ring->keys = attn_alloc (keys))
-      || !(ring->present = attn_alloc (masks)) || !(ring->finite = attn_alloc (masks))
-      || (sizes->precision != ATTN_PRECISION_F32 && !(ring->row = attn_alloc (n_row * sizeof (uint16_t)))))
-    return attn_fail_memory (error, "window of keys and values", attn_size_add (keys, values));
-  memset (ring->finite, 0xff, masks);
-  return ATTN_OK;
-}
-
-void
-attn_ring_clear (AttnRing *ring)
-{
-  attn_free (ring->keys);
-  attn_free (ring->values);
-  attn_free (ring->present);
-  attn_free (ring->finite);
-  attn_free (ring->row);
-  attn_free (ring->split_keys);
-  attn_free (ring->split_values);
-  attn_free (ring->splittable);
+  ring->keys = attn_arena_take (arena, attn_size_mul (n_keys, frame));
+  ring->values = attn_arena_take (arena, attn_size_add (attn_size_mul (n_values, frame), ATTN_VALUES_SLACK));
+  ring->present = attn_arena_take (arena, masks);
+  ring->finite = attn_arena_take (arena, masks);
+  if (sizes->precision != ATTN_PRECISION_F32)
+    ring->row = attn_arena_take (arena, n_row * sizeof (uint16_t));
+  if (sizes->is_split)
+    attn_ring_plan_split (ring, arena);
+  if (arena->memory != NULL)
+    memset (ring->finite, 0xff, masks);
 }
 
 void
@@ -117,15 +85,6 @@ attn_ring_prefetch (const AttnRing *ring)
   prefetch_pages (ring->values, tile * sizes->dv);
 }
 
-/* Frames on their way into the window, which threads share by heads. */
-typedef struct {
-  AttnRing *ring;
-  const AttnKernels *kernels;
-  const AttnMatrixKernels *matrix; /* NULL: not split */
-  const float *keys, *values;      /* [n][stride] */
-  size_t stride, n, slot;
-} Writing;
-
 static void
 store_f32 (float *keys, float *values, size_t lane, const float *key, const float *value, const AttnSizes *sizes)
 {
@@ -159,142 +118,37 @@ store_head (AttnRing *ring, size_t head, size_t slot, size_t lane, const float *
               ring->row + head * sizes->dk, ring->row + sizes->n_key + head * sizes->dv, sizes);
 }
 
-/* `n` values of some frames [n_frames][stride] as the window holds them, in float32 again: widened [16][32]. */
 static void
-as_stored (const Writing *w, float *widened, const float *in, size_t n_frames, size_t n)
+write_head (const AttnArrivals *a, size_t head, size_t i)
 {
-  AttnPrecision precision = w->ring->sizes->precision;
-  uint16_t narrow[ATTN_STEP];
-
-  for (size_t i = 0; i < n_frames; i++) {
-    w->kernels->narrow (narrow, in + i * w->stride, n, precision);
-    for (size_t d = 0; d < n; d++)
-      widened[i * ATTN_STEP + d] = attn_stored_value (narrow, d, precision);
-  }
-}
-
-/* The same, up to 32 values, in two parts [2][16][32]; all are 0 of a frame with one that is too large. */
-static void
-split_stored (const Writing *w, uint16_t *parts, const float *in, size_t n_frames, size_t n)
-{
-  bool is_f32 = w->ring->sizes->precision == ATTN_PRECISION_F32;
-  size_t stride = is_f32 ? w->stride : ATTN_STEP, i;
-  float widened[ATTN_LANES * ATTN_STEP];
-  uint16_t *high = parts, *low = parts + ATTN_STEP_PART;
-
-  if (!is_f32) {
-    as_stored (w, widened, in, n_frames, n);
-    in = widened;
-  }
-  if (w->matrix->split (high, low, in, stride, n_frames, n))
-    return;
-  for (i = 0; i < n_frames; i++)
-    if (!w->matrix->split (high + i * ATTN_STEP, low + i * ATTN_STEP, in + i * stride, 0, 1, n)) {
-      memset (high + i * ATTN_STEP, 0, ATTN_STEP * sizeof *high);
-      memset (low + i * ATTN_STEP, 0, ATTN_STEP * sizeof *low);
-    }
-}
-
-/* Keys are columns of their tile's right operand. */
-static void
-split_keys (const Writing *w, size_t head, size_t slot, size_t lane, size_t n)
-{
-  const AttnRing *ring = w->ring;
-  size_t dk = ring->sizes->dk, n_rows = attn_round_up (dk, ATTN_STEP), d, part, pair, i;
-  uint16_t *tile = ring->split_keys + (head * ring->n_slots + slot) * attn_right_size (dk, ATTN_LANES);
-  uint16_t parts[ATTN_STEP_SIZE];
-
-  for (d = 0; d < dk; d += ATTN_STEP) {
-    size_t n_dimensions = dk - d < ATTN_STEP ? dk - d : ATTN_STEP;
-
-    split_stored (w, parts, w->keys + head * dk + d, n, n_dimensions);
-    for (part = 0; part < 2; part++)
-      for (pair = 0; pair < n_dimensions; pair += 2) {
-        const uint16_t *from = parts + part * ATTN_STEP_PART + pair;
-        uint16_t *to = tile + part * n_rows * ATTN_LANES + attn_right_index (d + pair, lane, n_rows);
-
-        for (i = 0; i < n; i++)
-          memcpy (to + 2 * i, from + i * ATTN_STEP, 2 * sizeof *to);
-      }
-  }
-}
-
-/* Rows [n][32], of which 16 columns, from row `first` on, of a right operand whose row 0 is `to`: in pairs. */
-static void
-store_rows (uint16_t *to, size_t first, const uint16_t *rows, size_t n)
-{
-  size_t i = 0, c;
-
-  for (; i < n && (first + i) % 2 != 0; i++)
-    for (c = 0; c < ATTN_LANES; c++)
-      to[(first + i) / 2 * 2 * ATTN_LANES + 2 * c + 1] = rows[i * ATTN_STEP + c];
-  for (; i + 2 <= n; i += 2)
-    for (c = 0; c < ATTN_LANES; c++) {
-      to[(first + i) * ATTN_LANES + 2 * c] = rows[i * ATTN_STEP + c];
-      to[(first + i) * ATTN_LANES + 2 * c + 1] = rows[(i + 1) * ATTN_STEP + c];
-    }
-  for (c = 0; i < n && c < ATTN_LANES; c++)
-    to[(first + i) * ATTN_LANES + 2 * c] = rows[i * ATTN_STEP + c];
-}
-
-/* Values are rows of their head's right operand. */
-static void
-split_values (const Writing *w, size_t head, size_t slot, size_t lane, size_t n)
-{
-  const AttnRing *ring = w->ring;
-  size_t dv = ring->sizes->dv, v, part, half;
-  uint16_t *values = ring->split_values + head * attn_right_size (ring->n_split_rows, dv);
-  uint16_t parts[ATTN_STEP_SIZE];
-
-  for (v = 0; v < dv; v += ATTN_STEP) {
-    split_stored (w, parts, w->values + head * dv + v, n, dv - v < ATTN_STEP ? dv - v : ATTN_STEP);
-    for (part = 0; part < 2; part++)
-      for (half = 0; half < ATTN_STEP && v + half < dv; half += ATTN_LANES)
-        store_rows (values + attn_right_index (0, v + half, ring->n_split_rows)
-                        + part * ring->n_split_rows * ATTN_LANES,
-                    slot * ATTN_LANES + lane, parts + part * ATTN_STEP_PART + half, n);
-  }
-}
-
-/* The first `n` of the frames. */
-static void
-split_head (const Writing *w, size_t head, size_t slot, size_t n)
-{
-  split_keys (w, head, slot, w->ring->next % ATTN_LANES, n);
-  split_values (w, head, slot, w->ring->next % ATTN_LANES, n);
-}
-
-static void
-write_head (const Writing *w, size_t head, size_t i)
-{
-  const AttnSizes *sizes = w->ring->sizes;
-  const float *key = w->keys + i * w->stride + head * sizes->dk;
-  const float *value = w->values + i * w->stride + head * sizes->dv;
-  uint64_t frame = w->ring->next + i;
+  const AttnSizes *sizes = a->ring->sizes;
+  const float *key = a->keys + i * a->stride + head * sizes->dk;
+  const float *value = a->values + i * a->stride + head * sizes->dv;
+  uint64_t frame = a->ring->next + i;
 
   if (sizes->precision != ATTN_PRECISION_F32) {
-    w->kernels->narrow (w->ring->row + head * sizes->dk, key, sizes->dk, sizes->precision);
-    w->kernels->narrow (w->ring->row + sizes->n_key + head * sizes->dv, value, sizes->dv, sizes->precision);
+    a->machine->kernels->narrow (a->ring->row + head * sizes->dk, key, sizes->dk, sizes->precision);
+    a->machine->kernels->narrow (a->ring->row + sizes->n_key + head * sizes->dv, value, sizes->dv, sizes->precision);
   }
-  store_head (w->ring, head, w->slot, frame % ATTN_LANES, key, value);
+  store_head (a->ring, head, a->slot, frame % ATTN_LANES, key, value);
   if (frame < sizes->n_sinks)
-    store_head (w->ring, head, frame / ATTN_LANES, frame % ATTN_LANES, key, value);
+    store_head (a->ring, head, frame / ATTN_LANES, frame % ATTN_LANES, key, value);
 }
 
 static void
 write_part (void *data, size_t part, size_t n_parts)
 {
-  const Writing *w = data;
-  size_t n_heads = w->ring->sizes->n_kv_heads, n_sinks = w->ring->sizes->n_sinks, head, i;
-  uint64_t next = w->ring->next;
+  const AttnArrivals *a = data;
+  size_t n_heads = a->ring->sizes->n_kv_heads, n_sinks = a->ring->sizes->n_sinks, head, i;
+  uint64_t next = a->ring->next;
 
   for (head = attn_share (n_heads, part, n_parts); head < attn_share (n_heads, part + 1, n_parts); head++) {
-    for (i = 0; i < w->n; i++)
-      write_head (w, head, i);
-    if (w->matrix != NULL)
-      split_head (w, head, w->slot, w->n);
-    if (w->matrix != NULL && next < n_sinks)
-      split_head (w, head, next / ATTN_LANES, n_sinks - next < w->n ? n_sinks - next : w->n);
+    for (i = 0; i < a->n; i++)
+      write_head (a, head, i);
+    if (a->machine->matrix != NULL)
+      attn_ring_split_head (a, head, a->slot, a->n);
+    if (a->machine->matrix != NULL && next < n_sinks)
+      attn_ring_split_head (a, head, next / ATTN_LANES, n_sinks - next < a->n ? n_sinks - next : a->n);
   }
 }
 
@@ -314,34 +168,23 @@ note_frame (AttnRing *ring, size_t slot, size_t lane, bool is_finite, bool is_sp
     set_bit (&ring->splittable[slot], lane, is_splittable);
 }
 
-static bool
-is_splittable (const Writing *w, const float *keys, const float *values)
-{
-  const AttnSizes *sizes = w->ring->sizes;
-  float infinite = attn_infinite_from (sizes->precision), largest = ATTN_SPLIT_LIMIT / 2; /* it may be rounded up */
-  float limit = infinite < largest ? infinite : largest;
-
-  return w->matrix != NULL && w->kernels->all_below (keys, sizes->n_key, limit)
-         && w->kernels->all_below (values, sizes->n_value, limit);
-}
-
 void
-attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const AttnMatrixKernels *matrix, AttnPool *pool,
-                 const float *keys, const float *values, size_t stride, size_t n)
+attn_ring_write (AttnRing *ring, const AttnMachine *machine, AttnPool *pool, const float *keys, const float *values,
+                 size_t stride, size_t n)
 {
-  Writing writing = { ring, kernels, matrix, keys, values, stride, n, slot_of (ring, ring->next, false) };
+  AttnArrivals arrivals = { ring, machine, keys, values, stride, n, slot_of (ring, ring->next, false) };
   float limit = attn_infinite_from (ring->sizes->precision);
   size_t i;
 
   if (ring->next % ATTN_LANES == 0)
-    ring->present[writing.slot] = 0;
-  attn_pool_run (pool, write_part, &writing);
+    ring->present[arrivals.slot] = 0;
+  attn_pool_run (pool, write_part, &arrivals);
   for (i = 0; i < n; i++, ring->next++) {
-    bool can_split = is_splittable (&writing, keys + i * stride, values + i * stride);
-    bool is_finite = can_split || kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
+    bool can_split = machine->matrix != NULL && attn_ring_can_split (&arrivals, i);
+    bool is_finite = can_split || machine->kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
     size_t lane = ring->next % ATTN_LANES;
 
-    note_frame (ring, writing.slot, lane, is_finite, can_split);
+    note_frame (ring, arrivals.slot, lane, is_finite, can_split);
     if (ring->next < ring->sizes->n_sinks)
       note_frame (ring, ring->next / ATTN_LANES, lane, is_finite, can_split);
   }

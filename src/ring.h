@@ -14,7 +14,8 @@
 
 #include <stdbool.h>
 
-#include "matrix.h"
+#include "config.h"
+#include "machine.h"
 #include "pool.h"
 
 typedef struct {
@@ -47,13 +48,17 @@ typedef struct {
   uint16_t *masks;      /* [frames][n_tiles] of [16][ring->n_slots], a bit per frame that is attended to */
 } AttnView;
 
-/*
- * The slots of a window that a stream needs when it writes at most one tile ahead of the frame that is being answered.
- */
-size_t attn_ring_stream_slots (const AttnSizes *sizes);
+/* Keys and values of frames on their way into the window; threads share their heads. */
+typedef struct {
+  AttnRing *ring;
+  const AttnMachine *machine;
+  const float *keys, *values; /* [n][stride], cleaned */
+  size_t stride, n;
+  size_t slot; /* that they go to */
+} AttnArrivals;
 
-AttnStatus attn_ring_init (AttnRing *ring, const AttnSizes *sizes, size_t n_window_slots, AttnError *error);
-void attn_ring_clear (AttnRing *ring); /* frees the tiles; accepts a zeroed ring */
+/* Takes a window out of the arena, for streams of up to `max_frames` (SIZE_MAX: any number). */
+void attn_ring_plan (AttnRing *ring, const AttnSizes *sizes, size_t max_frames, AttnArena *arena);
 
 /* Forgets everything; the next frame is number `first`. */
 void attn_ring_reset (AttnRing *ring, uint64_t first);
@@ -65,11 +70,11 @@ void attn_ring_reset (AttnRing *ring, uint64_t first);
 void attn_ring_prefetch (const AttnRing *ring);
 
 /*
- * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned. `matrix` NULL: the
- * window is not split. `pool` NULL: one thread.
+ * Appends `n` frames that fit into the current tile: keys [n][stride], values [n][stride], cleaned. `pool` NULL: one
+ * thread.
  */
-void attn_ring_write (AttnRing *ring, const AttnKernels *kernels, const AttnMatrixKernels *matrix, AttnPool *pool,
-                      const float *keys, const float *values, size_t stride, size_t n);
+void attn_ring_write (AttnRing *ring, const AttnMachine *machine, AttnPool *pool, const float *keys,
+                      const float *values, size_t stride, size_t n);
 
 /* Appends `n` absent frames, any number. */
 void attn_ring_skip (AttnRing *ring, uint64_t n);

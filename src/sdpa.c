@@ -7,6 +7,7 @@
 
 #include "alloc.h"
 #include "cpu.h"
+#include "machine.h"
 #include "status.h"
 #include "types.h"
 
@@ -61,13 +62,15 @@ allocate (Operation *op, AttnError *error)
 static AttnStatus
 init (Operation *op, const AttnSdpa *sdpa, AttnError *error)
 {
+  AttnMachine machine;
   AttnStatus status;
 
   *op = (Operation){ .kernels = NULL };
-  if ((status = attn_sdpa_plan (&op->plan, sdpa, error)))
+  if ((status = attn_sdpa_plan (&op->plan, sdpa, error))
+      || (status = attn_machine_pick (&machine, ATTN_ARITHMETIC_EXACT, error)))
     return status;
-  op->kernels = attn_kernels_pick (error);
-  return op->kernels != NULL ? allocate (op, error) : ATTN_ERROR_CONFIG;
+  op->kernels = machine.kernels;
+  return allocate (op, error);
 }
 
 static void

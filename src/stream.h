@@ -3,30 +3,29 @@
 #define ATTN_SRC_STREAM_H
 
 #include "attention.h"
+#include "layer.h"
 
 struct AttnStream {
   const AttnLayer *layer;
-  AttnRing ring;
-  AttnScratch scratch;
-  uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
-  bool at_end;          /* drained */
-  float *gains;         /* [n_heads] */
-  bool has_gains;       /* one of them is not 1 */
-
-  /* What waits for later frames, by frame number modulo `n_waiting`. */
-  size_t n_waiting; /* a power of two, at least ATTN_LANES */
-  float *queries;   /* [n_waiting][n_query] */
-  uint8_t *present; /* [n_waiting] */
+  AttnWork work;
+  char *memory;         /* of all that follows */
+  void **states;        /* [n_blocks], one for each block of the layer */
+  float **between;      /* [n_blocks - 1]: [16][n_outputs] of a block, on their way to the next */
+  AttnProgress in;      /* of the frames that came */
+  uint64_t next_output; /* the number of the next one to leave */
 };
 
-/* Where frame number `frame` waits. */
-static inline size_t
-attn_stream_waiting (const AttnStream *stream, uint64_t frame)
+/* Of the layer's first attention: whose weights and gains the stream speaks of. */
+static inline AttnAttentionState *
+attn_stream_attention (const AttnStream *stream)
 {
-  return frame & (stream->n_waiting - 1);
+  return stream->states[stream->layer->attention_index];
 }
 
-/* The frame that just came in waits for its look-ahead: queries [n_query], NULL when it is absent. */
-void attn_stream_keep_query (AttnStream *stream, uint64_t frame, const float *queries);
+/* For streams of up to `max_frames` between two resets; SIZE_MAX: any number. */
+AttnStatus attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **stream, AttnError *error);
+
+/* attn_stream_push () or, with `frames` NULL, attn_stream_skip (). */
+uint64_t attn_stream_take (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights);
 
 #endif

@@ -128,7 +128,7 @@ hash_case (size_t i, const AttnKernels *kernels)
   layer = make_layer (c);
   make_frames (c, frames, present);
   if (layer != NULL && kernels != NULL)
-    layer->kernels = kernels;
+    layer->machine.kernels = kernels;
   if (layer != NULL && attn_forward (layer, frames, present, N_FRAMES, c->first_frame, out, weights) == ATTN_OK)
     hash = hash_values (hash_values (hash, out, n_out), weights, n_weights);
   attn_layer_free (layer);

@@ -7,7 +7,7 @@
 
 #include "../bench/peaks.h"
 #include "alloc.h"
-#include "matrix.h"
+#include "machine.h"
 #include "random.h"
 
 /* A layer of middle size: 256 features, 8 heads, a window of 256 frames, of which the first tile is left behind. */

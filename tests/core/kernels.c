@@ -10,7 +10,7 @@
 #include "alloc.h"
 #include "check.h"
 #include "kernels-bench.h"
-#include "kernels.h"
+#include "machine.h"
 #include "random.h"
 
 #define GUARD 32 /* floats on either side of an output */
@@ -733,17 +733,19 @@ TEST (add_biases_equals_plain_c_at_any_alignment)
 
 TEST (environment_picks_a_row_or_refuses)
 {
-  AttnError error;
   const AttnKernels *best;
+  AttnMachine machine;
+  AttnError error;
 
   unsetenv ("ATTN_CPU");
-  best = attn_kernels_pick (&error);
+  CHECK (attn_machine_pick (&machine, ATTN_ARITHMETIC_EXACT, &error) == ATTN_OK);
+  best = machine.kernels;
   setenv ("ATTN_CPU", "c", 1);
-  CHECK (attn_kernels_pick (&error) == &attn_kernels_c);
+  CHECK (attn_machine_pick (&machine, ATTN_ARITHMETIC_EXACT, &error) == ATTN_OK && machine.kernels == &attn_kernels_c);
   setenv ("ATTN_CPU", "", 1);
-  CHECK (attn_kernels_pick (&error) == best);
+  CHECK (attn_machine_pick (&machine, ATTN_ARITHMETIC_EXACT, &error) == ATTN_OK && machine.kernels == best);
   setenv ("ATTN_CPU", "mmx", 1);
-  CHECK (attn_kernels_pick (&error) == NULL);
+  CHECK (attn_machine_pick (&machine, ATTN_ARITHMETIC_EXACT, &error) == ATTN_ERROR_CONFIG);
   CHECK_MSG (strstr (error.message, "mmx") && strstr (error.message, best->name), "%s", error.message);
   unsetenv ("ATTN_CPU");
 }

@@ -144,7 +144,7 @@ random_layer_clear (RandomLayer *r)
 static inline double
 random_layer_scale (const RandomLayer *r)
 {
-  return r->config.scale != 0 ? r->config.scale : 1 / sqrt ((double) r->layer->sizes.dk);
+  return r->config.scale != 0 ? r->config.scale : 1 / sqrt ((double) attn_layer_attention (r->layer)->sizes.dk);
 }
 
 /* Parameter-free, for tests that need known numbers. */

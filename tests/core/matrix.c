@@ -29,7 +29,7 @@ use_unit (const AttnMatrixKernels *unit)
 static void
 check_bounds (const RandomLayer *r, const Sequence *s, const char *what, int i)
 {
-  const AttnSizes *sizes = &r->layer->sizes;
+  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
   Bounded *out = calloc (s->n * sizes->n_outputs + 1, sizeof *out);
   Bounded *weights = calloc (s->n * n_weights (r->layer) + 1, sizeof *weights);
   long wrong_out, wrong_weight;
@@ -73,7 +73,7 @@ TEST (streams_are_within_the_derived_bound_however_they_are_cut)
     r = random_layer_of (ATTN_ARITHMETIC_FAST);
     s = random_sequence (r.layer, random_between (4, 60), random_between (0, 1));
     CHECK (attn_stream_new (r.layer, &stream, NULL) == ATTN_OK);
-    stream->scratch.min_shared = 0;
+    stream->work.min_shared = 0;
     /* Twice, so that the second stream meets what the first left behind. */
     CHECK (stream_in_pieces (stream, r.layer, &s, NULL, 0) && stream_in_pieces (stream, r.layer, &s, NULL, 0));
     check_bounds (&r, &s, unit->name, i);
@@ -192,7 +192,7 @@ counting_layer (float key_factor, float value_factor, AttnLayer **exact)
   config.arithmetic = ATTN_ARITHMETIC_FAST;
   if (attn_layer_new (&config, &model, &layer, NULL) != ATTN_OK)
     abort ();
-  layer->matrix = &counted;
+  layer->machine.matrix = &counted;
   n_projects = n_scores = n_contexts = 0;
   free_linear (&model.query);
   free_linear (&model.key);
@@ -297,7 +297,7 @@ TEST (every_unit_gives_the_bits_of_plain_c)
     plain = random_sequence (r.layer, 100, true);
     other = twin (r.layer, &plain);
     attn_forward (r.layer, plain.frames, plain.present, plain.n, plain.first, plain.out, plain.weights);
-    r.layer->matrix = unit;
+    r.layer->machine.matrix = unit;
     attn_forward (r.layer, other.frames, other.present, other.n, other.first, other.out, other.weights);
     equal = same_outputs (r.layer, &plain, &other);
     twin_clear (&other);
@@ -317,7 +317,7 @@ TEST (frames_too_large_to_be_split_do_what_they_do_in_exact)
   FOR_EACH_UNIT (unit)
   for (int i = 0; i < 4 * N_RANDOM; i++) {
     Pair pair = random_pair (unit);
-    const AttnSizes *sizes = &pair.exact->sizes;
+    const AttnSizes *sizes = &attn_layer_attention (pair.exact)->sizes;
     Sequence exact = random_sequence (pair.exact, 120, random_between (0, 1)), fast = twin (pair.exact, &exact);
     size_t at = random_between (0, 60) * sizes->n_features, n = exact.n * sizes->n_outputs, o = 0;
 
@@ -461,7 +461,8 @@ TEST (parameters_too_large_to_be_split_are_left_to_exact)
   CHECK (attn_layer_new (&config, &model, &pair.exact, NULL) == ATTN_OK);
   config.arithmetic = ATTN_ARITHMETIC_FAST;
   CHECK (attn_layer_new (&config, &model, &pair.fast.layer, NULL) == ATTN_OK);
-  CHECK (pair.fast.layer->input.split != NULL && pair.fast.layer->output.split == NULL);
+  CHECK (attn_layer_attention (pair.fast.layer)->input.split != NULL
+         && attn_layer_attention (pair.fast.layer)->output.split == NULL);
   exact = random_sequence (pair.exact, 50, false);
   fast = twin (pair.exact, &exact);
   attn_forward (pair.exact, exact.frames, NULL, exact.n, 0, exact.out, exact.weights);
@@ -503,7 +504,7 @@ TEST (threads_change_no_bit)
     CHECK (stream_in_pieces (stream, r.layer, &one, &size, 1));
     attn_stream_free (stream);
     CHECK (attn_stream_new (threaded, &stream, NULL) == ATTN_OK);
-    stream->scratch.min_shared = 0;
+    stream->work.min_shared = 0;
     CHECK (stream_in_pieces (stream, threaded, &several, &size, 1));
     attn_stream_free (stream);
     CHECK_MSG (same_outputs (r.layer, &one, &several), "configuration %d", i);

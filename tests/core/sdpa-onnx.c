@@ -5,7 +5,7 @@
  */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include "check.h"
-#include "kernels.h"
+#include "machine.h"
 #include "sdpa.h"
 
 #define N_RANDOM random_rounds (4000) /* shapes against the definition */

@@ -16,7 +16,7 @@
 
 #define N_RANDOM random_rounds (1000) /* configurations per property */
 #define N_PROCESSES random_rounds (300)
-#define HEADER_SIZE 56
+#define HEADER_SIZE 64 /* the envelope's, and that of the section of the one attention */
 #define CHECKSUM_SIZE 8
 
 static const char *this_program;
@@ -457,9 +457,10 @@ TEST (layout_is_as_documented)
 
   CHECK (state.size == queries_at + 2 * 8 + CHECKSUM_SIZE);
   CHECK (memcmp (state.bytes, "attnstat", 8) == 0);
-  CHECK (number_at (&state, 8, 4) == 1 && number_at (&state, 12, 4) == 0);
+  CHECK (number_at (&state, 8, 4) == 2 && number_at (&state, 12, 4) == 0);
   CHECK (number_at (&state, 16, 8) == state.size);
-  CHECK (number_at (&state, 32, 8) == 0 && number_at (&state, 40, 8) == 7 && number_at (&state, 48, 8) == 5);
+  CHECK (number_at (&state, 32, 8) == 0 && number_at (&state, 40, 8) == 7);
+  CHECK (number_at (&state, 48, 8) == state.size - 56 - CHECKSUM_SIZE && number_at (&state, 56, 8) == 5);
   CHECK (state.bytes[HEADER_SIZE] == 0x1f);
   for (int i = 0; i < n_frames; i++)
     for (int j = 0; j < 4; j++) {
@@ -501,6 +502,32 @@ TEST (nans_and_denormals_of_a_state_are_cleaned)
   again = save (stream);
   for (int i = 0; i < 4; i++)
     CHECK (number_at (&again, HEADER_SIZE + 1 + 8 * i, 4) == cleaned[i]);
+  free (state.bytes);
+  free (again.bytes);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* Rounded to f16, -1e-9 is -0. */
+TEST (zeros_of_a_narrow_window_keep_their_signs)
+{
+  AttnConfig config = attn_config_default ();
+  const float frame = -1e-9f;
+  AttnLayer *layer;
+  AttnStream *stream;
+  State state, again;
+
+  config.n_features = 1;
+  config.window = 2;
+  config.precision = ATTN_PRECISION_F16;
+  CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  stream = stream_new (layer, 0);
+  attn_stream_push (stream, &frame, 1, NULL, NULL);
+  state = save (stream);
+  CHECK (number_at (&state, HEADER_SIZE + 1, 4) == 0x80000000);
+  CHECK (attn_stream_restore (stream, state.bytes, state.size, NULL) == ATTN_OK);
+  again = save (stream);
+  CHECK (same_state (&state, &again));
   free (state.bytes);
   free (again.bytes);
   attn_stream_free (stream);
@@ -642,7 +669,7 @@ TEST (any_truncation_is_refused)
   snprintf (whole, sizeof whole, "%zu", state.size);
   for (shorter.size = 0; shorter.size < state.size; shorter.size++) {
     snprintf (size, sizeof size, "%zu bytes", shorter.size);
-    CHECK (refuses (stream, &shorter, size, shorter.size < HEADER_SIZE + CHECKSUM_SIZE ? "64" : whole));
+    CHECK (refuses (stream, &shorter, size, shorter.size < 48 + CHECKSUM_SIZE ? "56" : whole));
   }
   memcpy (longer.bytes, state.bytes, state.size);
   longer.bytes[state.size] = 0;
@@ -675,7 +702,7 @@ TEST (other_version_is_refused)
 
   put_number (&state, 8, 77, 4);
   mend_checksum (&state);
-  CHECK (refuses (stream, &state, "version 77", "version 1"));
+  CHECK (refuses (stream, &state, "version 77", "version 2"));
   free (state.bytes);
   attn_stream_free (stream);
   attn_layer_free (layer);
@@ -844,17 +871,21 @@ TEST (forged_numbers_are_refused)
     { 12, 4, 1, "2 frames wait", "end of the stream" },
     { 32, 8, 6, "first 6", "leave 5" },
     { 32, 8, UINT64_MAX, "first 18446744073709551615", "leave 5" },
-    { 32, 8, 4, "its frames take", "bytes" },
+    { 32, 8, 4, "whose frames take", "bytes" },
     { 40, 8, 4, "leave 5", "come in 4" },
     { 40, 8, 0, "leave 5", "come in 0" },
     { 40, 8, 8, "3 frames wait", "look-ahead of 2" },
     { 40, 8, UINT64_MAX, "18446744073709551610 frames wait", "look-ahead of 2" },
-    { 48, 8, 8, "leave 8", "come in 7" },
-    { 48, 8, 0, "7 frames wait", "look-ahead of 2" },
-    { 48, 8, UINT64_MAX, "leave 18446744073709551615", "come in 7" },
-    { 48, 8, 6, "its frames take", "bytes" },
-    { HEADER_SIZE, 1, 0x0f, "its frames take", "bytes" },
-    { HEADER_SIZE, 1, 0x00, "its frames take", "bytes" },
+    { 48, 8, UINT64_MAX, "ends inside its section 0", "of 1" },
+    { 48, 8, 1000, "ends inside its section 0", "of 1" },
+    { 48, 8, 7, "has 7 bytes for an attention", "at least 8" },
+    { 48, 8, 8 + 1 + 5 * 16 + 8, "has 97 bytes for an attention", "frames take 105" },
+    { 56, 8, 8, "leave 8", "come in 7" },
+    { 56, 8, 0, "7 frames wait", "look-ahead of 2" },
+    { 56, 8, UINT64_MAX, "leave 18446744073709551615", "come in 7" },
+    { 56, 8, 6, "whose frames take", "bytes" },
+    { HEADER_SIZE, 1, 0x0f, "whose frames take", "bytes" },
+    { HEADER_SIZE, 1, 0x00, "whose frames take", "bytes" },
     { HEADER_SIZE, 1, 0x9f, "more frames as present", "than the 5" },
   };
   AttnLayer *layer;
@@ -892,6 +923,7 @@ main (int argc, char **argv)
   RUN (layout_is_as_documented);
   RUN (checksum_is_fnv_1a);
   RUN (nans_and_denormals_of_a_state_are_cleaned);
+  RUN (zeros_of_a_narrow_window_keep_their_signs);
   RUN (drained_stream_is_restored_drained);
   RUN (long_absence_is_saved_in_few_bytes);
   RUN (wrong_size_to_save_is_refused);

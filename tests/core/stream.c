@@ -37,7 +37,7 @@ check_stream_equals_forward (bool with_absent)
     bool equal = attn_stream_new (r.layer, &stream, NULL) == ATTN_OK;
 
     if (equal && random_between (0, 3) != 0)
-      stream->scratch.min_shared = 0; /* let its threads, if it has any, share also what is not worth it */
+      stream->work.min_shared = 0; /* let its threads, if it has any, share also what is not worth it */
     /* Twice, so that the second stream meets what the first left behind. */
     equal = equal && stream_equals_forward (r.layer, stream, random_between (0, 200), with_absent)
             && stream_equals_forward (r.layer, stream, random_between (0, 200), with_absent);
@@ -61,7 +61,7 @@ TEST (forward_is_within_the_derived_bound_of_float64)
 {
   for (int i = 0; i < N_RANDOM; i++) {
     RandomLayer r = random_layer ();
-    const AttnSizes *sizes = &r.layer->sizes;
+    const AttnSizes *sizes = &attn_layer_attention (r.layer)->sizes;
     Sequence s = random_sequence (r.layer, random_between (1, 60), random_between (0, 1));
     Bounded *out = calloc (s.n * sizes->n_outputs, sizeof *out);
     Bounded *weights = calloc (s.n * n_weights (r.layer), sizeof *weights);
@@ -90,10 +90,10 @@ TEST (every_row_of_kernels_gives_the_same_bits_end_to_end)
     Sequence plain = random_sequence (r.layer, 100, true), other = twin (r.layer, &plain);
     bool equal = true;
 
-    r.layer->kernels = &attn_kernels_c;
+    r.layer->machine.kernels = &attn_kernels_c;
     attn_forward (r.layer, plain.frames, plain.present, plain.n, plain.first, plain.out, plain.weights);
     for (size_t row = 0; attn_kernels_row (row, &runs) != NULL; row++) {
-      r.layer->kernels = attn_kernels_row (row, &runs);
+      r.layer->machine.kernels = attn_kernels_row (row, &runs);
       if (!runs)
         continue;
       attn_forward (r.layer, other.frames, other.present, other.n, other.first, other.out, other.weights);
@@ -213,6 +213,52 @@ TEST (absent_frames_give_zero_and_are_not_attended_to)
  * A jump over any number of absent frames equals going through them (or, for the longest, through 8192: as many
  * windows).
  */
+/* `n` absent frames, one at a time or all at once, with or without their outputs. */
+static void
+skip_in_pieces (AttnStream *stream, size_t n, size_t piece, float *out)
+{
+  for (size_t i = 0; i < n; i += piece)
+    attn_stream_skip (stream, n - i < piece ? n - i : piece, out, NULL);
+}
+
+TEST (skipping_leaves_the_same_however_it_is_cut_and_whoever_looks)
+{
+  enum { before = 30, behind = 60, longest = 200 };
+
+  for (int i = 0; i < N_RANDOM; i++) {
+    RandomLayer r = random_layer ();
+    size_t D = attn_layer_n_features (r.layer), n_out = attn_layer_n_outputs (r.layer);
+    size_t n = random_between (0, 1) ? random_between (1, longest) : random_between (1, 40), n_before, size;
+    float *frames = malloc (sizeof (float) * D * (before + behind)), *outs[3];
+    bool equal = true;
+
+    random_fill (frames, D * (before + behind), 2);
+    n_before = random_between (0, before);
+    size = sizeof (float) * n_out * (before + longest + behind + 1);
+    for (int way = 0; way < 3; way++) {
+      float *skipped = malloc (sizeof (float) * n_out * (before + longest + 1)), *out = outs[way] = calloc (1, size);
+      AttnStream *stream;
+      size_t n_done;
+
+      if (attn_stream_new (r.layer, &stream, NULL) != ATTN_OK)
+        abort ();
+      attn_stream_push (stream, frames, n_before, out, NULL);
+      skip_in_pieces (stream, n, way == 2 ? 1 : n, way == 0 ? NULL : skipped);
+      memset (out, 0, size);
+      n_done = attn_stream_push (stream, frames + before * D, behind, out, NULL);
+      attn_stream_drain (stream, out + n_done * n_out, NULL);
+      attn_stream_free (stream);
+      free (skipped);
+    }
+    equal = same_bits (outs[0], outs[1], size / sizeof (float)) && same_bits (outs[0], outs[2], size / sizeof (float));
+    for (int way = 0; way < 3; way++)
+      free (outs[way]);
+    free (frames);
+    random_layer_clear (&r);
+    CHECK_MSG (equal, "configuration %d, %zu skipped behind %zu", i, n, n_before);
+  }
+}
+
 TEST (long_absence_costs_nothing_and_leaves_only_sinks)
 {
   static const uint64_t lengths[] = { 1, 15, 16, 17, 100, 4096, UINT64_C (1) << 50 };
@@ -360,7 +406,7 @@ TEST (layer_made_in_any_float_mode_is_the_same)
   fesetround (FE_UPWARD);
   upward = plain_layer (8, 2, 30, 0, 0);
   fesetround (FE_TONEAREST);
-  same = nearest->sizes.query_factor == upward->sizes.query_factor;
+  same = attn_layer_attention (nearest)->sizes.query_factor == attn_layer_attention (upward)->sizes.query_factor;
   attn_layer_free (nearest);
   attn_layer_free (upward);
   CHECK (same);
@@ -416,6 +462,7 @@ main (int argc, char **argv)
   RUN (push_after_drain_does_nothing_until_reset);
   RUN (sink_stays_attended_and_is_seen_once);
   RUN (absent_frames_give_zero_and_are_not_attended_to);
+  RUN (skipping_leaves_the_same_however_it_is_cut_and_whoever_looks);
   RUN (long_absence_costs_nothing_and_leaves_only_sinks);
   RUN (nan_reaches_only_the_windows_that_hold_it);
   RUN (infinity_reaches_only_the_windows_that_hold_it);

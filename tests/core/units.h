@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "matrix.h"
+#include "machine.h"
 
 #define FOR_EACH_UNIT(unit)               \
   for (size_t row_ = 0; row_ < 4; row_++) \

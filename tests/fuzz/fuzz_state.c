@@ -12,7 +12,7 @@
 #include "layer.h"
 
 #define N_FEATURES 4
-#define HEADER_SIZE 56
+#define HEADER_SIZE 56 /* the envelope's, and the size of its one section */
 #define CHECKSUM_SIZE 8
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
@@ -130,9 +130,10 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   must (forged != NULL);
   memcpy (forged, data, size);
   memcpy (forged, "attnstat", 8);
-  put_number (forged + 8, 1, 4);
+  put_number (forged + 8, 2, 4);
   put_number (forged + 16, size, 8);
   put_number (forged + 24, layer->hash, 8);
+  put_number (forged + 48, size - HEADER_SIZE - CHECKSUM_SIZE, 8);
   put_number (forged + size - CHECKSUM_SIZE, attn_hash_bytes (ATTN_HASH_START, forged, size - CHECKSUM_SIZE),
               CHECKSUM_SIZE);
   restore (layer, forged, size);
