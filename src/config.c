@@ -3,6 +3,7 @@
 
 #include "config.h"
 
+#include <float.h>
 #include <locale.h>
 #include <math.h>
 #include <stdbool.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "half.h"
 #include "model.h"
 #include "quote.h"
 #include "status.h"
@@ -83,6 +85,7 @@ attn_config_scores (double scale, double softcap, size_t dk, float *query_factor
   *query_factor = (float) ((scale != 0 ? scale : 1 / sqrt ((double) dk)) * ATTN_LOG2_E);
   if (!isfinite (*query_factor))
     return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", scale);
+  *query_factor = attn_flush (*query_factor, FLT_MIN);
   *constants = (AttnSoftcap){ 0 };
   if (softcap != 0)
     *constants = (AttnSoftcap){ .factor = (float) (2 / softcap), .cap = (float) (softcap * ATTN_LOG2_E) };

@@ -39,6 +39,15 @@ attn_round_shift (uint32_t value, unsigned n)
   return result + (rest > half || (rest == half && (result & 1)));
 }
 
+/* x, or 0 where its magnitude is below `limit`. On the bits: no denormal is computed with. */
+static inline float
+attn_flush (float x, float limit)
+{
+  uint32_t bits = attn_float_bits (x);
+
+  return attn_bits_float ((bits & 0x7fffffff) < attn_float_bits (limit) ? 0 : bits);
+}
+
 static inline uint16_t
 attn_f16_from_float (float x)
 {

@@ -39,7 +39,7 @@ score_tiles (const int n_queries, const int n_tiles, AttnPrecision precision, co
   Lanes acc[6][8];
 
   EACH (t, n_tiles) tiles[t] = advance (precision, keys, rows->slots[tile + t] * tile_size);
-  EACH (q, n_queries) EACH (t, n_tiles) acc[q][t] = lanes_set (0);
+  EACH (q, n_queries) EACH (t, n_tiles) acc[q][t] = lanes_set (ATTN_GUARD);
   for (d = 0; d + 2 <= dk; d += 2) {
     score_dimension (n_queries, n_tiles, precision, 0, query, query_stride, tiles, d, acc);
     score_dimension (n_queries, n_tiles, precision, 1, query, query_stride, tiles, d, acc);
@@ -181,6 +181,20 @@ mix_frame (const int n_rows, const int n_vectors, const bool shared, AttnPrecisi
 }
 
 /*
+ * Sums of n_rows rows [n_rows][n] to contexts, from `column` on. Apart from the tile's own loop, where it would be
+ * unrolled as often as there are accumulators.
+ */
+static inline void
+divide (const Mix *mix, size_t n_rows, const float *sums, size_t n, size_t column)
+{
+  float *contexts = mix->contexts + mix->row * mix->context_stride + column;
+  size_t n_left = mix->dv - column < n ? mix->dv - column : n;
+
+  for (size_t r = 0; r < n_rows; r++)
+    simd_scale (contexts + r * mix->context_stride, sums + r * n, mix->rows->reciprocals[mix->row + r], n_left);
+}
+
+/*
  * Some rows, some vectors of their contexts, from `column` on. Frames that a row does not attend to are multiplied by
  * its weight of 0, except where `careful`, for values that are not finite: there it is one row.
  */
@@ -193,7 +207,7 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
   _Alignas(ATTN_ALIGNMENT) float result[8 * 4 * ATTN_LANES];
   Lanes acc[8][4];
 
-  EACH (r, n_rows) EACH (c, n_vectors) acc[r][c] = lanes_set (0);
+  EACH (r, n_rows) EACH (c, n_vectors) acc[r][c] = lanes_set (ATTN_GUARD);
   for (size_t tile = 0; tile < rows->n_tiles; tile++, weights += N_LANES) {
     uint32_t any = attended (rows, n_rows, mix->row, tile);
     const void *values = advance (precision, mix->values, rows->slots[tile] * N_LANES * mix->dv);
@@ -208,16 +222,16 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, const bool c
   }
   if (n_rows == 1) {
     Lanes reciprocal = lanes_set (rows->reciprocals[mix->row]);
+    Lanes limit = lanes_set (attn_smallest_factor (rows->reciprocals[mix->row]));
 
     EACH (c, n_vectors)
     store_within (mix->contexts + mix->row * mix->context_stride, column + c * N_LANES, mix->dv,
-                  clean (lanes_mul (acc[0][c], reciprocal)));
+                  times (without_guard (acc[0][c]), reciprocal, limit));
     return;
   }
-  EACH (r, n_rows) EACH (c, n_vectors) lanes_store (result + (r * n_vectors + c) * N_LANES, acc[r][c]);
-  finish (mix->contexts + mix->row * mix->context_stride + column, mix->context_stride, result, n_vectors * N_LANES,
-          n_rows, mix->dv - column < n_vectors * N_LANES ? mix->dv - column : n_vectors * N_LANES,
-          rows->reciprocals + mix->row, 1);
+  EACH (r, n_rows)
+  EACH (c, n_vectors) lanes_store (result + (r * n_vectors + c) * N_LANES, without_guard (acc[r][c]));
+  divide (mix, n_rows, result, n_vectors * N_LANES, column);
 }
 
 /* The rows and vectors that fit into the registers: 24 accumulators, or 6. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -33,6 +34,13 @@ exp2_negative (double x)
   p_bits += n_bits << 52;
   memcpy (&p, &p_bits, sizeof p);
   return p;
+}
+
+/* `weight` as a float32; one that would be denormal is 0. */
+static float
+normal_or_0 (double weight)
+{
+  return weight < FLT_MIN ? 0 : (float) weight;
 }
 
 static bool
@@ -70,10 +78,10 @@ softmax_f64 (float *scores, const uint16_t *masks, size_t n)
     for (lane = 0; lane < half; lane++)
       sum[lane] += sum[lane + half];
   for (j = 0; j < n; j++)
-    scores[j] = is_attended (masks, j) ? (float) (exp2_negative (scores[j] - max) / sum[0]) : 0.0f;
+    scores[j] = is_attended (masks, j) ? normal_or_0 (exp2_negative (scores[j] - max) / sum[0]) : 0.0f;
 }
 
-/* Scores as they are in units of log2 (e), rounded to `type` as they are in units of 1. */
+/* Scores as they are in units of log2 (e), rounded to `type` as they are in units of 1; guard and all. */
 static void
 round_scores (AttnType type, float *scores, uint16_t *masks, size_t n)
 {
@@ -81,10 +89,12 @@ round_scores (AttnType type, float *scores, uint16_t *masks, size_t n)
   size_t j;
 
   for (j = 0; j < n; j++) {
-    scores[j] = attn_type_round (type, scores[j] * ln_2);
-    if (scores[j] == -INFINITY)
+    float score = fmaf (scores[j] - ATTN_GUARD, ln_2, ATTN_GUARD) - ATTN_GUARD;
+
+    score = attn_type_round (type, score);
+    if (score == -INFINITY)
       masks[j / ATTN_LANES] &= ~(1u << j % ATTN_LANES);
-    scores[j] *= log2_e;
+    scores[j] = fmaf (score, log2_e, ATTN_GUARD);
   }
 }
 

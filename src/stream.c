@@ -95,7 +95,7 @@ attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain)
 
   if (head >= sizes->n_heads || !isfinite (gain))
     return ATTN_ERROR_CONFIG;
-  stream->gains[head] = fabsf (gain) < FLT_MIN ? 0 : gain;
+  stream->gains[head] = attn_flush (gain, FLT_MIN);
   stream->has_gains = false;
   for (head = 0; head < sizes->n_heads; head++)
     stream->has_gains |= stream->gains[head] != 1;
