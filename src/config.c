@@ -3,7 +3,6 @@
 
 #include "config.h"
 
-#include <float.h>
 #include <locale.h>
 #include <math.h>
 #include <stdbool.h>
@@ -76,16 +75,18 @@ AttnStatus
 attn_config_scores (double scale, double softcap, size_t dk, float *query_factor, AttnSoftcap *constants,
                     AttnError *error)
 {
+  double factor;
+
   if (!isfinite (scale) || scale < 0)
     return attn_fail (error, ATTN_ERROR_CONFIG,
                       "scale is %g, expected 0 (for 1/sqrt of the head size) or a positive number", scale);
   if (softcap != 0 && !(softcap >= MIN_SOFTCAP && softcap <= MAX_SOFTCAP))
     return attn_fail (error, ATTN_ERROR_CONFIG, "softcap is %g, expected 0 (off) or %g to %g", softcap, MIN_SOFTCAP,
                       MAX_SOFTCAP);
-  *query_factor = (float) ((scale != 0 ? scale : 1 / sqrt ((double) dk)) * ATTN_LOG2_E);
+  factor = (scale != 0 ? scale : 1 / sqrt ((double) dk)) * ATTN_LOG2_E;
+  *query_factor = attn_float_or_0 (factor);
   if (!isfinite (*query_factor))
     return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", scale);
-  *query_factor = attn_flush (*query_factor, FLT_MIN);
   *constants = (AttnSoftcap){ 0 };
   if (softcap != 0)
     *constants = (AttnSoftcap){ .factor = (float) (2 / softcap), .cap = (float) (softcap * ATTN_LOG2_E) };

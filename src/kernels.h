@@ -165,9 +165,9 @@ typedef struct {
 
   /*
    * In place, scores [n_tiles][16], guard and all, s + guard := fma (cap, sign (s) (1 - 2^-y) / (1 + 2^-y), guard) with
-   * y = factor |s|, or 0 where |s| < 4 attn_smallest_factor (factor): cap tanh (s factor ln (2) / 2). Per score,
-   * without any order; within 4 units of the last place, next to the guard. NaN stays NaN, an infinite score becomes
-   * +-cap. factor and cap are positive and normal.
+   * y = factor |s|: cap tanh (s factor ln (2) / 2). Where |s| < 4 attn_smallest_factor (factor) it stays as it is:
+   * factor cap ln (2) / 2 is 1. Per score, without any order; within 4 units of the last place, next to the guard. NaN
+   * stays NaN, an infinite score becomes +-cap. factor and cap are positive and normal.
    */
   void (*softcap) (float *scores, float factor, float cap, size_t n_tiles);
 

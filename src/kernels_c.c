@@ -151,16 +151,17 @@ exp2m1_negative (float y)
   return fmaf (power, p * r, power - 1.0f);
 }
 
-/* Four times the smallest y, of which there are 2^-y - 1, its half and so on. */
+/* Below the limit a score is what it would become: tanh (x) is x there. The 4 leaves room for what comes of y. */
 static void
 softcap (float *scores, float factor, float cap, size_t n_tiles)
 {
   float limit = 4 * attn_smallest_factor (factor);
 
   for (size_t i = 0; i < n_tiles * ATTN_LANES; i++) {
-    float score = scores[i] - ATTN_GUARD, e = exp2m1_negative (fabsf (attn_flush (score, limit)) * factor);
+    float score = scores[i] - ATTN_GUARD, x = attn_flush (score, limit), e = exp2m1_negative (fabsf (x) * factor);
 
-    scores[i] = fmaf (cap, copysignf (-e / (2.0f + e), score), ATTN_GUARD);
+    if (x != 0)
+      scores[i] = fmaf (cap, copysignf (-e / (2.0f + e), score), ATTN_GUARD);
   }
 }
 

@@ -10,9 +10,9 @@
 #include "matrix_unit.h"
 #include "unroll.h"
 
-#define GROUP ((size_t) ATTN_LANES)          /* columns of an accumulator */
-#define N_GROUPS 4                           /* as many as there are accumulators */
-#define HALF_STEP_PART (ATTN_STEP_PART / 2)  /* of a right operand: 16 of its rows */
+#define GROUP ((size_t) ATTN_LANES)         /* columns of an accumulator */
+#define N_GROUPS 4                          /* as many as there are accumulators */
+#define HALF_STEP_PART (ATTN_STEP_PART / 2) /* of a right operand: 16 of its rows */
 #define FOUR_GUARDS ATTN_GUARD, ATTN_GUARD, ATTN_GUARD, ATTN_GUARD
 #define GUARDS FOUR_GUARDS, FOUR_GUARDS, FOUR_GUARDS, FOUR_GUARDS /* a group */
 #define ACROSS(n_rows) (2 * (n_rows) *GROUP) /* from a group of columns of a right operand to the next */

@@ -75,12 +75,13 @@ softcap (float *scores, float factor, float cap, size_t n_tiles)
   const Lanes zero = lanes_set (0), limit = lanes_set (4 * attn_smallest_factor (factor));
 
   for (size_t i = 0; i < n_tiles * N_LANES; i += N_LANES) {
-    Lanes score = without_guard (lanes_load (scores + i));
-    Lanes x = lanes_select (lanes_is_below (score, limit), zero, lanes_abs (score));
-    Lanes e = exp2m1_negative (lanes_mul (x, lanes_set (factor)));
-    Lanes quotient = lanes_div (lanes_sub (zero, e), lanes_add (lanes_set (2), e));
+    Lanes guarded = lanes_load (scores + i), score = without_guard (guarded);
+    LanesMask is_small = lanes_is_below (score, limit);
+    Lanes x = lanes_select (is_small, zero, lanes_abs (score)), e = exp2m1_negative (lanes_mul (x, lanes_set (factor)));
+    Lanes quotient = lanes_copysign (lanes_div (lanes_sub (zero, e), lanes_add (lanes_set (2), e)), score);
+    Lanes capped = lanes_fma (lanes_set (cap), quotient, lanes_set (ATTN_GUARD));
 
-    lanes_store (scores + i, lanes_fma (lanes_set (cap), lanes_copysign (quotient, score), lanes_set (ATTN_GUARD)));
+    lanes_store (scores + i, lanes_select (is_small, guarded, capped));
   }
 }
 

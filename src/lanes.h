@@ -183,10 +183,9 @@ lanes_store_f16 (uint16_t *p, Lanes x)
   const __m512 half = _mm512_set1_ps (0.5f);
   LanesMask small = lanes_is_below (x, _mm512_set1_ps (0x1p-14f));
   __m512i sign = _mm512_and_si512 (_mm512_srli_epi32 (_mm512_castps_si512 (x), 16), _mm512_set1_epi32 (0x8000));
-  __m512i rounded = _mm512_sub_epi32 (_mm512_castps_si512 (_mm512_add_ps (_mm512_abs_ps (x), half)),
-                                      _mm512_castps_si512 (half));
-  __m256i halves =
-      _mm512_cvtps_ph (_mm512_maskz_mov_ps (~small, x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m512i rounded =
+      _mm512_sub_epi32 (_mm512_castps_si512 (_mm512_add_ps (_mm512_abs_ps (x), half)), _mm512_castps_si512 (half));
+  __m256i halves = _mm512_cvtps_ph (_mm512_maskz_mov_ps (~small, x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 
   rounded = _mm512_maskz_mov_epi32 (small, _mm512_or_si512 (rounded, sign));
   _mm256_storeu_si256 ((__m256i *) p, _mm256_or_si256 (halves, _mm512_cvtepi32_epi16 (rounded)));

@@ -198,17 +198,6 @@ unit_value (uint16_t half)
   return attn_flush (attn_float_from_bf16 (half), FLT_MIN);
 }
 
-/*
- * A result coming out, rounded and, where it is denormal, 0. In double a product is exact, and a sum with one so close
- * to exact that rounding it twice is rounding it once: where it is not exact, one term lies far below the last place of
- * the other.
- */
-static inline float
-unit_result (double x)
-{
-  return fabs (x) < FLT_MIN ? 0 : (float) x;
-}
-
 static inline bool
 unit_split (uint16_t *high, uint16_t *low, const float *in, size_t n)
 {
@@ -272,7 +261,11 @@ unit_load_right (Unit *unit, const int part, const uint16_t *from)
       unit->right[part][row][column] = unit_value (from[(row / 2 * 16 + column) * 2 + row % 2]);
 }
 
-/* Even and odd terms apart, by fused multiply-add. */
+/*
+ * Even and odd terms apart, by fused multiply-add; results that are denormal are 0. In double a product is exact, and a
+ * sum with one so close to exact that rounding it twice is rounding it once: where it is not exact, one term lies far
+ * below the last place of the other.
+ */
 static inline void
 unit_multiply (Unit *unit, const int accumulator, const int left, const int right)
 {
@@ -282,11 +275,11 @@ unit_multiply (Unit *unit, const int accumulator, const int left, const int righ
     for (size_t i = 0; i < 32; i++)
       for (size_t column = 0; column < 16; column++)
         sums[i % 2][column] =
-            unit_result ((double) unit->left[left][row][i] * unit->right[right][i][column] + sums[i % 2][column]);
+            attn_float_or_0 ((double) unit->left[left][row][i] * unit->right[right][i][column] + sums[i % 2][column]);
     for (size_t column = 0; column < 16; column++) {
       float *sum = &unit->accumulators[accumulator][row][column];
 
-      *sum = unit_result ((double) *sum + unit_result ((double) sums[0][column] + sums[1][column]));
+      *sum = attn_float_or_0 ((double) *sum + attn_float_or_0 ((double) sums[0][column] + sums[1][column]));
     }
   }
 }

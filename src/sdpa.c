@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -220,7 +219,6 @@ limit_bias (float x)
 {
   const float limit = 0x1p126f;
 
-  x = attn_flush (x, FLT_MIN);
   return !isinf (x) && fabsf (x) > limit ? copysignf (limit, x) : x;
 }
 
@@ -262,7 +260,7 @@ store_scores (Operation *op, AttnScores stage, size_t q, size_t row)
     return;
   for (j = 0; j < n; j++) {
     bool is_biased = stage == ATTN_SCORES_MASKED && s->float_mask != NULL;
-    float bias = is_biased ? attn_flush (op->mask.biases[j], FLT_MIN) : 0;
+    float bias = is_biased ? op->mask.biases[j] : 0;
 
     op->line[j] = fmaf (scores[j] - ATTN_GUARD, ln_2, bias + ATTN_GUARD) - ATTN_GUARD;
   }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -34,13 +33,6 @@ exp2_negative (double x)
   p_bits += n_bits << 52;
   memcpy (&p, &p_bits, sizeof p);
   return p;
-}
-
-/* `weight` as a float32; one that would be denormal is 0. */
-static float
-normal_or_0 (double weight)
-{
-  return weight < FLT_MIN ? 0 : (float) weight;
 }
 
 static bool
@@ -78,7 +70,7 @@ softmax_f64 (float *scores, const uint16_t *masks, size_t n)
     for (lane = 0; lane < half; lane++)
       sum[lane] += sum[lane + half];
   for (j = 0; j < n; j++)
-    scores[j] = is_attended (masks, j) ? normal_or_0 (exp2_negative (scores[j] - max) / sum[0]) : 0.0f;
+    scores[j] = is_attended (masks, j) ? attn_float_or_0 (exp2_negative (scores[j] - max) / sum[0]) : 0.0f;
 }
 
 /* Scores as they are in units of log2 (e), rounded to `type` as they are in units of 1; guard and all. */
