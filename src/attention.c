@@ -168,7 +168,7 @@ attn_attention_set_gain (AttnAttentionState *state, uint32_t head, float gain)
 
   if (head >= sizes->n_heads || !isfinite (gain))
     return ATTN_ERROR_CONFIG;
-  state->gains[head] = fabsf (gain) < FLT_MIN ? 0 : gain;
+  state->gains[head] = attn_flush (gain, FLT_MIN);
   state->has_gains = false;
   for (head = 0; head < sizes->n_heads; head++)
     state->has_gains |= state->gains[head] != 1;

@@ -174,28 +174,27 @@ bias_row (const Rows *a, size_t row)
                                      end - tile);
 }
 
-/* The weights [span] of a row, from its tiles to their slots. */
+/* The weights [span] of a row, from its tiles, where they are divided, to their slots. */
 static void
 store_weights (const Rows *a, size_t row, float *weights)
 {
   const AttnSizes *sizes = &a->attention->sizes;
   const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
-  const float *scores = a->rows.scores + row * a->rows.score_stride;
+  float *scores = a->rows.scores + row * a->rows.score_stride;
   /* What leads from a frame's number to its slot; modulo 2^64, as the window may begin before frame 0. */
   uint64_t to_slot = sizes->n_sinks + sizes->window - 1 - (a->frame + row * a->frame_step);
   size_t tile, lane;
 
   memset (weights, 0, sizes->span * sizeof *weights);
+  a->machine->kernels->scale (scores, scores, a->rows.reciprocals[row], a->rows.n_tiles * ATTN_LANES);
   for (tile = 0; tile < a->rows.n_tiles; tile++) {
     uint64_t slot = tile < a->view->n_sink_tiles
                         ? tile * ATTN_LANES
                         : a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES + to_slot;
-    float divided[ATTN_LANES];
 
-    a->machine->kernels->scale (divided, scores + tile * ATTN_LANES, a->rows.reciprocals[row], ATTN_LANES);
     for (lane = 0; lane < ATTN_LANES; lane++)
       if (masks[tile] >> lane & 1)
-        weights[slot + lane] = divided[lane];
+        weights[slot + lane] = scores[tile * ATTN_LANES + lane];
   }
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "half.h"
 #include "model.h"
 #include "quote.h"
 #include "status.h"
@@ -266,13 +267,16 @@ AttnStatus
 attn_config_scores (double scale, double softcap, size_t dk, float *query_factor, AttnSoftcap *constants,
                     AttnError *error)
 {
+  double factor;
+
   if (!isfinite (scale) || scale < 0)
     return attn_fail (error, ATTN_ERROR_CONFIG,
                       "scale is %g, expected 0 (for 1/sqrt of the head size) or a positive number", scale);
   if (softcap != 0 && !(softcap >= MIN_SOFTCAP && softcap <= MAX_SOFTCAP))
     return attn_fail (error, ATTN_ERROR_CONFIG, "softcap is %g, expected 0 (off) or %g to %g", softcap, MIN_SOFTCAP,
                       MAX_SOFTCAP);
-  *query_factor = (float) ((scale != 0 ? scale : 1 / sqrt ((double) dk)) * ATTN_LOG2_E);
+  factor = (scale != 0 ? scale : 1 / sqrt ((double) dk)) * ATTN_LOG2_E;
+  *query_factor = attn_float_or_0 (factor);
   if (!isfinite (*query_factor))
     return attn_fail (error, ATTN_ERROR_CONFIG, "scale is %g, which is too large for float32", scale);
   *constants = (AttnSoftcap){ 0 };

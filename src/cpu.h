@@ -14,6 +14,8 @@
 #include <xmmintrin.h>
 #endif
 
+#define ATTN_FLOAT_FLAGS 0x3fu /* of MXCSR */
+
 #ifdef ATTN_ARCH_X86
 /* Conversions of 16-bit floats; older compilers have no name for them. */
 static inline bool
@@ -51,14 +53,16 @@ attn_cpu_has_avx512 (void)
 
 /*
  * Sets round-to-nearest with denormals on, no traps, and returns the caller's mode for attn_float_leave (). An
- * application may run with denormals flushed or another rounding: the output must not depend on it.
+ * application may run with denormals flushed or another rounding: the output must not depend on it. Sticky flags of
+ * exceptions add up across both, as they do across any function.
  */
 static inline uint64_t
 attn_float_enter (void)
 {
 #if defined(ATTN_ARCH_X86)
   uint32_t mode = _mm_getcsr ();
-  _mm_setcsr (0x1f80); /* the state after reset: all exceptions masked, nearest, no FTZ, no DAZ */
+  /* The state after reset, all exceptions masked, nearest, no FTZ, no DAZ; and the flags. */
+  _mm_setcsr (0x1f80 | (mode & ATTN_FLOAT_FLAGS));
   return mode;
 #elif defined(__aarch64__)
   uint64_t mode;
@@ -74,7 +78,7 @@ static inline void
 attn_float_leave (uint64_t mode)
 {
 #if defined(ATTN_ARCH_X86)
-  _mm_setcsr ((uint32_t) mode);
+  _mm_setcsr ((uint32_t) mode | (_mm_getcsr () & ATTN_FLOAT_FLAGS));
 #elif defined(__aarch64__)
   __asm__ volatile("msr fpcr, %0" : : "r"(mode));
 #else

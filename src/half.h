@@ -39,6 +39,28 @@ attn_round_shift (uint32_t value, unsigned n)
   return result + (rest > half || (rest == half && (result & 1)));
 }
 
+/* x, or 0 where its magnitude is below `limit`. On the bits: no denormal is computed with. */
+static inline float
+attn_flush (float x, float limit)
+{
+  uint32_t bits = attn_float_bits (x);
+
+  return attn_bits_float ((bits & 0x7fffffff) < attn_float_bits (limit) ? 0 : bits);
+}
+
+/* x rounded to a float32; what would be denormal there is 0. (A compiler would round first and choose then.) */
+static inline float
+attn_float_or_0 (double x)
+{
+  const uint64_t smallest = UINT64_C (0x3810000000000000); /* 2^-126 */
+  uint64_t bits;
+
+  memcpy (&bits, &x, sizeof bits);
+  bits = (bits & INT64_MAX) < smallest ? 0 : bits;
+  memcpy (&x, &bits, sizeof x);
+  return (float) x;
+}
+
 static inline uint16_t
 attn_f16_from_float (float x)
 {

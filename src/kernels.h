@@ -6,6 +6,13 @@
  * acc = fma (a_i, b_i, acc) for i ascending. Arrays may have any alignment that their type has; they do not overlap
  * unless said. "Cleaned" values: those below the smallest normal float32 are +0, every NaN is 0x7fc00000.
  *
+ * A processor that meets a denormal number, or makes one, may take a hundred times as long. So no sum of products
+ * starts from 0, but from ATTN_GUARD, which is subtracted at the end: inside an fma a product is exact, however small,
+ * and next to the guard the result is normal. And what multiplies one value by another counts as 0 what would leave the
+ * normal range (attn_smallest_factor ()), before it does. That something is denormal is found on its bits: a comparison
+ * would count as using it. What is left is what cancellation can make: a sum of 2^-126 or less next to terms of 2^-102
+ * or more.
+ *
  * Parameters, keys and values are stored in one of three precisions and become float32, exactly, as they are loaded.
  * They stand as matrices [rows][width], and sums run down the rows: inputs by outputs, dimensions by frames, frames by
  * values. In bf16 two neighbouring rows share words of 32 bits, [rows / 2][width][2]: either is made a vector of
@@ -16,9 +23,19 @@
 
 #include <stdbool.h>
 
+#include <math.h>
+
 #include "alloc.h"
 #include "config.h"
 #include "half.h"
+
+/*
+ * What sums of products start from; about 3e-31. As small as can be: the place of the last bit of anything from half of
+ * it on is 2^-126 or more, so that the difference of two sums next to the guard, too, is normal or 0. Its significand
+ * is prime, so that hardly a product of two float32 is exactly its opposite. For it a sum is off by at most half of a
+ * last place of the guard, 2^-126, per term.
+ */
+#define ATTN_GUARD 0x1.8f5c06p-102f
 
 /*
  * A linear layer as the kernels want it: panels of outputs, inputs ascending inside a panel, zero-padded.
@@ -30,6 +47,7 @@ typedef struct {
   AttnPrecision precision;
   void *weight;    /* [n_panels][n_inputs][panel], in bf16 of inputs in pairs; NULL: the identity */
   float *bias;     /* [n_panels][panel], 0 where there is none */
+  float *start;    /* [n_panels][panel], the bias plus ATTN_GUARD: what sums start from */
   uint16_t *split; /* the weights once more, as a right operand of n_inputs rows (matrix.h); NULL: there is none */
 } AttnProjection;
 
@@ -76,6 +94,19 @@ attn_stored_value (const void *array, size_t i, AttnPrecision precision)
   }
 }
 
+/*
+ * The smallest magnitude whose product with `factor` is normal, and no less than the smallest normal number itself: all
+ * below counts as 0. Infinite where the factor is 0. (A little more than the quotient, so that rounding cannot make it
+ * less.)
+ */
+static inline float
+attn_smallest_factor (float factor)
+{
+  float magnitude = fabsf (factor);
+
+  return magnitude < 1 ? 0x1.000002p-126f / magnitude : 0x1p-126f;
+}
+
 /* The smallest magnitude stored as infinity: itself; 65520, which is rounded up; 2^128 less half of a last place. */
 static inline float
 attn_infinite_from (AttnPrecision precision)
@@ -105,7 +136,10 @@ typedef struct {
 typedef struct {
   const char *name;
 
-  /* out[i] = in[i] * factor, cleaned. May work in place. */
+  /*
+   * out[i] = in[i] * factor, cleaned; +0 where |in[i]| < attn_smallest_factor (factor), without a multiplication. May
+   * work in place.
+   */
   void (*scale) (float *out, const float *in, float factor, size_t n);
 
   /* Every |values[i]| < limit; a NaN is not. */
@@ -115,23 +149,25 @@ typedef struct {
   void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
 
   /*
-   * out [n_frames][out_stride] = weight in + bias, cleaned: per output one fma chain over the inputs, from the bias. in
-   * [n_frames][in_stride]. The projection has a weight.
+   * out [n_frames][out_stride] = weight in + bias, cleaned: per output one fma chain over the inputs, from the start of
+   * the projection; less the guard. in [n_frames][in_stride]. The projection has a weight.
    */
   void (*project) (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
                    const AttnProjection *projection);
 
   /*
-   * rows->scores = keys . query: per key one fma chain over the dk dimensions, from 0. Row r: queries + r query_stride
+   * rows->scores = keys . query: per key one fma chain over the dk dimensions, from the guard, which stays in it: to
+   * what comes of scores 3e-31 is nothing, and differences of small ones are normal. Row r: queries + r query_stride
    * and keys + r key_stride, [slots][dk][16] (in bf16 of dimensions in pairs); strides in elements.
    */
   void (*scores) (const AttnRows *rows, const float *queries, size_t query_stride, const void *keys, size_t key_stride,
                   size_t dk);
 
   /*
-   * In place, scores [n_tiles][16] := sign (score) cap (1 - 2^-y) / (1 + 2^-y) with y = factor |score|: cap tanh (score
-   * factor ln (2) / 2). Per score, without any order; within 4 units of the last place. NaN stays NaN, an infinite
-   * score becomes +-cap exactly, and the sign is kept, also that of 0. factor and cap are positive and normal.
+   * In place, scores [n_tiles][16], guard and all, s + guard := fma (cap, sign (s) (1 - 2^-y) / (1 + 2^-y), guard) with
+   * y = factor |s|: cap tanh (s factor ln (2) / 2). Where |s| < 4 attn_smallest_factor (factor) it stays as it is:
+   * factor cap ln (2) / 2 is 1. Per score, without any order; within 4 units of the last place, next to the guard. NaN
+   * stays NaN, an infinite score becomes +-cap. factor and cap are positive and normal.
    */
   void (*softcap) (float *scores, float factor, float cap, size_t n_tiles);
 
@@ -143,18 +179,18 @@ typedef struct {
   void (*softmax) (const AttnRows *rows);
 
   /*
-   * Row r: contexts + r context_stride [dv] = the fma chain, from 0, of weights and values over the frames whose bit is
-   * set, ascending; times the reciprocal; cleaned. values + r value_stride: [slots][16][dv], in bf16 of frame pairs,
-   * ATTN_VALUES_SLACK behind the last; strides in elements. The values of frames without a bit never count, be they
-   * NaN; their weights are 0, as softmax leaves them. (Adding 0 times a finite value changes at most the sign of a
-   * zero, which is cleaned away at the end.)
+   * Row r: contexts + r context_stride [dv] = the fma chain, from the guard, of weights and values over the frames
+   * whose bit is set, ascending; less the guard; times the reciprocal, as `scale` does it. values + r value_stride:
+   * [slots][16][dv], in bf16 of frame pairs, ATTN_VALUES_SLACK behind the last; strides in elements. The values of
+   * frames without a bit never count, be they NaN; their weights are 0, as softmax leaves them. (Adding 0 times a
+   * finite value changes at most the sign of a zero, which the guard takes away at the end.)
    */
   void (*context) (const AttnRows *rows, float *contexts, size_t context_stride, const void *values,
                    size_t value_stride, size_t dv);
 
   /*
    * In place, RoPE: turns the pairs (x, y) of one head by angles of cosines c and sines s [n_pairs]:
-   * x' = fma (-y, s, x c), y' = fma (x, s, y c), where the products with c are rounded first; cleaned. The layout says
+   * x' = fma (-y, s, fma (x, c, guard)) - guard, y' = fma (x, s, fma (y, c, guard)) - guard; cleaned. The layout says
    * which values are a pair.
    */
   void (*rotate) (float *values, const float *cosines, const float *sines, size_t n_pairs, AttnRopeLayout layout);

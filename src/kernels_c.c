@@ -5,7 +5,6 @@
  */
 #include "kernels.h"
 
-#include <math.h>
 #include <string.h>
 
 #ifdef __FAST_MATH__
@@ -28,8 +27,10 @@ clean (float x)
 static void
 scale (float *out, const float *in, float factor, size_t n)
 {
+  float limit = attn_smallest_factor (factor);
+
   for (size_t i = 0; i < n; i++)
-    out[i] = clean (in[i] * factor);
+    out[i] = clean (attn_flush (in[i], limit) * factor);
 }
 
 static bool
@@ -54,14 +55,14 @@ project_output (const float *in, const AttnProjection *projection, size_t output
   size_t panel = projection->panel, n_inputs = projection->n_inputs;
   AttnPrecision precision = projection->precision;
   size_t first = output / panel * panel * attn_stored_rows (n_inputs, precision);
-  float acc = projection->bias[output];
+  float acc = projection->start[output];
 
   for (size_t i = 0; i < n_inputs; i++) {
     size_t at = first + attn_stored_index (i, panel, output % panel, precision);
 
     acc = fmaf (attn_stored_value (projection->weight, at, precision), in[i], acc);
   }
-  return clean (acc);
+  return clean (acc - ATTN_GUARD);
 }
 
 static void
@@ -76,8 +77,9 @@ project (float *out, size_t out_stride, const float *in, size_t in_stride, size_
 static void
 score_tile (float *scores, const float *query, const void *keys, size_t first, size_t dk, AttnPrecision precision)
 {
-  float acc[ATTN_LANES] = { 0 };
+  float acc[ATTN_LANES];
 
+  LANES acc[lane] = ATTN_GUARD;
   for (size_t d = 0; d < dk; d++)
     LANES
     {
@@ -149,13 +151,17 @@ exp2m1_negative (float y)
   return fmaf (power, p * r, power - 1.0f);
 }
 
+/* Below the limit a score is what it would become: tanh (x) is x there. The 4 leaves room for what comes of y. */
 static void
 softcap (float *scores, float factor, float cap, size_t n_tiles)
 {
-  for (size_t i = 0; i < n_tiles * ATTN_LANES; i++) {
-    float e = exp2m1_negative (fabsf (scores[i]) * factor);
+  float limit = 4 * attn_smallest_factor (factor);
 
-    scores[i] = copysignf (cap * (-e / (2.0f + e)), scores[i]);
+  for (size_t i = 0; i < n_tiles * ATTN_LANES; i++) {
+    float score = scores[i] - ATTN_GUARD, x = attn_flush (score, limit), e = exp2m1_negative (fabsf (x) * factor);
+
+    if (x != 0)
+      scores[i] = fmaf (cap, copysignf (-e / (2.0f + e), score), ATTN_GUARD);
   }
 }
 
@@ -195,11 +201,11 @@ softmax (const AttnRows *rows)
         1 / softmax_row (rows->scores + r * rows->score_stride, rows->masks + r * rows->mask_stride, rows->n_tiles);
 }
 
-/* Element `d` of the context of row `r`, whose values begin at `first`, before it is divided. */
+/* Element `d` of the context of row `r`, whose values begin at `first`, plus the guard, before it is divided. */
 static float
 mix_values (const AttnRows *rows, size_t r, const void *values, size_t first, size_t width, size_t d)
 {
-  float acc = 0;
+  float acc = ATTN_GUARD;
 
   for (size_t tile = 0; tile < rows->n_tiles; tile++)
     LANES
@@ -218,19 +224,22 @@ static void
 context (const AttnRows *rows, float *contexts, size_t context_stride, const void *values, size_t value_stride,
          size_t dv)
 {
-  for (size_t r = 0; r < rows->n_rows; r++)
+  for (size_t r = 0; r < rows->n_rows; r++) {
+    float *out = contexts + r * context_stride;
+
     for (size_t d = 0; d < dv; d++)
-      contexts[r * context_stride + d] =
-          clean (mix_values (rows, r, values, r * value_stride, dv, d) * rows->reciprocals[r]);
+      out[d] = mix_values (rows, r, values, r * value_stride, dv, d) - ATTN_GUARD;
+    scale (out, out, rows->reciprocals[r], dv);
+  }
 }
 
 static inline void
 rotate_pair (float *x, float *y, float c, float s)
 {
-  float turned_x = fmaf (-*y, s, *x * c), turned_y = fmaf (*x, s, *y * c);
+  float turned_x = fmaf (-*y, s, fmaf (*x, c, ATTN_GUARD)), turned_y = fmaf (*x, s, fmaf (*y, c, ATTN_GUARD));
 
-  *x = clean (turned_x);
-  *y = clean (turned_y);
+  *x = clean (turned_x - ATTN_GUARD);
+  *y = clean (turned_y - ATTN_GUARD);
 }
 
 static void

@@ -4,16 +4,17 @@
  */
 #include "matrix.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "matrix_unit.h"
 #include "unroll.h"
 
-#define GROUP ((size_t) ATTN_LANES)          /* columns of an accumulator */
-#define N_GROUPS 4                           /* as many as there are accumulators */
-#define HALF_STEP_PART (ATTN_STEP_PART / 2)  /* of a right operand: 16 of its rows */
+#define GROUP ((size_t) ATTN_LANES)         /* columns of an accumulator */
+#define N_GROUPS 4                          /* as many as there are accumulators */
+#define HALF_STEP_PART (ATTN_STEP_PART / 2) /* of a right operand: 16 of its rows */
+#define FOUR_GUARDS ATTN_GUARD, ATTN_GUARD, ATTN_GUARD, ATTN_GUARD
+#define GUARDS FOUR_GUARDS, FOUR_GUARDS, FOUR_GUARDS, FOUR_GUARDS /* a group */
 #define ACROSS(n_rows) (2 * (n_rows) *GROUP) /* from a group of columns of a right operand to the next */
 
 /* Sums over n_steps of a left operand, for up to N_GROUPS groups of columns. */
@@ -149,9 +150,11 @@ project (float *out, size_t out_stride, const uint16_t *left, size_t n_frames, c
   unit_end (&unit);
 }
 
+/* From the guard, as in AttnKernels.scores: the unit needs none, but what follows does. */
 static void
 scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk)
 {
+  static const float guard[] = { GUARDS, GUARDS, GUARDS, GUARDS };
   size_t n_rows = attn_round_up (dk, ATTN_STEP);
   Sums sums = { .left = left, .to_low = n_rows * GROUP, .n_steps = n_rows / ATTN_STEP };
   Unit unit;
@@ -162,7 +165,7 @@ scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t
 
     for (int c = 0; c < n; c++)
       sums.right[c] = keys + rows->slots[tile + c] * ACROSS (n_rows);
-    sum (&unit, n, &sums, NULL, rows->scores + tile * GROUP, rows->score_stride);
+    sum (&unit, n, &sums, guard, rows->scores + tile * GROUP, rows->score_stride);
   }
   unit_end (&unit);
 }
@@ -180,15 +183,14 @@ split_weights (const AttnRows *rows, uint16_t *left)
   return can_split;
 }
 
-/* context [n] = sums times their reciprocal; what is denormal becomes 0. */
+/* context [n] = sums times their reciprocal; what would be denormal becomes 0. */
 static void
 divide (float *restrict context, const float *restrict sums, float reciprocal, size_t n)
 {
-  for (size_t i = 0; i < n; i++) {
-    float x = sums[i] * reciprocal;
+  float limit = attn_smallest_factor (reciprocal);
 
-    context[i] = fabsf (x) < FLT_MIN ? 0 : x;
-  }
+  for (size_t i = 0; i < n; i++)
+    context[i] = attn_flush (sums[i], limit) * reciprocal;
 }
 
 static bool

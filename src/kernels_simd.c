@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kernels_simd.h"
 
-#include <math.h>
-
 static bool
 all_below (const float *values, size_t n, float limit)
 {
@@ -74,11 +72,16 @@ exp2m1_negative (Lanes y)
 static void
 softcap (float *scores, float factor, float cap, size_t n_tiles)
 {
-  for (size_t i = 0; i < n_tiles * N_LANES; i += N_LANES) {
-    Lanes score = lanes_load (scores + i), e = exp2m1_negative (lanes_mul (lanes_abs (score), lanes_set (factor)));
-    Lanes quotient = lanes_div (lanes_sub (lanes_set (0), e), lanes_add (lanes_set (2), e));
+  const Lanes zero = lanes_set (0), limit = lanes_set (4 * attn_smallest_factor (factor));
 
-    lanes_store (scores + i, lanes_copysign (lanes_mul (lanes_set (cap), quotient), score));
+  for (size_t i = 0; i < n_tiles * N_LANES; i += N_LANES) {
+    Lanes guarded = lanes_load (scores + i), score = without_guard (guarded);
+    LanesMask is_small = lanes_is_below (score, limit);
+    Lanes x = lanes_select (is_small, zero, lanes_abs (score)), e = exp2m1_negative (lanes_mul (x, lanes_set (factor)));
+    Lanes quotient = lanes_copysign (lanes_div (lanes_sub (zero, e), lanes_add (lanes_set (2), e)), score);
+    Lanes capped = lanes_fma (lanes_set (cap), quotient, lanes_set (ATTN_GUARD));
+
+    lanes_store (scores + i, lanes_select (is_small, guarded, capped));
   }
 }
 
@@ -156,21 +159,23 @@ rotate_neighbours (float *values, const float *cosines, const float *sines, size
   for (size_t i = 0; i < n_pairs; i++, values += 2) {
     float x = values[0], y = values[1];
 
-    values[0] = clean_one (fmaf (-y, sines[i], x * cosines[i]));
-    values[1] = clean_one (fmaf (x, sines[i], y * cosines[i]));
+    values[0] = clean_one (fmaf (-y, sines[i], fmaf (x, cosines[i], ATTN_GUARD)) - ATTN_GUARD);
+    values[1] = clean_one (fmaf (x, sines[i], fmaf (y, cosines[i], ATTN_GUARD)) - ATTN_GUARD);
   }
 }
 
 static void
 rotate_halves (float *xs, float *ys, const float *cosines, const float *sines, size_t n_pairs)
 {
+  const Lanes guard = lanes_set (ATTN_GUARD);
+
   for (size_t i = 0; i < n_pairs; i += N_LANES) {
     size_t n = n_pairs - i;
-    Lanes x = load_first (xs + i, n), y = load_first (ys + i, n);
+    Lanes x = load_first (xs + i, n), y = load_first (ys + i, n), minus_y = lanes_sub (lanes_set (-0.0f), y);
     Lanes c = load_first (cosines + i, n), s = load_first (sines + i, n);
 
-    store_first (xs + i, clean (lanes_fma (lanes_sub (lanes_set (-0.0f), y), s, lanes_mul (x, c))), n);
-    store_first (ys + i, clean (lanes_fma (x, s, lanes_mul (y, c))), n);
+    store_first (xs + i, clean (without_guard (lanes_fma (minus_y, s, lanes_fma (x, c, guard)))), n);
+    store_first (ys + i, clean (without_guard (lanes_fma (x, s, lanes_fma (y, c, guard)))), n);
   }
 }
 

@@ -91,24 +91,32 @@ load_first (const float *p, size_t n)
   return n >= N_LANES ? lanes_load (p) : lanes_load_n (p, n);
 }
 
+/* What a sum that started from the guard is without it. */
+LANES_INLINE Lanes
+without_guard (Lanes sum)
+{
+  return lanes_sub (sum, lanes_set (ATTN_GUARD));
+}
+
+/* x times factor, cleaned; `limit` is attn_smallest_factor (factor). */
+LANES_INLINE Lanes
+times (Lanes x, Lanes factor, Lanes limit)
+{
+  const Lanes zero = lanes_set (0);
+
+  x = lanes_mul (lanes_select (lanes_is_below (x, limit), zero, x), factor);
+  x = lanes_add (x, zero); /* -0 becomes +0 */
+  return lanes_select (lanes_is_nan (x), lanes_set (attn_bits_float (0x7fc00000)), x);
+}
+
 /* AttnKernels.scale */
 static inline void
 simd_scale (float *out, const float *in, float factor, size_t n)
 {
-  for (size_t i = 0; i < n; i += N_LANES)
-    store_first (out + i, clean (lanes_mul (load_first (in + i, n - i), lanes_set (factor))), n - i);
-}
+  const Lanes factors = lanes_set (factor), limit = lanes_set (attn_smallest_factor (factor));
 
-/*
- * out [n_rows][n] = cleaned rows of a register tile [n_rows][stride], each times its factor. Apart from the tile's own
- * loop, where it would be unrolled as often as there are accumulators.
- */
-static inline void
-finish (float *out, size_t out_stride, const float *tile, size_t stride, size_t n_rows, size_t n, const float *factors,
-        size_t factor_stride)
-{
-  for (size_t r = 0; r < n_rows; r++)
-    simd_scale (out + r * out_stride, tile + r * stride, factors[r * factor_stride], n);
+  for (size_t i = 0; i < n; i += N_LANES)
+    store_first (out + i, times (load_first (in + i, n - i), factors, limit), n - i);
 }
 
 #endif

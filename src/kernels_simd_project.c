@@ -4,13 +4,11 @@
 #define INPUTS_PER_PASS 128 /* of a panel, so that what several tiles of frames read stays in the first-level cache */
 #define FRAMES_PER_BLOCK 16
 
-static const float no_factor = 1;
-
 /* Some inputs of a block of frames against one panel. */
 typedef struct {
   const float *in;
   const void *weight; /* of the first of these inputs */
-  const float *start; /* what the chains go on from: the bias [panel], the same for all frames, or `acc` */
+  const float *start; /* what the chains go on from: their start [panel], the same for all frames, or `acc` */
   float *acc;         /* [FRAMES_PER_BLOCK][panel] */
   size_t in_stride, start_stride;
   size_t n_inputs;
@@ -122,6 +120,15 @@ project_pass (AttnPrecision precision, const Pass *pass, size_t n_frames)
   }
 }
 
+/* out [n_rows][n] = sums [n_rows][stride], cleaned. */
+static void
+finish (float *out, size_t out_stride, const float *sums, size_t stride, size_t n_rows, size_t n)
+{
+  for (size_t r = 0; r < n_rows; r++)
+    for (size_t o = 0; o < n; o += N_LANES)
+      store_within (out + r * out_stride, o, n, clean (without_guard (lanes_load (sums + r * stride + o))));
+}
+
 /* n_frames <= FRAMES_PER_BLOCK */
 static void
 project_block (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
@@ -138,7 +145,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
       Pass pass = {
         .in = in + i,
         .weight = advance (projection->precision, projection->weight, o * n_rows + i * panel),
-        .start = i == 0 ? projection->bias + o : acc,
+        .start = i == 0 ? projection->start + o : acc,
         .acc = acc,
         .in_stride = in_stride,
         .start_stride = i == 0 ? 0 : panel,
@@ -148,7 +155,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
 
       project_pass (projection->precision, &pass, n_frames);
     }
-    finish (out + o, out_stride, acc, panel, n_frames, left < panel ? left : panel, &no_factor, 0);
+    finish (out + o, out_stride, acc, panel, n_frames, left < panel ? left : panel);
   }
 }
 
@@ -173,17 +180,19 @@ project_panels (const int n_panels, const int n_vectors, AttnPrecision precision
   size_t panel = n_vectors * N_LANES, n_inputs = projection->n_inputs, left = projection->n_outputs - output, i;
   size_t rows = attn_stored_rows (n_inputs, precision);
   const void *weight = advance (precision, projection->weight, output * rows);
-  const float *bias = projection->bias + output;
+  const float *start = projection->start + output;
   Lanes acc[4][5];
 
-  EACH (p, n_panels) EACH (c, n_vectors) acc[p][c] = lanes_load (bias + p * panel + c * N_LANES);
+  EACH (p, n_panels) EACH (c, n_vectors) acc[p][c] = lanes_load (start + p * panel + c * N_LANES);
   for (i = 0; i + 2 <= n_inputs; i += 2) {
     project_input_of_frame (n_panels, n_vectors, precision, 0, weight, rows, in, i, acc);
     project_input_of_frame (n_panels, n_vectors, precision, 1, weight, rows, in, i, acc);
   }
   if (i < n_inputs)
     project_input_of_frame (n_panels, n_vectors, precision, 0, weight, rows, in, i, acc);
-  EACH (p, n_panels) EACH (c, n_vectors) store_within (out + output, p * panel + c * N_LANES, left, clean (acc[p][c]));
+  EACH (p, n_panels)
+  EACH (c, n_vectors)
+  store_within (out + output, p * panel + c * N_LANES, left, clean (without_guard (acc[p][c])));
 }
 
 #if LANES_ROOM >= 24

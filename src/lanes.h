@@ -157,6 +157,15 @@ lanes_select (LanesMask mask, Lanes a, Lanes b)
   return _mm512_mask_blend_ps (mask, b, a);
 }
 
+/* The magnitude of x is below `limit`, by its bits: a NaN's is larger than any. */
+LANES_INLINE LanesMask
+lanes_is_below (Lanes x, Lanes limit)
+{
+  const __m512i magnitude = _mm512_set1_epi32 (INT32_MAX);
+
+  return _mm512_cmplt_epi32_mask (_mm512_and_si512 (_mm512_castps_si512 (x), magnitude), _mm512_castps_si512 (limit));
+}
+
 /* Below the smallest normal float32. */
 LANES_INLINE LanesMask
 lanes_is_tiny (Lanes x)
@@ -164,10 +173,22 @@ lanes_is_tiny (Lanes x)
   return _mm512_fpclass_ps_mask (x, 0x02 | 0x04 | 0x20); /* +0, -0, denormal */
 }
 
+/*
+ * x is cleaned. What becomes a subnormal is not for the instruction, to which it is an underflow: added to 1/2, whose
+ * last place is 2^-24 as that of the subnormals of f16, it is rounded and stands in the lowest bits.
+ */
 LANES_INLINE void
 lanes_store_f16 (uint16_t *p, Lanes x)
 {
-  _mm256_storeu_si256 ((__m256i *) p, _mm512_cvtps_ph (x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  const __m512 half = _mm512_set1_ps (0.5f);
+  LanesMask small = lanes_is_below (x, _mm512_set1_ps (0x1p-14f));
+  __m512i sign = _mm512_and_si512 (_mm512_srli_epi32 (_mm512_castps_si512 (x), 16), _mm512_set1_epi32 (0x8000));
+  __m512i rounded =
+      _mm512_sub_epi32 (_mm512_castps_si512 (_mm512_add_ps (_mm512_abs_ps (x), half)), _mm512_castps_si512 (half));
+  __m256i halves = _mm512_cvtps_ph (_mm512_maskz_mov_ps (~small, x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+
+  rounded = _mm512_maskz_mov_epi32 (small, _mm512_or_si512 (rounded, sign));
+  _mm256_storeu_si256 ((__m256i *) p, _mm256_or_si256 (halves, _mm512_cvtepi32_epi16 (rounded)));
 }
 
 /* x is no NaN but 0x7fc00000. Half of the last place is added, a little less where that is the even one already. */
@@ -370,17 +391,55 @@ lanes_select (LanesMask mask, Lanes a, Lanes b)
   return (Lanes){ _mm256_blendv_ps (b.a, a.a, mask.a), _mm256_blendv_ps (b.b, a.b, mask.b) };
 }
 
+LANES_INLINE __m256
+lanes_8_are_below (__m256 x, __m256 limit)
+{
+  const __m256i magnitude = _mm256_set1_epi32 (INT32_MAX);
+
+  return _mm256_castsi256_ps (
+      _mm256_cmpgt_epi32 (_mm256_castps_si256 (limit), _mm256_and_si256 (_mm256_castps_si256 (x), magnitude)));
+}
+
+LANES_INLINE LanesMask
+lanes_is_below (Lanes x, Lanes limit)
+{
+  return (LanesMask){ lanes_8_are_below (x.a, limit.a), lanes_8_are_below (x.b, limit.b) };
+}
+
 LANES_INLINE LanesMask
 lanes_is_tiny (Lanes x)
 {
-  return lanes_less (lanes_abs (x), lanes_set (0x1p-126f));
+  return lanes_is_below (x, lanes_set (0x1p-126f));
+}
+
+/* Two halves of 128 bits each, packed: a0-3 b0-3 a4-7 b4-7, in the order of their lanes. */
+LANES_INLINE __m256i
+lanes_pack (__m256i a, __m256i b)
+{
+  return _mm256_permute4x64_epi64 (_mm256_packus_epi32 (a, b), 0xd8);
+}
+
+LANES_INLINE __m256i
+lanes_8_subnormals (__m256 x, __m256 small)
+{
+  const __m256 half = _mm256_set1_ps (0.5f);
+  __m256i sign = _mm256_and_si256 (_mm256_srli_epi32 (_mm256_castps_si256 (x), 16), _mm256_set1_epi32 (0x8000));
+  __m256 sum = _mm256_add_ps (_mm256_andnot_ps (_mm256_set1_ps (-0.0f), x), half);
+  __m256i rounded = _mm256_sub_epi32 (_mm256_castps_si256 (sum), _mm256_castps_si256 (half));
+
+  return _mm256_and_si256 (_mm256_or_si256 (rounded, sign), _mm256_castps_si256 (small));
 }
 
 LANES_INLINE void
 lanes_store_f16 (uint16_t *p, Lanes x)
 {
-  _mm_storeu_si128 ((__m128i *) p, _mm256_cvtps_ph (x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-  _mm_storeu_si128 ((__m128i *) (p + 8), _mm256_cvtps_ph (x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  LanesMask small = lanes_is_below (x, lanes_set (0x1p-14f));
+  __m256i subnormals = lanes_pack (lanes_8_subnormals (x.a, small.a), lanes_8_subnormals (x.b, small.b));
+  __m128i a = _mm256_cvtps_ph (_mm256_andnot_ps (small.a, x.a), nearest);
+  __m128i b = _mm256_cvtps_ph (_mm256_andnot_ps (small.b, x.b), nearest);
+
+  _mm256_storeu_si256 ((__m256i *) p, _mm256_or_si256 (_mm256_set_m128i (b, a), subnormals));
 }
 
 LANES_INLINE __m256i
@@ -395,10 +454,7 @@ lanes_round_8_bf16 (__m256 x)
 LANES_INLINE void
 lanes_store_bf16 (uint16_t *p, Lanes x)
 {
-  /* Packing works on halves of 128 bits: a0-3 b0-3 a4-7 b4-7. */
-  __m256i packed = _mm256_packus_epi32 (lanes_round_8_bf16 (x.a), lanes_round_8_bf16 (x.b));
-
-  _mm256_storeu_si256 ((__m256i *) p, _mm256_permute4x64_epi64 (packed, 0xd8));
+  _mm256_storeu_si256 ((__m256i *) p, lanes_pack (lanes_round_8_bf16 (x.a), lanes_round_8_bf16 (x.b)));
 }
 
 LANES_INLINE float
@@ -603,15 +659,41 @@ lanes_select (LanesMask mask, Lanes a, Lanes b)
 }
 
 LANES_INLINE LanesMask
+lanes_is_below (Lanes x, Lanes limit)
+{
+  LanesMask mask;
+
+  EACH_QUARTER
+  {
+    uint32x4_t magnitude = vandq_u32 (vreinterpretq_u32_f32 (x.q[i]), vdupq_n_u32 (INT32_MAX));
+
+    mask.q[i] = vcltq_u32 (magnitude, vreinterpretq_u32_f32 (limit.q[i]));
+  }
+  return mask;
+}
+
+LANES_INLINE LanesMask
 lanes_is_tiny (Lanes x)
 {
-  return lanes_less (lanes_abs (x), lanes_set (0x1p-126f));
+  return lanes_is_below (x, lanes_set (0x1p-126f));
 }
 
 LANES_INLINE void
 lanes_store_f16 (uint16_t *p, Lanes x)
 {
-  EACH_QUARTER vst1_u16 (p + 4 * i, vreinterpret_u16_f16 (vcvt_f16_f32 (x.q[i])));
+  const uint32x4_t half = vreinterpretq_u32_f32 (vdupq_n_f32 (0.5f));
+  LanesMask small = lanes_is_below (x, lanes_set (0x1p-14f));
+
+  EACH_QUARTER
+  {
+    uint32x4_t bits = vreinterpretq_u32_f32 (x.q[i]), sign = vandq_u32 (vshrq_n_u32 (bits, 16), vdupq_n_u32 (0x8000));
+    float32x4_t sum = vaddq_f32 (vabsq_f32 (x.q[i]), vdupq_n_f32 (0.5f));
+    uint32x4_t subnormal = vorrq_u32 (vsubq_u32 (vreinterpretq_u32_f32 (sum), half), sign);
+    float32x4_t large = vreinterpretq_f32_u32 (vbicq_u32 (bits, small.q[i]));
+
+    subnormal = vandq_u32 (subnormal, small.q[i]);
+    vst1_u16 (p + 4 * i, vorr_u16 (vreinterpret_u16_f16 (vcvt_f16_f32 (large)), vmovn_u32 (subnormal)));
+  }
 }
 
 LANES_INLINE void

@@ -24,12 +24,16 @@ attn_linear_init (AttnProjection *projection, size_t n_inputs, size_t n_outputs,
   size_t panel = attn_panel (n_outputs), n_padded = attn_round_up (n_outputs, panel);
   size_t bytes =
       attn_size_mul (attn_size_mul (n_padded, attn_stored_rows (n_inputs, precision)), attn_precision_size (precision));
+  size_t i;
 
-  *projection = (AttnProjection){ n_inputs, n_outputs, panel, precision, NULL, NULL, NULL };
+  *projection = (AttnProjection){ n_inputs, n_outputs, panel, precision, NULL, NULL, NULL, NULL };
   projection->weight = attn_alloc (bytes);
   projection->bias = attn_alloc (attn_size_mul (n_padded, sizeof (float)));
-  if (projection->weight == NULL || projection->bias == NULL)
+  projection->start = attn_alloc (attn_size_mul (n_padded, sizeof (float)));
+  if (projection->weight == NULL || projection->bias == NULL || projection->start == NULL)
     return attn_fail_memory (error, "packed parameters", bytes);
+  for (i = 0; i < n_padded; i++)
+    projection->start[i] = ATTN_GUARD;
   return ATTN_OK;
 }
 
@@ -68,9 +72,12 @@ attn_linear_pack (AttnProjection *projection, size_t first, const char *name, co
       else
         kernels->narrow ((uint16_t *) projection->weight + at, &value, 1, projection->precision);
     }
-  if (linear->bias != NULL && status == ATTN_OK)
-    kernels->scale (projection->bias + first, linear->bias, 1, linear->n_outputs);
-  return status;
+  if (linear->bias == NULL || status != ATTN_OK)
+    return status;
+  kernels->scale (projection->bias + first, linear->bias, 1, linear->n_outputs);
+  for (o = first; o < first + linear->n_outputs; o++)
+    projection->start[o] = projection->bias[o] + ATTN_GUARD;
+  return ATTN_OK;
 }
 
 static float
@@ -108,6 +115,7 @@ attn_linear_clear (AttnProjection *projection)
 {
   attn_free (projection->weight);
   attn_free (projection->bias);
+  attn_free (projection->start);
   attn_free (projection->split);
 }
 
@@ -156,6 +164,7 @@ project_part (void *data, size_t part, size_t n_parts)
       (char *) panels.weight
       + begin * attn_stored_rows (panels.n_inputs, panels.precision) * attn_precision_size (panels.precision);
   panels.bias += begin;
+  panels.start += begin;
   panels.n_outputs = (end < panels.n_outputs ? end : panels.n_outputs) - begin;
   if (p->left != NULL) {
     panels.split += attn_right_size (panels.n_inputs, begin);

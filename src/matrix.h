@@ -6,7 +6,8 @@
  * low = x - high rounded, and a b is taken for high high + high low + low high. With u = 2^-8, how far rounding to bf16
  * goes, what x loses is below u^2 |x|, and the product that is left out below u^2 |a b|: each product is off by less
  * than 3 u^2 |a b| (1 + u), u^2 being 1.5e-5, and on the average by a small part of that. The order of the sums is the
- * unit's. What is denormal counts as 0: of values below some 1e-32 low parts go, and with them those digits.
+ * unit's. What is denormal counts as 0: of values below some 1e-32 low parts go, and with them those digits. (A low
+ * part itself is x - high, which is exact, so that it raises no flag where it is denormal.)
  *
  * The unit works in steps of 32 terms of a sum, for up to 16 rows and 16 columns of results:
  *
@@ -88,8 +89,8 @@ typedef struct {
                    const AttnProjection *projection);
 
   /*
-   * rows->scores = keys . queries, the rows being queries of one head. left: the queries. keys [slots]: of each a right
-   * operand [dk rounded up to 32] by 16.
+   * rows->scores = keys . queries plus the guard, the rows being queries of one head. left: the queries. keys
+   * [slots]: of each a right operand [dk rounded up to 32] by 16.
    */
   void (*scores) (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk);
 

@@ -177,6 +177,7 @@ unit_multiply (Unit *unit, const int accumulator, const int left, const int righ
 
 #else
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -190,11 +191,11 @@ typedef struct {
   float left[2][16][32], right[2][32][16];
 } Unit;
 
-/* Denormals are 0, going in and coming out. */
+/* A value of bf16 going in: denormals are 0. */
 static inline float
-unit_flush (float x)
+unit_value (uint16_t half)
 {
-  return fabsf (x) < 0x1p-126f ? copysignf (0, x) : x;
+  return attn_flush (attn_float_from_bf16 (half), FLT_MIN);
 }
 
 static inline bool
@@ -207,7 +208,7 @@ unit_split (uint16_t *high, uint16_t *low, const float *in, size_t n)
 
     can_split &= fabsf (x) < ATTN_SPLIT_LIMIT;
     high[i] = attn_bf16_from_float (x);
-    low[i] = attn_bf16_from_float (unit_flush (x - attn_float_from_bf16 (high[i])));
+    low[i] = attn_bf16_from_float (attn_flush (x - attn_float_from_bf16 (high[i]), FLT_MIN));
   }
   return can_split;
 }
@@ -249,7 +250,7 @@ unit_load_left (Unit *unit, const int part, const uint16_t *from)
 {
   for (size_t row = 0; row < unit->n_rows; row++)
     for (size_t i = 0; i < 32; i++)
-      unit->left[part][row][i] = unit_flush (attn_float_from_bf16 (from[row * 32 + i]));
+      unit->left[part][row][i] = unit_value (from[row * 32 + i]);
 }
 
 UNIT_INLINE void
@@ -257,12 +258,13 @@ unit_load_right (Unit *unit, const int part, const uint16_t *from)
 {
   for (size_t row = 0; row < 32; row++)
     for (size_t column = 0; column < 16; column++)
-      unit->right[part][row][column] = unit_flush (attn_float_from_bf16 (from[(row / 2 * 16 + column) * 2 + row % 2]));
+      unit->right[part][row][column] = unit_value (from[(row / 2 * 16 + column) * 2 + row % 2]);
 }
 
 /*
- * Even and odd terms apart. The unit has a fused multiply-add; the product of two bf16 is exact without, unless it is
- * below 2^-126.
+ * Even and odd terms apart, by fused multiply-add; results that are denormal are 0. In double a product is exact, and a
+ * sum with one so close to exact that rounding it twice is rounding it once: where it is not exact, one term lies far
+ * below the last place of the other.
  */
 static inline void
 unit_multiply (Unit *unit, const int accumulator, const int left, const int right)
@@ -273,11 +275,11 @@ unit_multiply (Unit *unit, const int accumulator, const int left, const int righ
     for (size_t i = 0; i < 32; i++)
       for (size_t column = 0; column < 16; column++)
         sums[i % 2][column] =
-            unit_flush (unit->left[left][row][i] * unit->right[right][i][column] + sums[i % 2][column]);
+            attn_float_or_0 ((double) unit->left[left][row][i] * unit->right[right][i][column] + sums[i % 2][column]);
     for (size_t column = 0; column < 16; column++) {
       float *sum = &unit->accumulators[accumulator][row][column];
 
-      *sum = unit_flush (unit_flush (*sum) + unit_flush (sums[0][column] + sums[1][column]));
+      *sum = attn_float_or_0 ((double) *sum + attn_float_or_0 ((double) sums[0][column] + sums[1][column]));
     }
   }
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -223,11 +222,7 @@ limit_bias (float x)
 {
   const float limit = 0x1p126f;
 
-  if (fabsf (x) < FLT_MIN)
-    return 0;
-  if (!isinf (x) && fabsf (x) > limit)
-    return copysignf (limit, x);
-  return x;
+  return !isinf (x) && fabsf (x) > limit ? copysignf (limit, x) : x;
 }
 
 static void
@@ -256,7 +251,7 @@ fill_unattended (const Operation *op, size_t q, float *values, float other)
   }
 }
 
-/* The scores as they are at `stage`, in units of 1, if that is what the caller wants. */
+/* The scores as they are at `stage`, in units of 1 and without the guard, if that is what the caller wants. */
 static void
 store_scores (Operation *op, AttnScores stage, size_t q, size_t row)
 {
@@ -266,8 +261,12 @@ store_scores (Operation *op, AttnScores stage, size_t q, size_t row)
 
   if (s->scores == NULL || s->scores_stage != stage)
     return;
-  for (j = 0; j < n; j++)
-    op->line[j] = fmaf (scores[j], ln_2, stage == ATTN_SCORES_MASKED && s->float_mask != NULL ? op->mask.biases[j] : 0);
+  for (j = 0; j < n; j++) {
+    bool is_biased = stage == ATTN_SCORES_MASKED && s->float_mask != NULL;
+    float bias = is_biased ? op->mask.biases[j] : 0;
+
+    op->line[j] = fmaf (scores[j] - ATTN_GUARD, ln_2, bias + ATTN_GUARD) - ATTN_GUARD;
+  }
   op->kernels->scale (op->line, op->line, 1, n);
   if (stage == ATTN_SCORES_MASKED)
     fill_unattended (op, q, op->line, -INFINITY);

@@ -43,7 +43,7 @@ AttnRange attn_sdpa_visible (const AttnSdpaPlan *plan, size_t batch, size_t i);
 typedef struct {
   bool is_made;
   size_t element;  /* of the mask, where the row begins */
-  float *biases;   /* [n_tiles][16] of the float mask; without meaning where a mask forbids the key */
+  float *biases;   /* [n_tiles][16] of the float mask, denormals as 0; without meaning where a mask forbids the key */
   uint16_t *lanes; /* [n_tiles], a bit for each key that the masks allow */
 } AttnMaskRow;
 

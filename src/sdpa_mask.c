@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "alloc.h"
@@ -50,6 +51,7 @@ make_key (AttnMaskRow *row, const AttnSdpa *s, size_t element, size_t j)
 
   if (s->float_mask != NULL)
     attn_type_load (s->type, &bias, s->float_mask, element, 1);
+  bias = attn_flush (bias, FLT_MIN);
   if ((s->bool_mask != NULL && !s->bool_mask[element]) || bias == -INFINITY)
     return;
   row->biases[j] = bias;

@@ -70,10 +70,10 @@ softmax_f64 (float *scores, const uint16_t *masks, size_t n)
     for (lane = 0; lane < half; lane++)
       sum[lane] += sum[lane + half];
   for (j = 0; j < n; j++)
-    scores[j] = is_attended (masks, j) ? (float) (exp2_negative (scores[j] - max) / sum[0]) : 0.0f;
+    scores[j] = is_attended (masks, j) ? attn_float_or_0 (exp2_negative (scores[j] - max) / sum[0]) : 0.0f;
 }
 
-/* Scores as they are in units of log2 (e), rounded to `type` as they are in units of 1. */
+/* Scores as they are in units of log2 (e), rounded to `type` as they are in units of 1; guard and all. */
 static void
 round_scores (AttnType type, float *scores, uint16_t *masks, size_t n)
 {
@@ -81,10 +81,12 @@ round_scores (AttnType type, float *scores, uint16_t *masks, size_t n)
   size_t j;
 
   for (j = 0; j < n; j++) {
-    scores[j] = attn_type_round (type, scores[j] * ln_2);
-    if (scores[j] == -INFINITY)
+    float score = fmaf (scores[j] - ATTN_GUARD, ln_2, ATTN_GUARD) - ATTN_GUARD;
+
+    score = attn_type_round (type, score);
+    if (score == -INFINITY)
       masks[j / ATTN_LANES] &= ~(1u << j % ATTN_LANES);
-    scores[j] *= log2_e;
+    scores[j] = fmaf (score, log2_e, ATTN_GUARD);
   }
 }
 

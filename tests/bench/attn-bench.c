@@ -30,6 +30,9 @@ static const char usage[] =
     "  --frames M       measure M frames, each block on its own, and print p50, p99, p99.9 and the worst\n"
     "  --streams S      S streams of one layer in turn, whose windows drive each other out of the caches (default 1)\n"
     "  --silence        frames of denormals and zeros\n"
+    "  --magnitude X    multiply random frames by X, such as 1e-37 (default 1)\n"
+    "  --parameters X   multiply random parameters by X (default 1)\n"
+    "  --no-model       without parameters: each head attends to its own slice of the frame\n"
     "  --model FILE     parameters: safetensors, PyTorch's names (default: random)\n"
     "  --input FILE     frames: raw float32 (default: random)\n"
     "  --output FILE    what comes out for one pass over the input, raw float32; nothing is measured\n";
@@ -41,7 +44,8 @@ typedef struct {
   const char *precision_name, *arithmetic_name, *isa, *model, *input, *output;
   double seconds;
   size_t n_frames;
-  bool silence;
+  float magnitude, parameters;
+  bool silence, no_model;
 } Options;
 
 static void
@@ -93,7 +97,13 @@ parse (char **argv)
 {
   static const char *const precisions[] = { "f32", "f16", "bf16", NULL }, *const arithmetics[] = { "exact", "fast",
                                                                                                    NULL };
-  Options o = { .threads = 1, .n_streams = 1, .precision_name = "f32", .arithmetic_name = "exact", .seconds = 1 };
+  Options o = { .threads = 1,
+                .n_streams = 1,
+                .precision_name = "f32",
+                .arithmetic_name = "exact",
+                .seconds = 1,
+                .magnitude = 1,
+                .parameters = 1 };
   const char *positional[8] = { 0 };
   int n = 0;
 
@@ -108,6 +118,12 @@ parse (char **argv)
       o.n_streams = number ("--streams", value_of (argv, &i));
     else if (strcmp (argv[i], "--silence") == 0)
       o.silence = true;
+    else if (strcmp (argv[i], "--magnitude") == 0)
+      o.magnitude = strtof (value_of (argv, &i), NULL);
+    else if (strcmp (argv[i], "--parameters") == 0)
+      o.parameters = strtof (value_of (argv, &i), NULL);
+    else if (strcmp (argv[i], "--no-model") == 0)
+      o.no_model = true;
     else if (strcmp (argv[i], "--model") == 0)
       o.model = value_of (argv, &i);
     else if (strcmp (argv[i], "--input") == 0)
@@ -139,14 +155,14 @@ parse (char **argv)
 
 /* As nn.MultiheadAttention is initialised, roughly. */
 static AttnModel *
-random_model (unsigned d)
+random_model (unsigned d, float magnitude)
 {
   AttnModel *model = calloc (1, sizeof *model);
 
-  model->query = random_linear (d, d, true, 1);
-  model->key = random_linear (d, d, true, 1);
-  model->value = random_linear (d, d, true, 1);
-  model->output = random_linear (d, d, true, 1);
+  model->query = random_linear (d, d, true, magnitude);
+  model->key = random_linear (d, d, true, magnitude);
+  model->value = random_linear (d, d, true, magnitude);
+  model->output = random_linear (d, d, true, magnitude);
   return model;
 }
 
@@ -154,15 +170,15 @@ static AttnLayer *
 make_layer (const Options *o)
 {
   AttnConfig config = attn_config_default ();
-  AttnModel *model;
+  AttnModel *model = NULL;
   AttnLayer *layer;
   AttnError error;
 
   if (o->isa != NULL)
     setenv ("ATTN_CPU", o->isa, 1);
-  if (o->model == NULL)
-    model = random_model (o->d);
-  else if (attn_model_open (o->model, NULL, &model, &error) != ATTN_OK)
+  if (o->model == NULL && !o->no_model)
+    model = random_model (o->d, o->parameters);
+  else if (o->model != NULL && attn_model_open (o->model, NULL, &model, &error) != ATTN_OK)
     die ("%s", error.message);
   config.n_features = o->d;
   config.n_heads = o->h;
@@ -191,7 +207,7 @@ make_frames (const Options *o, size_t *n)
   }
   frames = malloc (*n * o->d * sizeof *frames);
   if (file == NULL)
-    random_fill (frames, *n * o->d, 1.7f);
+    random_fill (frames, *n * o->d, 1.7f * o->magnitude);
   else if (fread (frames, o->d * sizeof *frames, *n, file) != *n)
     die ("cannot read %s", o->input);
   for (size_t i = 0; i < *n * o->d && o->silence; i++)

@@ -16,7 +16,7 @@ enum { D = 256, N_HEADS = 8, HEAD = D / N_HEADS, N_TILES = 17, N_FRAMES = 16, N_
 
 /* What the kernels work on: what they leave behind is as good an input as what they found. */
 static struct {
-  _Alignas(ATTN_ALIGNMENT) float frames[N_FRAMES * D], out[N_FRAMES * D], weight[D * D], bias[D];
+  _Alignas(ATTN_ALIGNMENT) float frames[N_FRAMES * D], out[N_FRAMES * D], weight[D * D], bias[D], start[D];
   _Alignas(ATTN_ALIGNMENT) float keys[N_HEADS * N_SCORES * HEAD], values[N_HEADS * N_SCORES * HEAD + ATTN_LANES];
   _Alignas(ATTN_ALIGNMENT) float scores[N_FRAMES * N_SCORES], zeros[N_SCORES], cosines[HEAD / 2], sines[HEAD / 2];
   _Alignas(ATTN_ALIGNMENT) uint16_t narrow[2][D * D], left[(D / ATTN_STEP + N_TILES) * ATTN_STEP_SIZE];
@@ -76,6 +76,7 @@ projection_of (AttnPrecision precision)
                            .weight = precision == ATTN_PRECISION_F32 ? (void *) w.weight
                                                                      : w.narrow[precision - ATTN_PRECISION_F16],
                            .bias = w.bias,
+                           .start = w.start,
                            .split = w.right };
 }
 

@@ -93,17 +93,36 @@ runnable_row (size_t i)
 
 TEST (scale_equals_plain_c)
 {
-  FOR_EACH_ROW (kernels)
-  for (size_t l = 0; l < N_LENGTHS; l++) {
-    size_t n = lengths[l];
-    float *in = random_values (n, 1), factor = random_float (2);
-    Guarded expected = guarded (n), got = guarded (n);
+  const float factors[] = { random_float (2), -1e-3f, 1e-30f, 0x1p-126f, 1e30f, 0, NAN, INFINITY };
 
-    sprinkle (in, n);
-    attn_kernels_c.scale (expected.values, in, factor, n);
-    kernels->scale (got.values, in, factor, n);
-    attn_free (in);
-    CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu values", kernels->name, n);
+  FOR_EACH_ROW (kernels)
+  for (size_t l = 0; l < N_LENGTHS; l++)
+    for (size_t f = 0; f < sizeof factors / sizeof factors[0]; f++) {
+      size_t n = lengths[l];
+      float *in = random_values (n, f % 2 ? 1 : 1e-37f);
+      Guarded expected = guarded (n), got = guarded (n);
+
+      sprinkle (in, n);
+      attn_kernels_c.scale (expected.values, in, factors[f], n);
+      kernels->scale (got.values, in, factors[f], n);
+      attn_free (in);
+      CHECK_MSG (same_and_guarded (&expected, &got), "%s, %zu values times %g", kernels->name, n, factors[f]);
+    }
+}
+
+/* What would leave the normal range is 0; what would not is not, up to the very limit. */
+TEST (scale_loses_nothing_that_stays_normal)
+{
+  for (int round = 0; round < 100000; round++) {
+    float factor = ldexpf (1 + fabsf (random_float (1)), -(int) random_between (1, 126)), in[3], out[3];
+    float limit = attn_smallest_factor (factor);
+
+    in[0] = nextafterf (limit, 0);
+    in[1] = limit;
+    in[2] = nextafterf (nextafterf (nextafterf (limit, 0), 0), 0);
+    attn_kernels_c.scale (out, in, factor, 3);
+    CHECK_MSG (out[0] == 0 && out[1] >= 0x1p-126f && (double) in[1] * factor >= 0x1p-126, "%a times %a", in[1], factor);
+    CHECK_MSG ((double) in[2] * factor < 0x1p-126, "%a times %a", in[2], factor);
   }
 }
 
@@ -229,20 +248,19 @@ static AttnProjection
 random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
 {
   size_t panel = attn_panel (n_outputs), n_padded = attn_round_up (n_outputs, panel);
+  void *weight = random_stored (n_padded * attn_stored_rows (n_inputs, precision), precision, false);
+  float *start = random_values (n_padded, 1);
 
-  return (AttnProjection){ n_inputs,
-                           n_outputs,
-                           panel,
-                           precision,
-                           random_stored (n_padded * attn_stored_rows (n_inputs, precision), precision, false),
-                           random_values (n_padded, 1) };
+  for (size_t i = 0; i < n_padded; i++)
+    start[i] = i % 3 == 0 ? ATTN_GUARD : start[i];
+  return (AttnProjection){ n_inputs, n_outputs, panel, precision, weight, NULL, start };
 }
 
 static void
 free_projection (AttnProjection *projection)
 {
   attn_free (projection->weight);
-  attn_free (projection->bias);
+  attn_free (projection->start);
 }
 
 TEST (project_equals_plain_c)
@@ -299,21 +317,21 @@ TEST (panels_waste_little)
   }
 }
 
-/* The order of design: one fma chain over the inputs, ascending, from the bias. */
+/* The order of design: one fma chain over the inputs, ascending, from the bias and the guard. */
 TEST (project_is_one_fma_chain_from_the_bias)
 {
   enum { inputs = 37, outputs = 21 };
   AttnProjection projection = random_projection (outputs, inputs, ATTN_PRECISION_F32);
-  float *in = random_values (inputs, 1), out[outputs];
+  float *in = random_values (inputs, 1e-25f), out[outputs];
   size_t panel = attn_panel (outputs);
 
   attn_kernels_c.project (out, outputs, in, inputs, 1, &projection);
   for (size_t o = 0; o < outputs; o++) {
-    float acc = projection.bias[o];
+    float acc = projection.start[o];
 
     for (size_t i = 0; i < inputs; i++)
       acc = fmaf (in[i], ((float *) projection.weight)[(o / panel * inputs + i) * panel + o % panel], acc);
-    CHECK_MSG (out[o] == acc, "output %zu", o);
+    CHECK_MSG (out[o] == acc - ATTN_GUARD, "output %zu", o);
   }
   attn_free (in);
   free_projection (&projection);
@@ -408,16 +426,16 @@ TEST (scores_equal_plain_c)
     }
 }
 
-TEST (scores_are_one_fma_chain_from_zero)
+TEST (scores_are_one_fma_chain_from_the_guard)
 {
   enum { dk = 37 };
-  float *keys = random_values (ATTN_LANES * dk, 1), *query = random_values (dk, 1), out[ATTN_LANES];
+  float *keys = random_values (ATTN_LANES * dk, 1e-25f), *query = random_values (dk, 1), out[ATTN_LANES];
   const uint32_t slot = 0;
   AttnRows rows = { .n_rows = 1, .n_tiles = 1, .slots = &slot, .scores = out };
 
   attn_kernels_c.scores (&rows, query, 0, keys, 0, dk);
   for (size_t lane = 0; lane < ATTN_LANES; lane++) {
-    float acc = 0;
+    float acc = ATTN_GUARD;
 
     for (size_t d = 0; d < dk; d++)
       acc = fmaf (query[d], keys[d * ATTN_LANES + lane], acc);
@@ -513,14 +531,19 @@ TEST (softcap_equals_plain_c)
     }
 }
 
+/* The guard comes and goes with the scores. */
 TEST (softcap_keeps_nan_sign_and_infinity)
 {
   float scores[ATTN_LANES] = { NAN, INFINITY, -INFINITY, 0, -0.0f, 1e30f, -1e30f, 0x1p-100f, -0x1p-100f, 40, -40 };
 
+  for (size_t i = 0; i < ATTN_LANES; i++)
+    scores[i] += ATTN_GUARD;
   attn_kernels_c.softcap (scores, 0.25f, 8, 1);
+  for (size_t i = 0; i < ATTN_LANES; i++)
+    scores[i] -= ATTN_GUARD;
   CHECK (scores[0] != scores[0]);
   CHECK (scores[1] == 8 && scores[2] == -8 && scores[5] == 8 && scores[6] == -8);
-  CHECK (scores[3] == 0 && !signbit (scores[3]) && scores[4] == 0 && signbit (scores[4]));
+  CHECK (scores[3] == 0 && scores[4] == 0);
   /* factor cap ln (2) / 2 is the slope in 0 */
   CHECK (fabs (scores[7] / (0x1p-100 * log (2)) - 1) < 1e-6 && scores[8] == -scores[7]);
   CHECK (scores[9] > 7.9f && scores[9] < 8 && scores[10] == -scores[9]);
@@ -689,7 +712,7 @@ TEST (rotate_equals_plain_c)
 TEST (rotate_rounds_the_product_with_the_cosine_first)
 {
   enum { n_pairs = 19 };
-  float *in = random_values (2 * n_pairs, 1), *c = random_values (n_pairs, 1), *s = random_values (n_pairs, 1);
+  float *in = random_values (2 * n_pairs, 1e-25f), *c = random_values (n_pairs, 1), *s = random_values (n_pairs, 1);
   float half[2 * n_pairs], interleaved[2 * n_pairs];
 
   for (int i = 0; i < n_pairs; i++) {
@@ -699,9 +722,11 @@ TEST (rotate_rounds_the_product_with_the_cosine_first)
   attn_kernels_c.rotate (half, c, s, n_pairs, ATTN_ROPE_HALF);
   attn_kernels_c.rotate (interleaved, c, s, n_pairs, ATTN_ROPE_INTERLEAVED);
   for (int i = 0; i < n_pairs; i++) {
-    float x = in[2 * i], y = in[2 * i + 1], xc = x * c[i], yc = y * c[i];
+    float x = in[2 * i], y = in[2 * i + 1];
+    float xc = fmaf (x, c[i], ATTN_GUARD), yc = fmaf (y, c[i], ATTN_GUARD);
 
-    CHECK_MSG (half[i] == fmaf (-y, s[i], xc) && half[i + n_pairs] == fmaf (x, s[i], yc), "pair %d", i);
+    CHECK_MSG (half[i] == fmaf (-y, s[i], xc) - ATTN_GUARD, "pair %d", i);
+    CHECK_MSG (half[i + n_pairs] == fmaf (x, s[i], yc) - ATTN_GUARD, "pair %d", i);
     CHECK_MSG (half[i] == interleaved[2 * i] && half[i + n_pairs] == interleaved[2 * i + 1], "pair %d", i);
   }
   attn_free (in);
@@ -760,6 +785,7 @@ main (int argc, char **argv)
   FOR_EACH_ROW (kernels)
   printf ("# kernels: %s\n", kernels->name);
   RUN (scale_equals_plain_c);
+  RUN (scale_loses_nothing_that_stays_normal);
   RUN (scale_cleans_denormals_and_nans);
   RUN (all_below_sees_every_value);
   RUN (narrow_equals_plain_c);
@@ -770,7 +796,7 @@ main (int argc, char **argv)
   RUN (project_equals_plain_c_over_many_panels);
   RUN (project_is_one_fma_chain_from_the_bias);
   RUN (scores_equal_plain_c);
-  RUN (scores_are_one_fma_chain_from_zero);
+  RUN (scores_are_one_fma_chain_from_the_guard);
   RUN (softmax_equals_plain_c);
   RUN (softmax_sums_in_sixteen_lanes_and_a_tree);
   RUN (softcap_equals_plain_c);

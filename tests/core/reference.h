@@ -4,7 +4,9 @@
  *
  * The bound is a running error analysis (Higham, Accuracy and Stability of Numerical Algorithms, section 3.3): each
  * quantity carries the largest error that float32 arithmetic in any order can have given it. With u = 2^-24:
- *   a chain of n fma                     n u / (1 - n u) times the sum of the absolute products
+ *   a chain of n fma                     n u / (1 - n u) times the sum of the absolute products; n + 2 times u times
+ *                                        the guard that it starts from, and, where the products are not far larger, two
+ *                                        more roundings: of the bias with the guard, and of the sum without it
  *   2^x as in src/kernels_c.c            4 u relative: 2^-27 of the polynomial, the rest its evaluation
  *   softcap tanh (x / softcap)           11 u relative: 7 u as derived in tests/core/kernels.c, and a rounding of each
  *                                        of the two constants and of the two products with them
@@ -31,7 +33,7 @@
 #include <string.h>
 
 #include "config.h"
-#include "half.h"
+#include "kernels.h"
 #include "model.h"
 
 #define UNIT 0x1p-24
@@ -57,6 +59,13 @@ reference_chain (const AttnSizes *s, size_t n, double magnitude)
   if (!s->is_split)
     return gamma_n (n) * magnitude;
   return (gamma_n (3 * n) * (1 + 3 * v) + 3 * v * v * (1 + 2 * v)) * magnitude + 3 * n * FLUSHED;
+}
+
+/* What starting that sum from the guard changes. */
+static inline double
+reference_guard (size_t n, double magnitude)
+{
+  return (n + 2) * UNIT * ATTN_GUARD + (magnitude < 0x1p40 * ATTN_GUARD ? 2 * UNIT * magnitude : 0);
 }
 
 /* By how much storing a value of this magnitude changes it at most. */
@@ -95,6 +104,7 @@ reference_linear (Bounded *out, const AttnLinear *linear, const AttnSizes *s, co
       magnitude += fabs (w) * (fabs (in[i].value) + in[i].error);
       error += fabs (w) * in[i].error;
     }
+    error += reference_guard (linear->n_inputs + 1, magnitude);
     out[o] = (Bounded){ sum, error + reference_chain (s, linear->n_inputs + 1, magnitude) + FLUSHED };
   }
 }
@@ -141,9 +151,9 @@ reference_rotated_pair (const AttnSizes *s, size_t i, const Bounded *q, const Bo
   double length_q = hypot (fabs (q[x].value) + q[x].error, fabs (q[y].value) + q[y].error);
   double length_k = hypot (fabs (k[x].value) + k[x].error, fabs (k[y].value) + k[y].error);
   /* Of one value of the pair; by Cauchy and Schwarz no combination with a sine and a cosine is longer than the pair. */
-  double error_q = hypot (q[x].error, q[y].error) + 4 * UNIT * length_q + FLUSHED;
-  double error_k =
-      hypot (k[x].error, k[y].error) + 4 * UNIT * length_k + FLUSHED + reference_storing (s->precision, length_k);
+  double error_q = hypot (q[x].error, q[y].error) + 4 * UNIT * length_q + reference_guard (2, length_q) + FLUSHED;
+  double error_k = hypot (k[x].error, k[y].error) + 4 * UNIT * length_k + reference_guard (2, length_k) + FLUSHED
+                   + reference_storing (s->precision, length_k);
 
   score->value += q[x].value * (c * k[x].value - sine * k[y].value);
   score->value += q[y].value * (sine * k[x].value + c * k[y].value);
@@ -173,8 +183,10 @@ reference_score (const AttnSizes *s, const AttnModel *model, const Bounded *q, c
                  uint64_t t, uint64_t j, double scale, double softcap)
 {
   Bounded score = { 0 };
-  double magnitude = 0, bias = reference_bias (s, model, head, t, j);
+  double magnitude = 0, length_k = 0, bias = reference_bias (s, model, head, t, j);
 
+  for (size_t d = 0; d < s->dk; d++)
+    length_k += fabs (k[d].value) + k[d].error;
   for (size_t i = 0; i < s->n_rope_pairs; i++)
     reference_rotated_pair (s, i, q, k, (int64_t) (j - t), &score, &magnitude);
   for (size_t d = 2 * s->n_rope_pairs; d < s->dk; d++) {
@@ -184,13 +196,14 @@ reference_score (const AttnSizes *s, const AttnModel *model, const Bounded *q, c
     score.error += fabs (q[d].value) * error_k + q[d].error * (fabs (k[d].value) + error_k);
     magnitude += (fabs (q[d].value) + q[d].error) * (fabs (k[d].value) + error_k);
   }
-  /* The chain, and two roundings of the query (the factor itself, and the product with it). */
+  /* The chain, and two roundings of the query (the factor itself, and the product with it, which may become 0). */
   score.value *= scale;
   score.error = scale * (score.error + reference_chain (s, s->dk, magnitude) + 3 * UNIT * magnitude) + s->dk * FLUSHED;
+  score.error += FLUSHED * length_k + reference_guard (s->dk, scale * magnitude);
   reference_softcap (&score, softcap);
   /* The bias, and the rounding of the sum with it. */
   score.value += bias;
-  score.error += bias != 0 ? 4 * UNIT * fabs (bias) + UNIT * (fabs (score.value) + score.error) : 0;
+  score.error += bias != 0 ? 4 * UNIT * fabs (bias) + UNIT * (fabs (score.value) + score.error) + FLUSHED : 0;
   return score;
 }
 
@@ -237,8 +250,11 @@ reference_head (const AttnSizes *s, const AttnModel *model, const Bounded *q, co
       context[d].value += w * value.value;
       context[d].error += w * value.error + (w * relative + 0x1p-125) * (fabs (value.value) + value.error)
                           + reference_chain (s, n_keys + 2, w * (fabs (value.value) + value.error));
+      context[d].error += reference_guard (1, w * (fabs (value.value) + value.error));
     }
   }
+  for (size_t d = 0; d < s->dv; d++)
+    context[d].error += FLUSHED;
   free (score);
 }
 
