@@ -166,13 +166,15 @@ AttnStatus
 attn_stream_restore (AttnStream *stream, const void *data, size_t size, AttnError *error)
 {
   const AttnLayer *layer = stream->layer;
-  const uint8_t *bytes = data, *end = bytes + size - CHECKSUM_SIZE;
+  const uint8_t *bytes = data, *end;
   AttnProgress progress;
   AttnStatus status;
   size_t i, section_size;
 
-  if ((status = check_envelope (layer, bytes, size, error)) || (status = get_progress (bytes, &progress, error))
-      || (status = check_sections (stream, bytes + HEADER_SIZE, end, progress, error)))
+  if ((status = check_envelope (layer, bytes, size, error)) || (status = get_progress (bytes, &progress, error)))
+    return status;
+  end = bytes + size - CHECKSUM_SIZE;
+  if ((status = check_sections (stream, bytes + HEADER_SIZE, end, progress, error)))
     return status;
   stream->in = progress;
   bytes += HEADER_SIZE;
