@@ -103,7 +103,7 @@ frame_clock_jump (const FrameClock *clock, GstClockTime pts, gboolean is_discont
   step = difference (pts, frame_clock_next (clock));
   if (clock->rate_n <= 0) /* only that it is before the last buffer can be told */
     return is_discont ? MIN (step, 0) : 0;
-  if (step >= -allowed && step - late <= allowed)
+  if (step >= -allowed && (step <= 0 || step - late <= allowed))
     return 0;
   jump = step > 0 ? step - late : step;
   if (is_discont)
