@@ -433,11 +433,10 @@ lanes_8_subnormals (__m256 x, __m256 small)
 LANES_INLINE void
 lanes_store_f16 (uint16_t *p, Lanes x)
 {
-  const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   LanesMask small = lanes_is_below (x, lanes_set (0x1p-14f));
   __m256i subnormals = lanes_pack (lanes_8_subnormals (x.a, small.a), lanes_8_subnormals (x.b, small.b));
-  __m128i a = _mm256_cvtps_ph (_mm256_andnot_ps (small.a, x.a), nearest);
-  __m128i b = _mm256_cvtps_ph (_mm256_andnot_ps (small.b, x.b), nearest);
+  __m128i a = _mm256_cvtps_ph (_mm256_andnot_ps (small.a, x.a), _MM_FROUND_TO_NEAREST_INT);
+  __m128i b = _mm256_cvtps_ph (_mm256_andnot_ps (small.b, x.b), _MM_FROUND_TO_NEAREST_INT);
 
   _mm256_storeu_si256 ((__m256i *) p, _mm256_or_si256 (_mm256_set_m128i (b, a), subnormals));
 }
