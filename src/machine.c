@@ -28,6 +28,7 @@ always (void)
   return true;
 }
 
+#ifdef ATTN_HAVE_AMX
 /*
  * Intel AMX: tiles of at least 16 rows of 64 bytes and products of bf16, vectors that become bf16, registers that the
  * operating system keeps, and its leave to use them, which it gives to a process once and for all its threads.
@@ -35,7 +36,7 @@ always (void)
 static bool
 has_amx (void)
 {
-#if defined(ATTN_HAVE_AMX) && defined(__linux__)
+#ifdef __linux__
   const unsigned osxsave = 1u << 27, amx_tile = 1u << 24, amx_bf16 = 1u << 22, avx512_bf16 = 1u << 5;
   const unsigned tile_registers = 3u << 17;
   const unsigned arch_req_xcomp_perm = 0x1023, xtiledata = 18; /* asm/prctl.h, and XCR0's bit */
@@ -56,6 +57,7 @@ has_amx (void)
   return false;
 #endif
 }
+#endif
 
 #define ROW(kernels, runs_here)        \
   {                                    \
