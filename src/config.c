@@ -91,10 +91,11 @@ get_field (const AttnConfig *config, const Field *field)
   return field->is_double ? number : word;
 }
 
+/* Of a whole number: ATTN_UNSET - 1, which is out of every range, where it cannot hold the value. */
 static void
 set_field (AttnConfig *config, const Field *field, double value)
 {
-  uint32_t word = field->is_double ? 0 : (uint32_t) value;
+  uint32_t word = value >= 0 && value <= ATTN_UNSET ? (uint32_t) value : ATTN_UNSET - 1;
 
   if (field->is_double)
     memcpy ((char *) config + field->offset, &value, sizeof value);

@@ -39,13 +39,25 @@ attn_round_shift (uint32_t value, unsigned n)
   return result + (rest > half || (rest == half && (result & 1)));
 }
 
+/* x, of which the compiler knows nothing: clang would compute with what is about to be replaced, and choose later. */
+static inline float
+attn_opaque (float x)
+{
+  uint32_t bits = attn_float_bits (x);
+
+#ifdef __clang__
+  __asm__("" : "+r"(bits));
+#endif
+  return attn_bits_float (bits);
+}
+
 /* x, or 0 where its magnitude is below `limit`. On the bits: no denormal is computed with. */
 static inline float
 attn_flush (float x, float limit)
 {
   uint32_t bits = attn_float_bits (x);
 
-  return attn_bits_float ((bits & 0x7fffffff) < attn_float_bits (limit) ? 0 : bits);
+  return attn_opaque (attn_bits_float ((bits & 0x7fffffff) < attn_float_bits (limit) ? 0 : bits));
 }
 
 /* x rounded to a float32; what would be denormal there is 0. (A compiler would round first and choose then.) */

@@ -103,8 +103,9 @@ static inline float
 attn_smallest_factor (float factor)
 {
   float magnitude = fabsf (factor);
+  float divisor = attn_opaque (magnitude < 1 ? magnitude : 1); /* so that no tiny quotient is made and thrown away */
 
-  return magnitude < 1 ? 0x1.000002p-126f / magnitude : 0x1p-126f;
+  return magnitude < 1 ? 0x1.000002p-126f / divisor : 0x1p-126f;
 }
 
 /* The smallest magnitude stored as infinity: itself; 65520, which is rounded up; 2^128 less half of a last place. */
