@@ -200,7 +200,7 @@ is_current (StateFile *file, const struct stat *opened)
   return stat (file->path, &named) == 0 && named.st_dev == opened->st_dev && named.st_ino == opened->st_ino;
 }
 
-/* What is no regular file is not opened: that alone may do something, or wait. */
+/* What is not a regular file is not opened: opening it may do something, or wait. */
 static gboolean
 open_and_lock (StateFile *file, struct stat *about, GError **error)
 {

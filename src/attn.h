@@ -419,7 +419,8 @@ ATTN_API AttnStatus attn_stream_restore (AttnStream *stream, const void *data, s
 /*
  * What a stream must equal (to the bit, unless in ATTN_ARITHMETIC_FAST): attention over `n` frames [n][D] that start at
  * number `first_frame`, all known. `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not
- * NULL, weights [n][n_heads][span]. All gains are 1. Allocates memory for all n frames. Any thread.
+ * NULL, weights [n][n_heads][span]. All gains are 1. Allocates the memory of a stream: at most that of a window, and no
+ * more than n frames need. Any thread.
  */
 ATTN_API AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present, size_t n,
                                   uint64_t first_frame, float *out, float *weights);

@@ -64,7 +64,7 @@ typedef struct {
   AttnSoftcap softcap;
   AttnPrecision precision;
   AttnArithmetic arithmetic;
-  bool is_split;      /* set by the layer: parameters and window are kept a second time, for a matrix unit (matrix.h) */
+  bool is_split;      /* set by the block: parameters and window are kept a second time, for a matrix unit (matrix.h) */
   uint32_t n_threads; /* of a stream that is worth it, at least 1 */
 } AttnSizes;
 

@@ -10,7 +10,7 @@ struct AttnStream {
   AttnWork work;
   char *memory;         /* of all that follows */
   void **states;        /* [n_blocks], one for each block of the layer */
-  float **between;      /* [n_blocks - 1]: [16][n_outputs] of a block, on their way to the next */
+  float **between;      /* [n_blocks]: [16][n_outputs] of a block, on their way to the next; the last has none */
   AttnProgress in;      /* of the frames that came */
   uint64_t next_output; /* the number of the next one to leave */
 };
