@@ -85,7 +85,7 @@ main (void)
   config.look_ahead = 2;
   make_frames (frames);
   if (attn_layer_new (&config, NULL, &layer, &error) != ATTN_OK
-      || attn_forward (layer, frames[0], NULL, n_frames, 0, expected[0], NULL) != ATTN_OK) {
+      || attn_forward (layer, frames[0], NULL, n_frames, 0, expected[0], NULL, NULL) != ATTN_OK) {
     fprintf (stderr, "%s\n", error.message);
     return 1;
   }

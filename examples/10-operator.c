@@ -36,7 +36,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attn.h"
+#include "attn_sdpa.h"
 
 #define LN_3 1.0986123f /* exp (LN_3) is 3 */
 #define SQRT_2 1.4142135f

@@ -592,7 +592,8 @@ gst_attention_init (GstAttention *self)
   GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
 
   self->config = self->in_effect = attn_config_default ();
-  attn_config_resolve (&self->in_effect, NULL, NULL);
+  if (attn_config_resolve (&self->in_effect, NULL, NULL) != ATTN_OK)
+    g_assert_not_reached (); /* only a model can disagree */
   self->config.n_threads = 1;
   g_mutex_init (&self->lock);
   self->heads = g_ptr_array_new_with_free_func (gst_object_unref);

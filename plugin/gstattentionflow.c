@@ -70,7 +70,9 @@ read_gains (GstAttention *self)
   if (self->gains_are_read && n_changes == self->n_gain_changes)
     return;
   for (i = 0; i < self->layer_heads->len; i++)
-    attn_stream_set_gain (self->stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)));
+    if (attn_stream_set_gain (self->stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)))
+        != ATTN_OK)
+      g_assert_not_reached (); /* the property is finite, and layer_heads is as long as the layer has heads */
   self->gains_are_read = TRUE;
   self->n_gain_changes = n_changes;
 }
@@ -198,7 +200,8 @@ static void
 reset_stream (GstAttention *self)
 {
   g_mutex_lock (&self->lock);
-  attn_stream_reset (self->stream, 0);
+  if (attn_stream_reset (self->stream, 0, NULL) != ATTN_OK)
+    g_assert_not_reached (); /* 0 is never refused */
   g_mutex_unlock (&self->lock);
 }
 

@@ -200,7 +200,7 @@ peek_at_model (GstAttention *self)
   GST_OBJECT_UNLOCK (self);
   if (file == NULL || attn_model_peek (file, prefix, &model, NULL) != ATTN_OK
       || attn_config_resolve (&config, model, NULL) != ATTN_OK)
-    attn_config_resolve (&config, NULL, NULL);
+    g_warn_if_fail (attn_config_resolve (&config, NULL, NULL) == ATTN_OK);
   gst_attention_set_in_effect (self, &config);
   attn_model_free (model);
   g_free (file);

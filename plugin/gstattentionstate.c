@@ -13,7 +13,8 @@ state_of (const AttnStream *stream)
 
   if (data == NULL)
     return NULL;
-  attn_stream_save (stream, data, size, NULL);
+  if (attn_stream_save (stream, data, size, NULL) != ATTN_OK)
+    g_assert_not_reached (); /* the size is that of the state as it is now */
   return g_bytes_new_take (data, size);
 }
 

@@ -27,14 +27,14 @@ exports () { nm -D --defined-only "$1" | awk '{ print $3 }' | sed 's/@.*//'; }
 needs () { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
 imports () { nm -D --undefined-only "$1" | awk '{ print $2 }' | sed 's/@.*//'; }
 
-# compiles NAME COMPILER...: attn.h alone, with nothing before it.
+# compiles NAME COMPILER...: both headers (attn_sdpa.h includes attn.h), with nothing before it.
 compiles () {
   name=$1; shift
   if [ -z "$1" ] || ! command -v "$1" >/dev/null; then
     skip "$name" "no compiler"
     return
   fi
-  report "$name" "$(echo '#include "attn.h"' | "$@" -I"$root/src" -Wall -Wextra -Wpedantic -Werror -fsyntax-only - 2>&1)"
+  report "$name" "$(echo '#include "attn_sdpa.h"' | "$@" -I"$root/src" -Wall -Wextra -Wpedantic -Werror -fsyntax-only - 2>&1)"
 }
 
 # The program that stands in attn.h, with what it leaves to its reader.
@@ -64,10 +64,10 @@ else
   skip plugins_export_what_registers_them_alone "no plugin"
   skip attention_links_no_video_and_no_text "no plugin"
 fi
-report core_includes_no_glib_or_gstreamer "$(grep -lE '#include *[<"](glib|gst|gio)' "$root"/src/*.[ch])"
-report only_safetensors_knows_json "$(grep -l jansson "$root"/src/*.[ch] | grep -v '/safetensors\.c$')"
+report core_includes_no_glib_or_gstreamer "$(grep -lE '#include *[<"](glib|gst|gio)' "$root"/src/*.[ch] "$root"/src/*/*.[ch])"
+report only_safetensors_knows_json "$(grep -l jansson "$root"/src/*.[ch] "$root"/src/*/*.[ch] | grep -v '/safetensors\.c$')"
 report plugin_knows_only_the_public_header \
-  "$(grep -lE '#include "(config|layer|ring|stream|kernels|model|position|wide|safetensors|cpu|alloc|status)\.h"' "$root"/plugin/*.[ch] "$root"/plugin/*/*.[ch])"
+  "$(grep -lE '#include "(base|kernels|parameters|blocks|stream|sdpa)/' "$root"/plugin/*.[ch] "$root"/plugin/*/*.[ch])"
 compiles header_alone_as_c99 "${CC:-}" -std=c99 -x c
 compiles header_alone_as_cxx "${CXX:-}" -std=c++98 -Wno-long-long -Wno-variadic-macros -x c++
 program_of='the header has none'

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int check_n_run, check_n_failed;
@@ -32,6 +33,15 @@ static const char *check_only; /* set it from argv[1] */
   } while (0)
 
 #define CHECK(condition) CHECK_MSG (condition, "failed")
+
+/* A call of the core on which the rest of the program rests. */
+#define MUST(call)                      \
+  do {                                  \
+    if ((call) != 0) {                  \
+      printf ("Bail out! %s\n", #call); \
+      exit (1);                         \
+    }                                   \
+  } while (0)
 
 #define RUN(name) check_run (#name, test_##name)
 

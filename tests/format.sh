@@ -1,10 +1,10 @@
 #!/bin/sh
 # The C sources are as clang-format 14 (Debian 12's) leaves them, and no line is longer than 120 columns. TAP.
-#   format.sh SOURCE-ROOT          to mend it: clang-format -i src/*.[ch] plugin/*.[ch] tests/*.[ch] tests/*/*.[ch] examples/*.c examples/*/*.[ch]
+#   format.sh SOURCE-ROOT          to mend it: clang-format -i src/*.[ch] src/*/*.[ch] plugin/*.[ch] plugin/*/*.[ch] tests/*.[ch] tests/*/*.[ch] examples/*.c examples/*/*.[ch]
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u
 cd "$1" || exit 1
-files=$(ls src/*.[ch] plugin/*.[ch] tests/*.[ch] tests/*/*.[ch] examples/*.c examples/*/*.[ch])
+files=$(ls src/*.[ch] src/*/*.[ch] plugin/*.[ch] plugin/*/*.[ch] tests/*.[ch] tests/*/*.[ch] examples/*.c examples/*/*.[ch])
 failed=0
 
 if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "npy.h"
-#include "types.h"
+#include "sdpa/types.h"
 
 /* Of float32 outputs. float16: one unit in the last place of the largest output. */
 #define RELATIVE_TOLERANCE 1e-3

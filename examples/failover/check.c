@@ -112,7 +112,7 @@ check_log (Check *check, const gchar *name, gboolean is_first, gboolean was_kill
   }
   if (n_came == 0)
     fail ("%s: nothing came in", name);
-  if (attn_forward (check->layer, check->frames, check->present, end, 0, check->expected, NULL) != ATTN_OK)
+  if (attn_forward (check->layer, check->frames, check->present, end, 0, check->expected, NULL, NULL) != ATTN_OK)
     fail ("check: out of memory");
   n_left = compare (check, name, records, n);
   printf ("%s: goes on from frame %u; the first to come is %u, the last %u; %u are absent; %u left, equal to the bit\n",

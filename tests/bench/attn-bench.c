@@ -309,7 +309,8 @@ write_output (Feed *feed)
     die ("cannot write %s", feed->o->output);
   if (feed->o->n_streams > 1)
     die ("--output is for one stream, and not for %u", feed->o->n_streams);
-  attn_stream_reset (feed->streams[0], 0);
+  if (attn_stream_reset (feed->streams[0], 0, NULL) != ATTN_OK)
+    die ("cannot reset the stream");
   feed->at = 0;
   for (size_t i = 0; i + feed->o->n <= feed->n_frames; i += feed->o->n) {
     push (feed);

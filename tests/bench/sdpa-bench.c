@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attn.h"
+#include "attn_sdpa.h"
 #include "peaks.h"
 
 static const char usage[] =

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
 #include "layers.h"
 
 /* One layer; with_model false: parameter-free, dk and dv unused. */
@@ -129,7 +129,7 @@ hash_case (size_t i, const AttnKernels *kernels)
   make_frames (c, frames, present);
   if (layer != NULL && kernels != NULL)
     layer->machine.kernels = kernels;
-  if (layer != NULL && attn_forward (layer, frames, present, N_FRAMES, c->first_frame, out, weights) == ATTN_OK)
+  if (layer != NULL && attn_forward (layer, frames, present, N_FRAMES, c->first_frame, out, weights, NULL) == ATTN_OK)
     hash = hash_values (hash_values (hash, out, n_out), weights, n_weights);
   attn_layer_free (layer);
   free (frames);

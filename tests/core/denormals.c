@@ -9,12 +9,12 @@
  */
 #define _POSIX_C_SOURCE 200809L /* setenv () */
 
-#include "alloc.h"
+#include "base/alloc.h"
 #include "check.h"
-#include "cpu.h"
+#include "base/cpu.h"
 #include "layers.h"
 #include "sdpa.h"
-#include "stream.h"
+#include "stream/stream.h"
 
 #define MOST_PER_SUM 1e-4 /* sums that may be tiny by cancellation */
 
@@ -209,7 +209,7 @@ set_gains (AttnStream *stream)
 {
   for (uint32_t head = 0; head < attn_layer_attention (stream->layer)->sizes.n_heads; head++)
     if (random_between (0, 2) == 0)
-      attn_stream_set_gain (stream, head, random_float (1) * power_of_ten (random_exponent (-38, 38)));
+      MUST (attn_stream_set_gain (stream, head, random_float (1) * power_of_ten (random_exponent (-38, 38))));
 }
 
 static void
@@ -552,7 +552,7 @@ is_accurate (const RandomLayer *r, double x, double *worst)
   bool is_within = true;
 
   random_fill (frames, N_ACCURATE * sizes->n_features, power_of_ten (x));
-  if (attn_forward (r->layer, frames, NULL, N_ACCURATE, 0, out, weights) != ATTN_OK)
+  if (attn_forward (r->layer, frames, NULL, N_ACCURATE, 0, out, weights, NULL) != ATTN_OK)
     abort ();
   reference_forward (sizes, r->model, random_layer_scale (r), r->config.softcap, frames, NULL, N_ACCURATE, 0,
                      expected_out, expected);

@@ -80,7 +80,7 @@ TEST (gain_of_1_changes_no_bit)
     bool same;
 
     same = same_out (r.layer, &with, &without) && same_weights (r.layer, &with, &without);
-    attn_forward (r.layer, frames, NULL, N, 0, without.out, NULL);
+    MUST (attn_forward (r.layer, frames, NULL, N, 0, without.out, NULL, NULL));
     same = same && same_out (r.layer, &with, &without);
     outputs_clear (&with);
     outputs_clear (&without);
@@ -203,10 +203,10 @@ check_live_change (uint32_t look_ahead)
   size_t n = 0, change = 30 - look_ahead;
   AttnStream *stream;
 
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   for (int t = 0; t < N; t++) {
     if (t == 30)
-      attn_stream_set_gain (stream, 1, 0.5f);
+      MUST (attn_stream_set_gain (stream, 1, 0.5f));
     n += attn_stream_push (stream, frames + t * 4, 1, out + n * 4, NULL);
   }
   attn_stream_drain (stream, out + n * 4, NULL);
@@ -254,7 +254,7 @@ TEST (wrong_heads_and_gains_are_refused_and_change_nothing)
   AttnStream *stream;
   float frame[2] = { 1, 1 }, out[2];
 
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   CHECK (attn_stream_set_gain (stream, 0, 2) == ATTN_OK && attn_stream_set_gain (stream, 1, 3) == ATTN_OK);
   CHECK (attn_stream_set_gain (stream, 2, 5) == ATTN_ERROR_CONFIG);
   CHECK (attn_stream_set_gain (stream, UINT32_MAX, 5) == ATTN_ERROR_CONFIG);
@@ -273,7 +273,7 @@ TEST (denormal_gain_counts_as_0)
   AttnStream *stream;
   float frame = NAN, out = 1;
 
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   CHECK (attn_stream_set_gain (stream, 0, -1e-39f) == ATTN_OK);
   attn_stream_push (stream, &frame, 1, &out, NULL);
   CHECK (out == 0);
@@ -289,13 +289,13 @@ TEST (gains_stay_through_reset_and_restore)
   uint8_t state[256];
   size_t size;
 
-  attn_stream_new (layer, &stream, NULL);
-  attn_stream_new (layer, &other, NULL);
-  attn_stream_set_gain (stream, 0, 5);
-  attn_stream_reset (stream, 0);
+  MUST (attn_stream_new (layer, &stream, NULL));
+  MUST (attn_stream_new (layer, &other, NULL));
+  MUST (attn_stream_set_gain (stream, 0, 5));
+  MUST (attn_stream_reset (stream, 0, NULL));
   attn_stream_push (stream, &frame, 1, &out, NULL);
   CHECK (out == 10);
-  attn_stream_set_gain (other, 0, 7);
+  MUST (attn_stream_set_gain (other, 0, 7));
   size = attn_stream_state_size (other);
   CHECK (size <= sizeof state && attn_stream_save (other, state, size, NULL) == ATTN_OK);
   CHECK (attn_stream_restore (stream, state, size, NULL) == ATTN_OK);

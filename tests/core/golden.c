@@ -8,7 +8,7 @@
 
 #include "attn.h"
 #include "check.h"
-#include "safetensors.h"
+#include "parameters/safetensors.h"
 
 /*
  * Largest error relative to the largest output. Float32 leaves about 2^-24 * sqrt (n) of each chain of n; the longest
@@ -255,7 +255,7 @@ TEST (weights_of_every_position_scheme_are_those_of_torch)
                         * sizeof *weights);
       for (size_t t = 0; t < golden.n_frames; t++)
         present[t] = golden.present == NULL || golden.present[t] != 0;
-      attn_forward (golden.layer, golden.in, present, golden.n_frames, 0, golden.out, weights);
+      MUST (attn_forward (golden.layer, golden.in, present, golden.n_frames, 0, golden.out, weights, NULL));
       error = weight_error (&golden, weights);
     }
     printf ("# weights of %s: %.2g\n", names[i], error);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "../bench/peaks.h"
-#include "alloc.h"
-#include "machine.h"
+#include "base/alloc.h"
+#include "kernels/machine.h"
 #include "random.h"
 
 /* A layer of middle size: 256 features, 8 heads, a window of 256 frames, of which the first tile is left behind. */

@@ -7,10 +7,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "alloc.h"
+#include "base/alloc.h"
 #include "check.h"
 #include "kernels-bench.h"
-#include "machine.h"
+#include "kernels/machine.h"
 #include "random.h"
 
 #define GUARD 32 /* floats on either side of an output */

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "layer.h"
-#include "model.h"
+#include "stream/layer.h"
+#include "parameters/model.h"
 #include "random.h"
 
 static inline AttnLinear

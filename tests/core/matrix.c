@@ -54,7 +54,7 @@ TEST (forward_is_within_the_derived_bound_of_float64)
     use_unit (unit);
     r = random_layer_of (ATTN_ARITHMETIC_FAST);
     s = random_sequence (r.layer, random_between (4, 60), random_between (0, 1));
-    attn_forward (r.layer, s.frames, s.present, s.n, s.first, s.out, s.weights);
+    MUST (attn_forward (r.layer, s.frames, s.present, s.n, s.first, s.out, s.weights, NULL));
     check_bounds (&r, &s, unit->name, i);
     sequence_clear (&s);
     random_layer_clear (&r);
@@ -121,7 +121,7 @@ pieces_are_exact (const Pair *pair, size_t size)
 
   if (attn_stream_new (pair->fast.layer, &stream, NULL) != ATTN_OK)
     return false;
-  attn_forward (pair->exact, whole.frames, whole.present, whole.n, whole.first, whole.out, whole.weights);
+  MUST (attn_forward (pair->exact, whole.frames, whole.present, whole.n, whole.first, whole.out, whole.weights, NULL));
   equal = stream_in_pieces (stream, pair->fast.layer, &pieces, &size, 1) && same_outputs (pair->exact, &whole, &pieces);
   attn_stream_free (stream);
   twin_clear (&pieces);
@@ -296,9 +296,9 @@ TEST (every_unit_gives_the_bits_of_plain_c)
     r = random_layer_of (ATTN_ARITHMETIC_FAST);
     plain = random_sequence (r.layer, 100, true);
     other = twin (r.layer, &plain);
-    attn_forward (r.layer, plain.frames, plain.present, plain.n, plain.first, plain.out, plain.weights);
+    MUST (attn_forward (r.layer, plain.frames, plain.present, plain.n, plain.first, plain.out, plain.weights, NULL));
     r.layer->machine.matrix = unit;
-    attn_forward (r.layer, other.frames, other.present, other.n, other.first, other.out, other.weights);
+    MUST (attn_forward (r.layer, other.frames, other.present, other.n, other.first, other.out, other.weights, NULL));
     equal = same_outputs (r.layer, &plain, &other);
     twin_clear (&other);
     sequence_clear (&plain);
@@ -322,8 +322,8 @@ TEST (frames_too_large_to_be_split_do_what_they_do_in_exact)
     size_t at = random_between (0, 60) * sizes->n_features, n = exact.n * sizes->n_outputs, o = 0;
 
     exact.frames[at] = kinds[i % (sizeof kinds / sizeof kinds[0])];
-    attn_forward (pair.exact, exact.frames, exact.present, exact.n, exact.first, exact.out, exact.weights);
-    attn_forward (pair.fast.layer, fast.frames, fast.present, fast.n, fast.first, fast.out, fast.weights);
+    MUST (attn_forward (pair.exact, exact.frames, exact.present, exact.n, exact.first, exact.out, exact.weights, NULL));
+    MUST (attn_forward (pair.fast.layer, fast.frames, fast.present, fast.n, fast.first, fast.out, fast.weights, NULL));
     while (o < n && isnan (exact.out[o]) == isnan (fast.out[o]) && isinf (exact.out[o]) == isinf (fast.out[o]))
       o++;
     CHECK_MSG (o == n, "configuration %d, %g: output %zu is %g, exact %g", i, exact.frames[at], o, fast.out[o],
@@ -345,8 +345,8 @@ TEST (keys_and_values_too_large_to_be_split_are_left_to_exact)
     float frames[64 * 8], out[64 * 8], expected[64 * 8], largest = 0;
 
     random_fill (frames, 64 * 8, 1);
-    CHECK (attn_forward (layer, frames, NULL, 64, 0, out, NULL) == ATTN_OK);
-    CHECK (attn_forward (exact, frames, NULL, 64, 0, expected, NULL) == ATTN_OK);
+    CHECK (attn_forward (layer, frames, NULL, 64, 0, out, NULL, NULL) == ATTN_OK);
+    CHECK (attn_forward (exact, frames, NULL, 64, 0, expected, NULL, NULL) == ATTN_OK);
     CHECK ((of_values || n_projects > 0) && n_scores == 0 && n_contexts == 0);
     for (size_t i = 0; i < 64 * 8; i++)
       largest = fmaxf (largest, fabsf (expected[i]));
@@ -376,7 +376,7 @@ TEST (values_that_are_rounded_up_to_the_limit_are_not_lost)
       CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
       for (size_t i = 0; i < 16 * 4; i++)
         frames[i] = values[v];
-      CHECK (attn_forward (layer, frames, NULL, 16, 0, out, NULL) == ATTN_OK);
+      CHECK (attn_forward (layer, frames, NULL, 16, 0, out, NULL, NULL) == ATTN_OK);
       for (size_t i = 0; i < 16 * 4; i++)
         CHECK_MSG (fabsf (out[i] / values[v] - 1) < 0x1p-7f, "%a in precision %d: %a", values[v], precision, out[i]);
       attn_layer_free (layer);
@@ -402,7 +402,7 @@ TEST (a_frame_that_is_not_finite_is_forgotten_with_its_window)
 
   frames[17 * 8] = 0;
   for (int i = 0; i < 2; i++)
-    attn_stream_reset (i == 0 ? stream : other, 40);
+    MUST (attn_stream_reset (i == 0 ? stream : other, 40, NULL));
   attn_stream_push (stream, frames, 64, out, NULL);
   attn_stream_push (other, frames, 64, expected, NULL);
   CHECK (same_bits (out, expected, 64 * 8));
@@ -465,8 +465,8 @@ TEST (parameters_too_large_to_be_split_are_left_to_exact)
          && attn_layer_attention (pair.fast.layer)->output.split == NULL);
   exact = random_sequence (pair.exact, 50, false);
   fast = twin (pair.exact, &exact);
-  attn_forward (pair.exact, exact.frames, NULL, exact.n, 0, exact.out, exact.weights);
-  attn_forward (pair.fast.layer, fast.frames, NULL, fast.n, 0, fast.out, fast.weights);
+  MUST (attn_forward (pair.exact, exact.frames, NULL, exact.n, 0, exact.out, exact.weights, NULL));
+  MUST (attn_forward (pair.fast.layer, fast.frames, NULL, fast.n, 0, fast.out, fast.weights, NULL));
   for (size_t i = 0; i < 50 * 8; i++)
     equal &=
         i % 8 == 2 ? isinf (exact.out[i]) && exact.out[i] == fast.out[i] : fabsf (exact.out[i] - fast.out[i]) < 1e-4f;

@@ -1,5 +1,5 @@
 /* Models: what is found in a file, and what is refused.  SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "model.h"
+#include "parameters/model.h"
 
 #include "golden/model/values.h"
 #include "model-file.h"

@@ -12,7 +12,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include "attn.h"
+#include "attn_sdpa.h"
 #include "check.h"
 
 /* ---- what fails ---- */
@@ -196,7 +196,7 @@ run_forward (AttnError *error)
   static float frames[20 * 16], out[20 * 16];
 
   error->message[0] = 'x'; /* it has no sentence to give */
-  return attn_forward (layer, frames, NULL, 20, 0, out, NULL);
+  return attn_forward (layer, frames, NULL, 20, 0, out, NULL, NULL);
 }
 
 static AttnStatus

@@ -173,13 +173,13 @@ TEST (rotated_values_are_the_first_of_the_head)
     frames[i] = i % 6 < 4 ? 0 : random_float (2);
   layer = position_layer (config, NULL);
   other = position_layer (plain, NULL);
-  attn_forward (layer, frames, NULL, n, 0, rotated, NULL);
-  attn_forward (other, frames, NULL, n, 0, expected, NULL);
+  MUST (attn_forward (layer, frames, NULL, n, 0, rotated, NULL, NULL));
+  MUST (attn_forward (other, frames, NULL, n, 0, expected, NULL, NULL));
   CHECK (memcmp (rotated, expected, sizeof rotated) == 0);
   frames[3] = 1;
   frames[15] = 1; /* frame 1, its fourth value: turns against that of frame 0 */
-  attn_forward (layer, frames, NULL, n, 0, rotated, NULL);
-  attn_forward (other, frames, NULL, n, 0, expected, NULL);
+  MUST (attn_forward (layer, frames, NULL, n, 0, rotated, NULL, NULL));
+  MUST (attn_forward (other, frames, NULL, n, 0, expected, NULL, NULL));
   CHECK (memcmp (rotated, expected, sizeof rotated) != 0);
   attn_layer_free (layer);
   attn_layer_free (other);
@@ -216,7 +216,7 @@ TEST (rope_never_ages)
   random_fill (frames, n * d, 2);
   reference_forward (sizes, NULL, 1 / sqrt (sizes->dk), 0, frames, NULL, n, 0, expected, weights);
   for (size_t f = 0; f < LENGTH (firsts); f++) {
-    attn_forward (layer, frames, NULL, n, firsts[f], out, NULL);
+    MUST (attn_forward (layer, frames, NULL, n, firsts[f], out, NULL, NULL));
     errors[f] = relative_error (out, expected, n * d);
     printf ("# first frame %llu: %.3g of the largest output\n", (unsigned long long) firsts[f], errors[f]);
   }
@@ -259,14 +259,14 @@ TEST (sink_is_seen_at_its_exact_angle_after_any_time)
 
   config.window = config.n_sinks = 1;
   layer = position_layer (config, NULL);
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   random_fill (frames[0], 128, 1);
   for (size_t i = 0; golden_far_frames[i] != UINT64_MAX; i++) {
     double own = 0, expected = far_score (frames[1], frames[0], i), got;
 
     for (int d = 0; d < 64; d++)
       own += frames[1][d] * frames[1][d] / 8;
-    attn_stream_reset (stream, 0);
+    MUST (attn_stream_reset (stream, 0, NULL));
     attn_stream_push (stream, frames[0], 1, out, NULL);
     attn_stream_skip (stream, golden_far_frames[i] - 1, NULL, NULL);
     CHECK (attn_stream_push (stream, frames[1], 1, out, weights) == 1);
@@ -286,7 +286,7 @@ TEST (alibi_counts_distance_in_both_directions)
   AttnLayer *layer = position_layer (config, NULL);
   float frames[n * heads] = { 0 }, out[n * heads], weights[n][heads][span];
 
-  attn_forward (layer, frames, NULL, n, 0, out, weights[0][0]);
+  MUST (attn_forward (layer, frames, NULL, n, 0, out, weights[0][0], NULL));
   for (int h = 0; h < heads; h++)
     for (int distance = 0; distance < window; distance++) {
       const float *here = &weights[t][h][window - 1];
@@ -306,7 +306,7 @@ TEST (alibi_counts_the_true_distance_of_a_sink)
   AttnLayer *layer = position_layer (config, NULL);
   float frames[n * heads] = { 0 }, out[n * heads], weights[n][heads][span];
 
-  attn_forward (layer, frames, NULL, n, 0, out, weights[0][0]);
+  MUST (attn_forward (layer, frames, NULL, n, 0, out, weights[0][0], NULL));
   for (int t = 0; t < n; t++)
     for (int h = 0; h < heads; h++)
       for (int sink = 0; sink < sinks && sink <= t - window; sink++) {
@@ -377,7 +377,7 @@ TEST (relative_bias_meets_its_frame)
   random_fill (model.relative_bias.values, heads * (window + look_ahead), 3);
   random_fill (frames, n * 2, 1);
   layer = position_layer (mute_config (heads, window, look_ahead, sinks), &model);
-  attn_forward (layer, frames, NULL, n, 0, out, weights[0][0]);
+  MUST (attn_forward (layer, frames, NULL, n, 0, out, weights[0][0], NULL));
   for (int t = 0; t < n; t++)
     for (int h = 0; h < heads; h++)
       for (int slot = 0; slot < span; slot++) {
@@ -405,7 +405,7 @@ TEST (largest_bias_masks_and_never_gives_nan)
   }
   random_fill (frames, n * 2, 1);
   layer = position_layer (mute_config (2, window, 0, 0), &model);
-  attn_forward (layer, frames, NULL, n, 0, out, weights[0][0]);
+  MUST (attn_forward (layer, frames, NULL, n, 0, out, weights[0][0], NULL));
   for (int t = window; t < n; t++)
     for (int i = 0; i < window; i++)
       CHECK_MSG (weights[t][0][i] == (i == 1) && weights[t][1][i] == 0.25f, "frame %d, slot %d: %g, %g", t, i,

@@ -133,14 +133,14 @@ all_of_the_data_path (void *data)
     attn_stream_push (stream, job->frames + i * job->n_in, 1, job->out, NULL);
   attn_stream_skip (stream, 30, job->out, job->weights);
   attn_stream_skip (stream, UINT64_C (1) << 40, NULL, NULL);
-  attn_stream_set_gain (stream, 0, 0.5f);
+  MUST (attn_stream_set_gain (stream, 0, 0.5f));
   size = attn_stream_state_size (stream);
-  attn_stream_save (stream, job->state, size, NULL);
-  attn_stream_restore (stream, job->state, size, NULL);
+  MUST (attn_stream_save (stream, job->state, size, NULL));
+  MUST (attn_stream_restore (stream, job->state, size, NULL));
   attn_stream_push (stream, job->frames, N_FRAMES, job->out, job->weights);
   attn_stream_pending (stream);
   attn_stream_drain (stream, job->out, job->weights);
-  attn_stream_reset (stream, 7);
+  MUST (attn_stream_reset (stream, 7, NULL));
   attn_stream_push (stream, job->frames, 3, job->out, NULL);
 }
 

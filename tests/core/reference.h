@@ -7,7 +7,7 @@
  *   a chain of n fma                     n u / (1 - n u) times the sum of the absolute products; n + 2 times u times
  *                                        the guard that it starts from, and, where the products are not far larger, two
  *                                        more roundings: of the bias with the guard, and of the sum without it
- *   2^x as in src/kernels_c.c            4 u relative: 2^-27 of the polynomial, the rest its evaluation
+ *   2^x as in src/kernels/kernels_c.c            4 u relative: 2^-27 of the polynomial, the rest its evaluation
  *   softcap tanh (x / softcap)           11 u relative: 7 u as derived in tests/core/kernels.c, and a rounding of each
  *                                        of the two constants and of the two products with them
  *   a value flushed for being denormal   2^-126
@@ -15,8 +15,8 @@
  *                                        fma; the fourth for the products of these
  *   a key or value in 16 bits            its unit of rounding, 2^-11 or 2^-8, relative; in f16 at least 2^-25. A
  *                                        rotated key: of the length of its pair
- *   n products by a matrix unit          (src/matrix.h) each is off by 3 v^2 (1 + 2 v), v = 2^-8 being that of bf16:
- *                                        two operands that lose v^2 each, and low low, which is left out. Then a sum,
+ *   n products by a matrix unit          (matrix.h) each is off by 3 v^2 (1 + 2 v), v = 2^-8 being that of bf16: two
+ *                                        operands that lose v^2 each, and low low, which is left out. Then a sum,
  *                                        in any order, of 3 n, and what is denormal in it becomes 0
  *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
  *                                        reserve
@@ -32,9 +32,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config.h"
-#include "kernels.h"
-#include "model.h"
+#include "parameters/config.h"
+#include "kernels/kernels.h"
+#include "parameters/model.h"
 
 #define UNIT 0x1p-24
 #define FLUSHED 0x1p-126

@@ -2,7 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64
 
-#include "safetensors.h"
+#include "parameters/safetensors.h"
 
 #include <math.h>
 #include <sys/stat.h>

@@ -7,9 +7,9 @@
 #include <fenv.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "base/cpu.h"
 #include "layers.h"
-#include "safetensors.h"
+#include "parameters/safetensors.h"
 #include "sdpa.h"
 
 #define N_RANDOM random_rounds (4000) /* shapes against the definition */
@@ -71,7 +71,7 @@ TEST (every_row_of_kernels_gives_the_same_bits)
       if (!runs)
         continue;
       setenv ("ATTN_CPU", attn_kernels_row (row, &runs)->name, 1);
-      attn_sdpa (&p.s, NULL);
+      MUST (attn_sdpa (&p.s, NULL));
       if (row == 0)
         memcpy (expected, p.out, p.n_out * sizeof (float));
       equal = equal && same_bits (expected, p.out, p.n_out);
@@ -108,8 +108,8 @@ TEST (frames_under_a_band_equal_forward_to_the_bit)
         s.layout = ATTN_LAYOUT_HEADS_INSIDE;
         s.left_window = windows[w] - 1;
         s.right_window = look_aheads[a];
-        equal = attn_forward (layer, frames, NULL, n, 0, expected, NULL) == ATTN_OK && attn_sdpa (&s, NULL) == ATTN_OK
-                && same_bits (expected, out, (size_t) n * D);
+        equal = attn_forward (layer, frames, NULL, n, 0, expected, NULL, NULL) == ATTN_OK
+                && attn_sdpa (&s, NULL) == ATTN_OK && same_bits (expected, out, (size_t) n * D);
         attn_layer_free (layer);
         free (frames);
         free (expected);
@@ -280,7 +280,7 @@ TEST (any_layer_is_projections_around_sdpa)
     for (size_t t = 0; t < n; t++)
       present[t] = random_between (0, 4) != 0;
     in = layer_inputs (&r, frames, present, n);
-    same = attn_forward (r.layer, frames, present, n, 0, expected, of_layer) == ATTN_OK
+    same = attn_forward (r.layer, frames, present, n, 0, expected, of_layer, NULL) == ATTN_OK
            && layer_by_sdpa (&r, &in, present, n, out, of_sdpa) && same_weights (&r, &in, present, n, of_layer, of_sdpa)
            && (attn_layer_attention (r.layer)->positions.biases != NULL || same_bits (expected, out, n_out));
     layer_inputs_clear (&in);
@@ -491,10 +491,10 @@ TEST (callers_float_mode_is_ignored_and_restored_by_sdpa)
   int after;
   bool equal;
 
-  attn_sdpa (&p.s, NULL);
+  MUST (attn_sdpa (&p.s, NULL));
   memcpy (expected, p.out, p.n_out * sizeof (float));
   fesetround (FE_UPWARD);
-  attn_sdpa (&p.s, NULL);
+  MUST (attn_sdpa (&p.s, NULL));
   after = fegetround ();
   fesetround (FE_TONEAREST);
   equal = same_bits (expected, p.out, p.n_out);

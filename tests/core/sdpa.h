@@ -6,7 +6,8 @@
 #ifndef TESTS_CORE_SDPA_H
 #define TESTS_CORE_SDPA_H
 
-#include "half.h"
+#include "attn_sdpa.h"
+#include "base/half.h"
 #include "random.h"
 #include "reference.h"
 

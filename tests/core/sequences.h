@@ -7,7 +7,7 @@
 
 #include "layers.h"
 #include "reference.h"
-#include "stream.h"
+#include "stream/stream.h"
 
 /* The frames of one random stream, and all that comes out of it. */
 typedef struct {
@@ -76,7 +76,7 @@ stream_in_pieces (AttnStream *stream, const AttnLayer *layer, Sequence *s, const
 {
   size_t begin, end, n_out = 0, piece = 0;
 
-  attn_stream_reset (stream, s->first);
+  MUST (attn_stream_reset (stream, s->first, NULL));
   for (begin = 0; begin < s->n; begin = end) {
     size_t size = n_sizes != 0 ? sizes[piece++ % n_sizes] : random_between (1, 40);
 

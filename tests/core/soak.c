@@ -118,7 +118,7 @@ last_window_is_fresh (Soak *soak)
   float out[(4 + 1) * MAX_D];
   size_t n = 0;
 
-  attn_stream_reset (soak->fresh, soak->first);
+  MUST (attn_stream_reset (soak->fresh, soak->first, NULL));
   for (number = soak->first; number < soak->first + n_sinks && number < from; number++)
     n = feed_fresh (soak, number, soak->sink_present[number - soak->first], out);
   if (number < from)
@@ -133,7 +133,7 @@ begin (Soak *soak)
 {
   soak->first = soak->next = random_bits () >> random_between (1, 60); /* some 2^63 away, some near 0 */
   soak->has_last = false;
-  attn_stream_reset (soak->stream, soak->first);
+  MUST (attn_stream_reset (soak->stream, soak->first, NULL));
 }
 
 /* Until every path has been taken once: the code of a program comes into memory when it is first run. */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "hash.h"
+#include "base/hash.h"
 #include "layers.h"
 
 #define N_RANDOM random_rounds (1000) /* configurations per property */
@@ -123,7 +123,7 @@ stream_new (const AttnLayer *layer, uint64_t first)
 
   if (attn_stream_new (layer, &stream, NULL) != ATTN_OK)
     abort ();
-  attn_stream_reset (stream, first);
+  MUST (attn_stream_reset (stream, first, NULL));
   return stream;
 }
 
@@ -409,11 +409,11 @@ TEST (equal_content_gives_equal_bytes)
 
     play (a, &s, 0, s.n, &o);
     o.n = 0;
-    attn_stream_reset (b, s.first);
+    MUST (attn_stream_reset (b, s.first, NULL));
     play (b, &s, 0, s.n, &o);
     states[0] = save (a);
     states[1] = save (b);
-    attn_stream_restore (c, states[0].bytes, states[0].size, NULL);
+    MUST (attn_stream_restore (c, states[0].bytes, states[0].size, NULL));
     states[2] = save (c);
     same = same_state (&states[0], &states[1]) && same_state (&states[0], &states[2]);
     for (int j = 0; j < 3; j++)
@@ -546,7 +546,7 @@ TEST (drained_stream_is_restored_drained)
   CHECK (attn_stream_restore (b, state.bytes, state.size, NULL) == ATTN_OK);
   CHECK (attn_stream_is_drained (b) && attn_stream_push (b, frame, 1, out, NULL) == 0);
   CHECK (attn_stream_next_frame (b) == 7);
-  attn_stream_reset (b, 0);
+  MUST (attn_stream_reset (b, 0, NULL));
   CHECK (!attn_stream_is_drained (b));
   attn_stream_push (b, frame, 1, out, NULL);
   CHECK (attn_stream_next_frame (b) == 1);

@@ -2,7 +2,7 @@
 #include <fenv.h>
 
 #include "check.h"
-#include "cpu.h"
+#include "base/cpu.h"
 #include "sequences.h"
 
 #define N_RANDOM random_rounds (1000) /* configurations per property */
@@ -17,7 +17,8 @@ stream_equals_forward (const AttnLayer *layer, AttnStream *stream, size_t n, boo
     size_t n;
   } feeds[] = { { ones, 1 }, { uneven, 3 }, { tiles, 1 }, { blocks, 1 }, { all, 1 }, { NULL, 0 } };
   Sequence whole = random_sequence (layer, n, with_absent), pieces = twin (layer, &whole);
-  bool equal = attn_forward (layer, whole.frames, whole.present, n, whole.first, whole.out, whole.weights) == ATTN_OK;
+  bool equal =
+      attn_forward (layer, whole.frames, whole.present, n, whole.first, whole.out, whole.weights, NULL) == ATTN_OK;
 
   for (size_t i = 0; equal && i < sizeof feeds / sizeof feeds[0]; i++)
     equal =
@@ -67,7 +68,7 @@ TEST (forward_is_within_the_derived_bound_of_float64)
     Bounded *weights = calloc (s.n * n_weights (r.layer), sizeof *weights);
     long wrong_out, wrong_weight;
 
-    attn_forward (r.layer, s.frames, s.present, s.n, s.first, s.out, s.weights);
+    MUST (attn_forward (r.layer, s.frames, s.present, s.n, s.first, s.out, s.weights, NULL));
     reference_forward (sizes, r.model, random_layer_scale (&r), r.config.softcap, s.frames, s.present, s.n, s.first,
                        out, weights);
     wrong_out = first_beyond_bound (s.out, out, s.n * sizes->n_outputs);
@@ -91,12 +92,12 @@ TEST (every_row_of_kernels_gives_the_same_bits_end_to_end)
     bool equal = true;
 
     r.layer->machine.kernels = &attn_kernels_c;
-    attn_forward (r.layer, plain.frames, plain.present, plain.n, plain.first, plain.out, plain.weights);
+    MUST (attn_forward (r.layer, plain.frames, plain.present, plain.n, plain.first, plain.out, plain.weights, NULL));
     for (size_t row = 0; attn_kernels_row (row, &runs) != NULL; row++) {
       r.layer->machine.kernels = attn_kernels_row (row, &runs);
       if (!runs)
         continue;
-      attn_forward (r.layer, other.frames, other.present, other.n, other.first, other.out, other.weights);
+      MUST (attn_forward (r.layer, other.frames, other.present, other.n, other.first, other.out, other.weights, NULL));
       equal = equal && same_outputs (r.layer, &plain, &other);
     }
     twin_clear (&other);
@@ -114,7 +115,7 @@ TEST (window_of_one_returns_the_frame)
   float frames[5 * 6], out[5 * 6];
 
   random_fill (frames, 30, 1);
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   CHECK (attn_stream_push (stream, frames, 5, out, NULL) == 5);
   CHECK (same_bits (frames, out, 30));
   attn_stream_free (stream);
@@ -127,7 +128,7 @@ TEST (first_frames_see_a_shorter_window_and_no_padding)
   float frames[6] = { 0, 0, 0, 0, 0, 0 }, out[6], weights[6 * 4];
 
   /* Equal scores: each weight is 1 / (frames seen). */
-  attn_forward (layer, frames, NULL, 6, 0, out, weights);
+  MUST (attn_forward (layer, frames, NULL, 6, 0, out, weights, NULL));
   for (int t = 0; t < 6; t++)
     for (int slot = 0; slot < 4; slot++) {
       int seen = t < 3 ? t + 1 : 4;
@@ -145,7 +146,7 @@ TEST (look_ahead_delays_and_drain_answers_the_rest)
   AttnStream *stream;
   float frames[16] = { 1, 2, 3 }, out[16];
 
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   CHECK (attn_layer_latency (layer) == 5);
   CHECK (attn_stream_push (stream, frames, 5, out, NULL) == 0);
   CHECK (attn_stream_pending (stream) == 5);
@@ -163,13 +164,13 @@ TEST (push_after_drain_does_nothing_until_reset)
   AttnStream *stream;
   float frames[4] = { 1, 2, 3, 4 }, out[4];
 
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   CHECK (attn_stream_push (stream, frames, 2, out, NULL) == 2);
   attn_stream_drain (stream, out, NULL);
   CHECK (attn_stream_push (stream, frames, 2, out, NULL) == 0);
   CHECK (attn_stream_skip (stream, 2, out, NULL) == 0);
   CHECK (attn_stream_next_frame (stream) == 2);
-  attn_stream_reset (stream, 7);
+  MUST (attn_stream_reset (stream, 7, NULL));
   CHECK (attn_stream_next_frame (stream) == 7);
   CHECK (attn_stream_push (stream, frames, 2, out, NULL) == 2);
   CHECK (attn_stream_next_frame (stream) == 9);
@@ -183,7 +184,7 @@ TEST (sink_stays_attended_and_is_seen_once)
   AttnLayer *layer = plain_layer (1, 1, window, 0, sinks);
   float frames[n] = { 0 }, out[n], weights[n * span];
 
-  attn_forward (layer, frames, NULL, n, 0, out, weights);
+  MUST (attn_forward (layer, frames, NULL, n, 0, out, weights, NULL));
   for (int t = 0; t < n; t++)
     for (int slot = 0; slot < span; slot++) {
       int oldest = t - window + 1, n_sinks = oldest < 0 ? 0 : oldest < sinks ? oldest : sinks;
@@ -201,7 +202,7 @@ TEST (absent_frames_give_zero_and_are_not_attended_to)
   float frames[8] = { 1, 1, 1, 1, 1, 1, 1, 1 }, out[8], weights[8 * 4];
   uint8_t present[8] = { 1, 1, 0, 0, 0, 0, 1, 1 };
 
-  attn_forward (layer, frames, present, 8, 0, out, weights);
+  MUST (attn_forward (layer, frames, present, 8, 0, out, weights, NULL));
   for (int t = 2; t < 6; t++)
     CHECK_MSG (out[t] == 0, "absent frame %d gives %g", t, out[t]);
   CHECK (out[6] == 1 && weights[6 * 4 + 3] == 1 && weights[6 * 4 + 2] == 0);
@@ -267,12 +268,12 @@ TEST (long_absence_costs_nothing_and_leaves_only_sinks)
   float frames[40 * 4], out[60 * 4], after[2][60 * 4];
 
   random_fill (frames, 160, 1);
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
     size_t n[2];
 
     for (int jump = 0; jump < 2; jump++) {
-      attn_stream_reset (stream, 0);
+      MUST (attn_stream_reset (stream, 0, NULL));
       attn_stream_push (stream, frames, 40, out, NULL);
       if (jump)
         attn_stream_skip (stream, lengths[i], NULL, NULL);
@@ -297,9 +298,9 @@ check_reach (float bad)
   float frames[n * d], clean[n * d], out[n * d];
 
   random_fill (frames, n * d, 1);
-  attn_forward (layer, frames, NULL, n, 0, clean, NULL);
+  MUST (attn_forward (layer, frames, NULL, n, 0, clean, NULL, NULL));
   frames[at * d + 1] = bad;
-  attn_forward (layer, frames, NULL, n, 0, out, NULL);
+  MUST (attn_forward (layer, frames, NULL, n, 0, out, NULL, NULL));
   for (int t = 0; t < n; t++) {
     bool reached = t >= at - look_ahead && t < at + window;
 
@@ -341,13 +342,13 @@ TEST (infinite_sink_is_forgotten_with_its_stream)
   bad[d] = INFINITY;
   memset (present, 1, n);
   present[1] = 0;
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   attn_stream_push (stream, bad, n, out, NULL);
-  attn_stream_reset (stream, 0);
+  MUST (attn_stream_reset (stream, 0, NULL));
   attn_stream_push (stream, frames, 1, out, NULL);
   attn_stream_skip (stream, 1, out + d, NULL);
   attn_stream_push (stream, frames + 2 * d, n - 2, out + 2 * d, NULL);
-  attn_forward (layer, frames, present, n, 0, expected, NULL);
+  MUST (attn_forward (layer, frames, present, n, 0, expected, NULL, NULL));
   CHECK (same_bits (out, expected, n * d));
   attn_stream_free (stream);
   attn_layer_free (layer);
@@ -360,8 +361,8 @@ TEST (denormal_input_counts_as_zero)
 
   for (int i = 0; i < 8; i++)
     denormals[i] = i % 2 ? 1e-39f : -1e-42f;
-  attn_forward (layer, zeros, NULL, 4, 0, a, NULL);
-  attn_forward (layer, denormals, NULL, 4, 0, b, NULL);
+  MUST (attn_forward (layer, zeros, NULL, 4, 0, a, NULL, NULL));
+  MUST (attn_forward (layer, denormals, NULL, 4, 0, b, NULL, NULL));
   CHECK (same_bits (a, b, 8));
   attn_layer_free (layer);
 }
@@ -377,9 +378,9 @@ TEST (callers_float_mode_is_ignored_and_restored)
 #endif
 
   random_fill (frames, 400, 2);
-  attn_stream_new (layer, &stream, NULL);
+  MUST (attn_stream_new (layer, &stream, NULL));
   attn_stream_push (stream, frames, 50, expected, NULL);
-  attn_stream_reset (stream, 0);
+  MUST (attn_stream_reset (stream, 0, NULL));
   fesetround (FE_UPWARD);
 #ifdef ATTN_ARCH_X86
   _mm_setcsr (_mm_getcsr () | 0x8040); /* FTZ, DAZ; valgrind forgets them at once */
@@ -417,8 +418,8 @@ TEST (weights_do_not_change_the_output)
   RandomLayer r = random_layer ();
   Sequence s = random_sequence (r.layer, 100, false), t = twin (r.layer, &s);
 
-  attn_forward (r.layer, s.frames, NULL, s.n, 0, s.out, s.weights);
-  attn_forward (r.layer, s.frames, NULL, s.n, 0, t.out, NULL);
+  MUST (attn_forward (r.layer, s.frames, NULL, s.n, 0, s.out, s.weights, NULL));
+  MUST (attn_forward (r.layer, s.frames, NULL, s.n, 0, t.out, NULL, NULL));
   CHECK (same_bits (s.out, t.out, s.n * attn_layer_n_outputs (r.layer)));
   twin_clear (&t);
   sequence_clear (&s);
@@ -433,9 +434,9 @@ TEST (two_streams_of_a_layer_do_not_disturb_each_other)
   size_t n = 0;
 
   random_fill (frames[0], 800, 2);
-  attn_forward (layer, frames[0], NULL, 50, 0, expected, NULL);
-  attn_stream_new (layer, &a, NULL);
-  attn_stream_new (layer, &b, NULL);
+  MUST (attn_forward (layer, frames[0], NULL, 50, 0, expected, NULL, NULL));
+  MUST (attn_stream_new (layer, &a, NULL));
+  MUST (attn_stream_new (layer, &b, NULL));
   for (int t = 0; t < 50; t++) {
     n += attn_stream_push (a, frames[0] + t * 8, 1, out + n * 8, NULL);
     attn_stream_push (b, frames[1] + t * 8, 1, other, NULL);

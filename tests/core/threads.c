@@ -11,7 +11,7 @@
 
 #include "check.h"
 #include "layers.h"
-#include "stream.h"
+#include "stream/stream.h"
 
 #define N_THREADS 4
 #define N_FRAMES 300
@@ -52,7 +52,7 @@ forward_job (void *data)
 {
   Job *job = data;
 
-  attn_forward (job->layer, job->frames, NULL, N_FRAMES, 0, job->expected, NULL);
+  MUST (attn_forward (job->layer, job->frames, NULL, N_FRAMES, 0, job->expected, NULL, NULL));
   return NULL;
 }
 
@@ -136,7 +136,7 @@ make_layer (void *data)
 {
   Making *making = data;
 
-  attn_layer_new (&making->random->config, making->random->model, &making->layer, NULL);
+  MUST (attn_layer_new (&making->random->config, making->random->model, &making->layer, NULL));
   return NULL;
 }
 
@@ -161,7 +161,7 @@ TEST (stream_goes_on_in_a_forked_process)
   random_fill (frames, N_FRAMES * 64, 2);
   out = calloc (N_FRAMES * 64, sizeof *out);
   expected = calloc (N_FRAMES * 64, sizeof *expected);
-  attn_forward (layer, frames, NULL, N_FRAMES, 0, expected, NULL);
+  MUST (attn_forward (layer, frames, NULL, N_FRAMES, 0, expected, NULL, NULL));
   n = attn_stream_push (stream, frames, n_half, out, NULL);
   child = fork ();
   if (child == 0) {

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "machine.h"
+#include "kernels/machine.h"
 
 #define FOR_EACH_UNIT(unit)               \
   for (size_t row_ = 0; row_ < 4; row_++) \

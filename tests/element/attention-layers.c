@@ -123,8 +123,8 @@ GST_START_TEST (test_file_that_was_replaced_is_read_again)
   write_model (mine, 0.25f);
   new = get (mine, &config);
   fail_unless (old != new);
-  attn_forward (old, frame, NULL, 1, 0, before, NULL);
-  attn_forward (new, frame, NULL, 1, 0, after, NULL);
+  g_assert (attn_forward (old, frame, NULL, 1, 0, before, NULL, NULL) == ATTN_OK);
+  g_assert (attn_forward (new, frame, NULL, 1, 0, after, NULL, NULL) == ATTN_OK);
   fail_unless (before[0] == D * 0.5f * 0.5f && after[0] == D * 0.25f * 0.25f, "%g and %g", before[0], after[0]);
   gst_attention_layers_release (old);
   gst_attention_layers_release (new);
@@ -179,8 +179,8 @@ GST_START_TEST (test_file_that_was_written_twice_in_a_moment_is_read_twice)
     old = get (mine, &config);
     write_tiny_model (fd, 3);
     new = get (mine, &config);
-    attn_forward (old, &frame, NULL, 1, 0, &before, NULL);
-    attn_forward (new, &frame, NULL, 1, 0, &after, NULL);
+    g_assert (attn_forward (old, &frame, NULL, 1, 0, &before, NULL, NULL) == ATTN_OK);
+    g_assert (attn_forward (new, &frame, NULL, 1, 0, &after, NULL, NULL) == ATTN_OK);
     fail_unless (before == 1 && after == 9, "%g and %g", before, after);
     gst_attention_layers_release (old);
     gst_attention_layers_release (new);

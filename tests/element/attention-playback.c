@@ -28,7 +28,7 @@ setup (void)
   config.n_features = D;
   config.window = WINDOW;
   g_assert (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  g_assert (attn_forward (layer, frames, NULL, N, 0, expected, NULL) == ATTN_OK);
+  g_assert (attn_forward (layer, frames, NULL, N, 0, expected, NULL, NULL) == ATTN_OK);
   attn_layer_free (layer);
 }
 

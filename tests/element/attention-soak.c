@@ -133,7 +133,7 @@ expect_last (const Soak *soak, gfloat *out)
     present[i - from] = soak->present[i % N_TABLE];
   }
   fail_unless (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  fail_unless (attn_forward (layer, frames, present, to - from, from, all, NULL) == ATTN_OK);
+  fail_unless (attn_forward (layer, frames, present, to - from, from, all, NULL, NULL) == ATTN_OK);
   attn_layer_free (layer);
   memcpy (out, all + (soak->last - from) * soak->d, soak->d * sizeof (gfloat));
 }

@@ -248,7 +248,7 @@ GST_START_TEST (test_weights_of_every_scheme_are_those_of_the_core)
   present[35] = 0;
   for (i = 0; i < SCHEME_FRAMES * scheme->n_features; i++)
     in[i] = g_random_double_range (-2, 2);
-  g_assert (attn_forward (layer, in, present, SCHEME_FRAMES, 0, out, weights) == ATTN_OK);
+  g_assert (attn_forward (layer, in, present, SCHEME_FRAMES, 0, out, weights, NULL) == ATTN_OK);
   h = run_scheme (element, scheme, in, present, &w);
   check_values (h, out, SCHEME_FRAMES * attn_layer_n_outputs (layer));
   check_values (w, weights, n);

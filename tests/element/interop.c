@@ -41,7 +41,7 @@ attend (const gfloat *in, guint n_features, guint n, gfloat *out)
   config.window = 20;
   config.look_ahead = LOOK_AHEAD;
   fail_unless (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  fail_unless (attn_forward (layer, in, NULL, n, 0, out, NULL) == ATTN_OK);
+  fail_unless (attn_forward (layer, in, NULL, n, 0, out, NULL, NULL) == ATTN_OK);
   attn_layer_free (layer);
 }
 

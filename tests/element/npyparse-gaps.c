@@ -185,7 +185,7 @@ attend (const gdouble *values, gfloat *expected)
     frames[i] = present[i / D] ? values[i] : 0;
   }
   fail_unless (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  fail_unless (attn_forward (layer, frames, present, N, 0, expected, NULL) == ATTN_OK);
+  fail_unless (attn_forward (layer, frames, present, N, 0, expected, NULL, NULL) == ATTN_OK);
   attn_layer_free (layer);
   for (i = 0; i < N * D; i++)
     expected[i] = is_hole (i / D) ? 0 : expected[i];

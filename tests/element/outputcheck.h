@@ -32,7 +32,7 @@ expect_with_model (const AttnConfig *config, const AttnModel *model, const gfloa
   AttnLayer *layer;
 
   g_assert (attn_layer_new (config, model, &layer, NULL) == ATTN_OK);
-  g_assert (attn_forward (layer, frames, present, n, 0, out, NULL) == ATTN_OK);
+  g_assert (attn_forward (layer, frames, present, n, 0, out, NULL, NULL) == ATTN_OK);
   attn_layer_free (layer);
   return out;
 }

@@ -80,7 +80,7 @@ setup (void)
   config.n_heads = 4;
   fail_unless (attn_model_open (GOLDEN_DIR "/attention/four-heads.safetensors", "attn.", &model, NULL) == ATTN_OK);
   fail_unless (attn_layer_new (&config, model, &layer, NULL) == ATTN_OK);
-  fail_unless (attn_forward (layer, frames, NULL, N_FRAMES, 0, expected, NULL) == ATTN_OK);
+  fail_unless (attn_forward (layer, frames, NULL, N_FRAMES, 0, expected, NULL, NULL) == ATTN_OK);
   attn_layer_free (layer);
   attn_model_free (model);
 

@@ -147,7 +147,7 @@ expect (const guint8 *present, Expected *expected)
   config.window = WINDOW;
   config.look_ahead = LOOK_AHEAD;
   g_assert (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  g_assert (attn_forward (layer, frames, present, N, 0, expected->out, expected->weights) == ATTN_OK);
+  g_assert (attn_forward (layer, frames, present, N, 0, expected->out, expected->weights, NULL) == ATTN_OK);
   attn_layer_free (layer);
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "attn.h"
-#include "safetensors.h"
+#include "parameters/safetensors.h"
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 

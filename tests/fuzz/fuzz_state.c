@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hash.h"
-#include "layer.h"
+#include "base/hash.h"
+#include "stream/layer.h"
 
 #define N_FEATURES 4
 #define HEADER_SIZE 56 /* the envelope's, and the size of its one section */

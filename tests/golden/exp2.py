@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Derives the coefficients of the polynomial for 2^r, |r| <= 1/2, in src/kernels_c.c, and measures it.
+"""Derives the coefficients of the polynomial for 2^r, |r| <= 1/2, in src/kernels/kernels_c.c, and measures it.
 
 Minimises the largest relative error of 1 + c1 r + ... + c6 r^6 with the Remez exchange algorithm (Remez 1934; the
 constant term is held at 1, so that 2^0 is 1 exactly). The coefficients are rounded to float32 one after another, lowest order

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Makes position/tables.h: turns per frame of RoPE, phases of far frames and slopes of ALiBi, from 150 decimal digits.
 
-With --constants it prints what src/wide.c and src/position.c begin with: ln 2 and 1 / (2 pi) as limbs of 32 bits, and the
+With --constants it prints what src/base/wide.c and src/blocks/position.c begin with: ln 2 and 1 / (2 pi) as limbs of 32 bits, and the
 coefficients of the polynomials for sine and cosine, with their largest errors.
 
   position_tables.py [--check | --constants]
@@ -144,7 +144,7 @@ def polynomials():
 
 
 def angle_bits(phase):
-    """(cosine, sine) as bits of float32, by the polynomials as src/position.c writes them; Python's floats are doubles too."""
+    """(cosine, sine) as bits of float32, by the polynomials as src/blocks/position.c writes them; Python's floats are doubles too."""
     quarter = (phase + 2 ** 61 >> 62) % 4
     rest = phase - (quarter << 62)
     rest -= 2 ** 64 if rest >= 2 ** 63 else 0

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Derives the coefficients of the polynomial for 2^r - 1, |r| <= 1/2, in the softcap of src/kernels_c.c, and measures it.
+"""Derives the coefficients of the polynomial for 2^r - 1, |r| <= 1/2, in the softcap of src/kernels/kernels_c.c, and measures it.
 
 r (c1 + c2 r + ... + c6 r^5), by least squares of the relative error over Chebyshev nodes, which comes within a small factor of the
 least possible largest error. It is another polynomial than that of the exponential (exp2.py), whose error is relative to 2^r: near

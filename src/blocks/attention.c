@@ -1,0 +1,281 @@
+/* libattn: the block `attention`, and its state in a stream.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "blocks/attention.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "blocks/linear.h"
+#include "base/status.h"
+
+/* ---- the block ---- */
+
+static const AttnBlockKind attention_kind;
+
+static AttnProjection
+identity (size_t n)
+{
+  return (AttnProjection){ .n_inputs = n, .n_outputs = n };
+}
+
+static AttnStatus
+pack_model (AttnAttention *attention, const AttnModel *model, AttnError *error)
+{
+  const AttnSizes *sizes = &attention->sizes;
+  const AttnKernels *kernels = attention->block.machine->kernels;
+  AttnProjection *input = &attention->input, *output = &attention->output;
+  AttnStatus status = attn_linear_init (input, sizes->n_features, sizes->n_projected, sizes->precision, error);
+
+  if (status || (status = attn_linear_pack (input, 0, "query", &model->query, kernels, error))
+      || (status = attn_linear_pack (input, sizes->n_query, "key", &model->key, kernels, error))
+      || (status = attn_linear_pack (input, sizes->n_query + sizes->n_key, "value", &model->value, kernels, error)))
+    return status;
+  *output = identity (sizes->n_context);
+  if (model->output.weight != NULL
+      && ((status = attn_linear_init (output, sizes->n_context, sizes->n_outputs, sizes->precision, error))
+          || (status = attn_linear_pack (output, 0, "output", &model->output, kernels, error))))
+    return status;
+  if (!sizes->is_split)
+    return ATTN_OK;
+  status = attn_linear_split (input, error);
+  return status != ATTN_OK || output->weight == NULL ? status : attn_linear_split (output, error);
+}
+
+static uint64_t
+count_operations (const AttnSizes *sizes)
+{
+  uint64_t n_projecting =
+      (uint64_t) sizes->n_projected * sizes->n_features + (uint64_t) sizes->n_context * sizes->n_outputs;
+  uint64_t n_attending = (uint64_t) sizes->n_heads * sizes->span * (sizes->dk + sizes->dv);
+
+  return 2 * (n_projecting + n_attending);
+}
+
+AttnStatus
+attn_attention_new (const AttnConfig *config, const AttnModel *model, const AttnMachine *machine,
+                    AttnAttention **result, AttnError *error)
+{
+  AttnAttention *attention = *result = attn_alloc (sizeof *attention);
+  AttnStatus status;
+
+  if (attention == NULL)
+    return attn_fail_memory (error, "layer", sizeof *attention);
+  attention->block = (AttnBlock){ .kind = &attention_kind, .machine = machine };
+  if ((status = attn_config_sizes (config, model, &attention->sizes, error)))
+    return status;
+  attention->sizes.is_split = machine->matrix != NULL;
+  attention->block.n_inputs = attention->sizes.n_features;
+  attention->block.n_outputs = attention->sizes.n_outputs;
+  attention->block.reach_ahead = attention->sizes.look_ahead;
+  attention->n_operations = count_operations (&attention->sizes);
+  if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error)))
+    return status;
+  if (model != NULL)
+    return pack_model (attention, model, error);
+  attention->input = attention->output = identity (attention->sizes.n_features);
+  return ATTN_OK;
+}
+
+static void
+attention_free (AttnBlock *block)
+{
+  AttnAttention *attention = (AttnAttention *) block;
+
+  attn_linear_clear (&attention->input);
+  attn_linear_clear (&attention->output);
+  attn_positions_clear (&attention->positions);
+  attn_free (attention);
+}
+
+static uint64_t
+hash_positions (uint64_t hash, const AttnAttention *attention)
+{
+  const AttnSizes *sizes = &attention->sizes;
+  const AttnPositions *positions = &attention->positions;
+  size_t i;
+
+  hash = attn_hash_number (hash, sizes->position, 1);
+  hash = attn_hash_number (hash, sizes->rope_layout, 1);
+  hash = attn_hash_number (hash, sizes->n_rope_pairs, 8);
+  for (i = 0; i < sizes->n_rope_pairs; i++) {
+    hash = attn_hash_number (hash, positions->turns[i].high, 8);
+    hash = attn_hash_number (hash, positions->turns[i].low, 8);
+  }
+  if (positions->biases != NULL)
+    hash = attn_hash_floats (hash, positions->biases, sizes->n_heads * positions->bias_stride);
+  return hash;
+}
+
+static uint64_t
+attention_hash (const AttnBlock *block, uint64_t hash)
+{
+  const AttnAttention *attention = (const AttnAttention *) block;
+  const AttnSizes *sizes = &attention->sizes;
+  const uint64_t numbers[] = { sizes->n_features, sizes->n_outputs, sizes->n_heads,    sizes->n_kv_heads, sizes->dk,
+                               sizes->dv,         sizes->window,    sizes->look_ahead, sizes->n_sinks };
+  size_t i;
+
+  for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+    hash = attn_hash_number (hash, numbers[i], 8);
+  hash = attn_hash_floats (hash, &sizes->query_factor, 1);
+  hash = attn_linear_hash (hash, &attention->input);
+  hash = attn_linear_hash (hash, &attention->output);
+  hash = attn_hash_floats (hash, &sizes->softcap.factor, 1);
+  hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
+  hash = hash_positions (hash, attention);
+  hash = attn_hash_number (hash, sizes->precision, 1);
+  return attn_hash_number (hash, sizes->arithmetic, 1);
+}
+
+/* ---- the state in a stream ---- */
+
+static void *
+attention_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
+{
+  const AttnAttention *attention = (const AttnAttention *) block;
+  const AttnSizes *sizes = &attention->sizes;
+  AttnAttentionState *state = attn_arena_take (arena, sizeof *state), plan = { .attention = attention, .work = work };
+  size_t n_waiting = sizes->look_ahead < work->max_frames ? sizes->look_ahead : work->max_frames, head;
+
+  attn_ring_plan (&plan.ring, sizes, work->max_frames, arena);
+  plan.queries = attn_delay_plan (n_waiting, sizes->n_query, arena);
+  attn_scratch_plan (&plan.scratch, &plan.ring, arena);
+  plan.gains = attn_arena_take (arena, sizes->n_heads * sizeof (float));
+  if (state == NULL)
+    return NULL;
+  *state = plan;
+  for (head = 0; head < sizes->n_heads; head++)
+    state->gains[head] = 1;
+  return state;
+}
+
+static void
+attention_reset (void *data, uint64_t first)
+{
+  AttnAttentionState *state = data;
+
+  attn_ring_reset (&state->ring, first);
+  state->next_output = first;
+  state->n_absent = 0;
+  state->at_end = false;
+}
+
+AttnStatus
+attn_attention_set_gain (AttnAttentionState *state, uint32_t head, float gain)
+{
+  const AttnSizes *sizes = &state->attention->sizes;
+
+  if (head >= sizes->n_heads || !isfinite (gain))
+    return ATTN_ERROR_CONFIG;
+  state->gains[head] = attn_flush (gain, FLT_MIN);
+  state->has_gains = false;
+  for (head = 0; head < sizes->n_heads; head++)
+    state->has_gains |= state->gains[head] != 1;
+  return ATTN_OK;
+}
+
+/*
+ * Absent frames: as many as fit into the current tile, until all that wait are absent, too. Then any number: nobody
+ * will ask what was there.
+ */
+static uint64_t
+take_absent (AttnAttentionState *state, uint64_t n)
+{
+  size_t room = attn_ring_room (&state->ring);
+
+  if (state->n_absent < state->attention->sizes.look_ahead && n > room)
+    n = room;
+  attn_delay_skip (&state->queries, state->ring.next, n);
+  attn_ring_skip (&state->ring, n);
+  state->n_absent += n;
+  return n;
+}
+
+static uint64_t
+attention_take (void *data, const AttnRun *run)
+{
+  AttnAttentionState *state = data;
+  size_t n_projected = state->attention->sizes.n_projected, room = attn_ring_room (&state->ring), n, i;
+  uint64_t frame = state->ring.next;
+
+  if (!run->present)
+    return take_absent (state, run->n);
+  n = run->n < room ? run->n : room;
+  attn_take_frames (state, run->values, n);
+  for (i = 0; i < n; i++)
+    attn_delay_put (&state->queries, frame + i, state->scratch.projected + i * n_projected);
+  state->n_absent = 0;
+  return n;
+}
+
+/* How many frames have all the later frames that they attend to. */
+static uint64_t
+n_ready (const AttnAttentionState *state)
+{
+  uint64_t pending = state->ring.next - state->next_output;
+  uint64_t look_ahead = state->at_end ? 0 : state->attention->sizes.look_ahead;
+
+  return pending > look_ahead ? pending - look_ahead : 0;
+}
+
+/* The weights of the next `n` outputs go to where they are wanted. */
+static float *
+advance_weights (AttnAttentionState *state, const AttnRun *run)
+{
+  const AttnSizes *sizes = &state->attention->sizes;
+  float *weights = state->weights;
+
+  if (weights == NULL)
+    return NULL;
+  state->weights += run->n * sizes->n_heads * sizes->span;
+  if (!run->present)
+    memset (weights, 0, run->n * sizes->n_heads * sizes->span * sizeof *weights);
+  return weights;
+}
+
+static AttnRun
+attention_give (void *data, float *out)
+{
+  AttnAttentionState *state = data;
+  uint64_t n = n_ready (state);
+  AttnRun run = { .first = state->next_output, .values = out };
+  float *weights;
+
+  if (n == 0)
+    return run;
+  run.present = attn_delay_has (&state->queries, run.first);
+  run.n = attn_delay_run (&state->queries, run.first, n);
+  run.more = run.n < n;
+  weights = advance_weights (state, &run);
+  if (run.present && (out != NULL || weights != NULL)) {
+    attn_attend (state, run.n, attn_delay_row (&state->queries, run.first), weights);
+    if (out != NULL)
+      attn_finish (state, run.n, out);
+  }
+  state->next_output += run.n;
+  return run;
+}
+
+static void
+attention_end (void *data)
+{
+  AttnAttentionState *state = data;
+
+  state->at_end = true;
+}
+
+static const AttnBlockKind attention_kind = {
+  .name = "attention",
+  .free = attention_free,
+  .hash = attention_hash,
+  .plan = attention_plan,
+  .reset = attention_reset,
+  .take = attention_take,
+  .give = attention_give,
+  .end = attention_end,
+  .saved_size = attn_attention_saved_size,
+  .save = attn_attention_save,
+  .check = attn_attention_check,
+  .restore = attn_attention_restore,
+};

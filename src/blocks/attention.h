@@ -1,0 +1,102 @@
+/*
+ * libattn: the block `attention`: projections, a window of keys and values, softmax over it.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ *   attention.c         the block: made, hashed, and its state in a stream: frames in, outputs out
+ *   attention_rows.c    the mathematics: a block of frames' queries against what the window holds
+ *   attention_state.c   the section of a saved state
+ */
+#ifndef ATTN_SRC_ATTENTION_H
+#define ATTN_SRC_ATTENTION_H
+
+#include "blocks/block.h"
+#include "parameters/config.h"
+#include "blocks/delay.h"
+#include "blocks/position.h"
+#include "blocks/ring.h"
+
+typedef struct {
+  AttnBlock block;
+  AttnSizes sizes;
+  AttnProjection input;  /* [n_projected]: queries, keys and values of all heads, one after another */
+  AttnProjection output; /* [n_outputs] */
+  AttnPositions positions;
+  uint64_t n_operations; /* of a frame */
+} AttnAttention;
+
+/* Working memory for up to ATTN_LANES frames. */
+typedef struct {
+  float *frames;    /* [16][n_features], cleaned input */
+  float *projected; /* [16][n_projected]: queries, keys and values of each frame */
+  float *contexts;  /* [16][n_context] */
+  float *scores;    /* [n_threads][16][n_slots][16]: the queries of a head, or the heads of a query */
+  uint32_t *slots;  /* [n_slots] of a view */
+  uint16_t *masks;  /* [16][n_slots] of a view */
+  uint16_t *left;   /* [n_threads][left_size], left operands for a matrix unit */
+  size_t left_size; /* 0: there is none */
+  float *cosines;   /* [n_rope_pairs], of one frame */
+  float *sines;     /* [n_rope_pairs] */
+} AttnScratch;
+
+/* The state in a stream. */
+typedef struct {
+  const AttnAttention *attention;
+  const AttnWork *work;
+  AttnRing ring;
+  AttnDelay queries; /* [][n_query] of the frames that wait for their look-ahead */
+  AttnScratch scratch;
+  uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
+  uint64_t n_absent;    /* so many of the frames that came last are absent */
+  bool at_end;          /* no more frames will come */
+  bool has_gains;       /* one of them is not 1 */
+  float *gains;         /* [n_heads] */
+  float *weights;       /* [][n_heads][span] of the next outputs; moves on with them. NULL: nobody looks */
+} AttnAttentionState;
+
+/*
+ * A block for frames as `config` and `model` (NULL: parameter-free) say. On failure *attention is for its kind's free
+ * (). `machine` outlives it.
+ */
+AttnStatus attn_attention_new (const AttnConfig *config, const AttnModel *model, const AttnMachine *machine,
+                               AttnAttention **attention, AttnError *error);
+
+/* The context of `head` is multiplied by `gain` from the next output on. */
+AttnStatus attn_attention_set_gain (AttnAttentionState *state, uint32_t head, float gain);
+
+/* ---- attention_rows.c ---- */
+
+void attn_scratch_plan (AttnScratch *scratch, const AttnRing *ring, AttnArena *arena);
+
+/*
+ * Projects `n` <= 16 frames, and appends their keys and values to the ring, into whose current tile they fit. Leaves
+ * their queries in scratch->projected, n_projected apart.
+ */
+void attn_take_frames (AttnAttentionState *state, const float *frames, size_t n);
+
+/*
+ * The `n` <= 16 frames from next_output on, whose queries [n][n_query] have waited, against what the ring holds for
+ * them: contexts to scratch->contexts [n][n_context], times the gains, and, if wanted, weights [n][n_heads][span].
+ */
+void attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *weights);
+
+/*
+ * The projections alone: projected [n][n_projected] of cleaned frames, out [n][n_outputs] of contexts [n][n_context];
+ * the identity copies. `pool` and `left` as in linear.h.
+ */
+void attn_project_frames (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *projected,
+                          const float *frames, size_t n);
+void attn_project_contexts (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *out,
+                            const float *contexts, size_t n);
+
+/* out [n][n_outputs] of scratch->contexts. */
+void attn_finish (AttnAttentionState *state, size_t n, float *out);
+
+/* ---- attention_state.c, as AttnBlockKind has them ---- */
+
+size_t attn_attention_saved_size (const void *state);
+uint8_t *attn_attention_save (const void *state, uint8_t *bytes);
+AttnStatus attn_attention_check (const void *state, const uint8_t *bytes, size_t size, AttnProgress *progress,
+                                 AttnError *error);
+void attn_attention_restore (void *state, const uint8_t *bytes, AttnProgress *progress);
+
+#endif

@@ -1,0 +1,400 @@
+/* libattn: the mathematics of the block `attention`.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "blocks/attention.h"
+
+#include <string.h>
+
+#include "blocks/linear.h"
+
+/*
+ * Of the largest left operand: a block's frames, contexts or queries, or its weights, a step for two tiles and one more
+ * where tiles do not follow each other: behind the sinks, where the ring begins anew, and at the end.
+ */
+static size_t
+max_left_size (const AttnRing *ring)
+{
+  const AttnSizes *sizes = ring->sizes;
+  size_t n = sizes->n_features > sizes->n_context ? sizes->n_features : sizes->n_context;
+  size_t n_steps = (ring->n_slots + 3) / 2;
+
+  n = n > sizes->dk ? n : sizes->dk;
+  return attn_left_size (n > n_steps * ATTN_STEP ? n : n_steps * ATTN_STEP);
+}
+
+static float *
+take_rows (AttnArena *arena, size_t n_rows, size_t n)
+{
+  return attn_arena_take (arena, attn_size_mul (attn_size_mul (n_rows, n), sizeof (float)));
+}
+
+void
+attn_scratch_plan (AttnScratch *scratch, const AttnRing *ring, AttnArena *arena)
+{
+  const AttnSizes *sizes = ring->sizes;
+  size_t left_size = sizes->is_split ? max_left_size (ring) : 0;
+
+  *scratch = (AttnScratch){ .left_size = left_size };
+  scratch->frames = take_rows (arena, ATTN_LANES, sizes->n_features);
+  scratch->projected = take_rows (arena, ATTN_LANES, sizes->n_projected);
+  scratch->contexts = take_rows (arena, ATTN_LANES, sizes->n_context);
+  scratch->scores = take_rows (arena, sizes->n_threads * ATTN_LANES * ATTN_LANES, ring->n_slots);
+  scratch->slots = attn_arena_take (arena, ring->n_slots * sizeof (uint32_t));
+  scratch->masks = attn_arena_take (arena, attn_size_mul (ring->n_slots, ATTN_LANES * sizeof (uint16_t)));
+  scratch->left =
+      attn_arena_take (arena, attn_size_mul (attn_size_mul (sizes->n_threads, left_size), sizeof (uint16_t)));
+  scratch->cosines = take_rows (arena, 1, sizes->n_rope_pairs);
+  scratch->sines = take_rows (arena, 1, sizes->n_rope_pairs);
+}
+
+/* The threads that share the work on `n` frames; NULL: it is not worth it. */
+static inline AttnPool *
+pool_for (const AttnAttentionState *state, size_t n)
+{
+  return attn_work_pool (state->work, n * state->attention->n_operations);
+}
+
+/* ---- frames to queries, keys and values ---- */
+
+/* RoPE for the queries and keys of frame number `frame`: projected [n_query + n_key]. */
+static void
+rotate_frame (AttnAttentionState *state, uint64_t frame, float *projected)
+{
+  const AttnAttention *attention = state->attention;
+  const AttnSizes *sizes = &attention->sizes;
+  AttnScratch *scratch = &state->scratch;
+  size_t head;
+
+  attn_rope_angles (attention->positions.turns, sizes->n_rope_pairs, frame, scratch->cosines, scratch->sines);
+  for (head = 0; head < sizes->n_heads + sizes->n_kv_heads; head++)
+    attention->block.machine->kernels->rotate (projected + head * sizes->dk, scratch->cosines, scratch->sines,
+                                               sizes->n_rope_pairs, sizes->rope_layout);
+}
+
+void
+attn_project_frames (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *projected,
+                     const float *frames, size_t n)
+{
+  const AttnSizes *sizes = &attention->sizes;
+  size_t i, copy;
+
+  if (attention->input.weight != NULL)
+    attn_linear_run (attention->block.machine, pool, &attention->input, left, projected, frames, n);
+  else
+    for (i = 0; i < n; i++)
+      for (copy = 0; copy < 3; copy++)
+        memcpy (projected + i * sizes->n_projected + copy * sizes->n_features, frames + i * sizes->n_features,
+                sizes->n_features * sizeof *frames);
+}
+
+void
+attn_project_contexts (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *out,
+                       const float *contexts, size_t n)
+{
+  if (attention->output.weight != NULL)
+    attn_linear_run (attention->block.machine, pool, &attention->output, left, out, contexts, n);
+  else
+    memcpy (out, contexts, n * attention->sizes.n_outputs * sizeof *out);
+}
+
+void
+attn_take_frames (AttnAttentionState *state, const float *frames, size_t n)
+{
+  const AttnSizes *sizes = &state->attention->sizes;
+  const AttnMachine *machine = state->attention->block.machine;
+  AttnScratch *scratch = &state->scratch;
+  AttnPool *pool = pool_for (state, n);
+  size_t i;
+
+  attn_ring_prefetch (&state->ring);
+  machine->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
+  attn_project_frames (state->attention, pool, scratch->left, scratch->projected, scratch->frames, n);
+  for (i = 0; i < n; i++) {
+    float *query = scratch->projected + i * sizes->n_projected;
+
+    if (sizes->position == ATTN_POSITION_ROPE)
+      rotate_frame (state, state->ring.next + i, query);
+    machine->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
+  }
+  attn_ring_write (&state->ring, machine, pool, scratch->projected + sizes->n_query,
+                   scratch->projected + sizes->n_query + sizes->n_key, sizes->n_projected, n);
+}
+
+/* ---- rows of scores ---- */
+
+/*
+ * Rows of scores and what they are: row r is head head + r head_step of frame number frame + r frame_step, one of the
+ * steps being 1 and the other 0.
+ */
+typedef struct {
+  const AttnAttention *attention;
+  const AttnMachine *machine;
+  const AttnView *view;
+  AttnRows rows;
+  size_t head, head_step;
+  uint64_t frame, frame_step;
+  uint16_t *left; /* room for a left operand; NULL: not for the matrix unit */
+} Rows;
+
+/* A sink that the window has left behind: ALiBi by its distance; a trained bias knows nothing of it. */
+static void
+bias_sinks (const Rows *a, size_t head, uint64_t frame, float *scores)
+{
+  float biases[ATTN_LANES];
+  size_t tile;
+
+  if (a->attention->sizes.position != ATTN_POSITION_ALIBI)
+    return;
+  for (tile = 0; tile < a->view->n_sink_tiles; tile++) {
+    attn_alibi_biases (a->attention->positions.slopes[head], frame, tile * ATTN_LANES, biases);
+    a->machine->kernels->add_biases (scores + tile * ATTN_LANES, biases, 1);
+  }
+}
+
+/*
+ * Adds ALiBi or the relative bias, from the first to the last tile with a frame that the row attends to: a view of
+ * several frames has tiles beyond, which the table does not reach.
+ */
+static void
+bias_row (const Rows *a, size_t row)
+{
+  const AttnAttention *attention = a->attention;
+  const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
+  float *scores = a->rows.scores + row * a->rows.score_stride;
+  size_t head = a->head + row * a->head_step, tile = a->view->n_sink_tiles, end = a->rows.n_tiles;
+  uint64_t frame = a->frame + row * a->frame_step, first;
+
+  bias_sinks (a, head, frame, scores);
+  while (tile < end && masks[tile] == 0)
+    tile++;
+  while (tile < end && masks[end - 1] == 0)
+    end--;
+  first = a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES;
+  if (tile < end)
+    a->machine->kernels->add_biases (scores + tile * ATTN_LANES,
+                                     attn_position_bias (&attention->positions, &attention->sizes, head, frame, first),
+                                     end - tile);
+}
+
+/* The weights [span] of a row, from its tiles, where they are divided, to their slots. */
+static void
+store_weights (const Rows *a, size_t row, float *weights)
+{
+  const AttnSizes *sizes = &a->attention->sizes;
+  const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
+  float *scores = a->rows.scores + row * a->rows.score_stride;
+  /* What leads from a frame's number to its slot; modulo 2^64, as the window may begin before frame 0. */
+  uint64_t to_slot = sizes->n_sinks + sizes->window - 1 - (a->frame + row * a->frame_step);
+  size_t tile, lane;
+
+  memset (weights, 0, sizes->span * sizeof *weights);
+  a->machine->kernels->scale (scores, scores, a->rows.reciprocals[row], a->rows.n_tiles * ATTN_LANES);
+  for (tile = 0; tile < a->rows.n_tiles; tile++) {
+    uint64_t slot = tile < a->view->n_sink_tiles
+                        ? tile * ATTN_LANES
+                        : a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES + to_slot;
+
+    for (lane = 0; lane < ATTN_LANES; lane++)
+      if (masks[tile] >> lane & 1)
+        weights[slot + lane] = scores[tile * ATTN_LANES + lane];
+  }
+}
+
+/*
+ * A head's context [dv] leaves with its gain. 0 silences it whatever it saw: 0 * NaN would be NaN. 1 is no
+ * multiplication.
+ */
+static void
+apply_gain (const AttnAttention *attention, float gain, float *context)
+{
+  if (gain == 0)
+    memset (context, 0, attention->sizes.dv * sizeof *context);
+  else if (gain != 1)
+    attention->block.machine->kernels->scale (context, context, gain, attention->sizes.dv);
+}
+
+static void
+score_rows (const Rows *a, const AttnRing *ring, const float *queries, size_t query_stride, size_t key_stride)
+{
+  const AttnAttention *attention = a->attention;
+  size_t kv_head = a->head / attention->sizes.heads_per_kv, dk = attention->sizes.dk;
+
+  if (a->left != NULL && attn_split_left (a->machine->matrix, a->left, queries, query_stride, a->rows.n_rows, dk))
+    a->machine->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, kv_head), dk);
+  else
+    a->machine->kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head), key_stride, dk);
+}
+
+static void
+mix_rows (const Rows *a, const AttnRing *ring, float *contexts, size_t context_stride, size_t value_stride)
+{
+  const AttnAttention *attention = a->attention;
+  size_t kv_head = a->head / attention->sizes.heads_per_kv, dv = attention->sizes.dv;
+
+  if (a->left == NULL
+      || !a->machine->matrix->context (&a->rows, contexts, context_stride, a->left,
+                                       attn_ring_split_values (ring, kv_head), ring->n_split_rows, dv))
+    a->machine->kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head), value_stride,
+                                  dv);
+}
+
+/*
+ * From queries, query_stride apart, to contexts, context_stride apart. `weights`, if not NULL, is the first row's,
+ * weight_stride from the next's.
+ */
+static void
+attend_rows (Rows *a, const AttnRing *ring, const float *queries, size_t query_stride, float *contexts,
+             size_t context_stride, float *weights, size_t weight_stride)
+{
+  const AttnSizes *sizes = &a->attention->sizes;
+  const AttnKernels *kernels = a->machine->kernels;
+  bool own_keys = a->head_step != 0 && sizes->heads_per_kv == 1;
+  size_t row;
+
+  score_rows (a, ring, queries, query_stride, own_keys ? ring->n_slots * sizes->dk_stored * ATTN_LANES : 0);
+  for (row = 0; row < a->rows.n_rows && sizes->softcap.cap != 0; row++)
+    kernels->softcap (a->rows.scores + row * a->rows.score_stride, sizes->softcap.factor, sizes->softcap.cap,
+                      a->rows.n_tiles);
+  for (row = 0; row < a->rows.n_rows && a->attention->positions.biases != NULL; row++)
+    bias_row (a, row);
+  kernels->softmax (&a->rows);
+  mix_rows (a, ring, contexts, context_stride, own_keys ? ring->n_slots * sizes->dv * ATTN_LANES : 0);
+  for (row = 0; row < a->rows.n_rows && weights != NULL; row++)
+    store_weights (a, row, weights + row * weight_stride);
+}
+
+/* ---- blocks of frames ---- */
+
+/*
+ * Heads from `head` to before `end` that one call can take: they are heard, and share one key/value head or have one
+ * each.
+ */
+static size_t
+n_together (const AttnSizes *sizes, const float *gains, size_t head, size_t end)
+{
+  size_t end_of_group = (head / sizes->heads_per_kv + 1) * sizes->heads_per_kv, n = 1;
+
+  if (sizes->heads_per_kv != 1 && end_of_group < end)
+    end = end_of_group;
+  while (n < ATTN_LANES && head + n < end && (gains == NULL || gains[head + n] != 0))
+    n++;
+  return n;
+}
+
+/* A block of frames, of which threads share the heads. */
+typedef struct {
+  const AttnAttention *attention;
+  const AttnMachine *machine;
+  const AttnRing *ring;
+  AttnScratch *scratch;
+  AttnView view;
+  uint64_t frame;
+  size_t n;
+  const float *queries, *gains;
+  float *contexts, *weights;
+  bool for_unit; /* scores and contexts go through the matrix unit */
+} Frames;
+
+/*
+ * The block is large enough for a matrix unit, and all that it attends to is split. What else stands in those tiles, of
+ * frames that are out of sight or of another stream, is finite there, and its weights are 0.
+ */
+static bool
+is_for_unit (const Frames *b)
+{
+  size_t tile, i;
+
+  if (b->machine->matrix == NULL || b->n < ATTN_MIN_MATRIX_ROWS)
+    return false;
+  for (tile = 0; tile < b->view.n_tiles; tile++) {
+    uint16_t not_split = ~b->ring->splittable[b->view.slots[tile]];
+
+    for (i = 0; not_split != 0 && i < b->n; i++)
+      if (b->view.masks[i * b->view.n_tiles + tile] & not_split)
+        return false;
+  }
+  return true;
+}
+
+/* The heads from `begin` to before `end`, with the scores and the left operand of a thread. */
+static void
+attend_heads (const Frames *b, size_t begin, size_t end, float *scores, uint16_t *left)
+{
+  const AttnSizes *sizes = &b->attention->sizes;
+  float reciprocals[ATTN_LANES];
+  Rows a = { .attention = b->attention,
+             .machine = b->machine,
+             .view = &b->view,
+             .frame = b->frame,
+             .head_step = b->n == 1,
+             .frame_step = b->n != 1 };
+  size_t n_heads;
+
+  a.left = b->for_unit ? left : NULL;
+  a.rows = (AttnRows){
+    .n_tiles = b->view.n_tiles,
+    .slots = b->view.slots,
+    .finite = b->ring->finite,
+    .masks = b->view.masks,
+    .mask_stride = b->n == 1 ? 0 : b->view.n_tiles,
+    .scores = scores,
+    .score_stride = b->view.n_tiles * ATTN_LANES,
+    .reciprocals = reciprocals,
+    .precision = sizes->precision,
+  };
+  for (a.head = begin; a.head < end; a.head += n_heads) {
+    bool is_heard = b->gains == NULL || b->gains[a.head] != 0 || b->weights != NULL; /* or nobody sees what it does */
+
+    n_heads = b->n == 1 && is_heard ? n_together (sizes, b->weights == NULL ? b->gains : NULL, a.head, end) : 1;
+    a.rows.n_rows = b->n == 1 ? n_heads : b->n;
+    if (is_heard)
+      attend_rows (&a, b->ring, b->queries + a.head * sizes->dk, b->n == 1 ? sizes->dk : sizes->n_query,
+                   b->contexts + a.head * sizes->dv, b->n == 1 ? sizes->dv : sizes->n_context,
+                   b->weights != NULL ? b->weights + a.head * sizes->span : NULL,
+                   b->n == 1 ? sizes->span : sizes->n_heads * sizes->span);
+  }
+}
+
+static void
+attend_part (void *data, size_t part, size_t n_parts)
+{
+  const Frames *b = data;
+  size_t n_heads = b->attention->sizes.n_heads;
+
+  attend_heads (b, attn_share (n_heads, part, n_parts), attn_share (n_heads, part + 1, n_parts),
+                b->scratch->scores + part * ATTN_LANES * b->ring->n_slots * ATTN_LANES,
+                b->scratch->left + part * b->scratch->left_size);
+}
+
+void
+attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *weights)
+{
+  const AttnAttention *attention = state->attention;
+  const AttnSizes *sizes = &attention->sizes;
+  AttnScratch *scratch = &state->scratch;
+  Frames b = { .attention = attention,
+               .machine = attention->block.machine,
+               .ring = &state->ring,
+               .scratch = scratch,
+               .view = { .slots = scratch->slots, .masks = scratch->masks },
+               .frame = state->next_output,
+               .n = n,
+               .queries = queries,
+               .gains = state->has_gains ? state->gains : NULL,
+               .contexts = scratch->contexts,
+               .weights = weights };
+  size_t head, i;
+
+  attn_ring_view (b.ring, b.frame, n, &b.view);
+  b.for_unit = is_for_unit (&b);
+  attn_pool_run (pool_for (state, n), attend_part, &b);
+  for (i = 0; i < n && b.gains != NULL; i++)
+    for (head = 0; head < sizes->n_heads; head++)
+      apply_gain (attention, b.gains[head], b.contexts + i * sizes->n_context + head * sizes->dv);
+}
+
+void
+attn_finish (AttnAttentionState *state, size_t n, float *out)
+{
+  AttnScratch *scratch = &state->scratch;
+
+  attn_project_contexts (state->attention, pool_for (state, n), scratch->left, out, scratch->contexts, n);
+}

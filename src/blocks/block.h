@@ -1,0 +1,99 @@
+/*
+ * libattn: what a layer is made of. A block turns a stream of frames into another one; a layer is a list of blocks, and
+ * a stream runs frames through them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A block has two parts. The block itself (parameters, sizes) never changes and is shared by any number of streams.
+ * Its state in a stream (what it remembers, what it still owes) stands in the stream's arena and belongs to one thread
+ * at a time. Each kind of block is one table of functions, as each instruction set is one table of kernels.
+ *
+ * Frames travel in runs of neighbours which are all there, or all absent. A block takes as much of a run as it has room
+ * for, and is then asked for what is ready until there is nothing more: every frame is computed once, and no block
+ * waits for another.
+ */
+#ifndef ATTN_SRC_BLOCK_H
+#define ATTN_SRC_BLOCK_H
+
+#include <stdbool.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "kernels/machine.h"
+#include "base/pool.h"
+
+/* Neighbouring frames. */
+typedef struct {
+  uint64_t first;      /* the number of the first of them */
+  uint64_t n;          /* at most ATTN_LANES that are there; absent ones: any number */
+  bool present;        /* all of them are there, or none is */
+  bool more;           /* of outputs: others are ready behind them */
+  const float *values; /* [n][width] of those that are there; of outputs NULL: they were not wanted */
+} AttnRun;
+
+/* What the blocks of a stream share: its threads, and how long it can become. */
+typedef struct {
+  AttnPool *pool;      /* NULL: the caller alone */
+  uint64_t min_shared; /* operations from which on threads share them */
+  size_t max_frames;   /* more will not come between two resets; SIZE_MAX: any number may */
+} AttnWork;
+
+/* The threads that share so many operations; NULL: it is not worth it. */
+static inline AttnPool *
+attn_work_pool (const AttnWork *work, uint64_t n_operations)
+{
+  return n_operations >= work->min_shared ? work->pool : NULL;
+}
+
+/* How far a stream has come in front of a block; behind it, when the block has added itself. */
+typedef struct {
+  uint64_t first; /* the number of its first frame */
+  uint64_t next;  /* and of the next one */
+  bool at_end;    /* no more frames will come */
+} AttnProgress;
+
+typedef struct AttnBlock AttnBlock;
+
+/* Below, `state` is what plan () made for one stream. Between new and free nothing allocates, locks or fails. */
+typedef struct {
+  const char *name;
+
+  void (*free) (AttnBlock *block);
+
+  /* `hash`, continued with all that the outputs of the block depend on. */
+  uint64_t (*hash) (const AttnBlock *block, uint64_t hash);
+
+  /* Takes the state's memory out of the arena and sets it up; NULL while the arena counts. */
+  void *(*plan) (const AttnBlock *block, const AttnWork *work, AttnArena *arena);
+
+  /* Forgets everything; the next frame is number `first`. */
+  void (*reset) (void *state, uint64_t first);
+
+  /* Takes the first frames of `run`, at least one, and returns how many. Nothing is ready to be given before. */
+  uint64_t (*take) (void *state, const AttnRun *run);
+
+  /* The next outputs that are ready, to out [16][n_outputs] (NULL: not wanted); n = 0: none is. */
+  AttnRun (*give) (void *state, float *out);
+
+  /* No more frames will come: all that is owed is ready. */
+  void (*end) (void *state);
+
+  /* A section of a saved state: its size now, and its bytes. */
+  size_t (*saved_size) (const void *state);
+  uint8_t *(*save) (const void *state, uint8_t *bytes);
+
+  /* Whether `size` bytes can be the section of a stream that came so far, to which the block adds itself. */
+  AttnStatus (*check) (const void *state, const uint8_t *bytes, size_t size, AttnProgress *progress, AttnError *error);
+
+  /* The state becomes the one of a section that was checked; progress as in check. */
+  void (*restore) (void *state, const uint8_t *bytes, AttnProgress *progress);
+} AttnBlockKind;
+
+/* The first member of each block. */
+struct AttnBlock {
+  const AttnBlockKind *kind;
+  const AttnMachine *machine;
+  size_t n_inputs;      /* values per frame that comes in */
+  size_t n_outputs;     /* and per frame that leaves */
+  uint32_t reach_ahead; /* frames: output t needs the inputs up to t + reach_ahead */
+};
+
+#endif

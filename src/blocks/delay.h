@@ -1,0 +1,44 @@
+/*
+ * libattn: a delay line: rows of values that wait, by frame number, until what comes later is there.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef ATTN_SRC_DELAY_H
+#define ATTN_SRC_DELAY_H
+
+#include <stdbool.h>
+
+#include "base/alloc.h"
+
+typedef struct {
+  size_t n_slots;   /* a power of two, at least ATTN_LANES: frame t waits in slot t % n_slots */
+  size_t width;     /* values of a row */
+  float *rows;      /* [n_slots][width] */
+  uint8_t *present; /* [n_slots] */
+} AttnDelay;
+
+/* For up to `n_waiting` rows besides those of a tile of frames that comes in. */
+AttnDelay attn_delay_plan (size_t n_waiting, size_t width, AttnArena *arena);
+
+/* The row of `frame`, and whether the frame is there. */
+static inline float *
+attn_delay_row (const AttnDelay *delay, uint64_t frame)
+{
+  return delay->rows + (frame & (delay->n_slots - 1)) * delay->width;
+}
+
+static inline bool
+attn_delay_has (const AttnDelay *delay, uint64_t frame)
+{
+  return delay->present[frame & (delay->n_slots - 1)];
+}
+
+/* Row `frame` = values [width]. */
+void attn_delay_put (AttnDelay *delay, uint64_t frame, const float *values);
+
+/* The `n` frames from `frame` on, any number, are absent. */
+void attn_delay_skip (AttnDelay *delay, uint64_t frame, uint64_t n);
+
+/* From `frame` on, how many of `n` are alike, all there or all absent; those that are there stand in one piece. */
+uint64_t attn_delay_run (const AttnDelay *delay, uint64_t frame, uint64_t n);
+
+#endif

@@ -1,0 +1,239 @@
+/*
+ * libattn: the arithmetic, as one table of functions per instruction set.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Every function below has one fixed order of operations; every row of the table gives the same bits. "fma chain" means
+ * acc = fma (a_i, b_i, acc) for i ascending. Arrays may have any alignment that their type has; they do not overlap
+ * unless said. "Cleaned" values: those below the smallest normal float32 are +0, every NaN is 0x7fc00000.
+ *
+ * A processor that meets a denormal number, or makes one, may take a hundred times as long. So no sum of products
+ * starts from 0, but from ATTN_GUARD, which is subtracted at the end: inside an fma a product is exact, however small,
+ * and next to the guard the result is normal. And what multiplies one value by another counts as 0 what would leave the
+ * normal range (attn_smallest_factor ()), before it does. That something is denormal is found on its bits: a comparison
+ * would count as using it. What is left is what cancellation can make: a sum of 2^-126 or less next to terms of 2^-102
+ * or more.
+ *
+ * Parameters, keys and values are stored in one of three precisions and become float32, exactly, as they are loaded.
+ * They stand as matrices [rows][width], and sums run down the rows: inputs by outputs, dimensions by frames, frames by
+ * values. In bf16 two neighbouring rows share words of 32 bits, [rows / 2][width][2]: either is made a vector of
+ * float32 by one instruction, a shift or a mask.
+ */
+#ifndef ATTN_SRC_KERNELS_H
+#define ATTN_SRC_KERNELS_H
+
+#include <stdbool.h>
+
+#include <math.h>
+
+#include "attn.h"
+#include "base/alloc.h"
+#include "base/half.h"
+
+/* Frames per tile of the window, and outputs per panel of a packed projection: the lanes of the widest vector. */
+#define ATTN_LANES 16
+
+#define ATTN_LOG2_E 1.4426950408889634 /* log2 (e), rounded to double */
+
+/* Bytes of a stored value. */
+static inline size_t
+attn_precision_size (AttnPrecision precision)
+{
+  return precision == ATTN_PRECISION_F32 ? 4 : 2;
+}
+
+/* The rows that a stored matrix of `n_rows` takes: in bf16 they are pairs. */
+static inline size_t
+attn_stored_rows (size_t n_rows, AttnPrecision precision)
+{
+  return precision == ATTN_PRECISION_BF16 ? n_rows + n_rows % 2 : n_rows;
+}
+
+/* softcap tanh (score / softcap) in units of log2 (e), for AttnKernels.softcap. */
+typedef struct {
+  float factor; /* 2 / softcap */
+  float cap;    /* softcap * log2 (e); 0 = off */
+} AttnSoftcap;
+
+/*
+ * What sums of products start from; about 3e-31. As small as can be: the place of the last bit of anything from half of
+ * it on is 2^-126 or more, so that the difference of two sums next to the guard, too, is normal or 0. Its significand
+ * is prime, so that hardly a product of two float32 is exactly its opposite. For it a sum is off by at most half of a
+ * last place of the guard, 2^-126, per term.
+ */
+#define ATTN_GUARD 0x1.8f5c06p-102f
+
+/*
+ * A linear layer as the kernels want it: panels of outputs, inputs ascending inside a panel, zero-padded.
+ */
+typedef struct {
+  size_t n_inputs;
+  size_t n_outputs;
+  size_t panel; /* outputs of a panel: attn_panel () of all of them */
+  AttnPrecision precision;
+  void *weight;    /* [n_panels][n_inputs][panel], in bf16 of inputs in pairs; NULL: the identity */
+  float *bias;     /* [n_panels][panel], 0 where there is none */
+  float *start;    /* [n_panels][panel], the bias plus ATTN_GUARD: what sums start from */
+  uint16_t *split; /* the weights once more, as a right operand of n_inputs rows (matrix.h); NULL: there is none */
+} AttnProjection;
+
+#define ATTN_MAX_PANEL (5 * ATTN_LANES)
+
+/* Readable bytes behind the values of a window: the last vector of a row goes on into the next one. */
+#define ATTN_VALUES_SLACK (ATTN_LANES * sizeof (float))
+
+/*
+ * The width of a panel: up to five vectors, so that as little as can be is padding. Four or five suit the kernels best.
+ */
+static inline size_t
+attn_panel (size_t n_outputs)
+{
+  static const unsigned char by_preference[] = { 4, 5, 3 };
+  size_t n = (n_outputs + ATTN_LANES - 1) / ATTN_LANES, best = 4, i;
+
+  if (n < 3)
+    return n * ATTN_LANES;
+  for (i = 0; i < sizeof by_preference; i++)
+    if (attn_round_up (n, by_preference[i]) < attn_round_up (n, best))
+      best = by_preference[i];
+  return best * ATTN_LANES;
+}
+
+/* Where an element of a matrix stands. A row with an even number begins at row * width in every precision. */
+static inline size_t
+attn_stored_index (size_t row, size_t width, size_t column, AttnPrecision precision)
+{
+  return precision == ATTN_PRECISION_BF16 ? (row / 2 * width + column) * 2 + row % 2 : row * width + column;
+}
+
+/* Element `i` of an array in any precision. */
+static inline float
+attn_stored_value (const void *array, size_t i, AttnPrecision precision)
+{
+  switch (precision) {
+  case ATTN_PRECISION_F16:
+    return attn_float_from_f16 (((const uint16_t *) array)[i]);
+  case ATTN_PRECISION_BF16:
+    return attn_float_from_bf16 (((const uint16_t *) array)[i]);
+  default:
+    return ((const float *) array)[i];
+  }
+}
+
+/*
+ * The smallest magnitude whose product with `factor` is normal, and no less than the smallest normal number itself: all
+ * below counts as 0. Infinite where the factor is 0. (A little more than the quotient, so that rounding cannot make it
+ * less.)
+ */
+static inline float
+attn_smallest_factor (float factor)
+{
+  float magnitude = fabsf (factor);
+  float divisor = attn_opaque (magnitude < 1 ? magnitude : 1); /* so that no tiny quotient is made and thrown away */
+
+  return magnitude < 1 ? 0x1.000002p-126f / divisor : 0x1p-126f;
+}
+
+/* The smallest magnitude stored as infinity: itself; 65520, which is rounded up; 2^128 less half of a last place. */
+static inline float
+attn_infinite_from (AttnPrecision precision)
+{
+  static const uint32_t bits[] = { 0x7f800000, 0x477ff000, 0x7f7f8000 };
+
+  return attn_bits_float (bits[precision]);
+}
+
+/*
+ * Rows of scores: the queries of one head (they share keys and values), or the heads of one query (each has its own).
+ * All run over the same tiles of 16 frames, in the order of time.
+ */
+typedef struct {
+  size_t n_rows;
+  size_t n_tiles;
+  const uint32_t *slots;  /* [n_tiles]: tile i stands at slots[i] of the arrays of keys and values */
+  const uint16_t *finite; /* [all slots]: bit i: the values of frame i are finite, attended to or not */
+  const uint16_t *masks;  /* row r: [n_tiles] at masks + r mask_stride: bit i: frame i is attended to */
+  size_t mask_stride;     /* 0: the same for all rows */
+  float *scores; /* row r: [n_tiles][16] at scores + r score_stride; become weights, not yet divided by their sum */
+  size_t score_stride;
+  float *reciprocals;      /* [n_rows]: 1 / the sum of the weights */
+  AttnPrecision precision; /* of keys and values */
+} AttnRows;
+
+typedef struct {
+  const char *name;
+
+  /*
+   * out[i] = in[i] * factor, cleaned; +0 where |in[i]| < attn_smallest_factor (factor), without a multiplication. May
+   * work in place.
+   */
+  void (*scale) (float *out, const float *in, float factor, size_t n);
+
+  /* Every |values[i]| < limit; a NaN is not. */
+  bool (*all_below) (const float *values, size_t n, float limit);
+
+  /* out[i] = in[i], cleaned before, rounded as in half.h. `precision` is ATTN_PRECISION_F16 or _BF16. */
+  void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
+
+  /*
+   * out [n_frames][out_stride] = weight in + bias, cleaned: per output one fma chain over the inputs, from the start of
+   * the projection; less the guard. in [n_frames][in_stride]. The projection has a weight.
+   */
+  void (*project) (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
+                   const AttnProjection *projection);
+
+  /*
+   * rows->scores = keys . query: per key one fma chain over the dk dimensions, from the guard, which stays in it: to
+   * what comes of scores 3e-31 is nothing, and differences of small ones are normal. Row r: queries + r query_stride
+   * and keys + r key_stride, [slots][dk][16] (in bf16 of dimensions in pairs); strides in elements.
+   */
+  void (*scores) (const AttnRows *rows, const float *queries, size_t query_stride, const void *keys, size_t key_stride,
+                  size_t dk);
+
+  /*
+   * In place, scores [n_tiles][16], guard and all, s + guard := fma (cap, sign (s) (1 - 2^-y) / (1 + 2^-y), guard) with
+   * y = factor |s|: cap tanh (s factor ln (2) / 2). Where |s| < 4 attn_smallest_factor (factor) it stays as it is:
+   * factor cap ln (2) / 2 is 1. Per score, without any order; within 4 units of the last place, next to the guard. NaN
+   * stays NaN, an infinite score becomes +-cap. factor and cap are positive and normal.
+   */
+  void (*softcap) (float *scores, float factor, float cap, size_t n_tiles);
+
+  /*
+   * In place, scores to weights without their common divisor: 2^(score - largest score), 0 where the mask has no bit
+   * for the lane; 0 below 2^-126; a NaN is 0x7fc00000. Their sum: per lane over the tiles ascending, then the lanes i +
+   * (i + 8), + 4, + 2, + 1; its reciprocal goes to rows->reciprocals.
+   */
+  void (*softmax) (const AttnRows *rows);
+
+  /*
+   * Row r: contexts + r context_stride [dv] = the fma chain, from the guard, of weights and values over the frames
+   * whose bit is set, ascending; less the guard; times the reciprocal, as `scale` does it. values + r value_stride:
+   * [slots][16][dv], in bf16 of frame pairs, ATTN_VALUES_SLACK behind the last; strides in elements. The values of
+   * frames without a bit never count, be they NaN; their weights are 0, as softmax leaves them. (Adding 0 times a
+   * finite value changes at most the sign of a zero, which the guard takes away at the end.)
+   */
+  void (*context) (const AttnRows *rows, float *contexts, size_t context_stride, const void *values,
+                   size_t value_stride, size_t dv);
+
+  /*
+   * In place, RoPE: turns the pairs (x, y) of one head by angles of cosines c and sines s [n_pairs]:
+   * x' = fma (-y, s, fma (x, c, guard)) - guard, y' = fma (x, s, fma (y, c, guard)) - guard; cleaned. The layout says
+   * which values are a pair.
+   */
+  void (*rotate) (float *values, const float *cosines, const float *sines, size_t n_pairs, AttnRopeLayout layout);
+
+  /* scores [n_tiles][16] += biases [n_tiles][16]. */
+  void (*add_biases) (float *scores, const float *biases, size_t n_tiles);
+} AttnKernels;
+
+extern const AttnKernels attn_kernels_c;
+#ifdef ATTN_HAVE_AVX512
+extern const AttnKernels attn_kernels_avx512;
+#endif
+#ifdef ATTN_HAVE_AVX2
+extern const AttnKernels attn_kernels_avx2;
+#endif
+#ifdef ATTN_HAVE_NEON
+extern const AttnKernels attn_kernels_neon;
+#endif
+
+#endif
