@@ -1,0 +1,277 @@
+"""libattn for NumPy: layers and streams, with the bits of the pipeline.
+
+    import attn
+
+    layer = attn.Layer('model.safetensors', window=100)       # what is not said is what the file says; without a file: n_features=80, heads=4
+    out = layer.forward(frames)                               # [n, D] -> [n, Dout], all at once
+
+    stream = layer.stream()                                   # the same, as frames come
+    for part in parts:
+        out = stream.push(part)                               # the outputs that are ready: fewer while later frames are awaited
+    out = stream.drain()                                      # the rest, at the end of the stream
+
+Frames are arrays of real numbers [n, D], in any order of bytes and axes; they are computed in float32. What the library refuses is an attn.Error.
+The library is found as the system finds libattn.so, or where the environment variable ATTN_LIBRARY says. NumPy is all that is needed.
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import ctypes
+import ctypes.util
+import os
+import threading
+
+import numpy as np
+
+__all__ = ['Error', 'Layer', 'Stream', 'version']
+
+UNSET, UNSET_DOUBLE = 0xffffffff, -float(np.finfo(np.float64).max)
+POSITIONS = ('none', 'rope', 'alibi', 'relative')
+ROPE_LAYOUTS = ('half', 'interleaved')
+PRECISIONS = ('f32', 'f16', 'bf16')
+ARITHMETICS = ('exact', 'fast')
+
+_floats = ctypes.POINTER(ctypes.c_float)
+_bytes = ctypes.POINTER(ctypes.c_uint8)
+
+
+class Error(ValueError):
+    """What the library refused, in its sentence."""
+
+
+class _Error(ctypes.Structure):
+    _fields_ = [('status', ctypes.c_int), ('message', ctypes.c_char * 1024)]
+
+
+class _Config(ctypes.Structure):
+    _fields_ = [('n_features', ctypes.c_uint32), ('n_heads', ctypes.c_uint32), ('n_kv_heads', ctypes.c_uint32), ('window', ctypes.c_uint32),
+                ('look_ahead', ctypes.c_uint32), ('n_sinks', ctypes.c_uint32), ('scale', ctypes.c_double), ('softcap', ctypes.c_double),
+                ('rope_base', ctypes.c_double), ('position', ctypes.c_int), ('rope_layout', ctypes.c_int), ('rope_dimensions', ctypes.c_uint32),
+                ('precision', ctypes.c_int), ('n_threads', ctypes.c_uint32), ('arithmetic', ctypes.c_int), ('reserved', ctypes.c_uint32 * 14)]
+
+
+# name of a property of the element: (field, names of the values of an enum)
+_FIELDS = {'n_features': ('n_features', None), 'heads': ('n_heads', None), 'kv_heads': ('n_kv_heads', None), 'window': ('window', None),
+           'look_ahead': ('look_ahead', None), 'sinks': ('n_sinks', None), 'scale': ('scale', None), 'softcap': ('softcap', None),
+           'rope_base': ('rope_base', None), 'position': ('position', POSITIONS), 'rope_layout': ('rope_layout', ROPE_LAYOUTS),
+           'rope_dimensions': ('rope_dimensions', None), 'precision': ('precision', PRECISIONS), 'threads': ('n_threads', None),
+           'arithmetic': ('arithmetic', ARITHMETICS)}
+
+# what a function returns and takes
+_pointer, _size, _number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64
+_error = ctypes.POINTER(_Error)
+_FUNCTIONS = {
+    'attn_version': (ctypes.c_char_p, []),
+    'attn_config_default': (_Config, []),
+    'attn_model_open': (ctypes.c_int, [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(_pointer), _error]),
+    'attn_model_free': (None, [_pointer]),
+    'attn_layer_new': (ctypes.c_int, [ctypes.POINTER(_Config), _pointer, ctypes.POINTER(_pointer), _error]),
+    'attn_layer_free': (None, [_pointer]),
+    'attn_layer_config': (ctypes.POINTER(_Config), [_pointer]),
+    'attn_layer_n_features': (ctypes.c_uint32, [_pointer]),
+    'attn_layer_n_outputs': (ctypes.c_uint32, [_pointer]),
+    'attn_layer_n_heads': (ctypes.c_uint32, [_pointer]),
+    'attn_layer_span': (ctypes.c_uint32, [_pointer]),
+    'attn_layer_latency': (ctypes.c_uint32, [_pointer]),
+    'attn_layer_kernels': (ctypes.c_char_p, [_pointer]),
+    'attn_forward': (ctypes.c_int, [_pointer, _floats, _bytes, _size, _number, _floats, _floats, _error]),
+    'attn_stream_new': (ctypes.c_int, [_pointer, ctypes.POINTER(_pointer), _error]),
+    'attn_stream_free': (None, [_pointer]),
+    'attn_stream_push': (_size, [_pointer, _floats, _size, _floats, _floats]),
+    'attn_stream_skip': (_number, [_pointer, _number, _floats, _floats]),
+    'attn_stream_drain': (_size, [_pointer, _floats, _floats]),
+    'attn_stream_is_drained': (ctypes.c_int, [_pointer]),
+    'attn_stream_reset': (ctypes.c_int, [_pointer, _number, _error]),
+    'attn_stream_next_frame': (_number, [_pointer]),
+    'attn_stream_pending': (_size, [_pointer]),
+    'attn_stream_set_gain': (ctypes.c_int, [_pointer, ctypes.c_uint32, ctypes.c_float]),
+    'attn_stream_state_size': (_size, [_pointer]),
+    'attn_stream_save': (ctypes.c_int, [_pointer, _pointer, _size, _error]),
+    'attn_stream_restore': (ctypes.c_int, [_pointer, ctypes.c_char_p, _size, _error]),
+}
+
+
+def _load():
+    path = os.environ.get('ATTN_LIBRARY') or ctypes.util.find_library('attn') or 'libattn.so.0'
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise ImportError('libattn is not found (%s): install it, or set ATTN_LIBRARY to its path, such as build/src/libattn.so' % error) from None
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_library = _load()
+
+
+def version():
+    """Of the library, such as '0.1.0'."""
+    return _library.attn_version().decode()
+
+
+def _call(name, *arguments):
+    """A function with a status and an error at its end."""
+    error = _Error()
+    if getattr(_library, name)(*arguments, ctypes.byref(error)) != 0:
+        raise Error(error.message.decode('utf-8', 'replace'))
+
+
+def _path(path):
+    return None if path is None else os.fsencode(path)
+
+
+def _frames(values, width):
+    """As float32 [n, width], in one piece."""
+    array = np.asarray(values)
+    if array.dtype.kind not in 'fiu':
+        raise TypeError('frames are real numbers, and not of dtype %s' % array.dtype)
+    if array.ndim == 1 and array.shape == (width,):
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError('frames have the shape %s, but the layer takes [n, %d]' % (list(array.shape), width))
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _data(array, kind=_floats):
+    return None if array is None else array.ctypes.data_as(kind)
+
+
+def _config(options):
+    config = _library.attn_config_default()
+    for key, value in options.items():
+        if key not in _FIELDS:
+            raise TypeError('%s is not an option of a layer; these are: %s' % (key, ', '.join(_FIELDS)))
+        field, names = _FIELDS[key]
+        if names is not None and value not in names:
+            raise ValueError("%s is '%s', expected one of %s" % (key, value, ', '.join(names)))
+        if names is None and field not in ('scale', 'softcap', 'rope_base') and not 0 <= value < UNSET:
+            raise ValueError('%s is %s, expected a number from 0 to %d' % (key, value, UNSET - 1))
+        setattr(config, field, names.index(value) if names else value)
+    return config
+
+
+class Layer:
+    """A checked configuration with its parameters. It never changes, and any number of streams and threads may use it."""
+
+    def __init__(self, model_file=None, model_prefix='', **options):
+        """`options`: n_features, heads, kv_heads, window, look_ahead, sinks, scale, softcap, position, rope_base, rope_layout, rope_dimensions,
+        precision, threads, arithmetic, as the properties of the element `attention`."""
+        self._handle, model = _pointer(), _pointer()
+        config = _config(options)
+        if model_file is not None:
+            _call('attn_model_open', _path(model_file), model_prefix.encode(), ctypes.byref(model))
+        try:
+            _call('attn_layer_new', ctypes.byref(config), model if model else None, ctypes.byref(self._handle))
+        finally:
+            _library.attn_model_free(model)
+        self.n_features = _library.attn_layer_n_features(self._handle)
+        self.n_outputs = _library.attn_layer_n_outputs(self._handle)
+        self.n_heads = _library.attn_layer_n_heads(self._handle)
+        self.span = _library.attn_layer_span(self._handle)
+        self.latency = _library.attn_layer_latency(self._handle)
+        self.kernels = _library.attn_layer_kernels(self._handle).decode()
+
+    def __del__(self):
+        if getattr(self, '_handle', None):
+            _library.attn_layer_free(self._handle)
+            self._handle = None
+
+    @property
+    def config(self):
+        """The options in effect."""
+        config = _library.attn_layer_config(self._handle).contents
+        return {key: names[getattr(config, field)] if names else getattr(config, field) for key, (field, names) in _FIELDS.items()}
+
+    def _weights(self, n):
+        return np.empty((n, self.n_heads, self.span), np.float32)
+
+    def forward(self, frames, present=None, first_frame=0, weights=False):
+        """Outputs [n, Dout] of all frames [n, D]; `present` [n]: which of them are there; `weights`: (outputs, weights [n, heads, span])."""
+        frames = _frames(frames, self.n_features)
+        n = len(frames)
+        if present is not None:
+            present = np.ascontiguousarray(present, bool).astype(np.uint8)
+            if present.shape != (n,):
+                raise ValueError('present has the shape %s, but there are %d frames' % (list(present.shape), n))
+        out, seen = np.empty((n, self.n_outputs), np.float32), self._weights(n) if weights else None
+        _call('attn_forward', self._handle, _data(frames), _data(present, _bytes), n, first_frame, _data(out), _data(seen))
+        return (out, seen) if weights else out
+
+    def stream(self):
+        """A new stream over the layer, which starts at frame 0."""
+        return Stream(self)
+
+
+class Stream:
+    """The past of one stream. One call at a time: a second thread waits."""
+
+    def __init__(self, layer):
+        self.layer, self._handle, self._lock = layer, _pointer(), threading.Lock()
+        _call('attn_stream_new', layer._handle, ctypes.byref(self._handle))
+
+    def __del__(self):
+        if getattr(self, '_handle', None):
+            _library.attn_stream_free(self._handle)
+            self._handle = None
+
+    def _take(self, function, n_most, arguments, weights):
+        out, seen = np.empty((n_most, self.layer.n_outputs), np.float32), self.layer._weights(n_most) if weights else None
+        n = function(self._handle, *arguments, _data(out), _data(seen))
+        return (out[:n], seen[:n]) if weights else out[:n]
+
+    def _running(self):
+        if _library.attn_stream_is_drained(self._handle):
+            raise Error('the stream is at its end: reset () begins another one')
+
+    def push(self, frames, weights=False):
+        """The outputs [m, Dout] that these frames [n, D] make ready, oldest first; `weights`: (outputs, weights [m, heads, span])."""
+        frames = _frames(frames, self.layer.n_features)
+        with self._lock:
+            self._running()
+            return self._take(_library.attn_stream_push, len(frames), (_data(frames), len(frames)), weights)
+
+    def skip(self, n, weights=False):
+        """As push (), for n frames that are absent."""
+        with self._lock:
+            self._running()
+            return self._take(_library.attn_stream_skip, n, (n,), weights)
+
+    def drain(self, weights=False):
+        """The end of the stream: the outputs that waited for later frames."""
+        with self._lock:
+            return self._take(_library.attn_stream_drain, self.pending, (), weights)
+
+    def reset(self, first_frame=0):
+        """Forgets all frames; the next one has that number."""
+        with self._lock:
+            _call('attn_stream_reset', self._handle, first_frame)
+
+    def set_gain(self, head, gain):
+        """From the next output on the context of `head` is multiplied by `gain`."""
+        with self._lock:
+            if not 0 <= head < self.layer.n_heads or _library.attn_stream_set_gain(self._handle, head, gain) != 0:
+                raise Error('gain %s of head %s: the layer has %d heads, and gains are finite' % (gain, head, self.layer.n_heads))
+
+    def save(self):
+        """The state, as bytes: what another stream over the same layer goes on from."""
+        with self._lock:
+            size = _library.attn_stream_state_size(self._handle)
+            state = ctypes.create_string_buffer(size)
+            _call('attn_stream_save', self._handle, state, size)
+            return state.raw
+
+    def restore(self, state):
+        """Goes on from a saved state; on an error the stream is as it was."""
+        with self._lock:
+            _call('attn_stream_restore', self._handle, bytes(state), len(state))
+
+    @property
+    def next_frame(self):
+        """The number of the next frame to come in."""
+        return _library.attn_stream_next_frame(self._handle)
+
+    @property
+    def pending(self):
+        """Outputs that wait for later frames."""
+        return _library.attn_stream_pending(self._handle)

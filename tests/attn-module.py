@@ -1,0 +1,165 @@
+#!/usr/bin/python3
+"""examples/attn.py: the core from NumPy. Against the definition in float64, and streams against the whole, to the bit. TAP.   attn-module.py LIBRARY
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, 'examples'))
+os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
+
+import attn
+import tap
+
+TOLERANCE = 2e-6  # of the largest output: what attn.h promises for f32
+
+
+def random_layer(rng):
+    heads = int(rng.integers(1, 5))
+    return attn.Layer(n_features=heads * int(rng.integers(1, 9)), heads=heads, window=int(rng.integers(1, 30)), look_ahead=int(rng.integers(0, 6)),
+                      sinks=int(rng.integers(0, 4)))
+
+
+def random_frames(rng, layer, n=70):
+    return rng.standard_normal((n, layer.n_features)).astype(np.float32)
+
+
+def by_definition(x, heads, window, look_ahead):
+    """Vaswani et al. 2017, equation 1, in float64, over the window."""
+    n, d = x.shape
+    parts = x.astype(np.float64).reshape(n, heads, d // heads)
+    scores = np.einsum('ihd,jhd->hij', parts, parts) / (d // heads) ** 0.5
+    t = np.arange(n)
+    scores[:, (t[None] <= t[:, None] - window) | (t[None] > t[:, None] + look_ahead)] = -np.inf
+    weights = np.exp(scores - scores.max(axis=2, keepdims=True))
+    weights /= weights.sum(axis=2, keepdims=True)
+    return np.einsum('hij,jhd->ihd', weights, parts).reshape(n, d), weights
+
+
+def refused(error, words, call, *arguments, **named):
+    try:
+        call(*arguments, **named)
+    except error as failure:
+        assert all(word in str(failure) for word in words), failure
+        return
+    raise AssertionError('not refused: %s' % words)
+
+
+def test_forward_is_the_definition():
+    layer = attn.Layer(n_features=12, heads=3, window=9, look_ahead=2)
+    x = random_frames(np.random.default_rng(1), layer)
+    out, weights = layer.forward(x, weights=True)
+    wanted, wanted_weights = by_definition(x, 3, 9, 2)
+    assert np.abs(out - wanted).max() <= TOLERANCE * np.abs(wanted).max()
+    assert weights.shape == (70, 3, 11)
+    for t in (0, 5, 30, 69):
+        for slot in range(11):
+            frame = t - 8 + slot
+            there = wanted_weights[:, t, frame] if 0 <= frame < 70 else 0
+            assert np.abs(weights[t, :, slot] - there).max() <= TOLERANCE, (t, slot)
+
+
+def test_streams_have_the_bits_of_the_whole():
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        layer = random_layer(rng)
+        x, present = random_frames(rng, layer), np.ones(70, bool)
+        gap = sorted(rng.integers(0, 71, 2))
+        present[gap[0]:gap[1]] = False
+        first = int(rng.integers(0, 10))
+        whole, weights = layer.forward(x, present, first, weights=True)
+        stream, outs, at = layer.stream(), [], 0
+        stream.reset(first)
+        while at < 70:
+            n = min(int(rng.integers(1, 20)), (70 if at >= gap[1] else gap[0] if at < gap[0] else gap[1]) - at)
+            outs.append(stream.push(x[at:at + n], weights=True) if present[at] else stream.skip(n, weights=True))
+            at += n
+            if rng.random() < 0.2:
+                state, stream = stream.save(), layer.stream()
+                stream.restore(state)
+            assert stream.next_frame == first + at and stream.pending <= layer.latency
+        outs.append(stream.drain(weights=True))
+        assert np.array_equal(np.concatenate([out for out, _ in outs]), whole)
+        assert np.array_equal(np.concatenate([seen for _, seen in outs]), weights)
+
+
+def test_arrays_of_any_kind_are_the_same_frames():
+    layer = attn.Layer(n_features=6, heads=2, window=4)
+    x = random_frames(np.random.default_rng(3), layer)
+    wanted = layer.forward(x)
+    backwards = np.ascontiguousarray(x[::-1])[::-1]
+    for same in (x.astype('>f4'), x.astype(np.float64), np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2], backwards, x.tolist()):
+        assert np.array_equal(layer.forward(same), wanted)
+    assert np.array_equal(layer.forward(np.arange(12).reshape(2, 6)), layer.forward(np.arange(12, dtype=np.float32).reshape(2, 6)))
+    assert layer.forward(np.empty((0, 6))).shape == (0, 6)
+    assert layer.stream().push(x[0]).shape == (1, 6)
+
+
+def test_what_does_not_fit_is_refused():
+    layer = attn.Layer(n_features=6, heads=2, window=4)
+    x, stream = random_frames(np.random.default_rng(4), layer), layer.stream()
+    refused(ValueError, ['[70, 5]', '[n, 6]'], layer.forward, x[:, :5])
+    refused(ValueError, ['[70, 6, 1]'], layer.forward, x[..., None])
+    refused(TypeError, ['complex64'], layer.forward, x.astype(np.complex64))
+    refused(TypeError, ['<U'], layer.forward, [['a'] * 6])
+    refused(ValueError, ['[3]', '70'], layer.forward, x, np.ones(3, bool))
+    refused(attn.Error, ['heads=1'], attn.Layer, n_features=7, heads=2)
+    refused(attn.Error, ['/nowhere'], attn.Layer, '/nowhere')
+    refused(TypeError, ['windows', 'window'], attn.Layer, n_features=6, windows=3)
+    refused(ValueError, ['-1'], attn.Layer, n_features=6, window=-1)
+    refused(ValueError, ["'sine'", 'rope'], attn.Layer, n_features=6, position='sine')
+    refused(attn.Error, ['5', '2 heads'], stream.set_gain, 5, 1)
+    refused(attn.Error, ['3 bytes'], stream.restore, b'abc')
+    stream.drain()
+    refused(attn.Error, ['reset'], stream.push, x)
+    stream.reset()
+    assert len(stream.push(x)) == 70
+
+
+def test_gain_of_zero_silences_a_head():
+    layer = attn.Layer(n_features=6, heads=2, window=4)
+    x, stream = random_frames(np.random.default_rng(5), layer), layer.stream()
+    stream.set_gain(1, 0)
+    out = stream.push(x)
+    assert np.array_equal(out[:, :3], layer.forward(x)[:, :3]) and not out[:, 3:].any()
+
+
+def test_options_in_effect_are_told():
+    layer = attn.Layer(n_features=8, heads=2, window=7, look_ahead=1, position='rope', precision='bf16', threads=2)
+    told = layer.config
+    assert (told['heads'], told['window'], told['look_ahead'], told['position'], told['precision'], told['threads']) == (2, 7, 1, 'rope', 'bf16', 2)
+    assert told['rope_base'] == 10000 and told['sinks'] == 0 and told['arithmetic'] == 'exact'
+    assert (layer.n_features, layer.n_outputs, layer.n_heads, layer.span, layer.latency) == (8, 8, 2, 8, 1)
+
+
+def test_streams_in_threads_have_the_same_bits():
+    layer = attn.Layer(n_features=16, heads=4, window=20)
+    x = random_frames(np.random.default_rng(6), layer, 400)
+    wanted, got = layer.forward(x), {}
+
+    def run(i):
+        stream = layer.stream()
+        got[i] = np.concatenate([stream.push(x[at:at + 1 + i]) for at in range(0, 400, 1 + i)])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(got[i], wanted) for i in range(8))
+
+
+def test_library_that_is_not_there_is_said():
+    done = subprocess.run(['/usr/bin/python3', '-c', 'import attn'], cwd=os.path.join(ROOT, 'examples'), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, 'ATTN_LIBRARY': '/nowhere/libattn.so', 'PYTHONDONTWRITEBYTECODE': '1'})
+    assert done.returncode == 1 and '/nowhere/libattn.so' in done.stderr and 'set ATTN_LIBRARY' in done.stderr, done.stderr
+
+
+if __name__ == '__main__':
+    sys.exit(tap.run_all(globals(), 'test_', '.'))
