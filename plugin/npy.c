@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* gst-attention: the header of NumPy's .npy files, and their values.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "npy.h"
 
 #include <math.h>
@@ -25,18 +25,8 @@ typedef struct {
   NpyArray *array;
 } Dict;
 
-static gboolean refuse (GError **error, NpyError code, const gchar *format, ...) G_GNUC_PRINTF (3, 4);
-
-static gboolean
-refuse (GError **error, NpyError code, const gchar *format, ...)
-{
-  va_list args;
-
-  va_start (args, format);
-  g_propagate_error (error, g_error_new_valist (NPY_ERROR, code, format, args));
-  va_end (args);
-  return FALSE;
-}
+/* FALSE, with a sentence. */
+#define refuse(error, code, ...) (g_set_error (error, NPY_ERROR, code, __VA_ARGS__), FALSE)
 
 /* The first of `size` bytes in a form that a message can hold. Transfer full. */
 static gchar *
@@ -55,10 +45,10 @@ static gboolean
 refuse_quoting (GError **error, NpyError code, const gchar *before, NpySlice slice, const gchar *after)
 {
   gchar *quoted = quote (slice.text, slice.size);
+  gboolean ok = refuse (error, code, "%s%s%s", before, quoted, after);
 
-  refuse (error, code, "%s%s%s", before, quoted, after);
   g_free (quoted);
-  return FALSE;
+  return ok;
 }
 
 static void
@@ -135,7 +125,7 @@ accept_number (Cursor *cursor, guint64 *number)
   return TRUE;
 }
 
-/* (), (7,), (7, 8), (7, 8,) and so on. (7) is a number in Python, no shape. */
+/* (), (7,), (7, 8), (7, 8,) and so on. (7) is a number in Python, not a shape. */
 static gboolean
 accept_shape (Cursor *cursor, NpyArray *array)
 {
@@ -285,14 +275,14 @@ use_array (NpyHeader *header, const NpyArray *array, GError **error)
   return use_shape (header, array, error);
 }
 
-/* Magic, version and length. On NPY_OK *dict_size bytes follow at data + *dict_offset. */
+/* Magic and version. On NPY_OK the length has come, too: it stands in front of data + *dict_offset. */
 static NpyResult
-read_preamble (const guint8 *data, gsize size, gsize *dict_offset, gsize *dict_size, gsize *needed, GError **error)
+read_version (const guint8 *data, gsize size, gsize *dict_offset, gsize *needed, GError **error)
 {
   NpySlice magic = { (const gchar *) data, MIN (size, MAGIC_SIZE) };
 
   if (magic.size > 0 && memcmp (data, MAGIC, magic.size) != 0) {
-    refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "this is no .npy file: it starts with \"", magic,
+    refuse_quoting (error, NPY_ERROR_WRONG_TYPE, "this is not a .npy file: it starts with \"", magic,
                     "\", expected \"\\223NUMPY\"");
     return NPY_REFUSED;
   }
@@ -300,21 +290,29 @@ read_preamble (const guint8 *data, gsize size, gsize *dict_offset, gsize *dict_s
   if (size < *needed)
     return NPY_MORE;
   if (data[6] < 1 || data[6] > 3 || data[7] != 0) {
-    refuse (error, NPY_ERROR_WRONG_TYPE, "the file has version %u.%u of the .npy format, expected 1.0, 2.0 or 3.0",
-            data[6], data[7]);
+    g_set_error (error, NPY_ERROR, NPY_ERROR_WRONG_TYPE,
+                 "the file has version %u.%u of the .npy format, expected 1.0, 2.0 or 3.0", data[6], data[7]);
     return NPY_REFUSED;
   }
   *needed = *dict_offset = data[6] == 1 ? 10 : 12;
-  if (size < *needed)
-    return NPY_MORE;
+  return size < *needed ? NPY_MORE : NPY_OK;
+}
 
+/* Magic, version and length. On NPY_OK *dict_size bytes follow at data + *dict_offset. */
+static NpyResult
+read_preamble (const guint8 *data, gsize size, gsize *dict_offset, gsize *dict_size, gsize *needed, GError **error)
+{
+  NpyResult result = read_version (data, size, dict_offset, needed, error);
+
+  if (result != NPY_OK)
+    return result;
   *dict_size = data[8] | (gsize) data[9] << 8;
-  if (data[6] > 1)
+  if (*dict_offset > 10)
     *dict_size |= (gsize) data[10] << 16 | (gsize) data[11] << 24;
   if (*dict_size > NPY_MAX_DICT_SIZE) {
-    refuse (error, NPY_ERROR_DAMAGED,
-            "the header has %" G_GSIZE_FORMAT " bytes, expected no more than " G_STRINGIFY (NPY_MAX_DICT_SIZE),
-            *dict_size);
+    g_set_error (error, NPY_ERROR, NPY_ERROR_DAMAGED,
+                 "the header has %" G_GSIZE_FORMAT " bytes, expected no more than " G_STRINGIFY (NPY_MAX_DICT_SIZE),
+                 *dict_size);
     return NPY_REFUSED;
   }
   *needed = *dict_offset + *dict_size;

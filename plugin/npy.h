@@ -32,7 +32,7 @@ G_BEGIN_DECLS
 GQuark npy_error_quark (void);
 
 typedef enum {
-  NPY_ERROR_WRONG_TYPE, /* no .npy file, or one that holds something else than frames */
+  NPY_ERROR_WRONG_TYPE, /* not a .npy file, or one that holds something else than frames */
   NPY_ERROR_DAMAGED     /* a .npy file with a header that cannot be read */
 } NpyError;
 
