@@ -1,5 +1,10 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: which timestamps of a stream mean that something is missing.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #include "frameclock.h"
+
+#include "framerate.h"
 
 /* Two times that were rounded to a nanosecond, each in any direction. */
 #define ROUNDING 2
@@ -37,9 +42,7 @@ frame_clock_forget (FrameClock *clock)
 GstClockTime
 frame_clock_duration (const FrameClock *clock, guint64 n)
 {
-  if (clock->rate_n <= 0)
-    return GST_CLOCK_TIME_NONE;
-  return gst_util_uint64_scale_round (n, GST_SECOND * (guint64) clock->rate_d, clock->rate_n);
+  return frame_rate_duration (clock->rate_n, clock->rate_d, n);
 }
 
 guint64

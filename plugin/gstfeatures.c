@@ -1,22 +1,17 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: what a feature stream is: its caps, its buffers, its time.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #include "gstfeatures.h"
 
 #include <string.h>
 
+#include "framerate.h"
+
 #define NE_FORMAT GST_AUDIO_NE (F32)
 
-static gboolean wrong_caps (GError **error, const gchar *format, ...) G_GNUC_PRINTF (2, 3);
-
-static gboolean
-wrong_caps (GError **error, const gchar *format, ...)
-{
-  va_list args;
-
-  va_start (args, format);
-  g_propagate_error (error, g_error_new_valist (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE, format, args));
-  va_end (args);
-  return FALSE;
-}
+/* FALSE, with a sentence. */
+#define wrong_caps(error, ...) (g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE, __VA_ARGS__), FALSE)
 
 static gboolean
 check_string (const GstStructure *structure, const gchar *field, const gchar *expected, GError **error)
@@ -91,17 +86,18 @@ parse_dimensions (const gchar *dimensions, guint64 *n_features, guint64 *n_frame
 static gboolean
 check_no_flag_set (const GValue *value, GError **error)
 {
+  gboolean ok;
   gchar *text;
 
   if (value == NULL || !GST_VALUE_HOLDS_FLAG_SET (value))
     return TRUE;
   text = gst_value_serialize (value);
-  wrong_caps (error,
-              "the caps have dimensions=%s as a set of flags, which is how GStreamer reads a:b without a type: "
-              "write dimensions=(string)80:1:1:1, with the type",
-              text);
+  ok = wrong_caps (error,
+                   "the caps have dimensions=%s as a set of flags, which is how GStreamer reads a:b without a type: "
+                   "write dimensions=(string)80:1:1:1, with the type",
+                   text);
   g_free (text);
-  return FALSE;
+  return ok;
 }
 
 gboolean
@@ -116,14 +112,10 @@ gst_features_check_dimensions (const GstCaps *caps, GError **error)
 }
 
 static gboolean
-from_tensors (GstFeatures *features, const GstStructure *structure, GError **error)
+check_one_tensor (const GstStructure *structure, GError **error)
 {
-  const GValue *value = gst_structure_get_value (structure, "dimensions");
-  guint64 n_features, n_frames;
   gint num_tensors;
 
-  if (!check_string (structure, "format", "static", error))
-    return FALSE;
   if (!gst_structure_get_int (structure, "num_tensors", &num_tensors))
     return wrong_caps (error, "the caps have no num_tensors, expected 1: a feature stream is one tensor");
   if (num_tensors != 1)
@@ -132,8 +124,15 @@ from_tensors (GstFeatures *features, const GstStructure *structure, GError **err
         "the caps have num_tensors=%d, expected 1: a feature stream is one tensor; tensor_demux takes several "
         "apart",
         num_tensors);
-  if (!check_string (structure, "types", "float32", error))
-    return FALSE;
+  return TRUE;
+}
+
+static gboolean
+read_dimensions (GstFeatures *features, const GstStructure *structure, GError **error)
+{
+  const GValue *value = gst_structure_get_value (structure, "dimensions");
+  guint64 n_features, n_frames;
+
   if (value == NULL)
     return wrong_caps (error, "the caps have no dimensions, expected dimensions=(string)D:N:1:1");
   if (!check_no_flag_set (value, error))
@@ -144,9 +143,17 @@ from_tensors (GstFeatures *features, const GstStructure *structure, GError **err
   if (!parse_dimensions (g_value_get_string (value), &n_features, &n_frames, error)
       || !check_n_features (n_features, "dimensions", error))
     return FALSE;
-
   features->n_features = n_features;
   features->frames_per_buffer = n_frames;
+  return TRUE;
+}
+
+static gboolean
+from_tensors (GstFeatures *features, const GstStructure *structure, GError **error)
+{
+  if (!check_string (structure, "format", "static", error) || !check_one_tensor (structure, error)
+      || !check_string (structure, "types", "float32", error) || !read_dimensions (features, structure, error))
+    return FALSE;
   features->is_tensors = TRUE;
   if (!gst_structure_get_fraction (structure, "framerate", &features->rate_n, &features->rate_d)) {
     features->rate_n = 0;
@@ -242,7 +249,7 @@ gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_fra
   if (size % frame_size != 0) {
     g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
                  "a buffer of %" G_GSIZE_FORMAT
-                 " bytes is no whole number of frames: one of %u features has %" G_GSIZE_FORMAT " bytes",
+                 " bytes is not a whole number of frames: one of %u features has %" G_GSIZE_FORMAT " bytes",
                  size, features->n_features, frame_size);
     return FALSE;
   }
@@ -270,7 +277,18 @@ gst_features_new_buffer (guint64 n_values)
 GstClockTime
 gst_features_duration (const GstFeatures *features, guint64 n)
 {
-  if (features->rate_n <= 0)
-    return GST_CLOCK_TIME_NONE;
-  return gst_util_uint64_scale_round (n, GST_SECOND * (guint64) features->rate_d, features->rate_n);
+  return frame_rate_duration (features->rate_n, features->rate_d, n);
+}
+
+gboolean
+gst_features_query_latency (GstPad *sinkpad, GstQuery *query, GstClockTime own)
+{
+  GstClockTime min, max;
+  gboolean is_live;
+
+  if (!gst_pad_peer_query (sinkpad, query))
+    return FALSE;
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  gst_query_set_latency (query, is_live, min + own, GST_CLOCK_TIME_IS_VALID (max) ? max + own : max);
+  return TRUE;
 }

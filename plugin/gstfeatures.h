@@ -60,12 +60,25 @@ GstCaps *gst_features_replace_n_features (GstCaps *caps, guint n_features);
 
 /*
  * The number of frames in a buffer of `size` bytes. On failure returns FALSE and sets `error` (GST_STREAM_ERROR,
- * GST_STREAM_ERROR_FORMAT): no whole number of frames, or not the number that the caps fix.
+ * GST_STREAM_ERROR_FORMAT): not a whole number of frames, or not the number that the caps fix.
  */
 gboolean gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_frames, GError **error);
 
 /* A buffer of `n_values`, in one memory that begins at a cache line; NULL: no memory. Transfer full. */
 GstBuffer *gst_features_new_buffer (guint64 n_values);
+
+/* Answers a query of the latency: what is upstream of `sinkpad` says, and `own`. */
+gboolean gst_features_query_latency (GstPad *sinkpad, GstQuery *query, GstClockTime own);
+
+/* Posts `error`, which it takes, as an error message of `element`. */
+#define gst_features_post_error(element, error)                                                         \
+  G_STMT_START                                                                                          \
+  {                                                                                                     \
+    gst_element_message_full (GST_ELEMENT (element), GST_MESSAGE_ERROR, (error)->domain, (error)->code, \
+                              g_strdup ((error)->message), NULL, __FILE__, GST_FUNCTION, __LINE__);     \
+    g_error_free (error);                                                                               \
+  }                                                                                                     \
+  G_STMT_END
 
 /* The time that `n` frames take, rounded to the nearest nanosecond; GST_CLOCK_TIME_NONE when the rate is unknown. */
 GstClockTime gst_features_duration (const GstFeatures *features, guint64 n);

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: what features were made from, against what a model was trained on.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #include "gstfrontend.h"
 
 #include <math.h>
@@ -21,19 +24,18 @@ static const struct {
 
 /* ---- numbers ---- */
 
-/* Of a text such as "16000", "62.5" or "125/2"; NAN: it is none. */
+/* Of a text such as "16000", "62.5" or "125/2"; NAN: it is not one. */
 static gdouble
 parse_number (const gchar *text)
 {
-  gchar *end, *denominator_end;
-  gdouble number = g_ascii_strtod (text, &end), denominator;
+  gchar *end;
+  gdouble number = g_ascii_strtod (text, &end), denominator = 1;
 
-  if (end == text)
-    return NAN;
-  if (*end == '\0')
-    return number;
-  denominator = *end == '/' ? g_ascii_strtod (end + 1, &denominator_end) : NAN;
-  return *end == '/' && denominator_end != end + 1 && *denominator_end == '\0' ? number / denominator : NAN;
+  if (end != text && *end == '/') {
+    text = end + 1;
+    denominator = g_ascii_strtod (text, &end);
+  }
+  return end != text && *end == '\0' ? number / denominator : NAN;
 }
 
 static gboolean

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* gst-attention: the element `logmel`: its caps, events and queries.  SPDX-License-Identifier: LGPL-2.1-or-later */
 /**
  * SECTION:element-logmel
  * @title: logmel
@@ -10,7 +10,7 @@
  * (also torchaudio.compliance.kaldi.fbank) and of Whisper.
  *
  * Frames leave as audio/x-raw with one channel per bin and one sample per frame, so that 16000 Hz and a hop of 10 ms
- * make 80 channels at 100 Hz. Where the number of frames per second is no whole number (at 11025 Hz, a hop of 10 ms is
+ * make 80 channels at 100 Hz. Where the number of frames per second is not a whole number (at 11025 Hz, a hop of 10 ms is
  * 110 samples) they leave as other/tensors, one frame in each buffer.
  *
  * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size,
@@ -75,13 +75,12 @@ static GstStaticPadTemplate sink_template =
 static GstStaticPadTemplate src_template =
     GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS (GST_FEATURES_CAPS));
 
-#define gst_logmel_parent_class parent_class
-G_DEFINE_TYPE (GstLogmel, gst_logmel, GST_TYPE_BASE_TRANSFORM);
+G_DEFINE_TYPE (GstLogmel, gst_logmel, GST_TYPE_BASE_TRANSFORM)
 GST_ELEMENT_REGISTER_DEFINE (logmel, "logmel", GST_RANK_NONE, GST_TYPE_LOGMEL)
 
 /* The filter bank for caps that fit the template; NULL, with an error posted, when the settings do not fit the rate. */
 static Logmel *
-gst_logmel_open (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSettings *settings)
+make_logmel (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSettings *settings)
 {
   Logmel *logmel;
   GError *error = NULL;
@@ -94,12 +93,12 @@ gst_logmel_open (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSetti
     goto wrong_settings;
   return logmel;
 
+  /* ERRORS */
 wrong_caps:
-  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("The caps are incomplete: %" GST_PTR_FORMAT, caps), (NULL));
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("the caps are incomplete: %" GST_PTR_FORMAT, caps), (NULL));
   return NULL;
 wrong_settings:
-  GST_ELEMENT_ERROR (self, LIBRARY, SETTINGS, ("%s", error->message), (NULL));
-  g_error_free (error);
+  gst_features_post_error (self, error);
   return NULL;
 }
 
@@ -127,7 +126,7 @@ gst_logmel_stop (GstBaseTransform *trans)
 }
 
 static GstCaps *
-gst_logmel_transform_structure (const GstStructure *structure, const LogmelSettings *settings)
+transform_structure (const GstStructure *structure, const LogmelSettings *settings)
 {
   LogmelSizes sizes;
   GstCaps *any, *caps;
@@ -155,7 +154,7 @@ gst_logmel_transform_caps (GstBaseTransform *trans, GstPadDirection direction, G
     gst_logmel_get_settings (GST_LOGMEL (trans), &settings);
     result = gst_caps_new_empty ();
     for (i = 0; i < gst_caps_get_size (caps); i++)
-      result = gst_caps_merge (result, gst_logmel_transform_structure (gst_caps_get_structure (caps, i), &settings));
+      result = gst_caps_merge (result, transform_structure (gst_caps_get_structure (caps, i), &settings));
   }
 
   if (filter != NULL) {
@@ -169,7 +168,7 @@ gst_logmel_transform_caps (GstBaseTransform *trans, GstPadDirection direction, G
 
 /* From the timestamp of a frame to the end of the newest sample that it needs; Whisper's first frame waits longest. */
 static void
-gst_logmel_update_latency (GstLogmel *self)
+update_latency (GstLogmel *self)
 {
   GstClockTime latency = gst_util_uint64_scale_ceil (gst_logmel_get_n_first (self), GST_SECOND, self->rate);
   gboolean has_changed;
@@ -183,7 +182,7 @@ gst_logmel_update_latency (GstLogmel *self)
 }
 
 static void
-gst_logmel_set_framing (GstLogmel *self)
+set_framing (GstLogmel *self)
 {
   guint length = self->sizes.frame_length, hop = self->sizes.hop_length;
 
@@ -199,6 +198,23 @@ gst_logmel_set_framing (GstLogmel *self)
   gst_logmel_restart (self);
 }
 
+/* The audio is other audio from now on: `logmel` is what its frames are made with. */
+static void
+begin_audio (GstLogmel *self, Logmel *logmel, const LogmelSettings *settings, const GstAudioInfo *info)
+{
+  logmel_free (self->logmel);
+  self->logmel = logmel;
+  logmel_get_sizes (settings, GST_AUDIO_INFO_RATE (info), &self->sizes, NULL);
+  self->style = settings->style;
+  self->rate = GST_AUDIO_INFO_RATE (info);
+  frame_clock_set_rate (&self->clock, self->rate, 1, ROUNDING, ALIGNMENT_THRESHOLD);
+  self->is_float = GST_AUDIO_INFO_IS_FLOAT (info);
+  self->scale = self->is_float ? 1.0 : 1.0 / S16_SCALE;
+  if (self->style == GST_LOGMEL_STYLE_KALDI)
+    self->scale *= S16_SCALE;
+  set_framing (self);
+}
+
 /* Only called when the caps have changed. */
 static gboolean
 gst_logmel_set_caps (GstBaseTransform *trans, GstCaps *in_caps, GstCaps *out_caps)
@@ -212,31 +228,20 @@ gst_logmel_set_caps (GstBaseTransform *trans, GstCaps *in_caps, GstCaps *out_cap
 
   if (!gst_features_from_caps (&features, out_caps, &error))
     goto wrong_out_caps;
-  logmel = gst_logmel_open (self, in_caps, &info, &settings);
+  logmel = make_logmel (self, in_caps, &info, &settings);
   if (logmel == NULL)
     return FALSE;
-
   gst_logmel_end_audio (self); /* with the old caps */
-  logmel_free (self->logmel);
-  self->logmel = logmel;
-  logmel_get_sizes (&settings, GST_AUDIO_INFO_RATE (&info), &self->sizes, NULL);
   self->features = features;
-  self->style = settings.style;
-  self->rate = GST_AUDIO_INFO_RATE (&info);
-  frame_clock_set_rate (&self->clock, self->rate, 1, ROUNDING, ALIGNMENT_THRESHOLD);
-  self->is_float = GST_AUDIO_INFO_IS_FLOAT (&info);
-  self->scale = self->is_float ? 1.0 : 1.0 / S16_SCALE;
-  if (self->style == GST_LOGMEL_STYLE_KALDI)
-    self->scale *= S16_SCALE;
-  gst_logmel_set_framing (self);
-  gst_logmel_update_latency (self);
+  begin_audio (self, logmel, &settings, &info);
+  update_latency (self);
   GST_INFO_OBJECT (self, "frames of %u samples every %u, FFT of %u points", self->sizes.frame_length,
                    self->sizes.hop_length, self->sizes.fft_size);
   return TRUE;
 
+  /* ERRORS */
 wrong_out_caps:
-  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("%s", error->message), (NULL));
-  g_error_free (error);
+  gst_features_post_error (self, error);
   return FALSE;
 }
 
@@ -261,14 +266,14 @@ gst_logmel_explain_caps (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
   structure = gst_caps_get_structure (caps, 0);
   if (gst_caps_can_intersect (caps, accepted))
     goto done;
-
   if (gst_structure_get_int (structure, "channels", &channels) && channels != 1)
-    GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-                       ("logmel takes mono, the caps have %d channels: put audioconvert in front", channels),
-                       ("caps: %" GST_PTR_FORMAT, caps));
+    GST_ELEMENT_ERROR (
+        self, STREAM, WRONG_TYPE,
+        ("the caps have %d channels, expected 1: logmel takes mono, put audioconvert in front", channels),
+        ("caps: %" GST_PTR_FORMAT, caps));
   else
     GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-                       ("logmel takes interleaved " S16_FORMAT " or " F32_FORMAT ", the caps are %" GST_PTR_FORMAT
+                       ("the caps are %" GST_PTR_FORMAT ", expected interleaved " S16_FORMAT " or " F32_FORMAT
                         ": put audioconvert in front",
                         caps),
                        (NULL));
@@ -279,7 +284,7 @@ done:
 
 /* Posts an error if it was downstream that refused the caps. */
 static void
-gst_logmel_explain_refusal (GstLogmel *self, gint rate)
+explain_refusal (GstLogmel *self, gint rate)
 {
   GstPad *pad = GST_BASE_TRANSFORM_SRC_PAD (self);
   LogmelSettings settings;
@@ -290,24 +295,25 @@ gst_logmel_explain_refusal (GstLogmel *self, gint rate)
   if (GST_PAD_IS_FLUSHING (pad) || !logmel_get_sizes (&settings, rate, &sizes, NULL))
     return;
   caps = gst_logmel_make_caps (&settings, rate, &sizes);
-  if (!gst_pad_peer_query_accept_caps (pad, caps)) {
-    if (rate % sizes.hop_length == 0)
-      GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
-                         ("Downstream refuses frames of %u bins at %u Hz", settings.n_bins, rate / sizes.hop_length),
-                         ("caps: %" GST_PTR_FORMAT, caps));
-    else
-      GST_ELEMENT_ERROR (
-          self, CORE, NEGOTIATION,
-          ("Downstream refuses %g frames per second (%d Hz, a hop of %u samples): no whole number of Hz, so they leave "
-           "as other/tensors; audioresample ! audio/x-raw,rate=16000 in front helps",
-           (gdouble) rate / sizes.hop_length, rate, sizes.hop_length),
-          ("caps: %" GST_PTR_FORMAT, caps));
-  }
+  if (gst_pad_peer_query_accept_caps (pad, caps))
+    goto done;
+  if (rate % sizes.hop_length == 0)
+    GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
+                       ("downstream refuses frames of %u bins at %u Hz", settings.n_bins, rate / sizes.hop_length),
+                       ("caps: %" GST_PTR_FORMAT, caps));
+  else
+    GST_ELEMENT_ERROR (self, CORE, NEGOTIATION,
+                       ("downstream refuses %g frames per second (%d Hz, a hop of %u samples): that is not a whole "
+                        "number of Hz, so they leave as other/tensors; audioresample ! audio/x-raw,rate=16000 in "
+                        "front helps",
+                        (gdouble) rate / sizes.hop_length, rate, sizes.hop_length),
+                       ("caps: %" GST_PTR_FORMAT, caps));
+done:
   gst_caps_unref (caps);
 }
 
 static gboolean
-gst_logmel_sink_caps_event (GstLogmel *self, GstEvent *event)
+take_caps (GstLogmel *self, GstEvent *event)
 {
   LogmelSettings settings;
   GstAudioInfo info;
@@ -316,22 +322,21 @@ gst_logmel_sink_caps_event (GstLogmel *self, GstEvent *event)
   gboolean ret;
 
   gst_event_parse_caps (event, &caps);
-  logmel = gst_logmel_open (self, caps, &info,
-                            &settings); /* before downstream is asked: settings that do not fit are our error */
+  logmel = make_logmel (self, caps, &info, &settings); /* before downstream is asked: what does not fit is our error */
   if (logmel == NULL) {
     gst_event_unref (event);
     return FALSE;
   }
   logmel_free (logmel);
 
-  ret = GST_BASE_TRANSFORM_CLASS (parent_class)->sink_event (GST_BASE_TRANSFORM (self), event);
+  ret = GST_BASE_TRANSFORM_CLASS (gst_logmel_parent_class)->sink_event (GST_BASE_TRANSFORM (self), event);
   if (!ret)
-    gst_logmel_explain_refusal (self, GST_AUDIO_INFO_RATE (&info));
+    explain_refusal (self, GST_AUDIO_INFO_RATE (&info));
   return ret;
 }
 
 static void
-gst_logmel_sink_segment_event (GstLogmel *self, GstEvent *event)
+take_segment (GstLogmel *self, GstEvent *event)
 {
   const GstSegment *segment;
 
@@ -344,7 +349,7 @@ gst_logmel_sink_segment_event (GstLogmel *self, GstEvent *event)
 
 /* How many samples are missing up to the end of a gap. Where time is known, short ones add up. */
 static guint64
-gst_logmel_count_gap (GstLogmel *self, GstClockTime timestamp, GstClockTime duration)
+count_gap (GstLogmel *self, GstClockTime timestamp, GstClockTime duration)
 {
   GstClockTime next = frame_clock_next (&self->clock), end = timestamp + duration;
 
@@ -357,7 +362,7 @@ gst_logmel_count_gap (GstLogmel *self, GstClockTime timestamp, GstClockTime dura
 
 /* Frames are absent instead, and fill the gap up to the next frame; before the first one the gap is downstream's. */
 static gboolean
-gst_logmel_sink_gap_event (GstLogmel *self, GstEvent *event)
+take_gap (GstLogmel *self, GstEvent *event)
 {
   GstClockTime timestamp, duration;
   gboolean is_told;
@@ -367,13 +372,13 @@ gst_logmel_sink_gap_event (GstLogmel *self, GstEvent *event)
   is_told = self->logmel != NULL && self->n_frames > 0 && GST_CLOCK_TIME_IS_VALID (self->first_pts)
             && GST_CLOCK_TIME_IS_VALID (duration);
   if (self->logmel != NULL) {
-    n = gst_logmel_count_gap (self, timestamp, duration);
+    n = count_gap (self, timestamp, duration);
     frame_clock_skip (&self->clock, n);
     if (n > 0 || !is_told)
       gst_logmel_lose (self, n);
   }
   if (!is_told)
-    return GST_BASE_TRANSFORM_CLASS (parent_class)->sink_event (GST_BASE_TRANSFORM (self), event);
+    return GST_BASE_TRANSFORM_CLASS (gst_logmel_parent_class)->sink_event (GST_BASE_TRANSFORM (self), event);
   gst_event_unref (event);
   return TRUE;
 }
@@ -385,12 +390,12 @@ gst_logmel_sink_event (GstBaseTransform *trans, GstEvent *event)
 
   switch (GST_EVENT_TYPE (event)) {
   case GST_EVENT_CAPS:
-    return gst_logmel_sink_caps_event (self, event);
+    return take_caps (self, event);
   case GST_EVENT_SEGMENT:
-    gst_logmel_sink_segment_event (self, event);
+    take_segment (self, event);
     break;
   case GST_EVENT_GAP:
-    return gst_logmel_sink_gap_event (self, event);
+    return take_gap (self, event);
   case GST_EVENT_STREAM_START:
     self->warned_jump = FALSE;
     gst_logmel_end_audio (self);
@@ -406,40 +411,30 @@ gst_logmel_sink_event (GstBaseTransform *trans, GstEvent *event)
   default:
     break;
   }
-  return GST_BASE_TRANSFORM_CLASS (parent_class)->sink_event (trans, event);
+  return GST_BASE_TRANSFORM_CLASS (gst_logmel_parent_class)->sink_event (trans, event);
 }
 
 static gboolean
-gst_logmel_query_latency (GstLogmel *self, GstQuery *query)
+query_latency (GstLogmel *self, GstQuery *query)
 {
-  GstClockTime latency, min, max;
-  gboolean is_live;
+  GstClockTime latency;
 
-  if (!gst_pad_peer_query (GST_BASE_TRANSFORM_SINK_PAD (self), query))
-    return FALSE;
   GST_OBJECT_LOCK (self);
   latency = self->latency;
   GST_OBJECT_UNLOCK (self);
-  if (!GST_CLOCK_TIME_IS_VALID (latency))
-    return TRUE;
-
-  gst_query_parse_latency (query, &is_live, &min, &max);
-  min += latency;
-  if (GST_CLOCK_TIME_IS_VALID (max))
-    max += latency;
-  gst_query_set_latency (query, is_live, min, max);
-  return TRUE;
+  return gst_features_query_latency (GST_BASE_TRANSFORM_SINK_PAD (self), query,
+                                     GST_CLOCK_TIME_IS_VALID (latency) ? latency : 0);
 }
 
 /* Upstream counts samples and their bytes, downstream frames: only time is the same on both sides. */
 static gboolean
-gst_logmel_query_src (GstLogmel *self, GstQuery *query)
+query_src (GstLogmel *self, GstQuery *query)
 {
   GstFormat format = GST_FORMAT_TIME;
 
   switch (GST_QUERY_TYPE (query)) {
   case GST_QUERY_LATENCY:
-    return gst_logmel_query_latency (self, query);
+    return query_latency (self, query);
   case GST_QUERY_CONVERT:
     return FALSE;
   case GST_QUERY_POSITION:
@@ -455,15 +450,15 @@ gst_logmel_query_src (GstLogmel *self, GstQuery *query)
     break;
   }
   return format == GST_FORMAT_TIME
-         && GST_BASE_TRANSFORM_CLASS (parent_class)->query (GST_BASE_TRANSFORM (self), GST_PAD_SRC, query);
+         && GST_BASE_TRANSFORM_CLASS (gst_logmel_parent_class)->query (GST_BASE_TRANSFORM (self), GST_PAD_SRC, query);
 }
 
 static gboolean
 gst_logmel_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
 {
   if (direction == GST_PAD_SRC)
-    return gst_logmel_query_src (GST_LOGMEL (trans), query);
-  return GST_BASE_TRANSFORM_CLASS (parent_class)->query (trans, direction, query);
+    return query_src (GST_LOGMEL (trans), query);
+  return GST_BASE_TRANSFORM_CLASS (gst_logmel_parent_class)->query (trans, direction, query);
 }
 
 static gboolean
@@ -476,8 +471,9 @@ gst_logmel_src_event (GstBaseTransform *trans, GstEvent *event)
     if (format != GST_FORMAT_TIME)
       goto not_time;
   }
-  return GST_BASE_TRANSFORM_CLASS (parent_class)->src_event (trans, event);
+  return GST_BASE_TRANSFORM_CLASS (gst_logmel_parent_class)->src_event (trans, event);
 
+  /* ERRORS */
 not_time:
   GST_DEBUG_OBJECT (trans, "refusing a seek in %s: upstream counts samples, not frames", gst_format_get_name (format));
   gst_event_unref (event);
@@ -486,7 +482,7 @@ not_time:
 
 /* What a jump back without the flag means: that the clock was put back. */
 static GstFlowReturn
-gst_logmel_put_back (GstLogmel *self, GstClockTime pts, GstClockTimeDiff jump)
+put_back (GstLogmel *self, GstClockTime pts, GstClockTimeDiff jump)
 {
   if (!self->warned_jump)
     GST_ELEMENT_WARNING (self, STREAM, FAILED,
@@ -503,7 +499,7 @@ gst_logmel_put_back (GstLogmel *self, GstClockTime pts, GstClockTimeDiff jump)
 
 /* What the timestamp of a buffer means for the audio before it. */
 static GstFlowReturn
-gst_logmel_look_at_time (GstLogmel *self, GstClockTime pts, gboolean is_discont)
+look_at_time (GstLogmel *self, GstClockTime pts, gboolean is_discont)
 {
   GstClockTimeDiff jump = frame_clock_jump (&self->clock, pts, is_discont);
   guint64 n;
@@ -518,7 +514,7 @@ gst_logmel_look_at_time (GstLogmel *self, GstClockTime pts, gboolean is_discont)
     return gst_logmel_lose (self, n);
   }
   if (!is_discont)
-    return gst_logmel_put_back (self, pts, jump);
+    return put_back (self, pts, jump);
   if (-jump < (GstClockTimeDiff) ALIGNMENT_THRESHOLD) /* a source that was paused */
     return gst_logmel_lose (self, 0);
   return gst_logmel_end_audio (self);
@@ -529,9 +525,9 @@ gst_logmel_look_at_time (GstLogmel *self, GstClockTime pts, gboolean is_discont)
  * become known on the way.
  */
 static void
-gst_logmel_follow_time (GstLogmel *self, GstClockTime pts, guint64 n_samples)
+follow_time (GstLogmel *self, GstClockTime pts, guint64 n_samples)
 {
-  GstClockTime elapsed = gst_util_uint64_scale_round (self->n_samples, GST_SECOND, self->rate);
+  GstClockTime elapsed = frame_clock_duration (&self->clock, self->n_samples);
   GstClockTime expected = gst_logmel_get_time (self), duration = frame_clock_duration (&self->clock, n_samples);
   GstClockTimeDiff late;
 
@@ -548,36 +544,38 @@ gst_logmel_follow_time (GstLogmel *self, GstClockTime pts, guint64 n_samples)
 
 /* Maps the buffer as the input. Takes the buffer. */
 static GstFlowReturn
-gst_logmel_set_input (GstLogmel *self, GstBuffer *buffer)
+set_input (GstLogmel *self, GstBuffer *buffer)
 {
   gsize size = gst_buffer_get_size (buffer), sample_size = self->is_float ? sizeof (gfloat) : sizeof (gint16);
 
   if (size % sample_size != 0)
     goto partial_sample;
   if (!gst_buffer_map (buffer, &self->map, GST_MAP_READ))
-    goto no_map;
+    goto not_mapped;
   self->input = buffer;
   self->n_input = size / sample_size;
   self->n_taken = 0;
   return GST_FLOW_OK;
 
+  /* ERRORS */
 partial_sample:
   GST_ELEMENT_ERROR (self, STREAM, FORMAT,
-                     ("A buffer of %" G_GSIZE_FORMAT " bytes is no whole number of samples: one has %" G_GSIZE_FORMAT
+                     ("a buffer of %" G_GSIZE_FORMAT " bytes is not a whole number of samples: one has %" G_GSIZE_FORMAT
                       " bytes",
                       size, sample_size),
                      (NULL));
   gst_buffer_unref (buffer);
   return GST_FLOW_ERROR;
-no_map:
-  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("A buffer of %" G_GSIZE_FORMAT " bytes cannot be read", size), (NULL));
+not_mapped:
+  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("cannot map a buffer of %" G_GSIZE_FORMAT " bytes for reading", size),
+                     (NULL));
   gst_buffer_unref (buffer);
   return GST_FLOW_ERROR;
 }
 
 /* What came before `buffer`, and what could not be used of it. */
 static GstFlowReturn
-gst_logmel_catch_up (GstLogmel *self, GstClockTime pts, gboolean is_discont)
+catch_up (GstLogmel *self, GstClockTime pts, gboolean is_discont)
 {
   guint64 n_left = self->n_input - self->n_taken;
   GstFlowReturn ret = GST_FLOW_OK;
@@ -586,7 +584,7 @@ gst_logmel_catch_up (GstLogmel *self, GstClockTime pts, gboolean is_discont)
     gst_logmel_release_input (self);
     ret = gst_logmel_lose (self, n_left);
   }
-  return ret == GST_FLOW_OK ? gst_logmel_look_at_time (self, pts, is_discont) : ret;
+  return ret == GST_FLOW_OK ? look_at_time (self, pts, is_discont) : ret;
 }
 
 static GstFlowReturn
@@ -596,18 +594,19 @@ gst_logmel_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, Gs
   GstClockTime pts = GST_BUFFER_PTS (buffer);
   gboolean is_flagged = GST_BUFFER_IS_DISCONT (buffer); /* is_discont stays set until a frame leaves */
   guint64 n_samples = gst_buffer_get_size (buffer) / (self->is_float ? sizeof (gfloat) : sizeof (gint16));
-  GstFlowReturn ret, passed = GST_BASE_TRANSFORM_CLASS (parent_class)->submit_input_buffer (trans, is_discont, buffer);
+  GstFlowReturn ret,
+      passed = GST_BASE_TRANSFORM_CLASS (gst_logmel_parent_class)->submit_input_buffer (trans, is_discont, buffer);
 
   if (passed == GST_FLOW_NOT_NEGOTIATED && self->logmel != NULL)
-    gst_logmel_explain_refusal (self, self->rate);
+    explain_refusal (self, self->rate);
   if (passed != GST_FLOW_OK && passed != GST_BASE_TRANSFORM_FLOW_DROPPED)
     return passed;
   buffer = g_steal_pointer (&trans->queued_buf);
 
-  ret = gst_logmel_catch_up (self, pts, is_flagged);
+  ret = catch_up (self, pts, is_flagged);
   if (ret == GST_FLOW_OK && passed == GST_FLOW_OK) {
-    gst_logmel_follow_time (self, pts, n_samples);
-    ret = gst_logmel_set_input (self, g_steal_pointer (&buffer));
+    follow_time (self, pts, n_samples);
+    ret = set_input (self, g_steal_pointer (&buffer));
   } else if (ret == GST_FLOW_OK) { /* QoS, where somebody turned it on */
     ret = gst_logmel_lose (self, n_samples);
   }
@@ -645,7 +644,7 @@ static void
 gst_logmel_finalize (GObject *object)
 {
   gst_logmel_stop (GST_BASE_TRANSFORM (object));
-  G_OBJECT_CLASS (parent_class)->finalize (object);
+  G_OBJECT_CLASS (gst_logmel_parent_class)->finalize (object);
 }
 
 static void
@@ -668,16 +667,16 @@ gst_logmel_class_init (GstLogmelClass *klass)
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
 
-  trans_class->start = gst_logmel_start;
-  trans_class->stop = gst_logmel_stop;
-  trans_class->transform_caps = gst_logmel_transform_caps;
-  trans_class->set_caps = gst_logmel_set_caps;
-  trans_class->sink_event = gst_logmel_sink_event;
-  trans_class->src_event = gst_logmel_src_event;
-  trans_class->query = gst_logmel_query;
-  trans_class->submit_input_buffer = gst_logmel_submit_input_buffer;
-  trans_class->generate_output = gst_logmel_generate_output;
-  trans_class->transform = gst_logmel_transform;
+  trans_class->start = GST_DEBUG_FUNCPTR (gst_logmel_start);
+  trans_class->stop = GST_DEBUG_FUNCPTR (gst_logmel_stop);
+  trans_class->transform_caps = GST_DEBUG_FUNCPTR (gst_logmel_transform_caps);
+  trans_class->set_caps = GST_DEBUG_FUNCPTR (gst_logmel_set_caps);
+  trans_class->sink_event = GST_DEBUG_FUNCPTR (gst_logmel_sink_event);
+  trans_class->src_event = GST_DEBUG_FUNCPTR (gst_logmel_src_event);
+  trans_class->query = GST_DEBUG_FUNCPTR (gst_logmel_query);
+  trans_class->submit_input_buffer = GST_DEBUG_FUNCPTR (gst_logmel_submit_input_buffer);
+  trans_class->generate_output = GST_DEBUG_FUNCPTR (gst_logmel_generate_output);
+  trans_class->transform = GST_DEBUG_FUNCPTR (gst_logmel_transform);
 }
 
 static void

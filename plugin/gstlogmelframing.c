@@ -36,14 +36,14 @@ gst_logmel_restart (GstLogmel *self)
   frame_clock_forget (&self->clock);
 }
 
-/* The samples that must have come before the first frame leaves: a mirror of n samples needs n + 1 of them. */
+/* A mirror of n samples needs n + 1 of them. */
 guint
 gst_logmel_get_n_first (GstLogmel *self)
 {
   return MAX (self->n_after, self->n_before + 1);
 }
 
-/* The frames that are done, and have not left, when `n` more samples have come. Behind a hole the next one is far. */
+/* Behind a hole the next one is far. */
 guint64
 gst_logmel_count_frames (GstLogmel *self, guint64 n)
 {
@@ -56,7 +56,7 @@ gst_logmel_count_frames (GstLogmel *self, guint64 n)
 }
 
 static void
-gst_logmel_read (GstLogmel *self, gsize first, gsize n, gdouble *samples)
+read_samples (GstLogmel *self, gsize first, gsize n, gdouble *samples)
 {
   gsize i;
 
@@ -74,7 +74,6 @@ gst_logmel_read (GstLogmel *self, gsize first, gsize n, gdouble *samples)
   }
 }
 
-/* Takes samples from the input until a frame is done. FALSE: the input is used up. */
 gboolean
 gst_logmel_fill_history (GstLogmel *self)
 {
@@ -90,7 +89,7 @@ gst_logmel_fill_history (GstLogmel *self)
       self->n_skip -= n;
     } else {
       n = MIN (n, target - self->n_history);
-      gst_logmel_read (self, self->n_taken, n, self->history + self->n_history);
+      read_samples (self, self->n_taken, n, self->history + self->n_history);
       self->n_history += n;
     }
     self->n_taken += n;
@@ -101,7 +100,7 @@ gst_logmel_fill_history (GstLogmel *self)
 
 /* Sample n in front of the first one is sample n behind it; the first one is not doubled. */
 static void
-gst_logmel_mirror_beginning (GstLogmel *self)
+mirror_beginning (GstLogmel *self)
 {
   gdouble *first = self->history + self->n_before;
   guint i;
@@ -112,7 +111,7 @@ gst_logmel_mirror_beginning (GstLogmel *self)
 
 /* The same behind the last one. The samples of a frame in front of its centre suffice. */
 static void
-gst_logmel_mirror_end (GstLogmel *self)
+mirror_end (GstLogmel *self)
 {
   guint i;
 
@@ -121,12 +120,12 @@ gst_logmel_mirror_end (GstLogmel *self)
 }
 
 static void
-gst_logmel_make_frame (GstLogmel *self, gfloat *frame)
+make_frame (GstLogmel *self, gfloat *frame)
 {
   guint hop = self->sizes.hop_length;
 
   if (self->n_frames == 0)
-    gst_logmel_mirror_beginning (self);
+    mirror_beginning (self);
   logmel_transform (self->logmel, self->history, frame);
   self->n_frames++;
 
@@ -141,7 +140,7 @@ gst_logmel_make_frame (GstLogmel *self, gfloat *frame)
 
 /* `elapsed` behind the first sample. A clock that was put back may lead to before the beginning. */
 static GstClockTime
-gst_logmel_time_after (GstLogmel *self, GstClockTime elapsed)
+time_after (GstLogmel *self, GstClockTime elapsed)
 {
   GstClockTime back = self->shift < 0 ? -self->shift : 0;
 
@@ -152,20 +151,20 @@ gst_logmel_time_after (GstLogmel *self, GstClockTime elapsed)
 }
 
 static GstClockTime
-gst_logmel_get_pts (GstLogmel *self, guint64 frame)
+time_of_frame (GstLogmel *self, guint64 frame)
 {
-  return gst_logmel_time_after (self, gst_features_duration (&self->features, frame));
+  return time_after (self, gst_features_duration (&self->features, frame));
 }
 
 GstClockTime
 gst_logmel_get_time (GstLogmel *self)
 {
-  return gst_logmel_time_after (self, gst_util_uint64_scale_round (self->n_samples, GST_SECOND, self->rate));
+  return time_after (self, frame_clock_duration (&self->clock, self->n_samples));
 }
 
 /* A buffer for the next `n_frames`, or fewer where a buffer may not have as many. */
 static GstBuffer *
-gst_logmel_new_buffer (GstLogmel *self, guint64 *n_frames)
+new_buffer (GstLogmel *self, guint64 *n_frames)
 {
   gsize frame_size = self->features.n_features * sizeof (gfloat);
   guint64 first = self->n_frames;
@@ -175,7 +174,7 @@ gst_logmel_new_buffer (GstLogmel *self, guint64 *n_frames)
   buffer = gst_features_new_buffer (*n_frames * self->features.n_features);
   if (buffer == NULL)
     return NULL;
-  GST_BUFFER_PTS (buffer) = gst_logmel_get_pts (self, first);
+  GST_BUFFER_PTS (buffer) = time_of_frame (self, first);
   GST_BUFFER_DURATION (buffer) =
       gst_features_duration (&self->features, first + *n_frames) - gst_features_duration (&self->features, first);
   GST_BUFFER_OFFSET (buffer) = first;
@@ -186,38 +185,39 @@ gst_logmel_new_buffer (GstLogmel *self, guint64 *n_frames)
   return buffer;
 }
 
-/* Makes a buffer of up to `n_frames` frames: from the input or, when `is_draining`, from what is left at the end. */
 GstFlowReturn
 gst_logmel_make_buffer (GstLogmel *self, guint64 n_frames, gboolean is_draining, GstBuffer **buffer)
 {
   GstMapInfo map;
   guint64 i;
 
-  *buffer = gst_logmel_new_buffer (self, &n_frames);
+  *buffer = new_buffer (self, &n_frames);
   if (*buffer == NULL || !gst_buffer_map (*buffer, &map, GST_MAP_WRITE))
     goto no_memory;
 
   for (i = 0; i < n_frames; i++) {
     if (is_draining)
-      gst_logmel_mirror_end (self);
+      mirror_end (self);
     else if (!gst_logmel_fill_history (self))
       g_assert_not_reached ();
-    gst_logmel_make_frame (self, (gfloat *) map.data + i * self->features.n_features);
+    make_frame (self, (gfloat *) map.data + i * self->features.n_features);
   }
   gst_buffer_unmap (*buffer, &map);
   return GST_FLOW_OK;
 
+  /* ERRORS */
 no_memory:
   gst_clear_buffer (buffer);
-  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
-                     ("Out of memory: %" G_GUINT64_FORMAT " frames of %u bins", n_frames, self->features.n_features),
-                     (NULL));
+  GST_ELEMENT_ERROR (
+      self, RESOURCE, NO_SPACE_LEFT,
+      ("no memory for a buffer of %" G_GUINT64_FORMAT " frames of %u bins", n_frames, self->features.n_features),
+      (NULL));
   return GST_FLOW_ERROR;
 }
 
 /* Makes and pushes up to `n_frames` of what has come. */
 static GstFlowReturn
-gst_logmel_push_rest (GstLogmel *self, guint64 n_frames)
+push_rest (GstLogmel *self, guint64 n_frames)
 {
   GstBuffer *buffer;
   GstFlowReturn ret = gst_logmel_make_buffer (self, n_frames, TRUE, &buffer);
@@ -227,9 +227,9 @@ gst_logmel_push_rest (GstLogmel *self, guint64 n_frames)
 
 /* No frame from `first` on until the next one. */
 static void
-gst_logmel_push_gap (GstLogmel *self, guint64 first)
+push_gap (GstLogmel *self, guint64 first)
 {
-  GstClockTime pts = gst_logmel_get_pts (self, first), end = gst_logmel_get_pts (self, self->n_frames);
+  GstClockTime pts = time_of_frame (self, first), end = time_of_frame (self, self->n_frames);
 
   if (self->n_frames > first && GST_CLOCK_TIME_IS_VALID (pts))
     gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_new_gap (pts, end - pts));
@@ -248,7 +248,7 @@ gst_logmel_lose (GstLogmel *self, guint64 n)
   }
   /* Whisper's wait to be known not to be the last one, longer than they need where the hop is long. */
   while (ret == GST_FLOW_OK && self->n_history >= self->sizes.frame_length)
-    ret = gst_logmel_push_rest (self, 1);
+    ret = push_rest (self, 1);
 
   first = self->n_frames;
   self->n_frames = MAX (first, (position + self->n_before + hop - 1) / hop);
@@ -259,11 +259,10 @@ gst_logmel_lose (GstLogmel *self, guint64 n)
   GST_DEBUG_OBJECT (
       self, "%" G_GUINT64_FORMAT " samples are missing: frame %" G_GUINT64_FORMAT " is followed by %" G_GUINT64_FORMAT,
       n, first - 1, self->n_frames);
-  gst_logmel_push_gap (self, first);
+  push_gap (self, first);
   return ret;
 }
 
-/* The audio has ended: pushes the frames that still belong to it, and is ready for other audio. */
 GstFlowReturn
 gst_logmel_end_audio (GstLogmel *self)
 {
@@ -275,7 +274,7 @@ gst_logmel_end_audio (GstLogmel *self)
     guint64 n_frames = self->n_samples / self->sizes.hop_length;
 
     while (ret == GST_FLOW_OK && self->n_frames < n_frames)
-      ret = gst_logmel_push_rest (self, n_frames - self->n_frames);
+      ret = push_rest (self, n_frames - self->n_frames);
   }
   gst_logmel_restart (self);
   return ret;

@@ -4,6 +4,8 @@
  */
 #include "gstlogmel-private.h"
 
+#include "gstenums.h"
+
 enum {
   PROP_0,
   PROP_STYLE,
@@ -21,56 +23,23 @@ enum {
 static GParamSpec *properties[N_PROPS];
 
 #define GST_TYPE_LOGMEL_STYLE (gst_logmel_style_get_type ())
-static GType
-gst_logmel_style_get_type (void)
-{
-  static const GEnumValue values[] = {
-    { GST_LOGMEL_STYLE_KALDI, "Kaldi's filter bank: natural logarithm, 16-bit scale, frames inside the audio",
-      "kaldi" },
-    { GST_LOGMEL_STYLE_WHISPER, "Whisper's log-mel spectrogram: log10, scale of 1, centred frames", "whisper" },
-    { 0, NULL, NULL },
-  };
-  static gsize type = 0;
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type, g_enum_register_static ("GstLogmelStyle", values));
-  return type;
-}
+GST_DEFINE_ENUM (GstLogmelStyle, gst_logmel_style,
+                 { GST_LOGMEL_STYLE_KALDI,
+                   "Kaldi's filter bank: natural logarithm, 16-bit scale, frames inside the audio", "kaldi" },
+                 { GST_LOGMEL_STYLE_WHISPER, "Whisper's log-mel spectrogram: log10, scale of 1, centred frames",
+                   "whisper" })
 
 #define GST_TYPE_LOGMEL_WINDOW (gst_logmel_window_get_type ())
-static GType
-gst_logmel_window_get_type (void)
-{
-  static const GEnumValue values[] = {
-    { GST_LOGMEL_WINDOW_POVEY, "Povey (Hann to the power of 0.85)", "povey" },
-    { GST_LOGMEL_WINDOW_HANN, "Hann", "hann" },
-    { GST_LOGMEL_WINDOW_HAMMING, "Hamming", "hamming" },
-    { GST_LOGMEL_WINDOW_BLACKMAN, "Blackman", "blackman" },
-    { GST_LOGMEL_WINDOW_RECTANGULAR, "Rectangular (none)", "rectangular" },
-    { 0, NULL, NULL },
-  };
-  static gsize type = 0;
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type, g_enum_register_static ("GstLogmelWindow", values));
-  return type;
-}
+GST_DEFINE_ENUM (GstLogmelWindow, gst_logmel_window,
+                 { GST_LOGMEL_WINDOW_POVEY, "Povey (Hann to the power of 0.85)", "povey" },
+                 { GST_LOGMEL_WINDOW_HANN, "Hann", "hann" }, { GST_LOGMEL_WINDOW_HAMMING, "Hamming", "hamming" },
+                 { GST_LOGMEL_WINDOW_BLACKMAN, "Blackman", "blackman" },
+                 { GST_LOGMEL_WINDOW_RECTANGULAR, "Rectangular (none)", "rectangular" })
 
 #define GST_TYPE_LOGMEL_MEL_SCALE (gst_logmel_mel_scale_get_type ())
-static GType
-gst_logmel_mel_scale_get_type (void)
-{
-  static const GEnumValue values[] = {
-    { GST_LOGMEL_MEL_SCALE_HTK, "HTK: 1127 ln (1 + f / 700 Hz)", "htk" },
-    { GST_LOGMEL_MEL_SCALE_SLANEY, "Slaney: linear up to 1000 Hz, logarithmic above", "slaney" },
-    { 0, NULL, NULL },
-  };
-  static gsize type = 0;
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type, g_enum_register_static ("GstLogmelMelScale", values));
-  return type;
-}
+GST_DEFINE_ENUM (GstLogmelMelScale, gst_logmel_mel_scale,
+                 { GST_LOGMEL_MEL_SCALE_HTK, "HTK: 1127 ln (1 + f / 700 Hz)", "htk" },
+                 { GST_LOGMEL_MEL_SCALE_SLANEY, "Slaney: linear up to 1000 Hz, logarithmic above", "slaney" })
 
 void
 gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings)
@@ -87,7 +56,7 @@ is_set (GstLogmel *self, guint id)
 }
 
 static void
-gst_logmel_set_style (GstLogmel *self, GstLogmelStyle style)
+set_style (GstLogmel *self, GstLogmelStyle style)
 {
   LogmelSettings defaults;
 
@@ -113,7 +82,7 @@ gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamS
   GstLogmel *self = GST_LOGMEL (object);
 
   if (id == PROP_STYLE) {
-    gst_logmel_set_style (self, g_value_get_enum (value));
+    set_style (self, g_value_get_enum (value));
     return;
   }
 

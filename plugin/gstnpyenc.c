@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* gst-attention: the element `npyenc`: frames in, a .npy file out.  SPDX-License-Identifier: LGPL-2.1-or-later */
 /**
  * SECTION:element-npyenc
  * @title: npyenc
@@ -63,75 +63,16 @@ static GstStaticPadTemplate src_template =
 G_DEFINE_TYPE (GstNpyEnc, gst_npy_enc, GST_TYPE_ELEMENT)
 GST_ELEMENT_REGISTER_DEFINE (npyenc, "npyenc", GST_RANK_NONE, GST_TYPE_NPY_ENC)
 
-static GstStateChangeReturn gst_npy_enc_change_state (GstElement *element, GstStateChange transition);
-static GstFlowReturn gst_npy_enc_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer);
-static gboolean gst_npy_enc_sink_event (GstPad *pad, GstObject *parent, GstEvent *event);
-static gboolean gst_npy_enc_src_event (GstPad *pad, GstObject *parent, GstEvent *event);
-static gboolean gst_npy_enc_src_query (GstPad *pad, GstObject *parent, GstQuery *query);
-
 static void
-gst_npy_enc_finalize (GObject *object)
-{
-  gst_object_unref (GST_NPY_ENC (object)->clock);
-  G_OBJECT_CLASS (gst_npy_enc_parent_class)->finalize (object);
-}
-
-static void
-gst_npy_enc_class_init (GstNpyEncClass *klass)
-{
-  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
-
-  GST_DEBUG_CATEGORY_INIT (npy_enc_debug, "npyenc", 0, "NumPy .npy writer");
-
-  G_OBJECT_CLASS (klass)->finalize = gst_npy_enc_finalize;
-  element_class->change_state = GST_DEBUG_FUNCPTR (gst_npy_enc_change_state);
-  gst_element_class_add_static_pad_template (element_class, &sink_template);
-  gst_element_class_add_static_pad_template (element_class, &src_template);
-  gst_element_class_set_static_metadata (element_class, "NumPy .npy writer", "Codec/Muxer",
-                                         "Writes feature vectors as a NumPy array of shape (frames, features)",
-                                         "the gst-attention authors");
-}
-
-static void
-gst_npy_enc_reset (GstNpyEnc *self)
+reset (GstNpyEnc *self)
 {
   self->header_written = FALSE;
   self->n_frames = self->n_said = 0;
 }
 
-static void
-gst_npy_enc_init (GstNpyEnc *self)
-{
-  self->clock = gst_system_clock_obtain ();
-  self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
-  gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_npy_enc_chain));
-  gst_pad_set_event_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_npy_enc_sink_event));
-  gst_element_add_pad (GST_ELEMENT (self), self->sinkpad);
-
-  self->srcpad = gst_pad_new_from_static_template (&src_template, "src");
-  gst_pad_set_event_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_npy_enc_src_event));
-  gst_pad_set_query_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_npy_enc_src_query));
-  gst_pad_use_fixed_caps (self->srcpad);
-  gst_element_add_pad (GST_ELEMENT (self), self->srcpad);
-}
-
-static GstStateChangeReturn
-gst_npy_enc_change_state (GstElement *element, GstStateChange transition)
-{
-  GstNpyEnc *self = GST_NPY_ENC (element);
-  GstStateChangeReturn result = GST_ELEMENT_CLASS (gst_npy_enc_parent_class)->change_state (element, transition);
-
-  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY) {
-    gst_npy_enc_reset (self);
-    self->features.n_features = 0;
-    self->refused = FALSE;
-  }
-  return result;
-}
-
 /* Whether the header can be completed at EOS. No answer means no. */
 static gboolean
-gst_npy_enc_can_seek (GstNpyEnc *self)
+can_seek (GstNpyEnc *self)
 {
   GstQuery *query = gst_query_new_seeking (GST_FORMAT_BYTES);
   gboolean seekable = FALSE;
@@ -184,7 +125,7 @@ find_appending_sink (GstPad *pad)
 
 /* What comes next stands `offset` bytes from the beginning of the file. */
 static void
-gst_npy_enc_seek (GstNpyEnc *self, guint64 offset)
+seek_to (GstNpyEnc *self, guint64 offset)
 {
   GstSegment segment;
 
@@ -195,7 +136,7 @@ gst_npy_enc_seek (GstNpyEnc *self, guint64 offset)
 
 /* The header with the frames so far, at the beginning of the file. */
 static GstFlowReturn
-gst_npy_enc_push_header (GstNpyEnc *self)
+push_header (GstNpyEnc *self)
 {
   GstBuffer *buffer = gst_buffer_new_allocate (NULL, NPY_HEADER_SIZE, NULL);
   GstFlowReturn flow;
@@ -208,7 +149,7 @@ gst_npy_enc_push_header (GstNpyEnc *self)
   GST_BUFFER_OFFSET_END (buffer) = NPY_HEADER_SIZE;
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_HEADER);
 
-  gst_npy_enc_seek (self, 0);
+  seek_to (self, 0);
   self->header_written = TRUE;
   self->header_time = gst_clock_get_time (self->clock);
   flow = gst_pad_push (self->srcpad, buffer);
@@ -219,68 +160,40 @@ gst_npy_enc_push_header (GstNpyEnc *self)
 
 /* Where the frames so far end. */
 static guint64
-gst_npy_enc_end (GstNpyEnc *self)
+end_of_frames (GstNpyEnc *self)
 {
   return NPY_HEADER_SIZE + self->n_frames * self->features.n_features * sizeof (gfloat);
 }
 
 /* So that whatever becomes of us, the file can be read. The sink writes out what it holds back before it seeks. */
 static GstFlowReturn
-gst_npy_enc_update_header (GstNpyEnc *self)
+update_header (GstNpyEnc *self)
 {
   GstFlowReturn flow;
 
   if (GST_CLOCK_DIFF (self->header_time, gst_clock_get_time (self->clock)) < (GstClockTimeDiff) HEADER_INTERVAL)
     return GST_FLOW_OK;
-  flow = gst_npy_enc_push_header (self);
+  flow = push_header (self);
   if (flow == GST_FLOW_OK)
-    gst_npy_enc_seek (self, gst_npy_enc_end (self));
+    seek_to (self, end_of_frames (self));
   return flow;
 }
 
+/* It must take a header at EOS, at the beginning of its file. FALSE after an error message. */
 static gboolean
-gst_npy_enc_set_caps (GstNpyEnc *self, GstCaps *caps)
+check_sink (GstNpyEnc *self)
 {
-  guint n_features = self->features.n_features;
   GstElement *sink;
-  GstCaps *src_caps;
-  GstFeatures features;
-  GError *error = NULL;
-  gboolean result;
 
-  if (self->refused)
-    return FALSE; /* sticky caps come again with every buffer */
-  if (!gst_features_from_caps (&features, caps, &error))
-    goto wrong_caps;
-  if (n_features != 0 && n_features != features.n_features)
-    goto changed;
-  if (n_features == 0 && !gst_npy_enc_can_seek (self))
+  if (!can_seek (self))
     goto not_seekable;
-  if (n_features == 0 && (sink = find_appending_sink (self->srcpad)) != NULL)
+  sink = find_appending_sink (self->srcpad);
+  if (sink != NULL)
     goto appending;
+  return TRUE;
 
-  self->features = features;
-  src_caps = gst_static_pad_template_get_caps (&src_template);
-  result = gst_pad_push_event (self->srcpad, gst_event_new_caps (src_caps));
-  gst_caps_unref (src_caps);
-  return result;
-
-wrong_caps:
-  self->refused |= n_features == 0;
-  gst_element_message_full (GST_ELEMENT (self), GST_MESSAGE_ERROR, error->domain, error->code,
-                            g_strdup (error->message), NULL, __FILE__, GST_FUNCTION, __LINE__);
-  g_error_free (error);
-  return FALSE;
-
-changed:
-  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
-                     ("the stream changes from %u to %u features per frame, but an array has as many in every frame",
-                      n_features, features.n_features),
-                     (NULL));
-  return FALSE;
-
+  /* ERRORS */
 not_seekable:
-  self->refused = TRUE;
   GST_ELEMENT_ERROR (self, RESOURCE, SEEK,
                      ("the sink cannot seek, so the number of frames could not be filled in at the end: "
                       "write to a file, with filesink"),
@@ -288,7 +201,6 @@ not_seekable:
   return FALSE;
 
 appending:
-  self->refused = TRUE;
   GST_ELEMENT_ERROR (self, RESOURCE, SEEK,
                      ("%s appends to its file, but the number of frames stands at the beginning of a .npy file, which "
                       "holds one array: write a file for each stream, and join them with numpy.concatenate()",
@@ -298,9 +210,52 @@ appending:
   return FALSE;
 }
 
+static gboolean
+push_caps (GstNpyEnc *self)
+{
+  GstCaps *caps = gst_static_pad_template_get_caps (&src_template);
+  gboolean result = gst_pad_push_event (self->srcpad, gst_event_new_caps (caps));
+
+  gst_caps_unref (caps);
+  return result;
+}
+
+static gboolean
+take_caps (GstNpyEnc *self, GstCaps *caps)
+{
+  guint n_features = self->features.n_features; /* 0: the first caps */
+  GstFeatures features;
+  GError *error = NULL;
+
+  if (self->refused)
+    return FALSE; /* sticky caps come again with every buffer */
+  if (!gst_features_from_caps (&features, caps, &error))
+    goto wrong_caps;
+  if (n_features != 0 && n_features != features.n_features)
+    goto changed;
+  if (n_features == 0 && !check_sink (self))
+    goto refused;
+  self->features = features;
+  return push_caps (self);
+
+  /* ERRORS */
+wrong_caps:
+  gst_features_post_error (self, error);
+refused:
+  self->refused = n_features == 0;
+  return FALSE;
+
+changed:
+  GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE,
+                     ("the stream changes from %u to %u features per frame, but an array has as many in every frame",
+                      n_features, features.n_features),
+                     (NULL));
+  return FALSE;
+}
+
 /* Completes the header; an array without frames gets its first one here. */
 static void
-gst_npy_enc_finish (GstNpyEnc *self)
+finish (GstNpyEnc *self)
 {
   GstFlowReturn flow;
 
@@ -309,13 +264,14 @@ gst_npy_enc_finish (GstNpyEnc *self)
   if (self->features.n_features == 0)
     goto no_caps;
 
-  flow = gst_npy_enc_push_header (self);
+  flow = push_header (self);
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
     goto not_written;
   GST_DEBUG_OBJECT (self, "wrote %" G_GUINT64_FORMAT " frames of %u features", self->n_frames,
                     self->features.n_features);
   return;
 
+  /* ERRORS */
 no_caps:
   GST_ELEMENT_ERROR (
       self, STREAM, WRONG_TYPE,
@@ -340,7 +296,7 @@ gst_npy_enc_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
   switch (GST_EVENT_TYPE (event)) {
   case GST_EVENT_CAPS:
     gst_event_parse_caps (event, &caps);
-    result = gst_npy_enc_set_caps (self, caps);
+    result = take_caps (self, caps);
     gst_event_unref (event);
     return result;
   case GST_EVENT_SEGMENT: /* in TIME: a file has bytes */
@@ -348,10 +304,10 @@ gst_npy_enc_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
     gst_event_unref (event);
     return TRUE;
   case GST_EVENT_FLUSH_STOP: /* filesink empties its file */
-    gst_npy_enc_reset (self);
+    reset (self);
     break;
   case GST_EVENT_EOS:
-    gst_npy_enc_finish (self);
+    finish (self);
     break;
   default:
     break;
@@ -363,41 +319,37 @@ static GstFlowReturn
 gst_npy_enc_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 {
   GstNpyEnc *self = GST_NPY_ENC (parent);
-  gsize frame_size = self->features.n_features * sizeof (gfloat), n_frames;
-  GstFlowReturn flow = GST_FLOW_OK;
+  gsize n_frames;
+  GstFlowReturn flow = GST_FLOW_NOT_NEGOTIATED;
   GError *error = NULL;
 
-  if (self->refused || frame_size == 0)
-    goto no_caps;
+  if (self->refused || self->features.n_features == 0)
+    goto done;
+  flow = GST_FLOW_OK;
   if (gst_buffer_get_size (buffer) == 0)
-    goto empty;
+    goto done;
   if (!gst_features_count_frames (&self->features, gst_buffer_get_size (buffer), &n_frames, &error))
     goto partial_frame;
   if (!self->header_written)
-    flow = gst_npy_enc_push_header (self);
+    flow = push_header (self);
   if (flow != GST_FLOW_OK)
-    goto empty;
+    goto done;
 
   buffer = gst_buffer_make_writable (buffer);
-  GST_BUFFER_OFFSET (buffer) = gst_npy_enc_end (self);
+  GST_BUFFER_OFFSET (buffer) = end_of_frames (self);
   self->n_frames += n_frames;
-  GST_BUFFER_OFFSET_END (buffer) = gst_npy_enc_end (self);
+  GST_BUFFER_OFFSET_END (buffer) = end_of_frames (self);
   flow = gst_pad_push (self->srcpad, buffer);
-  return flow == GST_FLOW_OK ? gst_npy_enc_update_header (self) : flow;
+  return flow == GST_FLOW_OK ? update_header (self) : flow;
 
-empty:
+done:
   gst_buffer_unref (buffer);
   return flow;
 
-no_caps:
-  gst_buffer_unref (buffer);
-  return GST_FLOW_NOT_NEGOTIATED;
-
+  /* ERRORS */
 partial_frame:
   gst_buffer_unref (buffer);
-  gst_element_message_full (GST_ELEMENT (self), GST_MESSAGE_ERROR, error->domain, error->code,
-                            g_strdup (error->message), NULL, __FILE__, GST_FUNCTION, __LINE__);
-  g_error_free (error);
+  gst_features_post_error (self, error);
   return GST_FLOW_ERROR;
 }
 
@@ -424,4 +376,59 @@ gst_npy_enc_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
     return TRUE;
   }
   return gst_pad_query_default (pad, parent, query);
+}
+
+/* ---- object ---- */
+
+static GstStateChangeReturn
+gst_npy_enc_change_state (GstElement *element, GstStateChange transition)
+{
+  GstNpyEnc *self = GST_NPY_ENC (element);
+  GstStateChangeReturn result = GST_ELEMENT_CLASS (gst_npy_enc_parent_class)->change_state (element, transition);
+
+  if (transition == GST_STATE_CHANGE_PAUSED_TO_READY) {
+    reset (self);
+    self->features.n_features = 0;
+    self->refused = FALSE;
+  }
+  return result;
+}
+
+static void
+gst_npy_enc_finalize (GObject *object)
+{
+  gst_object_unref (GST_NPY_ENC (object)->clock);
+  G_OBJECT_CLASS (gst_npy_enc_parent_class)->finalize (object);
+}
+
+static void
+gst_npy_enc_class_init (GstNpyEncClass *klass)
+{
+  GstElementClass *element_class = GST_ELEMENT_CLASS (klass);
+
+  GST_DEBUG_CATEGORY_INIT (npy_enc_debug, "npyenc", 0, "NumPy .npy writer");
+
+  G_OBJECT_CLASS (klass)->finalize = gst_npy_enc_finalize;
+  element_class->change_state = GST_DEBUG_FUNCPTR (gst_npy_enc_change_state);
+  gst_element_class_add_static_pad_template (element_class, &sink_template);
+  gst_element_class_add_static_pad_template (element_class, &src_template);
+  gst_element_class_set_static_metadata (element_class, "NumPy .npy writer", "Codec/Muxer",
+                                         "Writes feature vectors as a NumPy array of shape (frames, features)",
+                                         "the gst-attention authors");
+}
+
+static void
+gst_npy_enc_init (GstNpyEnc *self)
+{
+  self->clock = gst_system_clock_obtain ();
+  self->sinkpad = gst_pad_new_from_static_template (&sink_template, "sink");
+  gst_pad_set_chain_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_npy_enc_chain));
+  gst_pad_set_event_function (self->sinkpad, GST_DEBUG_FUNCPTR (gst_npy_enc_sink_event));
+  gst_element_add_pad (GST_ELEMENT (self), self->sinkpad);
+
+  self->srcpad = gst_pad_new_from_static_template (&src_template, "src");
+  gst_pad_set_event_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_npy_enc_src_event));
+  gst_pad_set_query_function (self->srcpad, GST_DEBUG_FUNCPTR (gst_npy_enc_src_query));
+  gst_pad_use_fixed_caps (self->srcpad);
+  gst_element_add_pad (GST_ELEMENT (self), self->srcpad);
 }

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: log-mel frames: the mathematics of the element `logmel`.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #include "logmel.h"
 
 #include <gst/gst.h>
@@ -50,18 +53,8 @@ logmel_settings_init (LogmelSettings *settings, GstLogmelStyle style)
   settings->mel_scale = is_kaldi ? GST_LOGMEL_MEL_SCALE_HTK : GST_LOGMEL_MEL_SCALE_SLANEY;
 }
 
-static gboolean fail (GError **error, const gchar *format, ...) G_GNUC_PRINTF (2, 3);
-
-static gboolean
-fail (GError **error, const gchar *format, ...)
-{
-  va_list args;
-
-  va_start (args, format);
-  g_propagate_error (error, g_error_new_valist (GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS, format, args));
-  va_end (args);
-  return FALSE;
-}
+/* FALSE, with a sentence. */
+#define fail(error, ...) (g_set_error (error, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS, __VA_ARGS__), FALSE)
 
 /* Rounded down, in the same order of operations as torchaudio, so that both come to the same number of samples. */
 static gboolean
@@ -264,11 +257,11 @@ logmel_new (const LogmelSettings *settings, guint rate, GError **error)
 
   self->settings = *settings;
   if (!logmel_get_sizes (settings, rate, &self->sizes, error))
-    goto fail;
+    goto wrong_settings;
   self->weights = g_array_new (FALSE, FALSE, sizeof (gdouble));
   self->filters = g_new0 (Filter, settings->n_bins);
   if (!make_filters (self, rate, error))
-    goto fail;
+    goto wrong_settings;
 
   self->window = g_new (gdouble, self->sizes.frame_length);
   for (i = 0; i < self->sizes.frame_length; i++)
@@ -279,7 +272,8 @@ logmel_new (const LogmelSettings *settings, guint rate, GError **error)
   self->power = g_new (gdouble, self->sizes.fft_size / 2 + 1);
   return self;
 
-fail:
+  /* ERRORS */
+wrong_settings:
   logmel_free (self);
   return NULL;
 }

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* gst-attention: the file that keeps a stream between runs.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _GNU_SOURCE /* TEMP_FAILURE_RETRY, flock */
 #define _FILE_OFFSET_BITS 64
 #include "statefile.h"
@@ -184,11 +184,10 @@ read_content (StateFile *file, gsize size, GBytes **bytes, GError **error)
   return TRUE;
 
   /* ERRORS */
-cannot_read : {
+cannot_read:
   fail (error, errno, file->path, "cannot be read");
   g_free (data);
   return FALSE;
-}
 }
 
 /* The path still means what was opened: who had the lock before may have put another file there. */

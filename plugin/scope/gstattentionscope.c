@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: the element `attentionscope`: its pads, caps and events.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 /**
  * SECTION:element-attentionscope
  * @title: attentionscope
@@ -72,51 +75,45 @@ GST_ELEMENT_REGISTER_DEFINE (attentionscope, "attentionscope", GST_RANK_NONE, GS
 
 /* ---- caps ---- */
 
+/* FALSE, with a sentence. */
+#define wrong_caps(error, ...) (g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE, __VA_ARGS__), FALSE)
+
+static gboolean
+read_field (const GstStructure *structure, const gchar *name, gint least, guint *value, GError **error)
+{
+  gint number;
+
+  if (!gst_structure_get_int (structure, name, &number))
+    return wrong_caps (error,
+                       "the caps have no %s=(int): attentionscope takes what the pad weights of attention gives, "
+                       "whose caps have heads, sinks, window and look-ahead",
+                       name);
+  if (number < least)
+    return wrong_caps (error, "the caps have %s=%d, expected at least %d", name, number, least);
+  *value = number;
+  return TRUE;
+}
+
 /* FALSE, with an error, when the caps do not say what a row of weights is, or say it twice. */
 static gboolean
 read_shape (ScopeShape *shape, const GstFeatures *features, const GstCaps *caps, GError **error)
 {
-  static const struct {
-    const gchar *name;
-    gint least;
-  } fields[] = { { "heads", 1 }, { "sinks", 0 }, { "window", 1 }, { "look-ahead", 0 } };
   const GstStructure *structure = gst_caps_get_structure (caps, 0);
-  gint values[G_N_ELEMENTS (fields)];
   guint64 n_weights;
-  guint i;
 
-  for (i = 0; i < G_N_ELEMENTS (fields); i++) {
-    if (!gst_structure_get_int (structure, fields[i].name, &values[i])) {
-      g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
-                   "the caps have no %s=(int): attentionscope takes what the pad weights of attention gives, "
-                   "whose caps have heads, sinks, window and look-ahead",
-                   fields[i].name);
-      return FALSE;
-    }
-    if (values[i] < fields[i].least) {
-      g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE, "the caps have %s=%d, expected at least %d",
-                   fields[i].name, values[i], fields[i].least);
-      return FALSE;
-    }
-  }
-  n_weights = (guint64) values[1] + values[2] + values[3];
-  if (n_weights > features->n_features || n_weights * values[0] != features->n_features) {
-    g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
-                 "the caps have heads=%d, sinks=%d, window=%d and look-ahead=%d, that is %d x %" G_GUINT64_FORMAT
-                 " weights per frame, but frames of %u features",
-                 values[0], values[1], values[2], values[3], values[0], n_weights, features->n_features);
+  if (!read_field (structure, "heads", 1, &shape->n_heads, error)
+      || !read_field (structure, "sinks", 0, &shape->n_sinks, error)
+      || !read_field (structure, "window", 1, &shape->window, error)
+      || !read_field (structure, "look-ahead", 0, &shape->look_ahead, error))
     return FALSE;
-  }
-  *shape = (ScopeShape){ values[0], values[1], values[2], values[3] };
+  n_weights = (guint64) shape->n_sinks + shape->window + shape->look_ahead;
+  if (n_weights > features->n_features || n_weights * shape->n_heads != features->n_features)
+    return wrong_caps (error,
+                       "the caps have heads=%u, sinks=%u, window=%u and look-ahead=%u, that is %u x %" G_GUINT64_FORMAT
+                       " weights per frame, but frames of %u features",
+                       shape->n_heads, shape->n_sinks, shape->window, shape->look_ahead, shape->n_heads, n_weights,
+                       features->n_features);
   return TRUE;
-}
-
-static void
-post_error (GstAttentionScope *self, GError *error)
-{
-  gst_element_message_full (GST_ELEMENT (self), GST_MESSAGE_ERROR, error->domain, error->code,
-                            g_strdup (error->message), NULL, __FILE__, GST_FUNCTION, __LINE__);
-  g_error_free (error);
 }
 
 static gboolean
@@ -133,7 +130,7 @@ make_picture (GstAttentionScope *self)
   self->picture = scope_picture_new (&self->shape, &settings, GST_VIDEO_INFO_WIDTH (&self->info),
                                      GST_VIDEO_INFO_HEIGHT (&self->info), &error);
   if (self->picture == NULL)
-    post_error (self, error);
+    gst_features_post_error (self, error);
   return self->picture != NULL;
 }
 
@@ -212,7 +209,7 @@ choose_caps (GstAttentionScope *self)
   return gst_caps_fixate (caps);
 
   /* ERRORS */
-nothing : {
+nothing:
   gst_caps_unref (caps);
   caps = gst_pad_peer_query_caps (self->srcpad, NULL);
   if (!GST_PAD_IS_FLUSHING (self->srcpad))
@@ -220,7 +217,6 @@ nothing : {
                        ("downstream takes %" GST_PTR_FORMAT, caps));
   gst_caps_unref (caps);
   return NULL;
-}
 }
 
 static gboolean
@@ -280,7 +276,7 @@ set_shape (GstAttentionScope *self, GstCaps *caps)
   if (self->caps != NULL && gst_caps_is_equal (caps, self->caps))
     return TRUE;
   if (!gst_features_from_caps (&features, caps, &error) || !read_shape (&shape, &features, caps, &error))
-    goto wrong_caps;
+    goto refused;
   gst_clear_caps (&self->refused_caps);
   gst_attention_scope_finish (self);
   gst_caps_replace (&self->caps, caps);
@@ -290,13 +286,12 @@ set_shape (GstAttentionScope *self, GstCaps *caps)
   return update (self) == GST_FLOW_OK;
 
   /* ERRORS */
-wrong_caps : {
+refused:
   gst_caps_replace (&self->refused_caps, caps);
   gst_attention_scope_finish (self);
   gst_clear_caps (&self->caps);
-  post_error (self, error);
+  gst_features_post_error (self, error);
   return FALSE;
-}
 }
 
 /* ---- what comes in ---- */
@@ -309,14 +304,37 @@ reset_segments (GstAttentionScope *self)
   gst_clear_event (&self->held_segment);
 }
 
+/* The n columns of a buffer. */
+static GstFlowReturn
+add_buffer (GstAttentionScope *self, GstBuffer *buffer, gsize n)
+{
+  gfloat *copy = NULL;
+  GstFlowReturn flow;
+  GstMapInfo map;
+
+  if (!gst_buffer_map (buffer, &map, GST_MAP_READ))
+    goto not_mapped;
+  if (GPOINTER_TO_SIZE (map.data) % sizeof (gfloat) != 0)
+    copy = g_memdup2 (map.data, map.size); /* memory may begin anywhere */
+  flow = gst_attention_scope_add_columns (self, buffer, copy != NULL ? copy : (const gfloat *) map.data, n);
+  g_free (copy);
+  gst_buffer_unmap (buffer, &map);
+  return flow;
+
+  /* ERRORS */
+not_mapped:
+  GST_ELEMENT_ERROR (self, RESOURCE, READ,
+                     ("cannot map a buffer of %" G_GSIZE_FORMAT " bytes for reading", gst_buffer_get_size (buffer)),
+                     (NULL));
+  return GST_FLOW_ERROR;
+}
+
 static GstFlowReturn
 gst_attention_scope_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 {
   GstAttentionScope *self = GST_ATTENTION_SCOPE (parent);
   GstFlowReturn flow = GST_FLOW_NOT_NEGOTIATED;
-  gfloat *copy = NULL;
   GError *error = NULL;
-  GstMapInfo map;
   gsize n;
 
   if (self->caps == NULL)
@@ -328,35 +346,23 @@ gst_attention_scope_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
     goto done;
   if (!gst_features_count_frames (&self->features, gst_buffer_get_size (buffer), &n, &error))
     goto partial_frame;
-  if (!gst_buffer_map (buffer, &map, GST_MAP_READ))
-    goto not_mapped;
-  if (GPOINTER_TO_SIZE (map.data) % sizeof (gfloat) != 0)
-    copy = g_memdup2 (map.data, map.size); /* memory may begin anywhere */
-  flow = gst_attention_scope_add_columns (self, buffer, copy != NULL ? copy : (const gfloat *) map.data, n);
-  g_free (copy);
-  gst_buffer_unmap (buffer, &map);
+  flow = add_buffer (self, buffer, n);
 done:
   gst_buffer_unref (buffer);
   return flow;
 
   /* ERRORS */
-backwards : {
+backwards:
   GST_ELEMENT_ERROR (self, STREAM, FORMAT,
                      ("the stream plays backwards, at rate %g: the picture scrolls one way", self->segment.rate),
                      (NULL));
-  flow = GST_FLOW_ERROR;
-  goto done;
-}
-partial_frame : {
-  post_error (self, error);
-  flow = GST_FLOW_ERROR;
-  goto done;
-}
-not_mapped : {
-  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("a buffer cannot be read"), (NULL));
-  flow = GST_FLOW_ERROR;
-  goto done;
-}
+  gst_buffer_unref (buffer);
+  return GST_FLOW_ERROR;
+
+partial_frame:
+  gst_features_post_error (self, error);
+  gst_buffer_unref (buffer);
+  return GST_FLOW_ERROR;
 }
 
 /* Nothing comes for a while: it scrolls through. TRUE: the event is answered. */
@@ -470,19 +476,14 @@ static gboolean
 gst_attention_scope_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
 {
   GstAttentionScope *self = GST_ATTENTION_SCOPE (parent);
-  GstClockTime min, max, own;
-  gboolean live;
+  GstClockTime latency;
 
   if (GST_QUERY_TYPE (query) != GST_QUERY_LATENCY)
     return gst_pad_query_default (pad, parent, query);
-  if (!gst_pad_peer_query (self->sinkpad, query))
-    return FALSE;
   GST_OBJECT_LOCK (self);
-  own = self->latency;
+  latency = self->latency;
   GST_OBJECT_UNLOCK (self);
-  gst_query_parse_latency (query, &live, &min, &max);
-  gst_query_set_latency (query, live, min + own, GST_CLOCK_TIME_IS_VALID (max) ? max + own : max);
-  return TRUE;
+  return gst_features_query_latency (self->sinkpad, query, latency);
 }
 
 /* ---- object ---- */
@@ -526,7 +527,7 @@ gst_attention_scope_class_init (GstAttentionScopeClass *klass)
   object_class->get_property = gst_attention_scope_get_property;
   gst_attention_scope_install_properties (object_class);
 
-  element_class->change_state = gst_attention_scope_change_state;
+  element_class->change_state = GST_DEBUG_FUNCPTR (gst_attention_scope_change_state);
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "Attention scope", "Visualization",

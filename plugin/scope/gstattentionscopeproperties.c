@@ -4,6 +4,8 @@
  */
 #include "gstattentionscope-private.h"
 
+#include "gstenums.h"
+
 #define DEFAULT_COLOR_MAP SCOPE_COLOR_MAP_INFERNO
 #define DEFAULT_SCALE SCOPE_SCALE_LOG
 #define DEFAULT_GAIN 1.0
@@ -16,57 +18,24 @@
 enum { PROP_0, PROP_COLOR_MAP, PROP_SCALE, PROP_GAIN, PROP_RANGE, PROP_SECONDS, PROP_LAYOUT, PROP_LABELS, PROP_QOS };
 
 #define GST_TYPE_ATTENTION_SCOPE_COLOR_MAP (gst_attention_scope_color_map_get_type ())
-static GType
-gst_attention_scope_color_map_get_type (void)
-{
-  static const GEnumValue values[] = {
-    { SCOPE_COLOR_MAP_VIRIDIS, "From violet by green to yellow", "viridis" },
-    { SCOPE_COLOR_MAP_MAGMA, "From black by purple to pale yellow", "magma" },
-    { SCOPE_COLOR_MAP_INFERNO, "From black by red to yellow", "inferno" },
-    { SCOPE_COLOR_MAP_PLASMA, "From blue by red to yellow", "plasma" },
-    { SCOPE_COLOR_MAP_GREY, "From black to white", "grey" },
-    { 0, NULL, NULL },
-  };
-  static gsize type = 0;
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type, g_enum_register_static ("GstAttentionScopeColorMap", values));
-  return type;
-}
+GST_DEFINE_ENUM (GstAttentionScopeColorMap, gst_attention_scope_color_map,
+                 { SCOPE_COLOR_MAP_VIRIDIS, "From violet by green to yellow", "viridis" },
+                 { SCOPE_COLOR_MAP_MAGMA, "From black by purple to pale yellow", "magma" },
+                 { SCOPE_COLOR_MAP_INFERNO, "From black by red to yellow", "inferno" },
+                 { SCOPE_COLOR_MAP_PLASMA, "From blue by red to yellow", "plasma" },
+                 { SCOPE_COLOR_MAP_GREY, "From black to white", "grey" })
 
 #define GST_TYPE_ATTENTION_SCOPE_SCALE (gst_attention_scope_scale_get_type ())
-static GType
-gst_attention_scope_scale_get_type (void)
-{
-  static const GEnumValue values[] = {
-    { SCOPE_SCALE_LOG, "By the logarithm of the weight, over the decades of the range", "log" },
-    { SCOPE_SCALE_LINEAR, "By the weight", "linear" },
-    { 0, NULL, NULL },
-  };
-  static gsize type = 0;
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type, g_enum_register_static ("GstAttentionScopeScale", values));
-  return type;
-}
+GST_DEFINE_ENUM (GstAttentionScopeScale, gst_attention_scope_scale,
+                 { SCOPE_SCALE_LOG, "By the logarithm of the weight, over the decades of the range", "log" },
+                 { SCOPE_SCALE_LINEAR, "By the weight", "linear" })
 
 #define GST_TYPE_ATTENTION_SCOPE_LAYOUT (gst_attention_scope_layout_get_type ())
-static GType
-gst_attention_scope_layout_get_type (void)
-{
-  static const GEnumValue values[] = {
-    { SCOPE_LAYOUT_AUTO, "As the shape of the picture has room for them", "auto" },
-    { SCOPE_LAYOUT_ROWS, "One below the other", "rows" },
-    { SCOPE_LAYOUT_COLUMNS, "Side by side", "columns" },
-    { SCOPE_LAYOUT_GRID, "As many columns as rows, or one more", "grid" },
-    { 0, NULL, NULL },
-  };
-  static gsize type = 0;
-
-  if (g_once_init_enter (&type))
-    g_once_init_leave (&type, g_enum_register_static ("GstAttentionScopeLayout", values));
-  return type;
-}
+GST_DEFINE_ENUM (GstAttentionScopeLayout, gst_attention_scope_layout,
+                 { SCOPE_LAYOUT_AUTO, "As the shape of the picture has room for them", "auto" },
+                 { SCOPE_LAYOUT_ROWS, "One below the other", "rows" },
+                 { SCOPE_LAYOUT_COLUMNS, "Side by side", "columns" },
+                 { SCOPE_LAYOUT_GRID, "As many columns as rows, or one more", "grid" })
 
 void
 gst_attention_scope_init_properties (GstAttentionScope *self)

@@ -17,7 +17,6 @@ frame_begin (GstAttentionScope *self, guint64 n)
                                 GST_VIDEO_INFO_FPS_N (&self->info));
 }
 
-/* Another stream, or another time of it: the picture is empty, and its time begins with the next column. */
 void
 gst_attention_scope_restart (GstAttentionScope *self)
 {
@@ -134,11 +133,10 @@ push_frame (GstAttentionScope *self, GstClockTime until)
   return gst_pad_push (self->srcpad, buffer);
 
   /* ERRORS */
-not_mapped : {
+not_mapped:
   gst_buffer_unref (buffer);
-  GST_ELEMENT_ERROR (self, RESOURCE, WRITE, ("a buffer from downstream cannot be written to"), (NULL));
+  GST_ELEMENT_ERROR (self, RESOURCE, WRITE, ("cannot map a buffer of downstream for writing"), (NULL));
   return GST_FLOW_ERROR;
-}
 }
 
 /* Nothing but grey has been shown for as long as a picture is: what lies between goes as an event. */
@@ -170,7 +168,6 @@ advance (GstAttentionScope *self, GstClockTime reached)
   return flow;
 }
 
-/* The end of a stream: the last frame, as far as it got. */
 GstFlowReturn
 gst_attention_scope_finish (GstAttentionScope *self)
 {

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* gst-attention: the colours of the element `attentionscope`.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "scopecolors.h"
 
 #define N_POINTS 18

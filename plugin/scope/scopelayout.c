@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* gst-attention: where the panels of the element `attentionscope` stand.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "scopelayout.h"
 
 #include <gst/gst.h>
@@ -153,12 +153,11 @@ scope_layout_find (ScopeLayout *layout, const ScopeShape *shape, const ScopeSett
   return TRUE;
 
   /* ERRORS */
-too_many : {
+too_many:
   g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT,
                "%u heads, as %u columns and %u rows of panels, do not fit into a picture of %ux%u pixels",
                shape->n_heads, layout->n_columns, layout->n_rows, width, height);
   return FALSE;
-}
 }
 
 void

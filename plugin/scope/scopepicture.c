@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: the picture of the element `attentionscope`: what scrolls.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #include "scopepicture.h"
 
 #include <gst/gst.h>

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* gst-attention: text in the pictures of the element `attentionscope`.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "scopetext.h"
 
 #ifdef HAVE_PANGOCAIRO
