@@ -10,8 +10,8 @@
  * (also torchaudio.compliance.kaldi.fbank) and of Whisper.
  *
  * Frames leave as audio/x-raw with one channel per bin and one sample per frame, so that 16000 Hz and a hop of 10 ms
- * make 80 channels at 100 Hz. Where the number of frames per second is not a whole number (at 11025 Hz, a hop of 10 ms is
- * 110 samples) they leave as other/tensors, one frame in each buffer.
+ * make 80 channels at 100 Hz. Where the number of frames per second is not a whole number (at 11025 Hz, a hop of 10 ms
+ * is 110 samples) they leave as other/tensors, one frame in each buffer.
  *
  * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size,
  * low-frequency, high-frequency, window-function and mel-scale, with the values that were used. `attention` refuses

@@ -6,23 +6,6 @@
 
 /* ---- helpers ---- */
 
-/* The text of the error that the element posted on `bus`. */
-static gchar *
-pop_error (GstBus *bus)
-{
-  GstMessage *message = pop_message (bus, GST_MESSAGE_ERROR);
-  GError *error;
-  gchar *text;
-
-  if (message == NULL)
-    return g_strdup ("(no error)");
-  gst_message_parse_error (message, &error, NULL);
-  text = g_strdup (error->message);
-  g_error_free (error);
-  gst_message_unref (message);
-  return text;
-}
-
 /* `caps` are refused, with a message that holds each of the words. */
 static void
 check_refused_caps (guint heads, const gchar *caps, const gchar *a, const gchar *b)
@@ -38,8 +21,7 @@ check_refused_caps (guint heads, const gchar *caps, const gchar *a, const gchar 
   text = pop_error (bus);
   fail_unless (strstr (text, a) != NULL && strstr (text, b) != NULL, "\"%s\" does not name %s and %s", text, a, b);
   g_free (text);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 
@@ -134,7 +116,6 @@ GST_START_TEST (test_refused_caps_are_reported_once)
 {
   GstHarness *h = gst_harness_new ("attention");
   GstBus *bus = attach_bus (h->element);
-  gchar *text;
   guint i;
 
   g_object_set (h->element, "heads", 4, NULL);
@@ -142,11 +123,8 @@ GST_START_TEST (test_refused_caps_are_reported_once)
   for (i = 0; i < 3; i++)
     gst_harness_push (h, gst_buffer_new_allocate (NULL, 24, NULL));
   g_free (pop_error (bus));
-  text = pop_error (bus);
-  fail_unless_equals_string (text, "(no error)");
-  g_free (text);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  check_text (pop_error (bus), NULL);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -179,8 +157,7 @@ GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
       gst_element_set_state (h->element, GST_STATE_PLAYING);
     }
   }
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -198,7 +175,6 @@ GST_START_TEST (test_caps_that_are_taken_back_before_a_buffer_are_no_error)
   GstBus *bus = attach_bus (h->element);
   gfloat *frames = make_frames (8, D), *expected = expect (&config, frames, NULL, 8);
   GstSegment segment;
-  gchar *text;
 
   gst_segment_init (&segment, GST_FORMAT_TIME);
   gst_harness_push_event (h, gst_event_new_stream_start ("provisional"));
@@ -207,9 +183,7 @@ GST_START_TEST (test_caps_that_are_taken_back_before_a_buffer_are_no_error)
   gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)6:8:1:1");
   push_frames (h, frames, 0, 8);
   check_output (h, expected, 8);
-  text = pop_error (bus);
-  fail_unless_equals_string (text, "(no error)");
-  g_free (text);
+  check_text (pop_error (bus), NULL);
   detach_bus (h->element, bus);
   gst_harness_teardown (h);
   g_free (frames);
@@ -230,17 +204,12 @@ GST_START_TEST (test_refused_caps_are_reported_at_the_end_of_a_stream_without_bu
 {
   GstHarness *h = gst_harness_new ("attention");
   GstBus *bus = attach_bus (h->element);
-  gchar *text;
 
   g_object_set (h->element, "heads", 4, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  text = pop_error (bus);
-  fail_unless_equals_string (text, "(no error)");
-  g_free (text);
+  check_text (pop_error (bus), NULL);
   gst_harness_push_event (h, gst_event_new_eos ());
-  text = pop_error (bus);
-  fail_unless (strstr (text, "6 features") != NULL, "%s", text);
-  g_free (text);
+  fail_unless_error (bus, "6 features");
   detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
@@ -283,20 +252,14 @@ GST_START_TEST (test_untyped_dimensions_are_explained_once)
   GstHarness *h = gst_harness_new ("attention");
   GstBus *bus = attach_bus (h->element);
   GstCaps *caps = gst_caps_from_string ("other/tensors, format=(string)static, num_tensors=(int)1, dimensions=80:1");
-  gchar *text;
   guint i;
 
   for (i = 0; i < 3; i++)
     gst_caps_unref (gst_pad_peer_query_caps (h->srcpad, caps));
-  text = pop_error (bus);
-  fail_unless (strstr (text, "(string)80:1:1:1") != NULL, "%s", text);
-  g_free (text);
-  text = pop_error (bus);
-  fail_unless_equals_string (text, "(no error)");
-  g_free (text);
+  fail_unless_error (bus, "(string)80:1:1:1");
+  check_text (pop_error (bus), NULL);
   gst_caps_unref (caps);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -356,8 +319,7 @@ check_refused_buffer (const gchar *caps, gsize size, const gchar *a, const gchar
   text = pop_error (bus);
   fail_unless (strstr (text, a) != NULL && strstr (text, b) != NULL, "\"%s\" does not name %s and %s", text, a, b);
   g_free (text);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 
@@ -383,9 +345,7 @@ GST_START_TEST (test_missing_model_is_an_error_at_start)
 
   g_object_set (element, "model-file", "/nowhere/w.safetensors", NULL);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
-  text = pop_error (bus);
-  fail_unless (strstr (text, "/nowhere/w.safetensors") != NULL, "%s", text);
-  g_free (text);
+  fail_unless_error (bus, "/nowhere/w.safetensors");
   /* A prefix of nothing is refused as well. */
   g_object_set (element, "model-file", NULL, "model-prefix", "encoder.", NULL);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
@@ -396,8 +356,7 @@ GST_START_TEST (test_missing_model_is_an_error_at_start)
   g_object_set (element, "model-prefix", "", NULL);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_SUCCESS);
   gst_element_set_state (element, GST_STATE_NULL);
-  gst_element_set_bus (element, NULL);
-  gst_object_unref (bus);
+  detach_bus (element, bus);
   gst_object_unref (element);
 }
 GST_END_TEST;
@@ -415,8 +374,7 @@ GST_START_TEST (test_model_of_other_width_is_refused)
   text = pop_error (bus);
   fail_unless (strstr (text, "64 features") != NULL && strstr (text, "has 6") != NULL, "%s", text);
   g_free (text);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -527,8 +485,7 @@ GST_START_TEST (test_metadata_that_disagrees_is_refused)
   text = pop_error (bus);
   fail_unless (strstr (text, "heads=4") != NULL && strstr (text, "heads is 2") != NULL, "%s", text);
   g_free (text);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -544,8 +501,7 @@ GST_START_TEST (test_position_that_disagrees_with_the_model_is_refused)
   text = pop_error (bus);
   fail_unless (strstr (text, "relative_bias") != NULL && strstr (text, "position is none") != NULL, "%s", text);
   g_free (text);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;

@@ -72,16 +72,12 @@ push (GstHarness *h, guint begin, guint end, guint size, GstClockTime start_time
 static gfloat *
 finish (GstHarness *h)
 {
-  gfloat *out = g_new (gfloat, N * D);
-  gsize n = 0;
-  GstBuffer *buffer;
+  gfloat *out;
+  gsize n;
 
   gst_harness_push_event (h, gst_event_new_eos ());
-  while ((buffer = gst_harness_try_pull (h))) {
-    n += gst_buffer_extract (buffer, 0, (guint8 *) out + n, N * D * sizeof (gfloat) - n);
-    gst_buffer_unref (buffer);
-  }
-  fail_unless_equals_int (n, N * D * sizeof (gfloat));
+  out = pull_all (h, &n);
+  fail_unless_equals_int (n, N * D);
   gst_harness_teardown (h);
   return out;
 }
@@ -252,10 +248,8 @@ GST_START_TEST (test_gains_stay)
   gfloat *plain = run_plain (0), *out, gains[N];
   GstHarness *h = start (0);
   GstCaps *wide = gst_caps_from_string (AUDIO_CAPS);
-  GstBuffer *buffer;
   GBytes *state;
   gboolean restored;
-  GstSegment segment;
   guint t;
 
   for (t = 0; t < N; t++)
@@ -265,14 +259,12 @@ GST_START_TEST (test_gains_stay)
   gst_caps_set_simple (wide, "channels", G_TYPE_INT, 2, NULL);
   gst_harness_set_src_caps (h, wide);
   gst_harness_push (h, gst_buffer_new_memdup (frames, 4 * D));
-  while ((buffer = gst_harness_try_pull (h)))
-    gst_buffer_unref (buffer);
+  drop_buffers (h);
   gst_element_set_state (h->element, GST_STATE_NULL);
   gst_element_set_state (h->element, GST_STATE_PLAYING);
   gst_harness_push_event (h, gst_event_new_stream_start ("again"));
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  gst_harness_push_event (h, gst_event_new_segment (&segment));
+  push_segment (h, 0);
   g_signal_emit_by_name (h->element, "restore-state", state, &restored);
   fail_unless (restored);
   push (h, 0, N, 7, 0);
@@ -290,7 +282,6 @@ GST_START_TEST (test_gains_are_those_of_the_next_stream_too)
   gfloat *plain = run_plain (0), *out, gains[N];
   GstHarness *h = start (0);
   GBytes *state;
-  GstBuffer *buffer;
   gboolean restored = TRUE;
   guint t;
 
@@ -307,8 +298,7 @@ GST_START_TEST (test_gains_are_those_of_the_next_stream_too)
     g_signal_emit_by_name (h->element, "restore-state", state, &restored);
   }
   fail_unless (restored);
-  while ((buffer = gst_harness_try_pull (h)))
-    gst_buffer_unref (buffer);
+  drop_buffers (h);
   push (h, 0, N, 7, 0);
   out = finish (h);
   fail_unless_scaled (out, plain, gains);

@@ -3,22 +3,16 @@
  */
 #include "outputcheck.h"
 
-static GstClockTime
-query_latency (GstHarness *h)
-{
-  return gst_harness_query_latency (h);
-}
-
 GST_START_TEST (test_latency_is_look_ahead_over_rate)
 {
   AttnConfig config = configuration (1, 8, 5);
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
   gfloat *frames = make_frames (2, D);
 
-  fail_unless_equals_clocktime (query_latency (h), 50 * GST_MSECOND);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 50 * GST_MSECOND);
   push_frames (h, frames, 0, 1);
   push_frames (h, frames, 1, 1);
-  fail_unless_equals_clocktime (query_latency (h), 50 * GST_MSECOND);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 50 * GST_MSECOND);
   gst_harness_teardown (h);
   g_free (frames);
 }
@@ -31,7 +25,7 @@ GST_START_TEST (test_latency_without_look_ahead_is_zero)
   gfloat *frames = make_frames (9, D);
 
   push_frames (h, frames, 0, 9);
-  fail_unless_equals_clocktime (query_latency (h), 0);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 0);
   gst_harness_teardown (h);
   g_free (frames);
 }
@@ -46,7 +40,7 @@ GST_START_TEST (test_latency_of_constant_buffers_is_whole_buffers)
   push_frames (h, frames, 0, 3);
   push_frames (h, frames, 3, 0); /* no frame, no size */
   push_frames (h, frames, 3, 3);
-  fail_unless_equals_clocktime (query_latency (h), 60 * GST_MSECOND); /* two buffers of three */
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 60 * GST_MSECOND); /* two buffers of three */
   gst_harness_teardown (h);
   g_free (frames);
 }
@@ -63,15 +57,14 @@ GST_START_TEST (test_latency_of_varying_buffers_grows_and_is_posted)
   push_frames (h, frames, 0, 1);
   fail_unless (pop_message (bus, GST_MESSAGE_LATENCY) == NULL);
   push_frames (h, frames, 1, 4);
-  fail_unless_equals_clocktime (query_latency (h), 80 * GST_MSECOND); /* 5 + 4 - 1 frames */
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 80 * GST_MSECOND); /* 5 + 4 - 1 frames */
   message = pop_message (bus, GST_MESSAGE_LATENCY);
   fail_unless (message != NULL);
   gst_message_unref (message);
   push_frames (h, frames, 5, 2);
-  fail_unless_equals_clocktime (query_latency (h), 80 * GST_MSECOND);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 80 * GST_MSECOND);
   fail_unless (pop_message (bus, GST_MESSAGE_LATENCY) == NULL);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
   g_free (frames);
 }
@@ -85,12 +78,12 @@ GST_START_TEST (test_latency_begins_anew_with_a_restart)
 
   push_frames (h, frames, 0, 3);
   push_frames (h, frames, 3, 4);
-  fail_unless_equals_clocktime (query_latency (h), 80 * GST_MSECOND);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 80 * GST_MSECOND);
   gst_element_set_state (h->element, GST_STATE_READY);
   gst_element_set_state (h->element, GST_STATE_PLAYING);
   gst_harness_push_event (h, gst_event_new_stream_start ("again"));
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  fail_unless_equals_clocktime (query_latency (h), 50 * GST_MSECOND);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 50 * GST_MSECOND);
   gst_harness_teardown (h);
   g_free (frames);
 }
@@ -109,7 +102,7 @@ GST_START_TEST (test_latency_covers_the_wait_of_every_buffer)
 
     push_frames (h, frames, i * n, n);
     for (; left < gst_harness_buffers_received (h); left++)
-      fail_unless (now <= (left + 1) * n * FRAME_TIME + query_latency (h));
+      fail_unless (now <= (left + 1) * n * FRAME_TIME + gst_harness_query_latency (h));
   }
   fail_unless (left >= 15 - (__i__ + n - 1) / n);
   gst_harness_teardown (h);
@@ -124,7 +117,7 @@ GST_START_TEST (test_frame_rate_property_corrects_latency)
 
   g_object_set (h->element, "frame-rate", 25, 2, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  fail_unless_equals_clocktime (query_latency (h), 400 * GST_MSECOND);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 400 * GST_MSECOND);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -136,7 +129,7 @@ GST_START_TEST (test_latency_of_unknown_rate_is_zero)
       harness_new (&config, "other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
                             "framerate=(fraction)0/1, dimensions=(string)6:1:1:1");
 
-  fail_unless_equals_clocktime (query_latency (h), 0);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 0);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -147,41 +140,17 @@ GST_START_TEST (test_latency_adds_to_upstream)
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
 
   gst_harness_set_upstream_latency (h, 7 * GST_MSECOND);
-  fail_unless_equals_clocktime (query_latency (h), 57 * GST_MSECOND);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 57 * GST_MSECOND);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
 
-static GstClockTime upstream_max;
-
-static gboolean
-answer_latency (GstPad *pad, GstObject *parent, GstQuery *query)
-{
-  if (GST_QUERY_TYPE (query) != GST_QUERY_LATENCY)
-    return gst_pad_query_default (pad, parent, query);
-  gst_query_set_latency (query, TRUE, 10 * GST_MSECOND, upstream_max);
-  return TRUE;
-}
-
-/* What waits here need not be held back upstream; no maximum stays none. */
 GST_START_TEST (test_latency_moves_the_maximum_too)
 {
   AttnConfig config = configuration (1, 8, 5);
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
-  GstQuery *query = gst_query_new_latency ();
-  GstClockTime min, max;
-  gboolean is_live;
 
-  gst_pad_set_query_function (h->srcpad, answer_latency);
-  upstream_max = 20 * GST_MSECOND;
-  fail_unless (gst_pad_peer_query (h->sinkpad, query));
-  gst_query_parse_latency (query, &is_live, &min, &max);
-  fail_unless (is_live && min == 60 * GST_MSECOND && max == 70 * GST_MSECOND);
-  upstream_max = GST_CLOCK_TIME_NONE;
-  fail_unless (gst_pad_peer_query (h->sinkpad, query));
-  gst_query_parse_latency (query, &is_live, &min, &max);
-  fail_unless (min == 60 * GST_MSECOND && !GST_CLOCK_TIME_IS_VALID (max));
-  gst_query_unref (query);
+  check_latency_behind_live (h, 50 * GST_MSECOND);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -194,10 +163,9 @@ GST_START_TEST (test_latency_that_falls_is_not_posted)
 
   gst_harness_set_src_caps_str (h,
                                 "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=200, channels=6");
-  fail_unless_equals_clocktime (query_latency (h), 25 * GST_MSECOND);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 25 * GST_MSECOND);
   fail_unless (pop_message (bus, GST_MESSAGE_LATENCY) == NULL);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;

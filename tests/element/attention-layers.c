@@ -12,10 +12,11 @@
 #include <gst/check/gstcheck.h>
 
 #include "gstattentionlayers.h"
+#include "pipelinecheck.h"
 
 #define D 256
 
-static gchar *folder, *file, *other_file;
+static gchar *file, *other_file;
 
 /* nn.MultiheadAttention's parameters, all of them `value`: D * D * 16 bytes. */
 static void
@@ -42,9 +43,9 @@ write_model (const gchar *path, gfloat value)
 static void
 setup (void)
 {
-  folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
-  file = g_build_filename (folder, "model", NULL);
-  other_file = g_build_filename (folder, "other", NULL);
+  make_folder ();
+  file = path_of ("model");
+  other_file = path_of ("other");
   write_model (file, 0.5f);
   write_model (other_file, 0.5f);
   g_usleep (2 * G_USEC_PER_SEC + G_USEC_PER_SEC / 10);
@@ -53,10 +54,7 @@ setup (void)
 static void
 teardown (void)
 {
-  g_unlink (file);
-  g_unlink (other_file);
-  g_rmdir (folder);
-  g_free (folder);
+  remove_folder ();
   g_free (file);
   g_free (other_file);
 }
@@ -74,7 +72,7 @@ GST_START_TEST (test_same_file_and_configuration_give_one_layer)
 {
   AttnConfig config = attn_config_default ();
   AttnLayer *a = get (file, &config), *b = get (file, &config), *c;
-  gchar *link = g_build_filename (folder, "link", NULL);
+  gchar *link = path_of ("link");
 
   fail_unless (a == b);
   fail_unless_equals_int (symlink (file, link), 0); /* another name of the same file */
@@ -114,7 +112,7 @@ GST_END_TEST;
 GST_START_TEST (test_file_that_was_replaced_is_read_again)
 {
   AttnConfig config = attn_config_default ();
-  gchar *mine = g_build_filename (folder, "mine", NULL);
+  gchar *mine = path_of ("mine");
   AttnLayer *old, *new;
   gfloat frame[D] = { 1 }, before[D], after[D];
 
@@ -150,7 +148,7 @@ write_tiny_model (gint fd, gfloat value)
 GST_START_TEST (test_file_that_was_just_written_is_not_shared)
 {
   AttnConfig config = attn_config_default ();
-  gchar *mine = g_build_filename (folder, "mine", NULL);
+  gchar *mine = path_of ("mine");
   AttnLayer *a, *b;
 
   write_model (mine, 0.5f);
@@ -168,7 +166,7 @@ GST_END_TEST;
 GST_START_TEST (test_file_that_was_written_twice_in_a_moment_is_read_twice)
 {
   AttnConfig config = attn_config_default ();
-  gchar *mine = g_build_filename (folder, "mine", NULL);
+  gchar *mine = path_of ("mine");
   gint fd = g_open (mine, O_CREAT | O_RDWR, 0600);
 
   for (guint i = 0; i < 50; i++) {
@@ -233,7 +231,7 @@ GST_START_TEST (test_file_that_is_not_there_is_a_status)
   AttnError error;
   AttnLayer *layer;
 
-  gchar *missing = g_build_filename (folder, "missing", NULL);
+  gchar *missing = path_of ("missing");
 
   fail_unless_equals_int (gst_attention_layers_get (missing, NULL, &config, &layer, &error), ATTN_ERROR_FILE);
   fail_unless (layer == NULL && strstr (error.message, missing) != NULL, "%s", error.message);

@@ -24,8 +24,7 @@ messages_of (GstElement *element, const gchar *caps, guint piece)
     g_ptr_array_add (structures, gst_structure_copy (gst_message_get_structure (message)));
     gst_message_unref (message);
   }
-  gst_element_set_bus (element, NULL);
-  gst_object_unref (bus);
+  detach_bus (element, bus);
   gst_harness_teardown (h);
   return structures;
 }
@@ -184,11 +183,10 @@ GST_START_TEST (test_messages_count_frames_that_attended)
 {
   GstElement *element = new_element ();
   GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
-  GstBus *bus = gst_bus_new ();
-  GstBuffer *gap = make_buffer (4, 4);
+  GstBus *bus = attach_bus (element);
+  GstBuffer *gap = frames_buffer (frames, D, 4, 4);
   GstMessage *message;
 
-  gst_element_set_bus (element, bus);
   g_object_set (element, "post-messages", TRUE, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   push (h, 0, 4);
@@ -201,8 +199,7 @@ GST_START_TEST (test_messages_count_frames_that_attended)
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "frames"), 6);
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "duration"), 10 * FRAME_TIME);
   gst_message_unref (message);
-  gst_element_set_bus (element, NULL);
-  gst_object_unref (bus);
+  detach_bus (element, bus);
   gst_harness_teardown (h);
   gst_object_unref (element);
 }
@@ -212,17 +209,15 @@ GST_START_TEST (test_flush_forgets_what_was_not_posted)
 {
   GstElement *element = new_element ();
   GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (element);
   GstMessage *message;
 
-  gst_element_set_bus (element, bus);
   g_object_set (element, "post-messages", TRUE, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   push (h, 0, 5);
   push (h, 5, 8);
-  gst_harness_push_event (h, gst_event_new_flush_start ());
-  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
-  push_segment (h);
+  push_flush (h);
+  push_segment (h, 0);
   push (h, 20, 10);
   push (h, 30, 4);
   message = pop_message (bus, GST_MESSAGE_ELEMENT);
@@ -230,8 +225,7 @@ GST_START_TEST (test_flush_forgets_what_was_not_posted)
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "timestamp"), 20 * FRAME_TIME);
   fail_unless_equals_uint64 (get_uint64 (gst_message_get_structure (message), "frames"), 10);
   gst_message_unref (message);
-  gst_element_set_bus (element, NULL);
-  gst_object_unref (bus);
+  detach_bus (element, bus);
   gst_harness_teardown (h);
   gst_object_unref (element);
 }
@@ -252,12 +246,11 @@ GST_START_TEST (test_messages_come_and_go_while_frames_flow)
 {
   GstElement *element = new_element ();
   GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (element);
   GstMessage *message;
   Expected expected;
 
   expect (NULL, &expected);
-  gst_element_set_bus (element, bus);
   g_object_set (element, "interval", (guint64) 50 * GST_MSECOND, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   push_in_pieces (h, 0, 10, 5);
@@ -275,8 +268,7 @@ GST_START_TEST (test_messages_come_and_go_while_frames_flow)
   gst_harness_push_event (h, gst_event_new_eos ());
   fail_unless (pop_message (bus, GST_MESSAGE_ELEMENT) == NULL);
   check_values (h, expected.out, N * D);
-  gst_element_set_bus (element, NULL);
-  gst_object_unref (bus);
+  detach_bus (element, bus);
   gst_harness_teardown (h);
   gst_object_unref (element);
 }

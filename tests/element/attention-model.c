@@ -4,7 +4,7 @@
  */
 #include "outputcheck.h"
 
-#include <glib/gstdio.h>
+#include "pipelinecheck.h"
 
 #define HEADS 3 /* that the model has, of 6 features */
 
@@ -13,20 +13,14 @@ static gchar *file;
 static void
 setup (void)
 {
-  gchar *folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
-
-  file = g_build_filename (folder, "model.safetensors", NULL);
-  g_free (folder);
+  make_folder ();
+  file = path_of ("model.safetensors");
 }
 
 static void
 teardown (void)
 {
-  gchar *folder = g_path_get_dirname (file);
-
-  g_unlink (file);
-  g_rmdir (folder);
-  g_free (folder);
+  remove_folder ();
   g_clear_pointer (&file, g_free);
 }
 
@@ -57,26 +51,6 @@ new_element (void)
 
   g_object_set (element, "model-prefix", "a.", "model-file", file, NULL);
   return element;
-}
-
-/* NULL: there is no error. */
-static gchar *
-pop_error (GstElement *element)
-{
-  GstBus *bus = gst_element_get_bus (element);
-  GstMessage *message = gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR);
-  gchar *text = NULL;
-
-  if (message != NULL) {
-    GError *error;
-
-    gst_message_parse_error (message, &error, NULL);
-    text = g_strdup (error->message);
-    g_error_free (error);
-    gst_message_unref (message);
-  }
-  gst_object_unref (bus);
-  return text;
 }
 
 /* ---- properties ---- */
@@ -200,7 +174,7 @@ GST_START_TEST (test_property_that_was_set_and_disagrees_is_refused)
   bus = attach_bus (element);
   gst_util_set_object_arg (G_OBJECT (element), name, other[__i__]);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
-  text = pop_error (element);
+  text = pop_error (bus);
   fail_unless (text != NULL);
   model_says = g_strdup_printf ("metadata says %s=%s", name, said[__i__]);
   but = g_strdup_printf ("%s is %s", name, other[__i__]);
@@ -214,32 +188,31 @@ GST_START_TEST (test_property_that_was_set_and_disagrees_is_refused)
 }
 GST_END_TEST;
 
+/* Takes the pipeline. */
 static gfloat
-gain_after (const gchar *format)
+gain_in (GstElement *pipeline)
 {
-  gchar *line = g_strdup_printf (format, file);
-  GError *error = NULL;
-  GstElement *pipeline = gst_parse_launch (line, &error), *attention;
+  GstElement *attention = gst_bin_get_by_name (GST_BIN (pipeline), "a");
   gfloat gain = -1;
 
-  fail_unless (error == NULL, "%s", error ? error->message : "");
-  attention = gst_bin_get_by_name (GST_BIN (pipeline), "a");
   gst_child_proxy_get (GST_CHILD_PROXY (attention), "head2::gain", &gain, NULL);
   gst_object_unref (attention);
   gst_object_unref (pipeline);
-  g_free (line);
   return gain;
 }
 
 GST_START_TEST (test_gst_launch_sets_gains_of_heads_that_the_model_has)
 {
   write_model ("'heads':'3'");
-  fail_unless (gain_after ("fakesrc ! attention name=a model-prefix=a. model-file=%s head2::gain=0.5 ! fakesink")
-               == 0.5);
-  fail_unless (gain_after ("fakesrc ! attention name=a model-file=%s head2::gain=0.5 model-prefix=a. ! fakesink")
-               == 0.5);
-  fail_unless (gain_after ("fakesrc ! attention name=a head2::gain=0.5 model-prefix=a. model-file=%s ! fakesink")
-               == 0.5);
+  fail_unless (
+      gain_in (launch ("fakesrc ! attention name=a model-prefix=a. model-file=%s head2::gain=0.5 ! fakesink", file))
+      == 0.5);
+  fail_unless (
+      gain_in (launch ("fakesrc ! attention name=a model-file=%s head2::gain=0.5 model-prefix=a. ! fakesink", file))
+      == 0.5);
+  fail_unless (
+      gain_in (launch ("fakesrc ! attention name=a head2::gain=0.5 model-prefix=a. model-file=%s ! fakesink", file))
+      == 0.5);
 }
 GST_END_TEST;
 
@@ -247,14 +220,11 @@ GST_START_TEST (test_file_that_cannot_be_read_is_said_at_start_only)
 {
   GstElement *element = new_element ();
   GstBus *bus = attach_bus (element);
-  gchar *text;
 
   check_properties (element, defaults);
-  fail_unless (pop_error (element) == NULL);
+  fail_unless (pop_error (bus) == NULL);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
-  text = pop_error (element);
-  fail_unless (text != NULL && strstr (text, "No such file"), "%s", text);
-  g_free (text);
+  fail_unless_error (bus, "No such file");
   gst_element_set_state (element, GST_STATE_NULL);
   detach_bus (element, bus);
   gst_object_unref (element);
@@ -334,7 +304,7 @@ GST_START_TEST (test_frames_that_the_model_was_not_trained_on_are_refused)
   h = gst_harness_new_with_element (new_element (), "sink", "src");
   bus = attach_bus (h->element);
   gst_harness_set_src_caps_str (h, caps);
-  text = pop_error (h->element);
+  text = pop_error (bus);
   if (made_from[__i__].trained_on == NULL)
     fail_unless (text == NULL, "%s", text);
   else
@@ -366,7 +336,7 @@ GST_START_TEST (test_frame_rate_counts_where_caps_tell)
     h = gst_harness_new_with_element (new_element (), "sink", "src");
     bus = attach_bus (h->element);
     gst_harness_set_src_caps_str (h, caps);
-    text = pop_error (h->element);
+    text = pop_error (bus);
     if (i == 2)
       fail_unless (text != NULL && strstr (text, "frame-rate=62.5") && strstr (text, "says 63"), "%s", text);
     else

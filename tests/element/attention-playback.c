@@ -8,8 +8,6 @@
 
 #include <gst/base/gstbasetransform.h>
 
-#include "attn.h"
-
 #define D 6
 #define WINDOW 8
 #define N 60
@@ -22,14 +20,11 @@ static void
 setup (void)
 {
   AttnConfig config = attn_config_default ();
-  AttnLayer *layer;
 
   fill_random (frames, N * D, 1);
   config.n_features = D;
   config.window = WINDOW;
-  g_assert (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  g_assert (attn_forward (layer, frames, NULL, N, 0, expected, NULL, NULL) == ATTN_OK);
-  attn_layer_free (layer);
+  attend (&config, NULL, frames, NULL, N, expected, NULL);
 }
 
 static GstHarness *
@@ -40,16 +35,6 @@ start (void)
   g_object_set (h->element, "window", WINDOW, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   return h;
-}
-
-static GstBuffer *
-make_buffer (guint begin, guint n)
-{
-  GstBuffer *buffer = gst_buffer_new_memdup (frames + begin * D, n * D * sizeof (gfloat));
-
-  GST_BUFFER_PTS (buffer) = begin * FRAME_TIME;
-  GST_BUFFER_DURATION (buffer) = n * FRAME_TIME;
-  return buffer;
 }
 
 /* The next buffer that came out holds frames begin ... begin + n - 1. */
@@ -85,17 +70,16 @@ GST_END_TEST;
 GST_START_TEST (test_segment_that_plays_backwards_is_an_error)
 {
   GstHarness *h = start ();
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
   GstSegment segment;
   GstMessage *message;
   GError *error;
 
-  gst_element_set_bus (h->element, bus);
   gst_segment_init (&segment, GST_FORMAT_TIME);
   segment.rate = -2;
   segment.stop = GST_SECOND;
   gst_harness_push_event (h, gst_event_new_segment (&segment));
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (0, 4)), GST_FLOW_ERROR);
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 0, 4)), GST_FLOW_ERROR);
   message = pop_message (bus, GST_MESSAGE_ERROR);
   fail_unless (message != NULL);
   gst_message_parse_error (message, &error, NULL);
@@ -104,10 +88,9 @@ GST_START_TEST (test_segment_that_plays_backwards_is_an_error)
   gst_message_unref (message);
   segment.rate = 2; /* and forward it goes on */
   gst_harness_push_event (h, gst_event_new_segment (&segment));
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (0, 4)), GST_FLOW_OK);
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 0, 4)), GST_FLOW_OK);
   check_next (h, 0, 4, FALSE);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -121,7 +104,7 @@ GST_START_TEST (test_position_is_that_of_what_has_left)
   g_object_set (h->element, "look-ahead", 3, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   for (i = 0; i < 10; i++)
-    gst_harness_push (h, make_buffer (i, 1));
+    gst_harness_push (h, frames_buffer (frames, D, i, 1));
   fail_unless (gst_pad_peer_query_position (h->sinkpad, GST_FORMAT_TIME, &position));
   fail_unless_equals_int64 (position, 7 * FRAME_TIME);
   gst_harness_teardown (h);
@@ -143,10 +126,10 @@ GST_START_TEST (test_qos_is_off)
   guint i;
 
   fail_if (gst_base_transform_is_qos_enabled (GST_BASE_TRANSFORM (h->element)));
-  gst_harness_push (h, make_buffer (0, 10));
+  gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   be_late (h, N);
   for (i = 10; i < N; i += 10)
-    fail_unless_equals_int (gst_harness_push (h, make_buffer (i, 10)), GST_FLOW_OK);
+    fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, i, 10)), GST_FLOW_OK);
   fail_unless_equals_int (gst_harness_buffers_received (h), N / 10);
   gst_harness_teardown (h);
 }
@@ -158,10 +141,10 @@ GST_START_TEST (test_qos_skips_outputs_and_keeps_history)
   guint i;
 
   g_object_set (h->element, "qos", TRUE, NULL);
-  gst_harness_push (h, make_buffer (0, 10));
+  gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   be_late (h, 29);
   for (i = 10; i < N; i += 10)
-    fail_unless_equals_int (gst_harness_push (h, make_buffer (i, 10)), GST_FLOW_OK);
+    fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, i, 10)), GST_FLOW_OK);
   check_next (h, 0, 10, FALSE);
   check_next (h, 30, 10, TRUE); /* what attends to frames 23 ... 29, whose outputs were left out */
   check_next (h, 40, 10, FALSE);
@@ -178,12 +161,12 @@ GST_START_TEST (test_qos_with_look_ahead_answers_what_waits)
 
   g_object_set (h->element, "qos", TRUE, "look-ahead", 3, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  gst_harness_push (h, make_buffer (0, 10));
+  gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   fail_unless_equals_int (gst_harness_buffers_in_queue (h), 0);
   be_late (h, 14);
-  gst_harness_push (h, make_buffer (10, 5)); /* late, and what the first buffer waits for */
+  gst_harness_push (h, frames_buffer (frames, D, 10, 5)); /* late, and what the first buffer waits for */
   fail_unless_equals_int (gst_harness_buffers_in_queue (h), 1);
-  gst_harness_push (h, make_buffer (15, 10));
+  gst_harness_push (h, frames_buffer (frames, D, 15, 10));
   gst_harness_push_event (h, gst_event_new_eos ());
   gst_buffer_unref (gst_harness_pull (h));
   buffer = gst_harness_pull (h);
@@ -196,27 +179,15 @@ GST_END_TEST;
 
 /* ---- statistics ---- */
 
-static guint64
-get_stat (GstHarness *h, const gchar *name)
-{
-  GstStructure *stats;
-  guint64 value;
-
-  g_object_get (h->element, "stats", &stats, NULL);
-  fail_unless (gst_structure_get (stats, name, G_TYPE_UINT64, &value, NULL));
-  gst_structure_free (stats);
-  return value;
-}
-
 GST_START_TEST (test_stats_count_frames)
 {
   GstHarness *h = start ();
   GstStructure *stats;
 
   fail_unless_equals_uint64 (get_stat (h, "frames"), 0);
-  gst_harness_push (h, make_buffer (0, 10));
+  gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   gst_harness_push_event (h, gst_event_new_gap (10 * FRAME_TIME, 5 * FRAME_TIME));
-  gst_harness_push (h, make_buffer (15, 10));
+  gst_harness_push (h, frames_buffer (frames, D, 15, 10));
   gst_harness_push_event (h, gst_event_new_eos ());
   fail_unless_equals_uint64 (get_stat (h, "frames"), 25);
   fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 5);
@@ -237,7 +208,7 @@ GST_START_TEST (test_stats_do_not_count_the_drain)
 
   g_object_set (h->element, "look-ahead", 7, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  gst_harness_push (h, make_buffer (0, 10));
+  gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   gst_harness_push_event (h, gst_event_new_eos ());
   fail_unless_equals_uint64 (get_stat (h, "frames"), 10);
   fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 0);
@@ -320,10 +291,10 @@ GST_START_TEST (test_settings_set_while_frames_flow_wait)
   GstHarness *h = start ();
   guint i;
 
-  gst_harness_push (h, make_buffer (0, 10));
+  gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   g_object_set (h->element, "window", 1, "look-ahead", 50, "heads", 3, "sinks", 2, "scale", 3.0, "softcap", 1.0, NULL);
   for (i = 10; i < N; i += i == 10 ? 5 : 15) /* of another size, so that the latency is thought over */
-    fail_unless_equals_int (gst_harness_push (h, make_buffer (i, i == 10 ? 5 : 15)), GST_FLOW_OK);
+    fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, i, i == 10 ? 5 : 15)), GST_FLOW_OK);
   fail_unless_equals_uint64 (gst_harness_query_latency (h), 0);
   check_next (h, 0, 10, FALSE);
   check_next (h, 10, 5, FALSE);
@@ -355,11 +326,12 @@ GST_START_TEST (test_events_behind_a_refused_buffer_are_told)
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   gst_pad_set_chain_function (h->sinkpad, refuse);
   for (i = 0; i < 3; i++)
-    gst_harness_push (h, make_buffer (i, 1));
+    gst_harness_push (h, frames_buffer (frames, D, i, 1));
   gst_harness_push_event (h, gst_event_new_tag (gst_tag_list_new (GST_TAG_TITLE, "behind", NULL)));
   while ((event = gst_harness_try_pull_event (h)))
     gst_event_unref (event);
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (3, 10)), GST_FLOW_NOT_LINKED); /* all three are ready */
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 3, 10)),
+                          GST_FLOW_NOT_LINKED); /* all three are ready */
   fail_unless_equals_int (n_refused, 1);
   event = gst_harness_try_pull_event (h);
   fail_unless (event != NULL && GST_EVENT_TYPE (event) == GST_EVENT_TAG);
@@ -407,7 +379,7 @@ GST_START_TEST (test_output_begins_at_a_cache_line)
   guint i;
 
   for (i = 1; i < 10; i++) {
-    gst_harness_push (h, make_buffer (i, i));
+    gst_harness_push (h, frames_buffer (frames, D, i, i));
     check_memory (gst_harness_pull (h), 0, 0);
     check_memory (gst_harness_pull (weights), 0, 0);
   }
@@ -431,7 +403,7 @@ GST_START_TEST (test_what_downstream_proposes_is_heard)
   gst_caps_unref (caps);
   gst_pad_set_query_function (h->sinkpad, propose_pool);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  gst_harness_push (h, make_buffer (0, 7));
+  gst_harness_push (h, frames_buffer (frames, D, 0, 7));
   buffer = gst_harness_pull (h);
   fail_unless (buffer->pool == NULL && !gst_buffer_pool_is_active (pool));
   fail_unless_equals_uint64 (gst_buffer_get_size (buffer), 7 * D * sizeof (gfloat));
@@ -494,7 +466,7 @@ count_allocations (const gchar *factory, guint n_buffers)
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   gst_harness_set_drop_buffers (h, TRUE);
   for (i = 0; i < n_buffers; i++)
-    input[i] = make_buffer (i % 40, 10);
+    input[i] = frames_buffer (frames, D, i % 40, 10);
   for (i = 0; i < n_buffers; i++) {
     if (i == n_buffers / 2)
       before = g_atomic_int_get (&n_allocations);

@@ -3,8 +3,7 @@
  * before and after a restart.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "outputcheck.h"
-
-#include <glib/gstdio.h>
+#include "pipelinecheck.h"
 
 /* ---- positions ---- */
 
@@ -258,22 +257,20 @@ live (guint i, const gchar *state_file, const gfloat *frames, guint begin, guint
   for (; begin < end; begin += 5)
     push_frames (h, frames, begin, 5);
   gst_harness_push_event (h, gst_event_new_eos ());
-  out = pull_all (h, &n);
+  out = pull_frames (h, &n);
   gst_harness_teardown (h);
   return out;
 }
 
 GST_START_TEST (test_restart_gives_the_same_bytes_with_any_position_and_precision)
 {
-  gchar *folder = g_dir_make_tmp ("attention-XXXXXX", NULL), *file = g_build_filename (folder, "state", NULL);
+  gchar *file = (make_folder (), path_of ("state"));
   gfloat *frames = make_frames (60, D), *whole = live (__i__, NULL, frames, 0, 60);
   gfloat *before = live (__i__, file, frames, 0, 35), *after = live (__i__, file, frames, 35, 60);
 
   fail_unless_same_frames (before, whole, 35 - 3); /* the look-ahead of the relative bias ended with the first life */
   fail_unless_same_frames (after, whole + 35 * D, 25);
-  g_unlink (file);
-  g_rmdir (folder);
-  g_free (folder);
+  remove_folder ();
   g_free (file);
   g_free (frames);
   g_free (whole);

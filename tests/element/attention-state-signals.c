@@ -90,7 +90,7 @@ GST_END_TEST;
 GST_START_TEST (test_restore_answers_what_waits_and_drops_what_it_owes)
 {
   static const Case c = { 20, 7, 0, FALSE };
-  GByteArray *whole = undisturbed (&c, 0, N), *other = undisturbed (&c, 30, 70), *got = g_byte_array_new ();
+  GByteArray *whole = undisturbed (&c, 0, N), *other = undisturbed (&c, 30, 70), *got;
   GstHarness *a = start (&c, NULL), *b = start (&c, NULL);
   GBytes *state;
 
@@ -101,19 +101,7 @@ GST_START_TEST (test_restore_answers_what_waits_and_drops_what_it_owes)
   push (b, 90, N);
   gst_harness_push_event (b, gst_event_new_eos ());
   fail_unless_equals_int (gst_harness_buffers_received (b), 12 + 31 - 1);
-  {
-    GstBuffer *buffer;
-
-    while ((buffer = gst_harness_try_pull (b))) {
-      gsize size = gst_buffer_get_size (buffer);
-      guint8 *data = g_malloc (size);
-
-      gst_buffer_extract (buffer, 0, data, size);
-      g_byte_array_append (got, data, size);
-      g_free (data);
-      gst_buffer_unref (buffer);
-    }
-  }
+  got = pull_bytes (b);
   fail_unless_equals_int (got->len, (40 + N - 90) * D * sizeof (gfloat));
   fail_unless_frames (got, 0, other, 0, 40);
   fail_unless_frames (got, 40, whole, 90, N - 90);
@@ -218,7 +206,6 @@ GST_START_TEST (test_state_after_eos_is_that_of_the_last_frame)
   GByteArray *expected = undisturbed (&c, 0, N), *got = g_byte_array_new ();
   GstHarness *h = start (&c, NULL);
   GBytes *before, *after;
-  GstSegment segment;
 
   push (h, 0, 90);
   before = save (h);
@@ -230,8 +217,7 @@ GST_START_TEST (test_state_after_eos_is_that_of_the_last_frame)
   fail_unless (restore (h, after));
   gst_harness_push_event (h, gst_event_new_stream_start ("again"));
   gst_harness_set_src_caps_str (h, CAPS);
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  gst_harness_push_event (h, gst_event_new_segment (&segment));
+  push_segment (h, 0);
   push (h, 90, N);
   gst_harness_push_event (h, gst_event_new_eos ());
   g_byte_array_set_size (got, 0);
@@ -256,8 +242,7 @@ GST_START_TEST (test_ends_without_frames_change_no_state)
   before = save (h);
   gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
   gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
-  gst_harness_push_event (h, gst_event_new_flush_start ());
-  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  push_flush (h);
   after = save (h);
   fail_unless (g_bytes_equal (before, after));
   g_bytes_unref (before);
@@ -274,8 +259,7 @@ GST_START_TEST (test_flush_leaves_the_state_of_the_last_frame)
 
   push (h, 0, 90);
   before = save (h);
-  gst_harness_push_event (h, gst_event_new_flush_start ());
-  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  push_flush (h);
   after = save (h);
   fail_unless (g_bytes_equal (before, after));
   g_bytes_unref (before);

@@ -6,10 +6,9 @@
 /* ---- helpers ---- */
 
 static void
-write_file (GBytes *bytes)
+write_state (GBytes *bytes)
 {
-  fail_unless (
-      g_file_set_contents (state_file, g_bytes_get_data (bytes, NULL), (gssize) g_bytes_get_size (bytes), NULL));
+  write_file ("state", g_bytes_get_data (bytes, NULL), g_bytes_get_size (bytes));
 }
 
 /* ---- the file ---- */
@@ -57,7 +56,7 @@ GST_START_TEST (test_state_is_that_before_the_drain)
   GBytes *stopped;
 
   run (&c, 0, 50, FALSE, ignored);
-  stopped = read_file ();
+  stopped = read_state ();
   g_unlink (state_file);
   g_byte_array_set_size (ignored, 0);
   run (&c, 0, 50, TRUE, ignored);
@@ -77,7 +76,7 @@ GST_START_TEST (test_run_without_frames_leaves_the_file_alone)
   run (c, 0, 0, TRUE, got);
   fail_if (g_file_test (state_file, G_FILE_TEST_EXISTS), "an empty run made a file");
   run (c, 0, 50, TRUE, got);
-  before = read_file ();
+  before = read_state ();
   run (c, 50, 50, TRUE, got);
   fail_unless_file_is (before);
   run (c, 50, 50, FALSE, got);
@@ -93,15 +92,12 @@ GST_START_TEST (test_flush_before_the_first_frame_keeps_what_was_restored)
   static const Case c = { 20, 5, 0, FALSE };
   GByteArray *expected = undisturbed (&c, 0, N), *got = g_byte_array_new ();
   GstHarness *h;
-  GstSegment segment;
 
   run (&c, 0, 90, TRUE, got);
   g_byte_array_set_size (got, 0);
   h = start (&c, state_file);
-  gst_harness_push_event (h, gst_event_new_flush_start ());
-  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  gst_harness_push_event (h, gst_event_new_segment (&segment));
+  push_flush (h);
+  push_segment (h, 0);
   push (h, 90, N);
   gst_harness_push_event (h, gst_event_new_eos ());
   pull (h, 90, got);
@@ -188,7 +184,7 @@ check_refused_file (const Case *c, const gchar *text)
 {
   GstElement *element = make_element (c, state_file);
   GstBus *bus = attach_bus (element);
-  GBytes *before = read_file ();
+  GBytes *before = read_state ();
 
   if (c->model) {
     fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
@@ -219,19 +215,19 @@ GST_START_TEST (test_damaged_file_is_an_error_and_is_kept)
   gsize size;
 
   run (c, 0, 50, TRUE, got);
-  state = read_file ();
+  state = read_state ();
   bytes = g_memdup2 (g_bytes_get_data (state, &size), g_bytes_get_size (state));
   bytes[size / 2] ^= 4;
   damaged = g_bytes_new_take (bytes, size);
-  write_file (damaged);
+  write_state (damaged);
   check_refused_file (c, "the state is damaged");
   g_bytes_unref (damaged);
   damaged = g_bytes_new_from_bytes (state, 0, 100);
-  write_file (damaged);
+  write_state (damaged);
   check_refused_file (c, "100 bytes");
   g_bytes_unref (damaged);
   damaged = g_bytes_new_static ("", 0);
-  write_file (damaged);
+  write_state (damaged);
   check_refused_file (c, "0 bytes");
   g_bytes_unref (damaged);
   g_bytes_unref (state);
@@ -260,7 +256,7 @@ GST_START_TEST (test_element_runs_after_a_refused_file)
   GstElement *element;
   GstHarness *h;
 
-  write_file (nonsense);
+  write_state (nonsense);
   element = make_element (&c, state_file);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
   gst_element_set_state (element, GST_STATE_NULL);
@@ -286,7 +282,7 @@ GST_START_TEST (test_refused_file_is_refused_with_other_caps_too)
   GstHarness *h;
   GstCaps *caps = gst_caps_from_string (CAPS);
 
-  write_file (nonsense);
+  write_state (nonsense);
   h = start (&c, state_file);
   gst_caps_set_simple (caps, "rate", G_TYPE_INT, 50, NULL);
   gst_harness_set_src_caps (h, caps);

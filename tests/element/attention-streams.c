@@ -32,7 +32,7 @@ check_new_stream (GstEvent *event, gboolean drained)
   }
   push_frames (h, frames, 10, 10);
   gst_harness_push_event (h, gst_event_new_eos ());
-  got = pull_all (h, &n);
+  got = pull_frames (h, &n);
   if (!drained) {
     n_first = n - 10; /* one buffer of ten: it waited as a whole */
     fail_unless_equals_int (n_first, 0);
@@ -199,7 +199,7 @@ check_absent (void (*absence) (GstHarness *h, GstBuffer *next), gboolean gap_buf
   gfloat *frames = make_frames (26, D), *expected, *got;
   guint8 present[26];
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
-  GstBuffer *next = make_buffer (frames, 16, 10);
+  GstBuffer *next = frames_buffer (frames, D, 16, 10);
   guint i, n, skipped = gap_buffer ? 0 : 6;
 
   for (i = 0; i < 26; i++)
@@ -209,7 +209,7 @@ check_absent (void (*absence) (GstHarness *h, GstBuffer *next), gboolean gap_buf
   absence (h, next);
   gst_harness_push (h, next);
   gst_harness_push_event (h, gst_event_new_eos ());
-  got = pull_all (h, &n);
+  got = pull_frames (h, &n);
   fail_unless_equals_int (n, 26 - skipped);
   fail_unless_same_frames (got, expected, 10);
   fail_unless_same_frames (got + (16 - skipped) * D, expected + 16 * D, 10);
@@ -232,7 +232,7 @@ static void
 absence_by_gap_buffer (GstHarness *h, GstBuffer *next)
 {
   gfloat *frames = make_frames (26, D);
-  GstBuffer *buffer = make_buffer (frames, 10, 6);
+  GstBuffer *buffer = frames_buffer (frames, D, 10, 6);
 
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
   gst_harness_push (h, buffer);
@@ -269,7 +269,7 @@ GST_START_TEST (test_gap_flag_stays_on_its_buffer)
   AttnConfig config = configuration (1, 8, 0);
   gfloat *frames = make_frames (4, D);
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
-  GstBuffer *buffer = make_buffer (frames, 0, 4);
+  GstBuffer *buffer = frames_buffer (frames, D, 0, 4);
 
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
   gst_harness_push (h, buffer);
@@ -289,7 +289,7 @@ check_discont_restarts (GstClockTime pts)
   gfloat *frames = make_frames (20, D), *got;
   gfloat *before = expect (&config, frames, NULL, 10), *after = expect (&config, frames + 10 * D, NULL, 10);
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
-  GstBuffer *buffer = make_buffer (frames, 10, 10);
+  GstBuffer *buffer = frames_buffer (frames, D, 10, 10);
   guint n;
 
   push_frames (h, frames, 0, 10);
@@ -297,7 +297,7 @@ check_discont_restarts (GstClockTime pts)
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
   gst_harness_push (h, buffer);
   gst_harness_push_event (h, gst_event_new_eos ());
-  got = pull_all (h, &n);
+  got = pull_frames (h, &n);
   fail_unless_equals_int (n, 20);
   fail_unless_same_frames (got, before, 10);
   fail_unless_same_frames (got + 10 * D, after, 10);
@@ -327,7 +327,7 @@ GST_START_TEST (test_discont_without_a_jump_keeps_the_stream)
   AttnConfig config = configuration (2, 8, 3);
   gfloat *frames = make_frames (20, D), *expected = expect (&config, frames, NULL, 20);
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
-  GstBuffer *buffer = make_buffer (frames, 10, 10);
+  GstBuffer *buffer = frames_buffer (frames, D, 10, 10);
 
   push_frames (h, frames, 0, 10);
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
@@ -355,7 +355,7 @@ GST_START_TEST (test_gap_of_centuries_is_survived)
       h, gst_event_new_gap (10 * FRAME_TIME, (G_GUINT64_CONSTANT (16) << 35) * FRAME_TIME - 10 * FRAME_TIME));
   push_frames (h, frames, 10, 10);
   gst_harness_push_event (h, gst_event_new_eos ());
-  got = pull_all (h, &n);
+  got = pull_frames (h, &n);
   fail_unless_equals_int (n, 20);
   fail_unless_same_frames (got, before, 10);
   fail_unless_same_frames (got + 10 * D, after, 10);

@@ -8,6 +8,9 @@
 #include <gst/check/gstcheck.h>
 #include <gst/check/gstharness.h>
 
+#include "buscheck.h"
+#include "harnesscheck.h"
+
 #define WINDOW 12
 
 /* ---- helpers ---- */
@@ -66,18 +69,6 @@ push_frame (GstHarness *h, gfloat value, GstClockTime pts, gboolean is_discont)
   fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
 }
 
-static guint64
-count (GstHarness *h, const gchar *stat)
-{
-  GstStructure *stats;
-  guint64 value;
-
-  g_object_get (h->element, "stats", &stats, NULL);
-  fail_unless (gst_structure_get (stats, stat, G_TYPE_UINT64, &value, NULL));
-  gst_structure_free (stats);
-  return value;
-}
-
 /* ---- timestamps ---- */
 
 /* Of one frame, of a few, of more than the window, of hours; and 0: DISCONT without a hole. */
@@ -95,9 +86,9 @@ GST_START_TEST (test_holes_are_whole_frames_at_any_rate)
     t += holes[i];
     for (j = 0; j < 10; j++, t++)
       push_frame (h, 1, time_of (rate, t), j == 0);
-    fail_unless_equals_uint64 (count (h, "absent-frames"), n_absent);
+    fail_unless_equals_uint64 (get_stat (h, "absent-frames"), n_absent);
   }
-  fail_unless_equals_uint64 (count (h, "frames"), t);
+  fail_unless_equals_uint64 (get_stat (h, "frames"), t);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -121,7 +112,7 @@ GST_START_TEST (test_holes_count_without_the_flag_from_the_threshold_on)
       t += holes[i];
       for (j = 0; j < 20; j++, t++)
         push_frame (h, 1, time_of (rate, t), FALSE);
-      fail_unless_equals_uint64 (count (h, "absent-frames"), n_absent);
+      fail_unless_equals_uint64 (get_stat (h, "absent-frames"), n_absent);
     }
     gst_harness_teardown (h);
   }
@@ -138,8 +129,8 @@ GST_START_TEST (test_frames_counted_are_frames_sent)
   gst_harness_set_drop_buffers (h, TRUE);
   for (t = 0; t < 36000; t++)
     push_frame (h, 1, GST_SECOND + t * 10010 * GST_USECOND + g_rand_int_range (rand, 0, 60000000), FALSE);
-  fail_unless_equals_uint64 (count (h, "frames"), 36000);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 0);
+  fail_unless_equals_uint64 (get_stat (h, "frames"), 36000);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 0);
   g_rand_free (rand);
   gst_harness_teardown (h);
 }
@@ -157,7 +148,7 @@ GST_START_TEST (test_rounded_times_do_not_drift)
   gst_harness_set_drop_buffers (h, TRUE);
   for (t = begin; t < begin + 3000; t++)
     push_frame (h, 1, time_of (rate, t), TRUE);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 0);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 0);
   g_signal_emit_by_name (h->element, "save-state", &state);
   memcpy (&next_frame, (const guint8 *) g_bytes_get_data (state, NULL) + 40, sizeof next_frame);
   fail_unless_equals_int64 (GINT64_FROM_LE (next_frame), 3000); /* one stream */
@@ -187,10 +178,9 @@ GST_START_TEST (test_jumps_are_whole_within_a_quarter_of_a_frame)
 
   for (t = 0; t < 10; t++)
     push_frame (h, 1, time_of (&rate, t), FALSE);
-  while ((buffer = gst_harness_try_pull (h)))
-    gst_buffer_unref (buffer);
+  drop_buffers (h);
   push_frame (h, -1, (10 + jumps[__i__].time) * frame_time, TRUE);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), MAX (jumps[__i__].n_absent, 0));
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), MAX (jumps[__i__].n_absent, 0));
   buffer = gst_harness_pull (h);
   gst_buffer_extract (buffer, 0, out, sizeof out);
   /* The first frame of a stream sees itself alone, and so does one whose window is empty but for it. */
@@ -200,20 +190,17 @@ GST_START_TEST (test_jumps_are_whole_within_a_quarter_of_a_frame)
 }
 GST_END_TEST;
 
+/* How many there are, and the last one's text. */
 static guint
 pop_warnings (GstBus *bus, gchar **text)
 {
-  GstMessage *message;
-  GError *error;
+  gchar *next;
   guint n = 0;
 
   *text = NULL;
-  for (; (message = gst_bus_pop_filtered (bus, GST_MESSAGE_WARNING)); n++) {
-    gst_message_parse_warning (message, &error, NULL);
+  for (; (next = pop_text (bus, GST_MESSAGE_WARNING)) != NULL; n++) {
     g_free (*text);
-    *text = g_strdup (error->message);
-    g_error_free (error);
-    gst_message_unref (message);
+    *text = next;
   }
   return n;
 }
@@ -245,14 +232,13 @@ GST_START_TEST (test_jump_that_cannot_be_counted_is_said_once)
       { "0:00:00.985000000", "0:00:01.000000000", "-1.50 frames, which is a jump back" } },
   };
   GstHarness *h = start (&rates[0], 0, 0);
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
   GstClockTime pts = 0;
   gint64 next_frame;
   GBytes *state;
   gchar *text;
   guint i, j;
 
-  gst_element_set_bus (h->element, bus);
   for (i = 0; i < 5; i++) {
     for (j = 0; j < 100; j++, pts += 10 * GST_MSECOND)
       push_frame (h, 1, pts, j == 0 && cases[__i__].is_discont);
@@ -262,7 +248,7 @@ GST_START_TEST (test_jump_that_cannot_be_counted_is_said_once)
   for (i = 0; i < 3; i++)
     fail_unless (strstr (text, cases[__i__].words[i]) != NULL, "%s", text);
   g_free (text);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 0);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 0);
   g_signal_emit_by_name (h->element, "save-state", &state);
   memcpy (&next_frame, (const guint8 *) g_bytes_get_data (state, NULL) + 40, sizeof next_frame);
   fail_unless_equals_int64 (GINT64_FROM_LE (next_frame), 500 / cases[__i__].n_streams);
@@ -274,8 +260,7 @@ GST_START_TEST (test_jump_that_cannot_be_counted_is_said_once)
       push_frame (h, 1, pts, j == 0 && cases[__i__].is_discont);
   fail_unless_equals_int (pop_warnings (bus, &text), 1);
   g_free (text);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -342,7 +327,7 @@ GST_START_TEST (test_rate_that_caps_do_not_tell)
     push_frame (h, 1, 70 * GST_MSECOND, FALSE);
     push_frame (h, 1, 120 * GST_MSECOND, TRUE);
     gst_harness_push_event (h, gst_event_new_gap (130 * GST_MSECOND, 20 * GST_MSECOND));
-    fail_unless_equals_uint64 (count (h, "absent-frames"), i == 0 ? 0 : 6 + 4 + 2);
+    fail_unless_equals_uint64 (get_stat (h, "absent-frames"), i == 0 ? 0 : 6 + 4 + 2);
   }
   gst_harness_teardown (h);
 }
@@ -363,7 +348,7 @@ GST_START_TEST (test_buffer_without_frames_is_no_frame)
   GST_BUFFER_PTS (buffer) = 40 * GST_MSECOND;
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
   fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 3);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 3);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -380,7 +365,7 @@ GST_START_TEST (test_short_gaps_add_up)
   push_frame (h, 1, 0, FALSE);
   for (i = 1; i <= 1000; i++, time += frame_time * 3 / 5) { /* 0.6 frames each */
     gst_harness_push_event (h, gst_event_new_gap (time, frame_time * 3 / 5));
-    fail_unless_equals_uint64 (count (h, "absent-frames"), (i * 6 + 5) / 10);
+    fail_unless_equals_uint64 (get_stat (h, "absent-frames"), (i * 6 + 5) / 10);
   }
   gst_harness_push_event (h, gst_event_new_eos ());
   gst_harness_teardown (h);
@@ -399,7 +384,7 @@ GST_START_TEST (test_one_gap_is_rounded)
 
     push_frame (h, 1, 0, FALSE);
     gst_harness_push_event (h, gst_event_new_gap (10 * GST_MSECOND, gaps[i].milliseconds * GST_MSECOND));
-    fail_unless_equals_uint64 (count (h, "absent-frames"), gaps[i].n_frames);
+    fail_unless_equals_uint64 (get_stat (h, "absent-frames"), gaps[i].n_frames);
     gst_harness_teardown (h);
   }
 }
@@ -416,7 +401,7 @@ GST_START_TEST (test_new_stream_has_no_rest)
     gst_harness_push_event (h, gst_event_new_gap (10 * GST_MSECOND, 4 * GST_MSECOND));
     gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
   }
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 0);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 0);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -428,9 +413,9 @@ GST_START_TEST (test_buffer_continues_a_gap)
   push_frame (h, 1, 0, FALSE);
   gst_harness_push_event (h, gst_event_new_gap (10 * GST_MSECOND, 50 * GST_MSECOND));
   push_frame (h, 1, 60 * GST_MSECOND, TRUE);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 5);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 5);
   push_frame (h, 1, 90 * GST_MSECOND, TRUE);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 7);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 7);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -442,9 +427,9 @@ GST_START_TEST (test_gap_behind_a_hole)
 
   push_frame (h, 1, 0, FALSE);
   gst_harness_push_event (h, gst_event_new_gap (60 * GST_MSECOND, 30 * GST_MSECOND));
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 8);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 8);
   push_frame (h, 1, 90 * GST_MSECOND, TRUE);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 8);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 8);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -458,7 +443,7 @@ GST_START_TEST (test_gap_before_the_first_buffer_has_its_length_alone)
 
   gst_harness_push_event (h, gst_event_new_gap (0, 50 * GST_MSECOND));
   push_frame (h, 1, 13 * GST_MSECOND, TRUE);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 5);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 5);
   g_signal_emit_by_name (h->element, "save-state", &state);
   memcpy (&next_frame, (const guint8 *) g_bytes_get_data (state, NULL) + 40, sizeof next_frame);
   fail_unless_equals_int64 (GINT64_FROM_LE (next_frame), 6);
@@ -479,7 +464,7 @@ GST_START_TEST (test_gap_of_unknown_length_passes)
   event = gst_harness_try_pull_event (h);
   fail_unless (event != NULL && GST_EVENT_TYPE (event) == GST_EVENT_GAP);
   gst_event_unref (event);
-  fail_unless_equals_uint64 (count (h, "absent-frames"), 0);
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), 0);
   gst_harness_teardown (h);
 }
 GST_END_TEST;

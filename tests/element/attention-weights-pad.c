@@ -111,8 +111,8 @@ check_flow_without (const gchar *linked)
   GstHarness *out = gst_harness_new_with_element (element, NULL, linked);
 
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (0, 10)), GST_FLOW_OK);
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (10, 10)), GST_FLOW_OK); /* it looks ahead */
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 0, 10)), GST_FLOW_OK);
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 10, 10)), GST_FLOW_OK); /* it looks ahead */
   fail_unless_equals_int (gst_harness_buffers_in_queue (out), 1);
   gst_harness_teardown (out);
   gst_harness_teardown (h);
@@ -135,7 +135,7 @@ GST_START_TEST (test_nothing_linked_is_not_linked)
 
   g_object_set (element, "look-ahead", 0, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (0, 10)), GST_FLOW_NOT_LINKED);
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 0, 10)), GST_FLOW_NOT_LINKED);
   gst_harness_teardown (h);
   gst_object_unref (pad);
   gst_object_unref (element);
@@ -171,11 +171,10 @@ GST_START_TEST (test_flush_forgets_what_a_branch_answered)
 
   push (both.h, 0, 10);
   gst_pad_set_active (both.w->sinkpad, FALSE);
-  fail_unless_equals_int (gst_harness_push (both.h, make_buffer (10, 10)), GST_FLOW_FLUSHING);
+  fail_unless_equals_int (gst_harness_push (both.h, frames_buffer (frames, D, 10, 10)), GST_FLOW_FLUSHING);
   gst_pad_set_active (both.w->sinkpad, TRUE);
-  gst_harness_push_event (both.h, gst_event_new_flush_start ());
-  gst_harness_push_event (both.h, gst_event_new_flush_stop (TRUE));
-  push_segment (both.h);
+  push_flush (both.h);
+  push_segment (both.h, 0);
   push_in_pieces (both.h, 0, N, 10);
   fail_unless_equals_int (gst_harness_buffers_received (both.w), 3);
   stop (both);
@@ -210,9 +209,8 @@ GST_START_TEST (test_pad_comes_and_goes_in_another_thread)
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   thread = g_thread_new ("pads", come_and_go, element);
   for (i = 0; i < 100; i++) {
-    gst_harness_push_event (h, gst_event_new_flush_start ());
-    gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
-    push_segment (h);
+    push_flush (h);
+    push_segment (h, 0);
     push_in_pieces (h, 0, N, 5);
     gst_harness_push_event (h, gst_event_new_segment_done (GST_FORMAT_TIME, 0));
     check_values (h, expected.out, N * D);

@@ -12,16 +12,6 @@
 
 /* ---- helpers ---- */
 
-static GstEvent *
-pull_event (GstHarness *h, GstEventType type)
-{
-  GstEvent *event;
-
-  while ((event = gst_harness_try_pull_event (h)) && GST_EVENT_TYPE (event) != type)
-    gst_event_unref (event);
-  return event;
-}
-
 /* ---- numbers and framing ---- */
 
 GST_START_TEST (test_weights_are_those_of_the_core)
@@ -50,7 +40,7 @@ GST_START_TEST (test_weights_have_the_times_of_src)
   GstBuffer *out, *weights, *last;
 
   push_in_pieces (both.h, 0, N - 5, 7);
-  last = make_buffer (N - 5, 5);
+  last = frames_buffer (frames, D, N - 5, 5);
   GST_BUFFER_FLAG_SET (last, GST_BUFFER_FLAG_MARKER | GST_BUFFER_FLAG_GAP);
   gst_harness_push (both.h, last);
   gst_harness_push_event (both.h, gst_event_new_eos ());
@@ -78,7 +68,7 @@ GST_START_TEST (test_absent_frames_have_no_weight)
   guint8 present[N];
   Expected expected;
   Both both = start ();
-  GstBuffer *gap = make_buffer (10, 4);
+  GstBuffer *gap = frames_buffer (frames, D, 10, 4);
   gsize n;
   gfloat *got;
 
@@ -368,9 +358,8 @@ GST_START_TEST (test_events_keep_their_places_on_both_pads)
   push_in_pieces (both.h, 21, N, 5);
   gst_harness_set_src_caps_str (both.h, AUDIO_CAPS ", channel-mask=(bitmask)0");
   push_in_pieces (both.h, 0, 9, 3);
-  gst_harness_push_event (both.h, gst_event_new_flush_start ());
-  gst_harness_push_event (both.h, gst_event_new_flush_stop (TRUE));
-  push_segment (both.h);
+  push_flush (both.h);
+  push_segment (both.h, 0);
   push_in_pieces (both.h, 0, 9, 3);
   gst_harness_push_event (both.h, gst_event_new_eos ());
 
@@ -479,15 +468,14 @@ GST_START_TEST (test_more_weights_than_a_frame_may_have_are_refused)
 {
   GstElement *element = gst_element_factory_make ("attention", NULL);
   GstHarness *h = gst_harness_new_with_element (element, "sink", "src"), *w;
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (element);
   GstMessage *message;
   GError *error;
 
   w = gst_harness_new_with_element (element, NULL, "weights");
-  gst_element_set_bus (element, bus);
   g_object_set (element, "heads", 2, "window", 40000, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (0, 1)), GST_FLOW_ERROR);
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 0, 1)), GST_FLOW_ERROR);
   message = pop_message (bus, GST_MESSAGE_ERROR);
   fail_unless (message != NULL);
   gst_message_parse_error (message, &error, NULL);
@@ -496,9 +484,8 @@ GST_START_TEST (test_more_weights_than_a_frame_may_have_are_refused)
   g_error_free (error);
   gst_message_unref (message);
   gst_harness_teardown (w); /* without the pad it goes on */
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (0, 1)), GST_FLOW_OK);
-  gst_element_set_bus (element, NULL);
-  gst_object_unref (bus);
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 0, 1)), GST_FLOW_OK);
+  detach_bus (element, bus);
   gst_harness_teardown (h);
   gst_object_unref (element);
 }

@@ -95,7 +95,7 @@ GST_START_TEST (test_flags_and_metas_are_carried_over)
   gfloat *frames = make_frames (4, D);
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
   GstCaps *reference = gst_caps_new_empty_simple ("timestamp/x-test");
-  GstBuffer *buffer = make_buffer (frames, 0, 1);
+  GstBuffer *buffer = frames_buffer (frames, D, 0, 1);
 
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_MARKER);
   gst_buffer_add_reference_timestamp_meta (buffer, reference, 42, GST_CLOCK_TIME_NONE);
@@ -119,7 +119,7 @@ GST_START_TEST (test_discont_stays_on_its_own_buffer)
   guint i;
 
   for (i = 0; i < 6; i++) {
-    GstBuffer *buffer = make_buffer (frames, i, 1);
+    GstBuffer *buffer = frames_buffer (frames, D, i, 1);
 
     if (i == 3)
       GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
@@ -255,15 +255,13 @@ GST_START_TEST (test_reuse_after_null)
   AttnConfig config = configuration (2, 8, 3);
   gfloat *frames = make_frames (10, D), *expected = expect (&config, frames, NULL, 10);
   GstHarness *h = harness_new (&config, AUDIO_CAPS);
-  GstSegment segment;
 
   push_frames (h, frames, 3, 7); /* three wait */
   gst_element_set_state (h->element, GST_STATE_NULL);
   gst_element_set_state (h->element, GST_STATE_PLAYING);
   gst_harness_push_event (h, gst_event_new_stream_start ("again"));
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  gst_harness_push_event (h, gst_event_new_segment (&segment));
+  push_segment (h, 0);
   push_frames (h, frames, 0, 10);
   gst_harness_push_event (h, gst_event_new_eos ());
   check_output (h, expected, 10);

@@ -1,5 +1,5 @@
 /*
- * What the tests of the element `attention` share: 100 frames of six features per second, random ones, and a bus.
+ * What the tests of the element `attention` share: 100 frames of six features per second.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_ATTENTIONCHECK_H
@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "buscheck.h"
+#include "corecheck.h"
+#include "harnesscheck.h"
 
 #define RATE 100
 #define FRAME_TIME (GST_SECOND / RATE)
@@ -18,32 +20,19 @@
 #define AUDIO_CAPS \
   "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)6"
 
-/* Values from -2 to 2, the same ones for the same seed. */
-static inline void
-fill_random (gfloat *values, gsize n, guint32 seed)
+/* Frames begin ... begin + n - 1 of frames [...][n_features], numbered, and timed by their number. */
+static inline GstBuffer *
+frames_buffer (const gfloat *frames, guint n_features, guint begin, guint n)
 {
-  GRand *rand = g_rand_new_with_seed (seed);
-  gsize i;
+  gsize size = n * n_features * sizeof (gfloat);
+  GstBuffer *buffer = gst_buffer_new_allocate (NULL, size, NULL); /* also of no frames */
 
-  for (i = 0; i < n; i++)
-    values[i] = g_rand_double_range (rand, -2, 2);
-  g_rand_free (rand);
-}
-
-static inline GstBus *
-attach_bus (GstElement *element)
-{
-  GstBus *bus = gst_bus_new ();
-
-  gst_element_set_bus (element, bus);
-  return bus;
-}
-
-static inline void
-detach_bus (GstElement *element, GstBus *bus)
-{
-  gst_element_set_bus (element, NULL);
-  gst_object_unref (bus);
+  gst_buffer_fill (buffer, 0, frames + begin * n_features, size);
+  GST_BUFFER_PTS (buffer) = begin * FRAME_TIME;
+  GST_BUFFER_DURATION (buffer) = n * FRAME_TIME;
+  GST_BUFFER_OFFSET (buffer) = begin;
+  GST_BUFFER_OFFSET_END (buffer) = begin + n;
+  return buffer;
 }
 
 #endif

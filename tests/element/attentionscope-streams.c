@@ -246,26 +246,12 @@ static const struct {
     "types=int8, expected float32" },
 };
 
-static void
-fail_unless_error (GstBus *bus, const gchar *sentence)
-{
-  GstMessage *message = pop_message (bus, GST_MESSAGE_ERROR);
-  GError *error;
-
-  fail_unless (message != NULL, "no error, expected %s", sentence);
-  gst_message_parse_error (message, &error, NULL);
-  fail_unless (strstr (error->message, sentence) != NULL, "%s, not %s", error->message, sentence);
-  g_error_free (error);
-  gst_message_unref (message);
-}
-
 GST_START_TEST (test_caps_that_say_no_row_of_weights_are_refused)
 {
   GstHarness *h = gst_harness_new ("attentionscope");
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
   GstCaps *caps = gst_caps_from_string (refusals[__i__].caps);
 
-  gst_element_set_bus (h->element, bus);
   gst_harness_set_sink_caps_str (h, VIDEO (320, 240, "10/1"));
   gst_harness_play (h);
   gst_harness_push_event (h, gst_event_new_stream_start ("bad"));
@@ -278,8 +264,7 @@ GST_START_TEST (test_caps_that_say_no_row_of_weights_are_refused)
   push (h, two_heads, 0, 10, fill_pattern);
   fail_unless_equals_int (gst_harness_buffers_received (h), 1);
   gst_caps_unref (caps);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -288,10 +273,9 @@ GST_START_TEST (test_more_heads_than_pixels_are_refused)
 {
   const ScopeShape shape = { 300, 0, 1, 0 };
   GstHarness *h = gst_harness_new ("attentionscope");
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
   gchar *caps = caps_of (shape);
 
-  gst_element_set_bus (h->element, bus);
   g_object_set (h->element, "layout", SCOPE_LAYOUT_ROWS, NULL);
   gst_harness_set_sink_caps_str (h, VIDEO (320, 240, "10/1"));
   gst_harness_set_src_caps_str (h, caps);
@@ -299,8 +283,7 @@ GST_START_TEST (test_more_heads_than_pixels_are_refused)
   g_object_set (h->element, "layout", SCOPE_LAYOUT_GRID, NULL); /* 18 x 17 do */
   push (h, shape, 0, 10, fill_nothing);
   fail_unless_equals_int (gst_harness_buffers_received (h), 1);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   g_free (caps);
   gst_harness_teardown (h);
 }
@@ -309,15 +292,13 @@ GST_END_TEST;
 GST_START_TEST (test_video_of_another_kind_is_refused_in_a_sentence)
 {
   GstHarness *h = gst_harness_new ("attentionscope");
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
 
-  gst_element_set_bus (h->element, bus);
   gst_harness_set_sink_caps_str (h, VIDEO (32, 240, "10/1"));
   set_shape (h, one_head);
   fail_unless_error (bus, "width=(int)[ 64, 8192 ]");
   fail_unless_equals_int (gst_harness_push (h, make_buffer (one_head, 0, 1, fill_in_turn)), GST_FLOW_NOT_NEGOTIATED);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -327,15 +308,13 @@ GST_END_TEST;
 GST_START_TEST (test_partial_frame_names_both_sizes)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
   GstBuffer *buffer = gst_buffer_new_allocate (NULL, 17, NULL);
 
-  gst_element_set_bus (h->element, bus);
   gst_buffer_memset (buffer, 0, 0, 17);
   fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_ERROR);
-  fail_unless_error (bus, "a buffer of 17 bytes is no whole number of frames: one of 4 features has 16 bytes");
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  fail_unless_error (bus, "a buffer of 17 bytes is not a whole number of frames: one of 4 features has 16 bytes");
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
@@ -365,18 +344,16 @@ GST_END_TEST;
 GST_START_TEST (test_stream_that_plays_backwards_is_an_error)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("1/1"));
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
   GstSegment segment;
 
-  gst_element_set_bus (h->element, bus);
   gst_segment_init (&segment, GST_FORMAT_TIME);
   segment.rate = -1;
   segment.stop = GST_SECOND;
   gst_harness_push_event (h, gst_event_new_segment (&segment));
   fail_unless_equals_int (gst_harness_push (h, make_buffer (one_head, 0, 1, fill_in_turn)), GST_FLOW_ERROR);
   fail_unless_error (bus, "at rate -1");
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;

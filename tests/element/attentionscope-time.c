@@ -263,13 +263,12 @@ GST_END_TEST;
 GST_START_TEST (test_late_frames_are_left_out_and_their_columns_are_not)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
   GstMessage *message;
   guint64 processed, dropped;
   Picture *picture;
   GstBuffer *buffer;
 
-  gst_element_set_bus (h->element, bus);
   push (h, one_head, 0, 10, fill_in_turn);
   gst_buffer_unref (gst_harness_pull (h));
   /* late by 300 ms: until 0 + 2 * 300 + 100 ms nothing is drawn */
@@ -288,8 +287,7 @@ GST_START_TEST (test_late_frames_are_left_out_and_their_columns_are_not)
   fail_unless_equals_uint64 (processed, 1);
   fail_unless_equals_uint64 (dropped, 1);
   gst_message_unref (message);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   gst_harness_teardown (h);
 }
 GST_END_TEST;

@@ -1,10 +1,11 @@
 /*
- * What tests take from a bus.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * What tests do with a bus.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_BUSCHECK_H
 #define TESTS_ELEMENT_BUSCHECK_H
 
-#include <gst/gst.h>
+#include <gst/check/gstcheck.h>
+#include <string.h>
 
 /*
  * gst_bus_pop_filtered (), which drops messages under the lock of the bus: where one of them holds the last reference
@@ -18,6 +19,80 @@ pop_message (GstBus *bus, GstMessageType types)
   while ((message = gst_bus_pop (bus)) && (GST_MESSAGE_TYPE (message) & types) == 0)
     gst_message_unref (message);
   return message;
+}
+
+/* Of an error or a warning. Transfer full. */
+static inline gchar *
+text_of (GstMessage *message)
+{
+  GError *error = NULL;
+  gchar *text;
+
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR)
+    gst_message_parse_error (message, &error, NULL);
+  else
+    gst_message_parse_warning (message, &error, NULL);
+  text = g_strdup (error->message);
+  g_error_free (error);
+  return text;
+}
+
+/* The text of the next message of this type, an error or a warning; NULL: there is none. Transfer full. */
+static inline gchar *
+pop_text (GstBus *bus, GstMessageType type)
+{
+  GstMessage *message = pop_message (bus, type);
+  gchar *text = message != NULL ? text_of (message) : NULL;
+
+  gst_clear_message (&message);
+  return text;
+}
+
+static inline gchar *
+pop_error (GstBus *bus)
+{
+  return pop_text (bus, GST_MESSAGE_ERROR);
+}
+
+/* Takes and frees `text`. `expected` NULL: no error. */
+static inline void
+check_text (gchar *text, const gchar *expected)
+{
+  if (expected == NULL)
+    fail_unless (text == NULL, "unexpected error: %s", text);
+  else
+    fail_unless (text != NULL && strstr (text, expected) != NULL, "got the error \"%s\", expected \"%s\"",
+                 text != NULL ? text : "(none)", expected);
+  g_free (text);
+}
+
+/* The next message of this type is there, and its text holds `part`. */
+static inline void
+fail_unless_said (GstBus *bus, GstMessageType type, const gchar *part)
+{
+  check_text (pop_text (bus, type), part);
+}
+
+static inline void
+fail_unless_error (GstBus *bus, const gchar *part)
+{
+  fail_unless_said (bus, GST_MESSAGE_ERROR, part);
+}
+
+static inline GstBus *
+attach_bus (GstElement *element)
+{
+  GstBus *bus = gst_bus_new ();
+
+  gst_element_set_bus (element, bus);
+  return bus;
+}
+
+static inline void
+detach_bus (GstElement *element, GstBus *bus)
+{
+  gst_element_set_bus (element, NULL);
+  gst_object_unref (bus);
 }
 
 #endif

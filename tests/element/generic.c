@@ -4,7 +4,12 @@
  */
 #include <string.h>
 
+#include <gst/audio/audio.h>
 #include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+
+#include "buscheck.h"
+#include "memorycheck.h"
 
 static GList *
 our_factories (void)
@@ -169,6 +174,37 @@ GST_START_TEST (test_numeric_properties_read_back_at_their_limits)
 }
 GST_END_TEST;
 
+/* The text of an error says so; the stream ends there. */
+GST_START_TEST (test_memory_that_cannot_be_mapped_is_an_error)
+{
+  static const struct {
+    const gchar *element, *caps;
+  } cases[] = {
+    { "attention", "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=4" },
+    { "attentionscope", "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=4, "
+                                                                  "channel-mask=(bitmask)0, heads=1, sinks=0, window=4,"
+                                                                  "look-ahead=0" },
+    { "logmel", "audio/x-raw, format=" GST_AUDIO_NE (S16) ", layout=interleaved, rate=16000, channels=1" },
+    { "npyparse", "application/x-npy" },
+  };
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    GstHarness *h = gst_harness_new (cases[i].element);
+    GstBus *bus = attach_bus (h->element);
+    gchar *text;
+
+    gst_harness_set_src_caps_str (h, cases[i].caps);
+    fail_unless_equals_int (gst_harness_push (h, new_unmappable_buffer (160)), GST_FLOW_ERROR);
+    text = pop_error (bus);
+    fail_unless (text != NULL && strstr (text, "cannot map a buffer") != NULL, "%s: %s", cases[i].element, text);
+    g_free (text);
+    detach_bus (h->element, bus);
+    gst_harness_teardown (h);
+  }
+}
+GST_END_TEST;
+
 static Suite *
 generic_suite (void)
 {
@@ -181,6 +217,7 @@ generic_suite (void)
   tcase_add_test (tc, test_everything_is_described);
   tcase_add_test (tc, test_plugins_say_where_they_come_from);
   tcase_add_test (tc, test_numeric_properties_read_back_at_their_limits);
+  tcase_add_test (tc, test_memory_that_cannot_be_mapped_is_an_error);
   return suite;
 }
 

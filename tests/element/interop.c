@@ -2,13 +2,10 @@
  * `attention` beside elements of others, which carry feature streams to and from it: the same bytes come out as without
  * them.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <string.h>
-
-#include <glib/gstdio.h>
 #include <gst/audio/audio.h>
-#include <gst/check/gstcheck.h>
 
-#include "attn.h"
+#include "corecheck.h"
+#include "pipelinecheck.h"
 
 #define D 8
 #define N_FRAMES 120
@@ -24,84 +21,39 @@
 #define SINK "filesink location=%s/out.f32"
 #define UNBUFFERED_SINK SINK " buffer-mode=unbuffered async=false"
 
-static gchar *folder;
 static gfloat frames[N_FRAMES * D], expected[N_FRAMES * D];
 
 /* ---- helpers ---- */
 
 /* out [n][n_features]; look-ahead and window as in ATTENTION. */
 static void
-attend (const gfloat *in, guint n_features, guint n, gfloat *out)
+attend_as_there (const gfloat *in, guint n_features, guint n, gfloat *out)
 {
   AttnConfig config = attn_config_default ();
-  AttnLayer *layer;
 
   config.n_features = n_features;
   config.n_heads = 2;
   config.window = 20;
   config.look_ahead = LOOK_AHEAD;
-  fail_unless (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  fail_unless (attn_forward (layer, in, NULL, n, 0, out, NULL, NULL) == ATTN_OK);
-  attn_layer_free (layer);
-}
-
-static gchar *
-path_of (const gchar *name)
-{
-  return g_build_filename (folder, name, NULL);
+  attend (&config, NULL, in, NULL, n, out, NULL);
 }
 
 static void
 setup (void)
 {
-  GRand *rand = g_rand_new_with_seed (1);
-  gchar *path;
-  guint i;
-
-  folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
-  for (i = 0; i < N_FRAMES * D; i++)
-    frames[i] = g_rand_double_range (rand, -2, 2);
-  g_rand_free (rand);
-  attend (frames, D, N_FRAMES, expected);
-  path = path_of ("in.f32");
-  fail_unless (g_file_set_contents (path, (const gchar *) frames, sizeof frames, NULL));
-  g_free (path);
+  make_folder ();
+  fill_random (frames, N_FRAMES * D, 1);
+  attend_as_there (frames, D, N_FRAMES, expected);
+  write_file ("in.f32", frames, sizeof frames);
 }
 
-static void
-teardown (void)
-{
-  GDir *dir = g_dir_open (folder, 0, NULL);
-  const gchar *name;
-
-  while ((name = g_dir_read_name (dir))) {
-    gchar *path = path_of (name);
-
-    g_unlink (path);
-    g_free (path);
-  }
-  g_dir_close (dir);
-  g_rmdir (folder);
-  g_free (folder);
-}
-
-static GstElement *start (const gchar *format, ...) G_GNUC_PRINTF (1, 2);
+/* A pipeline that plays. */
+#define start(...) play (launch (__VA_ARGS__))
 
 static GstElement *
-start (const gchar *format, ...)
+play (GstElement *pipeline)
 {
-  GError *error = NULL;
-  GstElement *pipeline;
-  gchar *description;
-  va_list args;
-
-  va_start (args, format);
-  description = g_strdup_vprintf (format, args);
-  va_end (args);
-  pipeline = gst_parse_launch (description, &error);
-  fail_unless (error == NULL, "%s: %s", description, error ? error->message : "");
-  fail_if (gst_element_set_state (pipeline, GST_STATE_PLAYING) == GST_STATE_CHANGE_FAILURE, "%s", description);
-  g_free (description);
+  fail_if (gst_element_set_state (pipeline, GST_STATE_PLAYING) == GST_STATE_CHANGE_FAILURE);
   return pipeline;
 }
 
@@ -109,49 +61,13 @@ start (const gchar *format, ...)
 static void
 finish (GstElement *pipeline)
 {
-  GstBus *bus = gst_element_get_bus (pipeline);
-  GstMessage *message = gst_bus_timed_pop_filtered (bus, 30 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
-
-  fail_unless (message != NULL, "no end");
-  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
-    GError *error;
-
-    gst_message_parse_error (message, &error, NULL);
-    fail ("%s", error->message);
-  }
-  gst_message_unref (message);
-  gst_element_set_state (pipeline, GST_STATE_NULL);
-  gst_object_unref (bus);
-  gst_object_unref (pipeline);
-}
-
-static gfloat *
-read_frames (const gchar *name, gsize *n_values)
-{
-  gchar *path = path_of (name), *data = NULL;
-  gsize size;
-
-  fail_unless (g_file_get_contents (path, &data, &size, NULL), "no %s", path);
-  g_free (path);
-  *n_values = size / sizeof (gfloat);
-  return (gfloat *) data;
-}
-
-static void
-check_file (const gchar *name, const gfloat *values, gsize n_values)
-{
-  gsize n;
-  gfloat *got = read_frames (name, &n);
-
-  fail_unless_equals_uint64 (n, n_values);
-  fail_unless (memcmp (got, values, n * sizeof (gfloat)) == 0, "%s differs", name);
-  g_free (got);
+  check_text (run_and_free (pipeline), NULL);
 }
 
 static void
 check_output (void)
 {
-  check_file ("out.f32", expected, N_FRAMES * D);
+  check_file ("out.f32", expected, N_FRAMES * FRAME_SIZE);
 }
 
 /* ---- containers and splitters ---- */
@@ -176,7 +92,7 @@ GST_START_TEST (test_tee_with_the_frames_as_they_are)
   finish (start (RAW " ! tee name=t t. ! queue ! " ATTENTION " ! " SINK " t. ! queue ! filesink location=%s/same.f32",
                  folder, folder, folder));
   check_output ();
-  check_file ("same.f32", frames, N_FRAMES * D);
+  check_file ("same.f32", frames, N_FRAMES * FRAME_SIZE);
 }
 GST_END_TEST;
 
@@ -197,9 +113,9 @@ GST_START_TEST (test_interleaved_sensors)
                           "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=saw freq=5 ! "
                           "audio/x-raw,rate=100,channels=1 ! i.sink_3",
                  folder, folder));
-  in = read_frames ("sensors.f32", &n);
-  fail_unless_equals_uint64 (n, 4 * 200);
-  attend (in, 4, 200, reference);
+  in = (gfloat *) read_file ("sensors.f32", &n);
+  fail_unless_equals_uint64 (n, 4 * 200 * sizeof (gfloat));
+  attend_as_there (in, 4, 200, reference);
   check_file ("out.f32", reference, n);
   g_free (in);
 }
@@ -220,9 +136,9 @@ GST_START_TEST (test_two_in_a_row_attend_to_what_was_attended)
 {
   static gfloat twice[N_FRAMES * D];
 
-  attend (expected, D, N_FRAMES, twice);
+  attend_as_there (expected, D, N_FRAMES, twice);
   finish (start (RAW " ! " ATTENTION " ! " ATTENTION " ! " SINK, folder, folder));
-  check_file ("out.f32", twice, N_FRAMES * D);
+  check_file ("out.f32", twice, N_FRAMES * FRAME_SIZE);
 }
 GST_END_TEST;
 
@@ -332,7 +248,7 @@ interop_suite (void)
   TCase *all = tcase_create ("interop");
 
   suite_add_tcase (suite, all);
-  tcase_add_checked_fixture (all, setup, teardown);
+  tcase_add_checked_fixture (all, setup, remove_folder);
   tcase_add_test (all, test_matroska);
   tcase_add_test (all, test_audiobuffersplit);
   tcase_add_test (all, test_tee_with_the_frames_as_they_are);

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "logmelcheck.h"
+#include "pipelinecheck.h"
 
 /* --- refusals --- */
 
@@ -179,15 +180,14 @@ GST_START_TEST (test_audioconvert_in_front_mixes_to_mono)
   gst_message_unref (message);
   gst_object_unref (bus);
   gst_object_unref (logmel);
-  gst_element_set_state (pipeline, GST_STATE_NULL);
-  gst_object_unref (pipeline);
+  free_pipeline (pipeline);
 }
 GST_END_TEST;
 
 GST_START_TEST (test_stereo_is_refused_with_a_way_out)
 {
   fail_unless_refused ("", audio_caps (GST_AUDIO_NE (S16), RATE, 2),
-                       "logmel takes mono, the caps have 2 channels: put audioconvert in front");
+                       "the caps have 2 channels, expected 1: logmel takes mono, put audioconvert in front");
 }
 GST_END_TEST;
 
@@ -256,7 +256,7 @@ GST_START_TEST (test_refusal_of_bins_names_them)
 
   gst_harness_set_sink_caps_str (fixture.h, "audio/x-raw, channels=80");
   start (&fixture, audio_caps (GST_AUDIO_NE (S16), RATE, 1));
-  fail_unless_not_negotiated (&fixture, "Downstream refuses frames of 40 bins at 100 Hz");
+  fail_unless_not_negotiated (&fixture, "downstream refuses frames of 40 bins at 100 Hz");
   fixture_free (&fixture);
 }
 GST_END_TEST;
@@ -269,7 +269,7 @@ GST_START_TEST (test_identical_caps_and_segments_change_nothing)
 
   push_s16 (&fixture, samples, 700, 0);
   push_caps (&fixture, audio_caps (GST_AUDIO_NE (S16), RATE, 1));
-  push_segment (&fixture, 0);
+  push_segment (fixture.h, 0);
   fail_unless (gst_harness_push_upstream_event (fixture.h, gst_event_new_reconfigure ()));
   push_s16 (&fixture, samples + 700, 900, GST_CLOCK_TIME_NONE);
   push_eos (&fixture);

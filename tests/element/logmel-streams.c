@@ -66,12 +66,12 @@ GST_START_TEST (test_partial_sample_is_an_error)
   Fixture fixture = fixture_new_s16 ("");
 
   fail_unless_equals_int (push_bytes (&fixture, "abc", 3, 0, 0), GST_FLOW_ERROR);
-  fail_unless_error (&fixture, "A buffer of 3 bytes is no whole number of samples: one has 2 bytes");
+  fail_unless_error (fixture.bus, "a buffer of 3 bytes is not a whole number of samples: one has 2 bytes");
   fixture_free (&fixture);
 
   fixture = fixture_new_started ("", GST_AUDIO_NE (F32), RATE);
   fail_unless_equals_int (push_bytes (&fixture, "abcdef", 6, 0, 0), GST_FLOW_ERROR);
-  fail_unless_error (&fixture, "A buffer of 6 bytes is no whole number of samples: one has 4 bytes");
+  fail_unless_error (fixture.bus, "a buffer of 6 bytes is not a whole number of samples: one has 4 bytes");
   fixture_free (&fixture);
 }
 GST_END_TEST;
@@ -130,10 +130,10 @@ GST_START_TEST (test_flush_drops_the_audio)
   GArray *expected = run_s16 (styles[__i__], samples, 1000), *values;
 
   push_s16 (&fixture, samples + 1000, 999, GST_SECOND);
-  drop_frames (&fixture);
+  drop_buffers (fixture.h);
   fail_unless (gst_harness_push_event (fixture.h, gst_event_new_flush_start ()));
   fail_unless (gst_harness_push_event (fixture.h, gst_event_new_flush_stop (TRUE)));
-  push_segment (&fixture, 0);
+  push_segment (fixture.h, 0);
   push_s16 (&fixture, samples, 1000, 5 * GST_SECOND);
   push_eos (&fixture);
   values = pull_frames (&fixture);
@@ -300,7 +300,7 @@ GST_START_TEST (test_reuse_after_null)
   GArray *expected = run_s16 (styles[__i__], samples, 1000), *values;
 
   push_s16 (&fixture, samples, 777, 0);
-  drop_frames (&fixture);
+  drop_buffers (fixture.h);
   gst_element_set_state (fixture.h->element, GST_STATE_NULL);
   gst_harness_play (fixture.h);
   start (&fixture, audio_caps (GST_AUDIO_NE (S16), RATE, 1));

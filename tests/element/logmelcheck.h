@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "buscheck.h"
+#include "harnesscheck.h"
 
 #define N_BINS 80
 #define RATE 16000
@@ -50,8 +51,7 @@ fixture_new (const gchar *properties)
 
   fail_unless (element != NULL);
   set_properties (element, properties);
-  fixture.bus = gst_bus_new ();
-  gst_element_set_bus (element, fixture.bus);
+  fixture.bus = attach_bus (element);
   fixture.h = gst_harness_new_with_element (element, "sink", "src");
   gst_object_unref (element);
   gst_harness_play (fixture.h);
@@ -61,9 +61,7 @@ fixture_new (const gchar *properties)
 static inline void
 fixture_free (Fixture *fixture)
 {
-  gst_element_set_bus (fixture->h->element, NULL);
-  gst_bus_set_flushing (fixture->bus, TRUE);
-  gst_object_unref (fixture->bus);
+  detach_bus (fixture->h->element, fixture->bus);
   gst_harness_teardown (fixture->h);
 }
 
@@ -82,23 +80,13 @@ push_caps (Fixture *fixture, GstCaps *caps)
   gst_caps_unref (caps);
 }
 
-static inline void
-push_segment (Fixture *fixture, GstClockTime base)
-{
-  GstSegment segment;
-
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  segment.base = base;
-  gst_harness_push_event (fixture->h, gst_event_new_segment (&segment));
-}
-
 /* Everything in front of the first buffer. */
 static inline void
 start (Fixture *fixture, GstCaps *caps)
 {
   fail_unless (gst_harness_push_event (fixture->h, gst_event_new_stream_start ("test")));
   push_caps (fixture, caps);
-  push_segment (fixture, 0);
+  push_segment (fixture->h, 0);
 }
 
 static inline Fixture
@@ -155,23 +143,11 @@ static inline GArray *
 pull_frames (Fixture *fixture)
 {
   GArray *values = g_array_new (FALSE, FALSE, sizeof (gfloat));
-  GstBuffer *buffer;
+  GByteArray *bytes = pull_bytes (fixture->h);
 
-  while ((buffer = gst_harness_try_pull (fixture->h)) != NULL) {
-    GstMapInfo map;
-
-    fail_unless (gst_buffer_map (buffer, &map, GST_MAP_READ));
-    g_array_append_vals (values, map.data, map.size / sizeof (gfloat));
-    gst_buffer_unmap (buffer, &map);
-    gst_buffer_unref (buffer);
-  }
+  g_array_append_vals (values, bytes->data, bytes->len / sizeof (gfloat));
+  g_byte_array_unref (bytes);
   return values;
-}
-
-static inline void
-drop_frames (Fixture *fixture)
-{
-  g_array_unref (pull_frames (fixture));
 }
 
 static inline void
@@ -203,24 +179,10 @@ fail_unless_no_buffer (Fixture *fixture)
   fail_unless_equals_int (gst_harness_buffers_in_queue (fixture->h), 0);
 }
 
-/* The message of the first error on the bus. */
-static inline void
-fail_unless_error (Fixture *fixture, const gchar *part)
-{
-  GstMessage *message = pop_message (fixture->bus, GST_MESSAGE_ERROR);
-  GError *error;
-
-  fail_unless (message != NULL, "no error, expected: %s", part);
-  gst_message_parse_error (message, &error, NULL);
-  fail_unless (strstr (error->message, part) != NULL, "the error is: %s", error->message);
-  g_error_free (error);
-  gst_message_unref (message);
-}
-
 static inline void
 fail_unless_not_negotiated (Fixture *fixture, const gchar *message)
 {
-  fail_unless_error (fixture, message);
+  fail_unless_error (fixture->bus, message);
   fail_unless_equals_int (push_bytes (fixture, "ab", 2, 0, 0), GST_FLOW_NOT_NEGOTIATED);
 }
 

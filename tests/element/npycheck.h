@@ -7,10 +7,10 @@
 
 #include <gst/check/gstcheck.h>
 #include <gst/check/gstharness.h>
-#include <glib/gstdio.h>
 #include <string.h>
 
-#include "buscheck.h"
+#include "harnesscheck.h"
+#include "pipelinecheck.h"
 
 #define NE_FORMAT (G_BYTE_ORDER == G_LITTLE_ENDIAN ? "F32LE" : "F32BE")
 #define NE_DESCR (G_BYTE_ORDER == G_LITTLE_ENDIAN ? "<f4" : ">f4")
@@ -43,7 +43,7 @@ temporary_path (void)
 }
 
 static inline Bytes
-read_file (const gchar *path)
+read_bytes (const gchar *path)
 {
   Bytes bytes;
 
@@ -55,7 +55,7 @@ static inline Bytes
 read_golden (const gchar *name)
 {
   gchar *path = golden_path (name);
-  Bytes bytes = read_file (path);
+  Bytes bytes = read_bytes (path);
 
   g_free (path);
   return bytes;
@@ -105,88 +105,13 @@ make_counting_npy (guint n_frames, guint n_features)
   return bytes;
 }
 
-/* The first error text on a bus, NULL when there is none. Transfer full. */
-static inline gchar *
-pop_error (GstBus *bus)
-{
-  GstMessage *message = pop_message (bus, GST_MESSAGE_ERROR);
-  GError *error = NULL;
-  gchar *text = NULL;
-
-  if (message != NULL) {
-    gst_message_parse_error (message, &error, NULL);
-    text = g_strdup (error->message);
-    g_error_free (error);
-    gst_message_unref (message);
-  }
-  return text;
-}
-
-/*
- * Runs to EOS or the first error, whose text it returns (transfer full), else NULL. The pipeline is in NULL again then.
- */
-static inline gchar *
-run_to_end (GstElement *pipeline)
-{
-  GstBus *bus = gst_element_get_bus (pipeline);
-  gchar *text = NULL;
-  GstMessage *message;
-  GError *error = NULL;
-
-  gst_element_set_state (pipeline, GST_STATE_PLAYING);
-  message = gst_bus_timed_pop_filtered (bus, GST_CLOCK_TIME_NONE, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
-  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
-    gst_message_parse_error (message, &error, NULL);
-    text = g_strdup (error->message);
-    g_error_free (error);
-  }
-  gst_message_unref (message);
-  gst_object_unref (bus);
-  gst_element_set_state (pipeline, GST_STATE_NULL);
-  return text;
-}
-
-static inline gchar *run_launch_line (const gchar *format, ...) G_GNUC_PRINTF (1, 2);
-
-static inline gchar *
-run_launch_line (const gchar *format, ...)
-{
-  GstElement *pipeline;
-  gchar *line, *text;
-  va_list args;
-
-  va_start (args, format);
-  line = g_strdup_vprintf (format, args);
-  va_end (args);
-  pipeline = gst_parse_launch (line, NULL);
-  fail_unless (pipeline != NULL, "%s", line);
-  text = run_to_end (pipeline);
-  gst_object_unref (pipeline);
-  g_free (line);
-  return text;
-}
-
-/* Takes and frees `text`. `expected` NULL: no error. */
-static inline void
-check_text (gchar *text, const gchar *expected)
-{
-  if (expected == NULL)
-    fail_unless (text == NULL, "unexpected error: %s", text);
-  else
-    fail_unless (text != NULL && strstr (text, expected) != NULL, "got the error \"%s\", expected \"%s\"",
-                 text != NULL ? text : "(none)", expected);
-  g_free (text);
-}
-
 /* An element with pads of ours around it and a bus to hear its errors. */
 static inline GstHarness *
 new_harness (const gchar *element)
 {
   GstHarness *harness = gst_harness_new (element);
-  GstBus *bus = gst_bus_new ();
 
-  gst_element_set_bus (harness->element, bus);
-  gst_object_unref (bus);
+  gst_object_unref (attach_bus (harness->element));
   return harness;
 }
 
@@ -204,6 +129,13 @@ free_harness (GstHarness *harness)
 {
   gst_element_set_bus (harness->element, NULL);
   gst_harness_teardown (harness);
+}
+
+static inline GstFlowReturn
+refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  gst_buffer_unref (buffer);
+  return GST_FLOW_ERROR;
 }
 
 #endif

@@ -2,11 +2,11 @@
  * Tests of the element npyparse: rows of NaN as gaps, and which buffers continue the one before them.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "npycheck.h"
+#include "npyparsecheck.h"
 
 #include <math.h>
 
-#include "attn.h"
+#include "corecheck.h"
 
 #define N 50
 #define D 6
@@ -61,29 +61,6 @@ write_array (const gdouble *values, gboolean is_double)
   return path;
 }
 
-static GstElement *
-launch (const gchar *path, const gchar *feed, const gchar *options)
-{
-  gchar *line =
-      g_strdup_printf ("filesrc location=%s %s npyparse %s ! appsink name=sink sync=false", path, feed, options);
-  GstElement *pipeline = gst_parse_launch (line, NULL);
-
-  fail_unless (pipeline != NULL, "%s", line);
-  g_free (line);
-  return pipeline;
-}
-
-static GstSample *
-pull (GstElement *pipeline)
-{
-  GstElement *sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
-  GstSample *sample;
-
-  g_signal_emit_by_name (sink, "pull-sample", &sample);
-  gst_object_unref (sink);
-  return sample;
-}
-
 /* --- gaps --- */
 
 /* As many rows as the array has, in buffers of one kind each. */
@@ -93,7 +70,7 @@ check_rows (GstElement *pipeline, const gdouble *values, guint frames_per_buffer
   guint row = 0, i;
   GstSample *sample;
 
-  for (; (sample = pull (pipeline)); gst_sample_unref (sample)) {
+  for (; (sample = pull_sample (pipeline)); gst_sample_unref (sample)) {
     GstBuffer *buffer = gst_sample_get_buffer (sample);
     gboolean is_gap = GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_GAP);
     guint n = gst_buffer_get_size (buffer) / (D * sizeof (gfloat));
@@ -117,7 +94,8 @@ check_rows (GstElement *pipeline, const gdouble *values, guint frames_per_buffer
 
 GST_START_TEST (test_rows_of_nan_are_gaps)
 {
-  static const gchar *const feeds[] = { "!", "! queue !", "blocksize=7 ! queue !" };
+  static const gchar *const ways[] = { "filesrc location=%s", "filesrc location=%s ! queue",
+                                       "filesrc location=%s blocksize=7 ! queue" };
   const guint frames_per_buffer[] = { 1, 4, 16, 1000 };
   gdouble values[N * D];
   gchar *path, *options;
@@ -126,15 +104,14 @@ GST_START_TEST (test_rows_of_nan_are_gaps)
   fill (values, TRUE);
   path = write_array (values, __i__);
   for (i = 0; i < G_N_ELEMENTS (frames_per_buffer); i++)
-    for (j = 0; j < G_N_ELEMENTS (feeds); j++) {
+    for (j = 0; j < G_N_ELEMENTS (ways); j++) {
       GstElement *pipeline;
 
       options = g_strdup_printf ("nan-is-gap=true frames-per-buffer=%u", frames_per_buffer[i]);
-      pipeline = launch (path, feeds[j], options);
+      pipeline = new_pipeline (ways[j], path, options);
       gst_element_set_state (pipeline, GST_STATE_PLAYING);
       check_rows (pipeline, values, frames_per_buffer[i]);
-      gst_element_set_state (pipeline, GST_STATE_NULL);
-      gst_object_unref (pipeline);
+      free_pipeline (pipeline);
       g_free (options);
     }
   g_unlink (path);
@@ -152,15 +129,14 @@ GST_START_TEST (test_nan_is_a_number_by_default)
 
   fill (values, FALSE);
   path = write_array (values, FALSE);
-  pipeline = launch (path, "!", "frames-per-buffer=16");
+  pipeline = new_pipeline (feeds[0], path, "frames-per-buffer=16");
   gst_element_set_state (pipeline, GST_STATE_PLAYING);
-  sample = pull (pipeline);
+  sample = pull_sample (pipeline);
   fail_if (GST_BUFFER_FLAG_IS_SET (gst_sample_get_buffer (sample), GST_BUFFER_FLAG_GAP));
   gst_buffer_extract (gst_sample_get_buffer (sample), 0, &got, sizeof got);
   fail_unless (isnan (got));
   gst_sample_unref (sample);
-  gst_element_set_state (pipeline, GST_STATE_NULL);
-  gst_object_unref (pipeline);
+  free_pipeline (pipeline);
   g_unlink (path);
   g_free (path);
 }
@@ -168,12 +144,11 @@ GST_END_TEST
 
 /* expected [N][D]: attention over the rows that are there; zeros for the others. */
 static void
-attend (const gdouble *values, gfloat *expected)
+attend_to_rows (const gdouble *values, gfloat *expected)
 {
   AttnConfig config = attn_config_default ();
   guint8 present[N];
   gfloat frames[N * D];
-  AttnLayer *layer;
   guint i;
 
   config.n_features = D;
@@ -184,9 +159,7 @@ attend (const gdouble *values, gfloat *expected)
     present[i / D] = !is_hole (i / D);
     frames[i] = present[i / D] ? values[i] : 0;
   }
-  fail_unless (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  fail_unless (attn_forward (layer, frames, present, N, 0, expected, NULL, NULL) == ATTN_OK);
-  attn_layer_free (layer);
+  attend (&config, NULL, frames, present, N, expected, NULL);
   for (i = 0; i < N * D; i++)
     expected[i] = is_hole (i / D) ? 0 : expected[i];
 }
@@ -204,14 +177,14 @@ GST_START_TEST (test_attention_skips_rows_of_nan)
   Bytes bytes;
 
   fill (values, FALSE);
-  attend (values, expected);
+  attend_to_rows (values, expected);
   path = write_array (values, FALSE);
   check_text (
       run_launch_line ("filesrc location=%s ! npyparse nan-is-gap=true %s ! attention heads=2 window=5 look-ahead=3 ! "
                        "npyenc ! filesink location=%s",
                        path, options[__i__], out),
       NULL);
-  bytes = read_file (out);
+  bytes = read_bytes (out);
   fail_unless_equals_uint64 (bytes.size, HEADER_SIZE + sizeof expected);
   fail_unless (memcmp (bytes.data + HEADER_SIZE, expected, sizeof expected) == 0);
   g_free (bytes.data);
@@ -227,7 +200,6 @@ GST_END_TEST
 /* Behind a flushing seek; no other. */
 GST_START_TEST (test_first_buffer_behind_a_seek_is_discont)
 {
-  const gchar *feed = __i__ % 2 ? "! queue !" : "!";
   gdouble values[N * D];
   GstElement *pipeline;
   GstSample *sample;
@@ -236,19 +208,17 @@ GST_START_TEST (test_first_buffer_behind_a_seek_is_discont)
 
   fill (values, FALSE);
   path = write_array (values, FALSE);
-  pipeline = launch (path, feed, "");
-  gst_element_set_state (pipeline, GST_STATE_PAUSED);
-  gst_element_get_state (pipeline, NULL, NULL, GST_CLOCK_TIME_NONE);
+  pipeline = new_pipeline (feeds[__i__], path, "");
+  preroll (pipeline);
   fail_unless (gst_element_seek (pipeline, 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET,
                                  200 * GST_MSECOND, GST_SEEK_TYPE_NONE, -1));
   gst_element_set_state (pipeline, GST_STATE_PLAYING);
-  for (; (sample = pull (pipeline)); gst_sample_unref (sample), n++) {
+  for (; (sample = pull_sample (pipeline)); gst_sample_unref (sample), n++) {
     fail_unless_equals_uint64 (GST_BUFFER_OFFSET (gst_sample_get_buffer (sample)), n);
     fail_unless_equals_int (GST_BUFFER_IS_DISCONT (gst_sample_get_buffer (sample)), n == 20);
   }
   fail_unless_equals_int (n, N);
-  gst_element_set_state (pipeline, GST_STATE_NULL);
-  gst_object_unref (pipeline);
+  free_pipeline (pipeline);
   g_unlink (path);
   g_free (path);
 }

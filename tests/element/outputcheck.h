@@ -7,8 +7,6 @@
 
 #include "attentioncheck.h"
 
-#include "attn.h"
-
 #define D 6
 
 #define TENSOR_CAPS \
@@ -29,11 +27,8 @@ expect_with_model (const AttnConfig *config, const AttnModel *model, const gfloa
                    guint n)
 {
   gfloat *out = g_new0 (gfloat, n * config->n_features);
-  AttnLayer *layer;
 
-  g_assert (attn_layer_new (config, model, &layer, NULL) == ATTN_OK);
-  g_assert (attn_forward (layer, frames, present, n, 0, out, NULL, NULL) == ATTN_OK);
-  attn_layer_free (layer);
+  attend (config, model, frames, present, n, out, NULL);
   return out;
 }
 
@@ -66,43 +61,21 @@ harness_new (const AttnConfig *config, const gchar *caps)
   return h;
 }
 
-/* Frames begin ... begin + n - 1, timed by their number. */
-static inline GstBuffer *
-make_buffer (const gfloat *frames, guint begin, guint n)
-{
-  GstBuffer *buffer = gst_buffer_new_allocate (NULL, n * D * sizeof (gfloat), NULL);
-
-  gst_buffer_fill (buffer, 0, frames + begin * D, n * D * sizeof (gfloat));
-  GST_BUFFER_PTS (buffer) = begin * FRAME_TIME;
-  GST_BUFFER_DURATION (buffer) = n * FRAME_TIME;
-  GST_BUFFER_OFFSET (buffer) = begin;
-  GST_BUFFER_OFFSET_END (buffer) = begin + n;
-  return buffer;
-}
-
 static inline void
 push_frames (GstHarness *h, const gfloat *frames, guint begin, guint n)
 {
-  fail_unless_equals_int (gst_harness_push (h, make_buffer (frames, begin, n)), GST_FLOW_OK);
+  fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, begin, n)), GST_FLOW_OK);
 }
 
-/* Pulls all that is there; returns frames [*n][D]. */
+/* All that is there; returns frames [*n][D]. */
 static inline gfloat *
-pull_all (GstHarness *h, guint *n)
+pull_frames (GstHarness *h, guint *n)
 {
-  GByteArray *bytes = g_byte_array_new ();
-  GstBuffer *buffer;
+  gsize n_values;
+  gfloat *frames = pull_all (h, &n_values);
 
-  while ((buffer = gst_harness_try_pull (h))) {
-    GstMapInfo map;
-
-    gst_buffer_map (buffer, &map, GST_MAP_READ);
-    g_byte_array_append (bytes, map.data, map.size);
-    gst_buffer_unmap (buffer, &map);
-    gst_buffer_unref (buffer);
-  }
-  *n = bytes->len / (D * sizeof (gfloat));
-  return (gfloat *) g_byte_array_free (bytes, FALSE);
+  *n = n_values / D;
+  return frames;
 }
 
 static inline void
@@ -115,12 +88,7 @@ fail_unless_same_frames (const gfloat *got, const gfloat *expected, guint n)
 static inline void
 check_output (GstHarness *h, const gfloat *expected, guint n)
 {
-  guint n_got;
-  gfloat *got = pull_all (h, &n_got);
-
-  fail_unless_equals_int (n_got, n);
-  fail_unless_same_frames (got, expected, n);
-  g_free (got);
+  check_values (h, expected, n * D);
 }
 
 static inline GstHarness *

@@ -2,14 +2,11 @@
  * Whole pipelines over files: the same frames give the same bytes, whatever carries them.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <string.h>
-
-#include <glib/gstdio.h>
 #include <gst/app/app.h>
 #include <gst/audio/audio.h>
-#include <gst/check/gstcheck.h>
 
-#include "attn.h"
+#include "corecheck.h"
+#include "pipelinecheck.h"
 
 #define D 64
 #define N_FRAMES 150
@@ -18,33 +15,7 @@
   "attention heads=4 window=64 model-file=\"" GOLDEN_DIR "/attention/four-heads.safetensors\" model-prefix=attn. "
 #define AUDIO_CAPS "audio/x-raw,format=" GST_AUDIO_NE (F32) ",layout=interleaved,rate=100,channels=64"
 
-static gchar *folder;
 static gfloat *frames, *expected; /* [N_FRAMES][D] */
-
-static gchar *
-path_of (const gchar *name)
-{
-  return g_build_filename (folder, name, NULL);
-}
-
-static void
-write_file (const gchar *name, gconstpointer data, gsize size)
-{
-  gchar *path = path_of (name);
-
-  fail_unless (g_file_set_contents (path, data, size, NULL));
-  g_free (path);
-}
-
-static gchar *
-read_file (const gchar *name, gsize *size)
-{
-  gchar *path = path_of (name), *data = NULL;
-
-  fail_unless (g_file_get_contents (path, &data, size, NULL), "no %s", path);
-  g_free (path);
-  return data;
-}
 
 /* As numpy.save () writes it: version 1.0, padded to a multiple of 64. */
 static void
@@ -64,26 +35,17 @@ write_npy (const gchar *name)
 static void
 setup (void)
 {
-  GRand *rand = g_rand_new_with_seed (1);
   AttnConfig config = attn_config_default ();
   AttnModel *model;
-  AttnLayer *layer;
-  guint i;
 
-  folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
+  make_folder ();
   frames = g_new (gfloat, N_FRAMES * D);
   expected = g_new (gfloat, N_FRAMES * D);
-  for (i = 0; i < N_FRAMES * D; i++)
-    frames[i] = g_rand_double_range (rand, -2, 2);
-  g_rand_free (rand);
-
+  fill_random (frames, N_FRAMES * D, 1);
   config.n_heads = 4;
   fail_unless (attn_model_open (GOLDEN_DIR "/attention/four-heads.safetensors", "attn.", &model, NULL) == ATTN_OK);
-  fail_unless (attn_layer_new (&config, model, &layer, NULL) == ATTN_OK);
-  fail_unless (attn_forward (layer, frames, NULL, N_FRAMES, 0, expected, NULL, NULL) == ATTN_OK);
-  attn_layer_free (layer);
+  attend (&config, model, frames, NULL, N_FRAMES, expected, NULL);
   attn_model_free (model);
-
   write_npy ("in.npy");
   write_file ("in.f32", frames, N_FRAMES * FRAME_SIZE);
 }
@@ -91,62 +53,18 @@ setup (void)
 static void
 teardown (void)
 {
-  GDir *dir = g_dir_open (folder, 0, NULL);
-  const gchar *name;
-
-  while ((name = g_dir_read_name (dir))) {
-    gchar *path = path_of (name);
-
-    g_unlink (path);
-    g_free (path);
-  }
-  g_dir_close (dir);
-  g_rmdir (folder);
-  g_free (folder);
+  remove_folder ();
   g_free (frames);
   g_free (expected);
 }
 
-/* Runs a pipeline to its EOS; %s in `format` is the folder. */
-static void
-run (const gchar *format, ...)
-{
-  va_list args;
-  gchar *description;
-  GError *error = NULL;
-  GstElement *pipeline;
-  GstBus *bus;
-  GstMessage *message;
-
-  va_start (args, format);
-  description = g_strdup_vprintf (format, args);
-  va_end (args);
-  pipeline = gst_parse_launch (description, &error);
-  fail_unless (error == NULL, "%s: %s", description, error ? error->message : "");
-  bus = gst_element_get_bus (pipeline);
-  gst_element_set_state (pipeline, GST_STATE_PLAYING);
-  message = gst_bus_timed_pop_filtered (bus, 30 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
-  fail_unless (message != NULL, "%s: no end", description);
-  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
-    gst_message_parse_error (message, &error, NULL);
-    fail ("%s: %s", description, error->message);
-  }
-  gst_message_unref (message);
-  gst_element_set_state (pipeline, GST_STATE_NULL);
-  gst_object_unref (bus);
-  gst_object_unref (pipeline);
-  g_free (description);
-}
+/* Runs a pipeline to its EOS; %s in the line is the folder. */
+#define run(...) check_text (run_launch_line (__VA_ARGS__), NULL)
 
 static void
 check_frames (const gchar *name)
 {
-  gsize size;
-  gchar *data = read_file (name, &size);
-
-  fail_unless_equals_uint64 (size, N_FRAMES * FRAME_SIZE);
-  fail_unless (memcmp (data, expected, size) == 0, "%s differs", name);
-  g_free (data);
+  check_file (name, expected, N_FRAMES * FRAME_SIZE);
 }
 
 GST_START_TEST (test_npy_to_npy)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "buscheck.h"
+#include "harnesscheck.h"
 #include "scopelayout.h"
 
 #define FRAME_TIME (GST_SECOND / 100)
@@ -169,32 +170,10 @@ open_last (GstHarness *h, ScopeShape shape)
 }
 
 static inline void
-push_segment (GstHarness *h, GstClockTime base)
-{
-  GstSegment segment;
-
-  gst_segment_init (&segment, GST_FORMAT_TIME);
-  segment.base = base;
-  gst_harness_push_event (h, gst_event_new_segment (&segment));
-}
-
-static inline void
 flush (GstHarness *h)
 {
-  gst_harness_push_event (h, gst_event_new_flush_start ());
-  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  push_flush (h);
   push_segment (h, 0);
-}
-
-/* The next event of a type; those before it go. */
-static inline GstEvent *
-pull_event (GstHarness *h, GstEventType type)
-{
-  GstEvent *event;
-
-  while ((event = gst_harness_try_pull_event (h)) && GST_EVENT_TYPE (event) != type)
-    gst_event_unref (event);
-  return event;
 }
 
 /* ---- patterns ---- */

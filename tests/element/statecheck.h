@@ -6,8 +6,7 @@
 #define TESTS_ELEMENT_STATECHECK_H
 
 #include "attentioncheck.h"
-
-#include <glib/gstdio.h>
+#include "pipelinecheck.h"
 
 #define D 64 /* as the model has it */
 #define N 200
@@ -22,8 +21,8 @@ typedef struct {
 static const Case cases[] = { { 1, 0, 0, FALSE },   { 20, 0, 0, FALSE }, { 20, 0, 5, FALSE },
                               { 64, 0, 17, FALSE }, { 64, 0, 0, TRUE },  { 64, 0, 3, TRUE } };
 
-static gchar *folder, *state_file, *model_file; /* of this test */
-static gfloat *frames;                          /* [N][D] */
+static gchar *state_file, *model_file; /* of this test */
+static gfloat *frames;                 /* [N][D] */
 
 /* A copy of the model whose metadata makes no claims about window and look-ahead: the names are others. */
 static inline void
@@ -43,9 +42,9 @@ copy_model (void)
 static inline void
 setup (void)
 {
-  folder = g_dir_make_tmp ("attention-XXXXXX", NULL);
-  state_file = g_build_filename (folder, "state", NULL);
-  model_file = g_build_filename (folder, "model", NULL);
+  make_folder ();
+  state_file = path_of ("state");
+  model_file = path_of ("model");
   copy_model ();
   frames = g_new (gfloat, N * D);
   fill_random (frames, N * D, 1);
@@ -54,12 +53,9 @@ setup (void)
 static inline void
 teardown (void)
 {
-  g_unlink (state_file);
-  g_unlink (model_file);
-  g_rmdir (folder);
+  remove_folder ();
   g_clear_pointer (&model_file, g_free);
   g_clear_pointer (&state_file, g_free);
-  g_clear_pointer (&folder, g_free);
   g_clear_pointer (&frames, g_free);
 }
 
@@ -95,12 +91,8 @@ push (GstHarness *h, guint begin, guint end)
 
   for (i = 0; begin < end; i++) {
     guint n = MIN (sizes[i % 3], end - begin);
-    GstBuffer *buffer = gst_buffer_new_memdup (frames + begin * D, n * D * sizeof (gfloat));
 
-    GST_BUFFER_PTS (buffer) = begin * FRAME_TIME;
-    GST_BUFFER_DURATION (buffer) = n * FRAME_TIME;
-    GST_BUFFER_OFFSET (buffer) = begin;
-    fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+    fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, begin, n)), GST_FLOW_OK);
     begin += n;
   }
 }
@@ -162,30 +154,12 @@ fail_unless_frames (const GByteArray *got, guint at, const GByteArray *expected,
   fail_unless (memcmp (got->data + at * frame, expected->data + from * frame, n * frame) == 0, "the frames differ");
 }
 
-/* One message of this type is there, and its text holds `text`. */
-static inline void
-fail_unless_said (GstBus *bus, GstMessageType type, const gchar *text)
-{
-  GstMessage *message = pop_message (bus, type);
-  GError *error = NULL;
-
-  fail_unless (message != NULL, "nothing was said of %s", text);
-  if (type == GST_MESSAGE_ERROR)
-    gst_message_parse_error (message, &error, NULL);
-  else
-    gst_message_parse_warning (message, &error, NULL);
-  fail_unless (strstr (error->message, text) != NULL, "no \"%s\" in: %s", text, error->message);
-  g_error_free (error);
-  gst_message_unref (message);
-}
-
 static inline GBytes *
-read_file (void)
+read_state (void)
 {
-  gchar *data;
   gsize size;
+  gchar *data = read_file ("state", &size);
 
-  fail_unless (g_file_get_contents (state_file, &data, &size, NULL), "there is no state file");
   return g_bytes_new_take (data, size);
 }
 
@@ -193,7 +167,7 @@ read_file (void)
 static inline void
 fail_unless_file_is (GBytes *bytes)
 {
-  GBytes *now = read_file ();
+  GBytes *now = read_state ();
 
   fail_unless (g_bytes_equal (now, bytes), "the state file was touched");
   g_bytes_unref (now);

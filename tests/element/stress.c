@@ -8,7 +8,9 @@
 #include <gst/check/gstcheck.h>
 #include <gst/check/gstharness.h>
 
-#include "attn.h"
+#include "buscheck.h"
+#include "corecheck.h"
+#include "harnesscheck.h"
 
 #define D 6
 #define N 50
@@ -25,17 +27,12 @@ static void
 setup (void)
 {
   AttnConfig config = attn_config_default ();
-  AttnLayer *layer;
-  guint i;
 
-  for (i = 0; i < N * D; i++)
-    frames[i] = (i * 7919 % 1000) / 500.0f - 1;
+  fill_random (frames, N * D, 1);
   config.n_features = D;
   config.window = 8;
   config.look_ahead = 2;
-  g_assert (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
-  g_assert (attn_forward (layer, frames, NULL, N, 0, expected, NULL, NULL) == ATTN_OK);
-  attn_layer_free (layer);
+  attend (&config, NULL, frames, NULL, N, expected, NULL);
 }
 
 static GstHarness *
@@ -79,8 +76,7 @@ check_still_works (GstHarness *h)
   gst_child_proxy_set (GST_CHILD_PROXY (h->element), "head0::gain", 1.0f, NULL);
   gst_harness_set_drop_buffers (h, FALSE);
   gst_harness_play (h);
-  gst_harness_push_event (h, gst_event_new_flush_start ());
-  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+  push_flush (h);
   gst_harness_push_event (h, gst_event_new_stream_start ("still"));
   gst_harness_set_src_caps_str (h, CAPS_OF ("6"));
   gst_harness_push_event (h, gst_event_new_segment (&segment));
@@ -299,9 +295,8 @@ GST_START_TEST (test_properties_change_while_buffers_flow)
 {
   GstHarness *h = new_attention ();
   GstHarnessThread *flow;
-  GstBus *bus = gst_bus_new ();
+  GstBus *bus = attach_bus (h->element);
 
-  gst_element_set_bus (h->element, bus);
   flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
   let_run (h, flow, set_again_and_again (h, "window", "12"), set_again_and_again (h, "look-ahead", "5"),
            set_again_and_again (h, "heads", "3"), set_again_and_again (h, "post-messages", "true"),
@@ -310,8 +305,7 @@ GST_START_TEST (test_properties_change_while_buffers_flow)
   gst_bus_set_flushing (bus, TRUE);
   flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
   let_run (h, flow, again_and_again (h, set_gain), NULL);
-  gst_element_set_bus (h->element, NULL);
-  gst_object_unref (bus);
+  detach_bus (h->element, bus);
   g_object_set (h->element, "position", 0, "state-file", NULL, "post-messages", FALSE, NULL);
   check_still_works (h);
   gst_harness_teardown (h);

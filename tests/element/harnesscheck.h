@@ -1,0 +1,137 @@
+/*
+ * What tests do with a harness: events that go in, buffers and events that come out, statistics.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef TESTS_ELEMENT_HARNESSCHECK_H
+#define TESTS_ELEMENT_HARNESSCHECK_H
+
+#include <gst/check/gstcheck.h>
+#include <gst/check/gstharness.h>
+
+/* ---- in ---- */
+
+static inline void
+push_segment (GstHarness *h, GstClockTime base)
+{
+  GstSegment segment;
+
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  segment.base = base;
+  gst_harness_push_event (h, gst_event_new_segment (&segment));
+}
+
+static inline void
+push_flush (GstHarness *h)
+{
+  gst_harness_push_event (h, gst_event_new_flush_start ());
+  gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
+}
+
+/* ---- out ---- */
+
+/* All that has come out. */
+static inline GByteArray *
+pull_bytes (GstHarness *h)
+{
+  GByteArray *bytes = g_byte_array_new ();
+  GstBuffer *buffer;
+
+  while ((buffer = gst_harness_try_pull (h))) {
+    GstMapInfo map;
+
+    fail_unless (gst_buffer_map (buffer, &map, GST_MAP_READ));
+    g_byte_array_append (bytes, map.data, map.size);
+    gst_buffer_unmap (buffer, &map);
+    gst_buffer_unref (buffer);
+  }
+  return bytes;
+}
+
+/* The same as values, which are the caller's. */
+static inline gfloat *
+pull_all (GstHarness *h, gsize *n_values)
+{
+  GByteArray *bytes = pull_bytes (h);
+
+  *n_values = bytes->len / sizeof (gfloat);
+  return (gfloat *) g_byte_array_free (bytes, FALSE);
+}
+
+static inline void
+drop_buffers (GstHarness *h)
+{
+  g_byte_array_unref (pull_bytes (h));
+}
+
+/* All that came out equals expected [n]. */
+static inline void
+check_values (GstHarness *h, const gfloat *expected, gsize n)
+{
+  gsize n_got;
+  gfloat *got = pull_all (h, &n_got);
+
+  fail_unless_equals_uint64 (n_got, n);
+  fail_unless (memcmp (got, expected, n * sizeof (gfloat)) == 0, "the values differ");
+  g_free (got);
+}
+
+/* The next event of a type; those before it go. */
+static inline GstEvent *
+pull_event (GstHarness *h, GstEventType type)
+{
+  GstEvent *event;
+
+  while ((event = gst_harness_try_pull_event (h)) && GST_EVENT_TYPE (event) != type)
+    gst_event_unref (event);
+  return event;
+}
+
+/* ---- what it says of itself ---- */
+
+/* Of the element attention, which is or is in that of the harness. */
+static inline guint64
+get_stat (GstHarness *h, const gchar *name)
+{
+  GstElement *attention = gst_harness_find_element (h, "attention");
+  GstStructure *stats;
+  guint64 value;
+
+  g_object_get (attention, "stats", &stats, NULL);
+  fail_unless (gst_structure_get (stats, name, G_TYPE_UINT64, &value, NULL));
+  gst_structure_free (stats);
+  gst_object_unref (attention);
+  return value;
+}
+
+static GstClockTime upstream_max;
+
+static inline gboolean
+answer_latency (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  if (GST_QUERY_TYPE (query) != GST_QUERY_LATENCY)
+    return gst_pad_query_default (pad, parent, query);
+  gst_query_set_latency (query, TRUE, 10 * GST_MSECOND, upstream_max);
+  return TRUE;
+}
+
+/* What waits in the element need not be held back upstream: `own` moves the maximum, too. No maximum stays none. */
+static inline void
+check_latency_behind_live (GstHarness *h, GstClockTime own)
+{
+  GstQuery *query = gst_query_new_latency ();
+  GstClockTime min, max;
+  gboolean is_live;
+
+  gst_pad_set_query_function (h->srcpad, answer_latency);
+  upstream_max = 20 * GST_MSECOND;
+  fail_unless (gst_pad_peer_query (h->sinkpad, query));
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  fail_unless (is_live && min == 10 * GST_MSECOND + own && max == 20 * GST_MSECOND + own);
+  upstream_max = GST_CLOCK_TIME_NONE;
+  fail_unless (gst_pad_peer_query (h->sinkpad, query));
+  gst_query_parse_latency (query, &is_live, &min, &max);
+  fail_unless (min == 10 * GST_MSECOND + own && !GST_CLOCK_TIME_IS_VALID (max));
+  gst_query_unref (query);
+}
+
+#endif
