@@ -70,6 +70,25 @@ GST_START_TEST (test_latency_of_varying_buffers_grows_and_is_posted)
 }
 GST_END_TEST;
 
+/* Smaller ones behind it take nothing back: what was promised may be in use. */
+GST_START_TEST (test_latency_is_that_of_the_largest_buffer_so_far)
+{
+  static const guint sizes[] = { 16, 8, 1, 16, 24, 3 }, largest[] = { 0, 16, 16, 16, 24, 24 };
+  AttnConfig config = configuration (1, 8, 5);
+  GstHarness *h = harness_new (&config, AUDIO_CAPS);
+  gfloat *frames = make_frames (16 + 8 + 1 + 16 + 24 + 3, D);
+  guint begin = 0, i;
+
+  for (i = 0; i < G_N_ELEMENTS (sizes); begin += sizes[i++]) {
+    push_frames (h, frames, begin, sizes[i]);
+    if (i > 0) /* 5 + n - 1 frames */
+      fail_unless_equals_clocktime (gst_harness_query_latency (h), (4 + largest[i]) * FRAME_TIME);
+  }
+  gst_harness_teardown (h);
+  g_free (frames);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_latency_begins_anew_with_a_restart)
 {
   AttnConfig config = configuration (1, 8, 5);
@@ -212,6 +231,7 @@ attention_latency_suite (void)
   tcase_add_test (latency, test_latency_without_look_ahead_is_zero);
   tcase_add_test (latency, test_latency_of_constant_buffers_is_whole_buffers);
   tcase_add_test (latency, test_latency_of_varying_buffers_grows_and_is_posted);
+  tcase_add_test (latency, test_latency_is_that_of_the_largest_buffer_so_far);
   tcase_add_test (latency, test_latency_begins_anew_with_a_restart);
   tcase_add_loop_test (latency, test_latency_covers_the_wait_of_every_buffer, 1, 10);
   tcase_add_test (latency, test_frame_rate_property_corrects_latency);

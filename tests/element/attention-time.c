@@ -390,6 +390,40 @@ GST_START_TEST (test_one_gap_is_rounded)
 }
 GST_END_TEST;
 
+/* Two of four are half a frame, which is rounded up; the others owe it. */
+GST_START_TEST (test_gaps_of_a_quarter_frame_add_up)
+{
+  static const guint n_absent[] = { 0, 1, 1, 1, 1, 2 };
+  GstHarness *h = start (&rates[0], 0, 0);
+  guint i;
+
+  push_frame (h, 1, 0, FALSE);
+  for (i = 0; i < G_N_ELEMENTS (n_absent); i++) {
+    gst_harness_push_event (h, gst_event_new_gap (10 * GST_MSECOND + i * 2500 * GST_USECOND, 2500 * GST_USECOND));
+    fail_unless_equals_uint64 (get_stat (h, "absent-frames"), n_absent[i]);
+  }
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Ten frames that nobody spoke of before a GAP event of two: they are whole up to a quarter of one, which still counts. */
+GST_START_TEST (test_gap_is_whole_up_to_a_quarter_of_a_frame)
+{
+  static const struct {
+    GstClockTimeDiff off; /* ns */
+    guint n_absent;
+  } cases[] = {
+    { 0, 12 }, { 2500000, 12 }, { -2500000, 12 }, { 2500001, 2 }, { -2500001, 2 },
+  };
+  GstHarness *h = start (&rates[0], 0, 0);
+
+  push_frame (h, 1, 0, FALSE);
+  gst_harness_push_event (h, gst_event_new_gap (110 * GST_MSECOND + cases[__i__].off, 20 * GST_MSECOND));
+  fail_unless_equals_uint64 (get_stat (h, "absent-frames"), cases[__i__].n_absent);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* What one stream's gaps left over is nothing to the next one. */
 GST_START_TEST (test_new_stream_has_no_rest)
 {
@@ -503,6 +537,8 @@ attention_time_suite (void)
   tcase_add_test (time, test_buffer_without_frames_is_no_frame);
   tcase_add_test (time, test_short_gaps_add_up);
   tcase_add_test (time, test_one_gap_is_rounded);
+  tcase_add_test (time, test_gaps_of_a_quarter_frame_add_up);
+  tcase_add_loop_test (time, test_gap_is_whole_up_to_a_quarter_of_a_frame, 0, 5);
   tcase_add_test (time, test_new_stream_has_no_rest);
   tcase_add_test (time, test_buffer_continues_a_gap);
   tcase_add_test (time, test_gap_behind_a_hole);

@@ -73,6 +73,50 @@ GST_START_TEST (test_jitter_leaves_no_hole)
 }
 GST_END_TEST;
 
+/* A pixel is a millisecond; the second column begins some of them behind the end of the first, or before it. */
+static GstHarness *
+push_two_columns (gint apart)
+{
+  GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
+  GstBuffer *buffer = make_buffer (one_head, 1, 1, fill_in_turn);
+  GstClockTime end;
+
+  g_object_set (h->element, "seconds", 0.1, NULL);
+  push (h, one_head, 0, 1, fill_in_turn);
+  GST_BUFFER_PTS (buffer) += apart * (GstClockTimeDiff) GST_MSECOND;
+  end = GST_BUFFER_PTS (buffer) + FRAME_TIME;
+  fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  gst_harness_push_event (h, gst_event_new_gap (end, 100 * GST_MSECOND - end));
+  return h;
+}
+
+GST_START_TEST (test_columns_touch_when_they_are_half_of_one_apart)
+{
+  const gint apart = __i__;
+  GstHarness *h = push_two_columns (apart);
+  Picture *picture = open_last (h, one_head);
+  gint x;
+
+  check_lags (picture, 0, 1, 0);
+  for (x = 0; x < 20 + apart; x++)
+    fail_unless_equals_int (lag_at (picture, x), x < 10 ? 0 : x >= 10 + apart ? 1 : apart <= 5 ? 0 : -1);
+  check_lags (picture, 20 + apart, 100, -1);
+  close_picture (picture);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_columns_may_overlap_by_half_of_one)
+{
+  GstHarness *h = push_two_columns (-__i__);
+  GstBuffer *buffer = gst_harness_pull (h);
+
+  fail_unless_equals_clocktime (GST_BUFFER_DURATION (buffer), __i__ <= 5 ? 100 * GST_MSECOND : FRAME_TIME);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_time_that_goes_back_begins_anew)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
@@ -315,6 +359,8 @@ attentionscope_time_suite (void)
   tcase_add_loop_test (time, test_frames_of_video_have_the_times_of_their_rate, 0, G_N_ELEMENTS (rates));
   tcase_add_test (time, test_frame_leaves_with_the_column_that_completes_it);
   tcase_add_test (time, test_jitter_leaves_no_hole);
+  tcase_add_loop_test (time, test_columns_touch_when_they_are_half_of_one_apart, 0, 8);
+  tcase_add_loop_test (time, test_columns_may_overlap_by_half_of_one, 1, 9);
   tcase_add_test (time, test_time_that_goes_back_begins_anew);
   tcase_add_test (time, test_long_gap_is_told_and_not_drawn);
   tcase_add_test (time, test_without_timestamps_the_rate_counts);

@@ -283,6 +283,23 @@ GST_START_TEST (test_jumps_are_told_from_what_goes_on)
 }
 GST_END_TEST;
 
+/* What is just as far off as is tolerated is rounding; a nanosecond more is a jump, which is not whole. */
+GST_START_TEST (test_tolerance_is_tolerated)
+{
+  const GstClockTimeDiff tolerance = 2500000, whole = 400 * GST_MSECOND;
+  FrameClock clock = clock_after (20);
+  GstClockTime next = frame_clock_next (&clock);
+  gint sign;
+
+  for (sign = -1; sign <= 1; sign += 2) {
+    fail_unless_equals_int64 (frame_clock_jump (&clock, next + sign * tolerance, TRUE), 0);
+    fail_unless_equals_int64 (frame_clock_jump (&clock, next + sign * (tolerance + 1), TRUE), sign * (tolerance + 1));
+    fail_unless_equals_uint64 (frame_clock_count (&clock, whole + sign * tolerance), 40);
+    fail_unless_equals_uint64 (frame_clock_count (&clock, whole + sign * (tolerance + 1)), 0);
+  }
+}
+GST_END_TEST;
+
 /* Through buffers without a time the frames are counted; at an unknown rate only the order can be told. */
 GST_START_TEST (test_unknown_times_and_rates_are_no_jumps)
 {
@@ -354,6 +371,7 @@ frameclock_suite (void)
   tcase_add_loop_test (tc, test_first_hole_is_counted_where_times_are_exact, 0, 4);
   tcase_add_test (tc, test_short_holes_do_not_add_up);
   tcase_add_loop_test (tc, test_jumps_are_told_from_what_goes_on, 0, 14);
+  tcase_add_test (tc, test_tolerance_is_tolerated);
   tcase_add_test (tc, test_unknown_times_and_rates_are_no_jumps);
   tcase_add_test (tc, test_a_late_burst_is_forgotten);
   tcase_add_test (tc, test_wild_times_are_survived);
