@@ -112,7 +112,7 @@ gst_npy_parse_get_property (GObject *object, guint id, GValue *value, GParamSpec
 }
 
 static void
-gst_npy_parse_install_properties (GObjectClass *object_class)
+install_properties (GObjectClass *object_class)
 {
   const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
@@ -327,7 +327,7 @@ gst_npy_parse_class_init (GstNpyParseClass *klass)
 
   object_class->set_property = gst_npy_parse_set_property;
   object_class->get_property = gst_npy_parse_get_property;
-  gst_npy_parse_install_properties (object_class);
+  install_properties (object_class);
 
   parse_class->start = GST_DEBUG_FUNCPTR (gst_npy_parse_start);
   parse_class->sink_event = GST_DEBUG_FUNCPTR (gst_npy_parse_sink_event);

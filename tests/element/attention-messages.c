@@ -118,6 +118,38 @@ GST_START_TEST (test_even_attention_has_the_entropy_of_its_frames)
 }
 GST_END_TEST;
 
+/* All slots are the same: the frame itself is named, not one before or behind it. */
+GST_START_TEST (test_peak_of_even_attention_is_the_frame_itself)
+{
+  GstElement *element = new_element ();
+  GPtrArray *messages;
+  guint m, h;
+
+  memset (frames, 0, sizeof frames);
+  g_object_set (element, "post-messages", TRUE, NULL);
+  messages = messages_of (element, AUDIO_CAPS, 10);
+  fail_unless_equals_int (messages->len, 4);
+  for (m = 0; m < messages->len; m++)
+    for (h = 0; h < HEADS; h++)
+      fail_unless_equals_int (get_int (g_ptr_array_index (messages, m), "peak-lag", h), 0);
+  g_ptr_array_unref (messages);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_shortest_interval_is_a_frame)
+{
+  GstElement *element = new_element ();
+  GPtrArray *messages;
+
+  g_object_set (element, "post-messages", TRUE, "interval", (guint64) 1, NULL);
+  messages = messages_of (element, AUDIO_CAPS, 7);
+  fail_unless_equals_int (messages->len, N);
+  g_ptr_array_unref (messages);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_messages_are_timed_by_their_frames)
 {
   GstElement *element = new_element ();
@@ -284,6 +316,8 @@ attention_messages_suite (void)
   tcase_add_checked_fixture (messages, setup, NULL);
   tcase_add_test (messages, test_messages_say_what_heads_attend_to);
   tcase_add_test (messages, test_even_attention_has_the_entropy_of_its_frames);
+  tcase_add_test (messages, test_peak_of_even_attention_is_the_frame_itself);
+  tcase_add_test (messages, test_shortest_interval_is_a_frame);
   tcase_add_test (messages, test_messages_are_timed_by_their_frames);
   tcase_add_test (messages, test_messages_do_not_depend_on_the_size_of_buffers);
   tcase_add_test (messages, test_without_a_rate_each_buffer_gives_a_message);

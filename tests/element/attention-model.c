@@ -270,6 +270,7 @@ static const struct {
 } made_from[] = {
   { "sample-rate=(int)16000", "'sample-rate':'8000'", "sample-rate=8000", "the stream says 16000" },
   { "sample-rate=(int)8000", "'sample-rate':'8000'", NULL, NULL },
+  { "sample-rate=(int)192001", "'sample-rate':'192000'", "sample-rate=192000", "the stream says 192001" },
   { "sample-rate=(int)8000", "'sample-rate':'8000.0'", NULL, NULL },
   { "sample-rate=(int)8000", "'sample-rate':'8 kHz'", "sample-rate=8 kHz", "the stream says 8000" },
   { "sample-rate=(int)16000", "'note':'says nothing'", NULL, NULL },

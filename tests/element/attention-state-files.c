@@ -34,6 +34,29 @@ GST_START_TEST (test_link_is_followed_and_stays)
 }
 GST_END_TEST;
 
+/* As many as the system follows itself, and one more. */
+GST_START_TEST (test_forty_links_are_followed)
+{
+  gchar *before = g_strdup (state_file);
+  gint i;
+
+  for (i = 1; i <= 40 + __i__; i++) {
+    gchar *name = g_strdup_printf ("link%d", i);
+
+    fail_unless_equals_int (symlink (name, before), 0);
+    g_free (before);
+    before = path_of (name);
+    g_free (name);
+  }
+  if (__i__ == 0)
+    check_kept ();
+  else
+    check_refused_at_start (state_file, state_file, g_strerror (ELOOP));
+  fail_unless_equals_int (g_file_test (before, G_FILE_TEST_IS_REGULAR), __i__ == 0);
+  g_free (before);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_link_to_no_folder_is_an_error_at_start)
 {
   fail_unless_equals_int (symlink ("nowhere/state", state_file), 0);
@@ -425,6 +448,7 @@ attention_state_files_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_checked_fixture (tc, setup, teardown);
   tcase_add_loop_test (tc, test_link_is_followed_and_stays, 0, 8);
+  tcase_add_loop_test (tc, test_forty_links_are_followed, 0, 2);
   tcase_add_test (tc, test_link_to_no_folder_is_an_error_at_start);
   tcase_add_test (tc, test_links_in_a_circle_are_an_error_at_start);
   tcase_add_loop_test (tc, test_mode_is_kept, 0, 5);

@@ -272,6 +272,29 @@ GST_START_TEST (test_caps_tell_what_a_row_of_weights_is)
 }
 GST_END_TEST;
 
+/* That of the frames that come in would be about channels that the weights do not have. */
+GST_START_TEST (test_one_or_two_weights_have_no_channel_mask)
+{
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+  GstHarness *w = gst_harness_new_with_element (element, NULL, "weights");
+  GstStructure *structure;
+  gint channels;
+  GstCaps *caps;
+
+  g_object_set (element, "window", 2, NULL);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS ", channel-mask=(bitmask)0");
+  push (h, 0, 8);
+  caps = gst_pad_get_current_caps (w->sinkpad);
+  structure = gst_caps_get_structure (caps, 0);
+  fail_unless (gst_structure_get_int (structure, "channels", &channels) && channels == 2);
+  fail_if (gst_structure_has_field (structure, "channel-mask"));
+  gst_caps_unref (caps);
+  gst_object_unref (element);
+  stop ((Both){ h, w });
+}
+GST_END_TEST;
+
 GST_START_TEST (test_refused_caps_are_none_of_the_weights)
 {
   Both both = start_with_caps ("audio/x-raw, format=(string)" GST_AUDIO_NE (
@@ -505,6 +528,7 @@ attention_weights_suite (void)
   tcase_add_test (pad, test_silenced_head_keeps_its_weights);
   tcase_add_loop_test (pad, test_weights_of_every_scheme_are_those_of_the_core, 0, G_N_ELEMENTS (schemes));
   tcase_add_test (pad, test_caps_tell_what_a_row_of_weights_is);
+  tcase_add_test (pad, test_one_or_two_weights_have_no_channel_mask);
   tcase_add_test (pad, test_refused_caps_are_none_of_the_weights);
   tcase_add_test (pad, test_weights_of_tensors_are_tensors);
   tcase_add_test (pad, test_weights_have_a_stream_of_their_own);

@@ -193,6 +193,45 @@ GST_START_TEST (test_without_timestamps_the_rate_counts)
 }
 GST_END_TEST;
 
+/* What has no time goes on where the last column ended, be that timed or not. */
+GST_START_TEST (test_columns_without_timestamps_go_on_behind_those_with)
+{
+  GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
+  const GstClockTime times[] = { GST_CLOCK_TIME_NONE, 50 * FRAME_TIME, GST_CLOCK_TIME_NONE };
+  GstBuffer *buffer;
+  guint i;
+
+  for (i = 0; i < 3; i++) {
+    buffer = make_buffer (one_head, 0, 10, fill_in_turn);
+    GST_BUFFER_PTS (buffer) = times[i];
+    fail_unless_equals_int (gst_harness_push (h, buffer), GST_FLOW_OK);
+  }
+  fail_unless_equals_int (gst_harness_buffers_received (h), 7);
+  buffer = pull_last (h);
+  fail_unless_equals_clocktime (GST_BUFFER_PTS (buffer), 60 * FRAME_TIME);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* A tenth of a pixel, alone: it is seen. */
+GST_START_TEST (test_column_takes_a_pixel_at_least)
+{
+  GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
+  Picture *picture;
+
+  g_object_set (h->element, "seconds", 10.0, NULL);
+  push (h, one_head, 0, 1, fill_in_turn);
+  gst_harness_push_event (h, gst_event_new_gap (FRAME_TIME, 29 * FRAME_TIME));
+  picture = open_last (h, one_head);
+  check_lags (picture, 0, 97, -1);
+  check_lags (picture, 97, 98, 0);
+  check_lags (picture, 98, 100, -1);
+  close_picture (picture);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 #define AUDIO_AT(rate)                                                           \
   "audio/x-raw, format=(string)" GST_AUDIO_NE (                                  \
       F32) ", layout=(string)interleaved, rate=(int)" rate ", channels=(int)4, " \
@@ -364,6 +403,8 @@ attentionscope_time_suite (void)
   tcase_add_test (time, test_time_that_goes_back_begins_anew);
   tcase_add_test (time, test_long_gap_is_told_and_not_drawn);
   tcase_add_test (time, test_without_timestamps_the_rate_counts);
+  tcase_add_test (time, test_columns_without_timestamps_go_on_behind_those_with);
+  tcase_add_test (time, test_column_takes_a_pixel_at_least);
   tcase_add_test (time, test_without_a_rate_a_column_stays_until_the_next);
   tcase_add_test (time, test_without_rate_and_timestamps_a_column_is_a_frame_of_video);
   tcase_add_loop_test (time, test_without_timestamps_rounding_does_not_add_up, 0, 2);

@@ -193,7 +193,7 @@ GST_END_TEST;
 static void
 fill_nan (gfloat *weights, guint head, guint frame)
 {
-  weights[1] = frame % 2 ? NAN : 0.5;
+  weights[1] = frame % 3 == 1 ? NAN : 0.5; /* before numbers and behind them */
   weights[2] = INFINITY;
   weights[3] = -1;
 }

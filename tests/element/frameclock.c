@@ -300,6 +300,17 @@ GST_START_TEST (test_tolerance_is_tolerated)
 }
 GST_END_TEST;
 
+/* Below the threshold nobody notices it without the flag; times that never went back do not jitter for that. */
+GST_START_TEST (test_unnoticed_hole_is_no_jitter)
+{
+  FrameClock clock = clock_after (20);
+
+  frame_clock_advance (&clock, frame_clock_next (&clock) + 30 * GST_MSECOND, 1);
+  fail_unless_equals_int64 (frame_clock_jump (&clock, frame_clock_next (&clock) + 20 * GST_MSECOND, TRUE),
+                            20 * GST_MSECOND);
+}
+GST_END_TEST;
+
 /* Through buffers without a time the frames are counted; at an unknown rate only the order can be told. */
 GST_START_TEST (test_unknown_times_and_rates_are_no_jumps)
 {
@@ -372,6 +383,7 @@ frameclock_suite (void)
   tcase_add_test (tc, test_short_holes_do_not_add_up);
   tcase_add_loop_test (tc, test_jumps_are_told_from_what_goes_on, 0, 14);
   tcase_add_test (tc, test_tolerance_is_tolerated);
+  tcase_add_test (tc, test_unnoticed_hole_is_no_jitter);
   tcase_add_test (tc, test_unknown_times_and_rates_are_no_jumps);
   tcase_add_test (tc, test_a_late_burst_is_forgotten);
   tcase_add_test (tc, test_wild_times_are_survived);

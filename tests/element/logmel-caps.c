@@ -206,6 +206,18 @@ GST_START_TEST (test_fft_smaller_than_the_frame_is_refused)
 }
 GST_END_TEST;
 
+/* Both of them are on its edges, where it weighs nothing, however they are rounded. */
+GST_START_TEST (test_bin_between_neighbouring_fft_points_is_refused)
+{
+  gchar *properties = g_strdup_printf ("style=whisper mel-scale=htk bins=1 frame-length=4 fft-size=16 low-frequency=%g "
+                                       "high-frequency=%g",
+                                       __i__ * 62.5, (__i__ + 1) * 62.5);
+
+  fail_unless_rate_refused (properties, 1000, "would always be empty");
+  g_free (properties);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_bin_without_an_fft_point_is_refused)
 {
   fail_unless_rate_refused ("bins=128", 8000, "bin 4 of 0 to 127 (63.1 to 85.6 Hz) would always be empty");
@@ -326,6 +338,7 @@ logmel_caps_suite (void)
   tcase_add_test (tc, test_stereo_is_refused_with_a_way_out);
   tcase_add_test (tc, test_other_formats_are_refused_by_name);
   tcase_add_test (tc, test_fft_smaller_than_the_frame_is_refused);
+  tcase_add_loop_test (tc, test_bin_between_neighbouring_fft_points_is_refused, 0, 8);
   tcase_add_test (tc, test_bin_without_an_fft_point_is_refused);
   tcase_add_test (tc, test_frequencies_out_of_range_are_refused);
   tcase_add_test (tc, test_lengths_out_of_range_are_refused);
