@@ -5,6 +5,7 @@
 #include "gstlogmel-private.h"
 
 #include "gstenums.h"
+#include "gstsettings.h"
 
 enum {
   PROP_0,
@@ -21,6 +22,18 @@ enum {
 };
 
 static GParamSpec *properties[N_PROPS];
+
+static const gsize fields[N_PROPS] = {
+  [PROP_STYLE] = G_STRUCT_OFFSET (LogmelSettings, style),
+  [PROP_BINS] = G_STRUCT_OFFSET (LogmelSettings, n_bins),
+  [PROP_FRAME_LENGTH] = G_STRUCT_OFFSET (LogmelSettings, frame_length),
+  [PROP_HOP_LENGTH] = G_STRUCT_OFFSET (LogmelSettings, hop_length),
+  [PROP_FFT_SIZE] = G_STRUCT_OFFSET (LogmelSettings, fft_size),
+  [PROP_LOW_FREQUENCY] = G_STRUCT_OFFSET (LogmelSettings, low_frequency),
+  [PROP_HIGH_FREQUENCY] = G_STRUCT_OFFSET (LogmelSettings, high_frequency),
+  [PROP_WINDOW_FUNCTION] = G_STRUCT_OFFSET (LogmelSettings, window_function),
+  [PROP_MEL_SCALE] = G_STRUCT_OFFSET (LogmelSettings, mel_scale),
+};
 
 #define GST_TYPE_LOGMEL_STYLE (gst_logmel_style_get_type ())
 GST_DEFINE_ENUM (GstLogmelStyle, gst_logmel_style,
@@ -85,37 +98,8 @@ gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamS
     set_style (self, g_value_get_enum (value));
     return;
   }
-
   GST_OBJECT_LOCK (self);
-  switch (id) {
-  case PROP_BINS:
-    self->settings.n_bins = g_value_get_uint (value);
-    break;
-  case PROP_FRAME_LENGTH:
-    self->settings.frame_length = g_value_get_double (value);
-    break;
-  case PROP_HOP_LENGTH:
-    self->settings.hop_length = g_value_get_double (value);
-    break;
-  case PROP_FFT_SIZE:
-    self->settings.fft_size = g_value_get_uint (value);
-    break;
-  case PROP_LOW_FREQUENCY:
-    self->settings.low_frequency = g_value_get_double (value);
-    break;
-  case PROP_HIGH_FREQUENCY:
-    self->settings.high_frequency = g_value_get_double (value);
-    break;
-  case PROP_WINDOW_FUNCTION:
-    self->settings.window_function = g_value_get_enum (value);
-    break;
-  case PROP_MEL_SCALE:
-    self->settings.mel_scale = g_value_get_enum (value);
-    break;
-  default:
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-    break;
-  }
+  gst_settings_set_field (G_STRUCT_MEMBER_P (&self->settings, fields[id]), value);
   self->is_set |= 1u << id;
   GST_OBJECT_UNLOCK (self);
 }
@@ -126,38 +110,7 @@ gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *p
   LogmelSettings settings;
 
   gst_logmel_get_settings (GST_LOGMEL (object), &settings);
-  switch (id) {
-  case PROP_STYLE:
-    g_value_set_enum (value, settings.style);
-    break;
-  case PROP_BINS:
-    g_value_set_uint (value, settings.n_bins);
-    break;
-  case PROP_FRAME_LENGTH:
-    g_value_set_double (value, settings.frame_length);
-    break;
-  case PROP_HOP_LENGTH:
-    g_value_set_double (value, settings.hop_length);
-    break;
-  case PROP_FFT_SIZE:
-    g_value_set_uint (value, settings.fft_size);
-    break;
-  case PROP_LOW_FREQUENCY:
-    g_value_set_double (value, settings.low_frequency);
-    break;
-  case PROP_HIGH_FREQUENCY:
-    g_value_set_double (value, settings.high_frequency);
-    break;
-  case PROP_WINDOW_FUNCTION:
-    g_value_set_enum (value, settings.window_function);
-    break;
-  case PROP_MEL_SCALE:
-    g_value_set_enum (value, settings.mel_scale);
-    break;
-  default:
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-    break;
-  }
+  gst_settings_get_field (G_STRUCT_MEMBER_P (&settings, fields[id]), value);
 }
 
 static const gchar *

@@ -5,6 +5,7 @@
 #include "gstattentionscope-private.h"
 
 #include "gstenums.h"
+#include "gstsettings.h"
 
 #define DEFAULT_COLOR_MAP SCOPE_COLOR_MAP_INFERNO
 #define DEFAULT_SCALE SCOPE_SCALE_LOG
@@ -15,7 +16,29 @@
 #define DEFAULT_LABELS TRUE
 #define DEFAULT_QOS TRUE
 
-enum { PROP_0, PROP_COLOR_MAP, PROP_SCALE, PROP_GAIN, PROP_RANGE, PROP_SECONDS, PROP_LAYOUT, PROP_LABELS, PROP_QOS };
+enum {
+  PROP_0,
+  PROP_COLOR_MAP,
+  PROP_SCALE,
+  PROP_GAIN,
+  PROP_RANGE,
+  PROP_SECONDS,
+  PROP_LAYOUT,
+  PROP_LABELS,
+  PROP_QOS,
+  N_PROPS
+};
+
+static const gsize fields[N_PROPS] = {
+  [PROP_COLOR_MAP] = G_STRUCT_OFFSET (GstAttentionScope, settings.color_map),
+  [PROP_SCALE] = G_STRUCT_OFFSET (GstAttentionScope, settings.scale),
+  [PROP_GAIN] = G_STRUCT_OFFSET (GstAttentionScope, settings.gain),
+  [PROP_RANGE] = G_STRUCT_OFFSET (GstAttentionScope, settings.range),
+  [PROP_SECONDS] = G_STRUCT_OFFSET (GstAttentionScope, settings.seconds),
+  [PROP_LAYOUT] = G_STRUCT_OFFSET (GstAttentionScope, settings.arrangement),
+  [PROP_LABELS] = G_STRUCT_OFFSET (GstAttentionScope, settings.labels),
+  [PROP_QOS] = G_STRUCT_OFFSET (GstAttentionScope, qos),
+};
 
 #define GST_TYPE_ATTENTION_SCOPE_COLOR_MAP (gst_attention_scope_color_map_get_type ())
 GST_DEFINE_ENUM (GstAttentionScopeColorMap, gst_attention_scope_color_map,
@@ -52,74 +75,16 @@ gst_attention_scope_set_property (GObject *object, guint id, const GValue *value
 
   GST_OBJECT_LOCK (self);
   self->settings_changed |= id != PROP_QOS;
-  switch (id) {
-  case PROP_COLOR_MAP:
-    self->settings.color_map = g_value_get_enum (value);
-    break;
-  case PROP_SCALE:
-    self->settings.scale = g_value_get_enum (value);
-    break;
-  case PROP_GAIN:
-    self->settings.gain = g_value_get_double (value);
-    break;
-  case PROP_RANGE:
-    self->settings.range = g_value_get_double (value);
-    break;
-  case PROP_SECONDS:
-    self->settings.seconds = g_value_get_double (value);
-    break;
-  case PROP_LAYOUT:
-    self->settings.arrangement = g_value_get_enum (value);
-    break;
-  case PROP_LABELS:
-    self->settings.labels = g_value_get_boolean (value);
-    break;
-  case PROP_QOS:
-    self->qos = g_value_get_boolean (value);
-    break;
-  default:
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-    break;
-  }
+  gst_settings_set_field (G_STRUCT_MEMBER_P (self, fields[id]), value);
   GST_OBJECT_UNLOCK (self);
 }
 
 void
 gst_attention_scope_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
 {
-  GstAttentionScope *self = GST_ATTENTION_SCOPE (object);
-
-  GST_OBJECT_LOCK (self);
-  switch (id) {
-  case PROP_COLOR_MAP:
-    g_value_set_enum (value, self->settings.color_map);
-    break;
-  case PROP_SCALE:
-    g_value_set_enum (value, self->settings.scale);
-    break;
-  case PROP_GAIN:
-    g_value_set_double (value, self->settings.gain);
-    break;
-  case PROP_RANGE:
-    g_value_set_double (value, self->settings.range);
-    break;
-  case PROP_SECONDS:
-    g_value_set_double (value, self->settings.seconds);
-    break;
-  case PROP_LAYOUT:
-    g_value_set_enum (value, self->settings.arrangement);
-    break;
-  case PROP_LABELS:
-    g_value_set_boolean (value, self->settings.labels);
-    break;
-  case PROP_QOS:
-    g_value_set_boolean (value, self->qos);
-    break;
-  default:
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-    break;
-  }
-  GST_OBJECT_UNLOCK (self);
+  GST_OBJECT_LOCK (object);
+  gst_settings_get_field (G_STRUCT_MEMBER_P (object, fields[id]), value);
+  GST_OBJECT_UNLOCK (object);
 }
 
 void
