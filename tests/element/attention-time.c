@@ -406,7 +406,7 @@ GST_START_TEST (test_gaps_of_a_quarter_frame_add_up)
 }
 GST_END_TEST;
 
-/* Ten frames that nobody spoke of before a GAP event of two: they are whole up to a quarter of one, which still counts. */
+/* Ten frames that nobody spoke of before a GAP event of two: whole up to a quarter of a frame, which still counts. */
 GST_START_TEST (test_gap_is_whole_up_to_a_quarter_of_a_frame)
 {
   static const struct {
