@@ -157,6 +157,17 @@ fail_unless_same_bits (const GArray *a, const GArray *b)
   fail_unless (memcmp (a->data, b->data, a->len * sizeof (gfloat)) == 0);
 }
 
+/* All that has come out so far. Takes `expected`. */
+static inline void
+check_frames (Fixture *fixture, GArray *expected)
+{
+  GArray *values = pull_frames (fixture);
+
+  fail_unless_same_bits (expected, values);
+  g_array_unref (values);
+  g_array_unref (expected);
+}
+
 static inline void
 fail_unless_buffer (Fixture *fixture, GstClockTime pts, GstClockTime duration, guint64 offset, guint64 offset_end,
                     gboolean discont)

@@ -185,9 +185,7 @@ GST_START_TEST (test_frames_are_written_in_order)
   gst_harness_push (harness, make_frames (3, 0));
   gst_harness_push (harness, make_frames (21, 3));
   gst_harness_push (harness, make_frames (6, 24));
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 10, 3);
-  free_harness (harness);
+  finish (harness, 10, 3);
 }
 GST_END_TEST
 
@@ -197,9 +195,7 @@ GST_START_TEST (test_widest_frame_fits_the_header)
 
   set_audio_caps (harness, 65536, 100);
   gst_harness_push (harness, make_frames (65536, 0));
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 1, 65536);
-  free_harness (harness);
+  finish (harness, 1, 65536);
 }
 GST_END_TEST
 
@@ -235,9 +231,7 @@ GST_START_TEST (test_changed_number_of_features_names_both)
   gst_harness_push (harness, make_frames (3, 0));
   set_audio_caps (harness, 4, 100);
   check_harness_error (harness, "from 3 to 4 features");
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 1, 3);
-  free_harness (harness);
+  finish (harness, 1, 3);
 }
 GST_END_TEST
 
@@ -249,9 +243,7 @@ GST_START_TEST (test_changed_rate_goes_on)
   gst_harness_push (harness, make_frames (3, 0));
   set_audio_caps (harness, 3, 50);
   gst_harness_push (harness, make_frames (3, 3));
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 2, 3);
-  free_harness (harness);
+  finish (harness, 2, 3);
 }
 GST_END_TEST
 
@@ -263,9 +255,7 @@ GST_START_TEST (test_tensors_are_written)
                                          "dimensions=(string)3:2:1:1, framerate=25/2");
   fail_unless_equals_int (gst_harness_push (harness, make_frames (6, 0)), GST_FLOW_OK);
   fail_unless_equals_int (gst_harness_push (harness, gst_buffer_new ()), GST_FLOW_OK);
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 2, 3);
-  free_harness (harness);
+  finish (harness, 2, 3);
 }
 GST_END_TEST
 
@@ -290,9 +280,7 @@ GST_START_TEST (test_gap_flag_changes_nothing)
   set_audio_caps (harness, 3, 100);
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
   gst_harness_push (harness, buffer);
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 2, 3);
-  free_harness (harness);
+  finish (harness, 2, 3);
 }
 GST_END_TEST
 
@@ -304,9 +292,7 @@ GST_START_TEST (test_gap_event_writes_nothing)
   gst_harness_push (harness, make_frames (3, 0));
   gst_harness_push_event (harness, gst_event_new_gap (0, GST_SECOND));
   gst_harness_push (harness, make_frames (3, 3));
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 2, 3);
-  free_harness (harness);
+  finish (harness, 2, 3);
 }
 GST_END_TEST
 
@@ -329,9 +315,7 @@ GST_START_TEST (test_buffer_without_bytes_is_ignored)
   fail_unless_equals_int (gst_harness_push (harness, gst_buffer_new ()), GST_FLOW_OK);
   gst_harness_push (harness, make_frames (3, 0));
   gst_harness_push (harness, gst_buffer_new ());
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 1, 3);
-  free_harness (harness);
+  finish (harness, 1, 3);
 }
 GST_END_TEST
 
@@ -366,9 +350,7 @@ GST_START_TEST (test_flush_starts_the_file_again)
   push_flush (harness);
   push_segment (harness, 0);
   gst_harness_push (harness, make_frames (6, 0));
-  gst_harness_push_event (harness, gst_event_new_eos ());
-  check_array (harness, 2, 3);
-  free_harness (harness);
+  finish (harness, 2, 3);
 }
 GST_END_TEST
 

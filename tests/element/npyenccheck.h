@@ -116,4 +116,13 @@ check_array (GstHarness *harness, guint n_frames, guint n_features)
   g_free (bytes.data);
 }
 
+/* The end of a stream; the whole file is as check_array () has it. */
+static inline void
+finish (GstHarness *harness, guint n_frames, guint n_features)
+{
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  check_array (harness, n_frames, n_features);
+  free_harness (harness);
+}
+
 #endif

@@ -91,6 +91,19 @@ check_output (GstHarness *h, const gfloat *expected, guint n)
   check_values (h, expected, n * D);
 }
 
+/* All that came out are the frames of two streams, `before` [n][D] and `after` [n][D]. */
+static inline void
+check_two_streams (GstHarness *h, const gfloat *before, const gfloat *after, guint n)
+{
+  guint n_got;
+  gfloat *got = pull_frames (h, &n_got);
+
+  fail_unless_equals_int (n_got, 2 * n);
+  fail_unless_same_frames (got, before, n);
+  fail_unless_same_frames (got + n * D, after, n);
+  g_free (got);
+}
+
 static inline GstHarness *
 harness_with_model (const gchar *name, guint heads, guint window)
 {
