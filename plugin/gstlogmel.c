@@ -97,6 +97,7 @@ make_logmel (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSettings 
 wrong_caps:
   GST_ELEMENT_ERROR (self, STREAM, WRONG_TYPE, ("the caps are incomplete: %" GST_PTR_FORMAT, caps), (NULL));
   return NULL;
+
 wrong_settings:
   gst_features_post_error (self, error);
   return NULL;
@@ -566,6 +567,7 @@ partial_sample:
                      (NULL));
   gst_buffer_unref (buffer);
   return GST_FLOW_ERROR;
+
 not_mapped:
   GST_ELEMENT_ERROR (self, RESOURCE, READ, ("cannot map a buffer of %" G_GSIZE_FORMAT " bytes for reading", size),
                      (NULL));

@@ -138,13 +138,12 @@ seek_to (GstNpyEnc *self, guint64 offset)
 static GstFlowReturn
 push_header (GstNpyEnc *self)
 {
-  GstBuffer *buffer = gst_buffer_new_allocate (NULL, NPY_HEADER_SIZE, NULL);
+  guint8 header[NPY_HEADER_SIZE];
   GstFlowReturn flow;
-  GstMapInfo map;
+  GstBuffer *buffer;
 
-  gst_buffer_map (buffer, &map, GST_MAP_WRITE);
-  npy_header_write (map.data, self->n_frames, self->features.n_features);
-  gst_buffer_unmap (buffer, &map);
+  npy_header_write (header, self->n_frames, self->features.n_features);
+  buffer = gst_buffer_new_memdup (header, sizeof header);
   GST_BUFFER_OFFSET (buffer) = 0;
   GST_BUFFER_OFFSET_END (buffer) = NPY_HEADER_SIZE;
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_HEADER);
