@@ -107,8 +107,8 @@ hash_positions (uint64_t hash, const AttnAttention *attention)
 }
 
 /*
- * Of what is computed with, not of the fields of the configuration: the same layer said in other words (kv-heads 0 or as
- * many as heads, a scale or 1/sqrt of the head size) has the same states.
+ * Of what is computed with, not of the fields of the configuration: the same layer said in other words (kv-heads 0, or
+ * as many as heads) has the same states.
  */
 static uint64_t
 attention_hash (const AttnBlock *block, uint64_t hash)
