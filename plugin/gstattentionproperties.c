@@ -130,7 +130,9 @@ gst_attention_arithmetic_get_type (void)
 {
   static const GEnumValue values[] = {
     { ATTN_ARITHMETIC_EXACT, "The same bits everywhere, however the stream is cut into buffers", "exact" },
-    { ATTN_ARITHMETIC_FAST, "A matrix unit where the processor has one: error about 1e-5, bits not promised", "fast" },
+    { ATTN_ARITHMETIC_FAST,
+      "A matrix unit where the processor has one: error about 1e-5 where scores are of order one, bits not promised",
+      "fast" },
     { 0, NULL, NULL },
   };
   static gsize type = 0;
@@ -478,7 +480,8 @@ install_arithmetic_properties (GObjectClass *object_class)
       g_param_spec_enum ("precision", "Precision",
                          "What parameters and window are stored in; everything is computed in float32. 16 bits halve "
                          "the memory, and the time where reading it is the work (many features, one frame per "
-                         "buffer). Error, of the largest output: f16 0.1 %, bf16 0.8 %",
+                         "buffer). Error, of the largest output, where scores are of order one: f16 0.1 %, bf16 0.8 %, "
+                         "more where a frame has fewer than 8 values",
                          GST_TYPE_ATTENTION_PRECISION, DEFAULT_PRECISION, flags));
   install (
       object_class, PROP_ARITHMETIC,

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: memory: zeroed, aligned to cache lines, from the C library.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/alloc.h"
 
 #include <stdlib.h>

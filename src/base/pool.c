@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: threads that share a piece of work.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/pool.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: whole numbers of many bits.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/wide.h"
 
 #include <stdbool.h>

@@ -62,9 +62,8 @@ attn_attention_new (const AttnConfig *config, const AttnModel *model, const Attn
   if (attention == NULL)
     return attn_fail_memory (error, "layer", sizeof *attention);
   attention->block = (AttnBlock){ .kind = &attention_kind, .machine = machine };
-  if ((status = attn_config_sizes (config, model, &attention->sizes, error)))
+  if ((status = attn_attention_sizes (&attention->sizes, config, model, machine, error)))
     return status;
-  attention->sizes.is_split = machine->matrix != NULL;
   attention->block.n_inputs = attention->sizes.n_features;
   attention->block.n_outputs = attention->sizes.n_outputs;
   attention->block.reach_ahead = attention->sizes.look_ahead;
@@ -107,6 +106,10 @@ hash_positions (uint64_t hash, const AttnAttention *attention)
   return hash;
 }
 
+/*
+ * Of what is computed with, not of the fields of the configuration: the same layer said in other words (kv-heads 0, or
+ * as many as heads) has the same states.
+ */
 static uint64_t
 attention_hash (const AttnBlock *block, uint64_t hash)
 {

@@ -2,6 +2,7 @@
  * libattn: the block `attention`: projections, a window of keys and values, softmax over it.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
+ *   attention_sizes.c   its numbers
  *   attention.c         the block: made, hashed, and its state in a stream: frames in, outputs out
  *   attention_rows.c    the mathematics: a block of frames' queries against what the window holds
  *   attention_state.c   the section of a saved state
@@ -10,7 +11,7 @@
 #define ATTN_SRC_ATTENTION_H
 
 #include "blocks/block.h"
-#include "parameters/config.h"
+#include "blocks/attention_sizes.h"
 #include "blocks/delay.h"
 #include "blocks/position.h"
 #include "blocks/ring.h"

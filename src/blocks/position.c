@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: positions: RoPE, ALiBi and relative bias.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "blocks/position.h"
 
 #include <float.h>

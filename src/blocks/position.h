@@ -9,8 +9,7 @@
 #ifndef ATTN_SRC_POSITION_H
 #define ATTN_SRC_POSITION_H
 
-#include "kernels/kernels.h"
-#include "parameters/config.h"
+#include "blocks/attention_sizes.h"
 
 /*
  * Turns per frame times 2^128, to nearest. A phase is then less than 2^-63 turns away from the true one at any frame

@@ -14,9 +14,8 @@
 
 #include <stdbool.h>
 
-#include "parameters/config.h"
-#include "kernels/machine.h"
 #include "base/pool.h"
+#include "blocks/attention_sizes.h"
 
 typedef struct {
   const AttnSizes *sizes;

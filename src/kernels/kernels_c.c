@@ -261,5 +261,15 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 }
 
 const AttnKernels attn_kernels_c = {
-  "c", scale, all_below, narrow, project, scores, softcap, softmax, context, rotate, add_biases,
+  .name = "c",
+  .scale = scale,
+  .all_below = all_below,
+  .narrow = narrow,
+  .project = project,
+  .scores = scores,
+  .softcap = softcap,
+  .softmax = softmax,
+  .context = context,
+  .rotate = rotate,
+  .add_biases = add_biases,
 };

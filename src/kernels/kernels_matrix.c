@@ -221,4 +221,10 @@ context (const AttnRows *rows, float *contexts, size_t context_stride, uint16_t 
 #define TABLE_OF(unit) attn_matrix_##unit
 #define TABLE(unit) TABLE_OF (unit)
 
-const AttnMatrixKernels TABLE (UNIT_NAME) = { NAME_OF (UNIT_NAME), split, project, scores, context };
+const AttnMatrixKernels TABLE (UNIT_NAME) = {
+  .name = NAME_OF (UNIT_NAME),
+  .split = split,
+  .project = project,
+  .scores = scores,
+  .context = context,
+};

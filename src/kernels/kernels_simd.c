@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libattn: kernels over 16 lanes: all but projections, scores and contexts; and the table.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #include "kernels/kernels_simd.h"
 
 static bool
@@ -199,6 +202,15 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
 #define NAME_OF(isa) QUOTED (isa)
 
 const AttnKernels SIMD (kernels) = {
-  NAME_OF (LANES_ISA), simd_scale, all_below,  narrow, SIMD (project), SIMD (scores), softcap, softmax,
-  SIMD (context),      rotate,     add_biases,
+  .name = NAME_OF (LANES_ISA),
+  .scale = simd_scale,
+  .all_below = all_below,
+  .narrow = narrow,
+  .project = SIMD (project),
+  .scores = SIMD (scores),
+  .softcap = softcap,
+  .softmax = softmax,
+  .context = SIMD (context),
+  .rotate = rotate,
+  .add_biases = add_biases,
 };

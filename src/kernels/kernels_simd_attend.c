@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: kernels over 16 lanes: scores and contexts.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kernels/kernels_simd.h"
 
 /* How many of `n` tiles to take at once, where `most` can be: in parts of equal size. */

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: kernels over 16 lanes: projections.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kernels/kernels_simd.h"
 
 #define INPUTS_PER_PASS 128 /* of a panel, so that what several tiles of frames read stays in the first-level cache */

@@ -1,6 +1,6 @@
 /*
- * libattn: every size that follows from a configuration (and a model), computed and overflow-checked here and nowhere
- * else. SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: the fields of a configuration: what they may be, and what a model says of them. What follows from them is
+ * the blocks' (blocks/attention_sizes.h).  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_CONFIG_H
 #define ATTN_SRC_CONFIG_H
@@ -10,42 +10,36 @@
 #include "attn.h"
 #include "kernels/kernels.h"
 
+/* A field of AttnConfig: a double, or else a whole number of 32 bits, which may stand for one of some names. */
 typedef struct {
-  size_t n_features; /* D, values per input frame */
-  size_t n_outputs;  /* Dout, values per output frame */
-  size_t n_heads;
-  size_t n_kv_heads;
-  size_t heads_per_kv; /* n_heads / n_kv_heads */
-  size_t dk;           /* values of a query or key, per head */
-  size_t dv;           /* values of a value or context, per head */
-  size_t dk_stored;    /* rows of keys in a tile of the window: dk, in bf16 rounded up to pairs */
+  const char *name;            /* in messages, in the metadata of models, and of the element's property */
+  bool in_metadata;            /* a model may speak of it, and so it may be unset */
+  size_t offset;               /* in AttnConfig */
+  bool is_double;              /* else 32 bits */
+  const char *zero;            /* what 0 stands for, where that is out of range and allowed; else NULL */
+  const char *const *names;    /* of the values 0 to max; NULL: it is a number */
+  double min, max, by_default; /* by_default: where neither program nor model says anything */
+} AttnField;
 
-  size_t n_query;     /* n_heads * dk: the queries of a frame */
-  size_t n_key;       /* n_kv_heads * dk */
-  size_t n_value;     /* n_kv_heads * dv */
-  size_t n_context;   /* n_heads * dv: the contexts of a frame */
-  size_t n_projected; /* n_query + n_key + n_value */
+/* Field `i` of the one table of all fields; NULL: there are no more. */
+const AttnField *attn_config_field (size_t i);
 
-  size_t window;
-  size_t look_ahead;
-  size_t n_sinks;
-  size_t span; /* n_sinks + window + look_ahead: weights per head and frame */
+/* Its value, in the range of its type. */
+double attn_config_get (const AttnConfig *config, const AttnField *field);
+void attn_config_set (AttnConfig *config, const AttnField *field, double value);
 
-  AttnPosition position;
-  AttnRopeLayout rope_layout;
-  double rope_base;
-  size_t n_rope_pairs; /* per head; 0 unless position is RoPE */
+/* Each field of a resolved configuration by itself: its range. */
+AttnStatus attn_config_check (const AttnConfig *config, AttnError *error);
 
-  float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
-  AttnSoftcap softcap;
-  AttnPrecision precision;
-  AttnArithmetic arithmetic;
-  bool is_split;      /* set by the block: parameters and window are kept a second time, for a matrix unit (matrix.h) */
-  uint32_t n_threads; /* of a stream that is worth it, at least 1 */
-} AttnSizes;
+/*
+ * What the model (NULL: none) says of a field has to be what `config`, resolved, has in it. `zeros` holds what a field
+ * stands for that is 0; 0 for itself.
+ */
+AttnStatus attn_config_check_claims (const AttnConfig *config, const AttnConfig *zeros, const AttnModel *model,
+                                     AttnError *error);
 
-/* Resolves `config` (attn_config_resolve ()), checks it with `model` (NULL: parameter-free) and derives the sizes. */
-AttnStatus attn_config_sizes (const AttnConfig *config, const AttnModel *model, AttnSizes *sizes, AttnError *error);
+/* The name of a position, as in the metadata. */
+const char *attn_position_name (AttnPosition position);
 
 /* Checks scale and softcap of an AttnConfig (or AttnSdpa) and derives what scores are computed with. */
 AttnStatus attn_config_scores (double scale, double softcap, size_t dk, float *query_factor, AttnSoftcap *constants,

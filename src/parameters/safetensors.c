@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libattn: safetensors files: their header, and the values of tensors as float32.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #define _POSIX_C_SOURCE 200809L /* open, fstat, pread, strdup, strerror_r */
 #define _FILE_OFFSET_BITS 64
 

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libattn: the plain operator: from the description of the caller to a plan.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #include "sdpa/sdpa.h"
 
 #include <string.h>

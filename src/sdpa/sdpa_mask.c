@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the plain operator: which keys a query attends to.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa/sdpa.h"
 
 #include <float.h>

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the plain operator: the softmax, in its precisions.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa/sdpa.h"
 
 #include <math.h>

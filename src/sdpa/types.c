@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: values of the types that tensors come in.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa/types.h"
 
 #include <string.h>

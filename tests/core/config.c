@@ -227,7 +227,7 @@ TEST (rope_base_must_be_finite_and_at_least_1)
     AttnConfig config = valid ();
 
     config.rope_base = bad[i];
-    CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-base is", "at least 1"));
+    CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-base is", "a finite number of at least 1"));
   }
 }
 
@@ -257,7 +257,7 @@ TEST (kv_heads_need_a_model_and_must_divide_heads)
   config.n_kv_heads = 3;
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "4 heads", "3 kv-heads"));
   config.n_kv_heads = 5;
-  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "kv-heads is 5", "4"));
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "4 heads", "5 kv-heads"));
 }
 
 /* A model of 12 features, 3 heads of dk 5 and dv 4, 1 kv-head, 7 outputs. */
@@ -295,11 +295,13 @@ TEST (sizes_follow_from_the_model)
 {
   AttnModel model = small_model ();
   AttnConfig config = small_config ();
+  AttnMachine machine = { 0 };
   AttnSizes sizes;
   AttnError error;
 
   config.n_features = 0;
-  CHECK (attn_config_sizes (&config, &model, &sizes, &error) == ATTN_OK);
+  CHECK (attn_config_resolve (&config, &model, &error) == ATTN_OK);
+  CHECK (attn_attention_sizes (&sizes, &config, &model, &machine, &error) == ATTN_OK);
   CHECK (sizes.n_features == 12 && sizes.dk == 5 && sizes.dv == 4 && sizes.n_outputs == 7 && sizes.n_context == 12
          && sizes.heads_per_kv == 3);
   small_model_clear (&model);
@@ -420,11 +422,12 @@ TEST (metadata_that_cannot_be_is_refused)
                 { "heads", "2.5", "a whole number from 1 to 65536" },
                 { "window", "16777217", "a whole number from 1 to 16777216" },
                 { "sinks", "4294967295", "a whole number from 0 to 16777216" },
-                { "scale", "-1", "a number of at least 0" },
-                { "scale", "nan", "a number of at least 0" },
-                { "scale", "inf", "a number of at least 0" },
-                { "softcap", "1e31", "a number from 0 to 1e+30" },
-                { "rope-base", "", "a number of at least 1" },
+                { "scale", "-1", "expected 0 (for 1/sqrt of the head size) or a finite positive number" },
+                { "scale", "nan", "a finite positive number" },
+                { "scale", "inf", "a finite positive number" },
+                { "softcap", "1e31", "0 (off) or a number from 1e-30 to 1e+30" },
+                { "softcap", "1e-31", "0 (off) or a number from 1e-30 to 1e+30" },
+                { "rope-base", "", "a finite number of at least 1" },
                 { "position", "Rope", "one of none, rope, alibi, relative" },
                 { "rope-layout", "neox", "one of half, interleaved" } };
   AttnModel model = small_model ();

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How many times faster than plain C the kernels are: core-kernels --bench.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #include "kernels-bench.h"
 
 #include <stdio.h>

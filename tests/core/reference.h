@@ -32,7 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "parameters/config.h"
+#include "blocks/attention_sizes.h"
 #include "kernels/kernels.h"
 #include "parameters/model.h"
 
