@@ -3,7 +3,7 @@
  * place. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A feature stream is audio/x-raw (one channel per feature, one sample per frame) or NNStreamer's other/tensors (one
- * float32 tensor of dimensions D:N:1:1, innermost first). See "Feature streams" in README.md.
+ * float32 tensor of dimensions D:N:1:1, innermost first). See docs/features.md.
  */
 #ifndef PLUGIN_GSTFEATURES_H
 #define PLUGIN_GSTFEATURES_H

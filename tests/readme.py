@@ -1,16 +1,16 @@
 #!/usr/bin/python3
 """Runs what the texts tell their readers to run, as it stands there and in that order, each text in a folder that looks like the project's
-after the build. Files that a line reads were made by a line before it; the reader's own, a checkpoint of PyTorch, is the one exception. TAP.
+after the build; the pages of docs/ each in one that looks as README.md leaves it, with its exports. Files that a line reads were made by a line
+before it; the reader's own, a checkpoint of PyTorch, is the one exception. Every link inside the project leads somewhere. TAP.
 
   readme.py SOURCE-ROOT BUILD-FOLDER
 
 Of every code block in the .md files, by its language:
   sh       each line is run, after the exports above it in the same file (SUBSTITUTES: what is run in the place of a few)
-  python   is run
+  python   is run, after the same exports
   json     is written to case.json, for the lines that follow
   (none)   shows what the block before it prints: each line must be there; in one that begins with "took" numbers may differ
-Any other block is an error. Of the elements' documentation in plugin/ each launch line |[ ... ]| is run, with the files that README.md
-made.
+Any other block is an error. Of the elements' documentation in plugin/ each launch line |[ ... ]| is run, with the files that README.md made.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -29,8 +29,9 @@ import numpy as np
 
 D = 80
 TIMEOUT = 120  # seconds per line
-TEXTS = ['README.md', 'examples/README.md', 'examples/denoise/README.md', 'examples/SCALING.md', 'CONTRIBUTING.md', 'SECURITY.md',
-         'tests/README.md', 'NEWS.md']
+TEXTS = ['examples/README.md', 'examples/denoise/README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'tests/README.md', 'NEWS.md']
+README_LINES = 120  # a reader decides on one page
+TWO_COMMANDS = ['./examples/quickstart', './tests/run']  # the set-up, before anything else
 
 # What would take minutes, run this very test again, or open a window. Pattern of a line, and what it becomes.
 SUBSTITUTES = [
@@ -169,11 +170,16 @@ def refuse(language):
     raise ValueError('no rule runs a block in "%s"' % language)
 
 
-def check_text(tap, name, text, environment):
-    """All blocks of one file."""
-    assert text.count('```') % 2 == 0, name
-    exports, printed = [], ''
-    for language, block in re.findall(r'^```([^\n]*)\n(.*?)^```$', text, re.M | re.S):
+def blocks(text):
+    """(language, text) of each code block."""
+    assert text.count('```') % 2 == 0, 'a code block has no end'
+    return re.findall(r'^```([^\n]*)\n(.*?)^```$', text, re.M | re.S)
+
+
+def check_text(tap, name, text, environment, exports=()):
+    """All blocks of one file. Returns the exports."""
+    exports, printed = list(exports), ''
+    for language, block in blocks(text):
         if language == 'sh':
             printed = ''
             for line in block.replace('\\\n', ' ').splitlines():
@@ -182,13 +188,56 @@ def check_text(tap, name, text, environment):
                 elif line and not line.startswith('#'):
                     printed += tap.report('%s: %s' % (name, line[:100]), run_line, line, exports, environment)
         elif language == 'python':
-            printed = tap.report(name + ': python', run, ['/usr/bin/python3', '-c', block], environment)
+            printed = tap.report(name + ': python', run, ['sh', '-ec', '\n'.join(exports + ['exec /usr/bin/python3 -c "$0"']), block], environment)
         elif language == 'json':
             tap.report(name + ': json', write_case, block)
         elif language == '':
             tap.report('%s: prints %s' % (name, block.splitlines()[0][:80]), compare, block, printed)
         else:
             tap.report('%s: %s' % (name, language), refuse, language)
+    return exports
+
+
+def check_readme(text):
+    """It is short, and its first two commands are the set-up."""
+    n = len(text.splitlines())
+    assert n <= README_LINES, 'README.md has %d lines, at most %d are wanted' % (n, README_LINES)
+    commands = [line.split()[0] for language, block in blocks(text) if language == 'sh' for line in block.splitlines()]
+    assert commands[:2] == TWO_COMMANDS, commands[:2]
+
+
+# ---- links ----
+
+def prose(text):
+    """Without its code blocks."""
+    return re.sub(r'^```.*?^```$', '', text, flags=re.M | re.S)
+
+
+def anchors(text):
+    """Of the headings, as GitHub makes them: lower case, no punctuation, hyphens for spaces, and a number where one comes again."""
+    plain = [re.sub(r'[^\w\- ]', '', re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', heading).lower()).replace(' ', '-')
+             for heading in re.findall(r'^#+ +(.*?) *$', prose(text), re.M)]
+    return [anchor + ('-%d' % plain[:i].count(anchor) if anchor in plain[:i] else '') for i, anchor in enumerate(plain)]
+
+
+def links(text):
+    """The targets of [words](target) and [words]: target, but not inside of code."""
+    words = re.sub(r'`[^`\n]*`', '`', prose(text))
+    return re.findall(r'\]\(([^)\s]+)[^)]*\)', words) + re.findall(r'^\[[^\]]+\]: *(\S+)', words, re.M)
+
+
+def check_links(root, name):
+    """Each link of a text that stays inside of the project leads to a file of it, and to a heading there. Returns how many there are."""
+    with open(os.path.join(root, name)) as f:
+        inside = [link for link in links(f.read()) if not re.match(r'[a-z]+:', link)]
+    for link in inside:
+        path, _, anchor = link.partition('#')
+        path = os.path.normpath(os.path.join(os.path.dirname(name), path) if path else name)
+        assert not path.startswith('..') and os.path.exists(os.path.join(root, path)), '%s: %s is not there' % (name, link)
+        if anchor:
+            with open(os.path.join(root, path)) as f:
+                assert anchor in anchors(f.read()), '%s: no heading for %s' % (name, link)
+    return len(inside)
 
 
 def check_documentation(tap, path, environment):
@@ -198,24 +247,49 @@ def check_documentation(tap, path, environment):
         tap.report('%s: %s' % (os.path.basename(path), line[:100]), run_line, line, ['export GST_PLUGIN_PATH=build/plugin'], environment)
 
 
+def new_folder(parent, root, build):
+    """The current folder is a new one, and looks like the project's."""
+    folder = tempfile.mkdtemp(dir=parent)
+    os.chdir(folder)
+    furnish(root, build)
+    return folder
+
+
+def check_readme_and_docs(tap, parent, root, build, docs, environment):
+    """README.md, and whatever begins where it ends."""
+    folder = new_folder(parent, root, build)
+    with open(os.path.join(root, 'README.md')) as f:
+        text = f.read()
+    tap.report('README.md: at most %d lines, and the two commands first' % README_LINES, check_readme, text)
+    exports = check_text(tap, 'README.md', text, environment)
+    for name in docs:
+        copy = os.path.join(parent, os.path.basename(name))
+        shutil.copytree(folder, copy, symlinks=True)
+        os.chdir(copy)
+        with open(os.path.join(root, name)) as f:
+            check_text(tap, name, f.read(), environment, exports)
+    os.chdir(folder)
+    tap.report('examples/quickstart: a file that is no sound', refuse_text, environment)
+    for path in sorted(glob.glob(os.path.join(root, 'plugin', '**', '*.c'), recursive=True)):
+        check_documentation(tap, path, environment)
+
+
 def main(root, build):
     # A reader has all of the system's plugins, and ours from where the text says.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(('GST_PLUGIN', 'GST_REGISTRY'))}
+    docs = sorted(os.path.relpath(path, root) for path in glob.glob(os.path.join(root, 'docs', '*.md')))
     tap = Tap()
     with tempfile.TemporaryDirectory() as parent:
         environment['GST_REGISTRY_1_0'] = os.path.join(parent, 'registry')
         environment['EVALUATED'] = os.path.join(parent, 'evaluated')
+        check_readme_and_docs(tap, parent, root, build, docs, environment)
         for name in TEXTS:
-            folder = tempfile.mkdtemp(dir=parent)
-            os.chdir(folder)
-            furnish(root, build)
+            new_folder(parent, root, build)
             with open(os.path.join(root, name)) as f:
                 check_text(tap, name, f.read(), environment)
-            if name == 'README.md':
-                tap.report('examples/quickstart: a file that is no sound', refuse_text, environment)
-                for path in sorted(glob.glob(os.path.join(root, 'plugin', '**', '*.c'), recursive=True)):
-                    check_documentation(tap, path, environment)
         os.chdir('/')
+    for name in ['README.md'] + docs + TEXTS:
+        tap.report(name + ': each link leads somewhere', check_links, root, name)
     print('1..%d' % tap.number)
     return tap.failed != 0 or tap.number == 0
 
