@@ -100,7 +100,7 @@ GST_START_TEST (test_wav)
 }
 GST_END_TEST;
 
-/* What has 8 bits is not dithered, as docs/features.md says: the samples are those of 16 bits, and silence is silence. */
+/* Without dithering, as docs/features.md advises, 8 bits give the samples of 16 bits, and silence stays silence. */
 GST_START_TEST (test_recording_of_8_bits)
 {
   static const gchar *const formats[] = { "U8", "S16LE" };
