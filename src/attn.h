@@ -427,8 +427,8 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_save (const AttnStream *stream, voi
  * [real-time] The stream becomes the one that was saved in `data` [size], which is not needed after the call. Gains
  * stay as they are. attn_stream_pending () says how many outputs the saved stream still owed: they come first.
  * Everything is checked before anything changes. On failure returns ATTN_ERROR_STATE, and the stream is as it was:
- * too short, no state, another version, not as long as it says, damaged (checksum), of another layer, or holding what
- * no stream could have saved. `error`, which may be NULL, says which, with both values. (On success and on failure
+ * too short, no state, another version, not as long as it says, damaged (checksum), of another layer, or a state that
+ * no stream could have produced. `error`, which may be NULL, says which, with both values. (On success and on failure
  * nothing is allocated, but a sentence takes time to write: pass NULL where that counts.) Cost: O (size).
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_restore (AttnStream *stream, const void *data, size_t size,
