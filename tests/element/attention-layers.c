@@ -5,6 +5,7 @@
 #define _DEFAULT_SOURCE /* symlink () */
 #include <fcntl.h>
 #include <malloc.h>
+#include <sys/stat.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,34 +13,31 @@
 #include <gst/check/gstcheck.h>
 
 #include "gstattentionlayers.h"
+#include "modelcheck.h"
 #include "pipelinecheck.h"
 
 #define D 256
 
-static gchar *file, *other_file;
+static gchar *file, *other_file, *file_to_change;
 
 /* nn.MultiheadAttention's parameters, all of them `value`: D * D * 16 bytes. */
 static void
 write_model (const gchar *path, gfloat value)
 {
-  gchar *header =
-      g_strdup_printf ("{\"in_proj_weight\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[0,%d]},"
-                       "\"out_proj.weight\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[%d,%d]}}",
-                       3 * D, D, 12 * D * D, D, D, 12 * D * D, 16 * D * D);
-  gsize n = strlen (header), i;
-  guint64 length = GUINT64_TO_LE (n);
-  GByteArray *bytes = g_byte_array_new ();
+  gfloat *parameters = g_new (gfloat, 4 * D * D);
+  guint i;
 
-  g_byte_array_append (bytes, (const guint8 *) &length, sizeof length);
-  g_byte_array_append (bytes, (const guint8 *) header, n);
   for (i = 0; i < 4 * D * D; i++)
-    g_byte_array_append (bytes, (const guint8 *) &value, sizeof value);
-  fail_unless (g_file_set_contents (path, (const gchar *) bytes->data, bytes->len, NULL));
-  g_byte_array_unref (bytes);
-  g_free (header);
+    parameters[i] = value;
+  write_safetensors (path,
+                     g_strdup_printf ("{'in_proj_weight':{'dtype':'F32','shape':[%d,%d],'data_offsets':[0,%d]},"
+                                      "'out_proj.weight':{'dtype':'F32','shape':[%d,%d],'data_offsets':[%d,%d]}}",
+                                      3 * D, D, 12 * D * D, D, D, 12 * D * D, 16 * D * D),
+                     parameters, 16 * D * D);
+  g_free (parameters);
 }
 
-/* Once, for files that the tests leave as they are: what has just been written is not shared. */
+/* Once, for files that all tests but one leave as they are: what has just been written is not shared. */
 static void
 setup (void)
 {
@@ -47,7 +45,9 @@ setup (void)
   file = path_of ("model");
   other_file = path_of ("other");
   write_model (file, 0.5f);
+  file_to_change = path_of ("change");
   write_model (other_file, 0.5f);
+  write_model (file_to_change, 0.5f);
   g_usleep (2 * G_USEC_PER_SEC + G_USEC_PER_SEC / 10);
 }
 
@@ -57,6 +57,7 @@ teardown (void)
   remove_folder ();
   g_free (file);
   g_free (other_file);
+  g_free (file_to_change);
 }
 
 static AttnLayer *
@@ -145,6 +146,31 @@ write_tiny_model (gint fd, gfloat value)
 }
 
 /* What is written next may look the same. */
+/* As rsync and tar leave it: of the same name, size and time, but not the same. */
+GST_START_TEST (test_file_that_was_changed_and_has_its_old_time_is_read_again)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *old = get (file_to_change, &config), *again = get (file_to_change, &config), *new;
+  gint fd = g_open (file_to_change, O_WRONLY, 0);
+  struct timespec times[2];
+  struct stat about;
+  gfloat value = 2;
+
+  fail_unless (old == again);
+  fail_unless_equals_int (fstat (fd, &about), 0);
+  fail_unless_equals_int (pwrite (fd, &value, sizeof value, about.st_size - sizeof value), sizeof value);
+  times[0] = about.st_atim;
+  times[1] = about.st_mtim;
+  fail_unless_equals_int (futimens (fd, times), 0);
+  g_close (fd, NULL);
+  new = get (file_to_change, &config);
+  fail_unless (old != new);
+  gst_attention_layers_release (old);
+  gst_attention_layers_release (again);
+  gst_attention_layers_release (new);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_file_that_was_just_written_is_not_shared)
 {
   AttnConfig config = attn_config_default ();
@@ -321,6 +347,7 @@ attention_layers_suite (void)
   tcase_add_test (layers, test_same_file_and_configuration_give_one_layer);
   tcase_add_test (layers, test_other_files_and_configurations_give_other_layers);
   tcase_add_test (layers, test_file_that_was_replaced_is_read_again);
+  tcase_add_test (layers, test_file_that_was_changed_and_has_its_old_time_is_read_again);
   tcase_add_test (layers, test_file_that_was_just_written_is_not_shared);
   tcase_add_test (layers, test_file_that_was_written_twice_in_a_moment_is_read_twice);
   tcase_add_test (layers, test_settings_that_are_left_and_that_are_set_alike_give_one_layer);

@@ -4,6 +4,7 @@
  */
 #include "outputcheck.h"
 
+#include "modelcheck.h"
 #include "pipelinecheck.h"
 
 #define HEADS 3 /* that the model has, of 6 features */
@@ -28,20 +29,14 @@ teardown (void)
 static void
 write_model (const gchar *metadata)
 {
-  gchar *header = g_strdup_printf ("{'__metadata__':{%s},'a.in_proj_weight':{'dtype':'F32','shape':[%d,%d],"
-                                   "'data_offsets':[0,%d]}}",
-                                   metadata, 3 * D, D, 3 * D * D * 4);
   gfloat weights[3 * D * D];
-  GByteArray *bytes = g_byte_array_new ();
-  guint64 length = GUINT64_TO_LE (strlen (header));
 
   fill_random (weights, 3 * D * D, 7);
-  g_byte_array_append (bytes, (const guint8 *) &length, sizeof length);
-  g_byte_array_append (bytes, (const guint8 *) g_strdelimit (header, "'", '"'), strlen (header));
-  g_byte_array_append (bytes, (const guint8 *) weights, sizeof weights);
-  fail_unless (g_file_set_contents (file, (const gchar *) bytes->data, bytes->len, NULL));
-  g_byte_array_unref (bytes);
-  g_free (header);
+  write_safetensors (file,
+                     g_strdup_printf ("{'__metadata__':{%s},'a.in_proj_weight':{'dtype':'F32','shape':[%d,%d],"
+                                      "'data_offsets':[0,%d]}}",
+                                      metadata, 3 * D, D, 3 * D * D * 4),
+                     weights, sizeof weights);
 }
 
 static GstElement *

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "scopecheck.h"
+#include "scopetext.h"
 
 /* Of frames that attend to lag 0 with `weight`, the rest of it going to lag 1. */
 static gfloat weight_of_newest;
@@ -206,6 +207,44 @@ GST_START_TEST (test_layouts_place_the_panels)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_grid_has_as_many_columns_as_rows_or_one_more)
+{
+  static const guint n_columns[] = { 1, 2, 2, 2, 3, 3, 3, 3, 3, 4 };
+  const ScopeSettings settings = { .seconds = 1, .gain = 1, .range = 3, .arrangement = SCOPE_LAYOUT_GRID };
+  guint n;
+
+  for (n = 1; n <= G_N_ELEMENTS (n_columns); n++) {
+    const ScopeShape shape = { n, 0, 4, 0 };
+    ScopeLayout layout;
+
+    fail_unless (scope_layout_find (&layout, &shape, &settings, 320, 240, NULL));
+    fail_unless_equals_int (layout.n_columns, n_columns[n - 1]);
+    fail_unless_equals_int (layout.n_rows, (n + layout.n_columns - 1) / layout.n_columns);
+  }
+}
+GST_END_TEST;
+
+/* From the color of 0 at the bottom to that of the brightest weight at the top. */
+GST_START_TEST (test_bar_has_all_colors)
+{
+  GstHarness *h = start_with (one_head, VIDEO (1280, 720, "1/1"));
+  const ScopeLayout *layout;
+  Picture *picture;
+
+  g_object_set (h->element, "labels", TRUE, NULL);
+  push (h, one_head, 0, 100, fill_nothing);
+  picture = open_last (h, one_head);
+  layout = &picture->layout;
+  if (layout->bar_width > 0) { /* else there is no text */
+    fail_unless_equals_uint64_hex (pixel (picture, layout->bar_left, layout->top), picture->colors[255]);
+    fail_unless_equals_uint64_hex (pixel (picture, layout->bar_left, layout->top + layout->plot_height - 1),
+                                   picture->colors[0]);
+  }
+  close_picture (picture);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* Bright pixels in a part of the picture: letters. */
 static guint
 count_letters (const Picture *picture, guint left, guint top, guint right, guint bottom)
@@ -257,6 +296,41 @@ GST_START_TEST (test_panels_are_labelled)
 }
 GST_END_TEST;
 
+/* The oldest lag, 100, is at the top of the window, right below them: it has a tick, and no number. */
+GST_START_TEST (test_word_sinks_has_its_place_alone)
+{
+#ifdef HAVE_PANGOCAIRO
+  const ScopeShape shape = { 1, 2, 101, 0 };
+  GstHarness *h = start_with (shape, VIDEO (640, 480, "1/1"));
+  guint32 *alone = g_new (guint32, 640 * 480);
+  guint n_alone = 0, middle, top, i, x, y;
+  const ScopeLayout *layout;
+  ScopeText *text;
+  Picture *picture;
+
+  g_object_set (h->element, "labels", TRUE, NULL);
+  push (h, shape, 0, 100, fill_nothing);
+  picture = open_last (h, shape);
+  layout = &picture->layout;
+  scope_layout_get_plot (layout, 0, &x, &y);
+  middle = y + layout->sinks_height / 2;
+  top = middle - layout->line / 2;
+  for (i = 0; i < 640 * 480; i++)
+    alone[i] = SCOPE_COLOR_PAGE;
+  text = scope_text_new (alone, 640, 480, layout->font);
+  scope_text_draw (text, x - layout->gap / 2 - 2, middle, SCOPE_ALIGN_END, SCOPE_ALIGN_MIDDLE, "sinks");
+  scope_text_free (text);
+  for (i = 640 * top; i < 640 * (top + layout->line); i++)
+    n_alone += lightness (alone[i]) > 70;
+  fail_unless (n_alone > 10);
+  fail_unless_equals_int (count_letters (picture, 0, top, x, top + layout->line), n_alone);
+  g_free (alone);
+  close_picture (picture);
+  gst_harness_teardown (h);
+#endif
+}
+GST_END_TEST;
+
 GST_START_TEST (test_labels_leave_room_when_they_are_off_or_too_large)
 {
   const gchar *const videos[] = { VIDEO (640, 480, "1/1"), VIDEO (64, 64, "1/1") };
@@ -291,7 +365,10 @@ attentionscope_properties_suite (void)
   tcase_add_test (properties, test_seconds_are_the_time_across);
   tcase_add_test (properties, test_properties_change_the_picture_while_columns_flow);
   tcase_add_test (properties, test_layouts_place_the_panels);
+  tcase_add_test (properties, test_grid_has_as_many_columns_as_rows_or_one_more);
+  tcase_add_test (properties, test_bar_has_all_colors);
   tcase_add_test (properties, test_panels_are_labelled);
+  tcase_add_test (properties, test_word_sinks_has_its_place_alone);
   tcase_add_test (properties, test_labels_leave_room_when_they_are_off_or_too_large);
   return suite;
 }

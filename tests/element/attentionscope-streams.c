@@ -201,6 +201,59 @@ GST_START_TEST (test_downstream_changes_size_and_rate_while_columns_flow)
 }
 GST_END_TEST;
 
+/* The frame in work has begun where the last one ended; what has come of it stays. */
+GST_START_TEST (test_other_rate_keeps_the_time_that_was_reached)
+{
+  GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
+  GstBuffer *buffer;
+
+  push (h, one_head, 0, 25, fill_in_turn);
+  gst_harness_set_sink_caps_str (h, HUNDRED_PIXELS ("20/1"));
+  push (h, one_head, 22, 5, fill_in_turn); /* before 25: it begins anew */
+  buffer = pull_last (h);
+  fail_unless_equals_clocktime (GST_BUFFER_PTS (buffer), 22 * FRAME_TIME);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Which the smallest one that downstream takes would not be. */
+GST_START_TEST (test_pixels_are_square_where_they_may)
+{
+  GstHarness *h = gst_harness_new ("attentionscope");
+  GstStructure *structure;
+  gint n, d;
+  GstCaps *caps;
+
+  gst_harness_set_sink_caps_str (h, VIDEO (104, 104, "10/1") ", pixel-aspect-ratio=(fraction)[ 1/2, 2/1 ]");
+  set_shape (h, one_head);
+  push (h, one_head, 0, 10, fill_in_turn);
+  caps = gst_pad_get_current_caps (h->sinkpad);
+  structure = gst_caps_get_structure (caps, 0);
+  fail_unless (gst_structure_get_fraction (structure, "pixel-aspect-ratio", &n, &d) && n == 1 && d == 1);
+  gst_caps_unref (caps);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* So that rows may be as long as downstream wants them. */
+GST_START_TEST (test_buffers_say_how_they_are_laid_out_where_that_is_read)
+{
+  GstHarness *h = gst_harness_new ("attentionscope");
+  GstBuffer *buffer;
+
+  if (__i__)
+    gst_harness_add_propose_allocation_meta (h, GST_VIDEO_META_API_TYPE, NULL);
+  gst_harness_set_sink_caps_str (h, HUNDRED_PIXELS ("10/1"));
+  set_shape (h, one_head);
+  push (h, one_head, 0, 10, fill_in_turn);
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_int (gst_buffer_get_video_meta (buffer) != NULL, __i__);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_other_heads_bring_another_picture)
 {
   const ScopeShape shape = { 3, 1, 2, 1 };
@@ -392,6 +445,9 @@ attentionscope_streams_suite (void)
   tcase_add_test (stream, test_what_is_told_twice_changes_nothing);
   tcase_add_test (stream, test_size_and_rate_are_1280x720_at_25_where_downstream_has_no_wish);
   tcase_add_test (stream, test_downstream_changes_size_and_rate_while_columns_flow);
+  tcase_add_test (stream, test_other_rate_keeps_the_time_that_was_reached);
+  tcase_add_test (stream, test_pixels_are_square_where_they_may);
+  tcase_add_loop_test (stream, test_buffers_say_how_they_are_laid_out_where_that_is_read, 0, 2);
   tcase_add_test (stream, test_other_heads_bring_another_picture);
   tcase_add_loop_test (stream, test_caps_that_say_no_row_of_weights_are_refused, 0, G_N_ELEMENTS (refusals));
   tcase_add_test (stream, test_more_heads_than_pixels_are_refused);

@@ -375,6 +375,36 @@ GST_START_TEST (test_late_frames_are_left_out_and_their_columns_are_not)
 }
 GST_END_TEST;
 
+/* That a picture is late is no reason to skip what it shows. */
+GST_START_TEST (test_lateness_is_not_told_upstream)
+{
+  GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
+  guint before;
+
+  push (h, one_head, 0, 10, fill_in_turn);
+  before = gst_harness_upstream_events_received (h);
+  gst_harness_push_upstream_event (h, gst_event_new_qos (GST_QOS_TYPE_UNDERFLOW, 2, GST_SECOND, 0));
+  fail_unless_equals_int (gst_harness_upstream_events_received (h), before);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* Its end is no time: it goes on as it came. */
+GST_START_TEST (test_gap_beyond_all_time_passes)
+{
+  GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
+  GstEvent *event;
+
+  push (h, one_head, 0, 10, fill_in_turn);
+  gst_harness_push_event (h, gst_event_new_gap (10 * FRAME_TIME, GST_CLOCK_TIME_NONE - 1));
+  event = pull_event (h, GST_EVENT_GAP);
+  fail_unless (event != NULL);
+  gst_event_unref (event);
+  fail_unless_equals_int (gst_harness_buffers_received (h), 1);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_without_qos_all_frames_are_drawn)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
@@ -411,6 +441,8 @@ attentionscope_time_suite (void)
   tcase_add_test (time, test_segment_in_bytes_becomes_one_in_time);
   tcase_add_test (time, test_latency_is_a_frame_of_video);
   tcase_add_test (time, test_late_frames_are_left_out_and_their_columns_are_not);
+  tcase_add_test (time, test_lateness_is_not_told_upstream);
+  tcase_add_test (time, test_gap_beyond_all_time_passes);
   tcase_add_test (time, test_without_qos_all_frames_are_drawn);
   return suite;
 }

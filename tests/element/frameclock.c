@@ -2,6 +2,8 @@
  * Which timestamps mean that frames are missing: hours of simulated streams, against what was really sent.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <math.h>
+
 #include <gst/check/gstcheck.h>
 
 #include "frameclock.h"
@@ -311,6 +313,22 @@ GST_START_TEST (test_unnoticed_hole_is_no_jitter)
 }
 GST_END_TEST;
 
+/* To a part of 1/e in 64 thresholds of steady times, by the formula of compound interest; each step may round up. */
+GST_START_TEST (test_jitter_is_forgotten)
+{
+  const guint n = 64 * THRESHOLD / (10 * GST_MSECOND);
+  FrameClock clock = clock_after (20);
+  gdouble expected = 30 * GST_MSECOND * pow (1 - 1.0 / n, n);
+  guint i;
+
+  clock.up = clock.down = 30 * GST_MSECOND;
+  for (i = 0; i < n; i++)
+    frame_clock_advance (&clock, frame_clock_next (&clock), 1);
+  fail_unless (fabs (clock.up - expected) <= n && clock.up == clock.down, "%" G_GUINT64_FORMAT ", not %f", clock.up,
+               expected);
+}
+GST_END_TEST;
+
 /* Through buffers without a time the frames are counted; at an unknown rate only the order can be told. */
 GST_START_TEST (test_unknown_times_and_rates_are_no_jumps)
 {
@@ -384,6 +402,7 @@ frameclock_suite (void)
   tcase_add_loop_test (tc, test_jumps_are_told_from_what_goes_on, 0, 14);
   tcase_add_test (tc, test_tolerance_is_tolerated);
   tcase_add_test (tc, test_unnoticed_hole_is_no_jitter);
+  tcase_add_test (tc, test_jitter_is_forgotten);
   tcase_add_test (tc, test_unknown_times_and_rates_are_no_jumps);
   tcase_add_test (tc, test_a_late_burst_is_forgotten);
   tcase_add_test (tc, test_wild_times_are_survived);

@@ -27,6 +27,14 @@ push_flush (GstHarness *h)
   gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
 }
 
+/* Of a pad downstream. */
+static inline GstFlowReturn
+refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  gst_buffer_unref (buffer);
+  return GST_FLOW_ERROR;
+}
+
 /* ---- out ---- */
 
 /* All that has come out. */

@@ -340,6 +340,25 @@ GST_START_TEST (test_jump_back_without_discont_goes_on_with_a_warning)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_jump_back_is_said_again_of_another_stream)
+{
+  Fixture fixture = fixture_new_s16 ("");
+  gint16 *samples = make_noise (800);
+  guint i, j;
+
+  for (i = 0; i < 2; i++) {
+    for (j = 0; j < 3; j++)
+      push_s16 (&fixture, samples, 800, (5 - j) * GST_SECOND);
+    check_text (pop_text (fixture.bus, GST_MESSAGE_WARNING), "a jump back");
+    check_text (pop_text (fixture.bus, GST_MESSAGE_WARNING), NULL);
+    gst_harness_push_event (fixture.h, gst_event_new_stream_start ("another"));
+    push_segment (fixture.h, 0);
+  }
+  g_free (samples);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
 static Suite *
 logmel_loss_suite (void)
 {
@@ -355,6 +374,7 @@ logmel_loss_suite (void)
   tcase_add_test (tc, test_discont_a_little_back_keeps_the_frames_where_they_are);
   tcase_add_test (tc, test_whole_frame_that_waits_leaves_before_a_loss);
   tcase_add_test (tc, test_time_that_was_put_back_to_the_beginning_is_not_below_it);
+  tcase_add_test (tc, test_jump_back_is_said_again_of_another_stream);
   tcase_add_test (tc, test_jump_back_without_discont_goes_on_with_a_warning);
   return suite;
 }

@@ -131,11 +131,4 @@ free_harness (GstHarness *harness)
   gst_harness_teardown (harness);
 }
 
-static inline GstFlowReturn
-refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
-{
-  gst_buffer_unref (buffer);
-  return GST_FLOW_ERROR;
-}
-
 #endif

@@ -200,6 +200,8 @@ GST_START_TEST (test_damaged_headers_are_refused)
   check_dict_refused ("{'descr': '<f4' 'fortran_order': False}", "a comma or the closing brace");
   check_dict_refused ("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2)} import os", "import os");
   check_dict_refused ("['descr']", "expected a dict");
+  check_dict_refused ("{'descr': '0123456789012345678901234567890123456789+', 'fortran_order': False, 'shape': (3, 2)}",
+                      "type '0123456789012345678901234567890123456789...'");
 }
 GST_END_TEST
 
@@ -207,6 +209,9 @@ GST_START_TEST (test_sizes_that_overflow_are_refused)
 {
   check_dict_refused ("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 1), }", "2^63-1");
   check_dict_refused ("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 2), }",
+                      "less than 2^63 bytes");
+  /* The values alone would fit. */
+  check_dict_refused ("{'descr': '<f4', 'fortran_order': False, 'shape': (2305843009213693951,), }",
                       "less than 2^63 bytes");
   check_dict_refused ("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 65537), }", "1 to 65536 features");
   check_dict_refused ("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4294967297), }", "1 to 65536 features");
@@ -216,14 +221,32 @@ GST_END_TEST
 GST_START_TEST (test_other_files_are_refused)
 {
   Bytes bytes = { g_strdup ("RIFF....WAVEfmt "), 16 }, empty = { g_strdup (""), 0 };
-  Bytes version = read_golden ("f4.npy"), length = read_golden ("version2.npy");
+  Bytes length = read_golden ("version2.npy");
 
   check_refused (bytes, "not a .npy file: it starts with \"RIFF", "not a .npy file: it starts with \"R");
   check_refused (empty, "not a .npy file: it is empty", "not a .npy file: it is empty");
-  version.data[6] = 9;
-  check_refused (version, "version 9.0", "version 9.0");
   length.data[11] = 1;
   check_refused (length, "expected no more than 65535", "expected no more than 65535");
+}
+GST_END_TEST
+
+GST_START_TEST (test_other_versions_are_refused)
+{
+  static const gchar versions[][2] = { { 0, 0 }, { 4, 0 }, { 9, 0 }, { 1, 1 } };
+  const gchar *version = versions[__i__];
+  Bytes bytes = read_golden ("f4.npy");
+  gchar *text = g_strdup_printf ("version %d.%d of the .npy format, expected 1.0, 2.0 or 3.0", version[0], version[1]);
+
+  memcpy (bytes.data + 6, version, 2);
+  check_refused (bytes, text, text);
+  g_free (text);
+}
+GST_END_TEST
+
+/* It has both orders, so that it is its shape that is wrong. */
+GST_START_TEST (test_array_without_values_has_no_order)
+{
+  check_dict_refused ("{'descr': '<f4', 'fortran_order': True, 'shape': (0, 2, 3), }", "the shape (0, 2, 3)");
 }
 GST_END_TEST
 
@@ -319,6 +342,8 @@ npyparse_suite (void)
   tcase_add_test (tc, test_damaged_headers_are_refused);
   tcase_add_test (tc, test_sizes_that_overflow_are_refused);
   tcase_add_test (tc, test_other_files_are_refused);
+  tcase_add_loop_test (tc, test_other_versions_are_refused, 0, 4);
+  tcase_add_test (tc, test_array_without_values_has_no_order);
   tcase_add_test (tc, test_truncated_header_is_refused);
   tcase_add_test (tc, test_truncated_data_is_refused);
   tcase_add_test (tc, test_missing_frames_are_refused);
