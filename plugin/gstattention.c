@@ -210,7 +210,7 @@ make_layer (GstAttention *self, guint n_features)
     gst_attention_layers_release (layer);
     return refused (self, &error);
   }
-  gst_attention_set_in_effect (self, attn_layer_config (layer));
+  gst_attention_set_in_effect (self, attn_layer_attention (layer, 0));
   GST_OBJECT_LOCK (self);
   self->layer_heads = g_ptr_array_copy (self->heads, ref_head, NULL);
   GST_OBJECT_UNLOCK (self);

@@ -119,7 +119,7 @@ static void
 feed (GstAttention *self, const gfloat *frames, guint64 n)
 {
   guint n_features = attn_layer_n_features (self->layer), n_outputs = attn_layer_n_outputs (self->layer);
-  guint look_ahead = attn_layer_latency (self->layer);
+  guint look_ahead = attn_layer_reach_ahead (self->layer);
   gsize n_weights = (gsize) attn_layer_n_heads (self->layer) * attn_layer_span (self->layer);
 
   for (advance (self); n > 0; advance (self)) {
@@ -237,7 +237,7 @@ finish_stream (GstAttention *self)
     gst_attention_keep_state (self);
     self->draining = TRUE;
     if (attn_stream_pending (self->stream) > 0)
-      feed (self, NULL, attn_layer_latency (self->layer));
+      feed (self, NULL, attn_layer_reach_ahead (self->layer));
     self->draining = FALSE;
     reset_stream (self);
   }

@@ -9,7 +9,7 @@ static GstClockTime
 compute_latency (GstAttention *self)
 {
   GstFeatures rate = self->features;
-  guint64 look_ahead = attn_layer_latency (self->layer), n = MAX (self->n_max, 1), frames;
+  guint64 look_ahead = attn_layer_reach_ahead (self->layer), n = MAX (self->n_max, 1), frames;
 
   if (self->frame_rate_n > 0) {
     rate.rate_n = self->frame_rate_n;

@@ -304,18 +304,68 @@ ATTN_API ATTN_CHECKED AttnStatus attn_layer_new (const AttnConfig *config, const
                                                  AttnError *error);
 ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
 
+/* ---- encoders ---- */
+
+/* Start from attn_encoder_options_default (): fields may be added in the place of the reserved ones. */
+typedef struct {
+  AttnPrecision precision;   /* of all parameters and windows. Default ATTN_PRECISION_F32 */
+  AttnArithmetic arithmetic; /* of linear layers and attentions. Default ATTN_ARITHMETIC_EXACT */
+  uint32_t n_threads;        /* of each stream, the caller's own included, 0 ... ATTN_MAX_THREADS; 0 = 1. Default 0 */
+  uint32_t reserved[13];     /* 0 */
+} AttnEncoderOptions;
+
+ATTN_API AttnEncoderOptions attn_encoder_options_default (void);
+
 /*
- * The configuration in effect: nothing is unset, and n_features is D. Zeros that stand for what follows from other
- * fields are still zeros. The layer's.
+ * Makes a layer of a whole encoder, from the file at `path`. `options` NULL: the default. *layer is the caller's, as
+ * that of attn_layer_new (); on failure it is NULL. `error` may be NULL. Any thread.
  */
-ATTN_API const AttnConfig *attn_layer_config (const AttnLayer *layer);
+ATTN_API ATTN_CHECKED AttnStatus attn_encoder_open (const char *path, const AttnEncoderOptions *options,
+                                                    AttnLayer **layer, AttnError *error);
+
+/* The same from `size` bytes in memory, which are not needed after the call. */
+ATTN_API ATTN_CHECKED AttnStatus attn_encoder_open_memory (const void *data, size_t size,
+                                                           const AttnEncoderOptions *options, AttnLayer **layer,
+                                                           AttnError *error);
+
+/* The text that the file's metadata has under `key`, the layer's; NULL: no such entry, or not an encoder's layer. */
+ATTN_API const char *attn_layer_metadata (const AttnLayer *layer, const char *key);
+
+/* ---- what a layer is ---- */
 
 ATTN_API uint32_t attn_layer_n_features (const AttnLayer *layer); /* D, values per input frame */
 ATTN_API uint32_t attn_layer_n_outputs (const AttnLayer *layer);  /* Dout, values per output frame */
+
+/*
+ * With stride s, reach back L and reach ahead R, output i reads the inputs i s - L ... i s + R that exist. (A sink is
+ * seen at any distance, and not counted in L.) The layer of attn_layer_new () has s = 1, L = window - 1 and R =
+ * look_ahead. R is the latency, in input frames.
+ */
+ATTN_API uint64_t attn_layer_stride (const AttnLayer *layer);
+ATTN_API uint64_t attn_layer_reach_back (const AttnLayer *layer);
+ATTN_API uint64_t attn_layer_reach_ahead (const AttnLayer *layer);
+
+/*
+ * The outputs that have left after `n_frames` inputs: of a stream that goes on, max (0, floor ((n_frames - 1 - R) / s)
+ * + 1), however they were cut into pushes; and of one that was drained.
+ */
+ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
+ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
+
+/* The attentions of a layer: 1, but for encoders, which may have any number. */
+ATTN_API uint32_t attn_layer_n_attentions (const AttnLayer *layer);
+
+/*
+ * The configuration in effect of attention `i`, in the order in which frames meet them: nothing is unset, and
+ * n_features is the width of the frames that come to it. Zeros that stand for what follows from other fields are still
+ * zeros. The layer's; NULL: there are not so many.
+ */
+ATTN_API const AttnConfig *attn_layer_attention (const AttnLayer *layer, uint32_t i);
+
+/* Of attention 0; 0 where there is none. */
 ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_n_sinks (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
-ATTN_API uint32_t attn_layer_latency (const AttnLayer *layer); /* look_ahead, in frames */
 
 /*
  * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j; slot
@@ -336,23 +386,25 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_new (const AttnLayer *layer, AttnSt
 ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 
 /*
- * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: frame t is ready
- * when frame t + look_ahead has come in. Returns how many: at most n. `weights`, if not NULL, receives as many times
- * [n_heads][span]. `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap `frames`.
- * Cost: O (n (D^2 + span D)).
+ * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
+ * when frame i stride + reach_ahead has come in. Returns how many: what attn_stream_ready () says before, and never more
+ * than n. `weights`, if not NULL, receives as many times [n_heads][span]; it must be NULL unless the layer is a single
+ * attention, as attn_layer_new () makes it. `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap
+ * `frames`. Cost, of a single attention: O (n (D^2 + span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 
 /*
  * [real-time] As attn_stream_push () for `n` frames that are absent (lost, or known to be silent): nothing attends to
  * them, frame numbers go on, and their own outputs (and weights) are 0. `out` NULL: nothing is written, and the cost
- * for any `n` is at most that of span frames.
+ * for any `n` is at most that of as many frames as the layer reaches, back and ahead. (A convolution that reaches over
+ * the gap has outputs which are there.)
  */
 ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights);
 
 /*
- * [real-time] The end of the stream: writes the outputs that still waited for later frames, at most look_ahead, and
- * returns how many. Then the stream is at its end: reset it before the next push, which otherwise returns 0 and does
+ * [real-time] The end of the stream: writes the outputs that still waited for later frames, attn_stream_pending () of
+ * them, and returns how many. Then the stream is at its end: reset it before the next push, which otherwise returns 0 and does
  * nothing.
  */
 ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
@@ -361,16 +413,20 @@ ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weight
 ATTN_API int attn_stream_is_drained (const AttnStream *stream);
 
 /*
- * [real-time] Forgets all frames; the next one is number `first_frame`. Cannot fail where no frame number is refused:
- * 0 never is. `error` may be NULL. The cost does not depend on the window.
+ * [real-time] Forgets all frames; the next one is number `first_frame`. A number that is not a multiple of the layer's
+ * stride is ATTN_ERROR_CONFIG, and changes nothing: 0 never fails, nor does any number where the stride is 1. `error`
+ * may be NULL. The cost does not depend on the windows.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_reset (AttnStream *stream, uint64_t first_frame, AttnError *error);
 
 /* [real-time] The number of the next frame to come in. */
 ATTN_API uint64_t attn_stream_next_frame (const AttnStream *stream);
 
-/* [real-time] Outputs that wait for later frames, at most look_ahead. */
+/* [real-time] Outputs that wait for later frames: what attn_stream_drain () would write now. */
 ATTN_API size_t attn_stream_pending (const AttnStream *stream);
+
+/* [real-time] Outputs that a push, or a skip, of `n` frames would write now: the room that it takes. */
+ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
 
 /*
  * [real-time] From the next output on, the context of `head` is multiplied by `gain` (one float32 multiplication,

@@ -458,7 +458,7 @@ TEST (unset_fields_take_what_the_model_says)
   SAYS (&model, "heads", "3", "kv-heads", "1", "window", "9", "look-ahead", "2", "sinks", "4", "scale", "0.25",
         "softcap", "30", "position", "rope", "rope-base", "500", "rope-layout", "interleaved", "rope-dimensions", "4");
   CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
-  effect = attn_layer_config (layer);
+  effect = attn_layer_attention (layer, 0);
   CHECK (effect->n_features == 12 && effect->n_heads == 3 && effect->n_kv_heads == 1 && effect->window == 9);
   CHECK (effect->look_ahead == 2 && effect->n_sinks == 4 && effect->scale == 0.25 && effect->softcap == 30);
   CHECK (effect->position == ATTN_POSITION_ROPE && effect->rope_base == 500
@@ -489,8 +489,9 @@ TEST (unset_fields_take_their_defaults_where_the_model_says_nothing)
   AttnLayer *layer;
 
   CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
-  CHECK (attn_layer_window (layer) == 64 && attn_layer_latency (layer) == 0 && attn_layer_n_sinks (layer) == 0);
-  CHECK (attn_layer_config (layer)->position == ATTN_POSITION_NONE && attn_layer_config (layer)->n_kv_heads == 1);
+  CHECK (attn_layer_window (layer) == 64 && attn_layer_reach_ahead (layer) == 0 && attn_layer_n_sinks (layer) == 0);
+  CHECK (attn_layer_attention (layer, 0)->position == ATTN_POSITION_NONE
+         && attn_layer_attention (layer, 0)->n_kv_heads == 1);
   attn_layer_free (layer);
   small_model_clear (&model);
 }
@@ -504,7 +505,7 @@ TEST (relative_bias_sets_the_position_that_is_unset)
 
   model.relative_bias = (AttnRelativeBias){ 3, 64, biases };
   CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
-  CHECK (attn_layer_config (layer)->position == ATTN_POSITION_RELATIVE);
+  CHECK (attn_layer_attention (layer, 0)->position == ATTN_POSITION_RELATIVE);
   attn_layer_free (layer);
   config.position = ATTN_POSITION_NONE;
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "the model has a relative_bias", "position is none"));

@@ -207,7 +207,7 @@ typedef struct {
 static void
 set_gains (AttnStream *stream)
 {
-  for (uint32_t head = 0; head < attn_layer_attention (stream->layer)->sizes.n_heads; head++)
+  for (uint32_t head = 0; head < attn_layer_first (stream->layer)->sizes.n_heads; head++)
     if (random_between (0, 2) == 0)
       MUST (attn_stream_set_gain (stream, head, random_float (1) * power_of_ten (random_exponent (-38, 38))));
 }
@@ -234,7 +234,7 @@ count_stream (Count *count, const AttnLayer *layer, const float *frames, float *
   flags_of_threads (stream);
   for (size_t i = 0, n; i < N_FRAMES; i += n) {
     n = N_FRAMES - i < piece ? N_FRAMES - i : piece;
-    attn_stream_push (stream, frames + i * attn_layer_attention (layer)->sizes.n_features, n, out, weights);
+    attn_stream_push (stream, frames + i * attn_layer_first (layer)->sizes.n_features, n, out, weights);
     note_call (count, stream);
   }
   attn_stream_skip (stream, 3, out, weights);
@@ -247,7 +247,7 @@ count_stream (Count *count, const AttnLayer *layer, const float *frames, float *
 static void
 count_layer (Count *count, AttnLayer *layer, bool is_flushing)
 {
-  const AttnSizes *sizes = &attn_layer_attention (layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (layer)->sizes;
   float *frames = attn_alloc (N_FRAMES * sizes->n_features * sizeof (float));
   float *out = attn_alloc (N_FRAMES * sizes->n_outputs * sizeof (float));
   float *weights = attn_alloc (N_FRAMES * sizes->n_heads * sizes->span * sizeof (float));
@@ -543,7 +543,7 @@ TEST (cancellation_makes_fewer_than_one_sum_of_ten_thousand_tiny)
 static bool
 is_accurate (const RandomLayer *r, double x, double *worst)
 {
-  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (r->layer)->sizes;
   size_t n_out = N_ACCURATE * sizes->n_outputs, n_weights = N_ACCURATE * sizes->n_heads * sizes->span;
   float *frames = attn_alloc (N_ACCURATE * sizes->n_features * sizeof (float));
   float *out = attn_alloc (n_out * sizeof (float)), *weights = attn_alloc (n_weights * sizeof (float));
