@@ -137,7 +137,7 @@ make_caps (GstAttention *self, GstEvent *event)
   caps = gst_features_replace_n_features (caps, n_weights (self));
   gst_caps_set_simple (caps, "heads", G_TYPE_INT, attn_layer_n_heads (self->layer), "sinks", G_TYPE_INT,
                        attn_layer_n_sinks (self->layer), "window", G_TYPE_INT, attn_layer_window (self->layer),
-                       "look-ahead", G_TYPE_INT, attn_layer_reach_ahead (self->layer), NULL);
+                       "look-ahead", G_TYPE_INT, attn_layer_attention (self->layer, 0)->look_ahead, NULL);
   event = gst_event_new_caps (caps);
   gst_caps_unref (caps);
   return event;

@@ -387,8 +387,8 @@ ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 
 /*
  * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
- * when frame i stride + reach_ahead has come in. Returns how many: what attn_stream_ready () says before, and never more
- * than n. `weights`, if not NULL, receives as many times [n_heads][span]; it must be NULL unless the layer is a single
+ * when frame i stride + reach_ahead has come in. Returns how many: what attn_stream_ready () says before, and never
+ * more than n. `weights`, if not NULL, receives as many times [n_heads][span]; it must be NULL unless the layer is a single
  * attention, as attn_layer_new () makes it. `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap
  * `frames`. Cost, of a single attention: O (n (D^2 + span D)).
  */

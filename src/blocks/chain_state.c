@@ -1,4 +1,4 @@
-/* libattn: the sections of a saved state that the blocks of a chain write.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the sections that the blocks of a chain write.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "blocks/chain.h"
 
 #include "base/status.h"

@@ -198,6 +198,14 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
     lanes_store (scores + i, lanes_add (lanes_load (scores + i), lanes_load (biases + i)));
 }
 
+void attn_activate_c (float *out, const float *in, size_t n, AttnActivation activation);
+void attn_softmax_frames_c (float *out, const float *in, size_t n_frames, size_t width, bool is_log);
+void attn_norm_c (float *out, const float *in, size_t n_frames, const AttnNorm *norm);
+void attn_affine_c (float *out, const float *in, const float *weight, const float *start, size_t n);
+void attn_multiply_c (float *out, const float *a, const float *b, size_t n);
+void attn_add_c (float *out, const float *a, const float *b, size_t n);
+void attn_convolve_c (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution);
+
 #define QUOTED(name) #name
 #define NAME_OF(isa) QUOTED (isa)
 
@@ -213,4 +221,11 @@ const AttnKernels SIMD (kernels) = {
   .context = SIMD (context),
   .rotate = rotate,
   .add_biases = add_biases,
+  .activate = attn_activate_c,
+  .softmax_frames = attn_softmax_frames_c,
+  .norm = attn_norm_c,
+  .affine = attn_affine_c,
+  .multiply = attn_multiply_c,
+  .add = attn_add_c,
+  .convolve = attn_convolve_c,
 };
