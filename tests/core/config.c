@@ -353,12 +353,11 @@ TEST (output_projection_of_other_width_is_refused)
 static void
 set_metadata (AttnModel *model, size_t n, const char *const *texts)
 {
-  static AttnMetadata entries[16];
+  static AttnMetadataEntry entries[16];
 
   for (size_t i = 0; i < n; i++)
-    entries[i] = (AttnMetadata){ (char *) texts[2 * i], (char *) texts[2 * i + 1] };
-  model->metadata = entries;
-  model->n_metadata = n;
+    entries[i] = (AttnMetadataEntry){ (char *) texts[2 * i], (char *) texts[2 * i + 1] };
+  model->metadata = (AttnMetadata){ entries, n };
 }
 #define SAYS(model, ...)                                                                 \
   set_metadata ((model), sizeof ((const char *[]){ __VA_ARGS__ }) / sizeof (char *) / 2, \
@@ -474,7 +473,7 @@ TEST (unset_fields_take_what_the_model_says)
   set.rope_base = 500;
   set.rope_layout = ATTN_ROPE_INTERLEAVED;
   set.rope_dimensions = 4;
-  model.n_metadata = 0;
+  model.metadata.n = 0;
   CHECK_MSG (attn_layer_new (&set, &model, &same, &error) == ATTN_OK, "%s", error.message);
   CHECK (layer->hash == same->hash); /* a state of one goes on in the other */
   attn_layer_free (layer);
