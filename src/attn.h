@@ -331,6 +331,9 @@ ATTN_API ATTN_CHECKED AttnStatus attn_encoder_open_memory (const void *data, siz
 /* The text that the file's metadata has under `key`, the layer's; NULL: no such entry, or not an encoder's layer. */
 ATTN_API const char *attn_layer_metadata (const AttnLayer *layer, const char *key);
 
+/* The frames per second that an encoder's file speaks of, as a fraction; 0/1: it does not. */
+ATTN_API void attn_layer_frame_rate (const AttnLayer *layer, uint32_t *numerator, uint32_t *denominator);
+
 /* ---- what a layer is ---- */
 
 ATTN_API uint32_t attn_layer_n_features (const AttnLayer *layer); /* D, values per input frame */
@@ -373,6 +376,12 @@ ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
  * slot without a frame, or with an absent one, is 0.
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
+
+/*
+ * The bytes that a stream over the layer allocates, all at once; SIZE_MAX: more than can be addressed. Windows and
+ * look-aheads that a file asks for decide it, so whoever opens files of strangers looks at it first.
+ */
+ATTN_API size_t attn_layer_stream_size (const AttnLayer *layer);
 
 /* The kernels picked for this machine, such as "avx512" or "c"; with a matrix unit, "avx512+amx". */
 ATTN_API const char *attn_layer_kernels (const AttnLayer *layer);

@@ -153,8 +153,8 @@ describe_range (const AttnField *field)
   return range;
 }
 
-static AttnStatus
-check_value (const AttnField *field, double value, AttnError *error)
+AttnStatus
+attn_config_check_field (const AttnField *field, double value, AttnError *error)
 {
   if (is_in_range (field, value))
     return ATTN_OK;
@@ -169,7 +169,7 @@ attn_config_check (const AttnConfig *config, AttnError *error)
   size_t i;
 
   for (i = 0; i < N_FIELDS; i++)
-    if ((status = check_value (&fields[i], attn_config_get (config, &fields[i]), error)) != ATTN_OK)
+    if ((status = attn_config_check_field (&fields[i], attn_config_get (config, &fields[i]), error)) != ATTN_OK)
       return status;
   for (i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
     if (config->reserved[i] != 0)
@@ -185,8 +185,8 @@ attn_config_scores (double scale, double softcap, size_t dk, float *query_factor
 {
   AttnStatus status;
 
-  if ((status = check_value (&fields[SCALE], scale, error))
-      || (status = check_value (&fields[SOFTCAP], softcap, error)))
+  if ((status = attn_config_check_field (&fields[SCALE], scale, error))
+      || (status = attn_config_check_field (&fields[SOFTCAP], softcap, error)))
     return status;
   *query_factor = attn_float_or_0 ((scale != 0 ? scale : 1 / sqrt ((double) dk)) * ATTN_LOG2_E);
   if (!isfinite (*query_factor))

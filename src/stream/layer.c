@@ -101,6 +101,7 @@ attn_layer_free (AttnLayer *layer)
   if (layer == NULL)
     return;
   attn_chain_clear (&layer->chain);
+  attn_metadata_clear (&layer->metadata);
   attn_free (layer->attentions);
   attn_free (layer);
 }
@@ -183,6 +184,19 @@ uint32_t
 attn_layer_span (const AttnLayer *layer)
 {
   return layer->n_attentions > 0 ? attn_layer_first (layer)->sizes.span : 0;
+}
+
+const char *
+attn_layer_metadata (const AttnLayer *layer, const char *key)
+{
+  return attn_metadata_find (&layer->metadata, key);
+}
+
+void
+attn_layer_frame_rate (const AttnLayer *layer, uint32_t *numerator, uint32_t *denominator)
+{
+  *numerator = layer->frame_rate[0];
+  *denominator = layer->frame_rate[0] != 0 ? layer->frame_rate[1] : 1;
 }
 
 const char *

@@ -40,6 +40,16 @@ plan_stream (AttnStream *stream, AttnArena *arena)
     find_attentions (stream->chain, stream->attentions);
 }
 
+size_t
+attn_layer_stream_size (const AttnLayer *layer)
+{
+  AttnStream stream = { .layer = layer, .work = { .max_frames = SIZE_MAX } };
+  AttnArena arena = { 0 };
+
+  plan_stream (&stream, &arena);
+  return attn_size_add (arena.used, sizeof stream);
+}
+
 AttnStatus
 attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **result, AttnError *error)
 {
