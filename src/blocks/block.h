@@ -28,7 +28,7 @@
 /* Neighbouring frames. */
 typedef struct {
   uint64_t first;      /* the number of the first of them */
-  uint64_t n;          /* of outputs at most ATTN_LANES that are there; of inputs, and of absent ones, any number */
+  uint64_t n;          /* at most ATTN_LANES that are there; absent ones: any number */
   bool present;        /* all of them are there, or none is */
   bool more;           /* of outputs: others may be ready behind them */
   const float *values; /* [n][width] of those that are there; of outputs NULL: they were not wanted */

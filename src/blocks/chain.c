@@ -157,16 +157,19 @@ attn_chain_end (AttnChainState *state)
   state->at_end = true;
 }
 
-/* Block `i` takes what it has room for. */
+/* Block `i` takes what it has room for. A long push is cut where tiles are. */
 static void
 take (AttnChainState *state, size_t i)
 {
   const AttnBlock *block = state->chain->blocks[i];
   AttnLink *link = &state->links[i];
-  uint64_t n = block->kind->take (link->state, &link->input);
+  uint64_t n_all = link->input.n, n;
 
+  if (n_all > ATTN_LANES && link->input.present)
+    link->input.n = ATTN_LANES - link->input.first % ATTN_LANES;
+  n = block->kind->take (link->state, &link->input);
   link->input.first += n;
-  link->input.n -= n;
+  link->input.n = n_all - n;
   if (link->input.present)
     link->input.values += n * block->n_inputs;
   link->may_give = true;

@@ -107,9 +107,9 @@ residual_reset (void *data, uint64_t first)
 static uint64_t
 n_taken (const AttnResidualState *state, const AttnRun *run)
 {
-  if (!run->present && state->n_absent >= state->residual->block.reach_ahead)
+  if (state->n_absent >= state->residual->block.reach_ahead || run->n < ATTN_LANES)
     return run->n;
-  return run->n < ATTN_LANES ? run->n : ATTN_LANES;
+  return ATTN_LANES;
 }
 
 static void
