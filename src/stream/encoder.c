@@ -18,21 +18,25 @@
 
 /*
  * Constructors do not know where their block stands: what they say, or what the reader of the file says of it, gets the
- * block's label in front. What has one, of this block or of one inside of it, keeps it.
+ * block's label in front. What has one, of this block or of one inside of it, keeps it. What a constructor finds wrong
+ * with a configuration is the file's fault.
  */
-static void
+static AttnStatus
 label_error (AttnReader *reader)
 {
   char *message = reader->error.message;
   char text[sizeof reader->error.message];
 
+  if (reader->error.status == ATTN_ERROR_CONFIG)
+    reader->error.status = ATTN_ERROR_MODEL;
   if (strncmp (message, reader->label, strlen (reader->label)) == 0)
-    return;
+    return reader->error.status;
   strcpy (text, message);
   if (strncmp (text, reader->label, reader->path_length) == 0 && text[reader->path_length] == ':')
     memmove (text, text + reader->path_length + 2, strlen (text + reader->path_length + 2) + 1);
   snprintf (message, sizeof reader->error.message, "%.*s: %.*s", (int) sizeof reader->label, reader->label,
             (int) (sizeof text - sizeof reader->label - 3), text);
+  return reader->error.status;
 }
 
 /* What holds for every block, whatever its kind: the sums up to it, and what a residual asks of it. */
@@ -75,8 +79,7 @@ add_block (AttnReader *reader, const json_t *json, AttnChain *chain)
   if (status != ATTN_OK) {
     if (block != NULL)
       block->kind->free (block);
-    label_error (reader);
-    return status;
+    return label_error (reader);
   }
   fits = attn_chain_add (chain, block);
   return check_block (reader, chain, fits, block);
