@@ -1,5 +1,5 @@
 /*
- * libattn: multi-head self-attention on live streams of feature vectors.
+ * libattn: multi-head self-attention on live streams of feature vectors, one layer of it or a whole encoder.
  *
  * Copyright (C) 2026 the gst-attention authors
  * SPDX-License-Identifier: LGPL-2.1-or-later
@@ -18,6 +18,7 @@
  *   score     query . key times scale. weight: softmax of the scores. context: the weighted mean of the values.
  *   model     a file of trained parameters (the projections to query, key and value, and the output projection).
  *   layer     a checked configuration together with packed parameters. It never changes.
+ *   encoder   a layer of many blocks (norms, linear layers, attentions ...), as a file lists them.
  *   stream object  the window of one stream, over a layer.
  *
  *
@@ -124,7 +125,7 @@ typedef enum {
   ATTN_ERROR_CONFIG, /* a value of the configuration is out of range, or two of them disagree */
   ATTN_ERROR_FILE,   /* the model file cannot be read */
   ATTN_ERROR_FORMAT, /* the model file is no valid safetensors file */
-  ATTN_ERROR_MODEL,  /* the model is no attention layer that is known here, or disagrees with the configuration */
+  ATTN_ERROR_MODEL,  /* the model is no layer or encoder that is known here, or disagrees with the configuration */
   ATTN_ERROR_MEMORY, /* out of memory, or a size beyond what can be addressed */
   ATTN_ERROR_STATE   /* a saved state that is damaged, or does not belong to the layer */
 } AttnStatus;
@@ -306,6 +307,55 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
 
 /* ---- encoders ---- */
 
+/*
+ * Whole encoders
+ * --------------
+ * An encoder is a list of blocks: the frames that leave one come to the next. Each block keeps its own past and owes
+ * its own outputs, so every frame is computed once, and the stream has the bits of the whole sequence: look-ahead of
+ * many layers adds up to a delay (attn_layer_reach_ahead ()), and nothing is computed again. An encoder is a layer like
+ * any other: streams over it are pushed, skipped, drained, saved and restored, and attn_forward () is what they equal.
+ *
+ * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. In a row,
+ * s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. Absent frames: a block that
+ * works on one frame leaves it absent, nothing attends to it, and a residual is absent where its input is.
+ *
+ * The file is a safetensors file with an entry `encoder` in its metadata, JSON:
+ *
+ *   {"version": 1, "features": 80, "frame-rate": [100, 1], "blocks": [
+ *     {"residual": [{"norm": "layers.0.norm1"},
+ *                   {"attention": "layers.0.self_attn", "heads": 4, "window": 17, "look-ahead": 4}]},
+ *     {"residual": [{"norm": "layers.0.norm2"}, {"linear": "layers.0.linear1", "activation": "gelu"},
+ *                   {"linear": "layers.0.linear2"}]},
+ *     {"linear": "ctc"}, {"activation": "log-softmax"}]}
+ *
+ * `frame-rate` may be missing. The key that says a block's kind has the name of its tensors as its value, or what
+ * stands here; other keys have the default in brackets:
+ *
+ *   linear      activation (W x + b). NAME.weight [out, in], NAME.bias [out] or none. `activation` (none): all of those
+ *               below but softmax and log-softmax
+ *   norm        NAME.weight [D], NAME.bias [D] or none; null: neither. `kind` (layer): layer, (x - m) / sqrt (v + eps)
+ *               w + b with mean and variance over the frame's values; rms: x / sqrt (mean of squares + eps) w. `eps`
+ *               (1e-5)
+ *   activation  none, relu, gelu (by erf), gelu-tanh, silu, tanh, sigmoid; over the frame: softmax, log-softmax
+ *   glu         none, relu, gelu, gelu-tanh, silu, sigmoid: the first half of the frame times that of the second
+ *   affine      x w + b. NAME.weight [D], NAME.bias [D] or none
+ *   sinusoid    true: x + sin and cos of (t + offset) base^(-2i/D), i < D/2, t the frame's number. `base` (10000),
+ *               `offset` (0), `layout` (interleaved): interleaved (sin, cos, sin ...), half (first all sines)
+ *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. `heads` and
+ *               `window` are required; `kv-heads`, `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`,
+ *               `rope-layout`, `rope-dimensions`
+ *   residual    a list of blocks f: x + f (x). f keeps the width and has as many outputs as inputs
+ *
+ * Everything is checked, and an error names the block (blocks[4].residual[1]), the tensor and both numbers. Unknown
+ * keys are errors, and so are tensors under the name of a block that no block computes with. (Those that AttnModel lets
+ * pass are let pass.) Two blocks may name the same tensor. Tensors under no block's name, and what the metadata says of
+ * single layers (heads, window ...), are ignored. All other metadata are the program's: attn_layer_metadata ().
+ *
+ * Memory: the layer has all parameters once more, packed. At most 4096 blocks, 2^32 parameters and, added up over the
+ * blocks, 2^24 values per frame are read. A stream has for each attention its window, (window + look_ahead) (keys +
+ * values) float32, and for each residual the frames that wait, R width float32: attn_layer_stream_size ().
+ */
+
 /* Start from attn_encoder_options_default (): fields may be added in the place of the reserved ones. */
 typedef struct {
   AttnPrecision precision;   /* of all parameters and windows. Default ATTN_PRECISION_F32 */
@@ -328,7 +378,10 @@ ATTN_API ATTN_CHECKED AttnStatus attn_encoder_open_memory (const void *data, siz
                                                            const AttnEncoderOptions *options, AttnLayer **layer,
                                                            AttnError *error);
 
-/* The text that the file's metadata has under `key`, the layer's; NULL: no such entry, or not an encoder's layer. */
+/*
+ * The text that the file's metadata has under `key` (such as what the encoder was trained on), the layer's; NULL: no
+ * such entry, or a layer of attn_layer_new ().
+ */
 ATTN_API const char *attn_layer_metadata (const AttnLayer *layer, const char *key);
 
 /* The frames per second that an encoder's file speaks of, as a fraction; 0/1: it does not. */
@@ -397,9 +450,9 @@ ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 /*
  * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
  * when frame i stride + reach_ahead has come in. Returns how many: what attn_stream_ready () says before, and never
- * more than n. `weights`, if not NULL, receives as many times [n_heads][span]; it must be NULL unless the layer is a single
- * attention, as attn_layer_new () makes it. `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap
- * `frames`. Cost, of a single attention: O (n (D^2 + span D)).
+ * more than n. `weights`, if not NULL, receives as many times [n_heads][span]; it must be NULL unless the layer is a
+ * single attention, as attn_layer_new () makes it. `out` NULL: the outputs are not wanted. `out` and `weights` may not
+ * overlap `frames`. Cost, of a single attention: O (n (D^2 + span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 
@@ -413,8 +466,8 @@ ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, 
 
 /*
  * [real-time] The end of the stream: writes the outputs that still waited for later frames, attn_stream_pending () of
- * them, and returns how many. Then the stream is at its end: reset it before the next push, which otherwise returns 0 and does
- * nothing.
+ * them, and returns how many. Then the stream is at its end: reset it before the next push, which otherwise returns 0
+ * and does nothing.
  */
 ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
 
@@ -443,6 +496,7 @@ ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
  * look_ahead frames before the next frame to come in. 1, where every stream begins, changes no bit. At 0 the context is
  * 0 whatever the frames hold, and the head is only computed where its weights are asked for; weights do not depend on
  * gains. Gains stay through attn_stream_reset () and attn_stream_restore (): they are no part of a state.
+ * Of an encoder, the heads are those of attention 0.
  * Returns ATTN_ERROR_CONFIG, and changes nothing, when `head` is not below n_heads or `gain` is not finite. A gain
  * below the smallest normal float32 counts as 0.
  */
@@ -451,8 +505,8 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint3
 /*
  * Saving and restoring
  * --------------------
- * A state holds all of the past that can still reach an output: the frame numbers, the keys and values of the window
- * and of the sinks, and the queries that wait for their look-ahead. A stream that restores it goes on with the bits
+ * A state holds all of the past that can still reach an output: the frame numbers, the keys and values of windows and
+ * sinks, and what waits for a look-ahead. A stream that restores it goes on with the bits
  * with which the saved one would have gone on: in another process, on another machine, with other kernels (in
  * ATTN_ARITHMETIC_FAST: where the stream is cut alike, and on the same unit). Only the
  * layer must be the same: configuration and parameters, compared by a 64-bit hash.
@@ -476,6 +530,14 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint3
  *          that the window has left behind come first, then the window, each oldest first
  *          per frame that is present: its keys and values, float32
  *          per frame that is present and has not left: its queries, float32
+ *
+ * The section of a residual:
+ *
+ *   0      the sections of its blocks, each with its 8 bytes
+ *          one bit per frame that waits, as above
+ *          per frame of them that is present: its values, float32
+ *
+ * Blocks that work on one frame keep nothing: their sections are empty.
  */
 
 /* [real-time] The size in bytes of the state as it is now. It changes with the frames that are held. */
@@ -502,10 +564,10 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_restore (AttnStream *stream, const 
 /* ---- the whole sequence at once ---- */
 
 /*
- * What a stream must equal (to the bit, unless in ATTN_ARITHMETIC_FAST): attention over `n` frames [n][D] that start at
- * number `first_frame`, all known. `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not
- * NULL, weights [n][n_heads][span]. All gains are 1. Allocates the memory of a stream: at most that of a window, and no
- * more than n frames need. Any thread.
+ * What a stream must equal (to the bit, unless in ATTN_ARITHMETIC_FAST): the layer over `n` frames [n][D] that start at
+ * number `first_frame`, a multiple of the stride, all known. `present` [n], NULL = all: 0 marks an absent frame. Writes
+ * out [attn_layer_count (n)][Dout] and, if not NULL, weights [n][n_heads][span], which only a single attention has. All
+ * gains are 1. Allocates the memory of a stream: at most that of a window, and no more than n frames need. Any thread.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present,
                                                size_t n, uint64_t first_frame, float *out, float *weights,

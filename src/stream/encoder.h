@@ -94,7 +94,7 @@ AttnStatus attn_reader_name (AttnReader *reader, const json_t *json, const char 
 AttnStatus attn_reader_vector (AttnReader *reader, const char *name, const char *end, size_t n, bool required,
                                float **values);
 
-/* `name`.weight [out, width] and, if it is there, `name`.bias [out]. For attn_linear_free_arrays (), also on failure. */
+/* NAME.weight [out, width] and, if it is there, NAME.bias [out]. For attn_linear_free_arrays (), also on failure. */
 AttnStatus attn_reader_linear (AttnReader *reader, const char *name, size_t width, AttnLinear *linear);
 
 #endif
