@@ -53,7 +53,7 @@ static const AttnField fields[N_FIELDS] = {
   [WINDOW] = { "window", AT (window), FROM (1, ATTN_MAX_WINDOW), .by_default = 64, OF_MODEL },
   [LOOK_AHEAD] = { "look-ahead", AT (look_ahead), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
   [SINKS] = { "sinks", AT (n_sinks), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
-  [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_TRUE_MIN, DBL_MAX), OF_MODEL },
+  [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_MIN, DBL_MAX), OF_MODEL },
   /* Far inside of float32, with room for the factors; far outside of any score. */
   [SOFTCAP] = { "softcap", AT (softcap), DOUBLE ("off"), FROM (1e-30, 1e30), OF_MODEL },
   [POSITION] = { "position", AT (position), NAMED (position_names, ATTN_POSITION_RELATIVE), OF_MODEL },
@@ -146,7 +146,7 @@ describe_range (const AttnField *field)
   if (field->max < DBL_MAX)
     snprintf (range.text + n, sizeof range.text - n, "a%s number from %g to %.10g", field->is_double ? "" : " whole",
               field->min, field->max);
-  else if (field->min == DBL_TRUE_MIN)
+  else if (field->min == DBL_MIN)
     snprintf (range.text + n, sizeof range.text - n, "a finite positive number");
   else
     snprintf (range.text + n, sizeof range.text - n, "a finite number of at least %g", field->min);
