@@ -159,6 +159,7 @@ typedef enum {
  * Where activations become what they are at infinity, or nearly so: gelu and silu of -x are 0 from there on, having come
  * as close as 2^-100 and 2^-117. The last one: up to it e^x is normal.
  */
+#define ATTN_HALF_IS_NORMAL 0x1.00001p-125f
 #define ATTN_GELU_FAR 12.25f
 #define ATTN_GELU_TANH_FAR 9.75f
 #define ATTN_SILU_FAR 86.0f
@@ -305,6 +306,13 @@ typedef struct {
    */
   void (*convolve) (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution);
 } AttnKernels;
+
+/* sum / n, 0 where that would be tiny. */
+static inline float
+attn_mean (float sum, size_t n)
+{
+  return attn_flush (sum, n * 0x1p-126f) / n;
+}
 
 /* The natural logarithm of x >= 1, to within 2^-40 of it; that of anything else but +infinity is a NaN. */
 double attn_logarithm (float x);

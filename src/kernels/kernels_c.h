@@ -29,12 +29,9 @@ clean (float x)
   return attn_bits_float (magnitude > infinity ? the_nan : bits);
 }
 
-/*
- * 2^(n + r), n the low bits of `sum`, |r| <= 1/2: 2^r by a polynomial (coefficients and error, 2^-27:
- * tests/golden/exp2.py), times 2^n by adding n to the exponent. For n + r >= -126.
- */
+/* (2^r - 1) / r, |r| <= 1/2; coefficients, and the error of 2^r, 2^-27: tests/golden/exp2.py. */
 static inline float
-exp2_sum (float r, float sum)
+exp2_slope (float r)
 {
   float p = 0x1.4b107ep-13f;
 
@@ -42,9 +39,21 @@ exp2_sum (float r, float sum)
   p = fmaf (p, r, 0x1.3b21cap-7f);
   p = fmaf (p, r, 0x1.c6ada8p-5f);
   p = fmaf (p, r, 0x1.ebfbe6p-3f);
-  p = fmaf (p, r, 0x1.62e432p-1f);
-  p = fmaf (p, r, 1.0f);
-  return attn_bits_float (attn_float_bits (p) + (attn_float_bits (sum) << 23));
+  return fmaf (p, r, 0x1.62e432p-1f);
+}
+
+/* x 2^n, n the low bits of `sum`; of normal numbers. */
+static inline float
+add_exponent (float x, float sum)
+{
+  return attn_bits_float (attn_float_bits (x) + (attn_float_bits (sum) << 23));
+}
+
+/* 2^(n + r), n the low bits of `sum`, |r| <= 1/2, n + r >= -126 */
+static inline float
+exp2_sum (float r, float sum)
+{
+  return add_exponent (fmaf (exp2_slope (r), r, 1), sum);
 }
 
 /*

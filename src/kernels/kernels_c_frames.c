@@ -11,12 +11,12 @@ sum_of (float *lanes)
   return lanes[0];
 }
 
-/* The same without the guard that each of them started from, over n, or 0 where that would be tiny. */
+/* The same, over n, without the guard that each of them started from. */
 static float
 mean_of (float *lanes, size_t n)
 {
   LANES lanes[lane] -= ATTN_GUARD;
-  return attn_flush (sum_of (lanes), n * 0x1p-126f) / n;
+  return attn_mean (sum_of (lanes), n);
 }
 
 /* x less m, 0 where that is tiny: it is squared, or multiplied, next. */

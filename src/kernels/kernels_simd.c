@@ -40,15 +40,8 @@ LANES_INLINE Lanes
 exp2_negative (Lanes x)
 {
   const Lanes shift = lanes_set (0x1.8p23f);
-  Lanes sum = lanes_add (x, shift), r = lanes_sub (x, lanes_sub (sum, shift)), p = lanes_set (0x1.4b107ep-13f);
+  Lanes sum = lanes_add (x, shift), p = exp2_sum (lanes_sub (x, lanes_sub (sum, shift)), sum);
 
-  p = lanes_fma (p, r, lanes_set (0x1.5fb504p-10f));
-  p = lanes_fma (p, r, lanes_set (0x1.3b21cap-7f));
-  p = lanes_fma (p, r, lanes_set (0x1.c6ada8p-5f));
-  p = lanes_fma (p, r, lanes_set (0x1.ebfbe6p-3f));
-  p = lanes_fma (p, r, lanes_set (0x1.62e432p-1f));
-  p = lanes_fma (p, r, lanes_set (1));
-  p = lanes_add_exponent (p, sum);
   p = lanes_select (lanes_less (x, lanes_set (-126)), lanes_set (0), p);
   return lanes_select (lanes_is_nan (x), lanes_set (attn_bits_float (0x7fc00000)), p);
 }
@@ -198,14 +191,6 @@ add_biases (float *scores, const float *biases, size_t n_tiles)
     lanes_store (scores + i, lanes_add (lanes_load (scores + i), lanes_load (biases + i)));
 }
 
-void attn_activate_c (float *out, const float *in, size_t n, AttnActivation activation);
-void attn_softmax_frames_c (float *out, const float *in, size_t n_frames, size_t width, bool is_log);
-void attn_norm_c (float *out, const float *in, size_t n_frames, const AttnNorm *norm);
-void attn_affine_c (float *out, const float *in, const float *weight, const float *start, size_t n);
-void attn_multiply_c (float *out, const float *a, const float *b, size_t n);
-void attn_add_c (float *out, const float *a, const float *b, size_t n);
-void attn_convolve_c (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution);
-
 #define QUOTED(name) #name
 #define NAME_OF(isa) QUOTED (isa)
 
@@ -221,11 +206,11 @@ const AttnKernels SIMD (kernels) = {
   .context = SIMD (context),
   .rotate = rotate,
   .add_biases = add_biases,
-  .activate = attn_activate_c,
-  .softmax_frames = attn_softmax_frames_c,
-  .norm = attn_norm_c,
-  .affine = attn_affine_c,
-  .multiply = attn_multiply_c,
-  .add = attn_add_c,
-  .convolve = attn_convolve_c,
+  .activate = SIMD (activate),
+  .softmax_frames = SIMD (softmax_frames),
+  .norm = SIMD (norm),
+  .affine = SIMD (affine),
+  .multiply = SIMD (multiply),
+  .add = SIMD (add),
+  .convolve = SIMD (convolve),
 };

@@ -11,7 +11,7 @@
 
 #include "base/alloc.h"
 #include "check.h"
-#include "base/cpu.h"
+#include "flags.h"
 #include "layers.h"
 #include "sdpa.h"
 #include "stream/stream.h"
@@ -20,32 +20,6 @@
 
 /* ---- the flags ---- */
 
-/* What fetestexcept () does not show: that an operand was denormal. And that a result was. */
-static unsigned
-tiny_flags (void)
-{
-#if defined(ATTN_ARCH_X86)
-  return _mm_getcsr () & 0x12; /* DE, UE */
-#elif defined(__aarch64__)
-  uint64_t flags;
-
-  __asm__ volatile("mrs %0, fpsr" : "=r"(flags));
-  return flags & 0x88; /* IDC, UFC */
-#else
-  return 0;
-#endif
-}
-
-static void
-clear_flags (void)
-{
-#if defined(ATTN_ARCH_X86)
-  _mm_setcsr (_mm_getcsr () & ~ATTN_FLOAT_FLAGS);
-#elif defined(__aarch64__)
-  __asm__ volatile("msr fpsr, %0" : : "r"((uint64_t) 0));
-#endif
-}
-
 static void
 set_flushing (bool on)
 {
@@ -53,30 +27,6 @@ set_flushing (bool on)
   _mm_setcsr ((_mm_getcsr () & ~0x8040u) | (on ? 0x8040 : 0)); /* FTZ, DAZ */
 #elif defined(__aarch64__)
   __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t) on << 24)); /* FZ */
-#endif
-}
-
-/* valgrind keeps no flags. */
-static bool
-has_flags (void)
-{
-  volatile float tiny = 1e-30f;
-  unsigned flags;
-
-  clear_flags ();
-  tiny *= tiny;
-  flags = tiny_flags ();
-  clear_flags ();
-  return flags != 0;
-}
-
-static bool
-has_fma (void)
-{
-#ifdef ATTN_ARCH_X86
-  return __builtin_cpu_supports ("fma");
-#else
-  return true;
 #endif
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Derives the coefficients of the polynomials for gelu and tanh in src/kernels/kernels_c_frames.c, and measures them.
 
-gelu: Phi (-x) = e^(-x^2 / 2) t R (u) with t = 1 / (1 + x / 4) and u = x t: what is left of the normal distribution's tail, a polynomial of
-degree 8 whose constant term is held at 1/2. Errors are weighed as those of gelu are bound: relative to Phi (-x), or, below 2^-20, to 2^-20;
+gelu: Phi (-x) = e^(-x^2 / 2) t R (u) with t = 1 / (1 + x / 4) and u = x t - 5/4: what is left of the normal distribution's tail, a
+polynomial of degree 8, around the middle of its range, so that large terms do not cancel each other. Errors are weighed as those of gelu are bound: relative to Phi (-x), or, below 2^-20, to 2^-20;
 by no less than a 2^9-th of that, so that the far tail keeps its shape.
 tanh: tanh x = x + x^3 S (x^2) up to 5/8, relative to tanh x.
 
@@ -49,14 +49,14 @@ def show(name, coefficients, error):
 
 
 def gelu():
-    u = nodes(0, FAR / (1 + FAR / 4))
-    x = u / (1 - u / 4)
+    u = nodes(-1.25, FAR / (1 + FAR / 4) - 1.25)
+    x = (u + 1.25) / (1 - (u + 1.25) / 4)
     t = 1 / (1 + x / 4)
     mills = np.array([math.erfc(v / math.sqrt(2)) * math.exp(v * v / 2) / 2 for v in x])
     density = np.exp(-x * x / 2)
     weight = t * density / np.maximum(mills * density, 2.0 ** -20)
     weight = np.maximum(weight, t / mills * 2.0 ** -9)
-    return rounded(u, mills / t, weight, np.array([0.5]), 9)
+    return rounded(u, mills / t, weight, np.zeros(0), 9)
 
 
 def tanh():
