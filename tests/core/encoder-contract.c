@@ -401,18 +401,21 @@ TEST (stream_equals_forward_and_both_keep_the_law)
 
 /* ---- reach ---- */
 
-/* Inputs at both ends of what outputs read; the output of each, which must change where the whole stream is there. */
+/*
+ * Inputs at both ends of what outputs read, or any; the output of each, which must change where the whole stream is
+ * there, or SIZE_MAX. (An output that reads beyond the ends of the stream may read nothing at all.)
+ */
 static void
 pick_watched (const Story *s, size_t *watched, size_t *output)
 {
   for (size_t k = 0; k < N_WATCHED; k++) {
-    size_t i = random_between (0, s->n_out - 1), end = i * s->law.stride + s->law.ahead;
-    bool has_begin = i * s->law.stride >= s->law.back, has_end = end < s->n;
+    size_t i = random_between (0, s->n_out - 1), middle = i * s->law.stride;
+    bool all_exists = middle >= s->law.back && middle + s->law.ahead < s->n;
 
-    output[k] = k % 2 == 0 ? (has_begin ? i : SIZE_MAX) : (has_end ? i : SIZE_MAX);
-    watched[k] = output[k] == SIZE_MAX ? random_between (0, s->n - 1)
-                 : k % 2 == 0          ? i * s->law.stride - s->law.back
-                                       : end;
+    output[k] = all_exists ? i : SIZE_MAX;
+    watched[k] = random_between (0, s->n - 1);
+    if (all_exists)
+      watched[k] = k % 2 == 0 ? middle - s->law.back : middle + s->law.ahead;
   }
 }
 
