@@ -214,7 +214,7 @@ feed (AttnStream *stream, const Story *s, size_t begin, size_t end, Outputs *o)
     o->n += attn_stream_skip (stream, end - begin, out, NULL);
 }
 
-/* Frames `begin` to before `end` in pieces of `sizes`, again and again (n_sizes 0: random). False: the law is broken. */
+/* Frames `begin` to before `end` in pieces of `sizes`, in turns (n_sizes 0: random). False: the law is broken. */
 static bool
 play (AttnStream *stream, const Story *s, size_t begin, size_t end, const size_t *sizes, size_t n_sizes, Outputs *o)
 {
