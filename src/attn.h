@@ -471,6 +471,15 @@ ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, 
  */
 ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
 
+/*
+ * [real-time] The same as attn_stream_push (), attn_stream_skip () (`frames` NULL) and attn_stream_drain (), for who
+ * has to know which outputs are absent: present [], as many as there are outputs, becomes 1 for each that is there and
+ * 0 for each that is absent, and therefore all zeros. It may be NULL.
+ */
+ATTN_API uint64_t attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights,
+                                   uint8_t *present);
+ATTN_API size_t attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present);
+
 /* [real-time] 1 when the stream is at its end: attn_stream_drain () was the last to touch its frames. Else 0. */
 ATTN_API int attn_stream_is_drained (const AttnStream *stream);
 
@@ -483,6 +492,9 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_reset (AttnStream *stream, uint64_t
 
 /* [real-time] The number of the next frame to come in. */
 ATTN_API uint64_t attn_stream_next_frame (const AttnStream *stream);
+
+/* [real-time] The number of the next output to leave: output i is that of frame i stride. */
+ATTN_API uint64_t attn_stream_next_output (const AttnStream *stream);
 
 /* [real-time] Outputs that wait for later frames: what attn_stream_drain () would write now. */
 ATTN_API size_t attn_stream_pending (const AttnStream *stream);

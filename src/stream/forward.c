@@ -32,7 +32,7 @@ attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *presen
     const float *run = present == NULL || present[first] ? frames + first * layer->chain.n_inputs : NULL;
 
     n_run = n_alike (present, first, n);
-    n_done = attn_stream_take (stream, run, n_run, out, weights);
+    n_done = attn_stream_run (stream, run, n_run, out, weights, NULL);
     out += n_done * layer->chain.n_outputs;
     weights = weights != NULL ? weights + n_done * n_weights : NULL;
   }

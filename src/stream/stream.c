@@ -123,6 +123,12 @@ attn_stream_next_frame (const AttnStream *stream)
   return stream->in.next;
 }
 
+uint64_t
+attn_stream_next_output (const AttnStream *stream)
+{
+  return stream->next_output;
+}
+
 /* Outputs that have left since the reset. */
 static uint64_t
 n_given (const AttnStream *stream)
@@ -154,9 +160,9 @@ watch (AttnStream *stream, float *weights)
     attn_stream_first (stream)->weights = weights;
 }
 
-/* All outputs that are ready leave the stream, to `out` unless that is NULL. Returns how many. */
+/* All outputs that are ready leave the stream, and their marks, to where they are wanted. Returns how many. */
 static uint64_t
-give_all (AttnStream *stream, float *out)
+give_all (AttnStream *stream, float *out, uint8_t *present)
 {
   size_t n_outputs = stream->layer->chain.n_outputs;
   uint64_t before = stream->next_output;
@@ -167,6 +173,10 @@ give_all (AttnStream *stream, float *out)
     if (run.n == 0)
       return stream->next_output - before;
     stream->next_output += run.n;
+    if (present != NULL) {
+      memset (present, run.present, run.n);
+      present += run.n;
+    }
     if (out == NULL)
       continue;
     if (!run.present)
@@ -176,7 +186,7 @@ give_all (AttnStream *stream, float *out)
 }
 
 uint64_t
-attn_stream_take (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights)
+attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights, uint8_t *present)
 {
   AttnRun run = { .first = stream->in.next, .n = n, .present = frames != NULL, .values = frames };
   uint64_t mode, n_out;
@@ -187,7 +197,7 @@ attn_stream_take (AttnStream *stream, const float *frames, uint64_t n, float *ou
   watch (stream, weights);
   stream->in.next += n;
   attn_chain_take (stream->chain, &run);
-  n_out = give_all (stream, out);
+  n_out = give_all (stream, out, present);
   watch (stream, NULL);
   attn_float_leave (mode);
   return n_out;
@@ -196,17 +206,17 @@ attn_stream_take (AttnStream *stream, const float *frames, uint64_t n, float *ou
 size_t
 attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights)
 {
-  return attn_stream_take (stream, frames, n, out, weights);
+  return attn_stream_run (stream, frames, n, out, weights, NULL);
 }
 
 uint64_t
 attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights)
 {
-  return attn_stream_take (stream, NULL, n, out, weights);
+  return attn_stream_run (stream, NULL, n, out, weights, NULL);
 }
 
 size_t
-attn_stream_drain (AttnStream *stream, float *out, float *weights)
+attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present)
 {
   uint64_t mode, n_out;
 
@@ -216,10 +226,16 @@ attn_stream_drain (AttnStream *stream, float *out, float *weights)
   watch (stream, weights);
   stream->in.at_end = true;
   attn_chain_end (stream->chain);
-  n_out = give_all (stream, out);
+  n_out = give_all (stream, out, present);
   watch (stream, NULL);
   attn_float_leave (mode);
   return n_out;
+}
+
+size_t
+attn_stream_drain (AttnStream *stream, float *out, float *weights)
+{
+  return attn_stream_finish (stream, out, weights, NULL);
 }
 
 /* ---- gains ---- */

@@ -25,7 +25,4 @@ attn_stream_first (const AttnStream *stream)
 /* For streams of up to `max_frames` between two resets; SIZE_MAX: any number. */
 AttnStatus attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **stream, AttnError *error);
 
-/* attn_stream_push () or, with `frames` NULL, attn_stream_skip (). */
-uint64_t attn_stream_take (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights);
-
 #endif

@@ -364,6 +364,36 @@ nobody_looking_changes_nothing (const Story *s)
   return same;
 }
 
+/* In pieces, as play () would; the mark of each output, and where the next one stands. */
+static bool
+marks_by_law (const Story *s)
+{
+  AttnStream *stream = poisoned_stream (s->layer, s->first);
+  Signal law = signal_by_law (s, NULL, 0);
+  uint8_t *marks = malloc (s->n_out + 1);
+  uint64_t first_output = s->first / s->law.stride, n = 0;
+  bool kept = true;
+
+  memset (marks, 2, s->n_out + 1);
+  for (size_t begin = 0, stop; begin < s->n && kept; begin = stop) {
+    size_t longest = random_between (1, 40);
+
+    for (stop = begin + 1; stop < s->n && stop - begin < longest && s->present[stop] == s->present[begin];)
+      stop++;
+    n += attn_stream_run (stream, s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL, stop - begin, NULL,
+                          NULL, marks + n);
+    kept = marks[n] == 2 && attn_stream_next_output (stream) == first_output + n;
+  }
+  n += attn_stream_finish (stream, NULL, NULL, marks + n);
+  kept = kept && n == s->n_out && memcmp (marks, law.present, n) == 0 && marks[n] == 2;
+  if (!kept)
+    printf ("# the marks of %llu outputs are not those of the law\n", (unsigned long long) n);
+  signal_clear (&law);
+  free (marks);
+  attn_stream_free (stream);
+  return kept;
+}
+
 /* Plays a random story, made by `make` (with its argument), and holds it against `property`. */
 static void
 check_stories (int n, bool (*property) (const Story *))
@@ -404,6 +434,11 @@ TEST (every_kind_of_block_keeps_the_law)
 TEST (stream_equals_forward_and_both_keep_the_law)
 {
   check_stories (N_RANDOM, keeps_the_law);
+}
+
+TEST (each_output_is_marked_as_present_or_absent)
+{
+  check_stories (N_RANDOM, marks_by_law);
 }
 
 /* ---- reach ---- */
@@ -740,6 +775,7 @@ main (int argc, char **argv)
   random_seed ();
   RUN (every_kind_of_block_keeps_the_law);
   RUN (stream_equals_forward_and_both_keep_the_law);
+  RUN (each_output_is_marked_as_present_or_absent);
   RUN (input_reaches_exactly_the_outputs_that_read_it);
   RUN (restored_stream_goes_on_with_the_same_bits_on_other_kernels);
   RUN (new_process_goes_on_with_the_same_bits);
