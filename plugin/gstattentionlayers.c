@@ -64,7 +64,10 @@ is_young (const Identity *identity)
   return g_get_real_time () - written < SETTLED_AFTER;
 }
 
-/* Whether a field was set or left to the model makes no other layer. AttnConfig has no padding. */
+/* No byte of AttnConfig is padding, which would hold anything: it is compared as a whole. */
+G_STATIC_ASSERT (sizeof (AttnConfig) == 26 * sizeof (guint32) + 3 * sizeof (gdouble));
+
+/* Whether a field was set or left to the model makes no other layer. */
 static gboolean
 is_what_is_wanted (const Entry *entry, const AttnConfig *config)
 {
