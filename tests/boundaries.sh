@@ -68,6 +68,8 @@ report core_includes_no_glib_or_gstreamer "$(grep -lE '#include *[<"](glib|gst|g
 report only_safetensors_knows_json "$(grep -l jansson "$root"/src/*.[ch] "$root"/src/*/*.[ch] | grep -v '/safetensors\.c$')"
 report plugin_knows_only_the_public_header \
   "$(grep -lE '#include "(base|kernels|parameters|blocks|stream|sdpa)/' "$root"/plugin/*.[ch] "$root"/plugin/*/*.[ch])"
+report plugin_reads_no_private_field_of_gstreamer \
+  "$(grep -nE -- '->(control_bindings|control_rate|priv|abidata|_gst_reserved)' "$root"/plugin/*.[ch] "$root"/plugin/*/*.[ch])"
 compiles header_alone_as_c99 "${CC:-}" -std=c99 -x c
 compiles header_alone_as_cxx "${CXX:-}" -std=c++98 -Wno-long-long -Wno-variadic-macros -x c++
 program_of='the header has none'
