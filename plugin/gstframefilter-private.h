@@ -1,7 +1,6 @@
 /*
  * gst-attention: the inside of GstFrameFilter, for the files that it is made of, each of which knows those below alone:
  *   gstframefilter.c            the object, and its life from start to stop
- *   gstframefilterproperties.c  properties and signals
  *   gstframefilterevents.c      events in
  *   gstframefilterbuffers.c     buffers in
  *   gstframefiltergaps.c        frames that are missing
@@ -11,6 +10,7 @@
  *   gstframefiltersides.c       pads beside `src`
  *   gstframefilterlatency.c     how late outputs leave
  *   gstframefilterstate.c       streams that outlive their process
+ *   gstframefilterproperties.c  properties
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef PLUGIN_GSTFRAMEFILTER_PRIVATE_H
@@ -42,13 +42,6 @@ typedef struct {
   guint64 n_frames;
   guint64 n_done; /* frames whose output is known */
 } Item;
-
-/* ---- gstframefilterproperties.c ---- */
-
-void gst_frame_filter_init_properties (GstFrameFilter *self);
-void gst_frame_filter_install_properties (GObjectClass *object_class);
-void gst_frame_filter_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
-void gst_frame_filter_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);
 
 /* ---- gstframefilterevents.c; of GstBaseTransformClass ---- */
 
@@ -169,5 +162,12 @@ void gst_frame_filter_write_state_file (GstFrameFilter *self);
 /* The action signals. Any thread. */
 GBytes *gst_frame_filter_save_state (GstFrameFilter *self);
 gboolean gst_frame_filter_restore_state (GstFrameFilter *self, GBytes *state);
+
+/* ---- gstframefilterproperties.c ---- */
+
+void gst_frame_filter_init_properties (GstFrameFilter *self);
+void gst_frame_filter_install_properties (GObjectClass *object_class);
+void gst_frame_filter_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
+void gst_frame_filter_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);
 
 #endif

@@ -143,6 +143,36 @@ gst_frame_filter_finalize (GObject *object)
 }
 
 static void
+install_signals (GType type)
+{
+  /**
+   * GstFrameFilter::save-state:
+   *
+   * What the next frame would go on from. After the end of a stream, until the next frame, that is the state before the
+   * drain. Any thread, while buffers flow; then it may be taken in the middle of a buffer, and the number of the next
+   * frame stands at byte 40 (see attn.h).
+   *
+   * Returns: (transfer full) (nullable): the state; %NULL when there is no stream yet
+   */
+  g_signal_new_class_handler ("save-state", type, G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION,
+                              G_CALLBACK (gst_frame_filter_save_state), NULL, NULL, NULL, G_TYPE_BYTES, 0);
+
+  /**
+   * GstFrameFilter::restore-state:
+   * @state: what save-state or a state file gave
+   *
+   * The next frame that comes in goes on from @state. What still waits for its look-ahead is answered before, as at the
+   * end of a stream. Any thread, while buffers flow.
+   *
+   * Returns: %FALSE, after a warning message, when the state is damaged or not of this layer, or there is no stream
+   * yet; then nothing changes
+   */
+  g_signal_new_class_handler ("restore-state", type, G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION,
+                              G_CALLBACK (gst_frame_filter_restore_state), NULL, NULL, NULL, G_TYPE_BOOLEAN, 1,
+                              G_TYPE_BYTES);
+}
+
+static void
 set_transform_functions (GstBaseTransformClass *trans_class)
 {
   trans_class->start = GST_DEBUG_FUNCPTR (gst_frame_filter_start);
@@ -171,6 +201,7 @@ gst_frame_filter_class_init (GstFrameFilterClass *klass)
   object_class->get_property = gst_frame_filter_get_property;
   object_class->finalize = gst_frame_filter_finalize;
   gst_frame_filter_install_properties (object_class);
+  install_signals (G_TYPE_FROM_CLASS (klass));
   set_transform_functions (GST_BASE_TRANSFORM_CLASS (klass));
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);

@@ -1,5 +1,5 @@
 /*
- * gst-attention: GstFrameFilter: properties and signals.
+ * gst-attention: GstFrameFilter: properties.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "gstframefilter-private.h"
@@ -212,36 +212,6 @@ install_messages (GObjectClass *object_class)
                           GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 
-static void
-install_signals (GType type)
-{
-  /**
-   * GstFrameFilter::save-state:
-   *
-   * What the next frame would go on from. After the end of a stream, until the next frame, that is the state before the
-   * drain. Any thread, while buffers flow; then it may be taken in the middle of a buffer, and the number of the next
-   * frame stands at byte 40 (see attn.h).
-   *
-   * Returns: (transfer full) (nullable): the state; %NULL when there is no stream yet
-   */
-  g_signal_new_class_handler ("save-state", type, G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION,
-                              G_CALLBACK (gst_frame_filter_save_state), NULL, NULL, NULL, G_TYPE_BYTES, 0);
-
-  /**
-   * GstFrameFilter::restore-state:
-   * @state: what save-state or a state file gave
-   *
-   * The next frame that comes in goes on from @state. What still waits for its look-ahead is answered before, as at the
-   * end of a stream. Any thread, while buffers flow.
-   *
-   * Returns: %FALSE, after a warning message, when the state is damaged or not of this layer, or there is no stream
-   * yet; then nothing changes
-   */
-  g_signal_new_class_handler ("restore-state", type, G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION,
-                              G_CALLBACK (gst_frame_filter_restore_state), NULL, NULL, NULL, G_TYPE_BOOLEAN, 1,
-                              G_TYPE_BYTES);
-}
-
 void
 gst_frame_filter_install_properties (GObjectClass *object_class)
 {
@@ -249,7 +219,6 @@ gst_frame_filter_install_properties (GObjectClass *object_class)
   install_state (object_class);
   install_arithmetic (object_class);
   install_messages (object_class);
-  install_signals (G_TYPE_FROM_CLASS (object_class));
 }
 
 void

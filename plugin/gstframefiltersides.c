@@ -250,42 +250,27 @@ catch_up (GstFrameFilter *self, GstPad *pad)
     gst_pad_sticky_events_foreach (GST_BASE_TRANSFORM_SRC_PAD (self), tell_sticky, &telling);
 }
 
-static void
-push_event (GstFrameFilter *self, GstPad *pad, GstEvent *event)
+static gboolean
+push_event (GstElement *element, GstPad *pad, gpointer event)
 {
+  GstFrameFilter *self = GST_FRAME_FILTER (element);
   GstEvent *translated;
 
+  if (pad == GST_BASE_TRANSFORM_SRC_PAD (self))
+    return TRUE;
   if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
     catch_up (self, pad);
   translated = translate (self, pad, event);
   if (translated != NULL)
     gst_pad_push_event (pad, translated);
-}
-
-static guint
-count_numbers (GstFrameFilter *self)
-{
-  guint n;
-
-  GST_OBJECT_LOCK (self);
-  n = self->side_pads->len;
-  GST_OBJECT_UNLOCK (self);
-  return n;
+  return TRUE;
 }
 
 void
 gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event)
 {
-  guint i, n = count_numbers (self);
-
-  for (i = 0; i < n; i++) {
-    GstPad *pad = ref_pad (self, i);
-
-    if (pad == NULL)
-      continue;
-    push_event (self, pad, event);
-    gst_object_unref (pad);
-  }
+  if (g_atomic_int_get (&self->n_side_pads) > 0)
+    gst_element_foreach_src_pad (GST_ELEMENT (self), push_event, event);
 }
 
 /* ---- buffers ---- */
