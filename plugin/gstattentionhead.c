@@ -24,60 +24,6 @@ static gint n_changes; /* atomic */
 
 G_DEFINE_TYPE (GstAttentionHead, gst_attention_head, GST_TYPE_OBJECT)
 
-static void
-gst_attention_head_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
-{
-  GstAttentionHead *self = GST_ATTENTION_HEAD (object);
-
-  switch (id) {
-  case PROP_GAIN:
-    GST_OBJECT_LOCK (self);
-    self->gain = g_value_get_float (value);
-    GST_OBJECT_UNLOCK (self);
-    g_atomic_int_inc (&n_changes);
-    break;
-  default:
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-    break;
-  }
-}
-
-static void
-gst_attention_head_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
-{
-  switch (id) {
-  case PROP_GAIN:
-    g_value_set_float (value, gst_attention_head_get_gain (GST_ATTENTION_HEAD (object)));
-    break;
-  default:
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-    break;
-  }
-}
-
-static void
-gst_attention_head_init (GstAttentionHead *self)
-{
-  self->gain = DEFAULT_GAIN;
-}
-
-static void
-gst_attention_head_class_init (GstAttentionHeadClass *klass)
-{
-  GObjectClass *object_class = G_OBJECT_CLASS (klass);
-
-  object_class->set_property = gst_attention_head_set_property;
-  object_class->get_property = gst_attention_head_get_property;
-  g_object_class_install_property (
-      object_class, PROP_GAIN,
-      g_param_spec_float ("gain", "Gain",
-                          "Factor of what the head contributes, before the output projection. 0 silences it. Under a "
-                          "GstController it is evaluated at the stream time of each frame that leaves",
-                          -MAX_GAIN, MAX_GAIN, DEFAULT_GAIN,
-                          G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE
-                              | GST_PARAM_MUTABLE_PLAYING));
-}
-
 GstAttentionHead *
 gst_attention_head_new (guint number)
 {
@@ -205,4 +151,60 @@ gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
 
   for (i = 0; i < heads->len && GST_CLOCK_TIME_IS_VALID (time); i++)
     gst_object_sync_values (g_ptr_array_index (heads, i), time);
+}
+
+/* ---- object ---- */
+
+static void
+gst_attention_head_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
+{
+  GstAttentionHead *self = GST_ATTENTION_HEAD (object);
+
+  switch (id) {
+  case PROP_GAIN:
+    GST_OBJECT_LOCK (self);
+    self->gain = g_value_get_float (value);
+    GST_OBJECT_UNLOCK (self);
+    g_atomic_int_inc (&n_changes);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+static void
+gst_attention_head_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  switch (id) {
+  case PROP_GAIN:
+    g_value_set_float (value, gst_attention_head_get_gain (GST_ATTENTION_HEAD (object)));
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+static void
+gst_attention_head_class_init (GstAttentionHeadClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+
+  object_class->set_property = gst_attention_head_set_property;
+  object_class->get_property = gst_attention_head_get_property;
+  g_object_class_install_property (
+      object_class, PROP_GAIN,
+      g_param_spec_float ("gain", "Gain",
+                          "Factor of what the head contributes, before the output projection. 0 silences it. Under a "
+                          "GstController it is evaluated at the stream time of each frame that leaves",
+                          -MAX_GAIN, MAX_GAIN, DEFAULT_GAIN,
+                          G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE
+                              | GST_PARAM_MUTABLE_PLAYING));
+}
+
+static void
+gst_attention_head_init (GstAttentionHead *self)
+{
+  self->gain = DEFAULT_GAIN;
 }

@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: layers that elements share, known by what their files are on disk.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #define _POSIX_C_SOURCE 200809L /* st_mtim */
 #include "gstattentionlayers.h"
 

@@ -56,7 +56,7 @@ call_core (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, g
   return n_out;
 }
 
-/* The same for outputs that go to `item`; the rows of side 0 are the weights. */
+/* The same for outputs that go to `item`; what the core shows of them are the rows of side 0. */
 static void
 run (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
 {
