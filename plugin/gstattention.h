@@ -3,12 +3,13 @@
 #define PLUGIN_GSTATTENTION_H
 
 #include <gst/gst.h>
-#include <gst/base/gstbasetransform.h>
+
+#include "gstframefilter.h"
 
 G_BEGIN_DECLS
 
 #define GST_TYPE_ATTENTION (gst_attention_get_type ())
-G_DECLARE_FINAL_TYPE (GstAttention, gst_attention, GST, ATTENTION, GstBaseTransform)
+G_DECLARE_FINAL_TYPE (GstAttention, gst_attention, GST, ATTENTION, GstFrameFilter)
 
 GST_ELEMENT_REGISTER_DECLARE (attention)
 

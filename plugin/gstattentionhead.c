@@ -17,65 +17,12 @@ struct _GstAttentionHead {
   GstObject parent;
 
   gfloat gain; /* the object lock */
+  gint is_out; /* gboolean, atomic: somebody may have got hold of it */
 };
 
 static gint n_changes; /* atomic */
 
 G_DEFINE_TYPE (GstAttentionHead, gst_attention_head, GST_TYPE_OBJECT)
-
-static void
-gst_attention_head_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
-{
-  GstAttentionHead *self = GST_ATTENTION_HEAD (object);
-
-  switch (id) {
-  case PROP_GAIN:
-    GST_OBJECT_LOCK (self);
-    self->gain = g_value_get_float (value);
-    GST_OBJECT_UNLOCK (self);
-    g_atomic_int_inc (&n_changes);
-    break;
-  default:
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-    break;
-  }
-}
-
-static void
-gst_attention_head_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
-{
-  switch (id) {
-  case PROP_GAIN:
-    g_value_set_float (value, gst_attention_head_get_gain (GST_ATTENTION_HEAD (object)));
-    break;
-  default:
-    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
-    break;
-  }
-}
-
-static void
-gst_attention_head_init (GstAttentionHead *self)
-{
-  self->gain = DEFAULT_GAIN;
-}
-
-static void
-gst_attention_head_class_init (GstAttentionHeadClass *klass)
-{
-  GObjectClass *object_class = G_OBJECT_CLASS (klass);
-
-  object_class->set_property = gst_attention_head_set_property;
-  object_class->get_property = gst_attention_head_get_property;
-  g_object_class_install_property (
-      object_class, PROP_GAIN,
-      g_param_spec_float ("gain", "Gain",
-                          "Factor of what the head contributes, before the output projection. 0 silences it. Under a "
-                          "GstController it is evaluated at the stream time of each frame that leaves",
-                          -MAX_GAIN, MAX_GAIN, DEFAULT_GAIN,
-                          G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE
-                              | GST_PARAM_MUTABLE_PLAYING));
-}
 
 GstAttentionHead *
 gst_attention_head_new (guint number)
@@ -98,6 +45,12 @@ gst_attention_head_get_gain (GstAttentionHead *head)
   return gain;
 }
 
+void
+gst_attention_head_hand_out (GstAttentionHead *head)
+{
+  g_atomic_int_set (&head->is_out, TRUE);
+}
+
 guint
 gst_attention_heads_count_changes (void)
 {
@@ -115,6 +68,14 @@ count_heads (GPtrArray *heads, GstObject *parent)
   return n;
 }
 
+static void
+announce (GstAttentionHead *head, GstObject *parent)
+{
+  if (g_signal_has_handler_pending (parent, g_signal_lookup ("child-added", GST_TYPE_CHILD_PROXY), 0, TRUE))
+    gst_attention_head_hand_out (head);
+  gst_child_proxy_child_added (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
+}
+
 /* Nothing happens where another thread was faster: there is a head `number`. */
 static void
 add_head (GPtrArray *heads, GstObject *parent, guint number)
@@ -129,7 +90,7 @@ add_head (GPtrArray *heads, GstObject *parent, guint number)
     g_ptr_array_add (heads, gst_object_ref (head));
   GST_OBJECT_UNLOCK (parent);
   if (added)
-    gst_child_proxy_child_added (GST_CHILD_PROXY (parent), G_OBJECT (head), GST_OBJECT_NAME (head));
+    announce (head, parent);
   else
     gst_object_unparent (GST_OBJECT (head));
   gst_object_unref (head);
@@ -166,9 +127,8 @@ gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n)
 }
 
 /*
- * Asked for each frame. gst_object_has_active_control_bindings () alone would do, but locks: 15 ns for each head, a
- * tenth of the element's time at 16 heads. So it is asked only where the field, private though it is, says that there
- * are any: read without the lock, as gst_object_sync_values () itself does, a binding may be seen a frame late.
+ * Asked for each frame, and gst_object_has_active_control_bindings () locks: 15 ns for each head, a tenth of the
+ * element's time at 16 heads. A head that nobody has got hold of has no bindings.
  */
 gboolean
 gst_attention_heads_are_controlled (GPtrArray *heads)
@@ -176,9 +136,9 @@ gst_attention_heads_are_controlled (GPtrArray *heads)
   guint i;
 
   for (i = 0; i < heads->len; i++) {
-    GstObject *head = g_ptr_array_index (heads, i);
+    GstAttentionHead *head = g_ptr_array_index (heads, i);
 
-    if (g_atomic_pointer_get (&head->control_bindings) != NULL && gst_object_has_active_control_bindings (head))
+    if (g_atomic_int_get (&head->is_out) && gst_object_has_active_control_bindings (GST_OBJECT (head)))
       return TRUE;
   }
   return FALSE;
@@ -191,4 +151,60 @@ gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
 
   for (i = 0; i < heads->len && GST_CLOCK_TIME_IS_VALID (time); i++)
     gst_object_sync_values (g_ptr_array_index (heads, i), time);
+}
+
+/* ---- object ---- */
+
+static void
+gst_attention_head_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
+{
+  GstAttentionHead *self = GST_ATTENTION_HEAD (object);
+
+  switch (id) {
+  case PROP_GAIN:
+    GST_OBJECT_LOCK (self);
+    self->gain = g_value_get_float (value);
+    GST_OBJECT_UNLOCK (self);
+    g_atomic_int_inc (&n_changes);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+static void
+gst_attention_head_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  switch (id) {
+  case PROP_GAIN:
+    g_value_set_float (value, gst_attention_head_get_gain (GST_ATTENTION_HEAD (object)));
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+static void
+gst_attention_head_class_init (GstAttentionHeadClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+
+  object_class->set_property = gst_attention_head_set_property;
+  object_class->get_property = gst_attention_head_get_property;
+  g_object_class_install_property (
+      object_class, PROP_GAIN,
+      g_param_spec_float ("gain", "Gain",
+                          "Factor of what the head contributes, before the output projection. 0 silences it. Under a "
+                          "GstController it is evaluated at the stream time of each frame that leaves",
+                          -MAX_GAIN, MAX_GAIN, DEFAULT_GAIN,
+                          G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE
+                              | GST_PARAM_MUTABLE_PLAYING));
+}
+
+static void
+gst_attention_head_init (GstAttentionHead *self)
+{
+  self->gain = DEFAULT_GAIN;
 }

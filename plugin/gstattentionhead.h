@@ -18,6 +18,9 @@ GstAttentionHead *gst_attention_head_new (guint number);
 /* Any thread. */
 gfloat gst_attention_head_get_gain (GstAttentionHead *head);
 
+/* Somebody gets hold of the head: from now on it may be controlled. Any thread. */
+void gst_attention_head_hand_out (GstAttentionHead *head);
+
 /* How often gains have been set, of any head of any element: as long as it stays, so do they all. Any thread. */
 guint gst_attention_heads_count_changes (void);
 

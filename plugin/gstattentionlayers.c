@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: layers that elements share, known by what their files are on disk.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 #define _POSIX_C_SOURCE 200809L /* st_mtim */
 #include "gstattentionlayers.h"
 
@@ -64,7 +67,10 @@ is_young (const Identity *identity)
   return g_get_real_time () - written < SETTLED_AFTER;
 }
 
-/* Whether a field was set or left to the model makes no other layer. AttnConfig has no padding. */
+/* No byte of AttnConfig is padding, which would hold anything: it is compared as a whole. */
+G_STATIC_ASSERT (sizeof (AttnConfig) == 26 * sizeof (guint32) + 3 * sizeof (gdouble));
+
+/* Whether a field was set or left to the model makes no other layer. */
 static gboolean
 is_what_is_wanted (const Entry *entry, const AttnConfig *config)
 {

@@ -1,14 +1,15 @@
 /*
- * gst-attention: the element `attention`: what each head attends to, in a few numbers, on the bus.
+ * gst-attention: what the heads of an attention look at, in a few numbers, on the bus.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "gstattention-private.h"
+#include "gstattentionsummary.h"
 
 #include <math.h>
 #include <string.h>
 
 /* Sums over the frames since the last message. Absent frames, which attend to nothing, do not count. */
 struct _GstAttentionSummary {
+  GstFrameFilter *filter; /* that posts it */
   guint n_heads, n_sinks, window, look_ahead, span;
   GstClockTime time;  /* of the first frame; NONE: unknown */
   guint64 n_frames;   /* all of them */
@@ -17,11 +18,13 @@ struct _GstAttentionSummary {
   gdouble *weights;   /* [n_heads][span] */
 };
 
-static GstAttentionSummary *
-summary_new (const AttnLayer *layer)
+GstAttentionSummary *
+gst_attention_summary_new (GstFrameFilter *filter)
 {
+  const AttnLayer *layer = filter->layer;
   GstAttentionSummary *summary = g_new0 (GstAttentionSummary, 1);
 
+  summary->filter = filter;
   summary->n_heads = attn_layer_n_heads (layer);
   summary->n_sinks = attn_layer_n_sinks (layer);
   summary->window = attn_layer_window (layer);
@@ -32,8 +35,8 @@ summary_new (const AttnLayer *layer)
   return summary;
 }
 
-static void
-summary_free (GstAttentionSummary *summary)
+void
+gst_attention_summary_free (GstAttentionSummary *summary)
 {
   g_free (summary->entropy);
   g_free (summary->weights);
@@ -41,7 +44,7 @@ summary_free (GstAttentionSummary *summary)
 }
 
 static void
-summary_clear (GstAttentionSummary *summary)
+clear (GstAttentionSummary *summary)
 {
   memset (summary->entropy, 0, summary->n_heads * sizeof *summary->entropy);
   memset (summary->weights, 0, (gsize) summary->n_heads * summary->span * sizeof *summary->weights);
@@ -156,13 +159,13 @@ set_heads (const GstAttentionSummary *summary, GstStructure *structure)
 }
 
 /* The fields of time are those of the element level. */
-static void
-post (GstAttention *self, const GstAttentionSummary *summary)
+static GstStructure *
+make_message (const GstAttentionSummary *summary)
 {
-  const GstSegment *segment = &GST_BASE_TRANSFORM (self)->segment;
+  const GstSegment *segment = &GST_BASE_TRANSFORM (summary->filter)->segment;
+  GstClockTime duration = gst_features_duration (&summary->filter->features, summary->n_frames);
   GstClockTime time = summary->time, running_time = GST_CLOCK_TIME_NONE, stream_time = GST_CLOCK_TIME_NONE;
-  GstClockTime duration = gst_features_duration (&self->features, summary->n_frames), end = GST_CLOCK_TIME_NONE;
-  GstStructure *structure;
+  GstClockTime end = GST_CLOCK_TIME_NONE;
 
   if (GST_CLOCK_TIME_IS_VALID (time) && segment->format == GST_FORMAT_TIME) {
     running_time = gst_segment_to_running_time (segment, GST_FORMAT_TIME, time);
@@ -170,31 +173,40 @@ post (GstAttention *self, const GstAttentionSummary *summary)
     if (GST_CLOCK_TIME_IS_VALID (duration))
       end = gst_segment_to_running_time (segment, GST_FORMAT_TIME, time + duration);
   }
-  structure =
-      gst_structure_new ("attention", "endtime", GST_TYPE_CLOCK_TIME, end, "timestamp", G_TYPE_UINT64, time,
-                         "stream-time", G_TYPE_UINT64, stream_time, "running-time", G_TYPE_UINT64, running_time,
-                         "duration", G_TYPE_UINT64, duration, "frames", G_TYPE_UINT64, summary->n_attended, NULL);
+  return gst_structure_new ("attention", "endtime", GST_TYPE_CLOCK_TIME, end, "timestamp", G_TYPE_UINT64, time,
+                            "stream-time", G_TYPE_UINT64, stream_time, "running-time", G_TYPE_UINT64, running_time,
+                            "duration", G_TYPE_UINT64, duration, "frames", G_TYPE_UINT64, summary->n_attended, NULL);
+}
+
+void
+gst_attention_summary_post (GstAttentionSummary *summary)
+{
+  GstStructure *structure;
+
+  if (summary->n_frames == 0)
+    return;
+  structure = make_message (summary);
   set_heads (summary, structure);
-  gst_element_post_message (GST_ELEMENT (self), gst_message_new_element (GST_OBJECT (self), structure));
+  gst_element_post_message (GST_ELEMENT (summary->filter),
+                            gst_message_new_element (GST_OBJECT (summary->filter), structure));
+  clear (summary);
 }
 
 /* ---- when ---- */
 
 /* The frames of a message; 0: the rate is unknown, and each buffer gives one. */
 static guint64
-frames_per_message (GstAttention *self, GstClockTime interval)
+frames_per_message (const GstFeatures *features, GstClockTime interval)
 {
-  const GstFeatures *features = &self->features;
-
   if (features->rate_n <= 0)
     return 0;
   return MAX (gst_util_uint64_scale_round (interval, features->rate_n, GST_SECOND * (guint64) features->rate_d), 1);
 }
 
 static GstClockTime
-frame_time (GstAttention *self, GstBuffer *buffer, guint64 i)
+frame_time (const GstFeatures *features, GstBuffer *buffer, guint64 i)
 {
-  GstClockTime offset = gst_features_duration (&self->features, i);
+  GstClockTime offset = gst_features_duration (features, i);
 
   if (!GST_BUFFER_PTS_IS_VALID (buffer))
     return GST_CLOCK_TIME_NONE;
@@ -202,39 +214,18 @@ frame_time (GstAttention *self, GstBuffer *buffer, guint64 i)
 }
 
 void
-gst_attention_summarise (GstAttention *self, GstBuffer *buffer, const gfloat *weights, guint64 n_frames)
+gst_attention_summary_add (GstAttentionSummary *summary, GstBuffer *buffer, const gfloat *weights, guint64 n_frames,
+                           GstClockTime interval)
 {
-  gsize n_weights = (gsize) attn_layer_n_heads (self->layer) * attn_layer_span (self->layer);
-  GstClockTime interval;
-  gboolean wanted;
-  guint64 i, limit;
+  const GstFeatures *features = &summary->filter->features;
+  gsize n_weights = (gsize) summary->n_heads * summary->span;
+  guint64 i, limit = frames_per_message (features, interval);
 
-  GST_OBJECT_LOCK (self);
-  wanted = self->post_messages;
-  interval = self->interval;
-  GST_OBJECT_UNLOCK (self);
-  if (!wanted) {
-    gst_attention_finish_summary (self, FALSE);
-    return;
-  }
-  limit = frames_per_message (self, interval);
-  if (self->summary == NULL)
-    self->summary = summary_new (self->layer);
   for (i = 0; i < n_frames; i++) {
-    if (self->summary->n_frames == 0)
-      self->summary->time = frame_time (self, buffer, i);
-    add_frame (self->summary, weights + i * n_weights);
-    if (limit != 0 ? self->summary->n_frames >= limit : i + 1 == n_frames) {
-      post (self, self->summary);
-      summary_clear (self->summary);
-    }
+    if (summary->n_frames == 0)
+      summary->time = frame_time (features, buffer, i);
+    add_frame (summary, weights + i * n_weights);
+    if (limit != 0 ? summary->n_frames >= limit : i + 1 == n_frames)
+      gst_attention_summary_post (summary);
   }
-}
-
-void
-gst_attention_finish_summary (GstAttention *self, gboolean wanted)
-{
-  if (self->summary != NULL && self->summary->n_frames > 0 && wanted)
-    post (self, self->summary);
-  g_clear_pointer (&self->summary, summary_free);
 }

@@ -100,15 +100,25 @@ check_no_flag_set (const GValue *value, GError **error)
   return ok;
 }
 
-gboolean
-gst_features_check_dimensions (const GstCaps *caps, GError **error)
+static gboolean
+has_open_flag_set (const GstStructure *structure)
+{
+  const GValue *value = gst_structure_get_value (structure, "dimensions");
+
+  return value != NULL && GST_VALUE_HOLDS_FLAG_SET (value) && !gst_value_is_fixed (value);
+}
+
+GstCaps *
+gst_features_settle_dimensions (GstCaps *caps)
 {
   guint i;
 
   for (i = 0; i < gst_caps_get_size (caps); i++)
-    if (!check_no_flag_set (gst_structure_get_value (gst_caps_get_structure (caps, i), "dimensions"), error))
-      return FALSE;
-  return TRUE;
+    if (has_open_flag_set (gst_caps_get_structure (caps, i))) {
+      caps = gst_caps_make_writable (caps);
+      gst_structure_fixate_field (gst_caps_get_structure (caps, i), "dimensions");
+    }
+  return caps;
 }
 
 static gboolean

@@ -41,10 +41,10 @@ typedef struct {
 gboolean gst_features_from_caps (GstFeatures *features, const GstCaps *caps, GError **error);
 
 /*
- * FALSE, with the same kind of error, when `caps` (fixed or not) carry untyped dimensions. Such caps are never fixed,
- * so that no CAPS event brings them: they show only while caps are negotiated.
+ * Untyped `dimensions=80:1`, which are a set of flags and never fixed, become the fixed set of the same flags, so that a
+ * CAPS event brings them and gst_features_from_caps () can say what is wrong. Takes `caps`. Transfer full.
  */
-gboolean gst_features_check_dimensions (const GstCaps *caps, GError **error);
+GstCaps *gst_features_settle_dimensions (GstCaps *caps);
 
 /*
  * Caps for frames that an element of ours makes: audio/x-raw where the rate is a whole number of Hz (with

@@ -23,6 +23,20 @@ skip () {
   echo "ok $n - $1 # SKIP $2"
 }
 
+# upward FILES: where one names a function that a file before it defines.
+upward () {
+  awk 'FNR == 1 { file++ }
+    file < ARGC / 2 && /^gst_[a-z_]+ \(/ { level[$1] = file }
+    file < ARGC / 2 { next }
+    { text = $0
+      while (match (text, /gst_[a-z_]+/)) {
+        name = substr (text, RSTART, RLENGTH); text = substr (text, RSTART + RLENGTH)
+        if (name in level && level[name] < file - (ARGC - 1) / 2) print FILENAME ": " name " () is of a file above"
+      } }' "$@" "$@"
+}
+# The files that a header lists, the uppermost first.
+listed () { sed -n "s|^ \* *\([a-z]*\.c\) .*|${1%/*}/\1|p" "$1"; }
+
 exports () { nm -D --defined-only "$1" | awk '{ print $3 }' | sed 's/@.*//'; }
 needs () { readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
 imports () { nm -D --undefined-only "$1" | awk '{ print $2 }' | sed 's/@.*//'; }
@@ -70,6 +84,10 @@ report only_safetensors_and_the_reader_of_encoders_know_json "$(grep -l jansson 
   | grep -vE '/(parameters/safetensors\.c|stream/encoder(_blocks|_keys)?\.[ch])$')"
 report plugin_knows_only_the_public_header \
   "$(grep -lE '#include "(base|kernels|parameters|blocks|stream|sdpa)/' "$root"/plugin/*.[ch] "$root"/plugin/*/*.[ch])"
+report files_of_a_class_call_those_below_them \
+  "$(for header in "$root"/plugin/*-private.h "$root"/plugin/*/*-private.h; do upward $(listed "$header"); done)"
+report plugin_reads_no_private_field_of_gstreamer \
+  "$(grep -nE -- '->(control_bindings|control_rate|priv|abidata|_gst_reserved)' "$root"/plugin/*.[ch] "$root"/plugin/*/*.[ch])"
 compiles header_alone_as_c99 "${CC:-}" -std=c99 -x c
 compiles header_alone_as_cxx "${CXX:-}" -std=c++98 -Wno-long-long -Wno-variadic-macros -x c++
 program_of='the header has none'

@@ -247,17 +247,15 @@ GST_START_TEST (test_another_number_of_frames_per_buffer_is_the_same_stream)
 }
 GST_END_TEST;
 
-GST_START_TEST (test_untyped_dimensions_are_explained_once)
+/* Who only asks what fits must not lose the pipeline by it. */
+GST_START_TEST (test_caps_query_posts_no_message)
 {
   GstHarness *h = gst_harness_new ("attention");
   GstBus *bus = attach_bus (h->element);
   GstCaps *caps = gst_caps_from_string ("other/tensors, format=(string)static, num_tensors=(int)1, dimensions=80:1");
-  guint i;
 
-  for (i = 0; i < 3; i++)
-    gst_caps_unref (gst_pad_peer_query_caps (h->srcpad, caps));
-  fail_unless_error (bus, "(string)80:1:1:1");
-  check_text (pop_error (bus), NULL);
+  gst_caps_unref (gst_pad_peer_query_caps (h->srcpad, caps));
+  fail_unless (gst_bus_pop (bus) == NULL);
   gst_caps_unref (caps);
   detach_bus (h->element, bus);
   gst_harness_teardown (h);
@@ -525,7 +523,7 @@ attention_caps_suite (void)
   tcase_add_test (caps, test_several_tensors_are_refused_in_a_sentence);
   tcase_add_test (caps, test_refused_caps_are_reported_at_the_end_of_a_stream_without_buffers);
   tcase_add_loop_test (caps, test_another_number_of_frames_per_buffer_is_the_same_stream, 0, 5);
-  tcase_add_test (caps, test_untyped_dimensions_are_explained_once);
+  tcase_add_test (caps, test_caps_query_posts_no_message);
   tcase_add_test (caps, test_missing_dimensions_are_refused);
   tcase_add_test (caps, test_missing_types_are_refused);
   tcase_add_loop_test (caps, test_wild_dimensions_are_refused, 0, 9);

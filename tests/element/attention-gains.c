@@ -107,10 +107,9 @@ fail_unless_scaled (const gfloat *out, const gfloat *plain, const gfloat *gains)
 
 /* The gain of the second head rises from 0 at time 0 to 1 at 1 s, and falls to 0.25 at 3 s. */
 static void
-bind_curve (GstHarness *h)
+bind_head (GObject *head)
 {
   GstControlSource *source = gst_interpolation_control_source_new ();
-  GObject *head = gst_child_proxy_get_child_by_name (GST_CHILD_PROXY (h->element), "head1");
   GstTimedValueControlSource *curve = GST_TIMED_VALUE_CONTROL_SOURCE (source);
 
   g_object_set (source, "mode", GST_INTERPOLATION_MODE_LINEAR, NULL);
@@ -119,8 +118,16 @@ bind_curve (GstHarness *h)
   gst_timed_value_control_source_set (curve, 3 * GST_SECOND, 0.25);
   gst_object_add_control_binding (GST_OBJECT (head),
                                   gst_direct_control_binding_new_absolute (GST_OBJECT (head), "gain", source));
-  gst_object_unref (head);
   gst_object_unref (source);
+}
+
+static void
+bind_curve (GstHarness *h)
+{
+  GObject *head = gst_child_proxy_get_child_by_name (GST_CHILD_PROXY (h->element), "head1");
+
+  bind_head (head);
+  gst_object_unref (head);
 }
 
 /* What the curve says at `time`. */
@@ -337,6 +344,36 @@ GST_START_TEST (test_curve_gives_the_same_bits_for_any_buffer_size)
 }
 GST_END_TEST;
 
+static void
+bind_second_head (GstChildProxy *element, GObject *head, const gchar *name, gpointer data)
+{
+  if (strcmp (name, "head1") == 0)
+    bind_head (head);
+}
+
+/* Who hears of a head when it comes need not ask for it. */
+GST_START_TEST (test_head_can_be_bound_when_it_is_added)
+{
+  gfloat *plain = run_plain (0), *out;
+  GstHarness *h = start (0);
+  GstClockTime times[N];
+  guint t;
+
+  for (t = 0; t < N; t++)
+    times[t] = t * FRAME_TIME;
+  gst_element_set_state (h->element, GST_STATE_NULL);
+  g_object_set (h->element, "heads", 1, NULL);
+  g_signal_connect (h->element, "child-added", G_CALLBACK (bind_second_head), NULL);
+  g_object_set (h->element, "heads", HEADS, NULL);
+  gst_element_set_state (h->element, GST_STATE_PLAYING);
+  push (h, 0, N, 7, 0);
+  out = finish (h);
+  fail_unless_on_curve (out, plain, times);
+  g_free (plain);
+  g_free (out);
+}
+GST_END_TEST;
+
 /* Timestamps begin at 5 s, which the segment maps to 0.5 s of the stream. */
 GST_START_TEST (test_curve_follows_stream_time)
 {
@@ -437,6 +474,7 @@ attention_gains_suite (void)
   tcase_add_test (heads, test_gains_stay);
   tcase_add_loop_test (heads, test_gains_are_those_of_the_next_stream_too, 0, 2);
   tcase_add_loop_test (heads, test_curve_gives_the_same_bits_for_any_buffer_size, 0, 3);
+  tcase_add_test (heads, test_head_can_be_bound_when_it_is_added);
   tcase_add_test (heads, test_curve_follows_stream_time);
   tcase_add_test (heads, test_unknown_rate_gives_all_frames_the_time_of_their_buffer);
   tcase_add_test (heads, test_gain_stays_where_there_is_no_time);

@@ -237,6 +237,7 @@ GST_START_TEST (test_messages_count_frames_that_attended)
 }
 GST_END_TEST;
 
+/* And so does a stop. */
 GST_START_TEST (test_flush_forgets_what_was_not_posted)
 {
   GstElement *element = new_element ();
@@ -248,7 +249,14 @@ GST_START_TEST (test_flush_forgets_what_was_not_posted)
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   push (h, 0, 5);
   push (h, 5, 8);
-  push_flush (h);
+  if (__i__ == 0) {
+    push_flush (h);
+  } else {
+    gst_element_set_state (element, GST_STATE_NULL);
+    gst_element_set_state (element, GST_STATE_PLAYING);
+    gst_harness_push_event (h, gst_event_new_stream_start ("again"));
+    gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  }
   push_segment (h, 0);
   push (h, 20, 10);
   push (h, 30, 4);
@@ -322,7 +330,7 @@ attention_messages_suite (void)
   tcase_add_test (messages, test_messages_do_not_depend_on_the_size_of_buffers);
   tcase_add_test (messages, test_without_a_rate_each_buffer_gives_a_message);
   tcase_add_test (messages, test_messages_count_frames_that_attended);
-  tcase_add_test (messages, test_flush_forgets_what_was_not_posted);
+  tcase_add_loop_test (messages, test_flush_forgets_what_was_not_posted, 0, 2);
   tcase_add_test (messages, test_nobody_asked_for_messages);
   tcase_add_test (messages, test_messages_come_and_go_while_frames_flow);
   return suite;

@@ -300,6 +300,7 @@ GST_START_TEST (test_frames_that_the_model_was_not_trained_on_are_refused)
   h = gst_harness_new_with_element (new_element (), "sink", "src");
   bus = attach_bus (h->element);
   gst_harness_set_src_caps_str (h, caps);
+  gst_harness_push_event (h, gst_event_new_eos ());
   text = pop_error (bus);
   if (made_from[__i__].trained_on == NULL)
     fail_unless (text == NULL, "%s", text);
@@ -309,6 +310,81 @@ GST_START_TEST (test_frames_that_the_model_was_not_trained_on_are_refused)
                  "%s", text);
   g_free (text);
   g_free (caps);
+  detach_bus (h->element, bus);
+  gst_object_unref (h->element);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* As all caps that do not fit: they are an error when they would be needed. */
+GST_START_TEST (test_other_frames_that_are_taken_back_before_a_buffer_are_no_error)
+{
+  gfloat frame[6] = { 0 };
+  GstHarness *h;
+  GstBus *bus;
+
+  write_model ("'sample-rate':'8000'");
+  h = gst_harness_new_with_element (new_element (), "sink", "src");
+  bus = attach_bus (h->element);
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS ", sample-rate=(int)16000");
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS ", sample-rate=(int)8000");
+  fail_unless_equals_int (gst_harness_push (h, gst_buffer_new_memdup (frame, sizeof frame)), GST_FLOW_OK);
+  fail_unless (pop_error (bus) == NULL);
+  detach_bus (h->element, bus);
+  gst_object_unref (h->element);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* So long that it takes time to print one. */
+static gchar *long_names[2];
+static gint is_done; /* gboolean, atomic */
+
+static gpointer
+rename_model (gpointer element)
+{
+  guint i;
+
+  for (i = 0; !g_atomic_int_get (&is_done); i++)
+    g_object_set (element, "model-file", long_names[i % 2], NULL);
+  return NULL;
+}
+
+static gboolean
+begins_with_a_name (const gchar *text)
+{
+  return g_str_has_prefix (text, file) || g_str_has_prefix (text, long_names[0])
+         || g_str_has_prefix (text, long_names[1]);
+}
+
+/* The name of a model may be set while another thread says what is wrong with its frames. */
+GST_START_TEST (test_model_may_be_renamed_while_its_frames_are_refused)
+{
+  GstHarness *h;
+  GstBus *bus;
+  GThread *thread;
+  guint i;
+
+  for (i = 0; i < 2; i++)
+    long_names[i] = g_strnfill (140000 + i, "ab"[i]);
+  write_model ("'sample-rate':'8000'");
+  h = gst_harness_new_with_element (new_element (), "sink", "src");
+  bus = attach_bus (h->element);
+  thread = g_thread_new ("rename", rename_model, h->element);
+  for (i = 0; i < 400; i++) {
+    gchar *caps = g_strdup_printf (AUDIO_CAPS ", sample-rate=(int)%u", 10000 + i), *text;
+
+    gst_harness_set_src_caps_str (h, caps);
+    gst_harness_push (h, gst_buffer_new_allocate (NULL, 24, NULL));
+    text = pop_error (bus);
+    fail_unless (text != NULL && begins_with_a_name (text), "%.100s", text);
+    g_free (text);
+    g_free (caps);
+  }
+  g_atomic_int_set (&is_done, TRUE);
+  g_thread_join (thread);
+  g_free (long_names[0]);
+  g_free (long_names[1]);
   detach_bus (h->element, bus);
   gst_object_unref (h->element);
   gst_harness_teardown (h);
@@ -332,6 +408,7 @@ GST_START_TEST (test_frame_rate_counts_where_caps_tell)
     h = gst_harness_new_with_element (new_element (), "sink", "src");
     bus = attach_bus (h->element);
     gst_harness_set_src_caps_str (h, caps);
+    gst_harness_push_event (h, gst_event_new_eos ());
     text = pop_error (bus);
     if (i == 2)
       fail_unless (text != NULL && strstr (text, "frame-rate=62.5") && strstr (text, "says 63"), "%s", text);
@@ -427,6 +504,8 @@ attention_model_suite (void)
   suite_add_tcase (suite, frames);
   tcase_add_checked_fixture (frames, setup, teardown);
   tcase_add_loop_test (frames, test_frames_that_the_model_was_not_trained_on_are_refused, 0, G_N_ELEMENTS (made_from));
+  tcase_add_test (frames, test_other_frames_that_are_taken_back_before_a_buffer_are_no_error);
+  tcase_add_test (frames, test_model_may_be_renamed_while_its_frames_are_refused);
   tcase_add_test (frames, test_frame_rate_counts_where_caps_tell);
   tcase_add_test (frames, test_output_does_not_say_what_the_input_was_made_from);
   tcase_add_test (frames, test_logmel_tells_attention_what_it_made);

@@ -149,6 +149,33 @@ GST_START_TEST (test_settings_give_the_bits_of_the_core)
 }
 GST_END_TEST;
 
+static guint
+count_threads (void)
+{
+  GDir *dir = g_dir_open ("/proc/self/task", 0, NULL);
+  guint n = 0;
+
+  while (g_dir_read_name (dir) != NULL)
+    n++;
+  g_dir_close (dir);
+  return n;
+}
+
+/* The streaming thread is one of them. */
+GST_START_TEST (test_threads_are_as_many_as_were_set)
+{
+  AttnConfig config = configuration (2, 8, 0);
+  GstHarness *h = harness_new (&config, NULL);
+  guint before;
+
+  g_object_set (h->element, "threads", 4, NULL);
+  before = count_threads ();
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  fail_unless_equals_int (count_threads (), before + 3);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* The core fed in the same buffers gives the same bits, and they are not those of exact. */
 GST_START_TEST (test_fast_goes_through_the_matrix_unit)
 {
@@ -344,6 +371,7 @@ attention_settings_suite (void)
   tcase_add_loop_test (numbers, test_positions_give_the_bits_of_the_core, 0, G_N_ELEMENTS (positions));
   tcase_add_test (numbers, test_relative_bias_comes_from_the_model);
   tcase_add_loop_test (numbers, test_settings_give_the_bits_of_the_core, 0, G_N_ELEMENTS (settings));
+  tcase_add_test (numbers, test_threads_are_as_many_as_were_set);
   tcase_add_test (numbers, test_fast_goes_through_the_matrix_unit);
   tcase_add_test (numbers, test_kv_heads_give_the_bits_of_the_core);
   tcase_add_loop_test (numbers, test_restart_gives_the_same_bytes_with_any_position_and_precision, 0, N_RESTARTS);

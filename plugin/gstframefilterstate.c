@@ -1,8 +1,8 @@
 /*
- * gst-attention: the element `attention`: streams that outlive their process.
+ * gst-attention: GstFrameFilter: streams that outlive their process.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "gstattention-private.h"
+#include "gstframefilter-private.h"
 
 /* NULL: no memory. Called with the lock. */
 static GBytes *
@@ -18,9 +18,8 @@ state_of (const AttnStream *stream)
   return g_bytes_new_take (data, size);
 }
 
-/* What the last frame left behind is still there to be saved when the stream has been drained or dropped. */
 void
-gst_attention_keep_state (GstAttention *self)
+gst_frame_filter_keep_state (GstFrameFilter *self)
 {
   g_mutex_lock (&self->lock);
   if (attn_stream_next_frame (self->stream) > 0) {
@@ -45,35 +44,33 @@ restore (AttnStream *stream, GBytes *state, AttnError *error)
   return error->status = ATTN_ERROR_STATE;
 }
 
-/* The state file goes to the first layer that there is. FALSE after an error message. */
 gboolean
-gst_attention_restore_file_state (GstAttention *self)
+gst_frame_filter_restore_file_state (GstFrameFilter *self, GError **error)
 {
-  AttnError error;
+  AttnError failure;
   AttnStatus status;
+  gchar *name;
 
   if (self->file_state == NULL)
     return TRUE;
   g_mutex_lock (&self->lock);
-  status = restore (self->stream, self->file_state, &error);
+  status = restore (self->stream, self->file_state, &failure);
   g_mutex_unlock (&self->lock);
-  if (status != ATTN_OK) {
-    gchar *name = state_file_dup_name (self->file);
-
-    gst_attention_free_layer (self);
-    if (!self->quiet)
-      GST_ELEMENT_ERROR (self, RESOURCE, READ, ("state-file: %s: %s", name, error.message), (NULL));
-    g_free (name);
-    return FALSE;
-  }
+  if (status != ATTN_OK)
+    goto refused;
   g_clear_pointer (&self->file_state, g_bytes_unref);
-  gst_attention_resume_stream (self);
   return TRUE;
+
+  /* ERRORS */
+refused:
+  name = state_file_dup_name (self->file);
+  g_set_error (error, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_READ, "state-file: %s: %s", name, failure.message);
+  g_free (name);
+  return FALSE;
 }
 
-/* At start. FALSE after an error message; that there is no file yet is none. */
 gboolean
-gst_attention_open_state_file (GstAttention *self)
+gst_frame_filter_open_state_file (GstFrameFilter *self)
 {
   GError *error = NULL;
   gchar *path;
@@ -93,7 +90,7 @@ gst_attention_open_state_file (GstAttention *self)
 
 /* What the next frame would go on from; NULL: there is no stream, or no memory. Called with the lock. */
 static GBytes *
-current_state (GstAttention *self)
+current_state (GstFrameFilter *self)
 {
   if (self->restored != NULL)
     return state_of (self->restored);
@@ -104,14 +101,14 @@ current_state (GstAttention *self)
 
 /* At stop nobody may listen to the bus any more, but the log is still read. */
 static void
-complain_of_lost_state (GstAttention *self, const gchar *why)
+complain_of_lost_state (GstFrameFilter *self, const gchar *why)
 {
   GST_ERROR_OBJECT (self, "the state of the stream is not kept: %s", why);
   GST_ELEMENT_ERROR (self, RESOURCE, WRITE, ("%s", why), ("the state of the stream is not kept"));
 }
 
 static gboolean
-write_state (GstAttention *self, GBytes *state)
+write_state (GstFrameFilter *self, GBytes *state)
 {
   GError *error = NULL;
 
@@ -122,9 +119,8 @@ write_state (GstAttention *self, GBytes *state)
   return FALSE;
 }
 
-/* Only what frames or restore-state have changed since: a run without frames leaves the file alone. */
 void
-gst_attention_write_state_file (GstAttention *self)
+gst_frame_filter_write_state_file (GstFrameFilter *self)
 {
   GBytes *state = NULL;
   gboolean changed;
@@ -144,7 +140,7 @@ gst_attention_write_state_file (GstAttention *self)
 }
 
 GBytes *
-gst_attention_save_state (GstAttention *self)
+gst_frame_filter_save_state (GstFrameFilter *self)
 {
   GBytes *state;
 
@@ -156,31 +152,42 @@ gst_attention_save_state (GstAttention *self)
 
 /*
  * Into a stream of its own, which the streaming thread adopts with the next frame: the present one still has buffers
- * to answer, and a state that is refused must not disturb it.
+ * to answer, and a state that is refused must not disturb it. Returns what is no longer needed. Called with the lock.
  */
-gboolean
-gst_attention_restore_state (GstAttention *self, GBytes *state)
+static AttnStream *
+leave_restored (GstFrameFilter *self, GBytes *state, AttnError *error)
 {
-  AttnError error = { ATTN_ERROR_STATE, "there is no stream yet: without a model it begins with the caps" };
-  AttnStream *stream = NULL, *unused = NULL;
-  AttnStatus status = ATTN_ERROR_STATE;
+  AttnStream *stream = NULL, *unused;
+  AttnStatus status;
+
+  if (self->layer == NULL) {
+    *error = (AttnError){ ATTN_ERROR_STATE, "there is no stream yet: without a model it begins with the caps" };
+    return NULL;
+  }
+  status = attn_stream_new (self->layer, &stream, error);
+  if (status == ATTN_OK)
+    status = restore (stream, state, error);
+  error->status = status;
+  if (status != ATTN_OK)
+    return stream;
+  unused = self->restored;
+  g_atomic_pointer_set (&self->restored, stream);
+  self->changed = TRUE;
+  return unused;
+}
+
+gboolean
+gst_frame_filter_restore_state (GstFrameFilter *self, GBytes *state)
+{
+  AttnError error;
+  AttnStream *unused;
 
   g_return_val_if_fail (state != NULL, FALSE);
   g_mutex_lock (&self->lock);
-  if (self->layer != NULL)
-    status = attn_stream_new (self->layer, &stream, &error);
-  if (stream != NULL)
-    status = restore (stream, state, &error);
-  if (status == ATTN_OK) {
-    unused = self->restored;
-    g_atomic_pointer_set (&self->restored, stream);
-    self->changed = TRUE;
-  } else {
-    unused = stream;
-  }
+  unused = leave_restored (self, state, &error);
   g_mutex_unlock (&self->lock);
   attn_stream_free (unused);
-  if (status != ATTN_OK)
+  if (error.status != ATTN_OK)
     GST_ELEMENT_WARNING (self, STREAM, FAILED, ("%s", error.message), (NULL));
-  return status == ATTN_OK;
+  return error.status == ATTN_OK;
 }

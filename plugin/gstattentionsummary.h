@@ -1,0 +1,27 @@
+/*
+ * gst-attention: what the heads of an attention look at, in a few numbers, on the bus.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef PLUGIN_GSTATTENTIONSUMMARY_H
+#define PLUGIN_GSTATTENTIONSUMMARY_H
+
+#include "gstframefilter.h"
+
+G_BEGIN_DECLS
+
+typedef struct _GstAttentionSummary GstAttentionSummary;
+
+/* Of the layer of `filter`, which posts it. */
+GstAttentionSummary *gst_attention_summary_new (GstFrameFilter *filter);
+void gst_attention_summary_free (GstAttentionSummary *summary);
+
+/* Takes the weights [n_frames][heads][span] of the frames of `buffer`, and posts what is due, every `interval`. */
+void gst_attention_summary_add (GstAttentionSummary *summary, GstBuffer *buffer, const gfloat *weights,
+                                guint64 n_frames, GstClockTime interval);
+
+/* Posts what is left over, if anything is. */
+void gst_attention_summary_post (GstAttentionSummary *summary);
+
+G_END_DECLS
+
+#endif

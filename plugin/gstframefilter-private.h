@@ -1,0 +1,173 @@
+/*
+ * gst-attention: the inside of GstFrameFilter, for the files that it is made of, each of which knows those below alone:
+ *   gstframefilter.c            the object, and its life from start to stop
+ *   gstframefilterevents.c      events in
+ *   gstframefilterbuffers.c     buffers in
+ *   gstframefiltergaps.c        frames that are missing
+ *   gstframefiltercaps.c        caps
+ *   gstframefilterstream.c      the layer and the stream: frames in, outputs out
+ *   gstframefilteritems.c       what has come in and not left yet
+ *   gstframefiltersides.c       pads beside `src`
+ *   gstframefilterlatency.c     how late outputs leave
+ *   gstframefilterstate.c       streams that outlive their process
+ *   gstframefilterproperties.c  properties
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef PLUGIN_GSTFRAMEFILTER_PRIVATE_H
+#define PLUGIN_GSTFRAMEFILTER_PRIVATE_H
+
+#include "gstframefilter.h"
+
+#define GST_CAT_DEFAULT gst_frame_filter_debug
+
+G_GNUC_INTERNAL extern GstBaseTransformClass *gst_frame_filter_base_class;
+
+/* Rows in a buffer that will leave, while they are being filled. */
+typedef struct {
+  GstBuffer *buffer; /* NULL: nobody wants them */
+  GstMapInfo map;
+  guint64 width; /* values per row */
+} Rows;
+
+/*
+ * What came in and has not left yet, in its order: a buffer (its output, being filled), a GAP event with the frames
+ * that it stands for, frames that a jump of the timestamps leaves out, or another serialised event, which waits behind
+ * the buffers before it.
+ */
+typedef struct {
+  Rows out;
+  Rows *sides;     /* [n_sides], NULL: nobody looks */
+  guint n_sides;   /* those of the layer that makes them */
+  GstEvent *event; /* or NULL */
+  guint64 n_frames;
+  guint64 n_done; /* frames whose output is known */
+} Item;
+
+/* ---- gstframefilterevents.c; of GstBaseTransformClass ---- */
+
+gboolean gst_frame_filter_sink_event (GstBaseTransform *trans, GstEvent *event);
+gboolean gst_frame_filter_src_event (GstBaseTransform *trans, GstEvent *event);
+
+/* ---- gstframefilterbuffers.c; of GstBaseTransformClass ---- */
+
+gboolean gst_frame_filter_decide_allocation (GstBaseTransform *trans, GstQuery *query);
+GstFlowReturn gst_frame_filter_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *input);
+GstFlowReturn gst_frame_filter_generate_output (GstBaseTransform *trans, GstBuffer **output);
+GstFlowReturn gst_frame_filter_transform (GstBaseTransform *trans, GstBuffer *input, GstBuffer *output);
+
+/* ---- gstframefiltergaps.c ---- */
+
+/* A buffer comes: what its time says is missing before it. */
+void gst_frame_filter_look_at_time (GstFrameFilter *self, GstBuffer *buffer);
+
+/* The absent frames of a GAP event, and before it. */
+guint64 gst_frame_filter_count_gap_frames (GstFrameFilter *self, GstEvent *event);
+
+/* ---- gstframefiltercaps.c ---- */
+
+/* Of GstBaseTransformClass. */
+GstCaps *gst_frame_filter_transform_caps (GstBaseTransform *trans, GstPadDirection direction, GstCaps *caps,
+                                          GstCaps *filter);
+
+/* Caps have come. FALSE: they are refused, which is said when they would be needed. */
+gboolean gst_frame_filter_take_caps (GstFrameFilter *self, GstCaps *caps);
+
+/* TRUE, after an error message, when the last caps were refused. */
+gboolean gst_frame_filter_has_refused (GstFrameFilter *self);
+void gst_frame_filter_forget_refusal (GstFrameFilter *self);
+
+/* ---- gstframefilterstream.c ---- */
+
+/* A layer for frames of `n_features`, 0: as its model says, and a stream; that of the state file, if there is one. */
+gboolean gst_frame_filter_make_layer (GstFrameFilter *self, guint n_features, GError **error);
+
+/* Drops both, and what a restored stream owed. */
+void gst_frame_filter_free_layer (GstFrameFilter *self);
+
+/* `item` waits for the outputs of its frames, which are `frames`; NULL: they are absent. */
+void gst_frame_filter_take_item (GstFrameFilter *self, const Item *item, const gfloat *frames);
+
+/* The last frame has come: what still waits sees a shorter window. */
+void gst_frame_filter_finish_stream (GstFrameFilter *self);
+
+/* The next frame is the first one; what waits is dropped. */
+void gst_frame_filter_forget_stream (GstFrameFilter *self);
+
+/* A frame comes: what restore-state brought goes on with it, and what still waits is answered before. */
+void gst_frame_filter_adopt_restored (GstFrameFilter *self);
+
+/* ---- gstframefilteritems.c ---- */
+
+/* Room for the rows of `n_frames` in `buffer`, which it takes. FALSE: no memory. */
+gboolean gst_frame_filter_fill_rows (Rows *rows, GstBuffer *buffer, guint64 n_frames, guint64 width);
+
+/* Where the next output of `item` goes; NULL: nowhere. */
+gfloat *gst_frame_filter_next_row (const Item *item, const Rows *rows);
+
+void gst_frame_filter_clear_item (Item *item);
+void gst_frame_filter_clear_items (GstQueueArray *items);
+
+/* Complete items at the head of the line are ready; the next one is being filled. */
+void gst_frame_filter_advance (GstFrameFilter *self);
+
+/* To all pads. */
+gboolean gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event);
+GstFlowReturn gst_frame_filter_push_ready (GstFrameFilter *self);
+
+/* ---- gstframefiltersides.c ---- */
+
+/* Somebody looks at a side. */
+gboolean gst_frame_filter_is_watched (GstFrameFilter *self, guint side);
+
+/* Transfer full. */
+GstFlowReturn gst_frame_filter_push_side (GstFrameFilter *self, guint side, GstBuffer *rows);
+
+/* `event`, which `src` has just been told, in the words of the sides. */
+void gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event);
+
+/* What a push on `pad` that returned `flow` means for the element: one pad that is not linked is enough. */
+GstFlowReturn gst_frame_filter_combine_flow (GstFrameFilter *self, GstPad *pad, GstFlowReturn flow);
+
+void gst_frame_filter_reset_flows (GstFrameFilter *self); /* at the start, and after a flush */
+
+/* Refuses, and takes, a seek backwards. */
+gboolean gst_frame_filter_refuses_event (GstFrameFilter *self, GstEvent *event);
+
+/* ---- gstframefilterlatency.c ---- */
+
+/* After anything that latency depends on: says so on the bus when it has grown. */
+void gst_frame_filter_update_latency (GstFrameFilter *self);
+
+/* A buffer of so many frames has come in. */
+void gst_frame_filter_note_buffer_size (GstFrameFilter *self, guint64 n_frames);
+gboolean gst_frame_filter_query_latency (GstFrameFilter *self, GstQuery *query);
+
+/* Of GstBaseTransformClass. */
+gboolean gst_frame_filter_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query);
+
+/* ---- gstframefilterstate.c ---- */
+
+/* What the last frame left behind is still there to be saved when the stream has been drained or dropped. */
+void gst_frame_filter_keep_state (GstFrameFilter *self);
+
+/* At start. FALSE after an error message; that there is no file yet is none. */
+gboolean gst_frame_filter_open_state_file (GstFrameFilter *self);
+
+/* The state file goes to the first stream that there is. TRUE: `stream` goes on from it, or there is none. */
+gboolean gst_frame_filter_restore_file_state (GstFrameFilter *self, GError **error);
+
+/* Only what frames or restore-state have changed since: a run without frames leaves the file alone. */
+void gst_frame_filter_write_state_file (GstFrameFilter *self);
+
+/* The action signals. Any thread. */
+GBytes *gst_frame_filter_save_state (GstFrameFilter *self);
+gboolean gst_frame_filter_restore_state (GstFrameFilter *self, GBytes *state);
+
+/* ---- gstframefilterproperties.c ---- */
+
+void gst_frame_filter_init_properties (GstFrameFilter *self);
+void gst_frame_filter_install_properties (GObjectClass *object_class);
+void gst_frame_filter_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
+void gst_frame_filter_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);
+
+#endif

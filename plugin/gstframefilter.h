@@ -1,0 +1,172 @@
+/*
+ * gst-attention: the base class of elements that turn frames into frames, such as `attention`: what comes in and leaves,
+ * and when; time, absent frames, latency, state. SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * It runs an AttnStream over an AttnLayer. What the layer computes is the subclass's: that makes the layer, and may
+ * show something beside the outputs, on sides.
+ *
+ * A *side* is a stream of rows beside `src`, made for the same frames: the weights of an attention. It has a number,
+ * from 0 on, and, when somebody requests it, a pad; that says what `src` says, in the same order.
+ */
+#ifndef PLUGIN_GSTFRAMEFILTER_H
+#define PLUGIN_GSTFRAMEFILTER_H
+
+#include <gst/gst.h>
+#include <gst/base/gstbasetransform.h>
+#include <gst/base/gstflowcombiner.h>
+#include <gst/base/gstqueuearray.h>
+
+#include "attn.h"
+#include "frameclock.h"
+#include "gstfeatures.h"
+#include "statefile.h"
+
+G_BEGIN_DECLS
+
+#define GST_TYPE_FRAME_FILTER (gst_frame_filter_get_type ())
+#define GST_FRAME_FILTER(object) (G_TYPE_CHECK_INSTANCE_CAST ((object), GST_TYPE_FRAME_FILTER, GstFrameFilter))
+#define GST_FRAME_FILTER_CLASS(klass) (G_TYPE_CHECK_CLASS_CAST ((klass), GST_TYPE_FRAME_FILTER, GstFrameFilterClass))
+#define GST_FRAME_FILTER_GET_CLASS(object) \
+  (G_TYPE_INSTANCE_GET_CLASS ((object), GST_TYPE_FRAME_FILTER, GstFrameFilterClass))
+
+GType gst_frame_filter_get_type (void);
+
+/* `attention`, the category of all elements of the kind. */
+G_GNUC_INTERNAL extern GstDebugCategory *gst_frame_filter_debug;
+
+typedef struct _GstFrameFilter GstFrameFilter;
+typedef struct _GstFrameFilterClass GstFrameFilterClass;
+
+/* What the base class knows of the layer that is to be made. */
+typedef struct {
+  gchar *model_file; /* NULL: parameter-free */
+  guint n_features;  /* D, values per frame; 0: as the model says */
+  AttnPrecision precision;
+  AttnArithmetic arithmetic;
+  guint n_threads;
+} GstFrameFilterPlan;
+
+struct _GstFrameFilter {
+  GstBaseTransform parent;
+
+  /* ---- what subclasses read ---- */
+
+  AttnLayer *layer;     /* with a model from start, else from the caps on; the streaming thread's */
+  GstFeatures features; /* of the frames that come in; the same */
+  guint n_sides;        /* of the layer; the subclass sets it, at first in its init () */
+
+  /* Properties; the object lock. */
+  gint post_messages; /* gboolean; atomic, too. Sides are made even if they have no pad */
+  GstClockTime interval;
+
+  /*< private >*/
+
+  gchar *model_file;
+  gchar *state_file;
+  AttnPrecision precision;
+  AttnArithmetic arithmetic;
+  guint n_threads;
+  gint frame_rate_n, frame_rate_d;
+  GstClockTime alignment_threshold;
+
+  /* Who is downstream; the object lock. */
+  GPtrArray *side_pads; /* by number; NULL: nobody has requested it; the element's */
+  gint n_side_pads;     /* that are there; atomic, too */
+  GstFlowCombiner *flows;
+
+  /* D and Dout of the model, 0: none, for caps queries from any thread; the object lock. */
+  guint model_features, model_outputs;
+
+  /*
+   * Around calls into the core, and never around anything that leaves the element: the streaming thread alone replaces
+   * these, and `layer`, and feeds the stream; other threads save it, and leave a restored one for the streaming thread
+   * to adopt.
+   */
+  GMutex lock;
+  AttnStream *stream;
+  AttnStream *restored;       /* takes the place of `stream` when the next frame comes; atomic, too */
+  GBytes *ended;              /* the last stream's state before its drain, until the next frame comes */
+  gboolean changed;           /* the state is no longer the file's */
+  guint64 n_frames, n_absent; /* since start */
+  guint64 n_calls, n_timed;   /* of the core; the frames of those that were timed */
+  GstClockTime busy;          /* in the core for these */
+
+  /* The streaming thread's. */
+  gboolean has_model;     /* the layer is there from start on, and so is its width; or parameter-free */
+  gboolean is_new_stream; /* before_outputs () has not seen it yet */
+  StateFile *file;        /* from start to stop; NULL: no state-file */
+  GBytes *file_state;     /* what it held, until there is a layer for it */
+  gboolean resumed;       /* the stream was restored, and no frame has come since */
+  gboolean draining;
+  GstQueueArray *waiting;     /* Items; the first one with frames is being filled */
+  GstQueueArray *ready;       /* Items that are complete */
+  GstCaps *refused_caps;      /* NULL: none */
+  GError *refusal;            /* why; said once, with the first buffer */
+  GstEvent *held_segment;     /* NULL: none; no segment leaves before caps */
+  FrameClock clock;           /* of the stream's frames */
+  GstClockTimeDiff gap_rest;  /* time of GAP events that was not a whole frame; below 0: taken in advance */
+  gboolean warned_new_stream; /* of a jump that began one */
+  gboolean warned_jump;       /* of one that did not */
+  GstFlowReturn flow;         /* what the pads' pushes last came to */
+  gboolean skipped;           /* outputs were left out for the quality of service, and none has left since */
+
+  /* Latency; the object lock. */
+  guint64 n_max;    /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
+  gboolean varying; /* buffers have differed in size; the same */
+  GstClockTime latency;
+  gboolean warned_rate;
+};
+
+/*
+ * All are required; those of sides only where there are any. They are called in the streaming thread, or at start and
+ * stop, without locks.
+ */
+struct _GstFrameFilterClass {
+  GstBaseTransformClass parent_class;
+
+  /* The layer of `plan`, by gst_attention_layers_get () or alike. */
+  AttnStatus (*make_layer) (GstFrameFilter *self, const GstFrameFilterPlan *plan, AttnLayer **layer, AttnError *error);
+
+  /* Frames will run through `layer`; NULL: the one that there was goes. */
+  void (*layer_changed) (GstFrameFilter *self, AttnLayer *layer);
+
+  /*
+   * Outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the first time by
+   * `stream`. TRUE: to be called again for the output behind this one.
+   */
+  gboolean (*before_outputs) (GstFrameFilter *self, AttnStream *stream, gboolean is_new);
+
+  /* The stream has ended; `drained`, or it is forgotten. */
+  void (*stream_ended) (GstFrameFilter *self, gboolean drained);
+
+  /* Values per row, of a side that somebody looks at. FALSE after an error message. */
+  gboolean (*get_side_width) (GstFrameFilter *self, guint side, guint64 *width);
+
+  /* What leaves the pad of a side, where `caps` leave `src`; there is a layer. Transfer full. */
+  GstCaps *(*make_side_caps) (GstFrameFilter *self, guint side, GstCaps *caps);
+
+  /* The rows [n_frames][width] of the frames of `buffer`, which is to leave. */
+  void (*side_done) (GstFrameFilter *self, guint side, GstBuffer *buffer, const gfloat *rows, guint64 n_frames);
+};
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstFrameFilter, gst_object_unref)
+
+/* ---- the property `model-file`, whose words are the subclass's; any thread ---- */
+
+void gst_frame_filter_set_model_file (GstFrameFilter *self, const GValue *value);
+gchar *gst_frame_filter_dup_model_file (GstFrameFilter *self);
+
+/* ---- for before_outputs () ---- */
+
+/* The stream time of the next output; NONE when it has none. */
+GstClockTime gst_frame_filter_output_time (GstFrameFilter *self);
+
+/* ---- pads of sides; for request_new_pad () and release_pad () ---- */
+
+/* NULL, after a warning, when the side has a pad. */
+GstPad *gst_frame_filter_add_side_pad (GstFrameFilter *self, guint side, GstPadTemplate *template, const gchar *name);
+void gst_frame_filter_remove_side_pad (GstFrameFilter *self, GstPad *pad);
+
+G_END_DECLS
+
+#endif

@@ -1,0 +1,240 @@
+/*
+ * gst-attention: GstFrameFilter: buffers in.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gstframefilter-private.h"
+
+/* No pool of downstream's: its buffers have one size, ours follow the input's. */
+gboolean
+gst_frame_filter_decide_allocation (GstBaseTransform *trans, GstQuery *query)
+{
+  GstAllocator *allocator = NULL;
+  GstAllocationParams params;
+
+  gst_allocation_params_init (&params);
+  while (gst_query_get_n_allocation_pools (query) > 0)
+    gst_query_remove_nth_allocation_pool (query, 0);
+  if (gst_query_get_n_allocation_params (query) > 0) {
+    gst_query_parse_nth_allocation_param (query, 0, &allocator, &params);
+    params.align |= GST_FEATURES_ALIGN;
+    gst_query_set_nth_allocation_param (query, 0, allocator, &params);
+  } else {
+    params.align |= GST_FEATURES_ALIGN;
+    gst_query_add_allocation_param (query, NULL, &params);
+  }
+  if (allocator != NULL)
+    gst_object_unref (allocator);
+  return TRUE;
+}
+
+/* It counts channels. */
+static void
+drop_audio_meta (GstBuffer *buffer)
+{
+  GstMeta *meta = gst_buffer_get_meta (buffer, GST_AUDIO_META_API_TYPE);
+
+  if (meta != NULL)
+    gst_buffer_remove_meta (buffer, meta);
+}
+
+/* The buffer that will leave for `input`: its metadata, and room for as many frames. NULL: no memory. */
+static GstBuffer *
+make_output (GstFrameFilter *self, GstBuffer *input, gsize n_frames)
+{
+  guint n_outputs = attn_layer_n_outputs (self->layer);
+  GstAllocator *allocator;
+  GstAllocationParams params;
+  GstBuffer *buffer;
+
+  gst_base_transform_get_allocator (GST_BASE_TRANSFORM (self), &allocator, &params);
+  buffer = gst_buffer_new_allocate (allocator, n_frames * n_outputs * sizeof (gfloat), &params);
+  if (allocator != NULL)
+    gst_object_unref (allocator);
+  if (buffer == NULL)
+    return NULL;
+  gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_METADATA, 0, -1);
+  if (n_outputs != self->features.n_features)
+    drop_audio_meta (buffer);
+  return buffer;
+}
+
+/* Room for the rows of a side, if anybody looks at it. FALSE after an error message. */
+static gboolean
+add_side (GstFrameFilter *self, Item *item, guint side, GstBuffer *input)
+{
+  GstBuffer *buffer;
+  guint64 width;
+
+  if (!gst_frame_filter_is_watched (self, side))
+    return TRUE;
+  if (!GST_FRAME_FILTER_GET_CLASS (self)->get_side_width (self, side, &width))
+    return FALSE;
+  if (item->sides == NULL)
+    item->sides = g_new0 (Rows, item->n_sides);
+  buffer = gst_features_new_buffer (item->n_frames * width);
+  if (!gst_frame_filter_fill_rows (&item->sides[side], buffer, item->n_frames, width))
+    goto no_memory;
+  gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_FLAGS | GST_BUFFER_COPY_TIMESTAMPS, 0, -1);
+  return TRUE;
+
+  /* ERRORS */
+no_memory:
+  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
+                     ("no memory for what is shown of %" G_GUINT64_FORMAT " frames", item->n_frames), (NULL));
+  return FALSE;
+}
+
+static gboolean
+add_sides (GstFrameFilter *self, Item *item, GstBuffer *input)
+{
+  guint i;
+
+  item->n_sides = self->n_sides;
+  for (i = 0; i < item->n_sides; i++)
+    if (!add_side (self, item, i, input))
+      return FALSE;
+  return TRUE;
+}
+
+/* What will leave for `input`, ready to be filled. FALSE after an error message. */
+static gboolean
+prepare_output (GstFrameFilter *self, Item *item, GstBuffer *input)
+{
+  GstBuffer *buffer = make_output (self, input, item->n_frames);
+
+  if (!gst_frame_filter_fill_rows (&item->out, buffer, item->n_frames, attn_layer_n_outputs (self->layer)))
+    goto no_memory;
+  if (!add_sides (self, item, input))
+    goto no_sides;
+  if (self->skipped)
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  self->skipped = FALSE;
+  return TRUE;
+
+  /* ERRORS */
+no_memory:
+  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
+                     ("no memory for a buffer of %" G_GUINT64_FORMAT " frames", item->n_frames), (NULL));
+no_sides:
+  gst_frame_filter_clear_item (item);
+  return FALSE;
+}
+
+/* `frames` are at any address: upstream may have cut a buffer at any byte. */
+static void
+take_frames (GstFrameFilter *self, const Item *item, const guint8 *frames)
+{
+  gpointer copy = NULL;
+
+  if (GPOINTER_TO_SIZE (frames) % sizeof (gfloat) != 0)
+    frames = copy = g_memdup2 (frames, item->n_frames * self->features.n_features * sizeof (gfloat));
+  gst_frame_filter_take_item (self, item, (const gfloat *) frames);
+  g_free (copy);
+}
+
+/* FALSE after an error message. `late`: its frames are attended to, but nothing leaves for them. */
+static gboolean
+take_content (GstFrameFilter *self, GstBuffer *input, gsize n_frames, gboolean late)
+{
+  Item item = { .n_frames = n_frames };
+  GstMapInfo map;
+
+  if (!gst_buffer_map (input, &map, GST_MAP_READ))
+    goto not_mapped;
+  if (!late && !prepare_output (self, &item, input))
+    goto no_output;
+  self->skipped = self->skipped || late;
+  take_frames (self, &item, GST_BUFFER_FLAG_IS_SET (input, GST_BUFFER_FLAG_GAP) ? NULL : map.data);
+  gst_buffer_unmap (input, &map);
+  return TRUE;
+
+  /* ERRORS */
+not_mapped:
+  GST_ELEMENT_ERROR (self, RESOURCE, READ, ("cannot map a buffer for reading"), (NULL));
+  return FALSE;
+no_output:
+  gst_buffer_unmap (input, &map);
+  return FALSE;
+}
+
+static GstFlowReturn
+take_buffer (GstFrameFilter *self, GstBuffer *input, gboolean late)
+{
+  GError *error = NULL;
+  gsize n_frames;
+
+  if (!gst_features_count_frames (&self->features, gst_buffer_get_size (input), &n_frames, &error))
+    goto wrong_size;
+  if (n_frames > 0)
+    gst_frame_filter_adopt_restored (self);
+  gst_frame_filter_look_at_time (self, input);
+  gst_frame_filter_note_buffer_size (self, n_frames);
+  if (!take_content (self, input, n_frames, late))
+    return GST_FLOW_ERROR;
+  frame_clock_advance (&self->clock, GST_BUFFER_PTS (input), n_frames);
+  return GST_FLOW_OK;
+
+  /* ERRORS */
+wrong_size:
+  gst_features_post_error (self, error);
+  return GST_FLOW_ERROR;
+}
+
+/* `passed`: what the parent made of `input`. */
+static GstFlowReturn
+take_passed (GstFrameFilter *self, GstBuffer *input, GstFlowReturn passed)
+{
+  gdouble rate = GST_BASE_TRANSFORM (self)->segment.rate;
+
+  if (passed != GST_FLOW_OK && passed != GST_BASE_TRANSFORM_FLOW_DROPPED)
+    return passed;
+  if (rate < 0)
+    goto backwards;
+  if (self->stream == NULL)
+    return GST_FLOW_NOT_NEGOTIATED;
+  return take_buffer (self, input, passed == GST_BASE_TRANSFORM_FLOW_DROPPED);
+
+  /* ERRORS */
+backwards:
+  GST_ELEMENT_ERROR (self, STREAM, FORMAT,
+                     ("the stream plays backwards, at rate %g: frames attend to those before them", rate), (NULL));
+  return GST_FLOW_ERROR;
+}
+
+GstFlowReturn
+gst_frame_filter_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *input)
+{
+  GstFrameFilter *self = GST_FRAME_FILTER (trans);
+  GstBuffer *kept;
+  GstFlowReturn flow;
+
+  if (gst_frame_filter_has_refused (self)) {
+    gst_buffer_unref (input);
+    return GST_FLOW_NOT_NEGOTIATED;
+  }
+  kept = gst_buffer_ref (input);
+  /* The parent negotiates, and leaves the buffer in queued_buf; or drops it when it is late, and qos is on. */
+  flow = gst_frame_filter_base_class->submit_input_buffer (trans, is_discont, input);
+  gst_clear_buffer (&trans->queued_buf);
+  flow = take_passed (self, kept, flow);
+  gst_buffer_unref (kept);
+  return flow;
+}
+
+/*
+ * Pushes by itself instead of handing one buffer after another to the parent, which would mark the first that leaves as
+ * discontinuous when the one that just came in is: with look-ahead these are not the same.
+ */
+GstFlowReturn
+gst_frame_filter_generate_output (GstBaseTransform *trans, GstBuffer **output)
+{
+  *output = NULL;
+  return gst_frame_filter_push_ready (GST_FRAME_FILTER (trans));
+}
+
+/* Never called; without it the parent passes everything through. */
+GstFlowReturn
+gst_frame_filter_transform (GstBaseTransform *trans, GstBuffer *input, GstBuffer *output)
+{
+  return GST_FLOW_NOT_SUPPORTED;
+}

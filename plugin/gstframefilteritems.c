@@ -1,0 +1,146 @@
+/*
+ * gst-attention: GstFrameFilter: what has come in and not left yet, and how it leaves.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gstframefilter-private.h"
+
+/* ---- rows ---- */
+
+gboolean
+gst_frame_filter_fill_rows (Rows *rows, GstBuffer *buffer, guint64 n_frames, guint64 width)
+{
+  rows->buffer = buffer;
+  rows->width = width;
+  return buffer != NULL
+         && (n_frames == 0 || gst_memory_map (gst_buffer_peek_memory (buffer, 0), &rows->map, GST_MAP_WRITE));
+}
+
+gfloat *
+gst_frame_filter_next_row (const Item *item, const Rows *rows)
+{
+  return rows->buffer != NULL ? (gfloat *) rows->map.data + item->n_done * rows->width : NULL;
+}
+
+static void
+unmap_rows (Rows *rows)
+{
+  if (rows->map.memory != NULL)
+    gst_memory_unmap (rows->map.memory, &rows->map);
+  rows->map.memory = NULL;
+}
+
+static void
+clear_rows (Rows *rows)
+{
+  unmap_rows (rows);
+  gst_clear_buffer (&rows->buffer);
+}
+
+/* ---- items ---- */
+
+void
+gst_frame_filter_clear_item (Item *item)
+{
+  guint i;
+
+  clear_rows (&item->out);
+  for (i = 0; item->sides != NULL && i < item->n_sides; i++)
+    clear_rows (&item->sides[i]);
+  g_clear_pointer (&item->sides, g_free);
+  gst_clear_event (&item->event);
+}
+
+void
+gst_frame_filter_clear_items (GstQueueArray *items)
+{
+  Item *item;
+
+  while ((item = gst_queue_array_pop_head_struct (items)))
+    gst_frame_filter_clear_item (item);
+}
+
+static void
+complete (GstFrameFilter *self, Item *item)
+{
+  guint i;
+
+  for (i = 0; item->sides != NULL && i < item->n_sides; i++) {
+    Rows *rows = &item->sides[i];
+
+    if (rows->map.memory != NULL)
+      GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, i, item->out.buffer, (const gfloat *) rows->map.data,
+                                                    item->n_frames);
+    unmap_rows (rows);
+  }
+  unmap_rows (&item->out);
+}
+
+void
+gst_frame_filter_advance (GstFrameFilter *self)
+{
+  Item *item;
+
+  while ((item = gst_queue_array_peek_head_struct (self->waiting)) && item->n_done == item->n_frames) {
+    complete (self, item);
+    gst_queue_array_push_tail_struct (self->ready, gst_queue_array_pop_head_struct (self->waiting));
+  }
+}
+
+/* ---- out ---- */
+
+gboolean
+gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event)
+{
+  gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
+
+  gst_event_ref (event);
+  ok = gst_frame_filter_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
+  if (ok || !is_caps)
+    gst_frame_filter_push_event_to_sides (self, event);
+  gst_event_unref (event);
+  return ok;
+}
+
+static GstFlowReturn
+push_buffer (GstFrameFilter *self, GstBuffer *buffer)
+{
+  GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
+
+  if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
+    trans->segment.position =
+        GST_BUFFER_PTS (buffer) + (GST_BUFFER_DURATION_IS_VALID (buffer) ? GST_BUFFER_DURATION (buffer) : 0);
+  return gst_frame_filter_combine_flow (self, trans->srcpad, gst_pad_push (trans->srcpad, buffer));
+}
+
+static GstFlowReturn
+push_sides (GstFrameFilter *self, Item *item)
+{
+  GstFlowReturn flow = GST_FLOW_OK;
+  guint i;
+
+  for (i = 0; item->sides != NULL && i < item->n_sides && flow == GST_FLOW_OK; i++)
+    if (item->sides[i].buffer != NULL)
+      flow = gst_frame_filter_push_side (self, i, g_steal_pointer (&item->sides[i].buffer));
+  return flow;
+}
+
+/* All of them: nobody waits for what is behind a buffer that was refused, but for the events there. */
+GstFlowReturn
+gst_frame_filter_push_ready (GstFrameFilter *self)
+{
+  GstFlowReturn flow = GST_FLOW_OK;
+  Item *next;
+
+  while ((next = gst_queue_array_pop_head_struct (self->ready))) {
+    Item item = *next; /* the queue may move while we push */
+
+    if (item.out.buffer != NULL && flow == GST_FLOW_OK)
+      flow = push_buffer (self, g_steal_pointer (&item.out.buffer));
+    if (flow == GST_FLOW_OK)
+      flow = push_sides (self, &item);
+    if (item.event != NULL)
+      gst_frame_filter_forward_event (self, g_steal_pointer (&item.event));
+    gst_frame_filter_clear_item (&item);
+  }
+  return flow;
+}
