@@ -408,6 +408,13 @@ ATTN_API uint64_t attn_layer_reach_ahead (const AttnLayer *layer);
 ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
 ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
 
+/*
+ * Of the layer of an encoder's file: its blocks, those inside of residuals counted, and the parameters that they
+ * compute with (those that two blocks name count twice). Of others: 0.
+ */
+ATTN_API uint32_t attn_layer_n_blocks (const AttnLayer *layer);
+ATTN_API uint64_t attn_layer_n_parameters (const AttnLayer *layer);
+
 /* The attentions of a layer: 1, but for encoders, which may have any number. */
 ATTN_API uint32_t attn_layer_n_attentions (const AttnLayer *layer);
 
@@ -472,13 +479,15 @@ ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, 
 ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
 
 /*
- * [real-time] The same as attn_stream_push (), attn_stream_skip () (`frames` NULL) and attn_stream_drain (), for who
- * has to know which outputs are absent: present [], as many as there are outputs, becomes 1 for each that is there and
- * 0 for each that is absent, and therefore all zeros. It may be NULL.
+ * [real-time] The same as attn_stream_push () and attn_stream_skip () (`frames` NULL), and as attn_stream_drain (), for
+ * who has to know which outputs are absent: present [], as many as there are outputs, becomes 1 for each that is there
+ * and 0 for each that is absent, and therefore all zeros. It may be NULL. attn_stream_finish () stops where `room` may
+ * not be enough for the next outputs, which are up to 16: so it is at least that, and who has no more calls again, until
+ * it returns 0.
  */
 ATTN_API uint64_t attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights,
                                    uint8_t *present);
-ATTN_API size_t attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present);
+ATTN_API size_t attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present, size_t room);
 
 /* [real-time] 1 when the stream is at its end: attn_stream_drain () was the last to touch its frames. Else 0. */
 ATTN_API int attn_stream_is_drained (const AttnStream *stream);

@@ -321,6 +321,8 @@ init_layer (AttnLayer *layer, AttnReader *reader, AttnSafetensors *file)
       || (status = parse_entry (reader, &json)))
     return status;
   status = read_entry (reader, json, layer);
+  layer->n_blocks = (uint32_t) reader->n_blocks;
+  layer->n_parameters = reader->tensors.n_read;
   json_decref (json);
   if (status || (status = attn_metadata_copy (&layer->metadata, file, &reader->error)))
     return status;

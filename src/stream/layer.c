@@ -151,6 +151,18 @@ attn_layer_ready (const AttnLayer *layer, uint64_t n_frames)
 }
 
 uint32_t
+attn_layer_n_blocks (const AttnLayer *layer)
+{
+  return layer->n_blocks;
+}
+
+uint64_t
+attn_layer_n_parameters (const AttnLayer *layer)
+{
+  return layer->n_parameters;
+}
+
+uint32_t
 attn_layer_n_attentions (const AttnLayer *layer)
 {
   return layer->n_attentions;

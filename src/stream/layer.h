@@ -13,6 +13,8 @@ struct AttnLayer {
   const AttnAttention **attentions; /* [n_attentions], in the order of frames, those inside of residuals too */
   uint32_t n_threads;               /* of each stream, at least 1 */
   AttnMetadata metadata;            /* of an encoder's file */
+  uint32_t n_blocks;                /* the same */
+  uint64_t n_parameters;            /* the same */
   uint32_t frame_rate[2];           /* frames per second that an encoder's file speaks of, a fraction; 0, 0: of none */
   uint64_t hash;                    /* of everything that the output depends on: what saved states are compared by */
 };

@@ -160,18 +160,21 @@ watch (AttnStream *stream, float *weights)
     attn_stream_first (stream)->weights = weights;
 }
 
-/* All outputs that are ready leave the stream, and their marks, to where they are wanted. Returns how many. */
+/*
+ * Outputs that are ready leave the stream, and their marks, to where they are wanted, until another run may not fit into
+ * `room`. Returns how many.
+ */
 static uint64_t
-give_all (AttnStream *stream, float *out, uint8_t *present)
+give (AttnStream *stream, float *out, uint8_t *present, uint64_t room)
 {
   size_t n_outputs = stream->layer->chain.n_outputs;
   uint64_t before = stream->next_output;
 
-  for (;;) {
+  while (room - (stream->next_output - before) >= ATTN_LANES) {
     AttnRun run = attn_chain_give (stream->chain, out);
 
     if (run.n == 0)
-      return stream->next_output - before;
+      break;
     stream->next_output += run.n;
     if (present != NULL) {
       memset (present, run.present, run.n);
@@ -183,6 +186,7 @@ give_all (AttnStream *stream, float *out, uint8_t *present)
       memset (out, 0, run.n * n_outputs * sizeof *out);
     out += run.n * n_outputs;
   }
+  return stream->next_output - before;
 }
 
 uint64_t
@@ -197,7 +201,7 @@ attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out
   watch (stream, weights);
   stream->in.next += n;
   attn_chain_take (stream->chain, &run);
-  n_out = give_all (stream, out, present);
+  n_out = give (stream, out, present, UINT64_MAX);
   watch (stream, NULL);
   attn_float_leave (mode);
   return n_out;
@@ -216,17 +220,14 @@ attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights)
 }
 
 size_t
-attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present)
+attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present, size_t room)
 {
-  uint64_t mode, n_out;
+  uint64_t mode = attn_float_enter (), n_out;
 
-  if (stream->in.at_end)
-    return 0;
-  mode = attn_float_enter ();
   watch (stream, weights);
   stream->in.at_end = true;
   attn_chain_end (stream->chain);
-  n_out = give_all (stream, out, present);
+  n_out = give (stream, out, present, room);
   watch (stream, NULL);
   attn_float_leave (mode);
   return n_out;
@@ -235,7 +236,7 @@ attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *pre
 size_t
 attn_stream_drain (AttnStream *stream, float *out, float *weights)
 {
-  return attn_stream_finish (stream, out, weights, NULL);
+  return attn_stream_finish (stream, out, weights, NULL, SIZE_MAX);
 }
 
 /* ---- gains ---- */
