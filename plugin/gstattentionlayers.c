@@ -20,10 +20,20 @@ typedef struct {
   gint64 modified_s, modified_ns, changed_s, changed_ns;
 } Identity;
 
+/* What a layer is made of. */
+typedef struct {
+  const gchar *file; /* NULL: parameter-free */
+  const gchar *prefix;
+  const AttnConfig *config;          /* of a single attention; NULL: of an encoder */
+  const AttnEncoderOptions *options; /* of an encoder; NULL: of a single attention */
+} Wanted;
+
 typedef struct {
   Identity identity; /* zeros: parameter-free */
   gchar *prefix;
-  AttnModel *header; /* of the file; NULL: parameter-free */
+  AttnModel *header;          /* of the file; NULL: parameter-free, or an encoder */
+  AttnEncoderOptions options; /* of an encoder */
+  gboolean is_encoder;
   AttnLayer *layer;
   guint n_holders;
   gboolean is_unique; /* the file may have changed since it was read: nobody else gets this layer */
@@ -70,26 +80,32 @@ is_young (const Identity *identity)
 /* No byte of AttnConfig is padding, which would hold anything: it is compared as a whole. */
 G_STATIC_ASSERT (sizeof (AttnConfig) == 26 * sizeof (guint32) + 3 * sizeof (gdouble));
 
+G_STATIC_ASSERT (sizeof (AttnEncoderOptions) == 16 * sizeof (guint32));
+
 /* Whether a field was set or left to the model makes no other layer. */
 static gboolean
-is_what_is_wanted (const Entry *entry, const AttnConfig *config)
+is_what_is_wanted (const Entry *entry, const Wanted *wanted)
 {
-  AttnConfig wanted = *config;
+  AttnConfig config;
 
-  return attn_config_resolve (&wanted, entry->header, NULL) == ATTN_OK
-         && memcmp (attn_layer_attention (entry->layer, 0), &wanted, sizeof wanted) == 0;
+  if (entry->is_encoder != (wanted->options != NULL) || strcmp (entry->prefix, wanted->prefix) != 0)
+    return FALSE;
+  if (entry->is_encoder)
+    return memcmp (&entry->options, wanted->options, sizeof entry->options) == 0;
+  config = *wanted->config;
+  return attn_config_resolve (&config, entry->header, NULL) == ATTN_OK
+         && memcmp (attn_layer_attention (entry->layer, 0), &config, sizeof config) == 0;
 }
 
 static Entry *
-find (const Identity *identity, const gchar *prefix, const AttnConfig *config)
+find (const Identity *identity, const Wanted *wanted)
 {
   guint i;
 
   for (i = 0; entries != NULL && i < entries->len; i++) {
     Entry *entry = g_ptr_array_index (entries, i);
 
-    if (!entry->is_unique && same_identity (&entry->identity, identity) && strcmp (entry->prefix, prefix) == 0
-        && is_what_is_wanted (entry, config))
+    if (!entry->is_unique && same_identity (&entry->identity, identity) && is_what_is_wanted (entry, wanted))
       return entry;
   }
   return NULL;
@@ -105,34 +121,46 @@ entry_free (Entry *entry)
 }
 
 static AttnStatus
-load (Entry *entry, const gchar *file, const AttnConfig *config, AttnError *error)
+load_attention (Entry *entry, const Wanted *wanted, AttnError *error)
 {
   AttnModel *model = NULL;
-  AttnStatus status = file != NULL ? attn_model_open (file, entry->prefix, &model, error) : ATTN_OK;
+  AttnStatus status = ATTN_OK;
 
-  if (status == ATTN_OK && file != NULL)
-    status = attn_model_peek (file, entry->prefix, &entry->header, error);
+  if (wanted->file != NULL)
+    status = attn_model_open (wanted->file, entry->prefix, &model, error);
+  if (status == ATTN_OK && wanted->file != NULL)
+    status = attn_model_peek (wanted->file, entry->prefix, &entry->header, error);
   if (status == ATTN_OK)
-    status = attn_layer_new (config, model, &entry->layer, error);
+    status = attn_layer_new (wanted->config, model, &entry->layer, error);
   attn_model_free (model);
   return status;
 }
 
+static AttnStatus
+load (Entry *entry, const Wanted *wanted, AttnError *error)
+{
+  if (wanted->options == NULL)
+    return load_attention (entry, wanted, error);
+  entry->is_encoder = TRUE;
+  entry->options = *wanted->options;
+  return attn_encoder_open (wanted->file, wanted->options, &entry->layer, error);
+}
+
 /* NULL on failure. */
 static Entry *
-add (const gchar *file, const Identity *identity, const gchar *prefix, const AttnConfig *config, AttnError *error)
+add (const Identity *identity, const Wanted *wanted, AttnError *error)
 {
   Entry *entry = g_new0 (Entry, 1);
   Identity after;
 
   entry->identity = *identity;
-  entry->prefix = g_strdup (prefix);
-  entry->is_unique = file != NULL && is_young (identity);
-  if (load (entry, file, config, error) != ATTN_OK) {
+  entry->prefix = g_strdup (wanted->prefix);
+  entry->is_unique = wanted->file != NULL && is_young (identity);
+  if (load (entry, wanted, error) != ATTN_OK) {
     entry_free (entry);
     return NULL;
   }
-  after = identify (file);
+  after = identify (wanted->file);
   entry->is_unique |= !same_identity (identity, &after);
   if (entries == NULL)
     entries = g_ptr_array_new ();
@@ -140,22 +168,19 @@ add (const gchar *file, const Identity *identity, const gchar *prefix, const Att
   return entry;
 }
 
-AttnStatus
-gst_attention_layers_get (const gchar *file, const gchar *prefix, const AttnConfig *config, AttnLayer **layer,
-                          AttnError *error)
+static AttnStatus
+get (const Wanted *wanted, AttnLayer **layer, AttnError *error)
 {
   AttnError failure = { 0 };
   Identity identity;
   Entry *entry;
 
   *layer = NULL;
-  if (prefix == NULL || file == NULL)
-    prefix = "";
   g_mutex_lock (&lock);
-  identity = identify (file);
-  entry = find (&identity, prefix, config);
+  identity = identify (wanted->file);
+  entry = find (&identity, wanted);
   if (entry == NULL)
-    entry = add (file, &identity, prefix, config, &failure);
+    entry = add (&identity, wanted, &failure);
   if (entry != NULL) {
     entry->n_holders++;
     *layer = entry->layer;
@@ -166,21 +191,39 @@ gst_attention_layers_get (const gchar *file, const gchar *prefix, const AttnConf
   return failure.status;
 }
 
-const AttnModel *
-gst_attention_layers_header (const AttnLayer *layer)
+AttnStatus
+gst_attention_layers_get (const gchar *file, const gchar *prefix, const AttnConfig *config, AttnLayer **layer,
+                          AttnError *error)
 {
-  const AttnModel *header = NULL;
+  Wanted wanted = { .file = file, .prefix = prefix != NULL && file != NULL ? prefix : "", .config = config };
+
+  return get (&wanted, layer, error);
+}
+
+AttnStatus
+gst_attention_layers_get_encoder (const gchar *file, const AttnEncoderOptions *options, AttnLayer **layer,
+                                  AttnError *error)
+{
+  Wanted wanted = { .file = file, .prefix = "", .options = options };
+
+  return get (&wanted, layer, error);
+}
+
+const gchar *
+gst_attention_layers_metadata (const AttnLayer *layer, const gchar *key)
+{
+  const gchar *text = attn_layer_metadata (layer, key);
   guint i;
 
   g_mutex_lock (&lock);
-  for (i = 0; i < entries->len; i++) {
+  for (i = 0; text == NULL && i < entries->len; i++) {
     const Entry *entry = g_ptr_array_index (entries, i);
 
-    if (entry->layer == layer)
-      header = entry->header;
+    if (entry->layer == layer && entry->header != NULL)
+      text = attn_model_metadata (entry->header, key);
   }
   g_mutex_unlock (&lock);
-  return header;
+  return text;
 }
 
 void

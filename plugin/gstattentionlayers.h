@@ -21,11 +21,12 @@ G_BEGIN_DECLS
 AttnStatus gst_attention_layers_get (const gchar *file, const gchar *prefix, const AttnConfig *config,
                                      AttnLayer **layer, AttnError *error);
 
-/*
- * The header of the file that the layer was made from, for its metadata; NULL: parameter-free. It is there as long as
- * the layer is.
- */
-const AttnModel *gst_attention_layers_header (const AttnLayer *layer);
+/* The same of a whole encoder, whose options are what differs. */
+AttnStatus gst_attention_layers_get_encoder (const gchar *file, const AttnEncoderOptions *options, AttnLayer **layer,
+                                             AttnError *error);
+
+/* The text that the metadata of the layer's file has under `key`, there as long as the layer is; NULL: it has none. */
+const gchar *gst_attention_layers_metadata (const AttnLayer *layer, const gchar *key);
 
 /* The last one who holds the layer frees it. */
 void gst_attention_layers_release (AttnLayer *layer);

@@ -251,6 +251,176 @@ gst_features_replace_n_features (GstCaps *caps, guint n_features)
   return result;
 }
 
+/* ---- caps of other rates ---- */
+
+static void
+set_frames_per_buffer (GstStructure *structure, guint frames_per_buffer)
+{
+  const gchar *dimensions = gst_structure_get_string (structure, "dimensions");
+  gchar *replaced;
+
+  if (dimensions == NULL)
+    return;
+  replaced = g_strdup_printf ("%.*s:%u:1:1", (int) strcspn (dimensions, ":"), dimensions, frames_per_buffer);
+  gst_structure_set (structure, "dimensions", G_TYPE_STRING, replaced, NULL);
+  g_free (replaced);
+}
+
+GstCaps *
+gst_features_set_frames_per_buffer (GstCaps *caps, guint frames_per_buffer)
+{
+  GstCaps *result = gst_caps_copy (caps);
+  guint i;
+
+  for (i = 0; i < gst_caps_get_size (result); i++)
+    set_frames_per_buffer (gst_caps_get_structure (result, i), frames_per_buffer);
+  return result;
+}
+
+/* other/tensors of as many features as `audio` has, where that says it. */
+static GstStructure *
+make_tensors (const GstStructure *audio)
+{
+  GstStructure *tensors = gst_structure_new ("other/tensors", "format", G_TYPE_STRING, "static", "num_tensors",
+                                             G_TYPE_INT, 1, "types", G_TYPE_STRING, "float32", NULL);
+  gint channels;
+  gchar *dimensions;
+
+  if (gst_structure_get_int (audio, "channels", &channels)) {
+    dimensions = g_strdup_printf ("%d:1:1:1", channels);
+    gst_structure_set (tensors, "dimensions", G_TYPE_STRING, dimensions, NULL);
+    g_free (dimensions);
+  }
+  return tensors;
+}
+
+static GstStructure *
+make_audio (gint rate)
+{
+  GstStructure *audio = gst_structure_new ("audio/x-raw", "format", G_TYPE_STRING, NE_FORMAT, "layout", G_TYPE_STRING,
+                                           "interleaved", NULL);
+
+  if (rate > 0)
+    gst_structure_set (audio, "rate", G_TYPE_INT, rate, NULL);
+  return audio;
+}
+
+/* Takes `tensors`. A rate of 0 is unknown, and one that is too large for a fraction is not told. */
+static GstStructure *
+with_framerate (GstStructure *tensors, gint rate_n, gint rate_d, gint numerator, gint denominator)
+{
+  gint n, d;
+
+  if (gst_util_fraction_multiply (rate_n, rate_d, numerator, denominator, &n, &d))
+    gst_structure_set (tensors, "framerate", GST_TYPE_FRACTION, n, d, NULL);
+  else
+    gst_structure_remove_field (tensors, "framerate");
+  return tensors;
+}
+
+static void
+divide_audio (GstCaps *result, const GstStructure *structure, gint n)
+{
+  GstStructure *audio = gst_structure_copy (structure);
+  gint rate;
+
+  if (!gst_structure_get_int (structure, "rate", &rate)) {
+    gst_structure_remove_field (audio, "rate");
+    gst_caps_append_structure (result, audio);
+    gst_caps_append_structure (result, make_tensors (structure));
+  } else if (rate % n == 0) {
+    gst_structure_set (audio, "rate", G_TYPE_INT, rate / n, NULL);
+    gst_caps_append_structure (result, audio);
+  } else {
+    gst_caps_append_structure (result, with_framerate (make_tensors (structure), rate, 1, 1, n));
+    gst_structure_free (audio);
+  }
+}
+
+static void
+divide_tensors (GstCaps *result, const GstStructure *structure, gint n)
+{
+  GstStructure *tensors = gst_structure_copy (structure);
+  gint rate_n, rate_d;
+
+  if (gst_structure_get_fraction (structure, "framerate", &rate_n, &rate_d))
+    tensors = with_framerate (tensors, rate_n, rate_d, 1, n);
+  else if (gst_structure_has_field (structure, "framerate"))
+    gst_structure_remove_field (tensors, "framerate");
+  set_frames_per_buffer (tensors, 1);
+  gst_caps_append_structure (result, tensors);
+}
+
+GstCaps *
+gst_features_divide_rate (GstCaps *caps, guint n)
+{
+  GstCaps *result = gst_caps_new_empty ();
+  guint i;
+
+  for (i = 0; i < gst_caps_get_size (caps); i++) {
+    const GstStructure *structure = gst_caps_get_structure (caps, i);
+
+    if (gst_structure_has_name (structure, "audio/x-raw"))
+      divide_audio (result, structure, n);
+    else
+      divide_tensors (result, structure, n);
+  }
+  return result;
+}
+
+static void
+multiply_audio (GstCaps *result, const GstStructure *structure, gint n)
+{
+  GstStructure *audio = gst_structure_copy (structure);
+  gint rate;
+
+  if (!gst_structure_get_int (structure, "rate", &rate))
+    gst_structure_remove_field (audio, "rate");
+  else if (rate <= G_MAXINT / n)
+    gst_structure_set (audio, "rate", G_TYPE_INT, rate * n, NULL);
+  gst_caps_append_structure (result, audio);
+}
+
+/* From other/tensors with any number of frames, or from audio/x-raw at a rate that n does not divide. */
+static void
+multiply_tensors (GstCaps *result, const GstStructure *structure, gint n)
+{
+  GstStructure *tensors = gst_structure_copy (structure);
+  gint rate_n, rate_d, audio_n = 0, audio_d = 1;
+  gboolean is_known = gst_structure_get_fraction (structure, "framerate", &rate_n, &rate_d);
+
+  if (is_known)
+    tensors = with_framerate (tensors, rate_n, rate_d, n, 1);
+  else if (gst_structure_has_field (structure, "framerate"))
+    gst_structure_remove_field (tensors, "framerate");
+  gst_structure_remove_field (tensors, "dimensions");
+  gst_caps_append_structure (result, tensors);
+  if (!is_known)
+    gst_caps_append_structure (result, make_audio (0));
+  else if (gst_structure_get_fraction (tensors, "framerate", &audio_n, &audio_d) && audio_n > 0 && audio_d == 1
+           && audio_n % n != 0)
+    gst_caps_append_structure (result, make_audio (audio_n));
+}
+
+GstCaps *
+gst_features_multiply_rate (GstCaps *caps, guint n)
+{
+  GstCaps *result = gst_caps_new_empty ();
+  guint i;
+
+  for (i = 0; i < gst_caps_get_size (caps); i++) {
+    const GstStructure *structure = gst_caps_get_structure (caps, i);
+
+    if (gst_structure_has_name (structure, "audio/x-raw"))
+      multiply_audio (result, structure, n);
+    else
+      multiply_tensors (result, structure, n);
+  }
+  return result;
+}
+
+/* ---- buffers ---- */
+
 gboolean
 gst_features_count_frames (const GstFeatures *features, gsize size, gsize *n_frames, GError **error)
 {

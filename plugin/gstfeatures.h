@@ -58,6 +58,19 @@ GstCaps *gst_features_to_caps (guint n_features, gint rate_n, gint rate_d, guint
 /* `caps` (fixed or not) with `n_features` in the place of what they say; everything else is kept. Transfer full. */
 GstCaps *gst_features_replace_n_features (GstCaps *caps, guint n_features);
 
+/* `caps` with buffers of so many frames, where they say how many (other/tensors). Transfer full. */
+GstCaps *gst_features_set_frames_per_buffer (GstCaps *caps, guint frames_per_buffer);
+
+/*
+ * What `caps` (fixed or not) become where one frame leaves for each `n` that come: the rate is divided by n, and
+ * audio/x-raw becomes other/tensors where that is not a whole number. In other/tensors each frame has its own buffer.
+ * Transfer full.
+ */
+GstCaps *gst_features_divide_rate (GstCaps *caps, guint n);
+
+/* All that gives `caps` where one frame leaves for each `n` that come. Transfer full. */
+GstCaps *gst_features_multiply_rate (GstCaps *caps, guint n);
+
 /*
  * The number of frames in a buffer of `size` bytes. On failure returns FALSE and sets `error` (GST_STREAM_ERROR,
  * GST_STREAM_ERROR_FORMAT): not a whole number of frames, or not the number that the caps fix.

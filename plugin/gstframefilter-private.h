@@ -7,6 +7,7 @@
  *   gstframefiltercaps.c        caps
  *   gstframefilterstream.c      the layer and the stream: frames in, outputs out
  *   gstframefilteritems.c       what has come in and not left yet
+ *   gstframefilterruns.c        outputs that leave without a buffer that waited for them
  *   gstframefiltersides.c       pads beside `src`
  *   gstframefilterlatency.c     how late outputs leave
  *   gstframefilterstate.c       streams that outlive their process
@@ -30,17 +31,28 @@ typedef struct {
 } Rows;
 
 /*
- * What came in and has not left yet, in its order: a buffer (its output, being filled), a GAP event with the frames
- * that it stands for, frames that a jump of the timestamps leaves out, or another serialised event, which waits behind
- * the buffers before it.
+ * What came in and has not left yet, in its order: a buffer (its output, being filled; or where the outputs of its
+ * frames come from, which leave by themselves), a GAP event with the frames that it stands for, frames that a jump of
+ * the timestamps leaves out, or another serialised event, which waits behind the buffers before it.
  */
 typedef struct {
   Rows out;
   Rows *sides;     /* [n_sides], NULL: nobody looks */
   guint n_sides;   /* those of the layer that makes them */
   GstEvent *event; /* or NULL */
+
+  /* Of outputs that leave by themselves. */
+  GstBuffer *source;         /* flags and metas, without content; NULL: no buffer brought the frames */
+  gboolean is_discont;       /* the next of them is the first behind a discontinuity */
+  GstFrameFilterTimes times; /* of the frames */
+
   guint64 n_frames;
-  guint64 n_done; /* frames whose output is known */
+  guint64 first_output; /* the number of the first output whose frame is among them */
+  guint64 n_outputs;
+  guint64 n_done;       /* outputs that are known */
+  guint64 n_present;    /* those of them that are there; of chains */
+  gboolean is_unwanted; /* outputs go nowhere */
+  gboolean is_single;   /* ready: a frame of its own, whatever the caps say of frames per buffer */
 } Item;
 
 /* ---- gstframefilterevents.c; of GstBaseTransformClass ---- */
@@ -60,8 +72,8 @@ GstFlowReturn gst_frame_filter_transform (GstBaseTransform *trans, GstBuffer *in
 /* A buffer comes: what its time says is missing before it. */
 void gst_frame_filter_look_at_time (GstFrameFilter *self, GstBuffer *buffer);
 
-/* The absent frames of a GAP event, and before it. */
-guint64 gst_frame_filter_count_gap_frames (GstFrameFilter *self, GstEvent *event);
+/* The absent frames of a GAP event, and before it; the first of them is at *begin. */
+guint64 gst_frame_filter_count_gap_frames (GstFrameFilter *self, GstEvent *event, GstClockTime *begin);
 
 /* ---- gstframefiltercaps.c ---- */
 
@@ -84,7 +96,7 @@ gboolean gst_frame_filter_make_layer (GstFrameFilter *self, guint n_features, GE
 /* Drops both, and what a restored stream owed. */
 void gst_frame_filter_free_layer (GstFrameFilter *self);
 
-/* `item` waits for the outputs of its frames, which are `frames`; NULL: they are absent. */
+/* `item` waits for the outputs of its frames, which are numbered now, and are `frames`; NULL: they are absent. */
 void gst_frame_filter_take_item (GstFrameFilter *self, const Item *item, const gfloat *frames);
 
 /* The last frame has come: what still waits sees a shorter window. */
@@ -114,6 +126,30 @@ void gst_frame_filter_advance (GstFrameFilter *self);
 gboolean gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event);
 GstFlowReturn gst_frame_filter_push_ready (GstFrameFilter *self);
 
+/* ---- gstframefilterruns.c ---- */
+
+/* A buffer for `n_frames` outputs. NULL: no memory. */
+GstBuffer *gst_frame_filter_new_buffer (GstFrameFilter *self, guint64 n_frames);
+
+/* Whose number of channels is not that of the outputs. */
+void gst_frame_filter_drop_audio_meta (GstBuffer *buffer);
+
+/* Times that nobody knows. */
+#define GST_FRAME_FILTER_NO_TIMES \
+  ((GstFrameFilterTimes){ .begin = GST_CLOCK_TIME_NONE, .duration = GST_CLOCK_TIME_NONE })
+
+GstClockTime gst_frame_filter_frame_time (GstFrameFilter *self, const GstFrameFilterTimes *times, guint64 frame);
+
+GstFrameFilterRun *gst_frame_filter_run_new (void);
+void gst_frame_filter_run_free (GstFrameFilterRun *run);
+
+/* The next `n` outputs of `item`, all there (`rows`, NULL: zeros) or all absent, leave without it. */
+void gst_frame_filter_add_to_run (GstFrameFilter *self, Item *item, const gfloat *rows, guint64 n, gboolean present);
+
+/* What has been added is ready; or forgotten. */
+void gst_frame_filter_end_run (GstFrameFilter *self);
+void gst_frame_filter_clear_run (GstFrameFilter *self);
+
 /* ---- gstframefiltersides.c ---- */
 
 /* Somebody looks at a side. */
@@ -138,12 +174,16 @@ gboolean gst_frame_filter_refuses_event (GstFrameFilter *self, GstEvent *event);
 /* After anything that latency depends on: says so on the bus when it has grown. */
 void gst_frame_filter_update_latency (GstFrameFilter *self);
 
-/* A buffer of so many frames has come in. */
+/* A buffer of so many frames has come in; absent frames have. */
 void gst_frame_filter_note_buffer_size (GstFrameFilter *self, guint64 n_frames);
+void gst_frame_filter_note_absent_frames (GstFrameFilter *self, guint64 n_frames);
 gboolean gst_frame_filter_query_latency (GstFrameFilter *self, GstQuery *query);
 
 /* Of GstBaseTransformClass. */
 gboolean gst_frame_filter_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query);
+
+/* Frames per second, where the caps do not tell: what the property says, or else the model. Called with the object lock. */
+void gst_frame_filter_get_other_rate (GstFrameFilter *self, gint *rate_n, gint *rate_d);
 
 /* ---- gstframefilterstate.c ---- */
 

@@ -26,6 +26,7 @@ publish_width (GstFrameFilter *self)
   GST_OBJECT_LOCK (self);
   self->model_features = self->has_model ? attn_layer_n_features (self->layer) : 0;
   self->model_outputs = self->has_model ? attn_layer_n_outputs (self->layer) : 0;
+  self->model_stride = self->has_model && self->leaves_at_once ? attn_layer_stride (self->layer) : 0;
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -34,10 +35,12 @@ end_run (GstFrameFilter *self)
 {
   gst_frame_filter_clear_items (self->waiting);
   gst_frame_filter_clear_items (self->ready);
+  gst_frame_filter_clear_run (self);
   gst_frame_filter_free_layer (self);
   gst_frame_filter_forget_refusal (self);
   gst_clear_event (&self->held_segment);
-  self->has_model = FALSE;
+  gst_clear_caps (&self->own_caps);
+  self->has_model = self->leaves_at_once = FALSE;
   publish_width (self);
   g_clear_pointer (&self->file, state_file_close);
   g_clear_pointer (&self->file_state, g_bytes_unref);
@@ -134,6 +137,9 @@ gst_frame_filter_finalize (GObject *object)
 
   gst_queue_array_free (self->waiting);
   gst_queue_array_free (self->ready);
+  gst_frame_filter_run_free (self->run);
+  g_array_unref (self->rows);
+  g_byte_array_unref (self->marks);
   gst_flow_combiner_unref (self->flows);
   g_ptr_array_unref (self->side_pads);
   g_free (self->model_file);
@@ -218,6 +224,10 @@ gst_frame_filter_init (GstFrameFilter *self)
   /* Without look-ahead one is enough, and stays in the cache. */
   self->waiting = gst_queue_array_new_for_struct (sizeof (Item), 1);
   self->ready = gst_queue_array_new_for_struct (sizeof (Item), 1);
+  self->run = gst_frame_filter_run_new ();
+  self->rows = g_array_new (FALSE, FALSE, sizeof (gfloat));
+  self->marks = g_byte_array_new ();
+  self->times = GST_FRAME_FILTER_NO_TIMES;
   frame_clock_forget (&self->clock);
   self->side_pads = g_ptr_array_new ();
   self->flows = gst_flow_combiner_new ();

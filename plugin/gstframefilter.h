@@ -35,6 +35,7 @@ GType gst_frame_filter_get_type (void);
 G_GNUC_INTERNAL extern GstDebugCategory *gst_frame_filter_debug;
 
 typedef struct _GstFrameFilter GstFrameFilter;
+typedef struct _GstFrameFilterRun GstFrameFilterRun;
 typedef struct _GstFrameFilterClass GstFrameFilterClass;
 
 /* What the base class knows of the layer that is to be made. */
@@ -45,6 +46,12 @@ typedef struct {
   AttnArithmetic arithmetic;
   guint n_threads;
 } GstFrameFilterPlan;
+
+/* When frames are: number `first` at `begin` (NONE: unknown), and `n` of them in `duration` (NONE: by the rate). */
+typedef struct {
+  guint64 first, n;
+  GstClockTime begin, duration;
+} GstFrameFilterTimes;
 
 struct _GstFrameFilter {
   GstBaseTransform parent;
@@ -74,8 +81,11 @@ struct _GstFrameFilter {
   gint n_side_pads;     /* that are there; atomic, too */
   GstFlowCombiner *flows;
 
-  /* D and Dout of the model, 0: none, for caps queries from any thread; the object lock. */
-  guint model_features, model_outputs;
+  /*
+   * D and Dout of the model, 0: none, for caps queries from any thread; the object lock. And its stride, where outputs
+   * leave as they get ready, without the buffers of their frames; 0: with them.
+   */
+  guint model_features, model_outputs, model_stride;
 
   /*
    * Around calls into the core, and never around anything that leaves the element: the streaming thread alone replaces
@@ -100,6 +110,15 @@ struct _GstFrameFilter {
   gboolean draining;
   GstQueueArray *waiting;     /* Items; the first one with frames is being filled */
   GstQueueArray *ready;       /* Items that are complete */
+  GstFrameFilterRun *run;     /* outputs without an item that waits for them, on their way to `ready` */
+  GArray *rows;               /* outputs that the core gives, of gfloat */
+  GByteArray *marks;          /* the same: 1: it is there, 0: it is absent */
+  guint64 end_of_present;     /* the number behind the last frame that was there */
+  GstFrameFilterTimes times;  /* of the last frames that came */
+  gboolean leaves_at_once;    /* the layer's outputs do not wait for those of their buffer */
+  gboolean owes_discont;      /* to the next output */
+  gboolean left_out;          /* absent outputs left no trace, and nothing has left since */
+  GstCaps *own_caps;          /* of `src`, while it has those of single frames; NULL: it has not */
   GstCaps *refused_caps;      /* NULL: none */
   GError *refusal;            /* why; said once, with the first buffer */
   GstEvent *held_segment;     /* NULL: none; no segment leaves before caps */
@@ -123,6 +142,12 @@ struct _GstFrameFilter {
  */
 struct _GstFrameFilterClass {
   GstBaseTransformClass parent_class;
+
+  /*
+   * Layers are chains of blocks: an output may be there where its frame is absent, or the other way round, and the last
+   * ones may reach beyond the end. None is skipped for being late, as others are made from the same frames.
+   */
+  gboolean has_chains;
 
   /* The layer of `plan`, by gst_attention_layers_get () or alike. */
   AttnStatus (*make_layer) (GstFrameFilter *self, const GstFrameFilterPlan *plan, AttnLayer **layer, AttnError *error);

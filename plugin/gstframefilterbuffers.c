@@ -27,35 +27,30 @@ gst_frame_filter_decide_allocation (GstBaseTransform *trans, GstQuery *query)
   return TRUE;
 }
 
-/* It counts channels. */
-static void
-drop_audio_meta (GstBuffer *buffer)
-{
-  GstMeta *meta = gst_buffer_get_meta (buffer, GST_AUDIO_META_API_TYPE);
-
-  if (meta != NULL)
-    gst_buffer_remove_meta (buffer, meta);
-}
-
 /* The buffer that will leave for `input`: its metadata, and room for as many frames. NULL: no memory. */
 static GstBuffer *
 make_output (GstFrameFilter *self, GstBuffer *input, gsize n_frames)
 {
-  guint n_outputs = attn_layer_n_outputs (self->layer);
-  GstAllocator *allocator;
-  GstAllocationParams params;
-  GstBuffer *buffer;
+  GstBuffer *buffer = gst_frame_filter_new_buffer (self, n_frames);
 
-  gst_base_transform_get_allocator (GST_BASE_TRANSFORM (self), &allocator, &params);
-  buffer = gst_buffer_new_allocate (allocator, n_frames * n_outputs * sizeof (gfloat), &params);
-  if (allocator != NULL)
-    gst_object_unref (allocator);
   if (buffer == NULL)
     return NULL;
   gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_METADATA, 0, -1);
-  if (n_outputs != self->features.n_features)
-    drop_audio_meta (buffer);
+  if (attn_layer_n_outputs (self->layer) != self->features.n_features)
+    gst_frame_filter_drop_audio_meta (buffer);
   return buffer;
+}
+
+/* What the outputs of `input`, which leave by themselves, take from it. */
+static GstBuffer *
+make_source (GstBuffer *input)
+{
+  GstBuffer *source = gst_buffer_new ();
+
+  gst_buffer_copy_into (source, input, GST_BUFFER_COPY_FLAGS | GST_BUFFER_COPY_META, 0, -1);
+  gst_frame_filter_drop_audio_meta (source);
+  GST_BUFFER_FLAG_UNSET (source, GST_BUFFER_FLAG_DISCONT | GST_BUFFER_FLAG_RESYNC | GST_BUFFER_FLAG_GAP);
+  return source;
 }
 
 /* Room for the rows of a side, if anybody looks at it. FALSE after an error message. */
@@ -100,8 +95,14 @@ add_sides (GstFrameFilter *self, Item *item, GstBuffer *input)
 static gboolean
 prepare_output (GstFrameFilter *self, Item *item, GstBuffer *input)
 {
-  GstBuffer *buffer = make_output (self, input, item->n_frames);
+  GstBuffer *buffer;
 
+  if (self->leaves_at_once) {
+    item->source = make_source (input);
+    item->is_discont = GST_BUFFER_IS_DISCONT (input);
+    return TRUE;
+  }
+  buffer = make_output (self, input, item->n_frames);
   if (!gst_frame_filter_fill_rows (&item->out, buffer, item->n_frames, attn_layer_n_outputs (self->layer)))
     goto no_memory;
   if (!add_sides (self, item, input))
@@ -136,7 +137,7 @@ take_frames (GstFrameFilter *self, const Item *item, const guint8 *frames)
 static gboolean
 take_content (GstFrameFilter *self, GstBuffer *input, gsize n_frames, gboolean late)
 {
-  Item item = { .n_frames = n_frames };
+  Item item = { .n_frames = n_frames, .times = { 0, n_frames, GST_BUFFER_PTS (input), GST_BUFFER_DURATION (input) } };
   GstMapInfo map;
 
   if (!gst_buffer_map (input, &map, GST_MAP_READ))
@@ -192,7 +193,8 @@ take_passed (GstFrameFilter *self, GstBuffer *input, GstFlowReturn passed)
     goto backwards;
   if (self->stream == NULL)
     return GST_FLOW_NOT_NEGOTIATED;
-  return take_buffer (self, input, passed == GST_BASE_TRANSFORM_FLOW_DROPPED);
+  return take_buffer (self, input,
+                      passed == GST_BASE_TRANSFORM_FLOW_DROPPED && !GST_FRAME_FILTER_GET_CLASS (self)->has_chains);
 
   /* ERRORS */
 backwards:

@@ -32,17 +32,29 @@ intersect (GstCaps *filter, GstCaps *caps)
   return result;
 }
 
+/* Where outputs leave by themselves, one for each `stride` frames; 0: they do not. Transfer full. */
+static GstCaps *
+at_other_rate (GstCaps *caps, GstPadDirection direction, guint stride)
+{
+  if (stride == 0)
+    return gst_caps_ref (caps);
+  return direction == GST_PAD_SINK ? gst_features_divide_rate (caps, stride)
+                                   : gst_features_multiply_rate (caps, stride);
+}
+
 GstCaps *
 gst_frame_filter_transform_caps (GstBaseTransform *trans, GstPadDirection direction, GstCaps *caps, GstCaps *filter)
 {
   GstFrameFilter *self = GST_FRAME_FILTER (trans);
-  guint n_features, n_outputs;
+  guint n_features, n_outputs, stride;
   GstCaps *result;
 
   GST_OBJECT_LOCK (self);
   n_features = self->model_features;
   n_outputs = self->model_outputs;
+  stride = self->model_stride;
   GST_OBJECT_UNLOCK (self);
+  caps = at_other_rate (caps, direction, stride);
   /*
    * Without a model, or with one that keeps D, both sides are the same, to the letter; but what leaves is no longer
    * what a front end made, and does not say so.
@@ -53,6 +65,7 @@ gst_frame_filter_transform_caps (GstBaseTransform *trans, GstPadDirection direct
     result = gst_features_replace_n_features (caps, n_outputs);
   else
     result = gst_caps_ref (caps);
+  gst_caps_unref (caps);
   result = direction == GST_PAD_SINK ? gst_front_end_remove (result) : gst_features_settle_dimensions (result);
   return filter != NULL ? intersect (filter, result) : result;
 }
@@ -60,7 +73,7 @@ gst_frame_filter_transform_caps (GstBaseTransform *trans, GstPadDirection direct
 /* ---- what is ---- */
 
 /*
- * Where the caps do not tell the rate, the property does. Times that are off by less than a quarter of a frame are
+ * Where the caps do not tell the rate, the property does, or else the model. Times that are off by less than a quarter of a frame are
  * whole, and so the shortest jump is three quarters of one.
  */
 static void
@@ -70,10 +83,8 @@ set_clock (GstFrameFilter *self)
   GstClockTime frame, threshold;
 
   GST_OBJECT_LOCK (self);
-  if (rate_n <= 0) {
-    rate_n = self->frame_rate_n;
-    rate_d = self->frame_rate_d;
-  }
+  if (rate_n <= 0)
+    gst_frame_filter_get_other_rate (self, &rate_n, &rate_d);
   threshold = self->alignment_threshold;
   GST_OBJECT_UNLOCK (self);
   frame = rate_n > 0 ? gst_util_uint64_scale_round (1, GST_SECOND * (guint64) rate_d, rate_n) : 0;
@@ -95,7 +106,7 @@ fits_front_end (GstFrameFilter *self, GstCaps *caps, const GstFeatures *features
 {
   gchar *name;
 
-  if (gst_front_end_check (gst_attention_layers_header (self->layer), caps, features, error))
+  if (gst_front_end_check (self->layer, caps, features, error))
     return TRUE;
   name = dup_model_name (self);
   g_prefix_error (error, "%s: ", name);
@@ -130,11 +141,27 @@ ensure_layer (GstFrameFilter *self, GstCaps *caps, const GstFeatures *features, 
 }
 
 static gboolean
+has_output_rate (GstFrameFilter *self, const GstFeatures *features, GError **error)
+{
+  guint64 stride = attn_layer_stride (self->layer);
+  gint rate_n, rate_d;
+
+  if (gst_util_fraction_multiply (features->rate_n, features->rate_d, 1, (gint) stride, &rate_n, &rate_d))
+    return TRUE;
+  g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
+               "at %d/%d frames per second, one output for %" G_GUINT64_FORMAT
+               " frames has a rate that no caps can tell: a fraction of two numbers up to %d",
+               features->rate_n, features->rate_d, stride, G_MAXINT);
+  return FALSE;
+}
+
+static gboolean
 use_caps (GstFrameFilter *self, GstCaps *caps, GError **error)
 {
   GstFeatures features;
 
-  if (!gst_features_from_caps (&features, caps, error) || !ensure_layer (self, caps, &features, error))
+  if (!gst_features_from_caps (&features, caps, error) || !ensure_layer (self, caps, &features, error)
+      || !has_output_rate (self, &features, error))
     return FALSE;
   GST_OBJECT_LOCK (self);
   self->features = features;

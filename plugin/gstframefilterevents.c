@@ -97,12 +97,13 @@ forward_now (GstFrameFilter *self, GstEvent *event)
   return ok;
 }
 
-/* `event` waits for its turn behind the buffers before it, and for as many absent frames. */
+/* `event` waits for its turn behind the buffers before it, and for as many absent frames, from `begin` on. */
 static void
-enqueue (GstFrameFilter *self, GstEvent *event, guint64 n_absent)
+enqueue (GstFrameFilter *self, GstEvent *event, guint64 n_absent, GstClockTime begin)
 {
-  Item item = { .event = event, .n_frames = n_absent };
+  Item item = { .event = event, .n_frames = n_absent, .times = { 0, n_absent, begin, GST_CLOCK_TIME_NONE } };
 
+  gst_frame_filter_note_absent_frames (self, n_absent);
   gst_frame_filter_take_item (self, &item, NULL);
   gst_frame_filter_push_ready (self);
 }
@@ -119,7 +120,9 @@ end_stream (GstFrameFilter *self)
 static gboolean
 handle_serialized (GstFrameFilter *self, GstEvent *event)
 {
-  guint64 n_absent = GST_EVENT_TYPE (event) == GST_EVENT_GAP ? gst_frame_filter_count_gap_frames (self, event) : 0;
+  GstClockTime begin = GST_CLOCK_TIME_NONE;
+  guint64 n_absent =
+      GST_EVENT_TYPE (event) == GST_EVENT_GAP ? gst_frame_filter_count_gap_frames (self, event, &begin) : 0;
   gboolean ends = ends_stream (self, event);
 
   if (n_absent > 0)
@@ -134,7 +137,7 @@ handle_serialized (GstFrameFilter *self, GstEvent *event)
   }
   if (ends || (n_absent == 0 && (self->resumed || gst_queue_array_get_length (self->waiting) == 0)))
     return forward_now (self, event);
-  enqueue (self, event, n_absent);
+  enqueue (self, event, n_absent, begin);
   return TRUE;
 }
 

@@ -49,9 +49,11 @@ void
 gst_frame_filter_look_at_time (GstFrameFilter *self, GstBuffer *buffer)
 {
   gboolean is_discont = GST_BUFFER_IS_DISCONT (buffer);
+  GstClockTime begin = frame_clock_next (&self->clock);
   gint64 n = count_missing (self, GST_BUFFER_PTS (buffer), is_discont);
-  Item absent = { .n_frames = MAX (n, 0) };
+  Item absent = { .n_frames = MAX (n, 0), .times = { 0, MAX (n, 0), begin, GST_CLOCK_TIME_NONE } };
 
+  gst_frame_filter_note_absent_frames (self, absent.n_frames);
   if (n > 0)
     gst_frame_filter_take_item (self, &absent, NULL);
   else if (n < 0 && is_discont)
@@ -74,7 +76,7 @@ round_gap (GstFrameFilter *self, GstClockTime duration)
 }
 
 guint64
-gst_frame_filter_count_gap_frames (GstFrameFilter *self, GstEvent *event)
+gst_frame_filter_count_gap_frames (GstFrameFilter *self, GstEvent *event, GstClockTime *begin)
 {
   GstClockTime timestamp, duration;
   gint64 n_before;
@@ -85,6 +87,7 @@ gst_frame_filter_count_gap_frames (GstFrameFilter *self, GstEvent *event)
   if (frame_clock_round (&self->clock, duration) > 0)
     gst_frame_filter_adopt_restored (self); /* whose clock knows nothing yet */
   n_before = count_missing (self, timestamp, FALSE);
+  *begin = timestamp - MIN (frame_clock_duration (&self->clock, MAX (n_before, 0)), timestamp);
   if (GST_CLOCK_TIME_IS_VALID (frame_clock_next (&self->clock))) /* else what fills an outage may have any time */
     frame_clock_move (&self->clock, timestamp + duration);
   return round_gap (self, duration) + MAX (n_before, 0);

@@ -48,6 +48,7 @@ gst_frame_filter_clear_item (Item *item)
     clear_rows (&item->sides[i]);
   g_clear_pointer (&item->sides, g_free);
   gst_clear_event (&item->event);
+  gst_clear_buffer (&item->source);
 }
 
 void
@@ -59,10 +60,25 @@ gst_frame_filter_clear_items (GstQueueArray *items)
     gst_frame_filter_clear_item (item);
 }
 
+/* A buffer is a gap if nothing in it is there: absent frames may give outputs that are, and the other way round. */
+static void
+mark_gap (const Item *item)
+{
+  if (item->n_frames == 0)
+    return;
+  if (item->n_present == 0)
+    GST_BUFFER_FLAG_SET (item->out.buffer, GST_BUFFER_FLAG_GAP);
+  else
+    GST_BUFFER_FLAG_UNSET (item->out.buffer, GST_BUFFER_FLAG_GAP);
+}
+
 static void
 complete (GstFrameFilter *self, Item *item)
 {
   guint i;
+
+  if (item->out.buffer != NULL && GST_FRAME_FILTER_GET_CLASS (self)->has_chains)
+    mark_gap (item);
 
   for (i = 0; item->sides != NULL && i < item->n_sides; i++) {
     Rows *rows = &item->sides[i];
@@ -75,24 +91,78 @@ complete (GstFrameFilter *self, Item *item)
   unmap_rows (&item->out);
 }
 
+/* In its own turn. A gap that has outputs leaves as a run of them. */
+static gboolean
+leaves (GstFrameFilter *self, const Item *item)
+{
+  return item->out.buffer != NULL
+         || (item->event != NULL && (item->n_frames == 0 || !GST_FRAME_FILTER_GET_CLASS (self)->has_chains));
+}
+
 void
 gst_frame_filter_advance (GstFrameFilter *self)
 {
   Item *item;
 
-  while ((item = gst_queue_array_peek_head_struct (self->waiting)) && item->n_done == item->n_frames) {
+  while ((item = gst_queue_array_peek_head_struct (self->waiting)) && item->n_done == item->n_outputs) {
+    gst_queue_array_pop_head_struct (self->waiting);
+    if (!leaves (self, item)) {
+      gst_frame_filter_clear_item (item);
+      continue;
+    }
+    gst_frame_filter_end_run (self);
     complete (self, item);
-    gst_queue_array_push_tail_struct (self->ready, gst_queue_array_pop_head_struct (self->waiting));
+    gst_queue_array_push_tail_struct (self->ready, item);
   }
 }
 
 /* ---- out ---- */
+
+static void
+push_caps (GstFrameFilter *self, GstCaps *caps)
+{
+  GstEvent *event = gst_event_new_caps (caps);
+
+  gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_ref (event));
+  gst_frame_filter_push_event_to_sides (self, event);
+  gst_event_unref (event);
+}
+
+/* Caps that say how many frames a buffer has say one. */
+static void
+set_single_caps (GstFrameFilter *self)
+{
+  GstCaps *caps = gst_pad_get_current_caps (GST_BASE_TRANSFORM_SRC_PAD (self)), *single;
+
+  if (caps == NULL)
+    return;
+  single = gst_features_set_frames_per_buffer (caps, 1);
+  if (!gst_caps_is_equal (single, caps)) {
+    self->own_caps = gst_caps_ref (caps);
+    push_caps (self, single);
+  }
+  gst_caps_unref (single);
+  gst_caps_unref (caps);
+}
+
+static void
+restore_caps (GstFrameFilter *self)
+{
+  GstCaps *caps = g_steal_pointer (&self->own_caps);
+
+  if (caps == NULL)
+    return;
+  push_caps (self, caps);
+  gst_caps_unref (caps);
+}
 
 gboolean
 gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event)
 {
   gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
 
+  if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
+    restore_caps (self);
   gst_event_ref (event);
   ok = gst_frame_filter_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
   if (ok || !is_caps)
@@ -102,10 +172,14 @@ gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event)
 }
 
 static GstFlowReturn
-push_buffer (GstFrameFilter *self, GstBuffer *buffer)
+push_buffer (GstFrameFilter *self, GstBuffer *buffer, gboolean is_single)
 {
   GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
 
+  if (!is_single)
+    restore_caps (self);
+  else if (self->own_caps == NULL && self->features.is_tensors && self->features.frames_per_buffer > 1)
+    set_single_caps (self);
   if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
     trans->segment.position =
         GST_BUFFER_PTS (buffer) + (GST_BUFFER_DURATION_IS_VALID (buffer) ? GST_BUFFER_DURATION (buffer) : 0);
@@ -135,7 +209,7 @@ gst_frame_filter_push_ready (GstFrameFilter *self)
     Item item = *next; /* the queue may move while we push */
 
     if (item.out.buffer != NULL && flow == GST_FLOW_OK)
-      flow = push_buffer (self, g_steal_pointer (&item.out.buffer));
+      flow = push_buffer (self, g_steal_pointer (&item.out.buffer), item.is_single);
     if (flow == GST_FLOW_OK)
       flow = push_sides (self, &item);
     if (item.event != NULL)

@@ -17,6 +17,44 @@ warn_of_rate (GstFrameFilter *self, guint64 look_ahead)
   self->warned_rate = TRUE;
 }
 
+void
+gst_frame_filter_get_other_rate (GstFrameFilter *self, gint *rate_n, gint *rate_d)
+{
+  guint32 numerator = 0, denominator = 1;
+
+  if (self->frame_rate_n <= 0)
+    attn_layer_frame_rate (self->layer, &numerator, &denominator);
+  *rate_n = numerator != 0 ? (gint) numerator : self->frame_rate_n;
+  *rate_d = numerator != 0 ? (gint) denominator : self->frame_rate_d;
+}
+
+static guint64
+greatest_common_divisor (guint64 a, guint64 b)
+{
+  while (b != 0) {
+    guint64 rest = a % b;
+
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+/*
+ * In frames, where buffers have `n`. Where an output leaves in the buffer of its frame, that leaves with its last
+ * frame, when the look-ahead of that one is there. Else the output of frame i stride leaves with the buffer that frame i
+ * stride + look_ahead is in: as much later than its own time as that buffer begins later. The buffers begin at multiples
+ * of n, unless sizes vary.
+ */
+static guint64
+count_late_frames (GstFrameFilter *self, guint64 look_ahead, guint64 n)
+{
+  if (!self->leaves_at_once)
+    return self->varying ? look_ahead + n - 1 : (look_ahead + n - 1) / n * n;
+  return self->varying ? look_ahead
+                       : look_ahead - look_ahead % greatest_common_divisor (n, attn_layer_stride (self->layer));
+}
+
 /* Of the layer that there is: the properties may be those of the next one. Called with the object lock. */
 static GstClockTime
 compute_latency (GstFrameFilter *self)
@@ -24,18 +62,15 @@ compute_latency (GstFrameFilter *self)
   guint64 look_ahead = attn_layer_reach_ahead (self->layer), n = MAX (self->n_max, 1);
   GstFeatures rate = self->features;
 
-  if (self->frame_rate_n > 0) {
-    rate.rate_n = self->frame_rate_n;
-    rate.rate_d = self->frame_rate_d;
-  }
+  if (self->frame_rate_n > 0 || rate.rate_n <= 0)
+    gst_frame_filter_get_other_rate (self, &rate.rate_n, &rate.rate_d);
   if (look_ahead == 0)
     return 0;
   if (rate.rate_n <= 0) {
     warn_of_rate (self, look_ahead);
     return 0;
   }
-  /* A frame leaves with the last of its buffer, when the look-ahead of that one is there. */
-  return gst_features_duration (&rate, self->varying ? look_ahead + n - 1 : (look_ahead + n - 1) / n * n);
+  return gst_features_duration (&rate, count_late_frames (self, look_ahead, n));
 }
 
 void
@@ -63,6 +98,18 @@ gst_frame_filter_note_buffer_size (GstFrameFilter *self, guint64 n_frames)
   GST_OBJECT_LOCK (self);
   self->varying = self->n_max != 0;
   self->n_max = MAX (self->n_max, n_frames);
+  GST_OBJECT_UNLOCK (self);
+  gst_frame_filter_update_latency (self);
+}
+
+/* Buffers no longer begin where they did. */
+void
+gst_frame_filter_note_absent_frames (GstFrameFilter *self, guint64 n_frames)
+{
+  if (!self->leaves_at_once || self->varying || n_frames % MAX (self->n_max, 1) == 0)
+    return;
+  GST_OBJECT_LOCK (self);
+  self->varying = TRUE;
   GST_OBJECT_UNLOCK (self);
   gst_frame_filter_update_latency (self);
 }

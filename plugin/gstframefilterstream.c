@@ -4,6 +4,8 @@
  */
 #include "gstframefilter-private.h"
 
+#include <string.h>
+
 #include "gstattentionlayers.h"
 
 /* ---- frames ---- */
@@ -39,16 +41,12 @@ announce_outputs (GstFrameFilter *self, const Item *item)
 
 /* The next `n` of `frames` (NULL: absent ones) to the core; how many outputs got ready. */
 static guint64
-call_core (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, gfloat *weights)
+call_core (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, gfloat *weights, guint8 *marks)
 {
   gboolean timed = self->n_calls++ % CALLS_PER_TIMED_CALL == 0;
   GstClockTime begin = timed ? gst_util_get_timestamp () : 0;
-  guint64 n_out;
+  guint64 n_out = attn_stream_run (self->stream, frames, n, out, weights, marks);
 
-  if (frames != NULL)
-    n_out = attn_stream_push (self->stream, frames, n, out, weights);
-  else
-    n_out = attn_stream_skip (self->stream, n, out, weights);
   if (timed) {
     self->busy += gst_util_get_timestamp () - begin;
     self->n_timed += n;
@@ -56,15 +54,14 @@ call_core (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, g
   return n_out;
 }
 
-/* The same for outputs that go to `item`; what the core shows of them are the rows of side 0. */
-static void
-run (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
+/* The same, with the lock, and what is told of it. */
+static guint64
+run (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, gfloat *weights, guint8 *marks)
 {
-  gfloat *out = gst_frame_filter_next_row (item, &item->out);
-  gfloat *weights = item->sides != NULL ? gst_frame_filter_next_row (item, &item->sides[0]) : NULL;
+  guint64 n_out;
 
   g_mutex_lock (&self->lock);
-  item->n_done += call_core (self, frames, n, out, weights);
+  n_out = call_core (self, frames, n, out, weights, marks);
   if (!self->draining) {
     g_clear_pointer (&self->ended, g_bytes_unref);
     self->n_frames += n;
@@ -73,35 +70,223 @@ run (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
   self->changed = TRUE;
   g_mutex_unlock (&self->lock);
   self->resumed = FALSE;
+  if (frames != NULL)
+    self->end_of_present = attn_stream_next_frame (self->stream);
+  return n_out;
+}
+
+static gboolean
+has_chains (GstFrameFilter *self)
+{
+  return GST_FRAME_FILTER_GET_CLASS (self)->has_chains;
+}
+
+static guint64
+count_present (const guint8 *marks, guint64 n)
+{
+  guint64 i, n_present = 0;
+
+  for (i = 0; i < n; i++)
+    n_present += marks[i];
+  return n_present;
+}
+
+static guint8 *
+room_for_marks (GstFrameFilter *self, guint64 n)
+{
+  g_byte_array_set_size (self->marks, n);
+  return self->marks->data;
+}
+
+static gfloat *
+room_for_rows (GstFrameFilter *self, guint64 n)
+{
+  g_array_set_size (self->rows, n * attn_layer_n_outputs (self->layer));
+  return (gfloat *) self->rows->data;
+}
+
+/* The `n_out` outputs that get ready go to where `item` keeps them, if it does; what the core shows are the rows of side 0. */
+static void
+run_into (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n, guint64 n_out)
+{
+  gfloat *out = item != NULL ? gst_frame_filter_next_row (item, &item->out) : NULL;
+  gfloat *weights = item != NULL && item->sides != NULL ? gst_frame_filter_next_row (item, &item->sides[0]) : NULL;
+  guint8 *marks = out != NULL && has_chains (self) ? room_for_marks (self, n_out) : NULL;
+
+  run (self, frames, n, out, weights, marks);
+  if (item == NULL)
+    return;
+  item->n_done += n_out;
+  if (marks != NULL)
+    item->n_present += count_present (marks, n_out);
+}
+
+/* The next `n` outputs of `item`, all there or all absent; rows NULL: zeros. */
+static void
+give (GstFrameFilter *self, Item *item, const gfloat *rows, guint64 n, gboolean present)
+{
+  gsize n_bytes = n * attn_layer_n_outputs (self->layer) * sizeof (gfloat);
+
+  if (item->out.buffer == NULL && !item->is_unwanted) {
+    gst_frame_filter_add_to_run (self, item, rows, n, present);
+    return;
+  }
+  if (item->out.buffer != NULL && rows != NULL)
+    memcpy (gst_frame_filter_next_row (item, &item->out), rows, n_bytes);
+  else if (item->out.buffer != NULL)
+    memset (gst_frame_filter_next_row (item, &item->out), 0, n_bytes);
+  item->n_done += n;
+  item->n_present += present ? n : 0;
+}
+
+/* How many of `n` outputs are like the first one; all without marks. */
+static guint64
+count_alike (const guint8 *marks, guint64 n)
+{
+  guint64 i = 1;
+
+  while (marks != NULL && i < n && marks[i] == marks[0])
+    i++;
+  return marks != NULL ? i : n;
+}
+
+/* `n` outputs to the items that wait for them; NULL: they are all absent. */
+static void
+distribute (GstFrameFilter *self, const gfloat *rows, const guint8 *marks, guint64 n)
+{
+  guint n_outputs = attn_layer_n_outputs (self->layer);
+
+  while (n > 0) {
+    Item *item;
+    guint64 piece;
+
+    gst_frame_filter_advance (self);
+    item = gst_queue_array_peek_head_struct (self->waiting);
+    piece = count_alike (marks, MIN (n, item->n_outputs - item->n_done));
+    give (self, item, rows, piece, marks != NULL && marks[0]);
+    n -= piece;
+    rows = rows != NULL ? rows + piece * n_outputs : NULL;
+    marks = marks != NULL ? marks + piece : NULL;
+  }
+}
+
+/* Most outputs that are kept here, on their way to several items. */
+#define MAX_ASIDE 256
+
+/* Outputs whose reach begins behind the last frame that was there are absent. How many may still be there. */
+static guint64
+count_reaching_back (GstFrameFilter *self)
+{
+  guint64 stride = attn_layer_stride (self->layer), next = attn_stream_next_output (self->stream);
+  guint64 end = self->end_of_present + attn_layer_reach_back (self->layer);
+  guint64 first_absent = end / stride + (end % stride != 0);
+
+  return first_absent > next ? first_absent - next : 0;
+}
+
+/* The most of `n` frames that give at most `room` outputs; at least one frame. */
+static guint64
+count_frames_for (GstFrameFilter *self, guint64 n, guint64 room)
+{
+  guint64 low = 1, high = n;
+
+  if (attn_stream_ready (self->stream, n) <= room)
+    return n;
+  while (high - low > 1) {
+    guint64 middle = low + (high - low) / 2;
+
+    if (attn_stream_ready (self->stream, middle) <= room)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+/* Outputs of the next frames go to any items, or to none. Returns how many frames were taken. */
+static guint64
+run_aside (GstFrameFilter *self, const gfloat *frames, guint64 n)
+{
+  guint64 room = frames == NULL ? MIN (count_reaching_back (self), MAX_ASIDE) : MAX_ASIDE;
+  guint64 take = room > 0 ? count_frames_for (self, n, room) : n;
+  guint64 n_out = attn_stream_ready (self->stream, take);
+  gfloat *rows = room > 0 ? room_for_rows (self, n_out) : NULL;
+  guint8 *marks = room > 0 ? room_for_marks (self, n_out) : NULL;
+
+  run (self, frames, take, rows, NULL, marks);
+  distribute (self, rows, marks, n_out);
+  return take;
+}
+
+/* Outputs of the next frames go to `item`, or there are none (NULL). Returns how many frames were taken; 0: they cannot. */
+static guint64
+run_straight (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
+{
+  guint64 room = item != NULL ? item->n_outputs - item->n_done : 0, take, n_out;
+
+  if (item != NULL && item->out.buffer == NULL && has_chains (self))
+    return 0;
+  if (item != NULL && announce_outputs (self, item))
+    room = MIN (room, 1);
+  take = count_frames_for (self, n, room);
+  n_out = attn_stream_ready (self->stream, take);
+  if (n_out > room)
+    return 0;
+  run_into (self, item, frames, take, n_out);
+  return take;
 }
 
 /* Gives the core `n` frames (NULL: absent ones) and the outputs that get ready to the items that wait for them. */
 static void
 feed (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
-  guint n_features = attn_layer_n_features (self->layer), look_ahead = attn_layer_reach_ahead (self->layer);
+  guint n_features = attn_layer_n_features (self->layer);
 
   for (gst_frame_filter_advance (self); n > 0; gst_frame_filter_advance (self)) {
-    Item *item = gst_queue_array_peek_head_struct (self->waiting);
-    guint64 silent = look_ahead - attn_stream_pending (self->stream); /* frames that give no output yet */
-    guint64 take = MIN (n, silent + item->n_frames - item->n_done);
+    guint64 taken = run_straight (self, gst_queue_array_peek_head_struct (self->waiting), frames, n);
 
-    if (announce_outputs (self, item))
-      take = MIN (take, silent + 1);
-    run (self, item, frames, take);
+    if (taken == 0)
+      taken = run_aside (self, frames, n);
     if (frames != NULL)
-      frames += take * n_features;
-    n -= take;
+      frames += taken * n_features;
+    n -= taken;
   }
+}
+
+/* ---- items ---- */
+
+static guint64
+divide_up (guint64 a, guint64 b)
+{
+  return a / b + (a % b != 0);
+}
+
+/* Output i is that of frame i stride. A discontinuity that no output begins is that of the next one. */
+static void
+number_outputs (GstFrameFilter *self, Item *item)
+{
+  guint64 first = attn_stream_next_frame (self->stream), stride = attn_layer_stride (self->layer);
+
+  item->first_output = divide_up (first, stride);
+  item->n_outputs = divide_up (first + item->n_frames, stride) - item->first_output;
+  item->times.first = first;
+  if (item->n_frames > 0)
+    self->times = item->times;
+  if (item->source == NULL)
+    return;
+  item->is_discont |= self->owes_discont;
+  self->owes_discont = item->is_discont && item->n_outputs == 0;
 }
 
 void
 gst_frame_filter_take_item (GstFrameFilter *self, const Item *item, const gfloat *frames)
 {
-  guint64 n_frames = item->n_frames;
+  Item taken = *item;
 
-  gst_queue_array_push_tail_struct (self->waiting, (gpointer) item);
-  feed (self, frames, n_frames);
+  number_outputs (self, &taken);
+  gst_queue_array_push_tail_struct (self->waiting, &taken);
+  feed (self, frames, taken.n_frames);
+  gst_frame_filter_end_run (self);
 }
 
 /* ---- the life of a stream ---- */
@@ -118,6 +303,9 @@ begin_stream (GstFrameFilter *self)
   }
   frame_clock_forget (&self->clock);
   self->gap_rest = 0;
+  self->end_of_present = 0;
+  self->owes_discont = FALSE;
+  self->times = GST_FRAME_FILTER_NO_TIMES;
 }
 
 void
@@ -125,20 +313,75 @@ gst_frame_filter_forget_stream (GstFrameFilter *self)
 {
   gst_frame_filter_clear_items (self->waiting);
   gst_frame_filter_clear_items (self->ready);
+  gst_frame_filter_clear_run (self);
   GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, FALSE);
   if (self->stream != NULL)
     gst_frame_filter_keep_state (self);
   begin_stream (self);
 }
 
-/* To the frames that wait, absent frames behind the end are the same as none, and they can be asked for in pieces. */
+/* Outputs of frames that have come, and have not got ready yet. */
+static guint64
+count_owed (GstFrameFilter *self)
+{
+  return divide_up (attn_stream_next_frame (self->stream), attn_layer_stride (self->layer))
+         - attn_stream_next_output (self->stream);
+}
+
+/* The outputs of a stream that reach beyond its last frame go on from the time of that. */
+static void
+add_beyond (GstFrameFilter *self, guint64 n_outputs)
+{
+  Item item = { .times = self->times, .n_outputs = n_outputs };
+
+  item.first_output = divide_up (attn_stream_next_frame (self->stream), attn_layer_stride (self->layer));
+  gst_queue_array_push_tail_struct (self->waiting, &item);
+}
+
+/* Frames whose outputs would read beyond the end have none. */
+static void
+end_items (GstFrameFilter *self)
+{
+  guint i;
+
+  for (i = 0; i < gst_queue_array_get_length (self->waiting); i++) {
+    Item *item = gst_queue_array_peek_nth_struct (self->waiting, i);
+
+    item->n_outputs = item->n_done;
+  }
+  gst_frame_filter_advance (self);
+}
+
+/* The end of a chain is not the same as absent frames behind it. */
+static void
+drain (GstFrameFilter *self)
+{
+  guint64 n = attn_stream_pending (self->stream), n_owed = count_owed (self);
+  gfloat *rows = room_for_rows (self, MAX_ASIDE);
+  guint8 *marks = room_for_marks (self, MAX_ASIDE);
+
+  if (n > n_owed)
+    add_beyond (self, n - n_owed);
+  do {
+    g_mutex_lock (&self->lock);
+    n = attn_stream_finish (self->stream, rows, NULL, marks, MAX_ASIDE);
+    g_mutex_unlock (&self->lock);
+    distribute (self, rows, marks, n);
+  } while (n > 0);
+  end_items (self);
+  gst_frame_filter_end_run (self);
+}
+
+/* To the frames that wait for an attention, absent frames are the same as none, and they can be asked for in pieces. */
 void
 gst_frame_filter_finish_stream (GstFrameFilter *self)
 {
   if (self->stream != NULL) {
     gst_frame_filter_keep_state (self);
     self->draining = TRUE;
-    if (attn_stream_pending (self->stream) > 0)
+    if (has_chains (self))
+      drain (self);
+    else if (attn_stream_pending (self->stream) > 0)
       feed (self, NULL, attn_layer_reach_ahead (self->layer));
     self->draining = FALSE;
   }
@@ -150,10 +393,12 @@ gst_frame_filter_finish_stream (GstFrameFilter *self)
 static void
 resume_stream (GstFrameFilter *self)
 {
-  Item dropped = { .n_frames = attn_stream_pending (self->stream) };
+  Item dropped = { .n_outputs = count_owed (self), .is_unwanted = TRUE };
 
+  dropped.first_output = attn_stream_next_output (self->stream);
+  self->end_of_present = attn_stream_next_frame (self->stream);
   GST_INFO_OBJECT (self, "going on with frame %" G_GUINT64_FORMAT, attn_stream_next_frame (self->stream));
-  if (dropped.n_frames > 0)
+  if (dropped.n_outputs > 0)
     gst_queue_array_push_tail_struct (self->waiting, &dropped);
   self->resumed = TRUE;
 }
@@ -248,6 +493,7 @@ use_layer (GstFrameFilter *self, AttnLayer *layer, AttnStream *stream, GError **
   self->layer = layer;
   self->stream = stream;
   self->is_new_stream = TRUE;
+  self->leaves_at_once = attn_layer_stride (layer) != 1 || attn_layer_count (layer, 1) != 1;
   g_mutex_unlock (&self->lock);
   GST_INFO_OBJECT (self, "%u features, %u outputs; kernels %s", attn_layer_n_features (layer),
                    attn_layer_n_outputs (layer), attn_layer_kernels (layer));

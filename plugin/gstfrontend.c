@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "gstattentionlayers.h"
+
 /* Decimal fractions may have been rounded on their way through a text. */
 #define TOLERANCE 1e-9
 
@@ -126,22 +128,28 @@ refuse (const gchar *field, const gchar *trained_on, gchar *says, GError **error
 }
 
 gboolean
-gst_front_end_check (const AttnModel *model, const GstCaps *caps, const GstFeatures *features, GError **error)
+gst_front_end_check (const AttnLayer *layer, const GstCaps *caps, const GstFeatures *features, GError **error)
 {
   const GstStructure *structure = gst_caps_get_structure (caps, 0);
+  g_autofree gchar *of_encoder = NULL;
   const gchar *trained_on;
   gchar *says = NULL;
+  guint32 numerator, denominator;
   guint i;
 
   for (i = 0; i < G_N_ELEMENTS (fields); i++) {
-    trained_on = attn_model_metadata (model, fields[i].name);
+    trained_on = gst_attention_layers_metadata (layer, fields[i].name);
     if (trained_on != NULL
         && !(fields[i].kind == NUMBER ? number_fits : name_fits) (fields[i].name, trained_on, structure, &says))
       return refuse (fields[i].name, trained_on, says, error);
   }
-  trained_on = attn_model_metadata (model, "frame-rate");
+  trained_on = gst_attention_layers_metadata (layer, "frame-rate");
   if (trained_on != NULL && !frame_rate_fits (trained_on, features, &says))
     return refuse ("frame-rate", trained_on, says, error);
+  attn_layer_frame_rate (layer, &numerator, &denominator);
+  of_encoder = g_strdup_printf ("%u/%u", numerator, denominator);
+  if (numerator != 0 && !frame_rate_fits (of_encoder, features, &says))
+    return refuse ("frame-rate", of_encoder, says, error);
   return TRUE;
 }
 

@@ -16,10 +16,10 @@
 G_BEGIN_DECLS
 
 /*
- * FALSE where `caps` (fixed, those of `features`) and the metadata of `model` both say something, and not the same:
+ * FALSE where `caps` (fixed, those of `features`) and the metadata of the model's file, from which `layer` was made, both say something, and not the same:
  * then `error` (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE) names both, and what helps.
  */
-gboolean gst_front_end_check (const AttnModel *model, const GstCaps *caps, const GstFeatures *features, GError **error);
+gboolean gst_front_end_check (const AttnLayer *layer, const GstCaps *caps, const GstFeatures *features, GError **error);
 
 /* `caps` without these fields, for frames that are no longer what a front end made. Takes them. Transfer full. */
 GstCaps *gst_front_end_remove (GstCaps *caps);

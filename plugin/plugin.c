@@ -2,6 +2,7 @@
 #include <gst/gst.h>
 
 #include "gstattention.h"
+#include "gstattentionencoder.h"
 #include "gstlogmel.h"
 #include "gstnpyenc.h"
 #include "gstnpyparse.h"
@@ -12,6 +13,7 @@ plugin_init (GstPlugin *plugin)
   gboolean registered = FALSE;
 
   registered |= GST_ELEMENT_REGISTER (attention, plugin);
+  registered |= GST_ELEMENT_REGISTER (attentionencoder, plugin);
   registered |= GST_ELEMENT_REGISTER (logmel, plugin);
   registered |= GST_ELEMENT_REGISTER (npyenc, plugin);
   registered |= GST_ELEMENT_REGISTER (npyparse, plugin);

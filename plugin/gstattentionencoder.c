@@ -1,0 +1,303 @@
+/*
+ * gst-attention: the element `attentionencoder`: a whole encoder from one file. An AttnStream does the mathematics.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+
+/**
+ * SECTION:element-attentionencoder
+ * @title: attentionencoder
+ *
+ * A whole encoder, such as a Transformer of many layers, on a live stream of feature vectors (frames): norms,
+ * feed-forward layers, attention, convolutions and residuals, as one model file (#GstAttentionEncoder:model-file) says.
+ * `examples/export_encoder.py` writes such a file from a module of PyTorch. For one layer of attention by itself there
+ * is the element `attention`; several of those one behind the other have no residuals and no norms, and are no encoder.
+ *
+ * Each block keeps its own past and computes every frame once. What leaves is what the whole stream at once would give,
+ * bit for bit, however many frames a buffer holds. What layers look ahead adds up, and is reported as latency:
+ * #GstAttentionEncoder:latency-frames. A branch beside the element, behind the same tee, needs a queue that holds as
+ * much meanwhile.
+ *
+ * Feature streams, absent frames, states (#GstFrameFilter:state-file), metadata about the front end (`sample-rate`,
+ * `bins`, `style` ...), and what ends a stream are those of `attention`.
+ *
+ * ## What leaves
+ *
+ * Where one output leaves for each frame (a stride of 1), one buffer leaves for each that comes in, with its timestamps,
+ * flags and metas.
+ *
+ * An encoder with a stride of s, which convolutions and stacks may have, gives one output for s frames. Output i has
+ * the time of frame i s and lasts s frames. The output rate is the s-th part: audio/x-raw where that is a whole number
+ * of frames per second, else other/tensors. What a buffer makes ready leaves in one buffer, in other/tensors in one
+ * buffer for each output; a buffer that makes nothing ready gives none. Flags and metas are those of the buffer that
+ * brought frame i s; DISCONT stays with the first output behind it.
+ *
+ * ## Absent frames
+ *
+ * A convolution that reaches over a hole gives outputs which are there although their frames are absent. They leave in
+ * buffers of their own, at their time. Outputs that are absent leave as the GAP event or the buffer with the GAP flag
+ * that brought their frames, or not at all where timestamps jumped. Such a buffer loses the flag if any of its outputs
+ * is there. (Where the caps say that a buffer has several frames, a buffer of its own has one, between two CAPS events.)
+ *
+ * ## Quality of service
+ *
+ * Nothing is skipped for being late: all that follows is made from the same frames.
+ *
+ * ## Example
+ *
+ * |[
+ * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attentionencoder model-file=encoder.safetensors ! npyenc !
+ * filesink location=encoded.npy ]| Runs an encoder over frames that numpy.save() wrote; numpy.load() reads the result.
+ */
+#include "gstattentionencoder.h"
+
+#include "gstattentionlayers.h"
+
+#define GST_CAT_DEFAULT gst_frame_filter_debug
+
+struct _GstAttentionEncoder {
+  GstFrameFilter parent;
+
+  /* Of the layer that runs; the object lock. */
+  GstStructure *model; /* NULL: none does */
+  guint64 latency_frames;
+};
+
+enum {
+  PROP_0,
+  PROP_MODEL_FILE,
+  PROP_LATENCY_FRAMES,
+  PROP_MODEL,
+};
+
+static GParamSpec *properties[PROP_MODEL + 1];
+
+G_DEFINE_TYPE_WITH_CODE (GstAttentionEncoder, gst_attention_encoder, GST_TYPE_FRAME_FILTER,
+                         G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, NULL))
+GST_ELEMENT_REGISTER_DEFINE (attentionencoder, "attentionencoder", GST_RANK_NONE, GST_TYPE_ATTENTION_ENCODER)
+
+/* ---- the layer ---- */
+
+/* A rate is a fraction of two ints, and is divided by the stride. */
+static AttnStatus
+check_stride (const AttnLayer *layer, const gchar *file, AttnError *error)
+{
+  if (attn_layer_stride (layer) <= G_MAXINT)
+    return ATTN_OK;
+  g_snprintf (error->message, sizeof error->message,
+              "%.500s: one output for %" G_GUINT64_FORMAT " frames, but at most %d can be told by caps", file,
+              attn_layer_stride (layer), G_MAXINT);
+  return error->status = ATTN_ERROR_MODEL;
+}
+
+/* Rates that are set and disagree; where nobody sets one, the file's counts if the caps do not tell. */
+static AttnStatus
+check_frame_rate (GstFrameFilter *filter, const AttnLayer *layer, const gchar *file, AttnError *error)
+{
+  guint32 numerator, denominator;
+  gint rate_n, rate_d;
+
+  attn_layer_frame_rate (layer, &numerator, &denominator);
+  GST_OBJECT_LOCK (filter);
+  rate_n = filter->frame_rate_n;
+  rate_d = filter->frame_rate_d;
+  GST_OBJECT_UNLOCK (filter);
+  if (numerator == 0 || rate_n == 0 || (gint64) numerator * rate_d == (gint64) denominator * rate_n)
+    return ATTN_OK;
+  g_snprintf (error->message, sizeof error->message,
+              "frame-rate is %d/%d, but %.500s was trained on %u/%u frames per second", rate_n, rate_d, file, numerator,
+              denominator);
+  return error->status = ATTN_ERROR_CONFIG;
+}
+
+static AttnStatus
+gst_attention_encoder_make_layer (GstFrameFilter *filter, const GstFrameFilterPlan *plan, AttnLayer **layer,
+                                  AttnError *error)
+{
+  AttnEncoderOptions options = attn_encoder_options_default ();
+  AttnStatus status;
+
+  options.precision = plan->precision;
+  options.arithmetic = plan->arithmetic;
+  options.n_threads = plan->n_threads;
+  status = gst_attention_layers_get_encoder (plan->model_file, &options, layer, error);
+  if (status != ATTN_OK)
+    return status;
+  if ((status = check_stride (*layer, plan->model_file, error)) != ATTN_OK
+      || (status = check_frame_rate (filter, *layer, plan->model_file, error)) != ATTN_OK)
+    gst_attention_layers_release (*layer);
+  return status;
+}
+
+static void
+append_attention (GValue *array, const AttnConfig *config)
+{
+  GValue value = G_VALUE_INIT;
+
+  g_value_init (&value, GST_TYPE_STRUCTURE);
+  g_value_take_boxed (&value, gst_structure_new ("attention", "heads", G_TYPE_UINT, config->n_heads, "window",
+                                                 G_TYPE_UINT, config->window, "look-ahead", G_TYPE_UINT,
+                                                 config->look_ahead, "sinks", G_TYPE_UINT, config->n_sinks, NULL));
+  gst_value_array_append_and_take_value (array, &value);
+}
+
+static GstStructure *
+describe (const AttnLayer *layer)
+{
+  GstStructure *model = gst_structure_new (
+      "attentionencoder", "features", G_TYPE_UINT, attn_layer_n_features (layer), "outputs", G_TYPE_UINT,
+      attn_layer_n_outputs (layer), "blocks", G_TYPE_UINT, attn_layer_n_blocks (layer), "parameters", G_TYPE_UINT64,
+      attn_layer_n_parameters (layer), "stride", G_TYPE_UINT64, attn_layer_stride (layer), "reach-back", G_TYPE_UINT64,
+      attn_layer_reach_back (layer), "reach-ahead", G_TYPE_UINT64, attn_layer_reach_ahead (layer), NULL);
+  GValue attentions = G_VALUE_INIT;
+  guint i;
+
+  gst_value_array_init (&attentions, attn_layer_n_attentions (layer));
+  for (i = 0; i < attn_layer_n_attentions (layer); i++)
+    append_attention (&attentions, attn_layer_attention (layer, i));
+  gst_structure_take_value (model, "attentions", &attentions);
+  return model;
+}
+
+static void
+gst_attention_encoder_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
+{
+  GstAttentionEncoder *self = GST_ATTENTION_ENCODER (filter);
+  GstStructure *model = layer != NULL ? describe (layer) : NULL;
+
+  GST_OBJECT_LOCK (self);
+  g_clear_pointer (&self->model, gst_structure_free);
+  self->model = model;
+  self->latency_frames = layer != NULL ? attn_layer_reach_ahead (layer) : 0;
+  GST_OBJECT_UNLOCK (self);
+  g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_LATENCY_FRAMES]);
+  g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_MODEL]);
+}
+
+static gboolean
+gst_attention_encoder_before_outputs (GstFrameFilter *filter, AttnStream *stream, gboolean is_new)
+{
+  return FALSE;
+}
+
+static void
+gst_attention_encoder_stream_ended (GstFrameFilter *filter, gboolean drained)
+{
+}
+
+static gboolean
+gst_attention_encoder_start (GstBaseTransform *trans)
+{
+  gchar *file = gst_frame_filter_dup_model_file (GST_FRAME_FILTER (trans));
+
+  if (file == NULL)
+    goto no_file;
+  g_free (file);
+  return GST_BASE_TRANSFORM_CLASS (gst_attention_encoder_parent_class)->start (trans);
+
+  /* ERRORS */
+no_file:
+  GST_ELEMENT_ERROR (trans, RESOURCE, SETTINGS,
+                     ("there is no model-file, and an encoder has to come from one: examples/export_encoder.py makes "
+                      "it from a model of PyTorch"),
+                     (NULL));
+  return FALSE;
+}
+
+/* ---- properties ---- */
+
+static void
+gst_attention_encoder_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
+{
+  switch (id) {
+  case PROP_MODEL_FILE:
+    gst_frame_filter_set_model_file (GST_FRAME_FILTER (object), value);
+    break;
+  default:
+    G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
+    break;
+  }
+}
+
+static void
+gst_attention_encoder_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+  GstAttentionEncoder *self = GST_ATTENTION_ENCODER (object);
+
+  if (id == PROP_MODEL_FILE) {
+    g_value_take_string (value, gst_frame_filter_dup_model_file (GST_FRAME_FILTER (self)));
+    return;
+  }
+  GST_OBJECT_LOCK (self);
+  if (id == PROP_LATENCY_FRAMES)
+    g_value_set_uint64 (value, self->latency_frames);
+  else
+    g_value_set_boxed (value, self->model);
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+install (GObjectClass *object_class, guint id, GParamSpec *pspec)
+{
+  properties[id] = pspec;
+  g_object_class_install_property (object_class, id, pspec);
+}
+
+static void
+install_properties (GObjectClass *object_class)
+{
+  install (object_class, PROP_MODEL_FILE,
+           g_param_spec_string ("model-file", "Model file",
+                                "Safetensors file with a whole encoder, as examples/export_encoder.py writes it from a "
+                                "model of PyTorch: its parameters, and the list of its blocks. Required. It is read at "
+                                "start; elements that name the same file share its parameters",
+                                NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
+  install (object_class, PROP_LATENCY_FRAMES,
+           g_param_spec_uint64 ("latency-frames", "Latency in frames",
+                                "Later frames that an output waits for: what all layers look ahead, added up. The "
+                                "latency that is reported follows from it and from the frame rate, and from the size "
+                                "of the buffers. 0 before the file is read",
+                                0, G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+  install (object_class, PROP_MODEL,
+           g_param_spec_boxed ("model", "Model",
+                               "What the file holds, once it is read: features and outputs (guint, values per frame), "
+                               "blocks (guint), parameters (guint64), stride, reach-back and reach-ahead (guint64, "
+                               "frames), attentions (array of structures: heads, window, look-ahead, sinks)",
+                               GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+}
+
+/* ---- object ---- */
+
+static void
+gst_attention_encoder_finalize (GObject *object)
+{
+  g_clear_pointer (&GST_ATTENTION_ENCODER (object)->model, gst_structure_free);
+  G_OBJECT_CLASS (gst_attention_encoder_parent_class)->finalize (object);
+}
+
+static void
+gst_attention_encoder_class_init (GstAttentionEncoderClass *klass)
+{
+  GObjectClass *object_class = G_OBJECT_CLASS (klass);
+  GstFrameFilterClass *filter_class = GST_FRAME_FILTER_CLASS (klass);
+
+  object_class->set_property = gst_attention_encoder_set_property;
+  object_class->get_property = gst_attention_encoder_get_property;
+  object_class->finalize = gst_attention_encoder_finalize;
+  install_properties (object_class);
+  GST_BASE_TRANSFORM_CLASS (klass)->start = GST_DEBUG_FUNCPTR (gst_attention_encoder_start);
+  filter_class->has_chains = TRUE;
+  filter_class->make_layer = GST_DEBUG_FUNCPTR (gst_attention_encoder_make_layer);
+  filter_class->layer_changed = GST_DEBUG_FUNCPTR (gst_attention_encoder_layer_changed);
+  filter_class->before_outputs = GST_DEBUG_FUNCPTR (gst_attention_encoder_before_outputs);
+  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_encoder_stream_ended);
+  gst_element_class_set_static_metadata (
+      GST_ELEMENT_CLASS (klass), "Encoder", "Filter/Effect/Audio",
+      "A whole Transformer encoder, from one model file, on a live stream of feature "
+      "vectors",
+      "the gst-attention authors");
+}
+
+static void
+gst_attention_encoder_init (GstAttentionEncoder *self)
+{
+}
