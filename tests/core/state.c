@@ -31,9 +31,9 @@ typedef struct {
 } Story;
 
 static Story
-random_story (void)
+random_story_of (RandomLayer random)
 {
-  Story s = { .random = random_layer (), .n = random_between (1, 250) };
+  Story s = { .random = random, .n = random_between (1, 250) };
   size_t i, n_features = attn_layer_n_features (s.random.layer);
 
   s.layer = s.random.layer;
@@ -53,6 +53,12 @@ random_story (void)
       s.present[i++] = present;
   }
   return s;
+}
+
+static Story
+random_story (void)
+{
+  return random_story_of (random_layer ());
 }
 
 static void
@@ -201,6 +207,24 @@ TEST (restored_stream_goes_on_with_the_same_bits)
 TEST (stream_that_has_seen_other_frames_restores_the_same_bits)
 {
   check_goes_on (used_stream);
+}
+
+/* Frames wait, sinks are still in the window or have been left behind: each cut between them. */
+TEST (sinks_and_a_long_look_ahead_go_on_with_the_same_bits)
+{
+  static const uint32_t look_aheads[] = { 41, 64, 100 }, sinks[] = { 1, 16, 37 };
+
+  for (int i = 0; i < 9; i++) {
+    RandomLayer random = { .layer = plain_layer (2, 1, 9, look_aheads[i / 3], sinks[i % 3]) };
+    Story s = random_story_of (random);
+    size_t cut;
+    bool same = true;
+
+    for (cut = 0; cut < s.n && same; cut++)
+      same = goes_on (&s, cut, fresh_stream);
+    story_clear (&s);
+    CHECK_MSG (same, "look-ahead %u, %u sinks, cut before %zu", look_aheads[i / 3], sinks[i % 3], cut);
+  }
 }
 
 /* ---- a new process ---- */
@@ -517,6 +541,7 @@ main (int argc, char **argv)
   random_seed ();
   RUN (restored_stream_goes_on_with_the_same_bits);
   RUN (stream_that_has_seen_other_frames_restores_the_same_bits);
+  RUN (sinks_and_a_long_look_ahead_go_on_with_the_same_bits);
   RUN (new_process_goes_on_with_the_same_bits);
   RUN (equal_content_gives_equal_bytes);
   RUN (layout_is_as_documented);
