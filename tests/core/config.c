@@ -513,11 +513,16 @@ TEST (relative_bias_sets_the_position_that_is_unset)
 
 TEST (rope_in_the_metadata_without_a_position_is_refused)
 {
+  static const char *const claims[][3] = { { "rope-base", "500000", "rope-base=500000" },
+                                           { "rope-layout", "interleaved", "rope-layout=interleaved" },
+                                           { "rope-dimensions", "4", "rope-dimensions=4" } };
   AttnModel model = small_model ();
   AttnConfig config = small_config ();
 
-  SAYS (&model, "rope-base", "500000");
-  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "rope-base=500000", "position was not set"));
+  for (size_t i = 0; i < 3; i++) {
+    SAYS (&model, claims[i][0], claims[i][1]);
+    CHECK (refused (&config, &model, ATTN_ERROR_MODEL, claims[i][2], "position was not set"));
+  }
   small_model_clear (&model);
 }
 
