@@ -662,6 +662,7 @@ TEST (names_are_harmless_in_messages)
   static char header[2000];
 
   REFUSED ("{'\\u001b[31m\\nred\\u009b\\\"':1}", 0, "\"\\x1b[31m\\x0ared\\xc2\\x9b\\\"\"");
+  REFUSED ("{' ~\x7f':1}", 0, "\" ~\\x7f\""); /* the last two that are 7 bits */
   strcpy (header, "{'layers.");
   memset (header + 9, 'n', 1500);
   strcpy (header + 1509, ".weight':1}");
