@@ -211,6 +211,9 @@ TEST (parameters_that_f16_cannot_hold_are_refused)
   attn_layer_free (layer);
   model.key.weight[2 * 12 + 5] = -65520.0f;
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "key projection has the parameter -65520 at [2, 5]", "65504"));
+  model.key.weight[2 * 12 + 5] = 0;
+  model.value.weight[11 * 12 + 11] = 1e6f;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "value projection has the parameter 1e+06 at [11, 11]", NULL));
   config.precision = ATTN_PRECISION_BF16;
   CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
   attn_layer_free (layer);
