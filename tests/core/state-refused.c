@@ -213,6 +213,60 @@ TEST (other_parameters_are_refused)
   random_layer_clear (&r);
 }
 
+/* A stream of `other` refuses a state of `layer`. */
+static bool
+is_told_apart (const AttnLayer *layer, const AttnLayer *other)
+{
+  AttnStream *stream = stream_new (layer, 0), *foreign = stream_new (other, 0);
+  State state = save (stream);
+  bool refused = refuses (foreign, &state, "another layer", "hash");
+
+  free (state.bytes);
+  attn_stream_free (stream);
+  attn_stream_free (foreign);
+  return refused;
+}
+
+TEST (other_relative_bias_is_refused)
+{
+  RandomLayer r = random_layer ();
+  AttnLayer *other;
+  AttnRelativeBias *bias;
+
+  while (r.config.position != ATTN_POSITION_RELATIVE) {
+    random_layer_clear (&r);
+    r = random_layer ();
+  }
+  bias = &r.model->relative_bias;
+  bias->values[bias->n_heads * bias->n_frames - 1] += 0.5f;
+  other = changed_layer (&r, NULL);
+  CHECK (is_told_apart (r.layer, other));
+  attn_layer_free (other);
+  random_layer_clear (&r);
+}
+
+/* What a softcap divides by and what it multiplies with are rounded, each by itself: 2 / softcap is the same here. */
+TEST (softcap_that_differs_in_a_last_place_is_refused)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *a, *b;
+
+  config.n_features = 2;
+  config.softcap = 50;
+  MUST (attn_layer_new (&config, NULL, &a, NULL));
+  do {
+    config.softcap = nextafter (config.softcap * (1 + 0x1p-30), 100);
+    MUST (attn_layer_new (&config, NULL, &b, NULL));
+    if (attn_layer_attention (a)->sizes.softcap.cap != attn_layer_attention (b)->sizes.softcap.cap)
+      break;
+    attn_layer_free (b);
+  } while (true);
+  CHECK (attn_layer_attention (a)->sizes.softcap.factor == attn_layer_attention (b)->sizes.softcap.factor);
+  CHECK (is_told_apart (a, b));
+  attn_layer_free (a);
+  attn_layer_free (b);
+}
+
 TEST (kernels_are_no_part_of_the_layer)
 {
   bool runs;
@@ -299,6 +353,8 @@ main (int argc, char **argv)
   RUN (other_version_is_refused);
   RUN (layer_that_differs_in_any_field_refuses_a_state);
   RUN (other_parameters_are_refused);
+  RUN (other_relative_bias_is_refused);
+  RUN (softcap_that_differs_in_a_last_place_is_refused);
   RUN (kernels_are_no_part_of_the_layer);
   RUN (forged_numbers_are_refused);
   return check_done ();
