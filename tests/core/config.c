@@ -423,6 +423,7 @@ TEST (metadata_that_cannot_be_is_refused)
   } wrong[] = { { "heads", "three", "a whole number from 1 to 65536" },
                 { "heads", "0", "a whole number from 1 to 65536" },
                 { "heads", "2.5", "a whole number from 1 to 65536" },
+                { "heads", "3 heads", "a whole number from 1 to 65536" },
                 { "window", "16777217", "a whole number from 1 to 16777216" },
                 { "sinks", "4294967295", "a whole number from 0 to 16777216" },
                 { "scale", "-1", "expected 0 (for 1/sqrt of the head size) or a finite positive number" },
