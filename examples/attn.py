@@ -66,12 +66,12 @@ _FUNCTIONS = {
     'attn_model_free': (None, [_pointer]),
     'attn_layer_new': (ctypes.c_int, [ctypes.POINTER(_Config), _pointer, ctypes.POINTER(_pointer), _error]),
     'attn_layer_free': (None, [_pointer]),
-    'attn_layer_config': (ctypes.POINTER(_Config), [_pointer]),
+    'attn_layer_attention': (ctypes.POINTER(_Config), [_pointer, ctypes.c_uint32]),
     'attn_layer_n_features': (ctypes.c_uint32, [_pointer]),
     'attn_layer_n_outputs': (ctypes.c_uint32, [_pointer]),
     'attn_layer_n_heads': (ctypes.c_uint32, [_pointer]),
     'attn_layer_span': (ctypes.c_uint32, [_pointer]),
-    'attn_layer_latency': (ctypes.c_uint32, [_pointer]),
+    'attn_layer_reach_ahead': (_number, [_pointer]),
     'attn_layer_kernels': (ctypes.c_char_p, [_pointer]),
     'attn_forward': (ctypes.c_int, [_pointer, _floats, _bytes, _size, _number, _floats, _floats, _error]),
     'attn_stream_new': (ctypes.c_int, [_pointer, ctypes.POINTER(_pointer), _error]),
@@ -169,7 +169,7 @@ class Layer:
         self.n_outputs = _library.attn_layer_n_outputs(self._handle)
         self.n_heads = _library.attn_layer_n_heads(self._handle)
         self.span = _library.attn_layer_span(self._handle)
-        self.latency = _library.attn_layer_latency(self._handle)
+        self.latency = _library.attn_layer_reach_ahead(self._handle)
         self.kernels = _library.attn_layer_kernels(self._handle).decode()
 
     def __del__(self):
@@ -180,7 +180,7 @@ class Layer:
     @property
     def config(self):
         """The options in effect."""
-        config = _library.attn_layer_config(self._handle).contents
+        config = _library.attn_layer_attention(self._handle, 0).contents
         return {key: names[getattr(config, field)] if names else getattr(config, field) for key, (field, names) in _FIELDS.items()}
 
     def _weights(self, n):

@@ -165,7 +165,7 @@ gst_attention_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
   if (layer == NULL)
     return;
   GST_INFO_OBJECT (self, "%u heads", attn_layer_n_heads (layer));
-  gst_attention_set_in_effect (self, attn_layer_config (layer));
+  gst_attention_set_in_effect (self, attn_layer_attention (layer, 0));
   GST_OBJECT_LOCK (self);
   self->layer_heads = g_ptr_array_copy (self->heads, ref_head, NULL);
   GST_OBJECT_UNLOCK (self);

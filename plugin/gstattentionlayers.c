@@ -77,7 +77,7 @@ is_what_is_wanted (const Entry *entry, const AttnConfig *config)
   AttnConfig wanted = *config;
 
   return attn_config_resolve (&wanted, entry->header, NULL) == ATTN_OK
-         && memcmp (attn_layer_config (entry->layer), &wanted, sizeof wanted) == 0;
+         && memcmp (attn_layer_attention (entry->layer, 0), &wanted, sizeof wanted) == 0;
 }
 
 static Entry *

@@ -28,7 +28,7 @@ gst_attention_summary_new (GstFrameFilter *filter)
   summary->n_heads = attn_layer_n_heads (layer);
   summary->n_sinks = attn_layer_n_sinks (layer);
   summary->window = attn_layer_window (layer);
-  summary->look_ahead = attn_layer_latency (layer);
+  summary->look_ahead = attn_layer_reach_ahead (layer);
   summary->span = attn_layer_span (layer);
   summary->entropy = g_new0 (gdouble, summary->n_heads);
   summary->weights = g_new0 (gdouble, (gsize) summary->n_heads * summary->span);

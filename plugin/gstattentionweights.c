@@ -53,7 +53,7 @@ gst_attention_make_side_caps (GstFrameFilter *filter, guint side, GstCaps *caps)
   caps = gst_features_replace_n_features (caps, n_weights (layer));
   gst_caps_set_simple (caps, "heads", G_TYPE_INT, attn_layer_n_heads (layer), "sinks", G_TYPE_INT,
                        attn_layer_n_sinks (layer), "window", G_TYPE_INT, attn_layer_window (layer), "look-ahead",
-                       G_TYPE_INT, attn_layer_latency (layer), NULL);
+                       G_TYPE_INT, attn_layer_attention (layer, 0)->look_ahead, NULL);
   return caps;
 }
 

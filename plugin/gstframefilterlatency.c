@@ -21,7 +21,7 @@ warn_of_rate (GstFrameFilter *self, guint64 look_ahead)
 static GstClockTime
 compute_latency (GstFrameFilter *self)
 {
-  guint64 look_ahead = attn_layer_latency (self->layer), n = MAX (self->n_max, 1);
+  guint64 look_ahead = attn_layer_reach_ahead (self->layer), n = MAX (self->n_max, 1);
   GstFeatures rate = self->features;
 
   if (self->frame_rate_n > 0) {

@@ -79,7 +79,7 @@ run (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
 static void
 feed (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
-  guint n_features = attn_layer_n_features (self->layer), look_ahead = attn_layer_latency (self->layer);
+  guint n_features = attn_layer_n_features (self->layer), look_ahead = attn_layer_reach_ahead (self->layer);
 
   for (gst_frame_filter_advance (self); n > 0; gst_frame_filter_advance (self)) {
     Item *item = gst_queue_array_peek_head_struct (self->waiting);
@@ -139,7 +139,7 @@ gst_frame_filter_finish_stream (GstFrameFilter *self)
     gst_frame_filter_keep_state (self);
     self->draining = TRUE;
     if (attn_stream_pending (self->stream) > 0)
-      feed (self, NULL, attn_layer_latency (self->layer));
+      feed (self, NULL, attn_layer_reach_ahead (self->layer));
     self->draining = FALSE;
   }
   GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, TRUE);

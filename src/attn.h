@@ -1,5 +1,5 @@
 /*
- * libattn: multi-head self-attention on live streams of feature vectors.
+ * libattn: multi-head self-attention on live streams of feature vectors, one layer of it or a whole encoder.
  *
  * Copyright (C) 2026 the gst-attention authors
  * SPDX-License-Identifier: LGPL-2.1-or-later
@@ -18,6 +18,7 @@
  *   score     query . key times scale. weight: softmax of the scores. context: the weighted mean of the values.
  *   model     a file of trained parameters (the projections to query, key and value, and the output projection).
  *   layer     a checked configuration together with packed parameters. It never changes.
+ *   encoder   a layer of many blocks (norms, linear layers, attentions ...), as a file lists them.
  *   stream object  the window of one stream, over a layer.
  *
  *
@@ -124,7 +125,7 @@ typedef enum {
   ATTN_ERROR_CONFIG, /* a value of the configuration is out of range, or two of them disagree */
   ATTN_ERROR_FILE,   /* the model file cannot be read */
   ATTN_ERROR_FORMAT, /* the model file is no valid safetensors file */
-  ATTN_ERROR_MODEL,  /* the model is no attention layer that is known here, or disagrees with the configuration */
+  ATTN_ERROR_MODEL,  /* the model is no layer or encoder that is known here, or disagrees with the configuration */
   ATTN_ERROR_MEMORY, /* out of memory, or a size beyond what can be addressed */
   ATTN_ERROR_STATE   /* a saved state that is damaged, or does not belong to the layer */
 } AttnStatus;
@@ -304,18 +305,123 @@ ATTN_API ATTN_CHECKED AttnStatus attn_layer_new (const AttnConfig *config, const
                                                  AttnError *error);
 ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
 
+/* ---- encoders ---- */
+
 /*
- * The configuration in effect: nothing is unset, and n_features is D. Zeros that stand for what follows from other
- * fields are still zeros. The layer's.
+ * Whole encoders
+ * --------------
+ * An encoder is a list of blocks: the frames that leave one come to the next. Each block keeps its own past and owes
+ * its own outputs, so every frame is computed once, and the stream has the bits of the whole sequence: look-ahead of
+ * many layers adds up to a delay (attn_layer_reach_ahead ()), and nothing is computed again. An encoder is a layer like
+ * any other: streams over it are pushed, skipped, drained, saved and restored, and attn_forward () is what they equal.
+ *
+ * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. In a row,
+ * s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. Absent frames: a block that
+ * works on one frame leaves it absent, nothing attends to it, and a residual is absent where its input is.
+ *
+ * The file is a safetensors file with an entry `encoder` in its metadata, JSON:
+ *
+ *   {"version": 1, "features": 80, "frame-rate": [100, 1], "blocks": [
+ *     {"residual": [{"norm": "layers.0.norm1"},
+ *                   {"attention": "layers.0.self_attn", "heads": 4, "window": 17, "look-ahead": 4}]},
+ *     {"residual": [{"norm": "layers.0.norm2"}, {"linear": "layers.0.linear1", "activation": "gelu"},
+ *                   {"linear": "layers.0.linear2"}]},
+ *     {"linear": "ctc"}, {"activation": "log-softmax"}]}
+ *
+ * `frame-rate` may be missing. The key that says a block's kind has the name of its tensors as its value, or what
+ * stands here; other keys have the default in brackets:
+ *
+ *   linear      activation (W x + b). NAME.weight [out, in], NAME.bias [out] or none. `activation` (none): all of those
+ *               below but softmax and log-softmax
+ *   norm        NAME.weight [D], NAME.bias [D] or none; null: neither. `kind` (layer): layer, (x - m) / sqrt (v + eps)
+ *               w + b with mean and variance over the frame's values; rms: x / sqrt (mean of squares + eps) w. `eps`
+ *               (1e-5)
+ *   activation  none, relu, gelu (by erf), gelu-tanh, silu, tanh, sigmoid; over the frame: softmax, log-softmax
+ *   glu         none, relu, gelu, gelu-tanh, silu, sigmoid: the first half of the frame times that of the second
+ *   affine      x w + b. NAME.weight [D], NAME.bias [D] or none
+ *   sinusoid    true: x + sin and cos of (t + offset) base^(-2i/D), i < D/2, t the frame's number. `base` (10000),
+ *               `offset` (0), `layout` (interleaved): interleaved (sin, cos, sin ...), half (first all sines)
+ *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. `heads` and
+ *               `window` are required; `kv-heads`, `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`,
+ *               `rope-layout`, `rope-dimensions`
+ *   residual    a list of blocks f: x + f (x). f keeps the width and has as many outputs as inputs
+ *
+ * Everything is checked, and an error names the block (blocks[4].residual[1]), the tensor and both numbers. Unknown
+ * keys are errors, and so are tensors under the name of a block that no block computes with. (Those that AttnModel lets
+ * pass are let pass.) Two blocks may name the same tensor. Tensors under no block's name, and what the metadata says of
+ * single layers (heads, window ...), are ignored. All other metadata are the program's: attn_layer_metadata ().
+ *
+ * Memory: the layer has all parameters once more, packed. At most 4096 blocks, 2^32 parameters and, added up over the
+ * blocks, 2^24 values per frame are read. A stream has for each attention its window, (window + look_ahead) (keys +
+ * values) float32, and for each residual the frames that wait, R width float32: attn_layer_stream_size ().
  */
-ATTN_API const AttnConfig *attn_layer_config (const AttnLayer *layer);
+
+/* Start from attn_encoder_options_default (): fields may be added in the place of the reserved ones. */
+typedef struct {
+  AttnPrecision precision;   /* of all parameters and windows. Default ATTN_PRECISION_F32 */
+  AttnArithmetic arithmetic; /* of linear layers and attentions. Default ATTN_ARITHMETIC_EXACT */
+  uint32_t n_threads;        /* of each stream, the caller's own included, 0 ... ATTN_MAX_THREADS; 0 = 1. Default 0 */
+  uint32_t reserved[13];     /* 0 */
+} AttnEncoderOptions;
+
+ATTN_API AttnEncoderOptions attn_encoder_options_default (void);
+
+/*
+ * Makes a layer of a whole encoder, from the file at `path`. `options` NULL: the default. *layer is the caller's, as
+ * that of attn_layer_new (); on failure it is NULL. `error` may be NULL. Any thread.
+ */
+ATTN_API ATTN_CHECKED AttnStatus attn_encoder_open (const char *path, const AttnEncoderOptions *options,
+                                                    AttnLayer **layer, AttnError *error);
+
+/* The same from `size` bytes in memory, which are not needed after the call. */
+ATTN_API ATTN_CHECKED AttnStatus attn_encoder_open_memory (const void *data, size_t size,
+                                                           const AttnEncoderOptions *options, AttnLayer **layer,
+                                                           AttnError *error);
+
+/*
+ * The text that the file's metadata has under `key` (such as what the encoder was trained on), the layer's; NULL: no
+ * such entry, or a layer of attn_layer_new ().
+ */
+ATTN_API const char *attn_layer_metadata (const AttnLayer *layer, const char *key);
+
+/* The frames per second that an encoder's file speaks of, as a fraction; 0/1: it does not. */
+ATTN_API void attn_layer_frame_rate (const AttnLayer *layer, uint32_t *numerator, uint32_t *denominator);
+
+/* ---- what a layer is ---- */
 
 ATTN_API uint32_t attn_layer_n_features (const AttnLayer *layer); /* D, values per input frame */
 ATTN_API uint32_t attn_layer_n_outputs (const AttnLayer *layer);  /* Dout, values per output frame */
+
+/*
+ * With stride s, reach back L and reach ahead R, output i reads the inputs i s - L ... i s + R that exist. (A sink is
+ * seen at any distance, and not counted in L.) The layer of attn_layer_new () has s = 1, L = window - 1 and R =
+ * look_ahead. R is the latency, in input frames.
+ */
+ATTN_API uint64_t attn_layer_stride (const AttnLayer *layer);
+ATTN_API uint64_t attn_layer_reach_back (const AttnLayer *layer);
+ATTN_API uint64_t attn_layer_reach_ahead (const AttnLayer *layer);
+
+/*
+ * The outputs that have left after `n_frames` inputs: of a stream that goes on, max (0, floor ((n_frames - 1 - R) / s)
+ * + 1), however they were cut into pushes; and of one that was drained.
+ */
+ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
+ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
+
+/* The attentions of a layer: 1, but for encoders, which may have any number. */
+ATTN_API uint32_t attn_layer_n_attentions (const AttnLayer *layer);
+
+/*
+ * The configuration in effect of attention `i`, in the order in which frames meet them: nothing is unset, and
+ * n_features is the width of the frames that come to it. Zeros that stand for what follows from other fields are still
+ * zeros. The layer's; NULL: there are not so many.
+ */
+ATTN_API const AttnConfig *attn_layer_attention (const AttnLayer *layer, uint32_t i);
+
+/* Of attention 0; 0 where there is none. */
 ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_n_sinks (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
-ATTN_API uint32_t attn_layer_latency (const AttnLayer *layer); /* look_ahead, in frames */
 
 /*
  * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j; slot
@@ -323,6 +429,12 @@ ATTN_API uint32_t attn_layer_latency (const AttnLayer *layer); /* look_ahead, in
  * slot without a frame, or with an absent one, is 0.
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
+
+/*
+ * The bytes that a stream over the layer allocates, all at once; SIZE_MAX: more than can be addressed. Windows and
+ * look-aheads that a file asks for decide it, so whoever opens files of strangers looks at it first.
+ */
+ATTN_API size_t attn_layer_stream_size (const AttnLayer *layer);
 
 /* The kernels picked for this machine, such as "avx512" or "c"; with a matrix unit, "avx512+amx". */
 ATTN_API const char *attn_layer_kernels (const AttnLayer *layer);
@@ -336,41 +448,59 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_new (const AttnLayer *layer, AttnSt
 ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 
 /*
- * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: frame t is ready
- * when frame t + look_ahead has come in. Returns how many: at most n. `weights`, if not NULL, receives as many times
- * [n_heads][span]. `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap `frames`.
- * Cost: O (n (D^2 + span D)).
+ * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
+ * when frame i stride + reach_ahead has come in. Returns how many: what attn_stream_ready () says before, and never
+ * more than n. `weights`, if not NULL, receives as many times [n_heads][span]; it must be NULL unless the layer is a
+ * single attention, as attn_layer_new () makes it. `out` NULL: the outputs are not wanted. `out` and `weights` may not
+ * overlap `frames`. Cost, of a single attention: O (n (D^2 + span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 
 /*
  * [real-time] As attn_stream_push () for `n` frames that are absent (lost, or known to be silent): nothing attends to
  * them, frame numbers go on, and their own outputs (and weights) are 0. `out` NULL: nothing is written, and the cost
- * for any `n` is at most that of span frames.
+ * for any `n` is at most that of as many frames as the layer reaches, back and ahead. (A convolution that reaches over
+ * the gap has outputs which are there.)
  */
 ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights);
 
 /*
- * [real-time] The end of the stream: writes the outputs that still waited for later frames, at most look_ahead, and
- * returns how many. Then the stream is at its end: reset it before the next push, which otherwise returns 0 and does
- * nothing.
+ * [real-time] The end of the stream: writes the outputs that still waited for later frames, attn_stream_pending () of
+ * them, and returns how many. Then the stream is at its end: reset it before the next push, which otherwise returns 0
+ * and does nothing.
  */
 ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
+
+/*
+ * [real-time] The same as attn_stream_push (), attn_stream_skip () (`frames` NULL) and attn_stream_drain (), for who
+ * has to know which outputs are absent: present [], as many as there are outputs, becomes 1 for each that is there and
+ * 0 for each that is absent, and therefore all zeros. It may be NULL.
+ */
+ATTN_API uint64_t attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights,
+                                   uint8_t *present);
+ATTN_API size_t attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present);
 
 /* [real-time] 1 when the stream is at its end: attn_stream_drain () was the last to touch its frames. Else 0. */
 ATTN_API int attn_stream_is_drained (const AttnStream *stream);
 
 /*
- * [real-time] Forgets all frames; the next one is number `first_frame`. Cannot fail where no frame number is refused:
- * 0 never is. `error` may be NULL. The cost does not depend on the window.
+ * [real-time] Forgets all frames; the next one is number `first_frame`. A number that is not a multiple of the layer's
+ * stride is ATTN_ERROR_CONFIG, and changes nothing: 0 never fails, nor does any number where the stride is 1. `error`
+ * may be NULL. The cost does not depend on the windows.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_reset (AttnStream *stream, uint64_t first_frame, AttnError *error);
 
 /* [real-time] The number of the next frame to come in. */
 ATTN_API uint64_t attn_stream_next_frame (const AttnStream *stream);
 
-/* [real-time] Outputs that wait for later frames, at most look_ahead. */
+/* [real-time] The number of the next output to leave: output i is that of frame i stride. */
+ATTN_API uint64_t attn_stream_next_output (const AttnStream *stream);
+
+/* [real-time] Outputs that wait for later frames: what attn_stream_drain () would write now. */
 ATTN_API size_t attn_stream_pending (const AttnStream *stream);
+
+/* [real-time] Outputs that a push, or a skip, of `n` frames would write now: the room that it takes. */
+ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
 
 /*
  * [real-time] From the next output on, the context of `head` is multiplied by `gain` (one float32 multiplication,
@@ -378,6 +508,7 @@ ATTN_API size_t attn_stream_pending (const AttnStream *stream);
  * look_ahead frames before the next frame to come in. 1, where every stream begins, changes no bit. At 0 the context is
  * 0 whatever the frames hold, and the head is only computed where its weights are asked for; weights do not depend on
  * gains. Gains stay through attn_stream_reset () and attn_stream_restore (): they are no part of a state.
+ * Of an encoder, the heads are those of attention 0.
  * Returns ATTN_ERROR_CONFIG, and changes nothing, when `head` is not below n_heads or `gain` is not finite. A gain
  * below the smallest normal float32 counts as 0.
  */
@@ -386,8 +517,8 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint3
 /*
  * Saving and restoring
  * --------------------
- * A state holds all of the past that can still reach an output: the frame numbers, the keys and values of the window
- * and of the sinks, and the queries that wait for their look-ahead. A stream that restores it goes on with the bits
+ * A state holds all of the past that can still reach an output: the frame numbers, the keys and values of windows and
+ * sinks, and what waits for a look-ahead. A stream that restores it goes on with the bits
  * with which the saved one would have gone on: in another process, on another machine, with other kernels (in
  * ATTN_ARITHMETIC_FAST: where the stream is cut alike, and on the same unit). Only the
  * layer must be the same: configuration and parameters, compared by a 64-bit hash.
@@ -411,6 +542,14 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint3
  *          that the window has left behind come first, then the window, each oldest first
  *          per frame that is present: its keys and values, float32
  *          per frame that is present and has not left: its queries, float32
+ *
+ * The section of a residual:
+ *
+ *   0      the sections of its blocks, each with its 8 bytes
+ *          one bit per frame that waits, as above
+ *          per frame of them that is present: its values, float32
+ *
+ * Blocks that work on one frame keep nothing: their sections are empty.
  */
 
 /* [real-time] The size in bytes of the state as it is now. It changes with the frames that are held. */
@@ -437,10 +576,10 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_restore (AttnStream *stream, const 
 /* ---- the whole sequence at once ---- */
 
 /*
- * What a stream must equal (to the bit, unless in ATTN_ARITHMETIC_FAST): attention over `n` frames [n][D] that start at
- * number `first_frame`, all known. `present` [n], NULL = all: 0 marks an absent frame. Writes out [n][Dout] and, if not
- * NULL, weights [n][n_heads][span]. All gains are 1. Allocates the memory of a stream: at most that of a window, and no
- * more than n frames need. Any thread.
+ * What a stream must equal (to the bit, unless in ATTN_ARITHMETIC_FAST): the layer over `n` frames [n][D] that start at
+ * number `first_frame`, a multiple of the stride, all known. `present` [n], NULL = all: 0 marks an absent frame. Writes
+ * out [attn_layer_count (n)][Dout] and, if not NULL, weights [n][n_heads][span], which only a single attention has. All
+ * gains are 1. Allocates the memory of a stream: at most that of a window, and no more than n frames need. Any thread.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present,
                                                size_t n, uint64_t first_frame, float *out, float *weights,

@@ -11,8 +11,6 @@
 
 /* ---- the block ---- */
 
-static const AttnBlockKind attention_kind;
-
 static AttnProjection
 identity (size_t n)
 {
@@ -61,11 +59,15 @@ attn_attention_new (const AttnConfig *config, const AttnModel *model, const Attn
 
   if (attention == NULL)
     return attn_fail_memory (error, "layer", sizeof *attention);
-  attention->block = (AttnBlock){ .kind = &attention_kind, .machine = machine };
+  attention->block = (AttnBlock){ .kind = &attn_attention_kind, .machine = machine };
   if ((status = attn_attention_sizes (&attention->sizes, config, model, machine, error)))
     return status;
+  attention->config = *config;
+  attention->config.n_features = attention->sizes.n_features;
   attention->block.n_inputs = attention->sizes.n_features;
   attention->block.n_outputs = attention->sizes.n_outputs;
+  attention->block.stride = 1;
+  attention->block.reach_back = attention->sizes.window - 1;
   attention->block.reach_ahead = attention->sizes.look_ahead;
   attention->n_operations = count_operations (&attention->sizes);
   if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error)))
@@ -268,7 +270,7 @@ attention_end (void *data)
   state->at_end = true;
 }
 
-static const AttnBlockKind attention_kind = {
+const AttnBlockKind attn_attention_kind = {
   .name = "attention",
   .free = attention_free,
   .hash = attention_hash,

@@ -18,6 +18,7 @@
 
 typedef struct {
   AttnBlock block;
+  AttnConfig config; /* in effect */
   AttnSizes sizes;
   AttnProjection input;  /* [n_projected]: queries, keys and values of all heads, one after another */
   AttnProjection output; /* [n_outputs] */
@@ -53,6 +54,8 @@ typedef struct {
   float *gains;         /* [n_heads] */
   float *weights;       /* [][n_heads][span] of the next outputs; moves on with them. NULL: nobody looks */
 } AttnAttentionState;
+
+extern const AttnBlockKind attn_attention_kind;
 
 /*
  * A block for frames as `config` and `model` (NULL: parameter-free) say. On failure *attention is for its kind's free

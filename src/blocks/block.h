@@ -1,6 +1,6 @@
 /*
- * libattn: what a layer is made of. A block turns a stream of frames into another one; a layer is a list of blocks, and
- * a stream runs frames through them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: what a layer is made of. A block turns a stream of frames into another one; a layer is a chain of blocks
+ * (chain.h), and a stream runs frames through them.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A block has two parts. The block itself (parameters, sizes) never changes and is shared by any number of streams.
  * Its state in a stream (what it remembers, what it still owes) stands in the stream's arena and belongs to one thread
@@ -9,6 +9,11 @@
  * Frames travel in runs of neighbours which are all there, or all absent. A block takes as much of a run as it has room
  * for, and is then asked for what is ready until there is nothing more: every frame is computed once, and no block
  * waits for another.
+ *
+ * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R, those that
+ * exist. So of n inputs max (0, floor ((n - 1 - R) / s) + 1) outputs are ready, neither more nor less. Frames are
+ * numbered at each block's own rate: input i s is the first that output i counts from, and a stream begins at a frame
+ * whose number the strides divide.
  */
 #ifndef ATTN_SRC_BLOCK_H
 #define ATTN_SRC_BLOCK_H
@@ -25,7 +30,7 @@ typedef struct {
   uint64_t first;      /* the number of the first of them */
   uint64_t n;          /* at most ATTN_LANES that are there; absent ones: any number */
   bool present;        /* all of them are there, or none is */
-  bool more;           /* of outputs: others are ready behind them */
+  bool more;           /* of outputs: others may be ready behind them */
   const float *values; /* [n][width] of those that are there; of outputs NULL: they were not wanted */
 } AttnRun;
 
@@ -43,7 +48,9 @@ attn_work_pool (const AttnWork *work, uint64_t n_operations)
   return n_operations >= work->min_shared ? work->pool : NULL;
 }
 
-/* How far a stream has come in front of a block; behind it, when the block has added itself. */
+/*
+ * How far a stream has come in front of a block; behind it, when the block has added itself: its outputs, at its rate.
+ */
 typedef struct {
   uint64_t first; /* the number of its first frame */
   uint64_t next;  /* and of the next one */
@@ -51,12 +58,17 @@ typedef struct {
 } AttnProgress;
 
 typedef struct AttnBlock AttnBlock;
+typedef struct AttnChain AttnChain;
+typedef struct AttnChainState AttnChainState;
 
 /* Below, `state` is what plan () made for one stream. Between new and free nothing allocates, locks or fails. */
 typedef struct {
   const char *name;
 
   void (*free) (AttnBlock *block);
+
+  /* How many outputs a finished stream of `n` frames has; NULL: n. count (0) is 0. */
+  uint64_t (*count) (const AttnBlock *block, uint64_t n);
 
   /* `hash`, continued with all that the outputs of the block depend on. */
   uint64_t (*hash) (const AttnBlock *block, uint64_t hash);
@@ -67,13 +79,16 @@ typedef struct {
   /* Forgets everything; the next frame is number `first`. */
   void (*reset) (void *state, uint64_t first);
 
-  /* Takes the first frames of `run`, at least one, and returns how many. Nothing is ready to be given before. */
+  /*
+   * Takes the first frames of `run`, at least one, and returns how many. Nothing is ready to be given before. The
+   * values of the run stay where they are until give () has nothing more.
+   */
   uint64_t (*take) (void *state, const AttnRun *run);
 
   /* The next outputs that are ready, to out [16][n_outputs] (NULL: not wanted); n = 0: none is. */
   AttnRun (*give) (void *state, float *out);
 
-  /* No more frames will come: all that is owed is ready. */
+  /* No more frames will come, and nothing is ready: all that is owed becomes ready. */
   void (*end) (void *state);
 
   /* A section of a saved state: its size now, and its bytes. */
@@ -85,6 +100,10 @@ typedef struct {
 
   /* The state becomes the one of a section that was checked; progress as in check. */
   void (*restore) (void *state, const uint8_t *bytes, AttnProgress *progress);
+
+  /* The blocks inside of this one, and their state. NULL: there are none. */
+  const AttnChain *(*inner) (const AttnBlock *block);
+  AttnChainState *(*inner_state) (void *state);
 } AttnBlockKind;
 
 /* The first member of each block. */
@@ -93,7 +112,23 @@ struct AttnBlock {
   const AttnMachine *machine;
   size_t n_inputs;      /* values per frame that comes in */
   size_t n_outputs;     /* and per frame that leaves */
-  uint32_t reach_ahead; /* frames: output t needs the inputs up to t + reach_ahead */
+  uint64_t stride;      /* s: frames that come in for each that leaves */
+  uint64_t reach_back;  /* L: output i reads the inputs i s - L ... i s + R; sinks are not counted */
+  uint64_t reach_ahead; /* R */
 };
+
+/* How many outputs are ready after `n` frames of a stream that goes on. */
+static inline uint64_t
+attn_block_ready (const AttnBlock *block, uint64_t n)
+{
+  return n > block->reach_ahead ? (n - 1 - block->reach_ahead) / block->stride + 1 : 0;
+}
+
+/* And of one that is finished. */
+static inline uint64_t
+attn_block_count (const AttnBlock *block, uint64_t n)
+{
+  return block->kind->count != NULL ? block->kind->count (block, n) : n;
+}
 
 #endif

@@ -21,8 +21,7 @@ attn_delay_plan (size_t n_waiting, size_t width, AttnArena *arena)
 void
 attn_delay_put (AttnDelay *delay, uint64_t frame, const float *values)
 {
-  memcpy (attn_delay_row (delay, frame), values, delay->width * sizeof *values);
-  delay->present[frame & (delay->n_slots - 1)] = true;
+  memcpy (attn_delay_add (delay, frame), values, delay->width * sizeof *values);
 }
 
 void

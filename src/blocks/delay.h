@@ -32,6 +32,14 @@ attn_delay_has (const AttnDelay *delay, uint64_t frame)
   return delay->present[frame & (delay->n_slots - 1)];
 }
 
+/* The row of `frame`, which is there from now on: the caller writes its values. */
+static inline float *
+attn_delay_add (AttnDelay *delay, uint64_t frame)
+{
+  delay->present[frame & (delay->n_slots - 1)] = true;
+  return attn_delay_row (delay, frame);
+}
+
 /* Row `frame` = values [width]. */
 void attn_delay_put (AttnDelay *delay, uint64_t frame, const float *values);
 

@@ -142,6 +142,48 @@ attn_infinite_from (AttnPrecision precision)
   return attn_bits_float (bits[precision]);
 }
 
+/* What a value becomes behind a linear layer; the last two take all values of a frame at once. */
+typedef enum {
+  ATTN_ACTIVATION_NONE,
+  ATTN_ACTIVATION_RELU,
+  ATTN_ACTIVATION_GELU,      /* x Phi (x), by erf */
+  ATTN_ACTIVATION_GELU_TANH, /* the same by an approximation of Phi, with which some models were trained */
+  ATTN_ACTIVATION_SILU,      /* x sigmoid (x) */
+  ATTN_ACTIVATION_TANH,
+  ATTN_ACTIVATION_SIGMOID,
+  ATTN_ACTIVATION_SOFTMAX,
+  ATTN_ACTIVATION_LOG_SOFTMAX
+} AttnActivation;
+
+/*
+ * Where activations become what they are at infinity, or nearly so: gelu and silu of -x are 0 from there on, having come
+ * as close as 2^-100 and 2^-117. The last one: up to it e^x is normal.
+ */
+#define ATTN_HALF_IS_NORMAL 0x1.00001p-125f
+#define ATTN_GELU_FAR 12.25f
+#define ATTN_GELU_TANH_FAR 9.75f
+#define ATTN_SILU_FAR 86.0f
+#define ATTN_LEAST_EXPONENT -0x1.5d589ep6f
+
+/* What a norm does to a frame. */
+typedef struct {
+  size_t width;
+  bool is_rms;         /* over the mean of squares; else over mean and variance */
+  float eps;           /* 1e-30 ... 1e30 */
+  const float *weight; /* [width], cleaned */
+  const float *start;  /* [width], the bias plus ATTN_GUARD */
+} AttnNorm;
+
+/* A convolution of each value with itself over time, as the kernels want it. */
+typedef struct {
+  size_t width;        /* values of a frame, in and out */
+  size_t n_taps;       /* frames that an output reads */
+  size_t tap_stride;   /* from what one tap reads to the next, in values */
+  size_t frame_stride; /* from what one output reads to the next */
+  const float *weight; /* [n_taps][width], oldest first, cleaned */
+  const float *start;  /* [width], the bias plus ATTN_GUARD */
+} AttnConvolution;
+
 /*
  * Rows of scores: the queries of one head (they share keys and values), or the heads of one query (each has its own).
  * All run over the same tiles of 16 frames, in the order of time.
@@ -223,7 +265,57 @@ typedef struct {
 
   /* scores [n_tiles][16] += biases [n_tiles][16]. */
   void (*add_biases) (float *scores, const float *biases, size_t n_tiles);
+
+  /* ---- frames, whose values are cleaned; so is what comes out. All but `convolve` may work in place. ---- */
+
+  /*
+   * out[i] = the activation of in[i]; not of the two that take a frame. Off from the true value by no more than: gelu,
+   * gelu-tanh, silu 2^-22 max (|y|, 2^-20 |x|), tanh and sigmoid 2 units of the last place. What would be below the
+   * smallest normal number is 0. At -infinity gelu, gelu-tanh and silu are 0, their limit.
+   */
+  void (*activate) (float *out, const float *in, size_t n, AttnActivation activation);
+
+  /*
+   * The softmax of each frame, [n_frames][width], or its logarithm. d = in[i] - the largest, 0 where that is tiny; e^d;
+   * their sum in 16 lanes, lane = i mod 16, ascending, then the lanes i + (i + 8), + 4, + 2, + 1. out[i] = e^d times the
+   * reciprocal of the sum, as `scale` does it; or d - attn_logarithm (sum). A NaN, an infinity, or nothing but
+   * -infinity: the whole frame is NaN.
+   */
+  void (*softmax_frames) (float *out, const float *in, size_t n_frames, size_t width, bool is_log);
+
+  /*
+   * Each frame, [n_frames][width]. Sums run in 16 lanes as above, each from the guard, which is subtracted before the
+   * lanes are added up; a sum whose mean would be tiny counts as 0. m = the sum / width, of rms 0; d = in[i] - m, 0 where
+   * that is tiny; v = the sum of squares, one fma each, / width; r = 1 / sqrt (v + eps), 0 where the squares overflow;
+   * out[i] = fma (d r, weight[i], start[i]) - guard, d r as `scale` does it.
+   */
+  void (*norm) (float *out, const float *in, size_t n_frames, const AttnNorm *norm);
+
+  /* out[i] = fma (in[i], weight[i], start[i]) - guard. */
+  void (*affine) (float *out, const float *in, const float *weight, const float *start, size_t n);
+
+  /* out[i] = fma (a[i], b[i], guard) - guard. */
+  void (*multiply) (float *out, const float *a, const float *b, size_t n);
+
+  /* out[i] = a[i] + b[i]. */
+  void (*add) (float *out, const float *a, const float *b, size_t n);
+
+  /*
+   * out [n_frames][width]: per value one fma chain over the taps, from the start; less the guard. Tap j of output t
+   * reads in + t frame_stride + j tap_stride.
+   */
+  void (*convolve) (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution);
 } AttnKernels;
+
+/* sum / n, 0 where that would be tiny. */
+static inline float
+attn_mean (float sum, size_t n)
+{
+  return attn_flush (sum, n * 0x1p-126f) / n;
+}
+
+/* The natural logarithm of x >= 1, to within 2^-40 of it; that of anything else but +infinity is a NaN. */
+double attn_logarithm (float x);
 
 extern const AttnKernels attn_kernels_c;
 #ifdef ATTN_HAVE_AVX512

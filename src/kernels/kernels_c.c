@@ -3,26 +3,9 @@
  * others. The contracts stand in kernels.h. Compiled for the baseline of the architecture, where fmaf () may be a slow
  * call.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "kernels/kernels.h"
+#include "kernels/kernels_c.h"
 
 #include <string.h>
-
-#ifdef __FAST_MATH__
-#error "these kernels promise bits: not with -ffast-math"
-#endif
-
-#define LANES for (int lane = 0; lane < ATTN_LANES; lane++)
-
-/* On the bits: no compiler reasons about which NaN it is, and none needs the denormals' slow path. */
-static inline float
-clean (float x)
-{
-  const uint32_t smallest_normal = 0x00800000, infinity = 0x7f800000, the_nan = 0x7fc00000;
-  uint32_t bits = attn_float_bits (x), magnitude = bits & 0x7fffffff;
-
-  bits = magnitude < smallest_normal ? 0 : bits;
-  return attn_bits_float (magnitude > infinity ? the_nan : bits);
-}
 
 static void
 scale (float *out, const float *in, float factor, size_t n)
@@ -100,28 +83,13 @@ scores (const AttnRows *rows, const float *queries, size_t query_stride, const v
                   rows->precision);
 }
 
-/*
- * 2^x for x <= 0. x = n + r, n whole, |r| <= 1/2: 2^r by a polynomial (coefficients and error, 2^-27:
- * tests/golden/exp2.py), times 2^n by adding n to the exponent. Adding 1.5 * 2^23 leaves n in the low bits of the sum,
- * rounded to nearest even.
- */
+/* 2^x for x <= 0; 0 below 2^-126. Adding 1.5 * 2^23 leaves x, rounded to nearest even, in the low bits of the sum. */
 static inline float
 exp2_negative (float x)
 {
   const float shift = 0x1.8p23f;
-  float sum = x + shift, r = x - (sum - shift), p = 0x1.4b107ep-13f;
-  uint32_t p_bits, n_bits;
+  float sum = x + shift, p = exp2_sum (x - (sum - shift), sum);
 
-  p = fmaf (p, r, 0x1.5fb504p-10f);
-  p = fmaf (p, r, 0x1.3b21cap-7f);
-  p = fmaf (p, r, 0x1.c6ada8p-5f);
-  p = fmaf (p, r, 0x1.ebfbe6p-3f);
-  p = fmaf (p, r, 0x1.62e432p-1f);
-  p = fmaf (p, r, 1.0f);
-  memcpy (&p_bits, &p, sizeof p);
-  memcpy (&n_bits, &sum, sizeof sum);
-  p_bits += n_bits << 23;
-  memcpy (&p, &p_bits, sizeof p);
   p = x < -126.0f ? 0.0f : p;
   return x != x ? NAN : p;
 }
@@ -272,4 +240,11 @@ const AttnKernels attn_kernels_c = {
   .context = context,
   .rotate = rotate,
   .add_biases = add_biases,
+  .activate = attn_activate_c,
+  .softmax_frames = attn_softmax_frames_c,
+  .norm = attn_norm_c,
+  .affine = attn_affine_c,
+  .multiply = attn_multiply_c,
+  .add = attn_add_c,
+  .convolve = attn_convolve_c,
 };

@@ -40,15 +40,8 @@ LANES_INLINE Lanes
 exp2_negative (Lanes x)
 {
   const Lanes shift = lanes_set (0x1.8p23f);
-  Lanes sum = lanes_add (x, shift), r = lanes_sub (x, lanes_sub (sum, shift)), p = lanes_set (0x1.4b107ep-13f);
+  Lanes sum = lanes_add (x, shift), p = exp2_sum (lanes_sub (x, lanes_sub (sum, shift)), sum);
 
-  p = lanes_fma (p, r, lanes_set (0x1.5fb504p-10f));
-  p = lanes_fma (p, r, lanes_set (0x1.3b21cap-7f));
-  p = lanes_fma (p, r, lanes_set (0x1.c6ada8p-5f));
-  p = lanes_fma (p, r, lanes_set (0x1.ebfbe6p-3f));
-  p = lanes_fma (p, r, lanes_set (0x1.62e432p-1f));
-  p = lanes_fma (p, r, lanes_set (1));
-  p = lanes_add_exponent (p, sum);
   p = lanes_select (lanes_less (x, lanes_set (-126)), lanes_set (0), p);
   return lanes_select (lanes_is_nan (x), lanes_set (attn_bits_float (0x7fc00000)), p);
 }
@@ -213,4 +206,11 @@ const AttnKernels SIMD (kernels) = {
   .context = SIMD (context),
   .rotate = rotate,
   .add_biases = add_biases,
+  .activate = SIMD (activate),
+  .softmax_frames = SIMD (softmax_frames),
+  .norm = SIMD (norm),
+  .affine = SIMD (affine),
+  .multiply = SIMD (multiply),
+  .add = SIMD (add),
+  .convolve = SIMD (convolve),
 };

@@ -7,6 +7,8 @@
  *                           For one frame, where reading the panels is the work, several are read side by side.
  *   kernels_simd_attend.c   scores: several tiles of keys, for several queries, at once: one chain of fma alone would
  *                           wait for itself. Contexts: several rows at once, for the same reason.
+ *   kernels_simd_activation.c  activations
+ *   kernels_simd_frames.c   sums over a frame: those of several frames at once; and what goes value by value
  *   kernels_simd.c          everything else, and the table
  *
  * The size of a register tile is a literal wherever the inlined functions are used, so that their arrays of Lanes are
@@ -37,6 +39,13 @@ void SIMD (scores) (const AttnRows *rows, const float *queries, size_t query_str
                     size_t key_stride, size_t dk);
 void SIMD (context) (const AttnRows *rows, float *contexts, size_t context_stride, const void *values,
                      size_t value_stride, size_t dv);
+void SIMD (activate) (float *out, const float *in, size_t n, AttnActivation activation);
+void SIMD (softmax_frames) (float *out, const float *in, size_t n_frames, size_t width, bool is_log);
+void SIMD (norm) (float *out, const float *in, size_t n_frames, const AttnNorm *norm);
+void SIMD (affine) (float *out, const float *in, const float *weight, const float *start, size_t n);
+void SIMD (multiply) (float *out, const float *a, const float *b, size_t n);
+void SIMD (add) (float *out, const float *a, const float *b, size_t n);
+void SIMD (convolve) (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution);
 
 LANES_INLINE Lanes
 clean (Lanes x)
@@ -117,6 +126,45 @@ simd_scale (float *out, const float *in, float factor, size_t n)
 
   for (size_t i = 0; i < n; i += N_LANES)
     store_first (out + i, times (load_first (in + i, n - i), factors, limit), n - i);
+}
+
+/* x, or 0 where its magnitude is below `limit`. */
+LANES_INLINE Lanes
+flush (Lanes x, float limit)
+{
+  return lanes_select (lanes_is_below (x, lanes_set (limit)), lanes_set (0), x);
+}
+
+/* As exp2_slope () of kernels_c.h. */
+LANES_INLINE Lanes
+exp2_slope (Lanes r)
+{
+  Lanes p = lanes_set (0x1.4b107ep-13f);
+
+  p = lanes_fma (p, r, lanes_set (0x1.5fb504p-10f));
+  p = lanes_fma (p, r, lanes_set (0x1.3b21cap-7f));
+  p = lanes_fma (p, r, lanes_set (0x1.c6ada8p-5f));
+  p = lanes_fma (p, r, lanes_set (0x1.ebfbe6p-3f));
+  return lanes_fma (p, r, lanes_set (0x1.62e432p-1f));
+}
+
+/* As exp2_sum () of kernels_c.h. */
+LANES_INLINE Lanes
+exp2_sum (Lanes r, Lanes sum)
+{
+  return lanes_add_exponent (lanes_fma (exp2_slope (r), r, lanes_set (1)), sum);
+}
+
+/* As exp_negative () of kernels_c.h. */
+LANES_INLINE Lanes
+exp_negative (Lanes x)
+{
+  const Lanes shift = lanes_set (0x1.8p23f), high = lanes_set (0x1.715476p0f), low = lanes_set (0x1.4ae0cp-26f);
+  Lanes sum = lanes_fma (x, high, shift), minus_n = lanes_sub (shift, sum);
+  Lanes p = exp2_sum (lanes_fma (x, low, lanes_fma (x, high, minus_n)), sum);
+
+  p = lanes_select (lanes_less (x, lanes_set (ATTN_LEAST_EXPONENT)), lanes_set (0), p);
+  return lanes_select (lanes_is_nan (x), lanes_set (attn_bits_float (0x7fc00000)), p);
 }
 
 #endif

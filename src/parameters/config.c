@@ -31,7 +31,7 @@ static const char *const layout_names[] = { "half", "interleaved" };
 
 enum { SCALE, SOFTCAP, POSITION, ROPE_BASE, ROPE_LAYOUT, ROPE_DIMENSIONS };
 static const AttnField fields[] = {
-  [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_TRUE_MIN, DBL_MAX), OF_MODEL },
+  [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_MIN, DBL_MAX), OF_MODEL },
   /* Far inside of float32, with room for the factors; far outside of any score. */
   [SOFTCAP] = { "softcap", AT (softcap), DOUBLE ("off"), FROM (1e-30, 1e30), OF_MODEL },
   [POSITION] = { "position", AT (position), NAMED (position_names, ATTN_POSITION_RELATIVE), OF_MODEL },
@@ -130,15 +130,15 @@ describe_range (const AttnField *field)
   if (field->max < DBL_MAX)
     snprintf (range.text + n, sizeof range.text - n, "a%s number from %g to %.10g", field->is_double ? "" : " whole",
               field->min, field->max);
-  else if (field->min == DBL_TRUE_MIN)
+  else if (field->min == DBL_MIN)
     snprintf (range.text + n, sizeof range.text - n, "a finite positive number");
   else
     snprintf (range.text + n, sizeof range.text - n, "a finite number of at least %g", field->min);
   return range;
 }
 
-static AttnStatus
-check_value (const AttnField *field, double value, AttnError *error)
+AttnStatus
+attn_config_check_field (const AttnField *field, double value, AttnError *error)
 {
   if (is_in_range (field, value))
     return ATTN_OK;
@@ -153,7 +153,7 @@ attn_config_check (const AttnConfig *config, AttnError *error)
   size_t i;
 
   for (i = 0; i < N_FIELDS; i++)
-    if ((status = check_value (&fields[i], attn_config_get (config, &fields[i]), error)) != ATTN_OK)
+    if ((status = attn_config_check_field (&fields[i], attn_config_get (config, &fields[i]), error)) != ATTN_OK)
       return status;
   for (i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
     if (config->reserved[i] != 0)
@@ -169,8 +169,8 @@ attn_config_scores (double scale, double softcap, size_t dk, float *query_factor
 {
   AttnStatus status;
 
-  if ((status = check_value (&fields[SCALE], scale, error))
-      || (status = check_value (&fields[SOFTCAP], softcap, error)))
+  if ((status = attn_config_check_field (&fields[SCALE], scale, error))
+      || (status = attn_config_check_field (&fields[SOFTCAP], softcap, error)))
     return status;
   *query_factor = attn_float_or_0 ((scale != 0 ? scale : 1 / sqrt ((double) dk)) * ATTN_LOG2_E);
   if (!isfinite (*query_factor))

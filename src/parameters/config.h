@@ -28,6 +28,9 @@ const AttnField *attn_config_field (size_t i);
 double attn_config_get (const AttnConfig *config, const AttnField *field);
 void attn_config_set (AttnConfig *config, const AttnField *field, double value);
 
+/* That a value is in the range of its field. */
+AttnStatus attn_config_check_field (const AttnField *field, double value, AttnError *error);
+
 /* Each field of a resolved configuration by itself: its range. */
 AttnStatus attn_config_check (const AttnConfig *config, AttnError *error);
 

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "attn.h"
+#include "parameters/tensors.h"
 
 /*
  * The most outputs of one projection (heads times dk), and inputs of the output projection (heads times dv): room for
@@ -30,9 +30,14 @@ typedef struct {
   float *values;     /* [n_heads][n_frames], oldest frame first */
 } AttnRelativeBias;
 
-/* An entry of the file's metadata. Texts from a file: attn_quote () them in messages. */
+/* The file's metadata. Texts from a file: attn_quote () them in messages. */
 typedef struct {
   char *key, *value;
+} AttnMetadataEntry;
+
+typedef struct {
+  AttnMetadataEntry *entries; /* [n] */
+  size_t n;
 } AttnMetadata;
 
 /*
@@ -46,9 +51,21 @@ struct AttnModel {
   AttnLinear query, key, value;
   AttnLinear output;              /* may be absent */
   AttnRelativeBias relative_bias; /* may be absent */
-  AttnMetadata *metadata;         /* [n_metadata] */
-  size_t n_metadata;
+  AttnMetadata metadata;
   bool is_header; /* attn_model_peek (): shapes and metadata are there, weights, biases and values NULL */
 };
+
+/*
+ * The attention under `prefix`, without metadata; `shared` as in schemes.h. On failure *model, if it is not NULL, is
+ * for attn_model_free ().
+ */
+AttnStatus attn_model_read (AttnTensors *tensors, const char *prefix, bool shared, AttnModel **model, AttnError *error);
+
+void attn_linear_free_arrays (AttnLinear *linear); /* accepts an absent one */
+
+/* On failure what was copied is for attn_metadata_clear (), which accepts a zeroed one. */
+AttnStatus attn_metadata_copy (AttnMetadata *metadata, const AttnSafetensors *file, AttnError *error);
+const char *attn_metadata_find (const AttnMetadata *metadata, const char *key); /* NULL: no such entry */
+void attn_metadata_clear (AttnMetadata *metadata);
 
 #endif

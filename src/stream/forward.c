@@ -29,11 +29,11 @@ attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *presen
     return status;
   }
   for (first = 0; first < n; first += n_run) {
-    const float *run = present == NULL || present[first] ? frames + first * layer->n_features : NULL;
+    const float *run = present == NULL || present[first] ? frames + first * layer->chain.n_inputs : NULL;
 
     n_run = n_alike (present, first, n);
-    n_done = attn_stream_take (stream, run, n_run, out, weights);
-    out += n_done * layer->n_outputs;
+    n_done = attn_stream_run (stream, run, n_run, out, weights, NULL);
+    out += n_done * layer->chain.n_outputs;
     weights = weights != NULL ? weights + n_done * n_weights : NULL;
   }
   attn_stream_drain (stream, out, weights);

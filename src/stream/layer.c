@@ -3,58 +3,75 @@
 
 #include "base/cpu.h"
 #include "base/hash.h"
-#include "parameters/model.h"
 #include "base/status.h"
+#include "parameters/model.h"
 
-/* What follows from the blocks. */
-static void
-sum_up (AttnLayer *layer)
+/* Counts the attentions of a chain, and lists them unless `list` is NULL. */
+static size_t
+list_attentions (const AttnChain *chain, const AttnAttention **list)
 {
-  size_t i;
+  size_t n = 0, i;
 
-  layer->n_features = layer->blocks[0]->n_inputs;
-  layer->n_outputs = layer->blocks[layer->n_blocks - 1]->n_outputs;
-  layer->n_threads = attn_layer_attention (layer)->sizes.n_threads;
-  layer->hash = ATTN_HASH_START;
-  for (i = 0; i < layer->n_blocks; i++) {
-    layer->latency += layer->blocks[i]->reach_ahead;
-    layer->hash = layer->blocks[i]->kind->hash (layer->blocks[i], layer->hash);
+  for (i = 0; i < chain->n_blocks; i++) {
+    const AttnBlock *block = chain->blocks[i];
+
+    if (block->kind->inner != NULL)
+      n += list_attentions (block->kind->inner (block), list != NULL ? list + n : NULL);
+    else if (block->kind == &attn_attention_kind) {
+      if (list != NULL)
+        list[n] = (const AttnAttention *) block;
+      n++;
+    }
   }
+  return n;
 }
 
-/* The blocks of the configuration in effect. */
+AttnStatus
+attn_layer_sum_up (AttnLayer *layer, AttnError *error)
+{
+  size_t n = list_attentions (&layer->chain, NULL), bytes = n * sizeof *layer->attentions;
+
+  layer->attentions = attn_alloc (bytes);
+  if (layer->attentions == NULL)
+    return attn_fail_memory (error, "list of attentions", bytes);
+  layer->n_attentions = list_attentions (&layer->chain, layer->attentions);
+  layer->hash = attn_chain_hash (&layer->chain, ATTN_HASH_START);
+  return ATTN_OK;
+}
+
+/* One block, as the configuration says. */
 static AttnStatus
-make_blocks (AttnLayer *layer, const AttnModel *model, AttnError *error)
+make_block (AttnLayer *layer, const AttnConfig *config, const AttnModel *model, AttnError *error)
 {
   AttnAttention *attention;
   AttnStatus status;
 
-  layer->blocks = attn_alloc (sizeof *layer->blocks);
-  if (layer->blocks == NULL)
-    return attn_fail_memory (error, "list of blocks", sizeof *layer->blocks);
-  status = attn_attention_new (&layer->config, model, &layer->machine, &attention, error);
-  layer->blocks[0] = (AttnBlock *) attention;
-  layer->n_blocks = attention != NULL;
+  if ((status = attn_chain_init (&layer->chain, config->n_features, 1, error)))
+    return status;
+  status = attn_attention_new (config, model, &layer->machine, &attention, error);
+  if (attention == NULL)
+    return status;
+  attn_chain_add (&layer->chain, &attention->block);
+  layer->chain.n_inputs = attention->block.n_inputs;
+  layer->n_threads = attention->sizes.n_threads;
   return status;
 }
 
 static AttnStatus
-init_layer (AttnLayer *layer, const AttnConfig *config, const AttnModel *model, AttnError *error)
+init_layer (AttnLayer *layer, const AttnConfig *given, const AttnModel *model, AttnError *error)
 {
+  AttnConfig config = *given;
   AttnStatus status;
 
   if (model != NULL && model->is_header)
     return attn_fail (error, ATTN_ERROR_MODEL,
                       "%s: its header alone was read (attn_model_peek ()), and a layer takes the parameters",
                       model->name);
-  layer->config = *config;
-  if ((status = attn_config_resolve (&layer->config, model, error))
-      || (status = attn_machine_pick (&layer->machine, layer->config.arithmetic, error))
-      || (status = make_blocks (layer, model, error)))
+  if ((status = attn_config_resolve (&config, model, error))
+      || (status = attn_machine_pick (&layer->machine, config.arithmetic, error))
+      || (status = make_block (layer, &config, model, error)))
     return status;
-  sum_up (layer);
-  layer->config.n_features = layer->n_features;
-  return ATTN_OK;
+  return attn_layer_sum_up (layer, error);
 }
 
 AttnStatus
@@ -81,62 +98,105 @@ attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **re
 void
 attn_layer_free (AttnLayer *layer)
 {
-  size_t i;
-
   if (layer == NULL)
     return;
-  for (i = 0; i < layer->n_blocks; i++)
-    layer->blocks[i]->kind->free (layer->blocks[i]);
-  attn_free (layer->blocks);
+  attn_chain_clear (&layer->chain);
+  attn_metadata_clear (&layer->metadata);
+  attn_free (layer->attentions);
   attn_free (layer);
 }
 
-const AttnConfig *
-attn_layer_config (const AttnLayer *layer)
-{
-  return &layer->config;
-}
+/* ---- questions ---- */
 
 uint32_t
 attn_layer_n_features (const AttnLayer *layer)
 {
-  return layer->n_features;
+  return layer->chain.n_inputs;
 }
 
 uint32_t
 attn_layer_n_outputs (const AttnLayer *layer)
 {
-  return layer->n_outputs;
+  return layer->chain.n_outputs;
+}
+
+uint64_t
+attn_layer_stride (const AttnLayer *layer)
+{
+  return layer->chain.stride;
+}
+
+uint64_t
+attn_layer_reach_back (const AttnLayer *layer)
+{
+  return layer->chain.reach_back;
+}
+
+uint64_t
+attn_layer_reach_ahead (const AttnLayer *layer)
+{
+  return layer->chain.reach_ahead;
+}
+
+uint64_t
+attn_layer_count (const AttnLayer *layer, uint64_t n_frames)
+{
+  return attn_chain_count (&layer->chain, n_frames);
+}
+
+uint64_t
+attn_layer_ready (const AttnLayer *layer, uint64_t n_frames)
+{
+  return attn_chain_ready (&layer->chain, n_frames);
+}
+
+uint32_t
+attn_layer_n_attentions (const AttnLayer *layer)
+{
+  return layer->n_attentions;
+}
+
+const AttnConfig *
+attn_layer_attention (const AttnLayer *layer, uint32_t i)
+{
+  return i < layer->n_attentions ? &layer->attentions[i]->config : NULL;
 }
 
 uint32_t
 attn_layer_n_heads (const AttnLayer *layer)
 {
-  return attn_layer_attention (layer)->sizes.n_heads;
+  return layer->n_attentions > 0 ? attn_layer_first (layer)->sizes.n_heads : 0;
 }
 
 uint32_t
 attn_layer_n_sinks (const AttnLayer *layer)
 {
-  return attn_layer_attention (layer)->sizes.n_sinks;
+  return layer->n_attentions > 0 ? attn_layer_first (layer)->sizes.n_sinks : 0;
 }
 
 uint32_t
 attn_layer_window (const AttnLayer *layer)
 {
-  return attn_layer_attention (layer)->sizes.window;
-}
-
-uint32_t
-attn_layer_latency (const AttnLayer *layer)
-{
-  return layer->latency;
+  return layer->n_attentions > 0 ? attn_layer_first (layer)->sizes.window : 0;
 }
 
 uint32_t
 attn_layer_span (const AttnLayer *layer)
 {
-  return attn_layer_attention (layer)->sizes.span;
+  return layer->n_attentions > 0 ? attn_layer_first (layer)->sizes.span : 0;
+}
+
+const char *
+attn_layer_metadata (const AttnLayer *layer, const char *key)
+{
+  return attn_metadata_find (&layer->metadata, key);
+}
+
+void
+attn_layer_frame_rate (const AttnLayer *layer, uint32_t *numerator, uint32_t *denominator)
+{
+  *numerator = layer->frame_rate[0];
+  *denominator = layer->frame_rate[0] != 0 ? layer->frame_rate[1] : 1;
 }
 
 const char *

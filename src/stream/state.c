@@ -21,26 +21,15 @@ enum {
   AT_FIRST = 32,
   AT_NEXT = 40,
   HEADER_SIZE = 48,
-  SECTION_HEADER_SIZE = 8,
   CHECKSUM_SIZE = 8
 };
 
 /* ---- saving ---- */
 
-static size_t
-saved_size (const AttnStream *stream, size_t i)
-{
-  return stream->layer->blocks[i]->kind->saved_size (stream->states[i]);
-}
-
 size_t
 attn_stream_state_size (const AttnStream *stream)
 {
-  size_t size = HEADER_SIZE + CHECKSUM_SIZE, i;
-
-  for (i = 0; i < stream->layer->n_blocks; i++)
-    size += SECTION_HEADER_SIZE + saved_size (stream, i);
-  return size;
+  return HEADER_SIZE + attn_chain_saved_size (stream->chain) + CHECKSUM_SIZE;
 }
 
 static uint8_t *
@@ -59,17 +48,13 @@ put_header (uint8_t *bytes, const AttnStream *stream, size_t size)
 AttnStatus
 attn_stream_save (const AttnStream *stream, void *data, size_t size, AttnError *error)
 {
-  size_t needed = attn_stream_state_size (stream), i;
-  uint8_t *bytes = data;
+  size_t needed = attn_stream_state_size (stream);
+  uint8_t *end;
 
   if (size != needed)
     return attn_fail (error, ATTN_ERROR_STATE, "the state has %zu bytes, but there is room for %zu", needed, size);
-  bytes = put_header (bytes, stream, size);
-  for (i = 0; i < stream->layer->n_blocks; i++) {
-    bytes = attn_put_number (bytes, saved_size (stream, i), SECTION_HEADER_SIZE);
-    bytes = stream->layer->blocks[i]->kind->save (stream->states[i], bytes);
-  }
-  attn_put_number (bytes, attn_hash_bytes (ATTN_HASH_START, data, size - CHECKSUM_SIZE), CHECKSUM_SIZE);
+  end = attn_chain_save (stream->chain, put_header (data, stream, size));
+  attn_put_number (end, attn_hash_bytes (ATTN_HASH_START, data, size - CHECKSUM_SIZE), CHECKSUM_SIZE);
   return attn_succeed (error);
 }
 
@@ -110,76 +95,46 @@ check_envelope (const AttnLayer *layer, const uint8_t *bytes, size_t size, AttnE
 
 /* How far the stream had come. */
 static AttnStatus
-get_progress (const uint8_t *bytes, AttnProgress *progress, AttnError *error)
+get_progress (const AttnLayer *layer, const uint8_t *bytes, AttnProgress *progress, AttnError *error)
 {
-  uint64_t flags = attn_get_number (bytes + AT_FLAGS, 4);
+  uint64_t flags = attn_get_number (bytes + AT_FLAGS, 4), stride = layer->chain.stride;
 
   *progress = (AttnProgress){ attn_get_number (bytes + AT_FIRST, 8), attn_get_number (bytes + AT_NEXT, 8),
                               flags & FLAG_AT_END };
   if ((flags & ~(uint64_t) FLAG_AT_END) != 0)
     return attn_fail (error, ATTN_ERROR_STATE, "the state has flags 0x%x, but only 0x%x is known", (unsigned) flags,
                       FLAG_AT_END);
-  return ATTN_OK;
-}
-
-/* The section at `*bytes`, which moves on behind it; NULL: it does not end before `end`. */
-static const uint8_t *
-next_section (const uint8_t **bytes, const uint8_t *end, size_t *size)
-{
-  const uint8_t *section = *bytes + SECTION_HEADER_SIZE;
-  uint64_t stated;
-
-  if (end - *bytes < SECTION_HEADER_SIZE)
-    return NULL;
-  stated = attn_get_number (*bytes, SECTION_HEADER_SIZE);
-  if (stated > (uint64_t) (end - section))
-    return NULL;
-  *size = stated;
-  *bytes = section + stated;
-  return section;
-}
-
-static AttnStatus
-check_sections (const AttnStream *stream, const uint8_t *bytes, const uint8_t *end, AttnProgress progress,
-                AttnError *error)
-{
-  const AttnLayer *layer = stream->layer;
-  AttnStatus status;
-  size_t i, size;
-
-  for (i = 0; i < layer->n_blocks; i++) {
-    const uint8_t *section = next_section (&bytes, end, &size);
-
-    if (section == NULL)
-      return attn_fail (error, ATTN_ERROR_STATE, "the state ends inside its section %zu of %zu", i, layer->n_blocks);
-    status = layer->blocks[i]->kind->check (stream->states[i], section, size, &progress, error);
-    if (status != ATTN_OK)
-      return status;
-  }
-  if (bytes != end)
-    return attn_fail (error, ATTN_ERROR_STATE, "the state has %td bytes behind its last section, expected none",
-                      end - bytes);
+  if (progress->next < progress->first)
+    return attn_fail (error, ATTN_ERROR_STATE, "the state's frames are out of order: first %llu, next to come in %llu",
+                      (unsigned long long) progress->first, (unsigned long long) progress->next);
+  if (progress->first % stride != 0)
+    return attn_fail (error, ATTN_ERROR_STATE,
+                      "the state's first frame is number %llu, expected a multiple of the stride, which is %llu",
+                      (unsigned long long) progress->first, (unsigned long long) stride);
   return ATTN_OK;
 }
 
 AttnStatus
 attn_stream_restore (AttnStream *stream, const void *data, size_t size, AttnError *error)
 {
-  const AttnLayer *layer = stream->layer;
   const uint8_t *bytes = data, *end;
-  AttnProgress progress;
+  AttnProgress progress = { 0 }, behind;
   AttnStatus status;
-  size_t i, section_size;
 
-  if ((status = check_envelope (layer, bytes, size, error)) || (status = get_progress (bytes, &progress, error)))
+  if ((status = check_envelope (stream->layer, bytes, size, error))
+      || (status = get_progress (stream->layer, bytes, &progress, error)))
     return status;
   end = bytes + size - CHECKSUM_SIZE;
-  if ((status = check_sections (stream, bytes + HEADER_SIZE, end, progress, error)))
-    return status;
-  stream->in = progress;
   bytes += HEADER_SIZE;
-  for (i = 0; i < layer->n_blocks; i++)
-    layer->blocks[i]->kind->restore (stream->states[i], next_section (&bytes, end, &section_size), &progress);
-  stream->next_output = progress.next;
+  behind = progress;
+  if ((status = attn_chain_check (stream->chain, &bytes, end, &behind, error)))
+    return status;
+  if (bytes != end)
+    return attn_fail (error, ATTN_ERROR_STATE, "the state has %td bytes behind its last section, expected none",
+                      end - bytes);
+  stream->in = behind = progress;
+  bytes = (const uint8_t *) data + HEADER_SIZE;
+  attn_chain_restore (stream->chain, &bytes, &behind);
+  stream->next_output = behind.next;
   return attn_succeed (error);
 }

@@ -11,27 +11,43 @@
 
 /* ---- life ---- */
 
+/* Finds the attentions of a chain, as the layer listed them. */
+static size_t
+find_attentions (const AttnChainState *chain, AttnAttentionState **list)
+{
+  size_t n = 0, i;
+
+  for (i = 0; i < chain->chain->n_blocks; i++) {
+    const AttnBlockKind *kind = chain->chain->blocks[i]->kind;
+    void *state = chain->links[i].state;
+
+    if (kind->inner_state != NULL)
+      n += find_attentions (kind->inner_state (state), list + n);
+    else if (kind == &attn_attention_kind)
+      list[n++] = state;
+  }
+  return n;
+}
+
 static void
 plan_stream (AttnStream *stream, AttnArena *arena)
 {
   const AttnLayer *layer = stream->layer;
-  void **states = attn_arena_take (arena, layer->n_blocks * sizeof *states);
-  float **between = attn_arena_take (arena, layer->n_blocks * sizeof *between);
-  size_t i;
 
-  for (i = 0; i < layer->n_blocks; i++) {
-    const AttnBlock *block = layer->blocks[i];
-    void *state = block->kind->plan (block, &stream->work, arena);
-    size_t n_values = i + 1 < layer->n_blocks ? ATTN_LANES * block->n_outputs : 0;
-    float *outputs = attn_arena_take (arena, n_values * sizeof (float));
+  stream->attentions = attn_arena_take (arena, layer->n_attentions * sizeof *stream->attentions);
+  stream->chain = attn_chain_plan (&layer->chain, &stream->work, arena);
+  if (stream->chain != NULL)
+    find_attentions (stream->chain, stream->attentions);
+}
 
-    if (states == NULL)
-      continue;
-    states[i] = state;
-    between[i] = outputs;
-  }
-  stream->states = states;
-  stream->between = between;
+size_t
+attn_layer_stream_size (const AttnLayer *layer)
+{
+  AttnStream stream = { .layer = layer, .work = { .max_frames = SIZE_MAX } };
+  AttnArena arena = { 0 };
+
+  plan_stream (&stream, &arena);
+  return attn_size_add (arena.used, sizeof stream);
 }
 
 AttnStatus
@@ -83,12 +99,15 @@ attn_stream_free (AttnStream *stream)
 AttnStatus
 attn_stream_reset (AttnStream *stream, uint64_t first_frame, AttnError *error)
 {
-  size_t i;
+  uint64_t stride = stream->layer->chain.stride;
 
-  for (i = 0; i < stream->layer->n_blocks; i++)
-    stream->layer->blocks[i]->kind->reset (stream->states[i], first_frame);
+  if (first_frame % stride != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "the first frame is number %llu, expected a multiple of the stride, which is %llu",
+                      (unsigned long long) first_frame, (unsigned long long) stride);
+  attn_chain_reset (stream->chain, first_frame);
   stream->in = (AttnProgress){ .first = first_frame, .next = first_frame };
-  stream->next_output = first_frame;
+  stream->next_output = first_frame / stride;
   return attn_succeed (error);
 }
 
@@ -104,122 +123,119 @@ attn_stream_next_frame (const AttnStream *stream)
   return stream->in.next;
 }
 
+uint64_t
+attn_stream_next_output (const AttnStream *stream)
+{
+  return stream->next_output;
+}
+
+/* Outputs that have left since the reset. */
+static uint64_t
+n_given (const AttnStream *stream)
+{
+  return stream->next_output - stream->in.first / stream->layer->chain.stride;
+}
+
 size_t
 attn_stream_pending (const AttnStream *stream)
 {
-  return stream->in.next - stream->next_output;
+  return attn_chain_count (&stream->layer->chain, stream->in.next - stream->in.first) - n_given (stream);
+}
+
+uint64_t
+attn_stream_ready (const AttnStream *stream, uint64_t n)
+{
+  if (stream->in.at_end)
+    return 0;
+  return attn_chain_ready (&stream->layer->chain, stream->in.next - stream->in.first + n) - n_given (stream);
 }
 
 /* ---- frames ---- */
 
-/* Where outputs go. */
-typedef struct {
-  float *out;     /* NULL: not wanted */
-  uint64_t n_out; /* so many have left */
-} Outputs;
-
-static void run_through (AttnStream *stream, size_t i, AttnRun run, Outputs *outputs);
-
-/* Outputs leave the stream. */
+/* Weights go to `weights` from now on; NULL: nobody looks. */
 static void
-leave (AttnStream *stream, const AttnRun *run, Outputs *outputs)
+watch (AttnStream *stream, float *weights)
 {
-  size_t n_outputs = stream->layer->n_outputs;
-
-  if (outputs->out != NULL) {
-    if (!run->present)
-      memset (outputs->out, 0, run->n * n_outputs * sizeof *outputs->out);
-    outputs->out += run->n * n_outputs;
-  }
-  outputs->n_out += run->n;
-  stream->next_output += run->n;
+  if (stream->layer->chain.blocks[0]->kind == &attn_attention_kind && stream->layer->chain.n_blocks == 1)
+    attn_stream_first (stream)->weights = weights;
 }
 
-/* All that block `i` has ready goes on. */
-static void
-pass_on (AttnStream *stream, size_t i, Outputs *outputs)
+/* All outputs that are ready leave the stream, and their marks, to where they are wanted. Returns how many. */
+static uint64_t
+give_all (AttnStream *stream, float *out, uint8_t *present)
 {
-  const AttnLayer *layer = stream->layer;
-  bool is_last = i + 1 == layer->n_blocks;
-  AttnRun run;
+  size_t n_outputs = stream->layer->chain.n_outputs;
+  uint64_t before = stream->next_output;
 
-  do {
-    run = layer->blocks[i]->kind->give (stream->states[i], is_last ? outputs->out : stream->between[i]);
-    if (is_last)
-      leave (stream, &run, outputs);
-    else
-      run_through (stream, i + 1, run, outputs);
-  } while (run.more);
-}
+  for (;;) {
+    AttnRun run = attn_chain_give (stream->chain, out);
 
-/* Frames come to block `i`. */
-static void
-run_through (AttnStream *stream, size_t i, AttnRun run, Outputs *outputs)
-{
-  const AttnBlock *block = stream->layer->blocks[i];
-
-  while (run.n > 0) {
-    uint64_t n = block->kind->take (stream->states[i], &run);
-
-    pass_on (stream, i, outputs);
-    run.first += n;
-    run.n -= n;
-    if (run.present)
-      run.values += n * block->n_inputs;
+    if (run.n == 0)
+      return stream->next_output - before;
+    stream->next_output += run.n;
+    if (present != NULL) {
+      memset (present, run.present, run.n);
+      present += run.n;
+    }
+    if (out == NULL)
+      continue;
+    if (!run.present)
+      memset (out, 0, run.n * n_outputs * sizeof *out);
+    out += run.n * n_outputs;
   }
 }
 
 uint64_t
-attn_stream_take (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights)
+attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights, uint8_t *present)
 {
-  AttnAttentionState *watched = attn_stream_attention (stream);
   AttnRun run = { .first = stream->in.next, .n = n, .present = frames != NULL, .values = frames };
-  Outputs outputs = { .out = out };
-  uint64_t mode;
+  uint64_t mode, n_out;
 
   if (stream->in.at_end)
     return 0;
   mode = attn_float_enter ();
-  watched->weights = weights;
+  watch (stream, weights);
   stream->in.next += n;
-  run_through (stream, 0, run, &outputs);
-  watched->weights = NULL;
+  attn_chain_take (stream->chain, &run);
+  n_out = give_all (stream, out, present);
+  watch (stream, NULL);
   attn_float_leave (mode);
-  return outputs.n_out;
+  return n_out;
 }
 
 size_t
 attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights)
 {
-  return attn_stream_take (stream, frames, n, out, weights);
+  return attn_stream_run (stream, frames, n, out, weights, NULL);
 }
 
 uint64_t
 attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights)
 {
-  return attn_stream_take (stream, NULL, n, out, weights);
+  return attn_stream_run (stream, NULL, n, out, weights, NULL);
+}
+
+size_t
+attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present)
+{
+  uint64_t mode, n_out;
+
+  if (stream->in.at_end)
+    return 0;
+  mode = attn_float_enter ();
+  watch (stream, weights);
+  stream->in.at_end = true;
+  attn_chain_end (stream->chain);
+  n_out = give_all (stream, out, present);
+  watch (stream, NULL);
+  attn_float_leave (mode);
+  return n_out;
 }
 
 size_t
 attn_stream_drain (AttnStream *stream, float *out, float *weights)
 {
-  AttnAttentionState *watched = attn_stream_attention (stream);
-  Outputs outputs = { .out = out };
-  uint64_t mode;
-  size_t i;
-
-  if (stream->in.at_end)
-    return 0;
-  mode = attn_float_enter ();
-  watched->weights = weights;
-  for (i = 0; i < stream->layer->n_blocks; i++) {
-    stream->layer->blocks[i]->kind->end (stream->states[i]);
-    pass_on (stream, i, &outputs);
-  }
-  watched->weights = NULL;
-  stream->in.at_end = true;
-  attn_float_leave (mode);
-  return outputs.n_out;
+  return attn_stream_finish (stream, out, weights, NULL);
 }
 
 /* ---- gains ---- */
@@ -227,5 +243,7 @@ attn_stream_drain (AttnStream *stream, float *out, float *weights)
 AttnStatus
 attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain)
 {
-  return attn_attention_set_gain (attn_stream_attention (stream), head, gain);
+  AttnAttentionState *attention = attn_stream_first (stream);
+
+  return attention != NULL ? attn_attention_set_gain (attention, head, gain) : ATTN_ERROR_CONFIG;
 }

@@ -138,6 +138,63 @@ hash_case (size_t i, const AttnKernels *kernels)
   return hash;
 }
 
+/* ---- encoders ---- */
+
+/* One of tests/golden/encoder. */
+typedef struct {
+  const char *name;
+  uint64_t hash;
+} EncoderCase;
+
+static const EncoderCase encoder_cases[] = {
+  { "transformer-6-pre-gelu-ahead", 0x06a1846170b5e3b9 },
+  { "twelve-post-one-head", 0x4ceee4c3d1109e8f },
+  { "sinusoid-half-offset", 0xf73546a6792060b8 },
+  { "log-softmax-head", 0xaf2e9cd1d4a8152b },
+  { "softmax-head", 0x488f144490e4b34f },
+  { "activations", 0xd7349340ab939a14 },
+  { "glu-gelu-tanh", 0x59b073c94d34b6d6 },
+  { "affine", 0x0445ac84eaa7ff1f },
+  { "llama-sinks-absent", 0x51c6c96ae5f2cc99 },
+  { "mimi-half", 0x69dd4a3b842af3cf },
+};
+
+#define N_ENCODER_CASES (sizeof encoder_cases / sizeof encoder_cases[0])
+
+/* As hash_case (); frames as there, some of them absent. */
+static uint64_t
+hash_encoder (size_t i, const AttnKernels *kernels)
+{
+  uint64_t hash = UINT64_C (0xcbf29ce484222325);
+  Case c = { .with_absent = true, .amplitude = 2 };
+  uint8_t present[N_FRAMES];
+  float *frames, *out;
+  char path[512];
+  AttnLayer *layer;
+  AttnError error;
+  size_t n_out;
+
+  snprintf (path, sizeof path, "%s/encoder/%s.safetensors", GOLDEN_DIR, encoder_cases[i].name);
+  if (attn_encoder_open (path, NULL, &layer, &error) != ATTN_OK) {
+    printf ("# %s\n", error.message);
+    return 0;
+  }
+  if (kernels != NULL)
+    layer->machine.kernels = kernels;
+  c.n_features = attn_layer_n_features (layer);
+  n_out = attn_layer_count (layer, N_FRAMES) * attn_layer_n_outputs (layer);
+  frames = malloc (N_FRAMES * c.n_features * sizeof (float));
+  out = malloc ((n_out + 1) * sizeof (float));
+  random_state = i + 1001;
+  make_frames (&c, frames, present);
+  if (attn_forward (layer, frames, present, N_FRAMES, 0, out, NULL, NULL) == ATTN_OK)
+    hash = hash_values (hash, out, n_out);
+  attn_layer_free (layer);
+  free (frames);
+  free (out);
+  return hash;
+}
+
 TEST (outputs_have_the_bits_of_every_machine)
 {
   for (size_t i = 0; i < N_CASES; i++)
@@ -152,16 +209,34 @@ TEST (plain_c_has_the_bits_of_every_machine)
                (unsigned long long) hash_case (i, &attn_kernels_c));
 }
 
+TEST (encoders_have_the_bits_of_every_machine)
+{
+  for (size_t i = 0; i < N_ENCODER_CASES; i++)
+    CHECK_MSG (hash_encoder (i, NULL) == encoder_cases[i].hash, "%s: 0x%016llx", encoder_cases[i].name,
+               (unsigned long long) hash_encoder (i, NULL));
+}
+
+TEST (encoders_in_plain_c_have_the_bits_of_every_machine)
+{
+  for (size_t i = 0; i < N_ENCODER_CASES; i++)
+    CHECK_MSG (hash_encoder (i, &attn_kernels_c) == encoder_cases[i].hash, "%s: 0x%016llx", encoder_cases[i].name,
+               (unsigned long long) hash_encoder (i, &attn_kernels_c));
+}
+
 int
 main (int argc, char **argv)
 {
   if (argc > 1 && strcmp (argv[1], "print") == 0) {
     for (size_t i = 0; i < N_CASES; i++)
       printf ("%s: 0x%016llx\n", cases[i].name, (unsigned long long) hash_case (i, NULL));
+    for (size_t i = 0; i < N_ENCODER_CASES; i++)
+      printf ("%s: 0x%016llx\n", encoder_cases[i].name, (unsigned long long) hash_encoder (i, NULL));
     return 0;
   }
   check_only = argc > 1 ? argv[1] : NULL;
   RUN (outputs_have_the_bits_of_every_machine);
   RUN (plain_c_has_the_bits_of_every_machine);
+  RUN (encoders_have_the_bits_of_every_machine);
+  RUN (encoders_in_plain_c_have_the_bits_of_every_machine);
   return check_done ();
 }

@@ -356,12 +356,11 @@ TEST (output_projection_of_other_width_is_refused)
 static void
 set_metadata (AttnModel *model, size_t n, const char *const *texts)
 {
-  static AttnMetadata entries[16];
+  static AttnMetadataEntry entries[16];
 
   for (size_t i = 0; i < n; i++)
-    entries[i] = (AttnMetadata){ (char *) texts[2 * i], (char *) texts[2 * i + 1] };
-  model->metadata = entries;
-  model->n_metadata = n;
+    entries[i] = (AttnMetadataEntry){ (char *) texts[2 * i], (char *) texts[2 * i + 1] };
+  model->metadata = (AttnMetadata){ entries, n };
 }
 #define SAYS(model, ...)                                                                 \
   set_metadata ((model), sizeof ((const char *[]){ __VA_ARGS__ }) / sizeof (char *) / 2, \
@@ -462,7 +461,7 @@ TEST (unset_fields_take_what_the_model_says)
   SAYS (&model, "heads", "3", "kv-heads", "1", "window", "9", "look-ahead", "2", "sinks", "4", "scale", "0.25",
         "softcap", "30", "position", "rope", "rope-base", "500", "rope-layout", "interleaved", "rope-dimensions", "4");
   CHECK_MSG (attn_layer_new (&config, &model, &layer, &error) == ATTN_OK, "%s", error.message);
-  effect = attn_layer_config (layer);
+  effect = attn_layer_attention (layer, 0);
   CHECK (effect->n_features == 12 && effect->n_heads == 3 && effect->n_kv_heads == 1 && effect->window == 9);
   CHECK (effect->look_ahead == 2 && effect->n_sinks == 4 && effect->scale == 0.25 && effect->softcap == 30);
   CHECK (effect->position == ATTN_POSITION_ROPE && effect->rope_base == 500
@@ -478,7 +477,7 @@ TEST (unset_fields_take_what_the_model_says)
   set.rope_base = 500;
   set.rope_layout = ATTN_ROPE_INTERLEAVED;
   set.rope_dimensions = 4;
-  model.n_metadata = 0;
+  model.metadata.n = 0;
   CHECK_MSG (attn_layer_new (&set, &model, &same, &error) == ATTN_OK, "%s", error.message);
   CHECK (layer->hash == same->hash); /* a state of one goes on in the other */
   attn_layer_free (layer);
@@ -493,8 +492,9 @@ TEST (unset_fields_take_their_defaults_where_the_model_says_nothing)
   AttnLayer *layer;
 
   CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
-  CHECK (attn_layer_window (layer) == 64 && attn_layer_latency (layer) == 0 && attn_layer_n_sinks (layer) == 0);
-  CHECK (attn_layer_config (layer)->position == ATTN_POSITION_NONE && attn_layer_config (layer)->n_kv_heads == 1);
+  CHECK (attn_layer_window (layer) == 64 && attn_layer_reach_ahead (layer) == 0 && attn_layer_n_sinks (layer) == 0);
+  CHECK (attn_layer_attention (layer, 0)->position == ATTN_POSITION_NONE
+         && attn_layer_attention (layer, 0)->n_kv_heads == 1);
   attn_layer_free (layer);
   small_model_clear (&model);
 }
@@ -508,7 +508,7 @@ TEST (relative_bias_sets_the_position_that_is_unset)
 
   model.relative_bias = (AttnRelativeBias){ 3, 64, biases };
   CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
-  CHECK (attn_layer_config (layer)->position == ATTN_POSITION_RELATIVE);
+  CHECK (attn_layer_attention (layer, 0)->position == ATTN_POSITION_RELATIVE);
   attn_layer_free (layer);
   config.position = ATTN_POSITION_NONE;
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "the model has a relative_bias", "position is none"));

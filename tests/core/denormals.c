@@ -11,7 +11,7 @@
 
 #include "base/alloc.h"
 #include "check.h"
-#include "base/cpu.h"
+#include "flags.h"
 #include "layers.h"
 #include "sdpa.h"
 #include "stream/stream.h"
@@ -20,32 +20,6 @@
 
 /* ---- the flags ---- */
 
-/* What fetestexcept () does not show: that an operand was denormal. And that a result was. */
-static unsigned
-tiny_flags (void)
-{
-#if defined(ATTN_ARCH_X86)
-  return _mm_getcsr () & 0x12; /* DE, UE */
-#elif defined(__aarch64__)
-  uint64_t flags;
-
-  __asm__ volatile("mrs %0, fpsr" : "=r"(flags));
-  return flags & 0x88; /* IDC, UFC */
-#else
-  return 0;
-#endif
-}
-
-static void
-clear_flags (void)
-{
-#if defined(ATTN_ARCH_X86)
-  _mm_setcsr (_mm_getcsr () & ~ATTN_FLOAT_FLAGS);
-#elif defined(__aarch64__)
-  __asm__ volatile("msr fpsr, %0" : : "r"((uint64_t) 0));
-#endif
-}
-
 static void
 set_flushing (bool on)
 {
@@ -53,30 +27,6 @@ set_flushing (bool on)
   _mm_setcsr ((_mm_getcsr () & ~0x8040u) | (on ? 0x8040 : 0)); /* FTZ, DAZ */
 #elif defined(__aarch64__)
   __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t) on << 24)); /* FZ */
-#endif
-}
-
-/* valgrind keeps no flags. */
-static bool
-has_flags (void)
-{
-  volatile float tiny = 1e-30f;
-  unsigned flags;
-
-  clear_flags ();
-  tiny *= tiny;
-  flags = tiny_flags ();
-  clear_flags ();
-  return flags != 0;
-}
-
-static bool
-has_fma (void)
-{
-#ifdef ATTN_ARCH_X86
-  return __builtin_cpu_supports ("fma");
-#else
-  return true;
 #endif
 }
 
@@ -207,7 +157,7 @@ typedef struct {
 static void
 set_gains (AttnStream *stream)
 {
-  for (uint32_t head = 0; head < attn_layer_attention (stream->layer)->sizes.n_heads; head++)
+  for (uint32_t head = 0; head < attn_layer_first (stream->layer)->sizes.n_heads; head++)
     if (random_between (0, 2) == 0)
       MUST (attn_stream_set_gain (stream, head, random_float (1) * power_of_ten (random_exponent (-38, 38))));
 }
@@ -234,7 +184,7 @@ count_stream (Count *count, const AttnLayer *layer, const float *frames, float *
   flags_of_threads (stream);
   for (size_t i = 0, n; i < N_FRAMES; i += n) {
     n = N_FRAMES - i < piece ? N_FRAMES - i : piece;
-    attn_stream_push (stream, frames + i * attn_layer_attention (layer)->sizes.n_features, n, out, weights);
+    attn_stream_push (stream, frames + i * attn_layer_first (layer)->sizes.n_features, n, out, weights);
     note_call (count, stream);
   }
   attn_stream_skip (stream, 3, out, weights);
@@ -247,7 +197,7 @@ count_stream (Count *count, const AttnLayer *layer, const float *frames, float *
 static void
 count_layer (Count *count, AttnLayer *layer, bool is_flushing)
 {
-  const AttnSizes *sizes = &attn_layer_attention (layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (layer)->sizes;
   float *frames = attn_alloc (N_FRAMES * sizes->n_features * sizeof (float));
   float *out = attn_alloc (N_FRAMES * sizes->n_outputs * sizeof (float));
   float *weights = attn_alloc (N_FRAMES * sizes->n_heads * sizes->span * sizeof (float));
@@ -543,7 +493,7 @@ TEST (cancellation_makes_fewer_than_one_sum_of_ten_thousand_tiny)
 static bool
 is_accurate (const RandomLayer *r, double x, double *worst)
 {
-  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (r->layer)->sizes;
   size_t n_out = N_ACCURATE * sizes->n_outputs, n_weights = N_ACCURATE * sizes->n_heads * sizes->span;
   float *frames = attn_alloc (N_ACCURATE * sizes->n_features * sizeof (float));
   float *out = attn_alloc (n_out * sizeof (float)), *weights = attn_alloc (n_weights * sizeof (float));

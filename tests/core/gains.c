@@ -89,8 +89,7 @@ static AttnLayer *
 without_head (RandomLayer *r, uint32_t head)
 {
   AttnLinear *output = &r->model->output;
-  size_t dv = attn_layer_attention (r->layer)->sizes.dv, size = sizeof (float) * output->n_outputs * output->n_inputs,
-         o, i;
+  size_t dv = attn_layer_first (r->layer)->sizes.dv, size = sizeof (float) * output->n_outputs * output->n_inputs, o, i;
   float *weight = output->weight;
   AttnLayer *layer;
 

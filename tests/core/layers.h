@@ -106,7 +106,7 @@ random_layer_of (AttnArithmetic arithmetic)
     printf ("Bail out! random layer: %s\n", error.message);
     exit (1);
   }
-  r.config = *attn_layer_config (r.layer); /* nothing unset */
+  r.config = *attn_layer_attention (r.layer, 0); /* nothing unset */
   return r;
 }
 
@@ -144,7 +144,7 @@ random_layer_clear (RandomLayer *r)
 static inline double
 random_layer_scale (const RandomLayer *r)
 {
-  return r->config.scale != 0 ? r->config.scale : 1 / sqrt ((double) attn_layer_attention (r->layer)->sizes.dk);
+  return r->config.scale != 0 ? r->config.scale : 1 / sqrt ((double) attn_layer_first (r->layer)->sizes.dk);
 }
 
 /* Of a frame. */

@@ -29,7 +29,7 @@ use_unit (const AttnMatrixKernels *unit)
 static void
 check_bounds (const RandomLayer *r, const Sequence *s, const char *what, int i)
 {
-  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (r->layer)->sizes;
   Bounded *out = calloc (s->n * sizes->n_outputs + 1, sizeof *out);
   Bounded *weights = calloc (s->n * n_weights (r->layer) + 1, sizeof *weights);
   long wrong_out, wrong_weight;
@@ -317,7 +317,7 @@ TEST (frames_too_large_to_be_split_do_what_they_do_in_exact)
   FOR_EACH_UNIT (unit)
   for (int i = 0; i < 4 * N_RANDOM; i++) {
     Pair pair = random_pair (unit);
-    const AttnSizes *sizes = &attn_layer_attention (pair.exact)->sizes;
+    const AttnSizes *sizes = &attn_layer_first (pair.exact)->sizes;
     Sequence exact = random_sequence (pair.exact, 120, random_between (0, 1)), fast = twin (pair.exact, &exact);
     size_t at = random_between (0, 60) * sizes->n_features, n = exact.n * sizes->n_outputs, o = 0;
 
@@ -461,8 +461,8 @@ TEST (parameters_too_large_to_be_split_are_left_to_exact)
   CHECK (attn_layer_new (&config, &model, &pair.exact, NULL) == ATTN_OK);
   config.arithmetic = ATTN_ARITHMETIC_FAST;
   CHECK (attn_layer_new (&config, &model, &pair.fast.layer, NULL) == ATTN_OK);
-  CHECK (attn_layer_attention (pair.fast.layer)->input.split != NULL
-         && attn_layer_attention (pair.fast.layer)->output.split == NULL);
+  CHECK (attn_layer_first (pair.fast.layer)->input.split != NULL
+         && attn_layer_first (pair.fast.layer)->output.split == NULL);
   exact = random_sequence (pair.exact, 50, false);
   fast = twin (pair.exact, &exact);
   MUST (attn_forward (pair.exact, exact.frames, NULL, exact.n, 0, exact.out, exact.weights, NULL));

@@ -11,7 +11,7 @@
 #include "attn.h"
 #include "check.h"
 
-#define MODEL_FILE_SIZE (1 << 20)
+#define MODEL_FILE_SIZE (1 << 21)
 #define MODEL_HEADER_SIZE 16384
 
 /* `size` bytes of a file. Filled by make_file (), or by begin_file (), add_tensor () ... and end_file (). */

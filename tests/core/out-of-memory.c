@@ -14,6 +14,7 @@
 
 #include "attn_sdpa.h"
 #include "check.h"
+#include "model-file.h"
 
 /* ---- what fails ---- */
 
@@ -176,6 +177,40 @@ make_fast_layer (AttnError *error)
   return make_layer_of (config, model, error);
 }
 
+/* Blocks of every kind, in each other: what is half-built is taken down again. */
+static void
+make_encoder_file (ModelFile *file)
+{
+  static const char *const tensors[] = { "a.q_proj.weight", "a.k_proj.weight", "a.v_proj.weight", "l.weight" };
+
+  begin_file (file);
+  strcat (file->header, "'__metadata__':{'style':'kaldi','encoder':'{\\'version\\':1,\\'features\\':4,\\'blocks\\':["
+                        "{\\'sinusoid\\':true},{\\'residual\\':[{\\'norm\\':\\'n\\'},{\\'residual\\':["
+                        "{\\'attention\\':\\'a\\',\\'heads\\':2,\\'window\\':5,\\'look-ahead\\':2,"
+                        "\\'position\\':\\'rope\\'},{\\'affine\\':\\'n\\'}]},{\\'activation\\':\\'gelu\\'}]},"
+                        "{\\'linear\\':\\'l\\',\\'activation\\':\\'relu\\'},{\\'glu\\':\\'silu\\'}]}'}");
+  for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++)
+    add_tensor (file, tensors[i], "F32", 4, 4);
+  add_tensor (file, "l.bias", "F32", 4, 0);
+  add_tensor (file, "n.weight", "F32", 4, 0);
+  add_tensor (file, "n.bias", "F32", 4, 0);
+  end_file (file);
+}
+
+static ModelFile encoder_file;
+
+static AttnStatus
+make_encoder (AttnError *error)
+{
+  AttnLayer *encoder;
+  AttnStatus status = attn_encoder_open_memory (encoder_file.bytes, encoder_file.size, NULL, &encoder, error);
+
+  if (status != ATTN_OK && encoder != NULL)
+    return ATTN_OK;
+  attn_layer_free (encoder);
+  return status;
+}
+
 static AttnLayer *layer;
 
 static AttnStatus
@@ -291,6 +326,18 @@ TEST (stream_that_does_not_fit_is_a_status)
   attn_model_free (model);
 }
 
+TEST (encoder_that_does_not_fit_is_a_status)
+{
+  AttnError error;
+
+  make_encoder_file (&encoder_file);
+  fail_each ("attn_encoder_open_memory", make_encoder);
+  CHECK_MSG (attn_encoder_open_memory (encoder_file.bytes, encoder_file.size, NULL, &layer, &error) == ATTN_OK, "%s",
+             error.message);
+  fail_each ("attn_stream_new of an encoder", make_stream);
+  attn_layer_free (layer);
+}
+
 TEST (forward_that_does_not_fit_is_a_status)
 {
   model = model_from (PATH, "attn.");
@@ -312,6 +359,7 @@ main (int argc, char **argv)
   RUN (model_that_does_not_fit_is_a_status);
   RUN (layer_that_does_not_fit_is_a_status);
   RUN (stream_that_does_not_fit_is_a_status);
+  RUN (encoder_that_does_not_fit_is_a_status);
   RUN (forward_that_does_not_fit_is_a_status);
   RUN (sdpa_that_does_not_fit_is_a_status);
   return check_done ();

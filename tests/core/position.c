@@ -207,7 +207,7 @@ TEST (rope_never_ages)
   static const uint64_t firsts[] = { 0, 1000000, 1000000000, UINT64_C (1000000000000000), UINT64_C (1) << 63 };
   AttnConfig config = rope_config (d, 2);
   AttnLayer *layer = position_layer (config, NULL);
-  const AttnSizes *sizes = &attn_layer_attention (layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (layer)->sizes;
   float *frames = malloc (n * d * sizeof *frames), *out = malloc (n * d * sizeof *out);
   Bounded *expected = calloc (n * d, sizeof *expected);
   Bounded *weights = calloc ((size_t) n * sizes->n_heads * sizes->span, sizeof *weights);
@@ -382,7 +382,7 @@ TEST (relative_bias_meets_its_frame)
     for (int h = 0; h < heads; h++)
       for (int slot = 0; slot < span; slot++) {
         const float *bias = model.relative_bias.values + h * (window + look_ahead);
-        double expected = mute_weight (&attn_layer_attention (layer)->sizes, bias, n, t, slot);
+        double expected = mute_weight (&attn_layer_first (layer)->sizes, bias, n, t, slot);
 
         CHECK_MSG (fabs (weights[t][h][slot] - expected) < 1e-6, "frame %d, head %d, slot %d: %g, not %g", t, h, slot,
                    weights[t][h][slot], expected);
@@ -432,8 +432,8 @@ TEST (biases_do_not_depend_on_the_callers_float_mode)
     fesetround (FE_UPWARD);
     upward = position_layer (config, relative ? &model : NULL);
     fesetround (FE_TONEAREST);
-    same = memcmp (attn_layer_attention (nearest)->positions.biases, attn_layer_attention (upward)->positions.biases,
-                   heads * attn_layer_attention (nearest)->positions.bias_stride * sizeof (float))
+    same = memcmp (attn_layer_first (nearest)->positions.biases, attn_layer_first (upward)->positions.biases,
+                   heads * attn_layer_first (nearest)->positions.bias_stride * sizeof (float))
            == 0;
     attn_layer_free (nearest);
     attn_layer_free (upward);

@@ -101,7 +101,7 @@ typedef struct {
 static Measured
 compare (const AttnLayer *layer, const AttnModel *model, const float *frames, const float *out, double u)
 {
-  const AttnSizes *s = &attn_layer_attention (layer)->sizes;
+  const AttnSizes *s = &attn_layer_first (layer)->sizes;
   Sum *q = project (&model->query, frames, N_FRAMES), *k = project (&model->key, frames, N_FRAMES);
   Sum *v = project (&model->value, frames, N_FRAMES), *context = malloc (s->n_context * sizeof *context);
   Measured m = { 0 };

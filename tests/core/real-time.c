@@ -17,9 +17,11 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "encoders.h"
 #include "layers.h"
 
 #define N_RANDOM random_rounds (200)
+#define MAX_BLOCKS 12
 
 /* ---- counting ---- */
 
@@ -113,12 +115,14 @@ can_trap (void)
 
 typedef struct {
   AttnStream *stream;
-  size_t n_in, n_row, n_weights;
-  float *frames, *out, *weights;
+  size_t n_in;
+  uint64_t stride;
+  float *frames, *out, *weights; /* weights NULL: of an encoder */
   void *state;
 } Job;
 
 #define N_FRAMES 100
+#define MAX_STATE (1 << 22)
 
 static void
 all_of_the_data_path (void *data)
@@ -133,15 +137,42 @@ all_of_the_data_path (void *data)
     attn_stream_push (stream, job->frames + i * job->n_in, 1, job->out, NULL);
   attn_stream_skip (stream, 30, job->out, job->weights);
   attn_stream_skip (stream, UINT64_C (1) << 40, NULL, NULL);
-  MUST (attn_stream_set_gain (stream, 0, 0.5f));
+  if (job->weights != NULL)
+    MUST (attn_stream_set_gain (stream, 0, 0.5f));
   size = attn_stream_state_size (stream);
   MUST (attn_stream_save (stream, job->state, size, NULL));
   MUST (attn_stream_restore (stream, job->state, size, NULL));
   attn_stream_push (stream, job->frames, N_FRAMES, job->out, job->weights);
   attn_stream_pending (stream);
   attn_stream_drain (stream, job->out, job->weights);
-  MUST (attn_stream_reset (stream, 7, NULL));
+  MUST (attn_stream_reset (stream, 7 * job->stride, NULL));
   attn_stream_push (stream, job->frames, 3, job->out, NULL);
+}
+
+/* What became of the data path over `layer` in the trap. */
+static int
+run_layer (const AttnLayer *layer, bool with_weights)
+{
+  size_t n_in = attn_layer_n_features (layer), n_out = attn_layer_n_outputs (layer);
+  size_t n_weights = (size_t) attn_layer_n_heads (layer) * attn_layer_span (layer);
+  size_t n_rows = 2 * N_FRAMES + attn_layer_reach_back (layer) + attn_layer_reach_ahead (layer);
+  Job job = { .n_in = n_in, .stride = attn_layer_stride (layer) };
+  int end;
+
+  if (attn_stream_new (layer, &job.stream, NULL) != ATTN_OK)
+    abort ();
+  job.frames = malloc (N_FRAMES * n_in * sizeof (float));
+  job.out = malloc (n_rows * n_out * sizeof (float));
+  job.weights = with_weights ? malloc (n_rows * n_weights * sizeof (float)) : NULL;
+  job.state = malloc (MAX_STATE);
+  random_fill (job.frames, N_FRAMES * n_in, 2);
+  end = run_trapped (all_of_the_data_path, &job);
+  attn_stream_free (job.stream);
+  free (job.frames);
+  free (job.out);
+  free (job.weights);
+  free (job.state);
+  return end;
 }
 
 TEST (trap_catches_system_calls_allocations_and_locks)
@@ -161,29 +192,29 @@ TEST (data_path_makes_no_system_call_and_no_allocation)
     setenv ("ATTN_MATRIX", "c", 1); /* the path to it is the same */
   for (int round = 0; round < N_RANDOM && can_trap (); round++) {
     RandomLayer r = random_layer_of (round % 2 ? ATTN_ARITHMETIC_EXACT : ATTN_ARITHMETIC_FAST);
-    Job job = { 0 };
     int end;
 
     attn_layer_free (r.layer);
     r.config.n_threads = 1; /* others are woken through the system, as attn.h says */
-    if (attn_layer_new (&r.config, r.model, &r.layer, NULL) != ATTN_OK
-        || attn_stream_new (r.layer, &job.stream, NULL) != ATTN_OK)
+    if (attn_layer_new (&r.config, r.model, &r.layer, NULL) != ATTN_OK)
       abort ();
-    job.n_in = attn_layer_n_features (r.layer);
-    job.n_row = attn_layer_n_outputs (r.layer);
-    job.n_weights = (size_t) attn_layer_n_heads (r.layer) * attn_layer_span (r.layer);
-    job.frames = malloc (N_FRAMES * job.n_in * sizeof (float));
-    job.out = malloc (2 * N_FRAMES * job.n_row * sizeof (float));
-    job.weights = malloc (2 * N_FRAMES * job.n_weights * sizeof (float));
-    job.state = malloc (1 << 22);
-    random_fill (job.frames, N_FRAMES * job.n_in, 2);
-    end = run_trapped (all_of_the_data_path, &job);
-    attn_stream_free (job.stream);
-    free (job.frames);
-    free (job.out);
-    free (job.weights);
-    free (job.state);
+    end = run_layer (r.layer, true);
     random_layer_clear (&r);
+    CHECK_MSG (end == FINE, "round %d: %s", round, end == KILLED ? "a system call" : "an allocation or a lock");
+  }
+}
+
+TEST (data_path_of_encoders_makes_no_system_call_and_no_allocation)
+{
+  for (int round = 0; round < N_RANDOM && can_trap (); round++) {
+    Encoder encoder = random_encoder (MAX_BLOCKS, false);
+    AttnLayer *layer;
+    int end;
+
+    MUST (attn_encoder_open_memory (encoder.file.bytes, encoder.file.size, NULL, &layer, NULL));
+    end = run_layer (layer, false);
+    attn_layer_free (layer);
+    encoder_clear (&encoder);
     CHECK_MSG (end == FINE, "round %d: %s", round, end == KILLED ? "a system call" : "an allocation or a lock");
   }
 }
@@ -197,5 +228,6 @@ main (int argc, char **argv)
     printf ("# no seccomp here: nothing is trapped\n");
   RUN (trap_catches_system_calls_allocations_and_locks);
   RUN (data_path_makes_no_system_call_and_no_allocation);
+  RUN (data_path_of_encoders_makes_no_system_call_and_no_allocation);
   return check_done ();
 }

@@ -125,7 +125,7 @@ TEST (frames_under_a_band_equal_forward_to_the_bit)
 static float *
 layer_mask (const RandomLayer *r, const uint8_t *present, size_t n)
 {
-  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (r->layer)->sizes;
   float *mask = malloc ((sizes->n_heads * n * n + 1) * sizeof *mask);
 
   for (size_t head = 0; head < sizes->n_heads; head++)
@@ -145,17 +145,17 @@ typedef struct {
 static LayerInputs
 layer_inputs (const RandomLayer *r, const float *frames, const uint8_t *present, size_t n)
 {
-  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (r->layer)->sizes;
   float *projected = calloc (n * sizes->n_projected, sizeof (float)), cosines[64], sines[64];
   LayerInputs in = { calloc (n * sizes->n_query, sizeof (float)), calloc (n * sizes->n_key, sizeof (float)),
                      calloc (n * sizes->n_value, sizeof (float)), layer_mask (r, present, n) };
 
-  attn_project_frames (attn_layer_attention (r->layer), NULL, NULL, projected, frames, n);
+  attn_project_frames (attn_layer_first (r->layer), NULL, NULL, projected, frames, n);
   for (size_t t = 0; t < n; t++) {
     float *row = projected + t * sizes->n_projected;
 
     if (sizes->position == ATTN_POSITION_ROPE)
-      attn_rope_angles (attn_layer_attention (r->layer)->positions.turns, sizes->n_rope_pairs, t, cosines, sines);
+      attn_rope_angles (attn_layer_first (r->layer)->positions.turns, sizes->n_rope_pairs, t, cosines, sines);
     for (size_t head = 0; head < sizes->n_heads + sizes->n_kv_heads && sizes->position == ATTN_POSITION_ROPE; head++)
       attn_kernels_c.rotate (row + head * sizes->dk, cosines, sines, sizes->n_rope_pairs, sizes->rope_layout);
     memcpy (in.query + t * sizes->n_query, row, sizes->n_query * sizeof *row);
@@ -182,7 +182,7 @@ static bool
 layer_by_sdpa (const RandomLayer *r, const LayerInputs *in, const uint8_t *present, size_t n, float *out,
                float *weights)
 {
-  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (r->layer)->sizes;
   float *context = calloc (n * sizes->n_context, sizeof (float));
   AttnSdpa s = attn_sdpa_default ();
   bool done;
@@ -203,7 +203,7 @@ layer_by_sdpa (const RandomLayer *r, const LayerInputs *in, const uint8_t *prese
   s.scale = r->config.scale;
   s.softcap = r->config.softcap;
   done = attn_sdpa (&s, NULL) == ATTN_OK;
-  attn_project_contexts (attn_layer_attention (r->layer), NULL, NULL, out, context, n);
+  attn_project_contexts (attn_layer_first (r->layer), NULL, NULL, out, context, n);
   for (size_t t = 0; t < n; t++)
     if (!present[t])
       memset (out + t * sizes->n_outputs, 0, sizes->n_outputs * sizeof *out);
@@ -225,7 +225,7 @@ vector_length (const float *values, size_t n)
 static double
 largest_score (const RandomLayer *r, const LayerInputs *in, size_t n)
 {
-  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (r->layer)->sizes;
   double query = 0, key = 0, bias = 0;
 
   for (size_t i = 0; i < n * sizes->n_query; i += sizes->dk)
@@ -245,7 +245,7 @@ static bool
 same_weights (const RandomLayer *r, const LayerInputs *in, const uint8_t *present, size_t n, const float *of_layer,
               const float *of_sdpa)
 {
-  const AttnSizes *sizes = &attn_layer_attention (r->layer)->sizes;
+  const AttnSizes *sizes = &attn_layer_first (r->layer)->sizes;
   double relative = exp2 (2 * 4 * UNIT * largest_score (r, in, n)) - 1 + 16 * UNIT;
 
   for (size_t t = 0; t < n; t++)
@@ -266,7 +266,7 @@ TEST (any_layer_is_projections_around_sdpa)
 {
   for (int i = 0; i < N_LAYERS; i++) {
     RandomLayer r = random_layer ();
-    const AttnSizes *sizes = &attn_layer_attention (r.layer)->sizes;
+    const AttnSizes *sizes = &attn_layer_first (r.layer)->sizes;
     size_t n = random_between (1, 80), n_out = n * sizes->n_outputs;
     float *frames = malloc (sizeof (float) * n * sizes->n_features);
     float *expected = malloc (sizeof (float) * n_out), *out = malloc (sizeof (float) * n_out);
@@ -282,7 +282,7 @@ TEST (any_layer_is_projections_around_sdpa)
     in = layer_inputs (&r, frames, present, n);
     same = attn_forward (r.layer, frames, present, n, 0, expected, of_layer, NULL) == ATTN_OK
            && layer_by_sdpa (&r, &in, present, n, out, of_sdpa) && same_weights (&r, &in, present, n, of_layer, of_sdpa)
-           && (attn_layer_attention (r.layer)->positions.biases != NULL || same_bits (expected, out, n_out));
+           && (attn_layer_first (r.layer)->positions.biases != NULL || same_bits (expected, out, n_out));
     layer_inputs_clear (&in);
     free (frames);
     free (expected);

@@ -304,7 +304,7 @@ TEST (forged_numbers_are_refused)
     { 12, 4, 0xffffffff, "flags", "known" },
     { 12, 4, 1, "2 frames wait", "end of the stream" },
     { 32, 8, 6, "first 6", "leave 5" },
-    { 32, 8, UINT64_MAX, "first 18446744073709551615", "leave 5" },
+    { 32, 8, UINT64_MAX, "first 18446744073709551615", "come in 7" },
     { 32, 8, 4, "whose frames take", "bytes" },
     { 40, 8, 4, "leave 5", "come in 4" },
     { 40, 8, 0, "leave 5", "come in 0" },

@@ -62,7 +62,7 @@ TEST (forward_is_within_the_derived_bound_of_float64)
 {
   for (int i = 0; i < N_RANDOM; i++) {
     RandomLayer r = random_layer ();
-    const AttnSizes *sizes = &attn_layer_attention (r.layer)->sizes;
+    const AttnSizes *sizes = &attn_layer_first (r.layer)->sizes;
     Sequence s = random_sequence (r.layer, random_between (1, 60), random_between (0, 1));
     Bounded *out = calloc (s.n * sizes->n_outputs, sizeof *out);
     Bounded *weights = calloc (s.n * n_weights (r.layer), sizeof *weights);
@@ -147,7 +147,7 @@ TEST (look_ahead_delays_and_drain_answers_the_rest)
   float frames[16] = { 1, 2, 3 }, out[16];
 
   MUST (attn_stream_new (layer, &stream, NULL));
-  CHECK (attn_layer_latency (layer) == 5);
+  CHECK (attn_layer_reach_ahead (layer) == 5);
   CHECK (attn_stream_push (stream, frames, 5, out, NULL) == 0);
   CHECK (attn_stream_pending (stream) == 5);
   CHECK (attn_stream_push (stream, frames, 2, out, NULL) == 2);
@@ -447,7 +447,7 @@ TEST (layer_made_in_any_float_mode_is_the_same)
   fesetround (FE_UPWARD);
   upward = plain_layer (8, 2, 30, 0, 0);
   fesetround (FE_TONEAREST);
-  same = attn_layer_attention (nearest)->sizes.query_factor == attn_layer_attention (upward)->sizes.query_factor;
+  same = attn_layer_first (nearest)->sizes.query_factor == attn_layer_first (upward)->sizes.query_factor;
   attn_layer_free (nearest);
   attn_layer_free (upward);
   CHECK (same);

@@ -158,4 +158,5 @@ def main():
     print('1..%d' % len(CASES))
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,216 @@
+/* libattn: blocks one after the other.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "blocks/chain.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+
+/* ---- the chain ---- */
+
+AttnStatus
+attn_chain_init (AttnChain *chain, size_t n_inputs, size_t n_blocks, AttnError *error)
+{
+  size_t bytes = attn_size_mul (n_blocks, sizeof *chain->blocks);
+
+  *chain = (AttnChain){ .n_inputs = n_inputs, .n_outputs = n_inputs, .stride = 1 };
+  chain->blocks = attn_alloc (bytes);
+  return chain->blocks != NULL ? ATTN_OK : attn_fail_memory (error, "list of blocks", bytes);
+}
+
+void
+attn_chain_clear (AttnChain *chain)
+{
+  size_t i;
+
+  for (i = 0; i < chain->n_blocks; i++)
+    chain->blocks[i]->kind->free (chain->blocks[i]);
+  attn_free (chain->blocks);
+  *chain = (AttnChain){ 0 };
+}
+
+/* sum + stride * n; more than ATTN_MAX_REACH where that is more. */
+static uint64_t
+add_scaled (uint64_t sum, uint64_t stride, uint64_t n)
+{
+  return n > ATTN_MAX_REACH / stride ? ATTN_MAX_REACH + 1 : sum + stride * n;
+}
+
+bool
+attn_chain_add (AttnChain *chain, AttnBlock *block)
+{
+  chain->blocks[chain->n_blocks++] = block;
+  chain->n_outputs = block->n_outputs;
+  chain->reach_back = add_scaled (chain->reach_back, chain->stride, block->reach_back);
+  chain->reach_ahead = add_scaled (chain->reach_ahead, chain->stride, block->reach_ahead);
+  chain->stride = add_scaled (0, chain->stride, block->stride);
+  return chain->reach_back <= ATTN_MAX_REACH && chain->reach_ahead <= ATTN_MAX_REACH && chain->stride <= ATTN_MAX_REACH;
+}
+
+uint64_t
+attn_chain_count (const AttnChain *chain, uint64_t n)
+{
+  size_t i;
+
+  for (i = 0; i < chain->n_blocks; i++)
+    n = attn_block_count (chain->blocks[i], n);
+  return n;
+}
+
+uint64_t
+attn_chain_ready (const AttnChain *chain, uint64_t n)
+{
+  size_t i;
+
+  for (i = 0; i < chain->n_blocks; i++)
+    n = attn_block_ready (chain->blocks[i], n);
+  return n;
+}
+
+/* With the names of the kinds: two of them may have the same parameters. */
+uint64_t
+attn_chain_hash (const AttnChain *chain, uint64_t hash)
+{
+  size_t i;
+
+  hash = attn_hash_number (hash, chain->n_blocks, 8);
+  for (i = 0; i < chain->n_blocks; i++) {
+    const AttnBlockKind *kind = chain->blocks[i]->kind;
+
+    hash = attn_hash_bytes (hash, (const uint8_t *) kind->name, strlen (kind->name) + 1);
+    hash = kind->hash (chain->blocks[i], hash);
+  }
+  return hash;
+}
+
+/* ---- the state in a stream ---- */
+
+static AttnWork
+work_behind (const AttnBlock *block, AttnWork work)
+{
+  uint64_t n = work.max_frames == SIZE_MAX ? SIZE_MAX : attn_block_count (block, work.max_frames);
+
+  work.max_frames = n < SIZE_MAX ? n : SIZE_MAX;
+  return work;
+}
+
+AttnChainState *
+attn_chain_plan (const AttnChain *chain, const AttnWork *work, AttnArena *arena)
+{
+  AttnChainState *state = attn_arena_take (arena, sizeof *state);
+  AttnLink *links = attn_arena_take (arena, chain->n_blocks * sizeof *links), counted;
+  AttnWork here = *work;
+  size_t i;
+
+  for (i = 0; i < chain->n_blocks; i++) {
+    const AttnBlock *block = chain->blocks[i];
+    AttnLink *link = links != NULL ? &links[i] : &counted;
+    size_t n_values = i + 1 < chain->n_blocks ? ATTN_LANES * block->n_outputs : 0;
+
+    *link = (AttnLink){ .work = here };
+    link->state = block->kind->plan (block, &link->work, arena);
+    link->outputs = attn_arena_take (arena, n_values * sizeof (float));
+    here = work_behind (block, here);
+  }
+  if (state == NULL)
+    return NULL;
+  *state = (AttnChainState){ .chain = chain, .links = links };
+  return state;
+}
+
+void
+attn_chain_empty (AttnChainState *state, bool at_end)
+{
+  size_t i;
+
+  for (i = 0; i < state->chain->n_blocks; i++) {
+    state->links[i].input.n = 0;
+    state->links[i].may_give = false;
+  }
+  state->at_end = at_end;
+  state->n_ended = at_end ? state->chain->n_blocks : 0;
+}
+
+void
+attn_chain_reset (AttnChainState *state, uint64_t first)
+{
+  size_t i;
+
+  attn_chain_empty (state, false);
+  for (i = 0; i < state->chain->n_blocks; i++) {
+    const AttnBlock *block = state->chain->blocks[i];
+
+    block->kind->reset (state->links[i].state, first);
+    first /= block->stride;
+  }
+}
+
+void
+attn_chain_take (AttnChainState *state, const AttnRun *run)
+{
+  state->links[0].input = *run;
+}
+
+void
+attn_chain_end (AttnChainState *state)
+{
+  state->at_end = true;
+}
+
+/* Block `i` takes what it has room for. A long push is cut where tiles are. */
+static void
+take (AttnChainState *state, size_t i)
+{
+  const AttnBlock *block = state->chain->blocks[i];
+  AttnLink *link = &state->links[i];
+  uint64_t n_all = link->input.n, n;
+
+  if (n_all > ATTN_LANES && link->input.present)
+    link->input.n = ATTN_LANES - link->input.first % ATTN_LANES;
+  n = block->kind->take (link->state, &link->input);
+  link->input.first += n;
+  link->input.n = n_all - n;
+  if (link->input.present)
+    link->input.values += n * block->n_inputs;
+  link->may_give = true;
+}
+
+/* All blocks are empty: the next of them is told that no more frames will come. False: there is none. */
+static bool
+end_next (AttnChainState *state, size_t *i)
+{
+  if (!state->at_end || state->n_ended == state->chain->n_blocks)
+    return false;
+  *i = state->n_ended++;
+  state->chain->blocks[*i]->kind->end (state->links[*i].state);
+  state->links[*i].may_give = true;
+  return true;
+}
+
+/* From the last block back to one that has something, and forth with what it gives. */
+AttnRun
+attn_chain_give (AttnChainState *state, float *out)
+{
+  size_t last = state->chain->n_blocks - 1, i = last;
+
+  for (;;) {
+    AttnLink *link = &state->links[i];
+
+    if (link->may_give) {
+      AttnRun run = state->chain->blocks[i]->kind->give (link->state, i == last ? out : link->outputs);
+
+      link->may_give = run.more;
+      if (run.n > 0 && i == last) {
+        run.more = true;
+        return run;
+      }
+      if (run.n > 0)
+        state->links[++i].input = run;
+    } else if (link->input.n > 0)
+      take (state, i);
+    else if (i > 0)
+      i--;
+    else if (!end_next (state, &i))
+      return (AttnRun){ .values = out };
+  }
+}

@@ -1,0 +1,304 @@
+/* libattn: the block `residual`.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "blocks/residual.h"
+
+#include <string.h>
+
+#include "base/status.h"
+#include "blocks/delay.h"
+
+typedef struct {
+  AttnBlock block;
+  AttnChain chain; /* f */
+} AttnResidual;
+
+/* The state in a stream. */
+typedef struct {
+  const AttnResidual *residual;
+  AttnChainState *chain;
+  AttnDelay inputs;     /* x, cleaned, from next_output on */
+  uint64_t next_input;  /* the number of the next frame to come in */
+  uint64_t next_output; /* and of the next one to leave */
+  uint64_t n_absent;    /* so many of the frames that came last are absent */
+  AttnRun given;        /* f (x) that nothing was added to yet */
+  float *outputs;       /* [16][width] of f */
+} AttnResidualState;
+
+/* ---- the block ---- */
+
+static const AttnBlockKind residual_kind;
+
+AttnStatus
+attn_residual_new (const AttnMachine *machine, AttnChain *chain, AttnBlock **block, AttnError *error)
+{
+  AttnResidual *residual = attn_alloc (sizeof *residual);
+
+  *block = NULL;
+  if (residual == NULL) {
+    attn_chain_clear (chain);
+    return attn_fail_memory (error, "residual", sizeof *residual);
+  }
+  residual->block = (AttnBlock){ .kind = &residual_kind,
+                                 .machine = machine,
+                                 .n_inputs = chain->n_inputs,
+                                 .n_outputs = chain->n_inputs,
+                                 .stride = 1,
+                                 .reach_back = chain->reach_back,
+                                 .reach_ahead = chain->reach_ahead };
+  residual->chain = *chain;
+  *block = &residual->block;
+  return ATTN_OK;
+}
+
+static void
+residual_free (AttnBlock *block)
+{
+  attn_chain_clear (&((AttnResidual *) block)->chain);
+  attn_free (block);
+}
+
+static uint64_t
+residual_hash (const AttnBlock *block, uint64_t hash)
+{
+  return attn_chain_hash (&((const AttnResidual *) block)->chain, hash);
+}
+
+static const AttnChain *
+residual_inner (const AttnBlock *block)
+{
+  return &((const AttnResidual *) block)->chain;
+}
+
+/* ---- the state in a stream ---- */
+
+static void *
+residual_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
+{
+  const AttnResidual *residual = (const AttnResidual *) block;
+  AttnResidualState *state = attn_arena_take (arena, sizeof *state), plan = { .residual = residual };
+  size_t n_waiting = block->reach_ahead < work->max_frames ? block->reach_ahead : work->max_frames;
+
+  plan.chain = attn_chain_plan (&residual->chain, work, arena);
+  plan.inputs = attn_delay_plan (n_waiting, block->n_inputs, arena);
+  plan.outputs = attn_arena_take (arena, ATTN_LANES * block->n_outputs * sizeof (float));
+  if (state == NULL)
+    return NULL;
+  *state = plan;
+  return state;
+}
+
+static AttnChainState *
+residual_inner_state (void *state)
+{
+  return ((AttnResidualState *) state)->chain;
+}
+
+static void
+residual_reset (void *data, uint64_t first)
+{
+  AttnResidualState *state = data;
+
+  attn_chain_reset (state->chain, first);
+  state->next_input = state->next_output = first;
+  state->n_absent = 0;
+  state->given.n = 0;
+}
+
+/* So many as there is room for. Of absent frames any number, when all that wait are absent, too. */
+static uint64_t
+n_taken (const AttnResidualState *state, const AttnRun *run)
+{
+  if (state->n_absent >= state->residual->block.reach_ahead || run->n < ATTN_LANES)
+    return run->n;
+  return ATTN_LANES;
+}
+
+static void
+put_inputs (AttnResidualState *state, const AttnRun *run)
+{
+  const AttnBlock *block = &state->residual->block;
+  uint64_t frame = state->next_input, i;
+
+  attn_delay_skip (&state->inputs, frame, run->n);
+  for (i = 0; i < run->n && run->present; i++)
+    block->machine->kernels->scale (attn_delay_add (&state->inputs, frame + i), run->values + i * block->n_inputs, 1,
+                                    block->n_inputs);
+}
+
+static uint64_t
+residual_take (void *data, const AttnRun *run)
+{
+  AttnResidualState *state = data;
+  AttnRun taken = *run;
+
+  taken.n = n_taken (state, run);
+  put_inputs (state, &taken);
+  state->next_input += taken.n;
+  state->n_absent = run->present ? 0 : state->n_absent + taken.n;
+  attn_chain_take (state->chain, &taken);
+  return taken.n;
+}
+
+/* out = x + f (x) of the run, whose frames are there. */
+static void
+add (const AttnResidualState *state, const AttnRun *run, float *out)
+{
+  const AttnBlock *block = &state->residual->block;
+  const float *inputs = attn_delay_row (&state->inputs, run->first);
+  size_t n = run->n * block->n_outputs;
+
+  if (state->given.present)
+    block->machine->kernels->add (out, inputs, state->given.values, n);
+  else
+    memcpy (out, inputs, n * sizeof *out);
+}
+
+static AttnRun
+residual_give (void *data, float *out)
+{
+  AttnResidualState *state = data;
+  AttnRun *given = &state->given, run = { .values = out };
+
+  if (given->n == 0)
+    *given = attn_chain_give (state->chain, out != NULL ? state->outputs : NULL);
+  if (given->n == 0)
+    return run;
+  run = (AttnRun){ .first = state->next_output, .more = true, .values = out };
+  run.n = attn_delay_run (&state->inputs, run.first, given->n);
+  run.present = attn_delay_has (&state->inputs, run.first);
+  if (run.present && out != NULL)
+    add (state, &run, out);
+  state->next_output += run.n;
+  given->n -= run.n;
+  if (given->present && out != NULL)
+    given->values += run.n * state->residual->block.n_outputs;
+  return run;
+}
+
+static void
+residual_end (void *data)
+{
+  attn_chain_end (((AttnResidualState *) data)->chain);
+}
+
+/* ---- the section of a saved state: those of its blocks; which frames wait, a bit each; those that are there ---- */
+
+static size_t
+n_bytes (const AttnBlock *block, uint64_t n_waiting, uint64_t n_present)
+{
+  return (n_waiting + 7) / 8 + n_present * block->n_inputs * sizeof (uint32_t);
+}
+
+static size_t
+residual_saved_size (const void *data)
+{
+  const AttnResidualState *state = data;
+  uint64_t n_present = 0, frame;
+
+  for (frame = state->next_output; frame != state->next_input; frame++)
+    n_present += attn_delay_has (&state->inputs, frame);
+  return attn_chain_saved_size (state->chain)
+         + n_bytes (&state->residual->block, state->next_input - state->next_output, n_present);
+}
+
+static uint8_t *
+residual_save (const void *data, uint8_t *bytes)
+{
+  const AttnResidualState *state = data;
+  uint8_t *presence = attn_chain_save (state->chain, bytes);
+  uint64_t n = state->next_input - state->next_output, i;
+
+  bytes = presence + (n + 7) / 8;
+  memset (presence, 0, bytes - presence);
+  for (i = 0; i < n; i++) {
+    uint64_t frame = state->next_output + i;
+
+    if (!attn_delay_has (&state->inputs, frame))
+      continue;
+    presence[i / 8] |= 1u << i % 8;
+    bytes = attn_put_floats (bytes, attn_delay_row (&state->inputs, frame), state->inputs.width);
+  }
+  return bytes;
+}
+
+/* The bits, and the frames that they ask for, are all that is left. */
+static AttnStatus
+check_waiting (const AttnBlock *block, const uint8_t *presence, size_t size, uint64_t n, AttnError *error)
+{
+  size_t needed = n_bytes (block, n, 0);
+  uint64_t n_present = 0, i;
+
+  if (size >= needed) {
+    for (i = 0; i < n; i++)
+      n_present += presence[i / 8] >> i % 8 & 1;
+    needed = n_bytes (block, n, n_present);
+  }
+  if (size != needed)
+    return attn_fail (error, ATTN_ERROR_STATE,
+                      "the state has %zu bytes for the %llu frames that wait in a residual, which take %zu", size,
+                      (unsigned long long) n, needed);
+  if (n % 8 != 0 && presence[n / 8] >> n % 8 != 0)
+    return attn_fail (error, ATTN_ERROR_STATE,
+                      "the state marks more frames as present than the %llu that wait in a residual",
+                      (unsigned long long) n);
+  return ATTN_OK;
+}
+
+static AttnStatus
+residual_check (const void *data, const uint8_t *bytes, size_t size, AttnProgress *progress, AttnError *error)
+{
+  const AttnResidualState *state = data;
+  const uint8_t *end = bytes + size;
+  uint64_t next_input = progress->next;
+  AttnStatus status = attn_chain_check (state->chain, &bytes, end, progress, error);
+
+  if (status != ATTN_OK)
+    return status;
+  return check_waiting (&state->residual->block, bytes, end - bytes, next_input - progress->next, error);
+}
+
+static void
+residual_restore (void *data, const uint8_t *bytes, AttnProgress *progress)
+{
+  AttnResidualState *state = data;
+  const AttnBlock *block = &state->residual->block;
+  const uint8_t *presence;
+  uint64_t n, i;
+
+  state->next_input = progress->next;
+  attn_chain_restore (state->chain, &bytes, progress);
+  state->next_output = progress->next;
+  state->n_absent = 0;
+  state->given.n = 0;
+  presence = bytes;
+  n = state->next_input - state->next_output;
+  bytes += (n + 7) / 8;
+  attn_delay_skip (&state->inputs, state->next_output, n);
+  for (i = 0; i < n; i++) {
+    float *row;
+
+    state->n_absent++;
+    if (!(presence[i / 8] >> i % 8 & 1))
+      continue;
+    row = attn_delay_add (&state->inputs, state->next_output + i);
+    bytes = attn_get_floats (bytes, row, block->n_inputs);
+    block->machine->kernels->scale (row, row, 1, block->n_inputs); /* who knows who wrote the state */
+    state->n_absent = 0;
+  }
+}
+
+static const AttnBlockKind residual_kind = {
+  .name = "residual",
+  .free = residual_free,
+  .hash = residual_hash,
+  .plan = residual_plan,
+  .reset = residual_reset,
+  .take = residual_take,
+  .give = residual_give,
+  .end = residual_end,
+  .saved_size = residual_saved_size,
+  .save = residual_save,
+  .check = residual_check,
+  .restore = residual_restore,
+  .inner = residual_inner,
+  .inner_state = residual_inner_state,
+};

@@ -1,0 +1,655 @@
+/* libattn: the naming schemes of attention.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "parameters/schemes.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/quote.h"
+#include "base/status.h"
+#include "parameters/model.h"
+
+#define MAX_PREFIXES_SHOWN 5
+#define MAX_TENSORS_SHOWN 4
+
+/* ---- names ---- */
+
+/* Sets of schemes: out_proj belongs to two. */
+enum { TORCH = 1, HUGGING_FACE = 2, ANNOTATED = 4, ANY_SCHEME = TORCH | HUGGING_FACE | ANNOTATED };
+
+/* What a linear layer makes. */
+typedef enum { QUERY, KEY, VALUE, OUTPUT, QUERY_KEY_VALUE } Role;
+
+/*
+ * The linear layers of all schemes. `is_telling`: it makes a prefix worth showing to somebody who gave another one.
+ */
+static const struct {
+  const char *weight, *bias; /* bias NULL: it stands elsewhere */
+  unsigned schemes;
+  Role role;
+  bool is_telling;
+} names[] = {
+  { "q_proj_weight", NULL, TORCH, QUERY, .is_telling = true },
+  { "k_proj_weight", NULL, TORCH, KEY },
+  { "v_proj_weight", NULL, TORCH, VALUE },
+  { "in_proj_weight", "in_proj_bias", TORCH, QUERY_KEY_VALUE, .is_telling = true },
+  { "out_proj.weight", "out_proj.bias", TORCH | HUGGING_FACE, OUTPUT },
+  { "q_proj.weight", "q_proj.bias", HUGGING_FACE, QUERY, .is_telling = true },
+  { "k_proj.weight", "k_proj.bias", HUGGING_FACE, KEY },
+  { "v_proj.weight", "v_proj.bias", HUGGING_FACE, VALUE },
+  { "o_proj.weight", "o_proj.bias", HUGGING_FACE, OUTPUT },
+  { "output_proj.weight", "output_proj.bias", HUGGING_FACE, OUTPUT },
+  { "dense.weight", "dense.bias", HUGGING_FACE, OUTPUT },
+  { "linears.0.weight", "linears.0.bias", ANNOTATED, QUERY, .is_telling = true },
+  { "linears.1.weight", "linears.1.bias", ANNOTATED, KEY },
+  { "linears.2.weight", "linears.2.bias", ANNOTATED, VALUE },
+  { "linears.3.weight", "linears.3.bias", ANNOTATED, OUTPUT },
+};
+#define N_NAMES (sizeof names / sizeof names[0])
+
+#define RELATIVE_BIAS "relative_bias"
+
+#define ONE_BIAS "trained position biases are supported as one tensor, relative_bias, alone"
+#define TRANSFORMER_XL "positions as in Transformer-XL, which the queries meet, are not supported"
+#define GATED_BIAS "position biases that the queries gate (WavLM) are not supported"
+#define GATE "a gate of what the heads give is not supported"
+#define SUB_NORM "a norm between the heads and the output projection is not supported"
+#define Q_NORM "normalised queries are not supported"
+#define K_NORM "normalised keys are not supported"
+#define TRAINED_SCALE "a trained scale of the scores is not supported"
+#define LATENT "keys and values that are made from a latent (MLA) are not supported"
+#define PLAIN "only plain weights and biases are supported, neither quantised nor adapted ones"
+#define FUSED                                                                                            \
+  "query, key and value in one tensor, the order of which differs from family to family, are not read: " \
+  "examples/export_torch.py writes them apart"
+#define RENAMED \
+  "it is known by another name here: examples/export_torch.py writes it as q_proj, k_proj, v_proj or out_proj"
+
+/*
+ * Starts of names that change the attention in a way that this library does not compute, and what they would have
+ * meant; the more special ones first.
+ */
+static const struct {
+  const char *start, *reason;
+} unsupported[] = {
+  { "bias_k", "a key that is appended to the sequence (add_bias_kv) is not supported" },
+  { "bias_v", "a value that is appended to the sequence (add_bias_kv) is not supported" },
+  { "q_norm", Q_NORM },
+  { "query_norm", Q_NORM },
+  { "norm_q", Q_NORM },
+  { "q_layernorm", Q_NORM },
+  { "q_ln", Q_NORM },
+  { "k_norm", K_NORM },
+  { "key_norm", K_NORM },
+  { "norm_k", K_NORM },
+  { "k_layernorm", K_NORM },
+  { "k_ln", K_NORM },
+  { "sinks", "trained sink scores are not supported" },
+  { "logit_scale", TRAINED_SCALE },
+  { "temperature", TRAINED_SCALE },
+  { "scale", TRAINED_SCALE },
+  { "tau", TRAINED_SCALE },
+  { "relative_bias", ONE_BIAS },
+  { "relative_attention_bias", ONE_BIAS },
+  { "relative_position_bias", ONE_BIAS },
+  { "rel_attn_embed", ONE_BIAS },
+  { "rel_pos", ONE_BIAS },
+  { "distance_embedding", ONE_BIAS },
+  { "gru_rel_pos", GATED_BIAS },
+  { "linear_pos", TRANSFORMER_XL },
+  { "pos_proj", TRANSFORMER_XL },
+  { "relative_k_proj", TRANSFORMER_XL },
+  { "pos_bias_", TRANSFORMER_XL },
+  { "r_r_bias", TRANSFORMER_XL },
+  { "r_w_bias", TRANSFORMER_XL },
+  { "g_proj", GATE },
+  { "gate", GATE },
+  { "attn_sub_norm", SUB_NORM },
+  { "inner_attn_ln", SUB_NORM },
+  { "sub_norm", SUB_NORM },
+  { "q_a_", LATENT },
+  { "kv_a_", LATENT },
+  { "kv_b_", LATENT },
+  { "in_proj_weight", PLAIN },
+  { "in_proj_bias", PLAIN },
+  { "q_proj", PLAIN },
+  { "k_proj", PLAIN },
+  { "v_proj", PLAIN },
+  { "o_proj", PLAIN },
+  { "out_proj", PLAIN },
+  { "output_proj", PLAIN },
+  { "dense", PLAIN },
+  { "lora_", PLAIN },
+  { "linears.", "only plain weights and biases of linears.0 to linears.3 are supported" },
+  { "qkv", FUSED },
+  { "query_key_value", FUSED },
+  { "Wqkv", FUSED },
+  { "wqkv", FUSED },
+  { "c_attn", FUSED },
+  { "to_qkv", FUSED },
+  { "in_proj.", FUSED },
+  { "query", RENAMED },
+  { "key", RENAMED },
+  { "value", RENAMED },
+  { "self.", RENAMED },
+  { "linear_q", RENAMED },
+  { "linear_k", RENAMED },
+  { "linear_v", RENAMED },
+  { "q_lin", RENAMED },
+  { "k_lin", RENAMED },
+  { "v_lin", RENAMED },
+  { "to_q", RENAMED },
+  { "to_k", RENAMED },
+  { "to_v", RENAMED },
+  { "wq.", RENAMED },
+  { "wk.", RENAMED },
+  { "wv.", RENAMED },
+};
+
+/* What stands beside the parameters in files, and changes nothing: tables, and masks, for which there is the window. */
+static const struct {
+  const char *name;
+  bool may_be_any, may_have_4_dims; /* else of dtype BOOL */
+} harmless[] = {
+  { "rotary_emb.inv_freq", true, true },
+  { "rotary_emb.cos_cached", true, true },
+  { "rotary_emb.sin_cached", true, true },
+  { "position_ids", true, true },
+  { "masked_bias", true, true },
+  { "bias", false, true },
+  { "mask", false, false },
+  { "causal_mask", false, false },
+  { "attn_mask", false, false },
+};
+
+static bool
+starts_with (const char *text, const char *start)
+{
+  return strncmp (text, start, strlen (start)) == 0;
+}
+
+static const char *
+unsupported_reason (const char *name)
+{
+  for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++)
+    if (starts_with (name, unsupported[i].start))
+      return unsupported[i].reason;
+  return NULL;
+}
+
+bool
+attn_schemes_is_harmless (const AttnTensor *tensor, const char *name)
+{
+  for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
+    if (strcmp (name, harmless[i].name) == 0)
+      return harmless[i].may_be_any || (harmless[i].may_have_4_dims && tensor->n_dims == 4)
+             || strcmp (tensor->dtype_name, "BOOL") == 0;
+  return false;
+}
+
+/* ---- what is under the prefix ---- */
+
+/* A linear layer, or what is there of it. */
+typedef struct {
+  const AttnTensor *weight, *bias;
+} Pair;
+
+typedef struct {
+  const AttnTensors *tensors;
+  const char *prefix;
+  Pair pairs[N_NAMES];
+  const AttnTensor *relative_bias;
+  /* The first of those that nothing here computes with: of what is known, and of what is not. */
+  const AttnTensor *unsupported, *unknown;
+} Finds;
+
+/* Where `name` belongs; NULL: nowhere. */
+static const AttnTensor **
+place_of (Finds *finds, const char *name)
+{
+  for (size_t i = 0; i < N_NAMES; i++) {
+    if (strcmp (name, names[i].weight) == 0)
+      return &finds->pairs[i].weight;
+    if (names[i].bias != NULL && strcmp (name, names[i].bias) == 0)
+      return &finds->pairs[i].bias;
+  }
+  return strcmp (name, RELATIVE_BIAS) == 0 ? &finds->relative_bias : NULL;
+}
+
+static void
+find_tensors (Finds *finds)
+{
+  size_t n, first = attn_tensors_under (finds->tensors, finds->prefix, &n);
+
+  for (size_t i = first; i < first + n; i++) {
+    const AttnTensor *tensor = finds->tensors->by_name[i].tensor;
+    const char *name = tensor->name + strlen (finds->prefix);
+    const AttnTensor **place = place_of (finds, name);
+
+    if (place == NULL && attn_schemes_is_harmless (tensor, name))
+      continue;
+    if (place == NULL)
+      place = unsupported_reason (name) != NULL ? &finds->unsupported : &finds->unknown;
+    if (*place == NULL)
+      *place = tensor;
+  }
+}
+
+/* What there is of a linear layer: its weight or else its bias. */
+static const AttnTensor *
+either (const Finds *finds, size_t i)
+{
+  return finds->pairs[i].weight != NULL ? finds->pairs[i].weight : finds->pairs[i].bias;
+}
+
+/* The first tensor that belongs to one of these schemes and to no other; NULL: none. */
+static const AttnTensor *
+first_of (const Finds *finds, unsigned schemes)
+{
+  for (size_t i = 0; i < N_NAMES; i++)
+    if (either (finds, i) != NULL && (names[i].schemes & ~schemes) == 0)
+      return either (finds, i);
+  return NULL;
+}
+
+/* The first of the names that a scheme has for a role. */
+static size_t
+name_of (unsigned scheme, Role role)
+{
+  size_t i = 0;
+
+  while ((names[i].schemes & scheme) == 0 || names[i].role != role)
+    i++;
+  return i;
+}
+
+static AttnStatus
+fail_both (const Finds *finds, const AttnTensor *a, const AttnTensor *b, AttnError *error)
+{
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: it has both %s and %s, and it takes one of them to know the layer by",
+                    finds->tensors->label, attn_quote (a->name).text, attn_quote (b->name).text);
+}
+
+AttnStatus
+attn_schemes_fail_unused (const char *label, const AttnTensor *tensor, const char *name, AttnError *error)
+{
+  const char *reason = unsupported_reason (name);
+
+  if (reason != NULL)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: it has %s, but %s", label, attn_quote (tensor->name).text, reason);
+  return attn_fail (
+      error, ATTN_ERROR_MODEL,
+      "%s: it has %s, which no attention layer that is known here has: without it the numbers may be "
+      "others. If it is none of this layer's, leave it out: examples/export_torch.py writes a layer alone",
+      label, attn_quote (tensor->name).text);
+}
+
+static AttnStatus
+fail_unused (const Finds *finds, const AttnTensor *tensor, AttnError *error)
+{
+  return attn_schemes_fail_unused (finds->tensors->label, tensor, tensor->name + strlen (finds->prefix), error);
+}
+
+/* The length of the prefix that makes `name` a telling one; SIZE_MAX: it is none. */
+static size_t
+telling_prefix (const char *name)
+{
+  size_t length = strlen (name);
+
+  for (size_t i = 0; i < N_NAMES; i++) {
+    const char *end = names[i].weight;
+    size_t n = length - strlen (end);
+
+    if (names[i].is_telling && strlen (end) <= length && strcmp (name + n, end) == 0 && (n == 0 || name[n - 1] == '.'))
+      return n;
+  }
+  return SIZE_MAX;
+}
+
+/* Writes ", "-separated prefixes into text [size] and returns how many there are in the file. */
+static size_t
+list_prefixes (const AttnSafetensors *file, char *text, size_t size)
+{
+  size_t n_prefixes = 0, used = 0;
+
+  text[0] = '\0';
+  for (size_t i = 0; i < attn_safetensors_n_tensors (file); i++) {
+    const char *name = attn_safetensors_tensor (file, i)->name;
+    size_t n = telling_prefix (name);
+
+    if (n == SIZE_MAX || n_prefixes++ >= MAX_PREFIXES_SHOWN || used >= size)
+      continue;
+    used += (size_t) snprintf (text + used, size - used, "%s%s", used == 0 ? "" : ", ", attn_quote_n (name, n).text);
+  }
+  return n_prefixes;
+}
+
+/* A name as layers of attention have them. */
+static bool
+is_suspect (const char *name)
+{
+  static const char *const parts[] = { "att", "qkv", "query", "_proj", "Wq" };
+
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    if (strstr (name, parts[i]) != NULL)
+      return true;
+  return false;
+}
+
+/* Writes some names into text [size], ", "-separated: of those that look like attention, or else of all. */
+static void
+list_tensors (const AttnSafetensors *file, char *text, size_t size)
+{
+  size_t n = attn_safetensors_n_tensors (file), used = 0, n_shown = 0;
+
+  text[0] = '\0';
+  for (int suspects = 1; suspects >= 0 && n_shown == 0; suspects--)
+    for (size_t i = 0; i < n && n_shown < MAX_TENSORS_SHOWN && used < size; i++) {
+      const char *name = attn_safetensors_tensor (file, i)->name;
+
+      if (!suspects || is_suspect (name))
+        used +=
+            (size_t) snprintf (text + used, size - used, "%s%s", n_shown++ == 0 ? "" : ", ", attn_quote (name).text);
+    }
+}
+
+static AttnStatus
+fail_nothing (const Finds *finds, AttnError *error)
+{
+  size_t n_tensors = attn_safetensors_n_tensors (finds->tensors->file), n_prefixes;
+  char found[600], more[48] = "";
+
+  n_prefixes = list_prefixes (finds->tensors->file, found, sizeof found);
+  if (n_prefixes > MAX_PREFIXES_SHOWN)
+    snprintf (more, sizeof more, " and %zu more", n_prefixes - MAX_PREFIXES_SHOWN);
+  if (n_prefixes > 0)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: no attention layer under the prefix %s; the file has one under %s%s", finds->tensors->label,
+                      attn_quote (finds->prefix).text, found, more);
+  list_tensors (finds->tensors->file, found, sizeof found);
+  return attn_fail (error, ATTN_ERROR_MODEL,
+                    "%s: no attention layer under the prefix %s, nor anywhere else in its %zu tensors, such as %s. "
+                    "examples/export_torch.py knows more names, and writes them as they are read here",
+                    finds->tensors->label, attn_quote (finds->prefix).text, n_tensors, n_tensors == 0 ? "none" : found);
+}
+
+/* ---- shapes ---- */
+
+static AttnStatus
+check_weight (const Finds *finds, const AttnTensor *weight, uint64_t max_rows, uint64_t max_inputs, AttnError *error)
+{
+  char wanted[96];
+
+  if (attn_tensors_check_dtype (finds->tensors, weight, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (weight->n_dims != 2)
+    return attn_tensors_fail_shape (finds->tensors, weight, "a weight has 2 dimensions, [outputs, inputs]", error);
+  if (weight->n_elements != 0 && weight->dims[0] <= max_rows && weight->dims[1] <= max_inputs)
+    return ATTN_OK;
+  snprintf (wanted, sizeof wanted, "it takes 1 to %" PRIu64 " outputs and 1 to %" PRIu64 " inputs", max_rows,
+            max_inputs);
+  return attn_tensors_fail_shape (finds->tensors, weight, wanted, error);
+}
+
+static AttnStatus
+check_bias (const Finds *finds, const AttnTensor *bias, uint64_t n_rows, const AttnTensor *weight, AttnError *error)
+{
+  char wanted[96 + sizeof (AttnQuote)];
+
+  if (bias == NULL)
+    return ATTN_OK;
+  if (attn_tensors_check_dtype (finds->tensors, bias, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (bias->n_dims == 1 && bias->dims[0] == n_rows)
+    return ATTN_OK;
+  snprintf (wanted, sizeof wanted, "[%" PRIu64 "] is needed to go with %s", n_rows, attn_quote (weight->name).text);
+  return attn_tensors_fail_shape (finds->tensors, bias, wanted, error);
+}
+
+/* How many heads and frames there have to be, the configuration of a layer knows. */
+static AttnStatus
+check_relative_bias (const Finds *finds, AttnError *error)
+{
+  const AttnTensor *tensor = finds->relative_bias;
+  char wanted[96];
+
+  if (tensor == NULL)
+    return ATTN_OK;
+  if (attn_tensors_check_dtype (finds->tensors, tensor, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (tensor->n_dims != 2)
+    return attn_tensors_fail_shape (finds->tensors, tensor, "it takes 2 dimensions, [heads, window + look-ahead]",
+                                    error);
+  if (tensor->n_elements != 0 && tensor->dims[0] <= ATTN_MAX_FEATURES && tensor->dims[1] <= 2 * ATTN_MAX_WINDOW)
+    return ATTN_OK;
+  snprintf (wanted, sizeof wanted, "it takes 1 to %u heads and 1 to %u frames", ATTN_MAX_FEATURES, 2 * ATTN_MAX_WINDOW);
+  return attn_tensors_fail_shape (finds->tensors, tensor, wanted, error);
+}
+
+/* ---- the schemes: each finds out where query, key, value and output stand ---- */
+
+/* The weight of linear layer `i`, without which `present` makes no sense. */
+static AttnStatus
+require (const Finds *finds, const AttnTensor *present, size_t i, AttnError *error)
+{
+  char *name;
+  size_t size;
+  AttnStatus status;
+
+  if (finds->pairs[i].weight != NULL)
+    return ATTN_OK;
+  size = strlen (finds->prefix) + strlen (names[i].weight) + 1;
+  name = malloc (size);
+  if (name == NULL)
+    return attn_tensors_fail_memory (finds->tensors, size, "a name", error);
+  snprintf (name, size, "%s%s", finds->prefix, names[i].weight);
+  status = attn_fail (error, ATTN_ERROR_MODEL, "%s: it has %s, but no %s", finds->tensors->label,
+                      attn_quote (present->name).text, attn_quote (name).text);
+  free (name);
+  return status;
+}
+
+static AttnStatus
+locate_weight (const Finds *finds, size_t i, AttnSource *source, AttnError *error)
+{
+  source->weight = finds->pairs[i].weight;
+  source->n_rows = source->weight->dims[0];
+  return check_weight (finds, source->weight, ATTN_MODEL_MAX_ROWS, ATTN_MAX_FEATURES, error);
+}
+
+/* The output projection has one of some names. It may be absent, and its shape has other bounds. */
+static AttnStatus
+locate_output (const Finds *finds, unsigned scheme, AttnSource *output, AttnError *error)
+{
+  size_t found = N_NAMES;
+  AttnStatus status;
+
+  for (size_t i = 0; i < N_NAMES; i++) {
+    if (names[i].role != OUTPUT || (names[i].schemes & scheme) == 0 || either (finds, i) == NULL)
+      continue;
+    if (found != N_NAMES)
+      return fail_both (finds, either (finds, found), either (finds, i), error);
+    found = i;
+  }
+  if (found == N_NAMES)
+    return ATTN_OK;
+  if ((status = require (finds, either (finds, found), found, error)))
+    return status;
+  output->weight = finds->pairs[found].weight;
+  output->bias = finds->pairs[found].bias;
+  output->n_rows = output->weight->dims[0];
+  status = check_weight (finds, output->weight, ATTN_MAX_FEATURES, ATTN_MODEL_MAX_ROWS, error);
+  return status == ATTN_OK ? check_bias (finds, output->bias, output->n_rows, output->weight, error) : status;
+}
+
+/* Query, key and value in one weight: a third of its rows each. */
+static AttnStatus
+locate_thirds (const Finds *finds, const AttnTensor *weight, AttnSources *sources, AttnError *error)
+{
+  AttnStatus status = check_weight (finds, weight, 3 * ATTN_MODEL_MAX_ROWS, ATTN_MAX_FEATURES, error);
+
+  if (status != ATTN_OK)
+    return status;
+  if (weight->dims[0] % 3 != 0)
+    return attn_tensors_fail_shape (finds->tensors, weight, "its rows are query, key and value and have to divide by 3",
+                                    error);
+  for (unsigned i = 0; i < ATTN_N_PROJECTIONS; i++) {
+    sources->projections[i].weight = weight;
+    sources->projections[i].n_rows = weight->dims[0] / 3;
+    sources->projections[i].first_row = i * (weight->dims[0] / 3);
+  }
+  return ATTN_OK;
+}
+
+static AttnStatus
+locate_torch_apart (const Finds *finds, AttnSources *sources, AttnError *error)
+{
+  static const Role roles[ATTN_N_PROJECTIONS] = { QUERY, KEY, VALUE };
+  const AttnTensor *present = first_of (finds, TORCH);
+  size_t all = name_of (TORCH, QUERY_KEY_VALUE);
+
+  if (present == finds->pairs[all].bias)
+    return require (finds, present, all, error);
+  for (unsigned i = 0; i < ATTN_N_PROJECTIONS; i++) {
+    size_t name = name_of (TORCH, roles[i]);
+    AttnStatus status = require (finds, present, name, error);
+
+    if (status == ATTN_OK)
+      status = locate_weight (finds, name, &sources->projections[i], error);
+    if (status != ATTN_OK)
+      return status;
+  }
+  return ATTN_OK;
+}
+
+/* One bias for query, key and value, in this order, however their weights are stored. */
+static AttnStatus
+locate_torch_bias (const Finds *finds, const AttnTensor *bias, AttnSources *sources, AttnError *error)
+{
+  uint64_t n = 0;
+
+  for (unsigned i = 0; i < ATTN_N_PROJECTIONS; i++) {
+    sources->projections[i].bias = bias;
+    sources->projections[i].first_bias = n;
+    n += sources->projections[i].n_rows;
+  }
+  return check_bias (finds, bias, n, sources->projections[0].weight, error);
+}
+
+static AttnStatus
+locate_torch (const Finds *finds, unsigned scheme, AttnSources *sources, AttnError *error)
+{
+  const Pair *all = &finds->pairs[name_of (scheme, QUERY_KEY_VALUE)];
+  AttnStatus status;
+
+  if (all->weight == NULL)
+    status = locate_torch_apart (finds, sources, error);
+  else {
+    for (Role role = QUERY; role <= VALUE; role++) {
+      const AttnTensor *apart = finds->pairs[name_of (scheme, role)].weight;
+
+      if (apart != NULL)
+        return fail_both (finds, all->weight, apart, error);
+    }
+    status = locate_thirds (finds, all->weight, sources, error);
+  }
+  return status == ATTN_OK ? locate_torch_bias (finds, all->bias, sources, error) : status;
+}
+
+/* Query, key and value with a weight and a bias each. */
+static AttnStatus
+locate_pairs (const Finds *finds, unsigned scheme, AttnSources *sources, AttnError *error)
+{
+  static const Role roles[ATTN_N_PROJECTIONS] = { QUERY, KEY, VALUE };
+
+  for (unsigned i = 0; i < ATTN_N_PROJECTIONS; i++) {
+    size_t name = name_of (scheme, roles[i]);
+    AttnSource *source = &sources->projections[i];
+    AttnStatus status;
+
+    source->bias = finds->pairs[name].bias;
+    status = require (finds, source->bias != NULL ? source->bias : first_of (finds, scheme), name, error);
+    if (status == ATTN_OK)
+      status = locate_weight (finds, name, source, error);
+    if (status == ATTN_OK)
+      status = check_bias (finds, source->bias, source->n_rows, source->weight, error);
+    if (status != ATTN_OK)
+      return status;
+  }
+  return ATTN_OK;
+}
+
+static const struct {
+  unsigned scheme;
+  const char *name;
+  AttnStatus (*locate) (const Finds *finds, unsigned scheme, AttnSources *sources, AttnError *error);
+} schemes[] = {
+  { TORCH, "PyTorch nn.MultiheadAttention", locate_torch },
+  { HUGGING_FACE, "Hugging Face", locate_pairs },
+  { ANNOTATED, "Annotated Transformer", locate_pairs },
+};
+
+/*
+ * Exactly one may have tensors under the prefix, and nothing but its tensors may be there. What is known to be beyond
+ * this library is told before "nothing found": it says more.
+ */
+static AttnStatus
+find_scheme (const Finds *finds, bool shared, size_t *scheme, AttnError *error)
+{
+  const AttnTensor *found = NULL;
+
+  for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+    const AttnTensor *first = first_of (finds, schemes[i].scheme);
+
+    if (first != NULL && found != NULL)
+      return fail_both (finds, found, first, error);
+    if (first != NULL) {
+      found = first;
+      *scheme = i;
+    }
+  }
+  if (finds->unsupported != NULL && (!shared || found == NULL))
+    return fail_unused (finds, finds->unsupported, error);
+  if (found == NULL)
+    return fail_nothing (finds, error);
+  return finds->unknown != NULL && !shared ? fail_unused (finds, finds->unknown, error) : ATTN_OK;
+}
+
+/* Self-attention: one frame makes query, key and value. */
+static AttnStatus
+check_inputs (const Finds *finds, const AttnSources *sources, AttnError *error)
+{
+  const AttnTensor *query = sources->projections[ATTN_QUERY].weight;
+
+  for (unsigned i = ATTN_KEY; i < ATTN_N_PROJECTIONS; i++) {
+    const AttnTensor *other = sources->projections[i].weight;
+
+    if (other->dims[1] != query->dims[1])
+      return attn_fail (error, ATTN_ERROR_MODEL,
+                        "%s: %s %s takes %" PRIu64 " inputs, but %s %s takes %" PRIu64
+                        ": cross-attention, where only self-attention is supported",
+                        finds->tensors->label, attn_quote (query->name).text, attn_tensor_shape (query).text,
+                        query->dims[1], attn_quote (other->name).text, attn_tensor_shape (other).text, other->dims[1]);
+  }
+  return ATTN_OK;
+}
+
+AttnStatus
+attn_schemes_find (const AttnTensors *tensors, const char *prefix, bool shared, AttnSources *sources, AttnError *error)
+{
+  Finds finds = { .tensors = tensors, .prefix = prefix };
+  AttnStatus status;
+  size_t i = 0;
+
+  *sources = (AttnSources){ 0 };
+  find_tensors (&finds);
+  if ((status = find_scheme (&finds, shared, &i, error))
+      || (status = schemes[i].locate (&finds, schemes[i].scheme, sources, error))
+      || (status = locate_output (&finds, schemes[i].scheme, &sources->output, error))
+      || (status = check_inputs (&finds, sources, error)) || (status = check_relative_bias (&finds, error)))
+    return status;
+  sources->relative_bias = finds.relative_bias;
+  sources->scheme = schemes[i].name;
+  return ATTN_OK;
+}

@@ -1,0 +1,39 @@
+/*
+ * libattn: what the parameters of an attention are called: the naming schemes, which of them a file has under a prefix,
+ * and where query, key, value and output stand in it.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef ATTN_SRC_SCHEMES_H
+#define ATTN_SRC_SCHEMES_H
+
+#include "parameters/tensors.h"
+
+enum { ATTN_QUERY, ATTN_KEY, ATTN_VALUE, ATTN_N_PROJECTIONS };
+
+/* Where one linear layer stands: some rows of a weight and, if there is a bias, of the bias. */
+typedef struct {
+  const AttnTensor *weight, *bias;
+  uint64_t first_row, n_rows; /* of the weight */
+  uint64_t first_bias;
+} AttnSource;
+
+typedef struct {
+  const char *scheme; /* "PyTorch nn.MultiheadAttention", "Hugging Face" or "Annotated Transformer" */
+  AttnSource projections[ATTN_N_PROJECTIONS];
+  AttnSource output;               /* weight NULL: absent */
+  const AttnTensor *relative_bias; /* NULL: absent */
+} AttnSources;
+
+/*
+ * Under `prefix`: exactly one scheme, whose shapes fit together. Nothing else may be there, unless the tensors are
+ * `shared` with other blocks: then the caller looks for what nobody computes with when all of them are known.
+ */
+AttnStatus attn_schemes_find (const AttnTensors *tensors, const char *prefix, bool shared, AttnSources *sources,
+                              AttnError *error);
+
+/* Whether `tensor`, called `name` under a prefix, may be passed over. */
+bool attn_schemes_is_harmless (const AttnTensor *tensor, const char *name);
+
+/* That nothing computes with `tensor`, called `name` under the prefix of an attention, and what it would mean. */
+AttnStatus attn_schemes_fail_unused (const char *label, const AttnTensor *tensor, const char *name, AttnError *error);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * libattn: the reader of encoders: from the entry `encoder` of a file's metadata to a chain of blocks. The text is a
+ * stranger's: whatever it holds that is not known, or does not fit, is an error that names the block.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ *   encoder.c         the file: its entry, lists of blocks, what nothing computes with
+ *   encoder_keys.c    the keys of a block, and the tensors under its name
+ *   encoder_blocks.c  the kinds of blocks: their keys and their constructors
+ */
+#ifndef ATTN_SRC_ENCODER_H
+#define ATTN_SRC_ENCODER_H
+
+#include <jansson.h>
+
+#include "base/quote.h"
+#include "base/status.h"
+
+#include "blocks/block.h"
+#include "parameters/model.h"
+#include "stream/layer.h"
+
+#define ATTN_ENCODER_VERSION 1
+#define ATTN_MAX_ENCODER_TEXT (4u << 20)         /* bytes: parsed, they take up to a hundred times as much */
+#define ATTN_MAX_BLOCKS 4096u                    /* those inside of residuals counted */
+#define ATTN_MAX_DEPTH 8u                        /* residuals in each other */
+#define ATTN_MAX_NAME 512u                       /* bytes of a block's name */
+#define ATTN_MAX_PARAMETERS (UINT64_C (1) << 32) /* of all blocks; a tensor that two of them name counts twice */
+#define ATTN_MAX_VALUES (1u << 24)               /* of a frame, summed up over what all blocks give */
+
+/* The name of a block in the file, whose tensors begin with it and a dot. */
+typedef struct {
+  const char *name; /* the entry's */
+  char *path;       /* blocks[4].residual[1] */
+  bool is_attention;
+} AttnBlockName;
+
+/* What was read so far. */
+typedef struct {
+  AttnTensors tensors; /* its label is the path of the file and of the block */
+  const AttnEncoderOptions *options;
+  const AttnMachine *machine;
+  size_t path_length; /* of the label: the file's */
+  char label[640];
+  size_t n_blocks, depth;
+  uint64_t n_values;
+  AttnBlockName *names; /* [n_names], room for ATTN_MAX_BLOCKS */
+  size_t n_names;
+  AttnError error;
+} AttnReader;
+
+/* ---- encoder.c ---- */
+
+/*
+ * The blocks of `list`, which stands under `key` of the block (or of the entry), for frames of `width` values. On
+ * failure *chain is for attn_chain_clear ().
+ */
+AttnStatus attn_reader_chain (AttnReader *reader, const char *key, const json_t *list, size_t width, AttnChain *chain);
+
+/* ---- encoder_blocks.c ---- */
+
+/* The block that `json` says, for frames of `width` values. On failure *block, if it is not NULL, is half-built. */
+AttnStatus attn_reader_block (AttnReader *reader, const json_t *json, size_t width, AttnBlock **block);
+
+/* ---- encoder_keys.c ---- */
+
+/* A sentence about the block that is read, which stands in front of it. */
+AttnStatus attn_reader_fail (AttnReader *reader, const char *format, ...) ATTN_PRINTF (2, 3);
+
+/* What a value is, for sentences: "relu", 3, a list. */
+typedef struct {
+  char text[sizeof (AttnQuote)];
+} AttnJsonText;
+AttnJsonText attn_json_text (const json_t *value);
+
+/* The value of `key`: a whole number; *value stays as it is where the key is missing. */
+AttnStatus attn_reader_whole (AttnReader *reader, const json_t *json, const char *key, uint64_t min, uint64_t max,
+                              uint64_t *value);
+
+/* A number. */
+AttnStatus attn_reader_number (AttnReader *reader, const json_t *json, const char *key, double min, double max,
+                               double *value);
+
+/* One of `names`, which ends with NULL: its index. */
+AttnStatus attn_reader_choice (AttnReader *reader, const json_t *json, const char *key, const char *const *names,
+                               size_t *value);
+
+/* The name of the block, under the key that says its kind. */
+AttnStatus attn_reader_name (AttnReader *reader, const json_t *json, const char *key, const char **name);
+
+/*
+ * The tensor called `name` and `end`, [n]: its values, the caller's, also on failure. Where it is not required and
+ * not there, *values is NULL.
+ */
+AttnStatus attn_reader_vector (AttnReader *reader, const char *name, const char *end, size_t n, bool required,
+                               float **values);
+
+/* NAME.weight [out, width] and, if it is there, NAME.bias [out]. For attn_linear_free_arrays (), also on failure. */
+AttnStatus attn_reader_linear (AttnReader *reader, const char *name, size_t width, AttnLinear *linear);
+
+#endif

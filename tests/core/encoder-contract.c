@@ -1,0 +1,785 @@
+/*
+ * What every encoder keeps, whatever blocks it is made of: a stream equals the whole sequence to the bit, outputs come
+ * when the law says, absent frames travel by its rules, an input reaches exactly the outputs that read it, and a saved
+ * stream goes on elsewhere. The law is that of encoder-law.h, from the definitions.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ *   core-encoder-contract --restore FILE: what the test of a new process starts (see continue_in_new_process ()).
+ */
+#define _POSIX_C_SOURCE 200809L /* mkstemp (), setenv () */
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "encoder-law.h"
+#include "stream/stream.h"
+
+#define N_KIND random_rounds (60)      /* encoders of each kind of block */
+#define N_RANDOM random_rounds (2000)  /* encoders per property */
+#define N_PROCESSES random_rounds (60) /* encoders */
+#define MAX_BLOCKS 12
+#define MAX_FRAMES 150
+#define N_WATCHED 4 /* inputs whose reach is measured */
+/*
+ * Values against the definitions in double, of the largest output: a wrong frame, tap or sign is off by a digit, the
+ * rounding of a dozen blocks, of which some norms may magnify it a thousand times, is not. How exact values are, the
+ * tests against PyTorch say (encoder-golden.c).
+ */
+#define STRUCTURE 0x1p-8
+
+static const char *this_program;
+
+/* A value that no encoder gives: what was not written still holds it. */
+static const uint32_t untouched_bits = 0xffabcdef;
+
+/* ---- encoders and their streams ---- */
+
+typedef struct {
+  Encoder encoder;
+  AttnPrecision precision;
+  AttnLayer *layer;
+  Law law;
+  size_t n; /* frames of a stream */
+  uint64_t first;
+  float *frames;    /* [n][n_in]; of absent ones NaN */
+  uint8_t *present; /* [n] */
+  size_t n_out;     /* outputs of the whole stream */
+  float *expected;  /* [n_out][n_out values], by attn_forward () */
+} Story;
+
+static void
+fill_bits (float *values, size_t n, uint32_t bits)
+{
+  for (size_t i = 0; i < n; i++)
+    memcpy (&values[i], &bits, sizeof bits);
+}
+
+static bool
+is_untouched (const float *values, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    if (memcmp (&values[i], &untouched_bits, sizeof untouched_bits) != 0)
+      return false;
+  return true;
+}
+
+static bool
+same_bits (const float *a, const float *b, size_t n)
+{
+  return n == 0 || memcmp (a, b, n * sizeof *a) == 0;
+}
+
+static float *
+new_values (size_t n)
+{
+  float *values = malloc ((n + 1) * sizeof *values);
+
+  if (values == NULL)
+    abort ();
+  fill_bits (values, n + 1, untouched_bits);
+  return values;
+}
+
+/* With the kernels called `kernels`; NULL: those of this machine. */
+static AttnLayer *
+open_layer (const Encoder *e, AttnPrecision precision, const char *kernels)
+{
+  AttnEncoderOptions options = attn_encoder_options_default ();
+  const char *before = getenv ("ATTN_CPU");
+  char *kept = before != NULL ? strdup (before) : NULL;
+  AttnLayer *layer;
+  AttnError error;
+
+  options.precision = precision;
+  options.n_threads = random_between (0, 9) == 0 ? random_between (2, 4) : 0;
+  if (kernels != NULL)
+    setenv ("ATTN_CPU", kernels, 1);
+  if (attn_encoder_open_memory (e->file.bytes, e->file.size, &options, &layer, &error) != ATTN_OK) {
+    printf ("# %.*s\nBail out! random encoder: %s\n", (int) e->json.size, e->json.bytes, error.message);
+    exit (1);
+  }
+  if (kernels != NULL && kept != NULL)
+    setenv ("ATTN_CPU", kept, 1);
+  else if (kernels != NULL)
+    unsetenv ("ATTN_CPU");
+  free (kept);
+  return layer;
+}
+
+/* Absent runs, and none in every second stream. */
+static void
+random_presence (Story *s)
+{
+  bool with_absent = random_between (0, 1);
+
+  for (size_t i = 0; i < s->n;) {
+    uint8_t present = !with_absent || random_between (0, 2) != 0;
+    size_t run = random_between (1, random_between (0, 1) ? 4 : 30);
+
+    for (; run > 0 && i < s->n; run--)
+      s->present[i++] = present;
+  }
+  for (size_t i = 0; i < s->n; i++)
+    if (!s->present[i])
+      fill_bits (s->frames + i * s->encoder.n_in, s->encoder.n_in, 0x7fc00000);
+}
+
+/* The stream over an encoder; `frames` and what follows from them. The same random_state gives the same story. */
+static Story
+story_of (Encoder encoder)
+{
+  Story s = { .encoder = encoder, .law = chain_law (&encoder.chain) };
+
+  s.precision = random_between (0, 3) == 0 ? random_between (1, 2) : ATTN_PRECISION_F32;
+  s.layer = open_layer (&encoder, s.precision, NULL);
+  s.n = random_between (0, 9) == 0 ? random_between (0, 3) : random_between (0, MAX_FRAMES);
+  s.first = random_between (0, 2) == 0 ? random_between (0, 20) * s.law.stride : 0;
+  if (random_between (0, 9) == 0)
+    s.first = (UINT64_C (1000000000000000) / s.law.stride + random_between (0, 50)) * s.law.stride;
+  s.frames = new_values (s.n * encoder.n_in);
+  s.present = malloc (s.n + 1);
+  random_fill (s.frames, s.n * encoder.n_in, 2);
+  random_presence (&s);
+  s.n_out = attn_layer_count (s.layer, s.n);
+  s.expected = new_values (s.n_out * encoder.n_out);
+  MUST (attn_forward (s.layer, s.frames, s.present, s.n, s.first, s.expected, NULL, NULL));
+  return s;
+}
+
+static Story
+random_story (void)
+{
+  return story_of (random_encoder (MAX_BLOCKS, false));
+}
+
+static void
+story_clear (Story *s)
+{
+  attn_layer_free (s->layer);
+  encoder_clear (&s->encoder);
+  free (s->frames);
+  free (s->present);
+  free (s->expected);
+}
+
+/* What the story is about, for who has to find out. */
+static void
+print_story (const Story *s, uint64_t seed)
+{
+  printf ("# ATTN_TEST_SEED=%llu: %.*s, %zu frames from %llu on, precision %d\n", (unsigned long long) seed,
+          (int) s->encoder.json.size, s->encoder.json.bytes, s->n, (unsigned long long) s->first, (int) s->precision);
+}
+
+/* ---- playing ---- */
+
+/* What came out of a stream so far, in a buffer that holds all that may come, and one value more. */
+typedef struct {
+  size_t n;
+  float *out;
+} Outputs;
+
+static Outputs
+outputs_new (const Story *s)
+{
+  return (Outputs){ 0, new_values (s->n_out * s->encoder.n_out) };
+}
+
+/* A stream that has seen NaN everywhere, so that whatever it reads and nobody has written to is NaN. */
+static AttnStream *
+poisoned_stream (const AttnLayer *layer, uint64_t first)
+{
+  size_t n = random_between (0, 120), n_in = attn_layer_n_features (layer);
+  float *frames = new_values (n * n_in);
+  AttnStream *stream;
+
+  fill_bits (frames, n * n_in, 0x7fc00000);
+  MUST (attn_stream_new (layer, &stream, NULL));
+  if (random_between (0, 1))
+    stream->work.min_shared = 0; /* let its threads, if it has any, share also what is not worth it */
+  attn_stream_push (stream, frames, n, NULL, NULL);
+  if (random_between (0, 1))
+    attn_stream_drain (stream, NULL, NULL);
+  free (frames);
+  MUST (attn_stream_reset (stream, first, NULL));
+  return stream;
+}
+
+/* Frames `begin` to before `end`, all there or all absent; appends what comes out. */
+static void
+feed (AttnStream *stream, const Story *s, size_t begin, size_t end, Outputs *o)
+{
+  float *out = o->out + o->n * s->encoder.n_out;
+
+  if (s->present[begin])
+    o->n += attn_stream_push (stream, s->frames + begin * s->encoder.n_in, end - begin, out, NULL);
+  else
+    o->n += attn_stream_skip (stream, end - begin, out, NULL);
+}
+
+/* Frames `begin` to before `end` in pieces of `sizes`, in turns (n_sizes 0: random). False: the law is broken. */
+static bool
+play (AttnStream *stream, const Story *s, size_t begin, size_t end, const size_t *sizes, size_t n_sizes, Outputs *o)
+{
+  uint64_t before = law_ready (&s->law, begin) - o->n;
+
+  for (size_t piece = 0, stop; begin < end; begin = stop) {
+    size_t longest = n_sizes != 0 ? sizes[piece++ % n_sizes] : random_between (1, 40);
+
+    for (stop = begin + 1; stop < end && stop - begin < longest && s->present[stop] == s->present[begin];)
+      stop++;
+    feed (stream, s, begin, stop, o);
+    if (before + o->n != law_ready (&s->law, stop)
+        || !is_untouched (o->out + o->n * s->encoder.n_out, (s->n_out - before - o->n) * s->encoder.n_out + 1)) {
+      printf ("# %llu outputs after %zu frames, %llu by the law\n", (unsigned long long) (before + o->n), stop,
+              (unsigned long long) law_ready (&s->law, stop));
+      return false;
+    }
+  }
+  return true;
+}
+
+/* `before` outputs were somebody else's. */
+static bool
+play_to_the_end (AttnStream *stream, const Story *s, size_t begin, const size_t *sizes, size_t n_sizes, Outputs *o)
+{
+  uint64_t before = law_ready (&s->law, begin) - o->n;
+
+  if (!play (stream, s, begin, s->n, sizes, n_sizes, o))
+    return false;
+  o->n += attn_stream_drain (stream, o->out + o->n * s->encoder.n_out, NULL);
+  if (before + o->n != s->n_out || !is_untouched (o->out + o->n * s->encoder.n_out, 1)) {
+    printf ("# %llu outputs at the end, %zu by the law\n", (unsigned long long) (before + o->n), s->n_out);
+    return false;
+  }
+  return true;
+}
+
+/* ---- the law ---- */
+
+/* The whole stream by the definitions. Bit k of what an input touches is set where it is watched[k]. */
+static Signal
+signal_by_law (const Story *s, const size_t *watched, size_t n_watched)
+{
+  Signal in = signal_new (s->n, s->encoder.n_in, s->first), out;
+
+  for (size_t t = 0; t < s->n; t++) {
+    in.present[t] = s->present[t];
+    for (size_t i = 0; i < s->encoder.n_in && s->present[t]; i++)
+      signal_row (&in, t)[i] = s->frames[t * s->encoder.n_in + i];
+    for (size_t k = 0; k < n_watched && s->present[t]; k++)
+      in.touched[t] |= (uint64_t) (watched[k] == t) << k;
+  }
+  out = chain_signal (&s->encoder.chain, &in);
+  signal_clear (&in);
+  return out;
+}
+
+/*
+ * Values of a late stream say nothing here, as its angles are beyond what double can say; nor do those of parameters in
+ * 16 bits.
+ */
+static bool
+values_by_law (const Story *s, const Signal *law)
+{
+  size_t n = law->n * law->width;
+  bool has_values = s->first < 1000000 && s->precision == ATTN_PRECISION_F32;
+  double largest = 1e-3;
+
+  for (size_t i = 0; i < n; i++)
+    largest = fmax (largest, fabs (law->values[i]));
+  for (size_t i = 0; i < n; i++) {
+    bool present = law->present[i / law->width];
+    uint32_t bits;
+
+    memcpy (&bits, &s->expected[i], sizeof bits);
+    if (!present ? bits != 0 : has_values && !(fabs (s->expected[i] - law->values[i]) <= STRUCTURE * largest)) {
+      printf ("# output %zu, value %zu: %g, %g by the law%s\n", i / law->width, i % law->width, s->expected[i],
+              law->values[i], present ? "" : ", as an absent frame");
+      return false;
+    }
+  }
+  return true;
+}
+
+/* The numbers that the layer gives, and the whole sequence, against the law. */
+static bool
+forward_keeps_the_law (const Story *s)
+{
+  Signal law = signal_by_law (s, NULL, 0);
+  bool kept = attn_layer_stride (s->layer) == s->law.stride && attn_layer_reach_back (s->layer) == s->law.back
+              && attn_layer_reach_ahead (s->layer) == s->law.ahead && attn_layer_count (s->layer, s->n) == law.n
+              && attn_layer_ready (s->layer, s->n) == law_ready (&s->law, s->n);
+
+  if (!kept)
+    printf ("# stride %llu, reach %llu and %llu, %zu outputs: the law has %llu, %llu and %llu, %zu\n",
+            (unsigned long long) attn_layer_stride (s->layer), (unsigned long long) attn_layer_reach_back (s->layer),
+            (unsigned long long) attn_layer_reach_ahead (s->layer), s->n_out, (unsigned long long) s->law.stride,
+            (unsigned long long) s->law.back, (unsigned long long) s->law.ahead, law.n);
+  kept = kept && is_untouched (s->expected + s->n_out * s->encoder.n_out, 1) && values_by_law (s, &law);
+  signal_clear (&law);
+  return kept;
+}
+
+static bool
+stream_equals_forward (const Story *s)
+{
+  static const size_t ones[] = { 1 }, uneven[] = { 3, 1, 7 }, primes[] = { 2, 17, 5, 31, 3, 13 }, all[] = { SIZE_MAX };
+  static const struct {
+    const size_t *sizes;
+    size_t n;
+  } cuttings[] = { { ones, 1 }, { uneven, 3 }, { primes, 6 }, { all, 1 }, { NULL, 0 } };
+  bool equal = true;
+
+  for (size_t i = 0; equal && i < sizeof cuttings / sizeof cuttings[0]; i++) {
+    AttnStream *stream = poisoned_stream (s->layer, s->first);
+    Outputs o = outputs_new (s);
+
+    equal = play_to_the_end (stream, s, 0, cuttings[i].sizes, cuttings[i].n, &o)
+            && same_bits (o.out, s->expected, s->n_out * s->encoder.n_out);
+    if (!equal)
+      printf ("# cutting %zu\n", i);
+    free (o.out);
+    attn_stream_free (stream);
+  }
+  return equal;
+}
+
+/* Without outputs it goes the same way. */
+static bool
+nobody_looking_changes_nothing (const Story *s)
+{
+  AttnStream *stream = poisoned_stream (s->layer, s->first);
+  size_t cut = random_between (0, s->n), n_unseen = 0;
+  Outputs o = outputs_new (s);
+  bool same;
+
+  for (size_t i = 0; i < cut; i++)
+    n_unseen += s->present[i] ? attn_stream_push (stream, s->frames + i * s->encoder.n_in, 1, NULL, NULL)
+                              : attn_stream_skip (stream, 1, NULL, NULL);
+  same = n_unseen == law_ready (&s->law, cut) && play_to_the_end (stream, s, cut, NULL, 0, &o)
+         && same_bits (o.out, s->expected + n_unseen * s->encoder.n_out, o.n * s->encoder.n_out);
+  free (o.out);
+  attn_stream_free (stream);
+  return same;
+}
+
+/* In pieces, as play () would; the mark of each output, and where the next one stands. */
+static bool
+marks_by_law (const Story *s)
+{
+  AttnStream *stream = poisoned_stream (s->layer, s->first);
+  Signal law = signal_by_law (s, NULL, 0);
+  uint8_t *marks = malloc (s->n_out + 1);
+  uint64_t first_output = s->first / s->law.stride, n = 0;
+  bool kept = true;
+
+  memset (marks, 2, s->n_out + 1);
+  for (size_t begin = 0, stop; begin < s->n && kept; begin = stop) {
+    size_t longest = random_between (1, 40);
+
+    for (stop = begin + 1; stop < s->n && stop - begin < longest && s->present[stop] == s->present[begin];)
+      stop++;
+    n += attn_stream_run (stream, s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL, stop - begin, NULL,
+                          NULL, marks + n);
+    kept = marks[n] == 2 && attn_stream_next_output (stream) == first_output + n;
+  }
+  n += attn_stream_finish (stream, NULL, NULL, marks + n);
+  kept = kept && n == s->n_out && memcmp (marks, law.present, n) == 0 && marks[n] == 2;
+  if (!kept)
+    printf ("# the marks of %llu outputs are not those of the law\n", (unsigned long long) n);
+  signal_clear (&law);
+  free (marks);
+  attn_stream_free (stream);
+  return kept;
+}
+
+/* Plays a random story, made by `make` (with its argument), and holds it against `property`. */
+static void
+check_stories (int n, bool (*property) (const Story *))
+{
+  for (int i = 0; i < n; i++) {
+    uint64_t seed = random_state;
+    Story s = random_story ();
+    bool kept = property (&s);
+
+    if (!kept)
+      print_story (&s, seed);
+    story_clear (&s);
+    CHECK_MSG (kept, "encoder %d", i);
+  }
+}
+
+static bool
+keeps_the_law (const Story *s)
+{
+  return forward_keeps_the_law (s) && stream_equals_forward (s) && nobody_looking_changes_nothing (s);
+}
+
+TEST (every_kind_of_block_keeps_the_law)
+{
+  for (BlockKind kind = 0; kind < BLOCK_CONV; kind++)
+    for (int i = 0; i < N_KIND; i++) {
+      uint64_t seed = random_state;
+      Story s = story_of (encoder_of_one (kind));
+      bool kept = keeps_the_law (&s);
+
+      if (!kept)
+        print_story (&s, seed);
+      story_clear (&s);
+      CHECK_MSG (kept, "%s %d", block_names[kind], i);
+    }
+}
+
+TEST (stream_equals_forward_and_both_keep_the_law)
+{
+  check_stories (N_RANDOM, keeps_the_law);
+}
+
+TEST (each_output_is_marked_as_present_or_absent)
+{
+  check_stories (N_RANDOM, marks_by_law);
+}
+
+/* ---- reach ---- */
+
+/*
+ * Inputs at both ends of what outputs read, or any; the output of each, which must change where the whole stream is
+ * there, or SIZE_MAX. (An output that reads beyond the ends of the stream may read nothing at all.)
+ */
+static void
+pick_watched (const Story *s, size_t *watched, size_t *output)
+{
+  for (size_t k = 0; k < N_WATCHED; k++) {
+    size_t i = random_between (0, s->n_out - 1), middle = i * s->law.stride;
+    bool all_exists = middle >= s->law.back && middle + s->law.ahead < s->n;
+
+    output[k] = all_exists ? i : SIZE_MAX;
+    watched[k] = random_between (0, s->n - 1);
+    if (all_exists)
+      watched[k] = k % 2 == 0 ? middle - s->law.back : middle + s->law.ahead;
+  }
+}
+
+/* Whether output `i` may read input `j`. */
+static bool
+law_reads (const Story *s, size_t i, size_t j)
+{
+  return j + s->law.back >= i * s->law.stride && j <= i * s->law.stride + s->law.ahead;
+}
+
+/* Input `watched` becomes NaN: the outputs that the law says change, and no others. */
+static bool
+reaches_what_reads_it (const Story *s, const Signal *law, size_t k, size_t watched)
+{
+  uint32_t n_in = s->encoder.n_in, n_out = s->encoder.n_out;
+  float *frames = new_values (s->n * n_in), *out = new_values (s->n_out * n_out);
+  bool right = true;
+
+  memcpy (frames, s->frames, s->n * n_in * sizeof *frames);
+  fill_bits (frames + watched * n_in, n_in, 0x7fc00000);
+  MUST (attn_forward (s->layer, frames, s->present, s->n, s->first, out, NULL, NULL));
+  for (size_t i = 0; right && i < s->n_out; i++) {
+    bool touched = law->touched[i] >> k & 1;
+
+    right = same_bits (out + i * n_out, s->expected + i * n_out, n_out) == !touched;
+    right = right && (!touched || s->law.has_sinks || law_reads (s, i, watched));
+    if (!right)
+      printf ("# input %zu, output %zu, touched %d\n", watched, i, touched);
+  }
+  free (frames);
+  free (out);
+  return right;
+}
+
+static bool
+inputs_reach_what_reads_them (const Story *s)
+{
+  size_t watched[N_WATCHED], output[N_WATCHED];
+  Signal law;
+  bool right = true, all = true;
+
+  if (s->n_out == 0)
+    return true;
+  for (size_t t = 0; t < s->n; t++)
+    all = all && s->present[t];
+  pick_watched (s, watched, output);
+  law = signal_by_law (s, watched, N_WATCHED);
+  for (size_t k = 0; right && k < N_WATCHED; k++) {
+    right = reaches_what_reads_it (s, &law, k, watched[k]);
+    if (right && all && output[k] != SIZE_MAX && !(law.touched[output[k]] >> k & 1)) {
+      printf ("# input %zu, at the end of the reach, does not reach output %zu\n", watched[k], output[k]);
+      right = false;
+    }
+  }
+  signal_clear (&law);
+  return right;
+}
+
+TEST (input_reaches_exactly_the_outputs_that_read_it)
+{
+  check_stories (N_RANDOM, inputs_reach_what_reads_them);
+}
+
+/* ---- saved and restored ---- */
+
+typedef struct {
+  uint8_t *bytes;
+  size_t size;
+} State;
+
+static State
+save (const AttnStream *stream)
+{
+  State state = { .size = attn_stream_state_size (stream) };
+
+  state.bytes = malloc (state.size);
+  MUST (attn_stream_save (stream, state.bytes, state.size, NULL));
+  return state;
+}
+
+/* `state` in a stream of `layer`: what it saves at once, and what comes out of it from frame `cut` on. */
+static bool
+goes_on (const Story *s, const AttnLayer *layer, size_t cut, const State *state)
+{
+  AttnStream *stream = poisoned_stream (layer, 0);
+  size_t n_before = law_ready (&s->law, cut);
+  Outputs o = outputs_new (s);
+  AttnError error;
+  State again;
+  bool same = attn_stream_restore (stream, state->bytes, state->size, &error) == ATTN_OK;
+
+  if (!same)
+    printf ("# %s\n", error.message);
+  again = save (stream);
+  same = same && again.size == state->size && memcmp (again.bytes, state->bytes, again.size) == 0
+         && attn_stream_next_frame (stream) == s->first + cut && play_to_the_end (stream, s, cut, NULL, 0, &o)
+         && same_bits (o.out, s->expected + n_before * s->encoder.n_out, o.n * s->encoder.n_out);
+  free (again.bytes);
+  free (o.out);
+  attn_stream_free (stream);
+  return same;
+}
+
+/* Saved at a random frame; both the stream that was saved and one with plain C that restores it go on. */
+static bool
+restored_goes_on (const Story *s)
+{
+  AttnStream *stream = poisoned_stream (s->layer, s->first);
+  AttnLayer *other = open_layer (&s->encoder, s->precision, "c");
+  size_t cut = random_between (0, s->n);
+  Outputs o = outputs_new (s);
+  bool same = play (stream, s, 0, cut, NULL, 0, &o);
+  State state = save (stream);
+
+  same = same && goes_on (s, s->layer, cut, &state) && goes_on (s, other, cut, &state)
+         && play_to_the_end (stream, s, cut, NULL, 0, &o)
+         && same_bits (o.out, s->expected, s->n_out * s->encoder.n_out);
+  if (!same)
+    printf ("# saved before frame %zu\n", cut);
+  free (state.bytes);
+  free (o.out);
+  attn_stream_free (stream);
+  attn_layer_free (other);
+  return same;
+}
+
+TEST (restored_stream_goes_on_with_the_same_bits_on_other_kernels)
+{
+  check_stories (N_RANDOM, restored_goes_on);
+}
+
+/* What the two processes tell each other through the file: this, and behind it the state. */
+typedef struct {
+  uint64_t seed; /* of the story */
+  uint64_t cut;
+} Handover;
+
+/* In the new process, which makes the same story: 0 when it goes on with the same bits. */
+static int
+restore_from_file (const char *path)
+{
+  static uint8_t bytes[1 << 22];
+  Handover handover;
+  State state = { .bytes = bytes };
+  FILE *file = fopen (path, "rb");
+  Story s;
+  bool same;
+
+  if (file == NULL || fread (&handover, sizeof handover, 1, file) != 1)
+    return 2;
+  state.size = fread (bytes, 1, sizeof bytes, file);
+  fclose (file);
+  random_state = handover.seed;
+  s = random_story ();
+  same = goes_on (&s, s.layer, handover.cut, &state);
+  story_clear (&s);
+  return same ? 0 : 3;
+}
+
+/* ATTN_TEST_EMULATOR, words with a space between, runs programs of another architecture. */
+static void
+execute (const char *path)
+{
+  char words[256] = "", *argv[16] = { NULL };
+  const char *emulator = getenv ("ATTN_TEST_EMULATOR");
+  int n = 0;
+
+  snprintf (words, sizeof words, "%s", emulator != NULL ? emulator : "");
+  for (char *word = strtok (words, " "); word != NULL && n < 12; word = strtok (NULL, " "))
+    argv[n++] = word;
+  argv[n++] = (char *) this_program;
+  argv[n++] = (char *) "--restore";
+  argv[n++] = (char *) path;
+  setenv ("ATTN_CPU", "c", 1); /* other kernels as well */
+  execvp (argv[0], argv);
+  _exit (127);
+}
+
+/* The exit status of a new process that goes on. */
+static int
+continue_in_new_process (const Handover *handover, const State *state)
+{
+  char path[] = "/tmp/attn-encoder-XXXXXX";
+  int fd = mkstemp (path), status = -1;
+  FILE *file = fd >= 0 ? fdopen (fd, "wb") : NULL;
+  pid_t child;
+
+  if (file == NULL)
+    return -1;
+  fwrite (handover, sizeof *handover, 1, file);
+  fwrite (state->bytes, 1, state->size, file);
+  fclose (file);
+  fflush (stdout);
+  child = fork ();
+  if (child == 0)
+    execute (path);
+  if (child < 0 || waitpid (child, &status, 0) != child || !WIFEXITED (status))
+    status = -1;
+  else
+    status = WEXITSTATUS (status);
+  unlink (path);
+  return status;
+}
+
+TEST (new_process_goes_on_with_the_same_bits)
+{
+  for (int i = 0; i < N_PROCESSES; i++) {
+    Handover handover = { .seed = random_state };
+    Story s = random_story ();
+    AttnStream *stream = poisoned_stream (s.layer, s.first);
+    Outputs o = outputs_new (&s);
+    State state;
+    int status;
+
+    handover.cut = random_between (0, s.n);
+    play (stream, &s, 0, handover.cut, NULL, 0, &o);
+    state = save (stream);
+    status = continue_in_new_process (&handover, &state);
+    if (status != 0)
+      print_story (&s, handover.seed);
+    free (state.bytes);
+    free (o.out);
+    attn_stream_free (stream);
+    story_clear (&s);
+    CHECK_MSG (status == 0, "encoder %d: exit status %d", i, status);
+  }
+}
+
+/* ---- long absence ---- */
+
+/*
+ * Some frames, `n_absent` absent ones, and the story's; what comes out of the latter. Frame numbers are such that the
+ * last frames have the same ones whatever n_absent is.
+ */
+static Outputs
+play_after_absence (const Story *s, uint64_t n_absent, uint64_t longest)
+{
+  AttnStream *stream = poisoned_stream (s->layer, longest - n_absent);
+  uint64_t n_before = 7 * s->law.stride;
+  float *before = new_values (n_before * s->encoder.n_in);
+  Outputs o = { 0, new_values ((s->n + s->law.back + s->law.ahead + 64) * s->encoder.n_out) };
+
+  random_fill (before, n_before * s->encoder.n_in, 2);
+  attn_stream_push (stream, before, n_before, NULL, NULL);
+  attn_stream_skip (stream, n_absent, NULL, NULL);
+  for (size_t i = 0; i < s->n; i++)
+    feed (stream, s, i, i + 1, &o);
+  o.n += attn_stream_drain (stream, o.out + o.n * s->encoder.n_out, NULL);
+  free (before);
+  attn_stream_free (stream);
+  return o;
+}
+
+/* 10^12 absent frames leave nothing behind but the reach: and are over at once, or this would not end. */
+static bool
+absence_is_over_at_once (const Story *s)
+{
+  uint64_t stride = s->law.stride, longest = UINT64_C (1000000000000) / stride * stride;
+  uint64_t shorter = (s->law.back + s->law.ahead + 2 * stride) / stride * stride;
+  Outputs a, b;
+  bool same;
+
+  if (s->law.has_sinks)
+    return true;
+  a = play_after_absence (s, longest, longest);
+  b = play_after_absence (s, shorter, longest);
+  same = a.n == b.n && same_bits (a.out, b.out, a.n * s->encoder.n_out);
+  if (!same)
+    printf ("# %zu outputs behind %llu absent frames, %zu behind %llu\n", a.n, (unsigned long long) longest, b.n,
+            (unsigned long long) shorter);
+  free (a.out);
+  free (b.out);
+  return same;
+}
+
+TEST (long_absence_costs_nothing_and_leaves_nothing)
+{
+  check_stories (N_RANDOM, absence_is_over_at_once);
+}
+
+/* ---- first frames ---- */
+
+static bool
+first_frames_are_multiples (const Story *s)
+{
+  AttnStream *stream = poisoned_stream (s->layer, s->first);
+  uint64_t off = s->law.stride == 1 ? 0 : random_between (1, s->law.stride - 1), wrong = s->first + off;
+  char number[32], stride[32];
+  AttnError error;
+  bool right = off == 0;
+
+  snprintf (number, sizeof number, "%llu", (unsigned long long) wrong);
+  snprintf (stride, sizeof stride, "%llu", (unsigned long long) s->law.stride);
+  if (off != 0)
+    right =
+        attn_stream_reset (stream, wrong, &error) == ATTN_ERROR_CONFIG && strstr (error.message, number) != NULL
+        && strstr (error.message, stride) != NULL && attn_stream_next_frame (stream) == s->first
+        && attn_forward (s->layer, s->frames, s->present, s->n, wrong, s->expected, NULL, NULL) == ATTN_ERROR_CONFIG;
+  attn_stream_free (stream);
+  return right;
+}
+
+TEST (first_frame_off_the_stride_is_refused)
+{
+  check_stories (random_rounds (200), first_frames_are_multiples);
+}
+
+int
+main (int argc, char **argv)
+{
+  this_program = argv[0];
+  if (argc == 3 && strcmp (argv[1], "--restore") == 0)
+    return restore_from_file (argv[2]);
+  check_only = argc > 1 ? argv[1] : NULL;
+  random_seed ();
+  RUN (every_kind_of_block_keeps_the_law);
+  RUN (stream_equals_forward_and_both_keep_the_law);
+  RUN (each_output_is_marked_as_present_or_absent);
+  RUN (input_reaches_exactly_the_outputs_that_read_it);
+  RUN (restored_stream_goes_on_with_the_same_bits_on_other_kernels);
+  RUN (new_process_goes_on_with_the_same_bits);
+  RUN (long_absence_costs_nothing_and_leaves_nothing);
+  RUN (first_frame_off_the_stride_is_refused);
+  return check_done ();
+}

@@ -1,0 +1,525 @@
+/*
+ * Encoders in files: what is read, and each thing that is refused, with the block, the tensor and both numbers.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <stdarg.h>
+
+#include "model-file.h"
+#include "parameters/tensors.h"
+#include "stream/encoder.h"
+
+static ModelFile file;
+
+/* ---- files ---- */
+
+/* The entry `encoder`, in which ' stands for "; NULL: there is none. */
+static void
+begin (const char *entry)
+{
+  size_t n;
+
+  begin_file (&file);
+  if (entry == NULL)
+    return;
+  strcat (file.header, "'__metadata__':{'sample-rate':'16000','encoder':'");
+  for (n = strlen (file.header); *entry != '\0'; entry++) {
+    if (n + 4 > sizeof file.header)
+      abort ();
+    if (*entry == '\'')
+      file.header[n++] = '\\';
+    file.header[n++] = *entry;
+  }
+  strcpy (file.header + n, "'}");
+}
+
+/* "name rows columns; name rows" */
+static void
+add_all (const char *tensors)
+{
+  char name[64];
+  unsigned rows, columns;
+
+  while (*tensors != '\0') {
+    int n = 0, n_read = sscanf (tensors, " %63s %u %u", name, &rows, &columns);
+
+    sscanf (tensors, "%*[^;]%n", &n);
+    add_tensor (&file, name, "F32", rows, n_read == 3 ? columns : 0);
+    tensors += n + (tensors[n] == ';');
+  }
+}
+
+static AttnStatus
+open_with (const AttnEncoderOptions *options, AttnLayer **layer, AttnError *error)
+{
+  uint8_t *copy;
+  AttnStatus status;
+
+  end_file (&file);
+  copy = exact_copy (file.bytes, file.size);
+  status = attn_encoder_open_memory (copy, file.size, options, layer, error);
+  free (copy); /* whatever the layer needs it has copied */
+  return status;
+}
+
+static AttnStatus
+try_open (AttnError *error)
+{
+  AttnLayer *layer = (AttnLayer *) &file;
+  AttnStatus status = open_with (NULL, &layer, error);
+
+  if ((status == ATTN_OK) != (layer != NULL))
+    abort ();
+  attn_layer_free (layer);
+  return status;
+}
+
+/* An encoder of these blocks, for 4 features. */
+static void
+begin_blocks (const char *blocks, const char *tensors)
+{
+  static char entry[MODEL_HEADER_SIZE];
+
+  snprintf (entry, sizeof entry, "{'version':1,'features':4,'blocks':[%s]}", blocks);
+  begin (entry);
+  add_all (tensors);
+}
+
+static AttnLayer *
+opened (const char *blocks, const char *tensors)
+{
+  AttnLayer *layer;
+  AttnError error;
+
+  begin_blocks (blocks, tensors);
+  if (open_with (NULL, &layer, &error) != ATTN_OK)
+    printf ("# %s\n", error.message);
+  return layer;
+}
+
+typedef struct {
+  const char *blocks, *tensors;
+  const char *texts[4]; /* of the sentence */
+} Refusal;
+
+static void
+check_refusals (const Refusal *refusals, size_t n)
+{
+  for (size_t i = 0; i < n; i++) {
+    AttnError error;
+    AttnStatus status;
+
+    begin_blocks (refusals[i].blocks, refusals[i].tensors);
+    status = try_open (&error);
+    CHECK_MSG (status == ATTN_ERROR_MODEL && error.status == status, "status %d of %s: %s", status, refusals[i].blocks,
+               error.message);
+    CHECK_MSG (strncmp (error.message, "memory: blocks[", 15) == 0, "no block first: %s", error.message);
+    for (size_t j = 0; j < 4 && refusals[i].texts[j] != NULL; j++)
+      CHECK_MSG (strstr (error.message, refusals[i].texts[j]) != NULL, "no \"%s\" in: %s", refusals[i].texts[j],
+                 error.message);
+  }
+}
+#define CHECK_REFUSALS(refusals) check_refusals (refusals, sizeof refusals / sizeof (refusals)[0])
+
+/* ---- the entry ---- */
+
+TEST (checkpoint_without_an_entry_says_how_to_export_it)
+{
+  begin (NULL);
+  add_tensor (&file, "layers.0.weight", "F32", 4, 4);
+  CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", "no entry \"encoder\"", "examples/export_encoder.py",
+               "attn_model_open ()");
+}
+
+TEST (entry_that_is_not_an_encoder_is_refused)
+{
+  static const struct {
+    const char *entry, *a, *b;
+  } entries[] = {
+    { "{'version':1", "is not the JSON", "of 12)" },
+    { "{'version':1,'version':1}", "is not the JSON", "duplicate" },
+    { "[1]", "is a list", "expected an object" },
+    { "{'features':4,'blocks':[{'activation':'relu'}]}", "has no key version", "" },
+    { "{'version':1,'blocks':[{'activation':'relu'}]}", "has no key features", "" },
+    { "{'version':1,'features':4}", "has no key blocks", "" },
+    { "{'version':2,'features':4,'blocks':[]}", "version is 2", "from 1 to 1" },
+    { "{'version':'1','features':4,'blocks':[]}", "version is \"1\"", "from 1 to 1" },
+    { "{'version':1,'features':0,'blocks':[]}", "features is 0", "from 1 to 65536" },
+    { "{'version':1,'features':65537,'blocks':[]}", "features is 65537", "from 1 to 65536" },
+    { "{'version':1,'features':-4,'blocks':[]}", "features is -4", "from 1 to 65536" },
+    { "{'version':1,'features':4.5,'blocks':[]}", "features is 4.5", "a whole number" },
+    { "{'version':1,'features':99999999999999999999,'blocks':[]}", "is not the JSON", "integer" },
+    { "{'version':1,'features':4,'blocks':[]}", "blocks is an empty list", "at least one block" },
+    { "{'version':1,'features':4,'blocks':{}}", "blocks is an object", "expected a list" },
+    { "{'version':1,'features':4,'blocks':[{'activation':'relu'}],'bloks':1}", "the key \"bloks\"", "not known" },
+    { "{'version':1,'features':4,'blocks':[{'activation':'relu'}],'frame-rate':100}", "frame-rate is 100", "[100, 1]" },
+    { "{'version':1,'features':4,'blocks':[{'activation':'relu'}],'frame-rate':[100]}", "frame-rate is a list of",
+      "[100, 1]" },
+    { "{'version':1,'features':4,'blocks':[{'activation':'relu'}],'frame-rate':[100,0]}", "has the number 0",
+      "from 1 to 2147483647" },
+    { "{'version':1,'features':4,'blocks':[{'activation':'relu'}],'frame-rate':[12.5,1]}", "has the number 12.5",
+      "from 1 to 2147483647" },
+  };
+
+  for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+    begin (entries[i].entry);
+    CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", entries[i].a, entries[i].b);
+  }
+}
+
+/* `n` times `text` between `before` and `after`; free () it. */
+static char *
+repeated (const char *before, size_t n, const char *text, const char *after)
+{
+  char *all = malloc (strlen (before) + n * (strlen (text) + 1) + strlen (after) + 1), *end = all;
+
+  end += sprintf (end, "%s", before);
+  for (size_t i = 0; i < n; i++)
+    end += sprintf (end, "%s%s", text, i + 1 < n ? "," : "");
+  sprintf (end, "%s", after);
+  return all;
+}
+
+/* A file whose header is text and nothing else. */
+static AttnStatus
+open_header (const char *header, AttnLayer **layer, AttnError *error)
+{
+  size_t n = strlen (header);
+  uint8_t *bytes = malloc (8 + n);
+  AttnStatus status;
+
+  put_length (bytes, n);
+  memcpy (bytes + 8, header, n);
+  status = attn_encoder_open_memory (bytes, 8 + n, NULL, layer, error);
+  free (bytes);
+  return status;
+}
+
+#define IN_FRONT(features) \
+  "{\"__metadata__\":{\"encoder\":\"{\\\"version\\\":1,\\\"features\\\":" features ",\\\"blocks\\\":["
+#define RELU "{\\\"activation\\\":\\\"relu\\\"}"
+
+static AttnStatus
+open_many (const char *features, size_t n, AttnError *error)
+{
+  char front[128], *header;
+  AttnLayer *layer;
+  AttnStatus status;
+
+  snprintf (front, sizeof front, IN_FRONT ("%s"), features);
+  header = repeated (front, n, RELU, "]}\"}}");
+  status = open_header (header, &layer, error);
+  attn_layer_free (layer);
+  free (header);
+  return status;
+}
+
+TEST (amounts_beyond_the_limits_are_refused)
+{
+  CHECK (open_many ("4", 4096, NULL) == ATTN_OK);
+  CHECK_FAILS (open_many ("4", 4097, &error), ATTN_ERROR_MODEL, "memory", "blocks[4096]: this is block 4097",
+               "at most 4096");
+  CHECK (open_many ("65536", 256, NULL) == ATTN_OK);
+  CHECK_FAILS (open_many ("65536", 257, &error), ATTN_ERROR_MODEL, "memory",
+               "blocks[256]: all blocks up to here give 16842752", "at most 16777216");
+  CHECK_FAILS (open_many ("4", 200000, &error), ATTN_ERROR_MODEL, "memory", "\"encoder\" has 4400037 bytes",
+               "at most 4194304");
+}
+
+/* The text of `n` residuals in each other. */
+static const char *
+nested (unsigned n)
+{
+  static char text[1024];
+
+  text[0] = '\0';
+  for (unsigned i = 0; i < n; i++)
+    strcat (text, "{'residual':[");
+  strcat (text, "{'activation':'relu'}");
+  for (unsigned i = 0; i < n; i++)
+    strcat (text, "]}");
+  return text;
+}
+
+TEST (residuals_that_are_too_deep_are_refused)
+{
+  AttnLayer *layer = opened (nested (8), "");
+
+  CHECK (layer != NULL);
+  attn_layer_free (layer);
+  begin_blocks (nested (9), "");
+  CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory",
+               "blocks[0].residual[0].residual[0].residual[0].residual[0].residual[0].residual[0].residual[0]."
+               "residual[0]: residuals are 9 deep",
+               "at most 8");
+}
+
+TEST (parameters_beyond_the_limit_are_refused)
+{
+  AttnSafetensors *in_memory;
+  AttnTensors tensors;
+  AttnStatus status;
+  float *values = NULL;
+
+  begin_file (&file);
+  add_tensor (&file, "x.weight", "F32", 3, 4);
+  end_file (&file);
+  status = attn_safetensors_open_memory (file.bytes, file.size, &in_memory, NULL);
+  CHECK (status == ATTN_OK);
+  status = attn_tensors_init (&tensors, in_memory, NULL);
+  CHECK (status == ATTN_OK);
+  tensors.max_values = 20;
+  status = attn_tensors_read (&tensors, tensors.by_name[0].tensor, 0, 12, &values, NULL);
+  CHECK (status == ATTN_OK);
+  attn_free (values);
+  values = NULL;
+  CHECK_FAILS (attn_tensors_read (&tensors, tensors.by_name[0].tensor, 0, 12, &values, &error), ATTN_ERROR_MODEL,
+               "memory", "\"x.weight\"", "24 parameters", "at most 20");
+  CHECK (values == NULL);
+  attn_tensors_clear (&tensors);
+  attn_safetensors_close (in_memory);
+}
+
+/* ---- blocks ---- */
+
+TEST (keys_that_make_no_block_are_refused_with_their_path)
+{
+  static const Refusal refusals[] = {
+    { "3", "", { "blocks[0]: it is 3", "expected an object" } },
+    { "{}", "", { "blocks[0]: it has no key that says its kind", "linear, norm, activation", "missing" } },
+    { "{'lineer':'x'}", "", { "blocks[0]: it has no key that says its kind", "\"lineer\"" } },
+    { "{'linear':'x','norm':'y'}", "", { "blocks[0]: it has both linear and norm" } },
+    { "{'activation':'relu','eps':1}", "", { "blocks[0]: it has the key \"eps\"", "kind activation" } },
+    { "{'activation':'relu'},{'residual':[{'activation':'relu'},{'residual':[{'activation':'relu','x':1}]}]}",
+      "",
+      { "blocks[1].residual[1].residual[0]: it has the key \"x\"", "kind activation" } },
+    { "{'residual':[]}", "", { "blocks[0]: residual is an empty list", "at least one block" } },
+    { "{'residual':'x'}", "", { "blocks[0]: residual is \"x\"", "expected a list" } },
+    { "{'activation':'selu'}", "", { "blocks[0]: activation is \"selu\"", "gelu-tanh", "log-softmax" } },
+    { "{'activation':4}", "", { "blocks[0]: activation is 4", "expected one of" } },
+    { "{'glu':'tanh'}", "", { "blocks[0]: glu is \"tanh\"", "expected one of", "sigmoid" } },
+    { "{'glu':'silu'},{'glu':'silu'},{'glu':'silu'}", "", { "blocks[2]: glu takes", "even number", "they have 1" } },
+    { "{'sinusoid':false}", "", { "blocks[0]: sinusoid is false", "expected true" } },
+    { "{'glu':'silu'},{'glu':'silu'},{'sinusoid':true}", "", { "blocks[2]: sinusoid takes", "they have 1" } },
+    { "{'sinusoid':true,'base':0.5}", "", { "base is 0.5", "from 1 to" } },
+    { "{'sinusoid':true,'offset':-1}", "", { "offset is -1", "from 0 to 9007199254740992" } },
+    { "{'sinusoid':true,'offset':9007199254740993}", "", { "offset is 9007199254740993", "9007199254740992" } },
+    { "{'sinusoid':true,'layout':'rows'}", "", { "layout is \"rows\"", "interleaved, half" } },
+  };
+
+  CHECK_REFUSALS (refusals);
+}
+
+TEST (names_that_are_none_are_refused)
+{
+  char *blocks = repeated ("{'linear':'", 513, "x", "'}"), *end = blocks;
+  AttnLayer *layer;
+
+  for (char *at = blocks; *at != '\0'; at++) /* without the commas */
+    if (*at != ',')
+      *end++ = *at;
+  *end = '\0';
+  begin_blocks (blocks, "");
+  CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", "blocks[0]: the name of its tensors has 513 bytes",
+               "1 to 512");
+  free (blocks);
+  begin_blocks ("{'linear':''}", "");
+  CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", "blocks[0]: the name of its tensors has 0 bytes");
+  begin_blocks ("{'affine':null}", "");
+  CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", "blocks[0]: affine is null", "the name of its tensors");
+  layer = opened ("{'norm':null}", "");
+  CHECK (layer != NULL);
+  attn_layer_free (layer);
+}
+
+TEST (tensors_that_do_not_fit_are_refused_with_both_numbers)
+{
+  static const Refusal refusals[] = {
+    { "{'linear':'l'}", "", { "blocks[0]: the file has no tensor \"l.weight\"" } },
+    { "{'linear':'l'}", "l.weight 4", { "\"l.weight\" has shape [4]", "[1 to 65536, 4]" } },
+    { "{'linear':'l'}", "l.weight 4 3", { "\"l.weight\" has shape [4, 3]", "[1 to 65536, 4]", "frames of 4" } },
+    { "{'linear':'l'}", "l.weight 0 4", { "\"l.weight\" has shape [0, 4]", "[1 to 65536, 4]" } },
+    { "{'linear':'l'}", "l.weight 70000 4", { "\"l.weight\" has shape [70000, 4]", "[1 to 65536, 4]" } },
+    { "{'linear':'l'}", "l.weight 3 4; l.bias 4", { "\"l.bias\" has shape [4]", "[3] is needed" } },
+    { "{'linear':'l'}", "l.weight 3 4; l.bias 1 3", { "\"l.bias\" has shape [1, 3]", "[3] is needed" } },
+    { "{'linear':'l','activation':'softmax'}", "l.weight 3 4", { "activation is \"softmax\"", "sigmoid" } },
+    { "{'linear':'l'},{'linear':'m'}",
+      "l.weight 3 4; m.weight 4 4",
+      { "blocks[1]: \"m.weight\" has shape [4, 4]", "[1 to 65536, 3]" } },
+    { "{'norm':'n'}", "n.bias 4", { "blocks[0]: the file has no tensor \"n.weight\"" } },
+    { "{'norm':'n'}", "n.weight 3", { "\"n.weight\" has shape [3]", "[4] is needed" } },
+    { "{'norm':'n'}", "n.weight 4; n.bias 5", { "\"n.bias\" has shape [5]", "[4] is needed" } },
+    { "{'norm':'n','eps':0}", "n.weight 4", { "eps is 0", "1e-30 to 1e+30" } },
+    { "{'norm':'n','eps':'small'}", "n.weight 4", { "eps is \"small\"", "expected a number" } },
+    { "{'norm':'n','kind':'batch'}", "n.weight 4", { "kind is \"batch\"", "layer, rms" } },
+    { "{'affine':'a'}", "a.weight 5", { "\"a.weight\" has shape [5]", "[4] is needed" } },
+    { "{'affine':'a'}", "a.weight 4; a.bias 4 4", { "\"a.bias\" has shape [4, 4]", "[4] is needed" } },
+    { "{'residual':[{'linear':'l'}]}",
+      "l.weight 3 4",
+      { "blocks[0]: what a residual adds", "frames of 3 values", "frames of 4" } },
+  };
+
+  CHECK_REFUSALS (refusals);
+  begin_blocks ("{'residual':[{'linear':'l'}]}", "");
+  add_tensor (&file, "l.weight", "I8", 4, 4);
+  CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", "blocks[0].residual[0]: \"l.weight\" has dtype I8",
+               "F32, F16, BF16 or F64");
+}
+
+#define QKV "a.q_proj.weight 4 4; a.k_proj.weight 4 4; a.v_proj.weight 4 4"
+
+TEST (attentions_that_do_not_fit_are_refused)
+{
+  static const Refusal refusals[] = {
+    { "{'attention':'a','window':5}", QKV, { "blocks[0]: attention has no key heads" } },
+    { "{'attention':'a','heads':2}", QKV, { "blocks[0]: attention has no key window" } },
+    { "{'attention':'a','heads':2,'window':0}", QKV, { "blocks[0]: window is 0", "1 to 16777216" } },
+    { "{'attention':'a','heads':2,'window':-1}", QKV, { "blocks[0]: window is -1", "1 to 16777216" } },
+    { "{'attention':'a','heads':2,'window':2.5}", QKV, { "blocks[0]: window is 2.5", "1 to 16777216" } },
+    { "{'attention':'a','heads':2,'window':1e300}", QKV, { "blocks[0]: window is 1e+300", "1 to 16777216" } },
+    { "{'attention':'a','heads':2,'window':4294967295}", QKV, { "blocks[0]: window is 4294967295", "16777216" } },
+    { "{'attention':'a','heads':2,'window':'5'}", QKV, { "blocks[0]: window is \"5\"", "expected a number" } },
+    { "{'attention':'a','heads':2,'window':5,'look-ahead':16777217}", QKV, { "look-ahead is 16777217", "16777216" } },
+    { "{'attention':'a','heads':2,'window':5,'scale':-1}", QKV, { "blocks[0]: scale is -1" } },
+    { "{'attention':'a','heads':2,'window':5,'position':'absolute'}",
+      QKV,
+      { "position is \"absolute\"", "none, rope, alibi, relative" } },
+    { "{'attention':'a','heads':2,'window':5,'position':1}", QKV, { "position is 1", "expected one of none" } },
+    { "{'attention':'a','heads':2,'window':5,'gain':1}", QKV, { "the key \"gain\"", "kind attention" } },
+    { "{'attention':'a','heads':3,'window':5}", QKV, { "blocks[0]: \"a.\"", "4 rows", "3 heads" } },
+    { "{'attention':'a','heads':2,'kv-heads':4,'window':5}", QKV, { "blocks[0]", "4" } },
+    { "{'attention':'a','heads':2,'window':5,'position':'relative'}", QKV, { "blocks[0]", "no relative_bias" } },
+    { "{'attention':'a','heads':2,'window':5}",
+      "b.q_proj.weight 4 4",
+      { "blocks[0]: no attention", "\"a.\"", "\"b.\"" } },
+    { "{'attention':'a','heads':2,'window':5}",
+      "a.q_proj.weight 4 4; a.k_proj.weight 4 4",
+      { "blocks[0]: it has \"a.q_proj.weight\"", "no \"a.v_proj.weight\"" } },
+    { "{'glu':'silu'},{'attention':'a','heads':2,'window':5}", QKV, { "blocks[1]", "takes 4 features", "have 2" } },
+    { "{'attention':'a','heads':2,'window':5}",
+      QKV "; a.q_norm.weight 2",
+      { "blocks[0]: it has \"a.q_norm.weight\"", "normalised queries" } },
+    { "{'attention':'a','heads':2,'window':5}", QKV "; a.other 2", { "blocks[0]: it has \"a.other\"", "numbers" } },
+  };
+
+  CHECK_REFUSALS (refusals);
+}
+
+TEST (tensors_that_nobody_computes_with_are_refused)
+{
+  static const Refusal refusals[] = {
+    { "{'linear':'l'}", "l.weight 4 4; l.weight_scale 4", { "blocks[0]: ", "\"l.weight_scale\"", "no block" } },
+    { "{'activation':'relu'},{'residual':[{'norm':'n'}]}",
+      "n.weight 4; n.running_mean 4",
+      { "blocks[1].residual[0]: ", "\"n.running_mean\"" } },
+    { "{'norm':'n','kind':'rms'}", "n.weight 4; n.bias 4", { "blocks[0]: ", "\"n.bias\"", "no block" } },
+    /* The longest name of a block. */
+    { "{'linear':'l'},{'norm':'l.n'}", "l.weight 4 4; l.n.weight 4; l.n.gate 4", { "blocks[1]: ", "\"l.n.gate\"" } },
+  };
+
+  CHECK_REFUSALS (refusals);
+}
+
+TEST (tensors_of_others_and_harmless_ones_are_let_pass)
+{
+  AttnLayer *layer = opened ("{'linear':'l'},{'norm':'l.norm'},{'linear':'l'}",
+                             "l.weight 4 4; l.norm.weight 4; decoder.weight 7 7; lm 3");
+
+  CHECK (layer != NULL);
+  attn_layer_free (layer);
+  /* What would be none of the attention's is another block's. */
+  layer = opened ("{'norm':'a.q_norm'},{'attention':'a','heads':2,'window':5}",
+                  QKV "; a.q_norm.weight 4; a.position_ids 9");
+  CHECK (layer != NULL);
+  attn_layer_free (layer);
+}
+
+TEST (values_that_are_not_finite_are_refused_with_the_block)
+{
+  static const uint8_t nan[] = { 0, 0, 0xc0, 0x7f };
+  AttnLayer *layer;
+
+  begin_blocks ("{'residual':[{'linear':'l'}]}", "l.weight 4 4");
+  end_file (&file);
+  memcpy (file.bytes + file.size - sizeof nan, nan, sizeof nan);
+  CHECK_FAILS (attn_encoder_open_memory (file.bytes, file.size, NULL, &layer, &error), ATTN_ERROR_MODEL, "memory",
+               "memory: blocks[0].residual[0]: element 15 of \"l.weight\"", "NaN");
+}
+
+TEST (options_that_cannot_be_are_refused)
+{
+  AttnEncoderOptions options = attn_encoder_options_default ();
+  AttnLayer *layer;
+  AttnError error;
+
+  begin_blocks ("{'activation':'relu'}", "");
+  options.n_threads = 65;
+  CHECK (open_with (&options, &layer, &error) == ATTN_ERROR_CONFIG && strstr (error.message, "threads is 65") != NULL);
+  options = attn_encoder_options_default ();
+  options.reserved[3] = 7;
+  CHECK (open_with (&options, &layer, &error) == ATTN_ERROR_CONFIG && strstr (error.message, "field 3") != NULL);
+}
+
+/* ---- what can be asked ---- */
+
+TEST (encoder_says_what_it_is)
+{
+  static const char blocks[] = "{'residual':[{'norm':null},{'attention':'a','heads':2,'window':5,'look-ahead':3}]},"
+                               "{'attention':'b','heads':1,'window':9},{'linear':'l'}";
+  AttnLayer *layer =
+      opened (blocks, QKV "; b.q_proj.weight 4 4; b.k_proj.weight 4 4; b.v_proj.weight 4 4; l.weight 7 4");
+  uint32_t numerator, denominator;
+
+  CHECK (layer != NULL);
+  CHECK (attn_layer_n_features (layer) == 4 && attn_layer_n_outputs (layer) == 7);
+  CHECK (attn_layer_stride (layer) == 1 && attn_layer_reach_back (layer) == 12 && attn_layer_reach_ahead (layer) == 3);
+  CHECK (attn_layer_ready (layer, 3) == 0 && attn_layer_ready (layer, 10) == 7 && attn_layer_count (layer, 10) == 10);
+  CHECK (attn_layer_n_attentions (layer) == 2 && attn_layer_attention (layer, 2) == NULL);
+  CHECK (attn_layer_attention (layer, 0)->window == 5 && attn_layer_attention (layer, 0)->look_ahead == 3);
+  CHECK (attn_layer_attention (layer, 1)->window == 9 && attn_layer_attention (layer, 1)->n_features == 4);
+  CHECK (strcmp (attn_layer_metadata (layer, "sample-rate"), "16000") == 0);
+  CHECK (attn_layer_metadata (layer, "bins") == NULL);
+  attn_layer_frame_rate (layer, &numerator, &denominator);
+  CHECK (numerator == 0 && denominator == 1);
+  attn_layer_free (layer);
+
+  begin ("{'version':1,'features':4,'frame-rate':[25,2],'blocks':[{'activation':'relu'}]}");
+  CHECK (open_with (NULL, &layer, NULL) == ATTN_OK);
+  attn_layer_frame_rate (layer, &numerator, &denominator);
+  CHECK (numerator == 25 && denominator == 2 && attn_layer_n_attentions (layer) == 0);
+  attn_layer_free (layer);
+}
+
+/* A claim of 2^24 frames costs nothing until a stream is made, and can be seen before. */
+TEST (size_of_a_stream_can_be_asked_before_it_is_made)
+{
+  AttnLayer *small = opened ("{'attention':'a','heads':2,'window':5}", QKV);
+  AttnLayer *large = opened ("{'attention':'a','heads':2,'window':16777216}", QKV);
+
+  CHECK (small != NULL && large != NULL);
+  CHECK (attn_layer_stream_size (small) < 1 << 20);
+  CHECK (attn_layer_stream_size (large) > (size_t) 16777216 * 8 * sizeof (float));
+  attn_layer_free (small);
+  attn_layer_free (large);
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  RUN (checkpoint_without_an_entry_says_how_to_export_it);
+  RUN (entry_that_is_not_an_encoder_is_refused);
+  RUN (amounts_beyond_the_limits_are_refused);
+  RUN (residuals_that_are_too_deep_are_refused);
+  RUN (parameters_beyond_the_limit_are_refused);
+  RUN (keys_that_make_no_block_are_refused_with_their_path);
+  RUN (names_that_are_none_are_refused);
+  RUN (tensors_that_do_not_fit_are_refused_with_both_numbers);
+  RUN (attentions_that_do_not_fit_are_refused);
+  RUN (tensors_that_nobody_computes_with_are_refused);
+  RUN (tensors_of_others_and_harmless_ones_are_let_pass);
+  RUN (values_that_are_not_finite_are_refused_with_the_block);
+  RUN (options_that_cannot_be_are_refused);
+  RUN (encoder_says_what_it_is);
+  RUN (size_of_a_stream_can_be_asked_before_it_is_made);
+  return check_done ();
+}

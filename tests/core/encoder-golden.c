@@ -1,0 +1,243 @@
+/*
+ * Whole encoders against PyTorch: the files that tests/golden/encoder.py made with PyTorch's modules in float64, as a
+ * sequence and as a stream. Also names the largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#include "attn.h"
+#include "check.h"
+#include "parameters/safetensors.h"
+
+/*
+ * Largest error relative to the largest output, for each attention and convolution that stands behind another: one
+ * layer is off by 2e-6 at most (golden.c: scores of order one, chains of up to 256), and residuals and norms keep
+ * frames, and so their errors, at the size of one layer's output, so that at worst they add up. What is no layer (a
+ * norm, a feed-forward) has shorter chains than an attention, and is counted with the one before it.
+ */
+#define TOLERANCE_PER_LAYER 2e-6
+#define GOLDEN_VERSION "1"
+
+typedef struct {
+  AttnLayer *layer;
+  size_t n_frames, n_out; /* frames in, and frames out */
+  float *in, *expected, *out;
+  float *present, *out_present; /* [n_frames], [n_out], 0: absent; NULL: all are there */
+  double n_layers;
+} Golden;
+
+/* A [n_frames][width] tensor; NULL: it is not there. */
+static float *
+read_tensor (AttnSafetensors *file, const char *name, size_t *n_frames)
+{
+  for (size_t i = 0; i < attn_safetensors_n_tensors (file); i++) {
+    const AttnTensor *tensor = attn_safetensors_tensor (file, i);
+    float *values;
+
+    if (strcmp (tensor->name, name) != 0)
+      continue;
+    *n_frames = tensor->dims[0];
+    values = malloc ((tensor->n_elements + 1) * sizeof *values);
+    if (attn_safetensors_read (file, tensor, 0, tensor->n_elements, values, NULL) == ATTN_OK)
+      return values;
+    free (values);
+  }
+  return NULL;
+}
+
+static bool
+read_golden (const char *path, Golden *golden)
+{
+  AttnError error;
+  AttnSafetensors *file;
+  const char *version, *layers;
+  size_t n;
+
+  if (attn_safetensors_open (path, &file, &error) != ATTN_OK) {
+    printf ("# %s\n", error.message);
+    return false;
+  }
+  version = attn_safetensors_metadata (file, "version");
+  layers = attn_safetensors_metadata (file, "layers");
+  if (version == NULL || strcmp (version, GOLDEN_VERSION) != 0 || layers == NULL) {
+    printf ("# %s has version %s, not %s: run tests/golden/encoder.py\n", path, version ? version : "(none)",
+            GOLDEN_VERSION);
+    attn_safetensors_close (file);
+    return false;
+  }
+  golden->n_layers = strtod (layers, NULL);
+  golden->present = read_tensor (file, "present", &n);
+  golden->out_present = read_tensor (file, "output_present", &n);
+  golden->in = read_tensor (file, "input", &golden->n_frames);
+  golden->expected = read_tensor (file, "output", &golden->n_out);
+  attn_safetensors_close (file);
+  return golden->in != NULL && golden->expected != NULL;
+}
+
+static bool
+open_golden (const char *name, Golden *golden)
+{
+  char path[512];
+  AttnError error;
+
+  snprintf (path, sizeof path, "%s/encoder/%s.safetensors", GOLDEN_DIR, name);
+  if (!read_golden (path, golden))
+    return false;
+  if (attn_encoder_open (path, NULL, &golden->layer, &error) != ATTN_OK) {
+    printf ("# %s\n", error.message);
+    return false;
+  }
+  golden->out = malloc ((golden->n_out * attn_layer_n_outputs (golden->layer) + 1) * sizeof (float));
+  if (attn_layer_count (golden->layer, golden->n_frames) != golden->n_out)
+    printf ("# %llu frames out, PyTorch has %zu\n",
+            (unsigned long long) attn_layer_count (golden->layer, golden->n_frames), golden->n_out);
+  return attn_layer_count (golden->layer, golden->n_frames) == golden->n_out;
+}
+
+static void
+golden_clear (Golden *golden)
+{
+  attn_layer_free (golden->layer);
+  free (golden->in);
+  free (golden->present);
+  free (golden->out_present);
+  free (golden->expected);
+  free (golden->out);
+}
+
+/* Of the largest output; what is absent has to be 0. */
+static double
+relative_error (const Golden *golden)
+{
+  size_t width = attn_layer_n_outputs (golden->layer);
+  double worst = 0, largest = 0;
+
+  for (size_t i = 0; i < golden->n_out * width; i++) {
+    double difference = fabs ((double) golden->out[i] - golden->expected[i]);
+
+    if (golden->out_present != NULL && golden->out_present[i / width] == 0 && golden->out[i] != 0)
+      return NAN;
+    worst = difference <= worst ? worst : difference; /* a NaN stays */
+    largest = fmax (largest, fabs (golden->expected[i]));
+  }
+  return worst / largest;
+}
+
+static double
+forward_error (Golden *golden)
+{
+  uint8_t *present = malloc (golden->n_frames + 1);
+  AttnStatus status;
+
+  for (size_t i = 0; i < golden->n_frames; i++)
+    present[i] = golden->present == NULL || golden->present[i] != 0;
+  status = attn_forward (golden->layer, golden->in, present, golden->n_frames, 0, golden->out, NULL, NULL);
+  free (present);
+  return status == ATTN_OK ? relative_error (golden) : NAN;
+}
+
+/* Frame by frame. */
+static double
+stream_error (Golden *golden)
+{
+  size_t n_features = attn_layer_n_features (golden->layer), n_outputs = attn_layer_n_outputs (golden->layer), n = 0;
+  AttnStream *stream;
+
+  MUST (attn_stream_new (golden->layer, &stream, NULL));
+  memset (golden->out, 0xff, golden->n_out * n_outputs * sizeof *golden->out);
+  for (size_t i = 0; i < golden->n_frames; i++)
+    n += golden->present == NULL || golden->present[i] != 0
+             ? attn_stream_push (stream, golden->in + i * n_features, 1, golden->out + n * n_outputs, NULL)
+             : attn_stream_skip (stream, 1, golden->out + n * n_outputs, NULL);
+  n += attn_stream_drain (stream, golden->out + n * n_outputs, NULL);
+  attn_stream_free (stream);
+  return n == golden->n_out ? relative_error (golden) : NAN;
+}
+
+static void
+check_golden (const char *name)
+{
+  Golden golden = { 0 };
+  double whole = NAN, streamed = NAN;
+  bool opened = open_golden (name, &golden);
+
+  if (opened) {
+    whole = forward_error (&golden);
+    streamed = stream_error (&golden);
+    printf ("# %s: %.2g, %.2g for each of %g layers\n", name, whole, whole / golden.n_layers, golden.n_layers);
+  }
+  golden_clear (&golden);
+  CHECK (opened);
+  CHECK_MSG (whole < TOLERANCE_PER_LAYER * golden.n_layers, "%s: %g for %g layers", name, whole, golden.n_layers);
+  CHECK_MSG (streamed < TOLERANCE_PER_LAYER * golden.n_layers, "%s: %g for %g layers", name, streamed, golden.n_layers);
+}
+
+#define GOLDEN(test, name) \
+  TEST (test)              \
+  {                        \
+    check_golden (name);   \
+  }
+
+GOLDEN (one_layer_pre_norm_relu, "transformer-1-pre-relu")
+GOLDEN (one_layer_post_norm_gelu_odd_width, "transformer-1-post-gelu")
+GOLDEN (one_layer_pre_norm_final_norm, "transformer-1-pre-gelu-final")
+GOLDEN (two_layers_pre_norm_look_ahead, "transformer-2-pre-gelu-final")
+GOLDEN (two_layers_post_norm_relu, "transformer-2-post-relu")
+GOLDEN (two_layers_post_norm_look_ahead, "transformer-2-post-gelu-final-ahead")
+GOLDEN (six_layers_pre_norm_final_norm, "transformer-6-pre-relu-final")
+GOLDEN (six_layers_pre_norm_look_ahead, "transformer-6-pre-gelu-ahead")
+GOLDEN (six_layers_post_norm_look_ahead, "transformer-6-post-gelu")
+GOLDEN (pre_norm_with_absent_frames, "transformer-absent-pre")
+GOLDEN (post_norm_look_ahead_with_absent_frames, "transformer-absent-post-ahead")
+GOLDEN (twelve_post_norm_layers_with_one_head, "twelve-post-one-head")
+GOLDEN (windows_longer_than_the_stream, "longer-than-stream")
+GOLDEN (sinusoids_in_front, "sinusoid-interleaved")
+GOLDEN (sinusoids_halves_with_an_offset, "sinusoid-half-offset")
+GOLDEN (alibi_six_heads_look_ahead, "alibi")
+GOLDEN (log_softmax_head, "log-softmax-head")
+GOLDEN (softmax_head, "softmax-head")
+GOLDEN (layer_norm_alone, "layer-norm")
+GOLDEN (layer_norm_without_parameters, "layer-norm-plain")
+GOLDEN (glu_sigmoid, "glu")
+GOLDEN (glu_gelu_tanh, "glu-gelu-tanh")
+GOLDEN (activations_as_blocks_and_as_keys, "activations")
+GOLDEN (affine_between_residuals, "affine")
+GOLDEN (llama_rms_norm_swiglu_rope_grouped_heads, "llama")
+GOLDEN (llama_sinks_look_ahead_absent_frames, "llama-sinks-absent")
+GOLDEN (mimi_layer_scale_rope_interleaved, "mimi-interleaved")
+GOLDEN (mimi_layer_scale_rope_half, "mimi-half")
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  RUN (one_layer_pre_norm_relu);
+  RUN (one_layer_post_norm_gelu_odd_width);
+  RUN (one_layer_pre_norm_final_norm);
+  RUN (two_layers_pre_norm_look_ahead);
+  RUN (two_layers_post_norm_relu);
+  RUN (two_layers_post_norm_look_ahead);
+  RUN (six_layers_pre_norm_final_norm);
+  RUN (six_layers_pre_norm_look_ahead);
+  RUN (six_layers_post_norm_look_ahead);
+  RUN (pre_norm_with_absent_frames);
+  RUN (post_norm_look_ahead_with_absent_frames);
+  RUN (twelve_post_norm_layers_with_one_head);
+  RUN (windows_longer_than_the_stream);
+  RUN (sinusoids_in_front);
+  RUN (sinusoids_halves_with_an_offset);
+  RUN (alibi_six_heads_look_ahead);
+  RUN (log_softmax_head);
+  RUN (softmax_head);
+  RUN (layer_norm_alone);
+  RUN (layer_norm_without_parameters);
+  RUN (glu_sigmoid);
+  RUN (glu_gelu_tanh);
+  RUN (activations_as_blocks_and_as_keys);
+  RUN (affine_between_residuals);
+  RUN (llama_rms_norm_swiglu_rope_grouped_heads);
+  RUN (llama_sinks_look_ahead_absent_frames);
+  RUN (mimi_layer_scale_rope_interleaved);
+  RUN (mimi_layer_scale_rope_half);
+  return check_done ();
+}

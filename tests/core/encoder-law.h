@@ -1,0 +1,474 @@
+/*
+ * The law that an encoder keeps, by its definitions: which frames there are behind every block and which of them are
+ * absent, what each of them reads, and its values in double. Nothing here is the library's; nothing here is fast.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef TESTS_CORE_ENCODER_LAW_H
+#define TESTS_CORE_ENCODER_LAW_H
+
+#include "encoders.h"
+
+/* ---- stride, reach and counts ---- */
+
+typedef struct {
+  uint64_t stride, back, ahead; /* output i reads the inputs i stride - back ... i stride + ahead, besides sinks */
+  bool has_sinks;
+} Law;
+
+static inline Law chain_law (const Chain *chain);
+
+static inline Law
+node_law (const Node *node)
+{
+  switch (node->kind) {
+  case BLOCK_ATTENTION:
+    return (Law){ 1, node->a.window - 1, node->a.look_ahead, node->a.sinks != 0 };
+  case BLOCK_RESIDUAL:
+    return chain_law (&node->inner);
+  case BLOCK_CONV:
+    return (Law){ node->stride, node->left, (node->kernel - 1) * node->dilation - node->left, false };
+  case BLOCK_STACK:
+    return (Law){ node->stride, 0, node->stride - 1, false };
+  default:
+    return (Law){ 1, 0, 0, false };
+  }
+}
+
+static inline Law
+chain_law (const Chain *chain)
+{
+  Law law = { 1, 0, 0, false };
+
+  for (size_t i = 0; i < chain->n; i++) {
+    Law next = node_law (&chain->nodes[i]);
+
+    law.back += law.stride * next.back;
+    law.ahead += law.stride * next.ahead;
+    law.stride *= next.stride;
+    law.has_sinks |= next.has_sinks;
+  }
+  return law;
+}
+
+/* Outputs that are ready when n frames of a stream that goes on have come. */
+static inline uint64_t
+law_ready (const Law *law, uint64_t n)
+{
+  return n < law->ahead + 1 ? 0 : (n - 1 - law->ahead) / law->stride + 1;
+}
+
+/* Frames that leave a block when `n` have come and no more will. */
+static inline size_t
+node_count (const Node *node, size_t n)
+{
+  size_t all = n + node->left + node->right, span = (node->kernel - 1) * node->dilation + 1;
+
+  if (n == 0)
+    return 0;
+  if (node->kind == BLOCK_CONV)
+    return all < span ? 0 : (all - span) / node->stride + 1;
+  return n / node->stride;
+}
+
+/* ---- frames ---- */
+
+/* The whole stream behind a block. Absent frames are zeros. */
+typedef struct {
+  size_t n;
+  uint32_t width;
+  uint64_t first;    /* the number of its first frame */
+  double *values;    /* [n][width] */
+  uint8_t *present;  /* [n] */
+  uint64_t *touched; /* [n]: bit k: watched input k reaches this frame */
+} Signal;
+
+static inline Signal
+signal_new (size_t n, uint32_t width, uint64_t first)
+{
+  Signal s = { .n = n, .width = width, .first = first };
+
+  s.values = calloc (n * width + 1, sizeof *s.values);
+  s.present = calloc (n + 1, 1);
+  s.touched = calloc (n + 1, sizeof *s.touched);
+  if (s.values == NULL || s.present == NULL || s.touched == NULL)
+    abort ();
+  return s;
+}
+
+static inline void
+signal_clear (Signal *s)
+{
+  free (s->values);
+  free (s->present);
+  free (s->touched);
+}
+
+static inline double *
+signal_row (const Signal *s, size_t t)
+{
+  return s->values + t * s->width;
+}
+
+/* ---- frame by frame ---- */
+
+static inline double
+act_value (Act act, double x)
+{
+  const double pi = 3.14159265358979323846;
+
+  switch (act) {
+  case ACT_RELU:
+    return x > 0 ? x : 0;
+  case ACT_GELU:
+    return 0.5 * x * (1 + erf (x / sqrt (2)));
+  case ACT_GELU_TANH:
+    return 0.5 * x * (1 + tanh (sqrt (2 / pi) * (x + 0.044715 * x * x * x)));
+  case ACT_SILU:
+    return x / (1 + exp (-x));
+  case ACT_SIGMOID:
+    return 1 / (1 + exp (-x));
+  case ACT_TANH:
+    return tanh (x);
+  default:
+    return x;
+  }
+}
+
+static inline void
+act_row (Act act, double *x, size_t n)
+{
+  double max = -INFINITY, sum = 0;
+
+  for (size_t i = 0; i < n; i++) {
+    x[i] = act_value (act, x[i]);
+    max = fmax (max, x[i]);
+  }
+  if (act < ACT_SOFTMAX)
+    return;
+  for (size_t i = 0; i < n; i++)
+    sum += exp (x[i] - max);
+  for (size_t i = 0; i < n; i++)
+    x[i] = act == ACT_SOFTMAX ? exp (x[i] - max) / sum : x[i] - max - log (sum);
+}
+
+/* out [n_rows] = m in + bias */
+static inline void
+matrix_apply (const Matrix *m, const Matrix *bias, const double *in, double *out)
+{
+  for (uint32_t o = 0; o < m->n_rows; o++) {
+    out[o] = bias->values != NULL ? bias->values[o] : 0;
+    for (uint32_t i = 0; i < m->n_columns; i++)
+      out[o] += m->values[(size_t) o * m->n_columns + i] * in[i];
+  }
+}
+
+static inline void
+norm_row (const Node *node, const double *in, double *out)
+{
+  uint32_t n = node->n_in;
+  double mean = 0, squares = 0;
+
+  for (uint32_t i = 0; i < n && !node->is_rms; i++)
+    mean += in[i] / n;
+  for (uint32_t i = 0; i < n; i++)
+    squares += (in[i] - mean) * (in[i] - mean) / n;
+  for (uint32_t i = 0; i < n; i++) {
+    out[i] = (in[i] - mean) / sqrt (squares + node->eps);
+    if (node->weight.values != NULL)
+      out[i] *= node->weight.values[i];
+    if (node->bias.values != NULL)
+      out[i] += node->bias.values[i];
+  }
+}
+
+static inline void
+sinusoid_row (const Node *node, uint64_t t, const double *in, double *out)
+{
+  uint32_t half = node->n_in / 2;
+
+  for (uint32_t i = 0; i < half; i++) {
+    double angle = (double) (t + node->offset) * pow (node->base, -2.0 * i / node->n_in);
+    uint32_t a = node->is_half ? i : 2 * i, b = node->is_half ? i + half : 2 * i + 1;
+
+    out[a] = in[a] + sin (angle);
+    out[b] = in[b] + cos (angle);
+  }
+}
+
+static inline void
+frame_row (const Node *node, uint64_t t, const double *in, double *out)
+{
+  uint32_t n = node->n_out;
+
+  switch (node->kind) {
+  case BLOCK_LINEAR:
+    matrix_apply (&node->weight, &node->bias, in, out);
+    act_row (node->act, out, n);
+    break;
+  case BLOCK_NORM:
+    norm_row (node, in, out);
+    break;
+  case BLOCK_ACTIVATION:
+    memcpy (out, in, n * sizeof *out);
+    act_row (node->act, out, n);
+    break;
+  case BLOCK_GLU:
+    for (uint32_t i = 0; i < n; i++)
+      out[i] = in[i] * act_value (node->act, in[n + i]);
+    break;
+  case BLOCK_AFFINE:
+    for (uint32_t i = 0; i < n; i++)
+      out[i] = in[i] * node->weight.values[i] + (node->bias.values != NULL ? node->bias.values[i] : 0);
+    break;
+  default:
+    sinusoid_row (node, t, in, out);
+    break;
+  }
+}
+
+static inline Signal
+frames_signal (const Node *node, const Signal *in)
+{
+  Signal out = signal_new (in->n, node->n_out, in->first);
+
+  for (size_t t = 0; t < in->n; t++) {
+    out.present[t] = in->present[t];
+    out.touched[t] = in->touched[t];
+    if (in->present[t])
+      frame_row (node, in->first + t, signal_row (in, t), signal_row (&out, t));
+  }
+  return out;
+}
+
+/* ---- what reaches ---- */
+
+/* Taps beyond the ends, and absent ones, are zeros; touched by what exists and is there. */
+static inline void
+conv_row (const Node *node, const Signal *in, size_t i, Signal *out)
+{
+  uint32_t group_in = node->n_in / node->groups, group_out = node->n_out / node->groups;
+  bool exists = false, present = false;
+  double *y = signal_row (out, i);
+
+  for (uint32_t o = 0; o < node->n_out; o++)
+    y[o] = node->bias.values != NULL ? node->bias.values[o] : 0;
+  for (uint32_t j = 0; j < node->kernel; j++) {
+    int64_t t = (int64_t) i * node->stride - node->left + (int64_t) j * node->dilation;
+
+    if (t < 0 || t >= (int64_t) in->n)
+      continue;
+    exists = true;
+    present |= in->present[t];
+    out->touched[i] |= in->touched[t];
+    for (uint32_t o = 0; o < node->n_out; o++)
+      for (uint32_t c = 0; c < group_in; c++)
+        y[o] += node->weight.values[((size_t) o * group_in + c) * node->kernel + j]
+                * signal_row (in, (size_t) t)[o / group_out * group_in + c];
+  }
+  act_row (node->act, y, node->n_out);
+  out->present[i] = present || !exists;
+  if (!out->present[i])
+    memset (y, 0, node->n_out * sizeof *y);
+}
+
+static inline Signal
+conv_signal (const Node *node, const Signal *in)
+{
+  Signal out = signal_new (node_count (node, in->n), node->n_out, in->first / node->stride);
+
+  for (size_t i = 0; i < out.n; i++)
+    conv_row (node, in, i, &out);
+  return out;
+}
+
+static inline Signal
+stack_signal (const Node *node, const Signal *in)
+{
+  Signal out = signal_new (in->n / node->stride, node->n_out, in->first / node->stride);
+
+  for (size_t i = 0; i < out.n * node->stride; i++) {
+    out.present[i / node->stride] |= in->present[i];
+    out.touched[i / node->stride] |= in->touched[i];
+    memcpy (out.values + i * in->width, signal_row (in, i), in->width * sizeof *out.values);
+  }
+  return out;
+}
+
+/* x is added to f (x): absent where x is, and x where only f (x) is. */
+static inline void
+add_signal (Signal *f, const Signal *x)
+{
+  if (f->n != x->n || f->width != x->width)
+    abort ();
+  for (size_t t = 0; t < x->n; t++) {
+    f->present[t] = x->present[t];
+    f->touched[t] = x->present[t] ? f->touched[t] | x->touched[t] : 0;
+    for (uint32_t i = 0; i < x->width; i++)
+      signal_row (f, t)[i] = x->present[t] ? signal_row (f, t)[i] + signal_row (x, t)[i] : 0;
+  }
+}
+
+/* ---- attention ---- */
+
+/* values [dk] of frame t, turned */
+static inline void
+rotate_row (const AttentionNode *a, uint64_t t, double *values)
+{
+  uint32_t half = a->rope_dimensions / 2;
+
+  for (uint32_t i = 0; i < half; i++) {
+    double angle = (double) t * pow (10000, -2.0 * i / a->rope_dimensions), c = cos (angle), s = sin (angle);
+    double *x = &values[a->layout == ATTN_ROPE_HALF ? i : 2 * i];
+    double *y = &values[a->layout == ATTN_ROPE_HALF ? i + half : 2 * i + 1], turned = *x * c - *y * s;
+
+    *y = *x * s + *y * c;
+    *x = turned;
+  }
+}
+
+/* rows [n][heads * dk] of a projection */
+static inline double *
+project_signal (const AttentionNode *a, int part, const Signal *in)
+{
+  const Matrix *m = &a->weights[part];
+  double *rows = calloc (in->n * m->n_rows + 1, sizeof *rows);
+
+  if (rows == NULL)
+    abort ();
+  for (size_t t = 0; t < in->n; t++) {
+    matrix_apply (m, &a->biases[part], signal_row (in, t), rows + t * m->n_rows);
+    for (uint32_t i = 0; part < 2 && i < m->n_rows; i += a->dk)
+      rotate_row (a, in->first + t, rows + t * m->n_rows + i);
+  }
+  return rows;
+}
+
+/* Press et al. 2022: a geometric sequence; between powers of two every other one of the next. */
+static inline double
+alibi_slope (uint32_t head, uint32_t n_heads)
+{
+  uint32_t lower = 1;
+
+  while (2 * lower <= n_heads)
+    lower *= 2;
+  return exp2 (head < lower ? -8.0 * (head + 1) / lower : -4.0 * (2 * (head - lower) + 1) / lower);
+}
+
+static inline bool
+attends (const AttentionNode *a, const Signal *in, size_t t, size_t j)
+{
+  bool in_window = j + a->window > t && j <= t + a->look_ahead;
+
+  return in->present[j] && (in_window || (in->first + j < a->sinks && j <= t));
+}
+
+static inline double
+attention_score (const AttentionNode *a, const double *q, const double *k, uint32_t head, size_t t, size_t j)
+{
+  double score = 0;
+
+  for (uint32_t d = 0; d < a->dk; d++)
+    score += q[d] * k[d];
+  score *= a->scale;
+  if (a->softcap != 0)
+    score = a->softcap * tanh (score / a->softcap);
+  if (a->position == ATTN_POSITION_ALIBI)
+    score -= alibi_slope (head, a->heads) * fabs ((double) t - (double) j);
+  if (a->position == ATTN_POSITION_RELATIVE && j + a->window > t)
+    score += a->relative.values[head * (a->window + a->look_ahead) + (j + a->window - 1 - t)];
+  return score;
+}
+
+/* context [dv] of one head of frame t; q of that frame and head, k and v of all frames */
+static inline void
+attention_head (const AttentionNode *a, const Signal *in, size_t t, uint32_t head, const double *q, const double *k,
+                const double *v, double *context)
+{
+  uint32_t kv = head / (a->heads / a->kv_heads);
+  double *scores = calloc (in->n, sizeof *scores), max = -INFINITY, sum = 0;
+
+  if (scores == NULL)
+    abort ();
+  for (size_t j = 0; j < in->n; j++)
+    if (attends (a, in, t, j)) {
+      scores[j] = attention_score (a, q, k + (j * a->kv_heads + kv) * a->dk, head, t, j);
+      max = fmax (max, scores[j]);
+    }
+  for (size_t j = 0; j < in->n; j++)
+    if (attends (a, in, t, j))
+      sum += exp (scores[j] - max);
+  memset (context, 0, a->dv * sizeof *context);
+  for (size_t j = 0; j < in->n; j++)
+    for (uint32_t d = 0; d < a->dv && attends (a, in, t, j); d++)
+      context[d] += exp (scores[j] - max) / sum * v[(j * a->kv_heads + kv) * a->dv + d];
+  free (scores);
+}
+
+static inline Signal
+attention_signal (const Node *node, const Signal *in)
+{
+  const AttentionNode *a = &node->a;
+  Signal out = signal_new (in->n, node->n_out, in->first);
+  double *q = project_signal (a, 0, in), *k = project_signal (a, 1, in), *v = project_signal (a, 2, in), context[64];
+
+  for (size_t t = 0; t < in->n; t++) {
+    out.present[t] = in->present[t];
+    if (!in->present[t])
+      continue;
+    for (size_t j = 0; j < in->n; j++)
+      if (attends (a, in, t, j))
+        out.touched[t] |= in->touched[j];
+    for (uint32_t h = 0; h < a->heads; h++)
+      attention_head (a, in, t, h, q + (t * a->heads + h) * a->dk, k, v, context + h * a->dv);
+    if (a->weights[3].values != NULL)
+      matrix_apply (&a->weights[3], &a->biases[3], context, signal_row (&out, t));
+    else
+      memcpy (signal_row (&out, t), context, node->n_out * sizeof *context);
+  }
+  free (q);
+  free (k);
+  free (v);
+  return out;
+}
+
+/* ---- chains ---- */
+
+static inline Signal chain_signal (const Chain *chain, const Signal *in);
+
+static inline Signal
+node_signal (const Node *node, const Signal *in)
+{
+  Signal out;
+
+  switch (node->kind) {
+  case BLOCK_ATTENTION:
+    return attention_signal (node, in);
+  case BLOCK_CONV:
+    return conv_signal (node, in);
+  case BLOCK_STACK:
+    return stack_signal (node, in);
+  case BLOCK_RESIDUAL:
+    out = chain_signal (&node->inner, in);
+    add_signal (&out, in);
+    return out;
+  default:
+    return frames_signal (node, in);
+  }
+}
+
+/* What a chain, of at least one block, makes of a whole stream. */
+static inline Signal
+chain_signal (const Chain *chain, const Signal *in)
+{
+  Signal last = node_signal (&chain->nodes[0], in);
+
+  for (size_t i = 1; i < chain->n; i++) {
+    Signal next = node_signal (&chain->nodes[i], &last);
+
+    signal_clear (&last);
+    last = next;
+  }
+  return last;
+}
+
+#endif

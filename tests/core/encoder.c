@@ -1,0 +1,277 @@
+/*
+ * Streams over encoders: blocks in each other, their states, their threads. (encoder-contract.c has the law over random
+ * ones.)  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "base/hash.h"
+#include "model-file.h"
+#include "random.h"
+#include "stream/stream.h"
+
+static ModelFile file;
+
+/* ---- an encoder ---- */
+
+/* Text in which ' stands for ". */
+static void
+begin (const char *entry)
+{
+  size_t n;
+
+  begin_file (&file);
+  strcat (file.header, "'__metadata__':{'encoder':'");
+  for (n = strlen (file.header); *entry != '\0'; entry++) {
+    if (*entry == '\'')
+      file.header[n++] = '\\';
+    file.header[n++] = *entry;
+  }
+  strcpy (file.header + n, "'}");
+}
+
+/* Random values in the place of the zeros, in the order of the tensors. */
+static AttnLayer *
+made (uint32_t n_threads)
+{
+  AttnEncoderOptions options = attn_encoder_options_default ();
+  float *values;
+  AttnError error;
+  AttnLayer *layer;
+
+  options.n_threads = n_threads;
+  end_file (&file);
+  values = malloc (file.n_data);
+  random_state = 5;
+  random_fill (values, file.n_data / sizeof *values, 0.3f);
+  memcpy (file.bytes + file.size - file.n_data, values, file.n_data);
+  free (values);
+  if (attn_encoder_open_memory (file.bytes, file.size, &options, &layer, &error) != ATTN_OK)
+    printf ("# %s\n", error.message);
+  return layer;
+}
+
+static void
+add_attention (const char *name, unsigned width)
+{
+  static const char *const ends[] = { "q", "k", "v" };
+  char whole[64];
+
+  for (size_t i = 0; i < 3; i++) {
+    snprintf (whole, sizeof whole, "%s.%s_proj.weight", name, ends[i]);
+    add_tensor (&file, whole, "F32", width, width);
+  }
+}
+
+static AttnLayer *
+residual_encoder (void)
+{
+  begin ("{'version':1,'features':4,'blocks':[{'residual':[{'norm':null},"
+         "{'attention':'a','heads':2,'window':5,'look-ahead':3}]}]}");
+  add_attention ("a", 4);
+  return made (1);
+}
+
+static AttnStream *
+stream_over (const AttnLayer *layer)
+{
+  AttnStream *stream = NULL;
+  AttnError error;
+
+  if (layer != NULL && attn_stream_new (layer, &stream, &error) != ATTN_OK)
+    printf ("# %s\n", error.message);
+  return stream;
+}
+
+/* ---- what waits ---- */
+
+TEST (push_and_drain_give_what_they_said_before)
+{
+  AttnLayer *layer = residual_encoder ();
+  AttnStream *stream = stream_over (layer);
+  float frames[4 * 9], out[4 * 9];
+  static const size_t pushes[] = { 1, 2, 1, 5 };
+
+  CHECK (stream != NULL);
+  random_fill (frames, 4 * 9, 1);
+  for (size_t i = 0; i < 4; i++) {
+    uint64_t ready = attn_stream_ready (stream, pushes[i]);
+
+    CHECK (attn_stream_push (stream, frames, pushes[i], out, NULL) == ready);
+  }
+  CHECK (attn_stream_next_frame (stream) == 9 && attn_stream_pending (stream) == 3);
+  CHECK (attn_stream_drain (stream, out, NULL) == 3);
+  CHECK (attn_stream_pending (stream) == 0 && attn_stream_ready (stream, 100) == 0);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* x itself is what a residual whose f gives zeros lets through: frames wait for f's look-ahead and stay as they are. */
+TEST (residual_adds_to_the_frame_it_belongs_to)
+{
+  AttnLayer *layer;
+  AttnStream *stream;
+  float frames[4 * 40], out[4 * 40];
+  size_t n;
+
+  begin ("{'version':1,'features':4,'blocks':[{'residual':[{'residual':[{'attention':'a','heads':1,'window':2,"
+         "'look-ahead':5},{'attention':'a','heads':1,'window':2,'look-ahead':9}]},{'affine':'z'}]}]}");
+  add_attention ("a", 4);
+  add_tensor (&file, "z.weight", "F32", 4, 0);
+  layer = made (1);
+  attn_layer_free (layer);
+  memset (file.bytes + file.size - 4 * sizeof (float), 0, 4 * sizeof (float)); /* z */
+  CHECK (attn_encoder_open_memory (file.bytes, file.size, NULL, &layer, NULL) == ATTN_OK);
+  stream = stream_over (layer);
+  random_fill (frames, 4 * 40, 1);
+  n = attn_stream_push (stream, frames, 40, out, NULL);
+  CHECK (n == 26);
+  n += attn_stream_drain (stream, out + 4 * n, NULL);
+  CHECK (n == 40 && memcmp (frames, out, sizeof out) == 0);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (encoder_without_attention_has_no_heads)
+{
+  AttnLayer *layer;
+  AttnStream *stream;
+
+  begin ("{'version':1,'features':4,'blocks':[{'activation':'relu'}]}");
+  layer = made (1);
+  stream = stream_over (layer);
+  CHECK (stream != NULL && attn_layer_n_heads (layer) == 0 && attn_layer_span (layer) == 0);
+  CHECK (attn_stream_set_gain (stream, 0, 0.5f) == ATTN_ERROR_CONFIG);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* ---- threads ---- */
+
+TEST (threads_of_an_encoder_change_no_bit)
+{
+  enum { N = 48, D = 64 };
+  static float frames[N * D], one[N * D], three[N * D];
+  AttnLayer *alone, *shared;
+
+  begin ("{'version':1,'features':64,'blocks':[{'residual':[{'norm':null},{'linear':'up','activation':'gelu'},"
+         "{'linear':'down'}]},{'attention':'a','heads':4,'window':40,'look-ahead':7}]}");
+  add_tensor (&file, "up.weight", "F32", 1024, D);
+  add_tensor (&file, "down.weight", "F32", D, 1024);
+  add_attention ("a", D);
+  alone = made (1);
+  shared = made (3);
+  CHECK (alone != NULL && shared != NULL);
+  random_fill (frames, N * D, 1);
+  CHECK (attn_forward (alone, frames, NULL, N, 0, one, NULL, NULL) == ATTN_OK);
+  CHECK (attn_forward (shared, frames, NULL, N, 0, three, NULL, NULL) == ATTN_OK);
+  CHECK (memcmp (one, three, sizeof one) == 0);
+  attn_layer_free (alone);
+  attn_layer_free (shared);
+}
+
+/* ---- states ---- */
+
+/* The offsets that attn.h gives: the residual's section begins at 56, the norm's at 64, the attention's at 72. */
+enum { RESIDUAL_SIZE = 48, NORM_SIZE = 56, ATTENTION_SIZE = 64, NEXT_OUTPUT = 72, MAX_STATE = 2048 };
+
+typedef struct {
+  uint8_t bytes[MAX_STATE];
+  size_t size;
+} State;
+
+static State
+saved (AttnStream *stream)
+{
+  State state = { .size = attn_stream_state_size (stream) };
+
+  if (state.size > MAX_STATE || attn_stream_save (stream, state.bytes, state.size, NULL) != ATTN_OK)
+    abort ();
+  return state;
+}
+
+static bool
+refuses (AttnStream *stream, State state, size_t at, uint64_t value, size_t n_bytes, const char *a, const char *b)
+{
+  AttnError error;
+  AttnStatus status;
+
+  attn_put_number (state.bytes + at, value, (int) n_bytes);
+  attn_put_number (state.bytes + state.size - 8, attn_hash_bytes (ATTN_HASH_START, state.bytes, state.size - 8), 8);
+  status = attn_stream_restore (stream, state.bytes, state.size, &error);
+  if (status == ATTN_ERROR_STATE && strstr (error.message, a) != NULL && strstr (error.message, b) != NULL)
+    return true;
+  printf ("# status %d, wanted \"%s\" and \"%s\": %s\n", status, a, b, error.message);
+  return false;
+}
+
+TEST (forged_states_of_residuals_are_refused)
+{
+  AttnLayer *layer = residual_encoder ();
+  AttnStream *stream = stream_over (layer);
+  float frames[4 * 8], out[4 * 10];
+  size_t waiting;
+  State state;
+
+  CHECK (stream != NULL);
+  attn_stream_skip (stream, 2, out, NULL);
+  random_fill (frames, 4 * 8, 1);
+  attn_stream_push (stream, frames, 8, out, NULL);
+  state = saved (stream);
+  waiting = state.size - 8 - 3 * 4 * sizeof (float) - 1; /* three frames wait, and the bits that say so */
+  CHECK (refuses (stream, state, RESIDUAL_SIZE, 1 << 20, 8, "ends inside its section 0", "of 1"));
+  CHECK (refuses (stream, state, NORM_SIZE, 1, 8, "1 bytes for a block (norm)", "keeps nothing"));
+  CHECK (refuses (stream, state, ATTENTION_SIZE, 1 << 20, 8, "ends inside its section 1", "of 2"));
+  CHECK (refuses (stream, state, waiting, 0x3, 1, "for the 3 frames that wait in a residual", "which take 33"));
+  CHECK (refuses (stream, state, waiting, 0xf, 1, "more frames as present", "than the 3 that wait in a residual"));
+  CHECK (refuses (stream, state, 32, 11, 8, "first 11", "come in 10"));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* All frames are absent, so that the bytes fit. */
+TEST (state_that_owes_less_than_it_has_to_is_refused)
+{
+  AttnLayer *layer = residual_encoder ();
+  AttnStream *stream = stream_over (layer);
+  State state;
+
+  CHECK (stream != NULL);
+  attn_stream_skip (stream, 10, NULL, NULL);
+  state = saved (stream);
+  CHECK (refuses (stream, state, NEXT_OUTPUT, 8, 8, "a block (attention), and 8 have left it", "7 were ready"));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (every_byte_of_a_state_is_looked_at)
+{
+  AttnLayer *layer = residual_encoder ();
+  AttnStream *stream = stream_over (layer);
+  float frames[4 * 12], out[4 * 12];
+  State state;
+
+  CHECK (stream != NULL);
+  random_fill (frames, 4 * 12, 1);
+  attn_stream_push (stream, frames, 12, out, NULL);
+  state = saved (stream);
+  for (size_t i = 0; i < state.size; i++) {
+    state.bytes[i] ^= 1;
+    CHECK_MSG (attn_stream_restore (stream, state.bytes, state.size, NULL) == ATTN_ERROR_STATE, "byte %zu", i);
+    state.bytes[i] ^= 1;
+  }
+  CHECK (attn_stream_restore (stream, state.bytes, state.size, NULL) == ATTN_OK);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  RUN (push_and_drain_give_what_they_said_before);
+  RUN (residual_adds_to_the_frame_it_belongs_to);
+  RUN (encoder_without_attention_has_no_heads);
+  RUN (threads_of_an_encoder_change_no_bit);
+  RUN (forged_states_of_residuals_are_refused);
+  RUN (state_that_owes_less_than_it_has_to_is_refused);
+  RUN (every_byte_of_a_state_is_looked_at);
+  return check_done ();
+}

@@ -1,0 +1,59 @@
+/*
+ * The sticky flags of denormal operands and results, which a processor keeps.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef TESTS_CORE_FLAGS_H
+#define TESTS_CORE_FLAGS_H
+
+#include "base/cpu.h"
+
+/* What fetestexcept () does not show: that an operand was denormal. And that a result was. */
+static inline unsigned
+tiny_flags (void)
+{
+#if defined(ATTN_ARCH_X86)
+  return _mm_getcsr () & 0x12; /* DE, UE */
+#elif defined(__aarch64__)
+  uint64_t flags;
+
+  __asm__ volatile("mrs %0, fpsr" : "=r"(flags));
+  return flags & 0x88; /* IDC, UFC */
+#else
+  return 0;
+#endif
+}
+
+static inline void
+clear_flags (void)
+{
+#if defined(ATTN_ARCH_X86)
+  _mm_setcsr (_mm_getcsr () & ~ATTN_FLOAT_FLAGS);
+#elif defined(__aarch64__)
+  __asm__ volatile("msr fpsr, %0" : : "r"((uint64_t) 0));
+#endif
+}
+
+/* valgrind keeps no flags. */
+static inline bool
+has_flags (void)
+{
+  volatile float tiny = 1e-30f;
+  unsigned flags;
+
+  clear_flags ();
+  tiny *= tiny;
+  flags = tiny_flags ();
+  clear_flags ();
+  return flags != 0;
+}
+
+static inline bool
+has_fma (void)
+{
+#ifdef ATTN_ARCH_X86
+  return __builtin_cpu_supports ("fma");
+#else
+  return true;
+#endif
+}
+
+#endif
