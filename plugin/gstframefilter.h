@@ -93,6 +93,7 @@ struct _GstFrameFilter {
 
   /* The streaming thread's. */
   gboolean has_model;     /* the layer is there from start on, and so is its width; or parameter-free */
+  gchar *layer_file;      /* that the layer is from; `model_file` may have been set since */
   gboolean is_new_stream; /* before_outputs () has not seen it yet */
   StateFile *file;        /* from start to stop; NULL: no state-file */
   GBytes *file_state;     /* what it held, until there is a layer for it */
