@@ -1,6 +1,6 @@
 /*
- * gst-attention: the base class of elements that turn frames into frames, such as `attention`: what comes in and leaves,
- * and when; time, absent frames, latency, state. SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: the base class of elements that turn frames into frames, such as `attention`: what comes in and
+ * leaves, and when; time, absent frames, latency, state. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * It runs an AttnStream over an AttnLayer. What the layer computes is the subclass's: that makes the layer, and may
  * show something beside the outputs, on sides.

@@ -75,22 +75,26 @@ run (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
   self->resumed = FALSE;
 }
 
+/* The frames that the core takes until it has given `n` more outputs. */
+static guint64
+frames_for (GstFrameFilter *self, guint64 n)
+{
+  return attn_layer_reach_ahead (self->layer) - attn_stream_pending (self->stream) + n;
+}
+
 /* Gives the core `n` frames (NULL: absent ones) and the outputs that get ready to the items that wait for them. */
 static void
 feed (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
-  guint n_features = attn_layer_n_features (self->layer), look_ahead = attn_layer_reach_ahead (self->layer);
-
   for (gst_frame_filter_advance (self); n > 0; gst_frame_filter_advance (self)) {
     Item *item = gst_queue_array_peek_head_struct (self->waiting);
-    guint64 silent = look_ahead - attn_stream_pending (self->stream); /* frames that give no output yet */
-    guint64 take = MIN (n, silent + item->n_frames - item->n_done);
+    guint64 take = MIN (n, frames_for (self, item->n_frames - item->n_done));
 
     if (announce_outputs (self, item))
-      take = MIN (take, silent + 1);
+      take = MIN (take, frames_for (self, 1));
     run (self, item, frames, take);
     if (frames != NULL)
-      frames += take * n_features;
+      frames += take * attn_layer_n_features (self->layer);
     n -= take;
   }
 }
