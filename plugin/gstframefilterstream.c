@@ -75,22 +75,26 @@ run (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
   self->resumed = FALSE;
 }
 
+/* The frames that the core takes until it has given `n` more outputs. */
+static guint64
+frames_for (GstFrameFilter *self, guint64 n)
+{
+  return attn_layer_reach_ahead (self->layer) - attn_stream_pending (self->stream) + n;
+}
+
 /* Gives the core `n` frames (NULL: absent ones) and the outputs that get ready to the items that wait for them. */
 static void
 feed (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
-  guint n_features = attn_layer_n_features (self->layer), look_ahead = attn_layer_reach_ahead (self->layer);
-
   for (gst_frame_filter_advance (self); n > 0; gst_frame_filter_advance (self)) {
     Item *item = gst_queue_array_peek_head_struct (self->waiting);
-    guint64 silent = look_ahead - attn_stream_pending (self->stream); /* frames that give no output yet */
-    guint64 take = MIN (n, silent + item->n_frames - item->n_done);
+    guint64 take = MIN (n, frames_for (self, item->n_frames - item->n_done));
 
     if (announce_outputs (self, item))
-      take = MIN (take, silent + 1);
+      take = MIN (take, frames_for (self, 1));
     run (self, item, frames, take);
     if (frames != NULL)
-      frames += take * n_features;
+      frames += take * attn_layer_n_features (self->layer);
     n -= take;
   }
 }
@@ -188,6 +192,7 @@ gst_frame_filter_free_layer (GstFrameFilter *self)
   g_atomic_pointer_set (&self->restored, NULL);
   g_clear_pointer (&self->layer, gst_attention_layers_release);
   g_mutex_unlock (&self->lock);
+  g_clear_pointer (&self->layer_file, g_free);
   GST_FRAME_FILTER_GET_CLASS (self)->layer_changed (self, NULL);
   if (self->resumed) /* what the restored stream owed is gone with it */
     gst_frame_filter_clear_items (self->waiting);
@@ -224,7 +229,6 @@ static AttnStatus
 ask_for_layer (GstFrameFilter *self, guint n_features, AttnLayer **layer, AttnError *error)
 {
   GstFrameFilterPlan plan = { .n_features = n_features };
-  AttnStatus status;
 
   GST_OBJECT_LOCK (self);
   plan.model_file = n_features == 0 ? g_strdup (self->model_file) : NULL;
@@ -232,9 +236,8 @@ ask_for_layer (GstFrameFilter *self, guint n_features, AttnLayer **layer, AttnEr
   plan.arithmetic = self->arithmetic;
   plan.n_threads = self->n_threads;
   GST_OBJECT_UNLOCK (self);
-  status = GST_FRAME_FILTER_GET_CLASS (self)->make_layer (self, &plan, layer, error);
-  g_free (plan.model_file);
-  return status;
+  self->layer_file = plan.model_file;
+  return GST_FRAME_FILTER_GET_CLASS (self)->make_layer (self, &plan, layer, error);
 }
 
 /* Frames will run through both, from the state file on where there is one. */
