@@ -346,9 +346,9 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *               `window` are required; `kv-heads`, `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`,
  *               `rope-layout`, `rope-dimensions`
  *   conv        y_i = activation (b + sum over j of W_j x_(i stride - left + j dilation)), zeros beyond both ends of
- *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none. `stride`
- *               (1), `dilation` (1), `groups` (1), `activation` (none); `left` (0), at most (kernel - 1) dilation, and
- *               `right` (0), at most that + stride - 1: zeros before the first and behind the last frame
+ *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none.
+ *               `stride` (1), `dilation` (1), `groups` (1), `activation` (none); `left` (0), at most (kernel - 1)
+ *               dilation, and `right` (0), at most that + stride - 1: zeros before the first and behind the last frame
  *   stack       n: n frames one behind the other, oldest first; an incomplete last one is dropped
  *   residual    a list of blocks f: x + f (x). f keeps the width and has as many outputs as inputs: no stack in it, and
  *               only convolutions of stride 1 with left + right = (kernel - 1) dilation

@@ -257,11 +257,11 @@ TEST (softcap_that_differs_in_a_last_place_is_refused)
   do {
     config.softcap = nextafter (config.softcap * (1 + 0x1p-30), 100);
     MUST (attn_layer_new (&config, NULL, &b, NULL));
-    if (attn_layer_attention (a)->sizes.softcap.cap != attn_layer_attention (b)->sizes.softcap.cap)
+    if (attn_layer_first (a)->sizes.softcap.cap != attn_layer_first (b)->sizes.softcap.cap)
       break;
     attn_layer_free (b);
   } while (true);
-  CHECK (attn_layer_attention (a)->sizes.softcap.factor == attn_layer_attention (b)->sizes.softcap.factor);
+  CHECK (attn_layer_first (a)->sizes.softcap.factor == attn_layer_first (b)->sizes.softcap.factor);
   CHECK (is_told_apart (a, b));
   attn_layer_free (a);
   attn_layer_free (b);
