@@ -1,6 +1,6 @@
 /*
- * gst-attention: the inside of the element `attention`, for the files that it is made of, each of which knows those below
- * alone; what it shares with elements of its kind is GstFrameFilter:
+ * gst-attention: the inside of the element `attention`, for the files that it is made of, each of which knows those
+ * below alone; what it shares with elements of its kind is GstFrameFilter:
  *   gstattention.c            the object, its layer and its heads
  *   gstattentionproperties.c  properties
  *   gstattentionweights.c     what each head attends to, on the pad `weights`

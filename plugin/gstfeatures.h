@@ -41,8 +41,8 @@ typedef struct {
 gboolean gst_features_from_caps (GstFeatures *features, const GstCaps *caps, GError **error);
 
 /*
- * Untyped `dimensions=80:1`, which are a set of flags and never fixed, become the fixed set of the same flags, so that a
- * CAPS event brings them and gst_features_from_caps () can say what is wrong. Takes `caps`. Transfer full.
+ * Untyped `dimensions=80:1`, which are a set of flags and never fixed, become the fixed set of the same flags, so that
+ * a CAPS event brings them and gst_features_from_caps () can say what is wrong. Takes `caps`. Transfer full.
  */
 GstCaps *gst_features_settle_dimensions (GstCaps *caps);
 

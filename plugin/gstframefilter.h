@@ -1,6 +1,6 @@
 /*
- * gst-attention: the base class of elements that turn frames into frames, such as `attention`: what comes in and leaves,
- * and when; time, absent frames, latency, state. SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: the base class of elements that turn frames into frames, such as `attention`: what comes in and
+ * leaves, and when; time, absent frames, latency, state. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * It runs an AttnStream over an AttnLayer. What the layer computes is the subclass's: that makes the layer, and may
  * show something beside the outputs, on sides.
@@ -103,6 +103,7 @@ struct _GstFrameFilter {
 
   /* The streaming thread's. */
   gboolean has_model;     /* the layer is there from start on, and so is its width; or parameter-free */
+  gchar *layer_file;      /* that the layer is from; `model_file` may have been set since */
   gboolean is_new_stream; /* before_outputs () has not seen it yet */
   StateFile *file;        /* from start to stop; NULL: no state-file */
   GBytes *file_state;     /* what it held, until there is a layer for it */

@@ -91,16 +91,6 @@ set_clock (GstFrameFilter *self)
   frame_clock_set_rate (&self->clock, rate_n, rate_d, frame / 4, MAX (threshold, frame - frame / 4));
 }
 
-/* For messages. Transfer full. */
-static gchar *
-dup_model_name (GstFrameFilter *self)
-{
-  gchar *file = gst_frame_filter_dup_model_file (self), *name = g_filename_display_name (file);
-
-  g_free (file);
-  return name;
-}
-
 static gboolean
 fits_front_end (GstFrameFilter *self, GstCaps *caps, const GstFeatures *features, GError **error)
 {
@@ -108,7 +98,7 @@ fits_front_end (GstFrameFilter *self, GstCaps *caps, const GstFeatures *features
 
   if (gst_front_end_check (self->layer, caps, features, error))
     return TRUE;
-  name = dup_model_name (self);
+  name = g_filename_display_name (self->layer_file);
   g_prefix_error (error, "%s: ", name);
   g_free (name);
   return FALSE;
@@ -122,7 +112,7 @@ fits_width (GstFrameFilter *self, const GstFeatures *features, GError **error)
 
   if (features->n_features == n_features)
     return TRUE;
-  name = dup_model_name (self);
+  name = g_filename_display_name (self->layer_file);
   g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
                "%s takes %u features per frame, but the stream has %u", name, n_features, features->n_features);
   g_free (name);

@@ -433,6 +433,7 @@ gst_frame_filter_free_layer (GstFrameFilter *self)
   g_atomic_pointer_set (&self->restored, NULL);
   g_clear_pointer (&self->layer, gst_attention_layers_release);
   g_mutex_unlock (&self->lock);
+  g_clear_pointer (&self->layer_file, g_free);
   GST_FRAME_FILTER_GET_CLASS (self)->layer_changed (self, NULL);
   if (self->resumed) /* what the restored stream owed is gone with it */
     gst_frame_filter_clear_items (self->waiting);
@@ -469,7 +470,6 @@ static AttnStatus
 ask_for_layer (GstFrameFilter *self, guint n_features, AttnLayer **layer, AttnError *error)
 {
   GstFrameFilterPlan plan = { .n_features = n_features };
-  AttnStatus status;
 
   GST_OBJECT_LOCK (self);
   plan.model_file = n_features == 0 ? g_strdup (self->model_file) : NULL;
@@ -477,9 +477,8 @@ ask_for_layer (GstFrameFilter *self, guint n_features, AttnLayer **layer, AttnEr
   plan.arithmetic = self->arithmetic;
   plan.n_threads = self->n_threads;
   GST_OBJECT_UNLOCK (self);
-  status = GST_FRAME_FILTER_GET_CLASS (self)->make_layer (self, &plan, layer, error);
-  g_free (plan.model_file);
-  return status;
+  self->layer_file = plan.model_file;
+  return GST_FRAME_FILTER_GET_CLASS (self)->make_layer (self, &plan, layer, error);
 }
 
 /* Frames will run through both, from the state file on where there is one. */

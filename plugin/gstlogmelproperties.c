@@ -107,7 +107,7 @@ gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamS
 void
 gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
 {
-  LogmelSettings settings;
+  LogmelSettings settings = { 0 }; /* gcc does not see that the call fills it */
 
   gst_logmel_get_settings (GST_LOGMEL (object), &settings);
   gst_settings_get_field (G_STRUCT_MEMBER_P (&settings, fields[id]), value);

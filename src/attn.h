@@ -317,7 +317,8 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *
  * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. In a row,
  * s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. Absent frames: a block that
- * works on one frame leaves it absent, nothing attends to it, and a residual is absent where its input is.
+ * works on one frame leaves it absent, nothing attends to it, conv and stack read it as zeros (their output is absent
+ * when all frames that it reads are), and a residual is absent where its input is.
  *
  * The file is a safetensors file with an entry `encoder` in its metadata, JSON:
  *
@@ -344,7 +345,13 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. `heads` and
  *               `window` are required; `kv-heads`, `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`,
  *               `rope-layout`, `rope-dimensions`
- *   residual    a list of blocks f: x + f (x). f keeps the width and has as many outputs as inputs
+ *   conv        y_i = activation (b + sum over j of W_j x_(i stride - left + j dilation)), zeros beyond both ends of
+ *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none.
+ *               `stride` (1), `dilation` (1), `groups` (1), `activation` (none); `left` (0), at most (kernel - 1)
+ *               dilation, and `right` (0), at most that + stride - 1: zeros before the first and behind the last frame
+ *   stack       n: n frames one behind the other, oldest first; an incomplete last one is dropped
+ *   residual    a list of blocks f: x + f (x). f keeps the width and has as many outputs as inputs: no stack in it, and
+ *               only convolutions of stride 1 with left + right = (kernel - 1) dilation
  *
  * Everything is checked, and an error names the block (blocks[4].residual[1]), the tensor and both numbers. Unknown
  * keys are errors, and so are tensors under the name of a block that no block computes with. (Those that AttnModel lets
@@ -353,7 +360,8 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *
  * Memory: the layer has all parameters once more, packed. At most 4096 blocks, 2^32 parameters and, added up over the
  * blocks, 2^24 values per frame are read. A stream has for each attention its window, (window + look_ahead) (keys +
- * values) float32, and for each residual the frames that wait, R width float32: attn_layer_stream_size ().
+ * values) float32, for each convolution the frames under its kernel, and for each residual those that wait, R width
+ * float32: attn_layer_stream_size ().
  */
 
 /* Start from attn_encoder_options_default (): fields may be added in the place of the reserved ones. */
@@ -558,7 +566,8 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint3
  *          one bit per frame that waits, as above
  *          per frame of them that is present: its values, float32
  *
- * Blocks that work on one frame keep nothing: their sections are empty.
+ * That of conv and of stack, where the stream is not drained: the frames that later outputs read, bits and values as
+ * above. Blocks that work on one frame keep nothing: their sections are empty.
  */
 
 /* [real-time] The size in bytes of the state as it is now. It changes with the frames that are held. */

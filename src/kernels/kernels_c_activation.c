@@ -24,15 +24,15 @@ magnitude_up_to (float x, float far)
 
 /*
  * Phi (-a), 0 <= a <= ATTN_GELU_FAR: the tail of the normal distribution, e^(-a^2 / 2) t R (u) with t = 1 / (1 + a / 4)
- * and u = a t - 5/4. The square is kept to 48 bits, and log2 (e) / 2 as well; t R is, and meets 2^r - 1, so that neither product is rounded alone.
+ * and u = a t - 5/4. The square is kept to 48 bits, and log2 (e) / 2 as well; t R is, and meets 2^r - 1: none of them is rounded alone.
  */
 static inline float
 normal_tail (float a)
 {
-  const float shift = 0x1.8p23f, high = 0x1.715476p-1f, low = 0x1.4ae0cp-27f;
+  const float shift = 0x1.8p23f, high = 0x1.715476p-1f, low = 0x1.4ae0cp-27f, middle = 0x1.0c7bb6p-2f;
   float b = attn_flush (a, 0x1p-30f), square = b * b, rest = fmaf (b, b, -square);
   float sum = fmaf (square, -high, shift), r = fmaf (square, -high, -(sum - shift));
-  float t = 1 / fmaf (a, 0.25f, 1), u = fmaf (a, t, -1.25f), p = 0x1.32300ep-21f, q;
+  float t = 1 / fmaf (a, 0.25f, 1), u = fmaf (a, t, -1.25f), p = 0x1.32300ep-21f, whole, q;
 
   r = fmaf (rest, -high, fmaf (square, -low, r));
   p = fmaf (p, u, 0x1.0350cep-21f);
@@ -42,9 +42,11 @@ normal_tail (float a)
   p = fmaf (p, u, -0x1.21d23ap-7f);
   p = fmaf (p, u, 0x1.4d2106p-5f);
   p = fmaf (p, u, -0x1.fb00a8p-4f);
-  p = fmaf (p, u, 0x1.0c7bb6p-2f);
-  q = t * p;
-  return add_exponent (q + fmaf (q, exp2_slope (r) * r, fmaf (t, p, -q)), sum);
+  whole = fmaf (p, u, middle);
+  rest = fmaf (p, u, middle - whole);
+  q = t * whole;
+  rest = fmaf (t, rest, fmaf (t, whole, -q));
+  return add_exponent (q + fmaf (q, exp2_slope (r) * r, rest), sum);
 }
 
 /* x Phi (x); of what is negative x Phi (-|x|), else x - x Phi (-|x|). */

@@ -27,10 +27,11 @@ LANES_INLINE Lanes
 normal_tail (Lanes a)
 {
   const Lanes shift = lanes_set (0x1.8p23f), minus_high = lanes_set (-0x1.715476p-1f);
+  const Lanes middle = lanes_set (0x1.0c7bb6p-2f);
   Lanes b = flush (a, 0x1p-30f), square = lanes_mul (b, b), rest = lanes_fma (b, b, lanes_sub (ZERO, square));
   Lanes sum = lanes_fma (square, minus_high, shift), r = lanes_fma (square, minus_high, lanes_sub (shift, sum));
   Lanes t = lanes_div (lanes_set (1), lanes_fma (a, lanes_set (0.25f), lanes_set (1)));
-  Lanes u = lanes_fma (a, t, lanes_set (-1.25f)), p = lanes_set (0x1.32300ep-21f), q;
+  Lanes u = lanes_fma (a, t, lanes_set (-1.25f)), p = lanes_set (0x1.32300ep-21f), whole, q;
 
   r = lanes_fma (rest, minus_high, lanes_fma (square, lanes_set (-0x1.4ae0cp-27f), r));
   p = lanes_fma (p, u, lanes_set (0x1.0350cep-21f));
@@ -40,9 +41,10 @@ normal_tail (Lanes a)
   p = lanes_fma (p, u, lanes_set (-0x1.21d23ap-7f));
   p = lanes_fma (p, u, lanes_set (0x1.4d2106p-5f));
   p = lanes_fma (p, u, lanes_set (-0x1.fb00a8p-4f));
-  p = lanes_fma (p, u, lanes_set (0x1.0c7bb6p-2f));
-  q = lanes_mul (t, p);
-  rest = lanes_fma (t, p, lanes_sub (ZERO, q));
+  whole = lanes_fma (p, u, middle);
+  rest = lanes_fma (p, u, lanes_sub (middle, whole));
+  q = lanes_mul (t, whole);
+  rest = lanes_fma (t, rest, lanes_fma (t, whole, lanes_sub (ZERO, q)));
   return lanes_add_exponent (lanes_add (q, lanes_fma (q, lanes_mul (exp2_slope (r), r), rest)), sum);
 }
 

@@ -29,30 +29,8 @@ static const char *const layout_names[] = { "half", "interleaved" };
 #define NAMED(table, last) .names = (table), .max = (last)
 #define OF_MODEL .in_metadata = true
 
-enum {
-  HEADS,
-  KV_HEADS,
-  WINDOW,
-  LOOK_AHEAD,
-  SINKS,
-  SCALE,
-  SOFTCAP,
-  POSITION,
-  ROPE_BASE,
-  ROPE_LAYOUT,
-  ROPE_DIMENSIONS,
-  FEATURES,
-  THREADS,
-  PRECISION,
-  ARITHMETIC,
-  N_FIELDS
-};
-static const AttnField fields[N_FIELDS] = {
-  [HEADS] = { "heads", AT (n_heads), FROM (1, ATTN_MAX_FEATURES), .by_default = 1, OF_MODEL },
-  [KV_HEADS] = { "kv-heads", AT (n_kv_heads), FROM (0, ATTN_MAX_FEATURES), OF_MODEL },
-  [WINDOW] = { "window", AT (window), FROM (1, ATTN_MAX_WINDOW), .by_default = 64, OF_MODEL },
-  [LOOK_AHEAD] = { "look-ahead", AT (look_ahead), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
-  [SINKS] = { "sinks", AT (n_sinks), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
+enum { SCALE, SOFTCAP, POSITION, ROPE_BASE, ROPE_LAYOUT, ROPE_DIMENSIONS };
+static const AttnField fields[] = {
   [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_MIN, DBL_MAX), OF_MODEL },
   /* Far inside of float32, with room for the factors; far outside of any score. */
   [SOFTCAP] = { "softcap", AT (softcap), DOUBLE ("off"), FROM (1e-30, 1e30), OF_MODEL },
@@ -60,11 +38,17 @@ static const AttnField fields[N_FIELDS] = {
   [ROPE_BASE] = { "rope-base", AT (rope_base), DOUBLE (NULL), FROM (1, DBL_MAX), .by_default = 10000, OF_MODEL },
   [ROPE_LAYOUT] = { "rope-layout", AT (rope_layout), NAMED (layout_names, ATTN_ROPE_INTERLEAVED), OF_MODEL },
   [ROPE_DIMENSIONS] = { "rope-dimensions", AT (rope_dimensions), FROM (0, ATTN_MAX_FEATURES), OF_MODEL },
-  [FEATURES] = { "the number of features", AT (n_features), FROM (0, ATTN_MAX_FEATURES) },
-  [THREADS] = { "threads", AT (n_threads), FROM (0, ATTN_MAX_THREADS) },
-  [PRECISION] = { "precision", AT (precision), FROM (0, ATTN_PRECISION_BF16) },
-  [ARITHMETIC] = { "arithmetic", AT (arithmetic), FROM (0, ATTN_ARITHMETIC_FAST) },
+  { "heads", AT (n_heads), FROM (1, ATTN_MAX_FEATURES), .by_default = 1, OF_MODEL },
+  { "kv-heads", AT (n_kv_heads), FROM (0, ATTN_MAX_FEATURES), OF_MODEL },
+  { "window", AT (window), FROM (1, ATTN_MAX_WINDOW), .by_default = 64, OF_MODEL },
+  { "look-ahead", AT (look_ahead), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
+  { "sinks", AT (n_sinks), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
+  { "the number of features", AT (n_features), FROM (0, ATTN_MAX_FEATURES) },
+  { "threads", AT (n_threads), FROM (0, ATTN_MAX_THREADS) },
+  { "precision", AT (precision), FROM (0, ATTN_PRECISION_BF16) },
+  { "arithmetic", AT (arithmetic), FROM (0, ATTN_ARITHMETIC_FAST) },
 };
+#define N_FIELDS (sizeof fields / sizeof fields[0])
 
 const AttnField *
 attn_config_field (size_t i)

@@ -242,10 +242,8 @@ attn_safetensors_read (AttnSafetensors *file, const AttnTensor *tensor, uint64_t
     n_chunk = CHUNK_SIZE / element_size;
     if (n_chunk > n)
       n_chunk = (size_t) n;
-    status = read_bytes (file, offset, chunk, n_chunk * element_size, error);
-    if (status == ATTN_OK)
-      status = convert (file, tensor, chunk, first, n_chunk, values, error);
-    if (status != ATTN_OK)
+    if ((status = read_bytes (file, offset, chunk, n_chunk * element_size, error))
+        || (status = convert (file, tensor, chunk, first, n_chunk, values, error)))
       return status;
   }
   return attn_succeed (error);
@@ -347,14 +345,14 @@ parse_offsets (AttnSafetensors *file, AttnTensor *tensor, const json_t *entry, A
   if (json_array_size (offsets) != 2)
     return attn_fail (error, ATTN_ERROR_FORMAT, "%s: %s has %zu data_offsets, but there are 2, begin and end",
                       file->path, attn_quote (tensor->name).text, json_array_size (offsets));
-  status = parse_count (file, tensor, "data_offsets", json_array_get (offsets, 0), &tensor->begin, error);
-  if (status == ATTN_OK)
-    status = parse_count (file, tensor, "data_offsets", json_array_get (offsets, 1), &tensor->end, error);
-  if (status == ATTN_OK && tensor->begin > tensor->end)
+  if ((status = parse_count (file, tensor, "data_offsets", json_array_get (offsets, 0), &tensor->begin, error))
+      || (status = parse_count (file, tensor, "data_offsets", json_array_get (offsets, 1), &tensor->end, error)))
+    return status;
+  if (tensor->begin > tensor->end)
     return attn_fail (error, ATTN_ERROR_FORMAT,
                       "%s: %s has data_offsets %" PRIu64 " to %" PRIu64 ", which end before they begin", file->path,
                       attn_quote (tensor->name).text, tensor->begin, tensor->end);
-  return status;
+  return ATTN_OK;
 }
 
 static AttnStatus
@@ -386,14 +384,10 @@ parse_tensor (AttnSafetensors *file, AttnTensor *tensor, const char *name, const
   if (!json_is_object (entry))
     return fail_entry (file, tensor, "to be an object with dtype, shape and data_offsets", json_type_name (entry),
                        error);
-  status = parse_dtype (file, tensor, entry, error);
-  if (status == ATTN_OK)
-    status = parse_shape (file, tensor, entry, error);
-  if (status == ATTN_OK)
-    status = parse_offsets (file, tensor, entry, error);
-  if (status == ATTN_OK)
-    status = check_size (file, tensor, error);
-  return status;
+  if ((status = parse_dtype (file, tensor, entry, error)) || (status = parse_shape (file, tensor, entry, error))
+      || (status = parse_offsets (file, tensor, entry, error)))
+    return status;
+  return check_size (file, tensor, error);
 }
 
 /* ---- the whole header ---- */
@@ -598,32 +592,33 @@ read_header_length (AttnSafetensors *file, size_t *n, AttnError *error)
 }
 
 static AttnStatus
+read_json (AttnSafetensors *file, size_t n, AttnError *error)
+{
+  uint8_t *text;
+  AttnStatus status;
+
+  if (file->memory != NULL)
+    return parse_header (file, (const char *) file->memory + LENGTH_SIZE, n, error);
+  text = attn_alloc (n);
+  if (text == NULL)
+    return fail_memory (file->path, n, error);
+  status = read_bytes (file, LENGTH_SIZE, text, n, error);
+  if (status == ATTN_OK)
+    status = parse_header (file, (const char *) text, n, error);
+  attn_free (text);
+  return status;
+}
+
+static AttnStatus
 read_header (AttnSafetensors *file, AttnError *error)
 {
-  uint8_t *text = NULL;
   size_t n = 0;
-  AttnStatus status = read_header_length (file, &n, error);
+  AttnStatus status;
 
-  if (status != ATTN_OK)
+  if ((status = read_header_length (file, &n, error)) || (status = read_json (file, n, error))
+      || (status = check_metadata (file, error)) || (status = parse_tensors (file, error)))
     return status;
-  if (file->memory != NULL)
-    status = parse_header (file, (const char *) file->memory + LENGTH_SIZE, n, error);
-  else {
-    text = attn_alloc (n);
-    if (text == NULL)
-      return fail_memory (file->path, n, error);
-    status = read_bytes (file, LENGTH_SIZE, text, n, error);
-    if (status == ATTN_OK)
-      status = parse_header (file, (const char *) text, n, error);
-    attn_free (text);
-  }
-  if (status == ATTN_OK)
-    status = check_metadata (file, error);
-  if (status == ATTN_OK)
-    status = parse_tensors (file, error);
-  if (status == ATTN_OK)
-    status = check_layout (file, error);
-  return status;
+  return check_layout (file, error);
 }
 
 /* ---- opening ---- */

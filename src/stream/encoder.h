@@ -87,6 +87,9 @@ AttnStatus attn_reader_choice (AttnReader *reader, const json_t *json, const cha
 /* The name of the block, under the key that says its kind. */
 AttnStatus attn_reader_name (AttnReader *reader, const json_t *json, const char *key, const char **name);
 
+/* The tensor called `name` and `end`, which has to be there, of a dtype that can be read. */
+AttnStatus attn_reader_tensor (AttnReader *reader, const char *name, const char *end, const AttnTensor **tensor);
+
 /*
  * The tensor called `name` and `end`, [n]: its values, the caller's, also on failure. Where it is not required and
  * not there, *values is NULL.

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "blocks/conv.h"
 #include "blocks/framewise.h"
 #include "blocks/residual.h"
 #include "parameters/config.h"
@@ -211,6 +212,100 @@ make_attention (AttnReader *reader, const json_t *json, size_t width, AttnBlock 
   return status;
 }
 
+/* ---- conv, stack ---- */
+
+static AttnStatus
+read_conv_keys (AttnReader *reader, const json_t *json, size_t width, AttnConv *conv)
+{
+  uint64_t groups = 1;
+  size_t activation = ATTN_ACTIVATION_NONE;
+  AttnStatus status;
+
+  *conv = (AttnConv){ .n_inputs = width, .stride = 1, .dilation = 1, .precision = reader->options->precision };
+  if ((status = attn_reader_whole (reader, json, "stride", 1, ATTN_MAX_WINDOW, &conv->stride))
+      || (status = attn_reader_whole (reader, json, "dilation", 1, ATTN_MAX_WINDOW, &conv->dilation))
+      || (status = attn_reader_whole (reader, json, "groups", 1, ATTN_MAX_FEATURES, &groups))
+      || (status = attn_reader_choice (reader, json, "activation", value_activation_names, &activation)))
+    return status;
+  if (width % groups != 0)
+    return attn_reader_fail (reader, "frames of %zu values cannot be divided among %llu groups", width,
+                             (unsigned long long) groups);
+  conv->groups = groups;
+  conv->activation = (AttnActivation) activation;
+  return ATTN_OK;
+}
+
+static AttnStatus
+check_conv_weight (AttnReader *reader, const AttnTensor *weight, AttnConv *conv)
+{
+  size_t n_inputs = conv->n_inputs / conv->groups;
+  char wanted[160];
+
+  if (weight->n_dims != 3 || weight->dims[1] != n_inputs || weight->dims[0] == 0 || weight->dims[2] == 0
+      || weight->dims[0] > ATTN_MAX_FEATURES || weight->dims[0] % conv->groups != 0) {
+    snprintf (wanted, sizeof wanted,
+              "[out, %zu, kernel] is needed, for frames of %zu values in %zu groups, which divide out, at most %u",
+              n_inputs, conv->n_inputs, conv->groups, ATTN_MAX_FEATURES);
+    return attn_tensors_fail_shape (&reader->tensors, weight, wanted, &reader->error);
+  }
+  conv->n_outputs = weight->dims[0];
+  conv->kernel = weight->dims[2];
+  if (conv->kernel - 1 <= ATTN_MAX_WINDOW / conv->dilation)
+    return ATTN_OK;
+  return attn_reader_fail (reader, "a kernel of %zu taps with a dilation of %llu reaches over more than %u frames",
+                           conv->kernel, (unsigned long long) conv->dilation, ATTN_MAX_WINDOW);
+}
+
+/* The zeros at both ends: no output may lie in them alone, with nothing to read but them. */
+static AttnStatus
+read_conv_zeros (AttnReader *reader, const json_t *json, AttnConv *conv)
+{
+  uint64_t reach = (conv->kernel - 1) * conv->dilation;
+  AttnStatus status = attn_reader_whole (reader, json, "left", 0, reach, &conv->left);
+
+  return status ? status : attn_reader_whole (reader, json, "right", 0, reach + conv->stride - 1, &conv->right);
+}
+
+static AttnStatus
+make_conv (AttnReader *reader, const json_t *json, size_t width, AttnBlock **block)
+{
+  float *values = NULL, *bias = NULL;
+  const AttnTensor *weight = NULL;
+  const char *name;
+  AttnConv conv;
+  AttnStatus status;
+
+  if ((status = attn_reader_name (reader, json, "conv", &name))
+      || (status = read_conv_keys (reader, json, width, &conv))
+      || (status = attn_reader_tensor (reader, name, ".weight", &weight))
+      || (status = check_conv_weight (reader, weight, &conv)) || (status = read_conv_zeros (reader, json, &conv)))
+    return status;
+  status = attn_tensors_read (&reader->tensors, weight, 0, weight->n_elements, &values, &reader->error);
+  if (status == ATTN_OK)
+    status = attn_reader_vector (reader, name, ".bias", conv.n_outputs, false, &bias);
+  conv.weight = values;
+  conv.bias = bias;
+  if (status == ATTN_OK)
+    status = attn_conv_new (reader->machine, &conv, block, &reader->error);
+  attn_free (values);
+  attn_free (bias);
+  return status;
+}
+
+static AttnStatus
+make_stack (AttnReader *reader, const json_t *json, size_t width, AttnBlock **block)
+{
+  uint64_t n = 1;
+  AttnStatus status = attn_reader_whole (reader, json, "stack", 1, ATTN_MAX_FEATURES, &n);
+
+  if (status != ATTN_OK)
+    return status;
+  if (n * width > ATTN_MAX_FEATURES)
+    return attn_reader_fail (reader, "%llu frames of %zu values are %llu values, but at most %u are allowed",
+                             (unsigned long long) n, width, (unsigned long long) (n * width), ATTN_MAX_FEATURES);
+  return attn_stack_new (reader->machine, width, n, block, &reader->error);
+}
+
 /* ---- residual ---- */
 
 static AttnStatus
@@ -259,6 +354,8 @@ static const Kind kinds[] = {
   { "affine", false, { NULL }, make_affine },
   { "sinusoid", false, { "base", "offset", "layout" }, make_sinusoid },
   { "attention", true, { NULL }, make_attention },
+  { "conv", false, { "stride", "dilation", "groups", "left", "right", "activation" }, make_conv },
+  { "stack", false, { NULL }, make_stack },
   { "residual", false, { NULL }, make_residual },
 };
 #define N_KINDS (sizeof kinds / sizeof kinds[0])

@@ -132,6 +132,14 @@ fail_missing (AttnReader *reader, const char *name, const char *end)
 }
 
 AttnStatus
+attn_reader_tensor (AttnReader *reader, const char *name, const char *end, const AttnTensor **tensor)
+{
+  AttnStatus status = find (reader, name, end, tensor);
+
+  return status == ATTN_OK && *tensor == NULL ? fail_missing (reader, name, end) : status;
+}
+
+AttnStatus
 attn_reader_vector (AttnReader *reader, const char *name, const char *end, size_t n, bool required, float **values)
 {
   const AttnTensor *tensor;
@@ -154,14 +162,12 @@ AttnStatus
 attn_reader_linear (AttnReader *reader, const char *name, size_t width, AttnLinear *linear)
 {
   const AttnTensor *weight;
-  AttnStatus status = find (reader, name, ".weight", &weight);
+  AttnStatus status = attn_reader_tensor (reader, name, ".weight", &weight);
   char wanted[128];
 
   *linear = (AttnLinear){ 0 };
   if (status != ATTN_OK)
     return status;
-  if (weight == NULL)
-    return fail_missing (reader, name, ".weight");
   if (weight->n_dims != 2 || weight->dims[1] != width || weight->dims[0] == 0 || weight->dims[0] > ATTN_MAX_FEATURES) {
     snprintf (wanted, sizeof wanted, "[1 to %u, %zu] is needed, for frames of %zu values", ATTN_MAX_FEATURES, width,
               width);

@@ -211,6 +211,9 @@ TEST (parameters_that_f16_cannot_hold_are_refused)
   attn_layer_free (layer);
   model.key.weight[2 * 12 + 5] = -65520.0f;
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "key projection has the parameter -65520 at [2, 5]", "65504"));
+  model.key.weight[2 * 12 + 5] = 0;
+  model.value.weight[11 * 12 + 11] = 1e6f;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "value projection has the parameter 1e+06 at [11, 11]", NULL));
   config.precision = ATTN_PRECISION_BF16;
   CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
   attn_layer_free (layer);
@@ -419,6 +422,7 @@ TEST (metadata_that_cannot_be_is_refused)
   } wrong[] = { { "heads", "three", "a whole number from 1 to 65536" },
                 { "heads", "0", "a whole number from 1 to 65536" },
                 { "heads", "2.5", "a whole number from 1 to 65536" },
+                { "heads", "3 heads", "a whole number from 1 to 65536" },
                 { "window", "16777217", "a whole number from 1 to 16777216" },
                 { "sinks", "4294967295", "a whole number from 0 to 16777216" },
                 { "scale", "-1", "expected 0 (for 1/sqrt of the head size) or a finite positive number" },
@@ -513,11 +517,16 @@ TEST (relative_bias_sets_the_position_that_is_unset)
 
 TEST (rope_in_the_metadata_without_a_position_is_refused)
 {
+  static const char *const claims[][3] = { { "rope-base", "500000", "rope-base=500000" },
+                                           { "rope-layout", "interleaved", "rope-layout=interleaved" },
+                                           { "rope-dimensions", "4", "rope-dimensions=4" } };
   AttnModel model = small_model ();
   AttnConfig config = small_config ();
 
-  SAYS (&model, "rope-base", "500000");
-  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "rope-base=500000", "position was not set"));
+  for (size_t i = 0; i < 3; i++) {
+    SAYS (&model, claims[i][0], claims[i][1]);
+    CHECK (refused (&config, &model, ATTN_ERROR_MODEL, claims[i][2], "position was not set"));
+  }
   small_model_clear (&model);
 }
 

@@ -404,6 +404,76 @@ TEST (attentions_that_do_not_fit_are_refused)
   CHECK_REFUSALS (refusals);
 }
 
+/* "name", [out, in, kernel] of zeros. */
+static void
+add_kernel (const char *name, unsigned n_outputs, unsigned n_inputs, unsigned kernel)
+{
+  size_t used = strlen (file.header), size = sizeof (float) * n_outputs * n_inputs * kernel;
+
+  snprintf (file.header + used, sizeof file.header - used,
+            ",'%s':{'dtype':'F32','shape':[%u,%u,%u],'data_offsets':[%zu,%zu]}", name, n_outputs, n_inputs, kernel,
+            file.n_data, file.n_data + size);
+  file.n_data += size;
+}
+
+TEST (convolutions_and_stacks_that_do_not_fit_are_refused)
+{
+  static const struct {
+    const char *blocks;
+    unsigned n_outputs, n_inputs, kernel;
+    const char *a, *b;
+  } refusals[] = {
+    { "{'conv':'c','stride':0}", 6, 4, 3, "blocks[0]: stride is 0", "1 to 16777216" },
+    { "{'conv':'c','dilation':0}", 6, 4, 3, "blocks[0]: dilation is 0", "1 to 16777216" },
+    { "{'conv':'c','dilation':1.5}", 6, 4, 3, "blocks[0]: dilation is 1.5", "a whole number" },
+    { "{'conv':'c','groups':3}", 6, 4, 3, "blocks[0]: frames of 4 values", "3 groups" },
+    { "{'conv':'c','groups':4}", 6, 1, 3, "\"c.weight\" has shape [6, 1, 3]", "[out, 1, kernel]" },
+    { "{'conv':'c'}", 6, 3, 3, "\"c.weight\" has shape [6, 3, 3]", "[out, 4, kernel]" },
+    { "{'conv':'c'}", 6, 4, 0, "\"c.weight\" has shape [6, 4, 0]", "[out, 4, kernel]" },
+    { "{'conv':'c','dilation':16777216}", 6, 4, 3, "a kernel of 3 taps with a dilation of 16777216",
+      "16777216 frames" },
+    { "{'conv':'c','left':3}", 6, 4, 3, "blocks[0]: left is 3", "0 to 2" },
+    { "{'conv':'c','left':-1}", 6, 4, 3, "blocks[0]: left is -1", "0 to 2" },
+    { "{'conv':'c','stride':4,'right':6}", 6, 4, 3, "blocks[0]: right is 6", "0 to 5" },
+    { "{'conv':'c','activation':'softmax'}", 6, 4, 3, "activation is \"softmax\"", "expected one of" },
+    { "{'conv':'d'}", 6, 4, 3, "blocks[0]: the file has no tensor \"d.weight\"", "" },
+    { "{'stack':0}", 6, 4, 3, "blocks[0]: stack is 0", "1 to 65536" },
+    { "{'stack':20000}", 6, 4, 3, "blocks[0]: 20000 frames of 4 values are 80000", "at most 65536" },
+    { "{'residual':[{'stack':1},{'stack':2},{'glu':'none'}]}", 6, 4, 3, "blocks[0].residual[1]: it has a stride of 2",
+      "has to be 1" },
+    { "{'residual':[{'conv':'c','left':2,'stride':2}]}", 4, 4, 3, "blocks[0].residual[0]: it has a stride of 2", "1" },
+    { "{'residual':[{'conv':'c','left':1}]}", 4, 4, 3,
+      "blocks[0].residual[0]: of 1099511627776 frames it makes "
+      "1099511627775",
+      "as many" },
+  };
+
+  for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+    begin_blocks (refusals[i].blocks, "");
+    add_kernel ("c.weight", refusals[i].n_outputs, refusals[i].n_inputs, refusals[i].kernel);
+    CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", refusals[i].a, refusals[i].b);
+  }
+}
+
+TEST (strides_and_reaches_beyond_the_limit_are_refused)
+{
+  static const char conv[] = "{'conv':'c','stride':16777216,'left':0}", two[] = "{'conv':'c','stride':16777216},"
+                                                                                "{'conv':'c','stride':16777216}";
+  char three[sizeof conv + sizeof two + 1];
+  AttnLayer *layer;
+
+  begin_blocks (two, "");
+  add_kernel ("c.weight", 4, 4, 1);
+  CHECK (open_with (NULL, &layer, NULL) == ATTN_OK);
+  CHECK (attn_layer_stride (layer) == UINT64_C (1) << 48 && attn_layer_reach_ahead (layer) == 0);
+  attn_layer_free (layer);
+  snprintf (three, sizeof three, "%s,%s", two, conv);
+  begin_blocks (three, "");
+  add_kernel ("c.weight", 4, 4, 1);
+  CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", "blocks[2]: the blocks up to here have a stride of",
+               "at most 281474976710656");
+}
+
 TEST (tensors_that_nobody_computes_with_are_refused)
 {
   static const Refusal refusals[] = {
@@ -515,6 +585,8 @@ main (int argc, char **argv)
   RUN (names_that_are_none_are_refused);
   RUN (tensors_that_do_not_fit_are_refused_with_both_numbers);
   RUN (attentions_that_do_not_fit_are_refused);
+  RUN (convolutions_and_stacks_that_do_not_fit_are_refused);
+  RUN (strides_and_reaches_beyond_the_limit_are_refused);
   RUN (tensors_that_nobody_computes_with_are_refused);
   RUN (tensors_of_others_and_harmless_ones_are_let_pass);
   RUN (values_that_are_not_finite_are_refused_with_the_block);

@@ -2,6 +2,7 @@
  * Whole encoders against PyTorch: the files that tests/golden/encoder.py made with PyTorch's modules in float64, as a
  * sequence and as a stream. Also names the largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#define _POSIX_C_SOURCE 200809L /* setenv */
 #include <math.h>
 #include <stdlib.h>
 
@@ -16,6 +17,10 @@
  * norm, a feed-forward) has shorter chains than an attention, and is counted with the one before it.
  */
 #define TOLERANCE_PER_LAYER 2e-6
+/* In 16 bits, and with arithmetic=fast: what golden.c allows one layer, again for each of them. */
+#define F16_PER_LAYER (2 * 0x1p-11)
+#define BF16_PER_LAYER (2 * 0x1p-8)
+#define FAST_PER_LAYER 0x1p-15
 #define GOLDEN_VERSION "1"
 
 typedef struct {
@@ -75,15 +80,18 @@ read_golden (const char *path, Golden *golden)
 }
 
 static bool
-open_golden (const char *name, Golden *golden)
+open_golden (const char *name, AttnPrecision precision, AttnArithmetic arithmetic, Golden *golden)
 {
+  AttnEncoderOptions options = attn_encoder_options_default ();
   char path[512];
   AttnError error;
 
   snprintf (path, sizeof path, "%s/encoder/%s.safetensors", GOLDEN_DIR, name);
   if (!read_golden (path, golden))
     return false;
-  if (attn_encoder_open (path, NULL, &golden->layer, &error) != ATTN_OK) {
+  options.precision = precision;
+  options.arithmetic = arithmetic;
+  if (attn_encoder_open (path, &options, &golden->layer, &error) != ATTN_OK) {
     printf ("# %s\n", error.message);
     return false;
   }
@@ -155,27 +163,27 @@ stream_error (Golden *golden)
 }
 
 static void
-check_golden (const char *name)
+check_golden (const char *name, AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
 {
   Golden golden = { 0 };
   double whole = NAN, streamed = NAN;
-  bool opened = open_golden (name, &golden);
+  bool opened = open_golden (name, precision, arithmetic, &golden);
 
   if (opened) {
-    whole = forward_error (&golden);
-    streamed = stream_error (&golden);
-    printf ("# %s: %.2g, %.2g for each of %g layers\n", name, whole, whole / golden.n_layers, golden.n_layers);
+    whole = forward_error (&golden) / golden.n_layers;
+    streamed = stream_error (&golden) / golden.n_layers;
+    printf ("# %s: %.2g for each of %g layers\n", name, whole, golden.n_layers);
   }
   golden_clear (&golden);
   CHECK (opened);
-  CHECK_MSG (whole < TOLERANCE_PER_LAYER * golden.n_layers, "%s: %g for %g layers", name, whole, golden.n_layers);
-  CHECK_MSG (streamed < TOLERANCE_PER_LAYER * golden.n_layers, "%s: %g for %g layers", name, streamed, golden.n_layers);
+  CHECK_MSG (whole < tolerance && streamed < tolerance, "%s: %g, as a stream %g, for each layer, not below %g", name,
+             whole, streamed, tolerance);
 }
 
-#define GOLDEN(test, name) \
-  TEST (test)              \
-  {                        \
-    check_golden (name);   \
+#define GOLDEN(test, name)                                                               \
+  TEST (test)                                                                            \
+  {                                                                                      \
+    check_golden (name, ATTN_PRECISION_F32, ATTN_ARITHMETIC_EXACT, TOLERANCE_PER_LAYER); \
   }
 
 GOLDEN (one_layer_pre_norm_relu, "transformer-1-pre-relu")
@@ -206,6 +214,47 @@ GOLDEN (llama_rms_norm_swiglu_rope_grouped_heads, "llama")
 GOLDEN (llama_sinks_look_ahead_absent_frames, "llama-sinks-absent")
 GOLDEN (mimi_layer_scale_rope_interleaved, "mimi-interleaved")
 GOLDEN (mimi_layer_scale_rope_half, "mimi-half")
+
+/* One of each make. */
+static void
+check_all (AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
+{
+  static const char *const names[] = { "transformer-1-pre-gelu-final",
+                                       "transformer-2-post-relu",
+                                       "transformer-6-pre-gelu-ahead",
+                                       "transformer-absent-post-ahead",
+                                       "twelve-post-one-head",
+                                       "sinusoid-half-offset",
+                                       "log-softmax-head",
+                                       "layer-norm",
+                                       "glu",
+                                       "activations",
+                                       "affine",
+                                       "llama-sinks-absent",
+                                       "mimi-half" };
+
+  for (size_t i = 0; i < sizeof names / sizeof names[0] && !check_failed; i++)
+    check_golden (names[i], precision, arithmetic, tolerance);
+}
+
+TEST (f16_is_within_its_bound)
+{
+  check_all (ATTN_PRECISION_F16, ATTN_ARITHMETIC_EXACT, F16_PER_LAYER);
+}
+
+TEST (bf16_is_within_its_bound)
+{
+  check_all (ATTN_PRECISION_BF16, ATTN_ARITHMETIC_EXACT, BF16_PER_LAYER);
+}
+
+TEST (fast_is_within_its_bound)
+{
+  setenv ("ATTN_MATRIX", "c", 1);
+  check_all (ATTN_PRECISION_F32, ATTN_ARITHMETIC_FAST, FAST_PER_LAYER);
+  check_all (ATTN_PRECISION_F16, ATTN_ARITHMETIC_FAST, F16_PER_LAYER);
+  check_all (ATTN_PRECISION_BF16, ATTN_ARITHMETIC_FAST, BF16_PER_LAYER);
+  unsetenv ("ATTN_MATRIX");
+}
 
 int
 main (int argc, char **argv)
@@ -239,5 +288,8 @@ main (int argc, char **argv)
   RUN (llama_sinks_look_ahead_absent_frames);
   RUN (mimi_layer_scale_rope_interleaved);
   RUN (mimi_layer_scale_rope_half);
+  RUN (f16_is_within_its_bound);
+  RUN (bf16_is_within_its_bound);
+  RUN (fast_is_within_its_bound);
   return check_done ();
 }

@@ -10,12 +10,6 @@ typedef struct {
   float *out, *weights;
 } Outputs;
 
-static size_t
-n_weights (const AttnLayer *layer)
-{
-  return (size_t) attn_layer_n_heads (layer) * attn_layer_span (layer);
-}
-
 static float *
 random_frames (const AttnLayer *layer)
 {

@@ -8,7 +8,7 @@
 
 #include "attn.h"
 #include "check.h"
-#include "parameters/safetensors.h"
+#include "golden-file.h"
 
 /*
  * Largest error relative to the largest output. Float32 leaves about 2^-24 * sqrt (n) of each chain of n; the longest
@@ -47,14 +47,6 @@ typedef struct {
   double largest_score;
 } Golden;
 
-static uint32_t
-number (const AttnSafetensors *file, const char *key)
-{
-  const char *text = attn_safetensors_metadata (file, key);
-
-  return text == NULL ? 0 : strtoul (text, NULL, 10);
-}
-
 /* Which of `names` [n] the metadata says; 0 when it says nothing. */
 static uint32_t
 choice (const AttnSafetensors *file, const char *key, const char *const *names, uint32_t n)
@@ -74,37 +66,16 @@ read_config (const AttnSafetensors *file)
   static const char *const layouts[] = { "half", "interleaved" };
   AttnConfig config = attn_config_default ();
 
-  config.n_heads = number (file, "heads");
-  config.n_kv_heads = number (file, "kv-heads");
-  config.window = number (file, "window");
-  config.look_ahead = number (file, "look-ahead");
-  config.n_sinks = number (file, "sinks");
+  config.n_heads = golden_number (file, "heads", 0);
+  config.n_kv_heads = golden_number (file, "kv-heads", 0);
+  config.window = golden_number (file, "window", 0);
+  config.look_ahead = golden_number (file, "look-ahead", 0);
+  config.n_sinks = golden_number (file, "sinks", 0);
   config.position = choice (file, "position", positions, 4);
   config.rope_layout = choice (file, "rope-layout", layouts, 2);
-  config.rope_dimensions = number (file, "rope-dimensions");
-  if (attn_safetensors_metadata (file, "rope-base") != NULL)
-    config.rope_base = number (file, "rope-base");
+  config.rope_dimensions = golden_number (file, "rope-dimensions", 0);
+  config.rope_base = golden_number (file, "rope-base", ATTN_UNSET_DOUBLE);
   return config;
-}
-
-/* A [frames][n] tensor; NULL: it is not there. */
-static float *
-read_tensor (AttnSafetensors *file, const char *name, size_t *n_frames, size_t *n)
-{
-  for (size_t i = 0; i < attn_safetensors_n_tensors (file); i++) {
-    const AttnTensor *tensor = attn_safetensors_tensor (file, i);
-    float *values;
-
-    if (strcmp (tensor->name, name) != 0)
-      continue;
-    *n_frames = tensor->dims[0];
-    *n = tensor->dims[1];
-    values = malloc (tensor->n_elements * sizeof *values);
-    if (attn_safetensors_read (file, tensor, 0, tensor->n_elements, values, NULL) == ATTN_OK)
-      return values;
-    free (values);
-  }
-  return NULL;
 }
 
 static bool
@@ -117,7 +88,7 @@ open_golden (const char *name, AttnPrecision precision, AttnArithmetic arithmeti
   AttnModel *model = NULL;
   AttnStatus status;
   const char *version;
-  size_t n_inputs, n_outputs, n_rows, n_weights;
+  AttnTensor input, output, ignored;
 
   snprintf (path, sizeof path, "%s/attention/%s.safetensors", GOLDEN_DIR, name);
   if (attn_safetensors_open (path, &file, &error) != ATTN_OK) {
@@ -131,19 +102,19 @@ open_golden (const char *name, AttnPrecision precision, AttnArithmetic arithmeti
     attn_safetensors_close (file);
     return false;
   }
-  if (attn_safetensors_metadata (file, "largest-score") != NULL)
-    golden->largest_score = strtod (attn_safetensors_metadata (file, "largest-score"), NULL);
+  golden->largest_score = golden_number (file, "largest-score", 0);
   config = read_config (file);
-  golden->present = read_tensor (file, "present", &golden->n_frames, &n_inputs);
-  golden->weights = read_tensor (file, "weights", &n_rows, &n_weights);
-  golden->in = read_tensor (file, "input", &golden->n_frames, &n_inputs);
-  golden->expected = read_tensor (file, "output", &golden->n_frames, &n_outputs);
+  golden->present = golden_tensor (file, "present", &ignored);
+  golden->weights = golden_tensor (file, "weights", &ignored);
+  golden->in = golden_tensor (file, "input", &input);
+  golden->expected = golden_tensor (file, "output", &output);
   attn_safetensors_close (file);
   if (golden->in == NULL || golden->expected == NULL)
     return false;
-  golden->n_out = golden->n_frames * n_outputs;
+  golden->n_frames = input.dims[0];
+  golden->n_out = output.n_elements;
   golden->out = malloc (golden->n_out * sizeof (float));
-  config.n_features = n_inputs;
+  config.n_features = input.dims[1];
   config.precision = precision;
   config.arithmetic = arithmetic;
 

@@ -196,6 +196,106 @@ add_biases (const AttnKernels *k)
   k->add_biases (w.scores, w.zeros, N_TILES);
 }
 
+static void
+relu (const AttnKernels *k)
+{
+  k->activate (w.out, w.frames, N_FRAMES * D, ATTN_ACTIVATION_RELU);
+}
+
+static void
+gelu (const AttnKernels *k)
+{
+  k->activate (w.out, w.frames, N_FRAMES * D, ATTN_ACTIVATION_GELU);
+}
+
+static void
+gelu_tanh (const AttnKernels *k)
+{
+  k->activate (w.out, w.frames, N_FRAMES * D, ATTN_ACTIVATION_GELU_TANH);
+}
+
+static void
+silu (const AttnKernels *k)
+{
+  k->activate (w.out, w.frames, N_FRAMES * D, ATTN_ACTIVATION_SILU);
+}
+
+static void
+hyperbolic_tangent (const AttnKernels *k)
+{
+  k->activate (w.out, w.frames, N_FRAMES * D, ATTN_ACTIVATION_TANH);
+}
+
+static void
+sigmoid (const AttnKernels *k)
+{
+  k->activate (w.out, w.frames, N_FRAMES * D, ATTN_ACTIVATION_SIGMOID);
+}
+
+static void
+softmax_of_frames (const AttnKernels *k)
+{
+  k->softmax_frames (w.out, w.frames, N_FRAMES, D, false);
+}
+
+static void
+log_softmax_of_frames (const AttnKernels *k)
+{
+  k->softmax_frames (w.out, w.frames, N_FRAMES, D, true);
+}
+
+static void
+norm_of (const AttnKernels *k, size_t n_frames, bool is_rms)
+{
+  AttnNorm norm = { D, is_rms, 1e-5f, w.bias, w.start };
+
+  k->norm (w.out, w.frames, n_frames, &norm);
+}
+
+static void
+norm_of_frame (const AttnKernels *k)
+{
+  norm_of (k, 1, false);
+}
+
+static void
+norm_of_block (const AttnKernels *k)
+{
+  norm_of (k, N_FRAMES, false);
+}
+
+static void
+rms_of_block (const AttnKernels *k)
+{
+  norm_of (k, N_FRAMES, true);
+}
+
+static void
+affine (const AttnKernels *k)
+{
+  k->affine (w.out, w.frames, w.bias, w.start, D);
+}
+
+static void
+multiply (const AttnKernels *k)
+{
+  k->multiply (w.out, w.frames, w.weight, N_FRAMES * D);
+}
+
+static void
+add (const AttnKernels *k)
+{
+  k->add (w.out, w.frames, w.weight, N_FRAMES * D);
+}
+
+static void
+convolve (const AttnKernels *k)
+{
+  AttnConvolution convolution = { D, 9, D, D, w.weight, w.start };
+
+  k->convolve (w.out, w.frames, N_FRAMES - 8, &convolution);
+}
+
 /* Those of a matrix unit, with what brings their left operand. */
 static void
 matrix_project (const AttnMatrixKernels *m)
@@ -242,6 +342,21 @@ static const struct {
   { "rotate 16 pairs, half", rotate_half, NULL },
   { "rotate 16 pairs, interleaved", rotate_interleaved, NULL },
   { "add_biases 17 tiles", add_biases, NULL },
+  { "relu 4096", relu, NULL },
+  { "gelu 4096", gelu, NULL },
+  { "gelu-tanh 4096", gelu_tanh, NULL },
+  { "silu 4096", silu, NULL },
+  { "tanh 4096", hyperbolic_tangent, NULL },
+  { "sigmoid 4096", sigmoid, NULL },
+  { "softmax of 256, 16 frames", softmax_of_frames, NULL },
+  { "log-softmax of 256, 16 frames", log_softmax_of_frames, NULL },
+  { "norm of 256, 1 frame", norm_of_frame, NULL },
+  { "norm of 256, 16 frames", norm_of_block, NULL },
+  { "rms norm of 256, 16 frames", rms_of_block, NULL },
+  { "affine 256", affine, NULL },
+  { "multiply 4096", multiply, NULL },
+  { "add 4096", add, NULL },
+  { "convolve 256, 9 taps, 8 frames", convolve, NULL },
 };
 
 /* ---- time ---- */

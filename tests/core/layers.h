@@ -147,6 +147,13 @@ random_layer_scale (const RandomLayer *r)
   return r->config.scale != 0 ? r->config.scale : 1 / sqrt ((double) attn_layer_first (r->layer)->sizes.dk);
 }
 
+/* Of a frame. */
+static inline size_t
+n_weights (const AttnLayer *layer)
+{
+  return (size_t) attn_layer_n_heads (layer) * attn_layer_span (layer);
+}
+
 /* Parameter-free, for tests that need known numbers. */
 static inline AttnLayer *
 plain_layer (uint32_t n_features, uint32_t n_heads, uint32_t window, uint32_t look_ahead, uint32_t n_sinks)

@@ -188,9 +188,12 @@ make_encoder_file (ModelFile *file)
                         "{\\'sinusoid\\':true},{\\'residual\\':[{\\'norm\\':\\'n\\'},{\\'residual\\':["
                         "{\\'attention\\':\\'a\\',\\'heads\\':2,\\'window\\':5,\\'look-ahead\\':2,"
                         "\\'position\\':\\'rope\\'},{\\'affine\\':\\'n\\'}]},{\\'activation\\':\\'gelu\\'}]},"
-                        "{\\'linear\\':\\'l\\',\\'activation\\':\\'relu\\'},{\\'glu\\':\\'silu\\'}]}'}");
+                        "{\\'linear\\':\\'l\\',\\'activation\\':\\'relu\\'},{\\'glu\\':\\'silu\\'},"
+                        "{\\'stack\\':2},{\\'conv\\':\\'c\\',\\'left\\':1}]}'}");
   for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++)
     add_tensor (file, tensors[i], "F32", 4, 4);
+  strcat (file->header, ",'c.weight':{'dtype':'F32','shape':[4,4,2],'data_offsets':[256,384]}");
+  file->n_data += 4 * 4 * 2 * sizeof (float);
   add_tensor (file, "l.bias", "F32", 4, 0);
   add_tensor (file, "n.weight", "F32", 4, 0);
   add_tensor (file, "n.bias", "F32", 4, 0);

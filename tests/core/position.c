@@ -391,25 +391,26 @@ TEST (relative_bias_meets_its_frame)
   mute_model_clear (&model);
 }
 
-/* torch.finfo.min, with which people mask: times log2 (e) it must not become infinite, nor the weights NaN. */
+/* torch.finfo.min, with which people mask, or max: times log2 (e) it must not become infinite, nor the weights NaN. */
 TEST (largest_bias_masks_and_never_gives_nan)
 {
   enum { window = 4, n = 20 };
-  AttnModel model = mute_model (2, window);
-  float *bias = model.relative_bias.values, frames[n * 2], out[n * 2], weights[n][2][window];
+  AttnModel model = mute_model (3, window);
+  float *bias = model.relative_bias.values, frames[n * 2], out[n * 3], weights[n][3][window];
   AttnLayer *layer;
 
   for (int i = 0; i < window; i++) {
     bias[i] = i == 1 ? 0 : -FLT_MAX; /* the first head sees one frame only, the second sees none better than another */
     bias[window + i] = -FLT_MAX;
+    bias[2 * window + i] = i == 2 ? FLT_MAX : 0; /* and the third one alone again */
   }
   random_fill (frames, n * 2, 1);
-  layer = position_layer (mute_config (2, window, 0, 0), &model);
+  layer = position_layer (mute_config (3, window, 0, 0), &model);
   MUST (attn_forward (layer, frames, NULL, n, 0, out, weights[0][0], NULL));
   for (int t = window; t < n; t++)
     for (int i = 0; i < window; i++)
-      CHECK_MSG (weights[t][0][i] == (i == 1) && weights[t][1][i] == 0.25f, "frame %d, slot %d: %g, %g", t, i,
-                 weights[t][0][i], weights[t][1][i]);
+      CHECK_MSG (weights[t][0][i] == (i == 1) && weights[t][1][i] == 0.25f && weights[t][2][i] == (i == 2),
+                 "frame %d, slot %d: %g, %g, %g", t, i, weights[t][0][i], weights[t][1][i], weights[t][2][i]);
   attn_layer_free (layer);
   mute_model_clear (&model);
 }

@@ -8,8 +8,8 @@
  *                                        the guard that it starts from, and, where the products are not far larger, two
  *                                        more roundings: of the bias with the guard, and of the sum without it
  *   2^x as in src/kernels/kernels_c.c            4 u relative: 2^-27 of the polynomial, the rest its evaluation
- *   softcap tanh (x / softcap)           11 u relative: 7 u as derived in tests/core/kernels.c, and a rounding of each
- *                                        of the two constants and of the two products with them
+ *   softcap tanh (x / softcap)           11 u relative: 7 u as derived in tests/core/kernels-rows.c, and a rounding of
+ *                                        each of the two constants and of the two products with them
  *   a value flushed for being denormal   2^-126
  *   a rotated value of RoPE              4 u of the length of its pair: the angle's sine and cosine, the product, the
  *                                        fma; the fourth for the products of these

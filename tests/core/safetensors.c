@@ -630,7 +630,7 @@ TEST (more_than_a_million_tensors_would_have_is_refused)
   CHECK_FAILS (open_values ("[]", 5000000, &error), ATTN_ERROR_FORMAT, "memory", "5000002 objects and arrays");
   CHECK_FAILS (open_values ("1", (8 << 20) + 2, &error), ATTN_ERROR_FORMAT, "memory", "the header has 8388610 values",
                "at most 8388608");
-  CHECK_FAILS (open_values (string, 1000, &error), ATTN_ERROR_FORMAT, "memory", "\"x\"", "an array");
+  CHECK_FAILS (open_values (string, 2000, &error), ATTN_ERROR_FORMAT, "memory", "\"x\"", "an array");
 }
 
 /* A hole of 8 GiB, which only takes its place in the file. */
@@ -662,6 +662,7 @@ TEST (names_are_harmless_in_messages)
   static char header[2000];
 
   REFUSED ("{'\\u001b[31m\\nred\\u009b\\\"':1}", 0, "\"\\x1b[31m\\x0ared\\xc2\\x9b\\\"\"");
+  REFUSED ("{' ~\x7f':1}", 0, "\" ~\\x7f\""); /* the last two that are 7 bits */
   strcpy (header, "{'layers.");
   memset (header + 9, 'n', 1500);
   strcpy (header + 1509, ".weight':1}");

@@ -8,8 +8,8 @@
 
 #include "check.h"
 #include "base/cpu.h"
+#include "golden-file.h"
 #include "layers.h"
-#include "parameters/safetensors.h"
 #include "sdpa.h"
 
 #define N_RANDOM random_rounds (4000) /* shapes against the definition */
@@ -571,31 +571,14 @@ TEST (sizes_beyond_memory_are_a_status)
 #define TOLERANCE 2e-6
 #define GOLDEN_VERSION "1"
 
-static double
-number (const AttnSafetensors *file, const char *key, double absent)
-{
-  const char *text = attn_safetensors_metadata (file, key);
-
-  return text != NULL ? strtod (text, NULL) : absent;
-}
-
-/* NULL: it is not there. */
 static float *
 read_tensor (AttnSafetensors *file, const char *name, size_t *n)
 {
-  for (size_t i = 0; i < attn_safetensors_n_tensors (file); i++) {
-    const AttnTensor *tensor = attn_safetensors_tensor (file, i);
-    float *values;
+  AttnTensor tensor;
+  float *values = golden_tensor (file, name, &tensor);
 
-    if (strcmp (tensor->name, name) != 0)
-      continue;
-    *n = tensor->n_elements;
-    values = malloc (*n * sizeof *values);
-    if (attn_safetensors_read (file, tensor, 0, *n, values, NULL) == ATTN_OK)
-      return values;
-    free (values);
-  }
-  return NULL;
+  *n = tensor.n_elements;
+  return values;
 }
 
 static void
@@ -629,11 +612,11 @@ read_problem (AttnSafetensors *file, Problem *p)
           &s->n_queries, &s->n_keys, &s->dk, &s->dv);
   s->layout = strcmp (attn_safetensors_metadata (file, "layout"), "inside") == 0 ? ATTN_LAYOUT_HEADS_INSIDE
                                                                                  : ATTN_LAYOUT_HEADS_OUTSIDE;
-  s->is_causal = number (file, "causal", 0);
-  s->left_window = number (file, "left", ATTN_UNLIMITED);
-  s->right_window = number (file, "right", ATTN_UNLIMITED);
-  s->scale = number (file, "scale", 0);
-  s->softcap = number (file, "softcap", 0);
+  s->is_causal = golden_number (file, "causal", 0);
+  s->left_window = golden_number (file, "left", ATTN_UNLIMITED);
+  s->right_window = golden_number (file, "right", ATTN_UNLIMITED);
+  s->scale = golden_number (file, "scale", 0);
+  s->softcap = golden_number (file, "softcap", 0);
   s->query = p->query = read_tensor (file, "query", &p->n_query);
   s->key = p->key = read_tensor (file, "key", &p->n_key);
   s->value = p->value = read_tensor (file, "value", &p->n_value);
@@ -673,7 +656,7 @@ check_golden (const char *name)
 
   snprintf (path, sizeof path, "%s/sdpa/%s.safetensors", GOLDEN_DIR, name);
   CHECK_MSG (attn_safetensors_open (path, &file, &error) == ATTN_OK, "%s", error.message);
-  CHECK_MSG (number (file, "version", 0) == atoi (GOLDEN_VERSION), "%s: run tests/golden/sdpa.py", path);
+  CHECK_MSG (golden_number (file, "version", 0) == atoi (GOLDEN_VERSION), "%s: run tests/golden/sdpa.py", path);
   relative_error = golden_error (file);
   attn_safetensors_close (file);
   printf ("# %s: %.2g\n", name, relative_error);

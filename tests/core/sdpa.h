@@ -502,4 +502,66 @@ valid (void)
     CHECK (refused (s, status, a, b)); \
   } while (0)
 
+/* ---- as ONNX has it: past, padding, types and all outputs ---- */
+
+static inline void
+add_random_past (AttnSdpa *s)
+{
+  s->n_past = random_length ();
+  s->query_offset = random_between (0, 1) ? (int64_t) s->n_past : (int64_t) random_between (0, 100) - 50;
+}
+
+static inline void
+add_random_padding (Problem *p)
+{
+  for (size_t b = 0; b < p->s.n_batches; b++)
+    p->n_valid_keys[b] = random_between (0, p->s.n_keys);
+}
+
+static inline uint32_t
+random_type (void)
+{
+  static const uint32_t types[] = { ATTN_TYPE_DEFAULT, ATTN_TYPE_F32, ATTN_TYPE_F16, ATTN_TYPE_BF16 };
+
+  return types[random_between (0, 3)];
+}
+
+static inline void
+allocate_outputs (Problem *p)
+{
+  AttnSdpa *s = &p->s;
+  size_t n_cached = (size_t) s->n_batches * s->n_kv_heads * n_total (s);
+
+  if (random_between (0, 1))
+    s->scores = p->scores = tensor_new (s->type, p->n_weights);
+  if (s->n_valid_keys != NULL || random_between (0, 1))
+    return;
+  s->present_key = p->present_key = tensor_new (s->type, n_cached * s->dk);
+  s->present_value = p->present_value = tensor_new (value_type (s), n_cached * s->dv);
+}
+
+/* Everything that can be asked for. `p`: uninitialised. */
+static inline void
+random_onnx_problem (Problem *p)
+{
+  AttnSdpa *s = &p->s;
+
+  *p = (Problem){ .s = random_description () };
+  s->type = random_type ();
+  s->value_type = random_between (0, 2) ? ATTN_TYPE_DEFAULT : random_type ();
+  s->softmax_type = random_between (0, 2) ? ATTN_TYPE_DEFAULT : random_between (0, 1) ? ATTN_TYPE_F64 : random_type ();
+  s->scores_stage = random_between (ATTN_SCORES_PRODUCT, ATTN_SCORES_MASKED);
+  s->pad_mask = random_between (0, 1);
+  if (random_between (0, 2) == 0)
+    add_random_past (s);
+  else if (random_between (0, 1)) {
+    add_random_padding (p);
+    s->n_valid_keys = p->n_valid_keys;
+  } else if (random_between (0, 1))
+    s->query_offset = 0;
+  allocate_tensors (p);
+  add_random_masks (p);
+  allocate_outputs (p);
+}
+
 #endif

@@ -18,12 +18,6 @@ typedef struct {
   float *out, *weights;
 } Sequence;
 
-static inline size_t
-n_weights (const AttnLayer *layer)
-{
-  return (size_t) attn_layer_n_heads (layer) * attn_layer_span (layer);
-}
-
 static inline Sequence
 random_sequence (const AttnLayer *layer, size_t n, bool with_absent)
 {

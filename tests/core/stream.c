@@ -260,6 +260,46 @@ TEST (skipping_leaves_the_same_however_it_is_cut_and_whoever_looks)
   }
 }
 
+/* The weights [window] of a frame: those of absent frames are 0, those of the others are not. */
+static bool
+weights_tell_who_was_there (const float *weights, const bool *present, size_t window, size_t t)
+{
+  for (size_t slot = 0; slot < window; slot++) {
+    bool exists = t + slot + 1 >= window;
+
+    if ((weights[slot] != 0) != (exists && present[t + slot + 1 - window]))
+      return false;
+  }
+  return true;
+}
+
+/* Tiles are used again: what stood in them before an absence is not to be seen behind it, whatever its length. */
+TEST (what_stood_where_frames_are_absent_is_forgotten)
+{
+  enum { WINDOW = 40, BEFORE = 100, BEHIND = 50, LONGEST = 90 };
+  const float zeros[BEFORE + BEHIND] = { 0 }; /* equal scores: no weight is 0 by chance */
+  bool present[BEFORE + LONGEST + BEHIND];
+  AttnLayer *layer = plain_layer (1, 1, WINDOW, 0, 0);
+  AttnStream *stream;
+  float weights[BEHIND][WINDOW];
+
+  MUST (attn_stream_new (layer, &stream, NULL));
+  for (size_t begin = BEFORE - ATTN_LANES; begin < BEFORE; begin++)
+    for (size_t n = 1; n < LONGEST; n++) {
+      for (size_t t = 0; t < begin + n + BEHIND; t++)
+        present[t] = t < begin || t >= begin + n;
+      MUST (attn_stream_reset (stream, 0, NULL));
+      attn_stream_push (stream, zeros, begin, NULL, NULL);
+      attn_stream_skip (stream, n, NULL, NULL);
+      attn_stream_push (stream, zeros, BEHIND, NULL, weights[0]);
+      for (size_t i = 0; i < BEHIND; i++)
+        CHECK_MSG (weights_tell_who_was_there (weights[i], present, WINDOW, begin + n + i),
+                   "%zu frames absent from %zu on, %zu behind them", n, begin, i);
+    }
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
 TEST (long_absence_costs_nothing_and_leaves_only_sinks)
 {
   static const uint64_t lengths[] = { 1, 15, 16, 17, 100, 4096, UINT64_C (1) << 50 };
@@ -464,6 +504,7 @@ main (int argc, char **argv)
   RUN (sink_stays_attended_and_is_seen_once);
   RUN (absent_frames_give_zero_and_are_not_attended_to);
   RUN (skipping_leaves_the_same_however_it_is_cut_and_whoever_looks);
+  RUN (what_stood_where_frames_are_absent_is_forgotten);
   RUN (long_absence_costs_nothing_and_leaves_only_sinks);
   RUN (nan_reaches_only_the_windows_that_hold_it);
   RUN (infinity_reaches_only_the_windows_that_hold_it);

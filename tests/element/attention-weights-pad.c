@@ -67,6 +67,26 @@ GST_START_TEST (test_pad_that_comes_late_is_told_what_went_before)
 }
 GST_END_TEST;
 
+/* Behind them nothing can come. */
+GST_START_TEST (test_caps_that_src_refuses_do_not_come_to_the_pad)
+{
+  GstElement *element = new_element ();
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
+  GstPad *pad = gst_element_request_pad_simple (element, "weights");
+
+  gst_harness_set_sink_caps_str (h, "audio/x-raw, channels=(int)7");
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  fail_if (gst_pad_has_current_caps (pad));
+  gst_harness_set_sink_caps_str (h, "audio/x-raw");
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  fail_unless (gst_pad_has_current_caps (pad));
+  gst_element_release_request_pad (element, pad);
+  gst_object_unref (pad);
+  gst_harness_teardown (h);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_there_is_one_weights_pad)
 {
   GstElement *element = new_element ();
@@ -319,6 +339,7 @@ attention_weights_pad_suite (void)
   tcase_add_checked_fixture (pad, setup, NULL);
   tcase_add_test (pad, test_pad_that_comes_and_goes_changes_no_bit);
   tcase_add_test (pad, test_pad_that_comes_late_is_told_what_went_before);
+  tcase_add_test (pad, test_caps_that_src_refuses_do_not_come_to_the_pad);
   tcase_add_test (pad, test_there_is_one_weights_pad);
   tcase_add_test (pad, test_weights_survive_a_restart);
   tcase_add_test (pad, test_pad_that_is_not_linked_does_not_hold_up_the_other);

@@ -1,0 +1,72 @@
+/* libattn: waiting rows in a saved state.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "blocks/rows.h"
+
+#include <string.h>
+
+#include "base/status.h"
+
+static size_t
+size_of (size_t n, size_t n_present, size_t width)
+{
+  return (n + 7) / 8 + n_present * width * sizeof (uint32_t);
+}
+
+size_t
+attn_rows_size (const uint8_t *present, size_t n, size_t width)
+{
+  size_t n_present = 0, i;
+
+  for (i = 0; i < n; i++)
+    n_present += present[i] == 1;
+  return size_of (n, n_present, width);
+}
+
+uint8_t *
+attn_rows_save (uint8_t *bytes, const float *rows, const uint8_t *present, size_t n, size_t width)
+{
+  uint8_t *bits = bytes;
+  size_t i;
+
+  bytes += (n + 7) / 8;
+  memset (bits, 0, bytes - bits);
+  for (i = 0; i < n; i++)
+    if (present[i] == 1) {
+      bits[i / 8] |= 1u << i % 8;
+      bytes = attn_put_floats (bytes, rows + i * width, width);
+    }
+  return bytes;
+}
+
+AttnStatus
+attn_rows_check (const uint8_t *bytes, size_t size, size_t n, size_t width, const char *name, AttnError *error)
+{
+  size_t n_present = 0, i;
+
+  for (i = 0; i < n && size >= (n + 7) / 8; i++)
+    n_present += bytes[i / 8] >> i % 8 & 1;
+  if (size != size_of (n, n_present, width))
+    return attn_fail (error, ATTN_ERROR_STATE, "the state has %zu bytes for a block (%s) whose %zu frames take %zu",
+                      size, name, n, size_of (n, n_present, width));
+  if (n % 8 != 0 && bytes[n / 8] >> n % 8 != 0)
+    return attn_fail (error, ATTN_ERROR_STATE, "the state marks more frames as present than the %zu it holds", n);
+  return ATTN_OK;
+}
+
+/* Who knows who wrote the state: cleaned. */
+void
+attn_rows_restore (const AttnKernels *kernels, const uint8_t *bytes, float *rows, uint8_t *present, size_t n,
+                   size_t width)
+{
+  const uint8_t *bits = bytes;
+  size_t i;
+
+  bytes += (n + 7) / 8;
+  for (i = 0; i < n; i++, rows += width) {
+    present[i] = bits[i / 8] >> i % 8 & 1;
+    memset (rows, 0, width * sizeof *rows);
+    if (!present[i])
+      continue;
+    bytes = attn_get_floats (bytes, rows, width);
+    kernels->scale (rows, rows, 1, width);
+  }
+}
