@@ -118,6 +118,7 @@ struct _GstFrameFilter {
   GstFrameFilterTimes times;  /* of the last frames that came */
   gboolean leaves_at_once;    /* the layer's outputs do not wait for those of their buffer */
   gboolean owes_discont;      /* to the next output */
+  gboolean gives_tensors;     /* what leaves is other/tensors: so many frames in a buffer as its caps say */
   gboolean left_out;          /* absent outputs left no trace, and nothing has left since */
   GstCaps *own_caps;          /* of `src`, while it has those of single frames; NULL: it has not */
   GstCaps *refused_caps;      /* NULL: none */

@@ -178,7 +178,7 @@ push_buffer (GstFrameFilter *self, GstBuffer *buffer, gboolean is_single)
 
   if (!is_single)
     restore_caps (self);
-  else if (self->own_caps == NULL && self->features.is_tensors && self->features.frames_per_buffer > 1)
+  else if (self->own_caps == NULL && self->gives_tensors && !self->leaves_at_once)
     set_single_caps (self);
   if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
     trans->segment.position =

@@ -192,7 +192,7 @@ goes_on (GstFrameFilter *self, const Item *item, gboolean present, GstClockTime 
 
   if (run->n == 0 || run->present != present || run->event != item->event)
     return FALSE;
-  if (leaves_in_buffer (present, item->source) && self->features.is_tensors)
+  if (leaves_in_buffer (present, item->source) && self->gives_tensors)
     return FALSE; /* one frame per buffer */
   if (run->source == item->source && (item->source != NULL || item->event != NULL))
     return TRUE;
@@ -227,7 +227,7 @@ void
 gst_frame_filter_add_to_run (GstFrameFilter *self, Item *item, const gfloat *rows, guint64 n, gboolean present)
 {
   guint64 stride = attn_layer_stride (self->layer), n_outputs = attn_layer_n_outputs (self->layer), piece;
-  gboolean is_single = leaves_in_buffer (present, item->source) && self->features.is_tensors;
+  gboolean is_single = leaves_in_buffer (present, item->source) && self->gives_tensors;
 
   for (; n > 0; n -= piece) {
     guint64 frame = (item->first_output + item->n_done) * stride;

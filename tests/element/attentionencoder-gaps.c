@@ -1,0 +1,75 @@
+/*
+ * The element `attentionencoder` over frames that are absent: by GAP events, by buffers with the GAP flag, by jumps of
+ * timestamps. Convolutions reach over them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "encodercheck.h"
+
+static const gchar *names[] = {
+  "transformer-2-post-gelu-final-ahead",
+  "transformer-6-pre-gelu-ahead",
+  "llama-sinks-absent",
+  "moonshine",
+  "conformer",
+  "conv-strides",
+  "conv-absent",
+  "conv-stride-beyond-kernel",
+  "conv-ahead",
+  "conv-same",
+  "conv-causal",
+  "conv-groups",
+  "stack",
+};
+
+/* Runs of frames that are there, and shorter ones that are not. A jump has frames on both sides. */
+static void
+make_holes (Encoder *e, GRand *rand, Absence absence)
+{
+  guint i = 0, n;
+
+  while (i < e->n) {
+    for (n = g_rand_int_range (rand, 1, 12); n > 0 && i < e->n; n--)
+      e->present[i++] = 1;
+    for (n = g_rand_int_range (rand, 1, 9); n > 0 && i < e->n; n--)
+      e->present[i++] = 0;
+  }
+  if (absence == JUMPS)
+    e->present[e->n - 1] = 1;
+  if (absence != JUMPS && g_rand_boolean (rand))
+    e->present[0] = 0;
+  encoder_expect (e);
+}
+
+GST_START_TEST (test_every_output_leaves_in_order_at_its_time_over_holes)
+{
+  Encoder *e = encoder_open (names[__i__]);
+  GRand *rand = g_rand_new_with_seed (__i__);
+  guint round;
+
+  for (round = 0; round < 60; round++) {
+    Absence absence = round % N_ABSENCES;
+    GstHarness *h = encoder_harness (e);
+    Seen seen;
+
+    make_holes (e, rand, absence);
+    watch (h, &seen, e);
+    play (h, e, round / N_ABSENCES % 2, round % 4, absence, rand);
+    check_all_seen (&seen, absence != JUMPS);
+    gst_harness_teardown (h);
+  }
+  g_rand_free (rand);
+  encoder_free (e);
+}
+GST_END_TEST;
+
+static Suite *
+attentionencoder_gaps_suite (void)
+{
+  Suite *suite = suite_create ("attentionencoder-gaps");
+  TCase *holes = tcase_create ("holes");
+
+  suite_add_tcase (suite, holes);
+  tcase_add_loop_test (holes, test_every_output_leaves_in_order_at_its_time_over_holes, 0, G_N_ELEMENTS (names));
+  return suite;
+}
+
+GST_CHECK_MAIN (attentionencoder_gaps);
