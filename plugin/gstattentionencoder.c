@@ -38,9 +38,10 @@
  * that brought their frames, or not at all where timestamps jumped. Such a buffer loses the flag if any of its outputs
  * is there. (Where the caps say that a buffer has several frames, a buffer of its own has one, between two CAPS events.)
  *
- * ## Quality of service
+ * ## What there is not
  *
- * Nothing is skipped for being late: all that follows is made from the same frames.
+ * Nothing is skipped for being late (`qos`): all that follows is made from the same frames. What the heads attend to
+ * cannot be watched, nor can their gains be set: that is for the single layer of `attention`.
  *
  * ## Example
  *
@@ -58,7 +59,7 @@ struct _GstAttentionEncoder {
   GstFrameFilter parent;
 
   /* Of the layer that runs; the object lock. */
-  GstStructure *model; /* NULL: none does */
+  GstStructure *model; /* empty: none does */
   guint64 latency_frames;
 };
 
@@ -140,17 +141,21 @@ append_attention (GValue *array, const AttnConfig *config)
   gst_value_array_append_and_take_value (array, &value);
 }
 
+/* `layer` NULL: there is nothing to say. */
 static GstStructure *
 describe (const AttnLayer *layer)
 {
-  GstStructure *model = gst_structure_new (
+  GstStructure *model;
+  GValue attentions = G_VALUE_INIT;
+  guint i;
+
+  if (layer == NULL)
+    return gst_structure_new_empty ("attentionencoder");
+  model = gst_structure_new (
       "attentionencoder", "features", G_TYPE_UINT, attn_layer_n_features (layer), "outputs", G_TYPE_UINT,
       attn_layer_n_outputs (layer), "blocks", G_TYPE_UINT, attn_layer_n_blocks (layer), "parameters", G_TYPE_UINT64,
       attn_layer_n_parameters (layer), "stride", G_TYPE_UINT64, attn_layer_stride (layer), "reach-back", G_TYPE_UINT64,
       attn_layer_reach_back (layer), "reach-ahead", G_TYPE_UINT64, attn_layer_reach_ahead (layer), NULL);
-  GValue attentions = G_VALUE_INIT;
-  guint i;
-
   gst_value_array_init (&attentions, attn_layer_n_attentions (layer));
   for (i = 0; i < attn_layer_n_attentions (layer); i++)
     append_attention (&attentions, attn_layer_attention (layer, i));
@@ -162,10 +167,10 @@ static void
 gst_attention_encoder_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
 {
   GstAttentionEncoder *self = GST_ATTENTION_ENCODER (filter);
-  GstStructure *model = layer != NULL ? describe (layer) : NULL;
+  GstStructure *model = describe (layer);
 
   GST_OBJECT_LOCK (self);
-  g_clear_pointer (&self->model, gst_structure_free);
+  gst_structure_free (self->model);
   self->model = model;
   self->latency_frames = layer != NULL ? attn_layer_reach_ahead (layer) : 0;
   GST_OBJECT_UNLOCK (self);
@@ -192,6 +197,11 @@ gst_attention_encoder_start (GstBaseTransform *trans)
   if (file == NULL)
     goto no_file;
   g_free (file);
+  if (g_atomic_int_get (&GST_FRAME_FILTER (trans)->post_messages))
+    GST_ELEMENT_WARNING (trans, RESOURCE, SETTINGS,
+                         ("post-messages is true, but of the heads of a whole encoder no messages are posted: the "
+                          "element attention posts them of a single layer"),
+                         (NULL));
   return GST_BASE_TRANSFORM_CLASS (gst_attention_encoder_parent_class)->start (trans);
 
   /* ERRORS */
@@ -261,7 +271,8 @@ install_properties (GObjectClass *object_class)
            g_param_spec_boxed ("model", "Model",
                                "What the file holds, once it is read: features and outputs (guint, values per frame), "
                                "blocks (guint), parameters (guint64), stride, reach-back and reach-ahead (guint64, "
-                               "frames), attentions (array of structures: heads, window, look-ahead, sinks)",
+                               "frames), attentions (array of structures: heads, window, look-ahead, sinks). Empty "
+                               "before",
                                GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 
@@ -270,7 +281,7 @@ install_properties (GObjectClass *object_class)
 static void
 gst_attention_encoder_finalize (GObject *object)
 {
-  g_clear_pointer (&GST_ATTENTION_ENCODER (object)->model, gst_structure_free);
+  gst_structure_free (GST_ATTENTION_ENCODER (object)->model);
   G_OBJECT_CLASS (gst_attention_encoder_parent_class)->finalize (object);
 }
 
@@ -300,4 +311,5 @@ gst_attention_encoder_class_init (GstAttentionEncoderClass *klass)
 static void
 gst_attention_encoder_init (GstAttentionEncoder *self)
 {
+  self->model = describe (NULL);
 }

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "encodercheck.h"
+#include "modelcheck.h"
 
 /* encoder-golden.c says why: largest error of a layer, of the largest output. */
 #define TOLERANCE_PER_LAYER 2e-6
@@ -320,8 +321,25 @@ GST_START_TEST (test_the_model_is_described)
   gst_structure_free (model);
   gst_element_set_state (h->element, GST_STATE_NULL);
   g_object_get (h->element, "model", &model, NULL);
-  fail_unless (model == NULL);
+  fail_unless_equals_int (gst_structure_n_fields (model), 0);
+  gst_structure_free (model);
   gst_harness_teardown (h);
+  encoder_free (e);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_messages_that_nobody_posts_are_said)
+{
+  Encoder *e = encoder_open ("llama");
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+  GstBus *bus = attach_bus (element);
+
+  g_object_set (element, "model-file", e->file, "post-messages", TRUE, NULL);
+  gst_element_set_state (element, GST_STATE_PAUSED);
+  fail_unless_said (bus, GST_MESSAGE_WARNING, "no messages are posted");
+  gst_element_set_state (element, GST_STATE_NULL);
+  detach_bus (element, bus);
+  gst_object_unref (element);
   encoder_free (e);
 }
 GST_END_TEST;
@@ -385,6 +403,64 @@ GST_START_TEST (test_frames_of_another_width_are_refused_with_both_numbers)
 }
 GST_END_TEST;
 
+/* A file of a single linear block for 2 features, at 100 frames per second; `metadata` beside its entry. */
+static gchar *
+write_small_encoder (const gchar *metadata)
+{
+  static const gfloat weights[4] = { 1, 0, 0, 1 };
+  gchar *path = g_build_filename (g_get_tmp_dir (), "attentionencoder-small.safetensors", NULL);
+
+  write_safetensors (
+      path,
+      g_strdup_printf ("{'__metadata__':{%s'encoder':'{\\'version\\':1,\\'features\\':2,\\'frame-rate\\':"
+                       "[100,1],\\'blocks\\':[{\\'linear\\':\\'a\\'}]}'},"
+                       "'a.weight':{'dtype':'F32','shape':[2,2],'data_offsets':[0,16]}}",
+                       metadata),
+      weights, sizeof weights);
+  return path;
+}
+
+GST_START_TEST (test_frames_that_the_model_was_not_trained_on_are_refused)
+{
+  static const struct {
+    const gchar *caps, *text;
+  } cases[] = {
+    { "rate=50", "frame-rate=100/1, but the stream says 50" },
+    { "rate=100, sample-rate=8000", "sample-rate=16000, but the stream says 8000" },
+    { "rate=100, sample-rate=16000, bins=2", NULL },
+  };
+  gchar *path = write_small_encoder ("'sample-rate':'16000','bins':'2',");
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+  GstBus *bus = attach_bus (element);
+  gchar *caps = g_strdup_printf ("audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, channels=2, %s",
+                                 cases[__i__].caps);
+  GstHarness *h;
+
+  g_object_set (element, "model-file", path, NULL);
+  h = gst_harness_new_with_element (element, "sink", "src");
+  gst_harness_set_src_caps_str (h, caps);
+  gst_harness_push (h, gst_buffer_new_allocate (NULL, 2 * sizeof (gfloat), NULL));
+  check_text (pop_error (bus), cases[__i__].text);
+  detach_bus (element, bus);
+  gst_harness_teardown (h);
+  gst_object_unref (element);
+  g_unlink (path);
+  g_free (path);
+  g_free (caps);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_a_frame_rate_that_is_not_the_models_is_an_error)
+{
+  gchar *path = write_small_encoder ("");
+
+  check_text (start_with (path, "50/1"), "frame-rate is 50/1, but ");
+  check_text (start_with (path, "50/1"), "was trained on 100/1 frames per second");
+  g_unlink (path);
+  g_free (path);
+}
+GST_END_TEST;
+
 /* ---- state ---- */
 
 /* The second element goes on where the first one was stopped: what leaves of it begins with the frames that it got. */
@@ -445,8 +521,11 @@ attentionencoder_suite (void)
 
   suite_add_tcase (suite, model);
   tcase_add_test (model, test_the_model_is_described);
+  tcase_add_test (model, test_messages_that_nobody_posts_are_said);
   tcase_add_test (model, test_what_is_wrong_with_the_file_is_said_at_start);
   tcase_add_test (model, test_frames_of_another_width_are_refused_with_both_numbers);
+  tcase_add_loop_test (model, test_frames_that_the_model_was_not_trained_on_are_refused, 0, 3);
+  tcase_add_test (model, test_a_frame_rate_that_is_not_the_models_is_an_error);
   tcase_add_loop_test (model, test_a_stream_goes_on_from_its_state_file_in_another_element, 0, 12);
   return suite;
 }
