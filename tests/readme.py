@@ -82,6 +82,9 @@ def check_files(line):
         a, b = np.load('features.npy'), np.load('attended.npy')
         assert a.shape == b.shape and len(a) > 100, (a.shape, b.shape)
         assert np.isfinite(b).all() and not np.array_equal(a, b)
+    elif 'location=encoded.npy' in line:
+        a, b = np.load('features.npy'), np.load('encoded.npy')
+        assert a.shape == b.shape and np.isfinite(b).all() and not np.array_equal(a, b), (a.shape, b.shape)
     elif 'location=features.npy' in line and 'npyparse' not in line:
         a = np.load('features.npy')
         assert a.shape[1] == D and len(a) > 100 and np.isfinite(a).all(), a.shape

@@ -386,13 +386,27 @@ static const struct {
 } others[] = {
   { "logmel", "audio/x-raw, format=(string)S16LE, layout=(string)interleaved, rate=(int)16000, channels=(int)1", 640 },
   { "attentionscope", CAPS_OF ("6") ", heads=(int)1, sinks=(int)1, window=(int)4, look-ahead=(int)1", 24 * 5 },
+  { "attentionencoder", CAPS_OF ("6"), 24 * 5 },
   { "npyenc", CAPS_OF ("6"), 24 * 5 },
   { "npyparse", "application/octet-stream", 100 },
 };
 
+static GstHarness *
+new_other (const gchar *factory)
+{
+  GstElement *element = gst_element_factory_make (factory, NULL);
+  GstHarness *h;
+
+  if (g_str_equal (factory, "attentionencoder")) /* required */
+    g_object_set (element, "model-file", GOLDEN_DIR "/encoder/conv-strides.safetensors", NULL);
+  h = gst_harness_new_with_element (element, "sink", "src");
+  gst_object_unref (element);
+  return h;
+}
+
 GST_START_TEST (test_other_elements_change_state_while_buffers_flow)
 {
-  GstHarness *h = gst_harness_new (others[__i__].factory);
+  GstHarness *h = new_other (others[__i__].factory);
   GstHarnessThread *flow;
 
   gst_harness_set_drop_buffers (h, TRUE);
@@ -405,7 +419,7 @@ GST_END_TEST;
 
 GST_START_TEST (test_other_elements_take_events_while_buffers_flow)
 {
-  GstHarness *h = gst_harness_new (others[__i__].factory);
+  GstHarness *h = new_other (others[__i__].factory);
 
   gst_harness_set_drop_buffers (h, TRUE);
   push_events (h, others[__i__].caps, others[__i__].size, other_event);

@@ -44,6 +44,8 @@ static const FuzzedElement fuzzed_elements[] = {
   { "attentionscope",
     { RAW ("F32", "100", "12") ", heads=(int)2, sinks=(int)1, window=(int)4, look-ahead=(int)1",
       TENSORS ("3:5:1:1", "25/2") ", heads=(int)1, sinks=(int)0, window=(int)3, look-ahead=(int)0" } },
+  { "attentionencoder",
+    { RAW ("F32", "100", "5"), RAW ("F32", "25", "5"), TENSORS ("5:3:1:1", "25/2"), TENSORS ("5:1:1:1", "0/1") } },
 };
 
 /* ---- what the targets share ---- */
@@ -160,6 +162,8 @@ start_element (Fuzzed *fuzzed, const gchar *factory)
   GstPad *pad;
 
   fuzzed->element = gst_object_ref_sink (gst_element_factory_make (factory, NULL));
+  if (g_str_equal (factory, "attentionencoder"))
+    g_object_set (fuzzed->element, "model-file", ENCODER_FILE, NULL); /* convolutions, with a stride */
   fuzzed->n_in = fuzzed->n_out = 0;
   fuzzed->src = gst_pad_new (NULL, GST_PAD_SRC);
   pad = gst_element_get_static_pad (fuzzed->element, "sink");
