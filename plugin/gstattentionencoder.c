@@ -117,6 +117,8 @@ gst_attention_encoder_make_layer (GstFrameFilter *filter, const GstFrameFilterPl
   AttnEncoderOptions options = attn_encoder_options_default ();
   AttnStatus status;
 
+  if (plan->model_file == NULL)
+    goto not_started;
   options.precision = plan->precision;
   options.arithmetic = plan->arithmetic;
   options.n_threads = plan->n_threads;
@@ -127,6 +129,11 @@ gst_attention_encoder_make_layer (GstFrameFilter *filter, const GstFrameFilterPl
       || (status = check_frame_rate (filter, *layer, plan->model_file, error)) != ATTN_OK)
     gst_attention_layers_release (*layer);
   return status;
+
+  /* ERRORS */
+not_started: /* where it would have been read */
+  g_strlcpy (error->message, "caps came before the element was started", sizeof error->message);
+  return error->status = ATTN_ERROR_CONFIG;
 }
 
 static void

@@ -48,6 +48,7 @@ end_run (GstFrameFilter *self)
   self->changed = self->skipped = FALSE;
   self->gap_rest = 0;
   frame_clock_forget (&self->clock);
+  self->clock.rate_n = 0;
   memset (&self->features, 0, sizeof self->features);
 }
 
@@ -84,15 +85,25 @@ read_model (GstFrameFilter *self)
 }
 
 static gboolean
-gst_frame_filter_start (GstBaseTransform *trans)
+start_run (GstFrameFilter *self)
 {
-  GstFrameFilter *self = GST_FRAME_FILTER (trans);
-
   begin_run (self);
   if (gst_frame_filter_open_state_file (self) && read_model (self))
     return TRUE;
   end_run (self); /* no stop () follows a start () that failed */
   return FALSE;
+}
+
+/* The pads are active already: who pushes too early waits. */
+static gboolean
+gst_frame_filter_start (GstBaseTransform *trans)
+{
+  gboolean started;
+
+  GST_PAD_STREAM_LOCK (trans->sinkpad);
+  started = start_run (GST_FRAME_FILTER (trans));
+  GST_PAD_STREAM_UNLOCK (trans->sinkpad);
+  return started;
 }
 
 static gboolean

@@ -191,7 +191,7 @@ take_passed (GstFrameFilter *self, GstBuffer *input, GstFlowReturn passed)
     return passed;
   if (rate < 0)
     goto backwards;
-  if (self->stream == NULL)
+  if (self->stream == NULL || self->features.n_features == 0) /* a model is there before caps are */
     return GST_FLOW_NOT_NEGOTIATED;
   return take_buffer (self, input,
                       passed == GST_BASE_TRANSFORM_FLOW_DROPPED && !GST_FRAME_FILTER_GET_CLASS (self)->has_chains);

@@ -119,10 +119,19 @@ fits_width (GstFrameFilter *self, const GstFeatures *features, GError **error)
   return FALSE;
 }
 
+static gboolean
+refuse_early (GError **error)
+{
+  g_set_error_literal (error, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED, "caps came before the element was started");
+  return FALSE;
+}
+
 /* A layer for the frames that `caps` bring. */
 static gboolean
 ensure_layer (GstFrameFilter *self, GstCaps *caps, const GstFeatures *features, GError **error)
 {
+  if (self->has_model && self->layer == NULL)
+    return refuse_early (error);
   if (self->has_model)
     return fits_front_end (self, caps, features, error) && fits_width (self, features, error);
   if (self->layer != NULL && attn_layer_n_features (self->layer) == features->n_features)

@@ -12,7 +12,7 @@ static const guint sizes[] = { 1, 7, 64 };
 
 /* ---- numbers ---- */
 
-/* Those with look-ahead, RoPE, ALiBi, sinks, convolutions with and without strides, more outputs than frames, or fewer. */
+/* With look-ahead, RoPE, ALiBi, sinks, convolutions with and without strides, more outputs than frames, or fewer. */
 static const gchar *names[] = {
   "transformer-6-pre-relu-final",
   "transformer-6-post-gelu",
@@ -216,7 +216,7 @@ GST_START_TEST (test_without_times_outputs_have_none)
 }
 GST_END_TEST;
 
-/* Frames come one by one; every one has a meta with its number, and those that are not multiples of the stride flags. */
+/* Frames come one by one; each has a meta with its number, and some have flags. */
 GST_START_TEST (test_flags_and_metas_come_from_the_buffer_of_the_frame)
 {
   Encoder *e = encoder_open ("conv-strides");

@@ -1,6 +1,6 @@
 /*
- * What the tests of the element `attentionencoder` share: encoders that PyTorch made, their frames at 100 per second, and
- * a look at all that leaves, output by output.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * What the tests of the element `attentionencoder` share: encoders that PyTorch made, their frames at 100 per second,
+ * and a look at all that leaves, output by output.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_ENCODERCHECK_H
 #define TESTS_ELEMENT_ENCODERCHECK_H
