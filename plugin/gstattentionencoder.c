@@ -22,8 +22,8 @@
  *
  * ## What leaves
  *
- * Where one output leaves for each frame (a stride of 1), one buffer leaves for each that comes in, with its timestamps,
- * flags and metas.
+ * Where one output leaves for each frame (a stride of 1), one buffer leaves for each that comes in, with its
+ * timestamps, flags and metas.
  *
  * An encoder with a stride of s, which convolutions and stacks may have, gives one output for s frames. Output i has
  * the time of frame i s and lasts s frames. The output rate is the s-th part: audio/x-raw where that is a whole number
@@ -36,7 +36,8 @@
  * A convolution that reaches over a hole gives outputs which are there although their frames are absent. They leave in
  * buffers of their own, at their time. Outputs that are absent leave as the GAP event or the buffer with the GAP flag
  * that brought their frames, or not at all where timestamps jumped. Such a buffer loses the flag if any of its outputs
- * is there. (Where the caps say that a buffer has several frames, a buffer of its own has one, between two CAPS events.)
+ * is there. (Where the caps say that a buffer has several frames, a buffer of its own has one, between two CAPS
+ * events.)
  *
  * ## What there is not
  *

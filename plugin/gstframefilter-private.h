@@ -182,7 +182,10 @@ gboolean gst_frame_filter_query_latency (GstFrameFilter *self, GstQuery *query);
 /* Of GstBaseTransformClass. */
 gboolean gst_frame_filter_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query);
 
-/* Frames per second, where the caps do not tell: what the property says, or else the model. Called with the object lock. */
+/*
+ * Frames per second, where the caps do not tell: what the property says, or else the model. Called with the object
+ * lock.
+ */
 void gst_frame_filter_get_other_rate (GstFrameFilter *self, gint *rate_n, gint *rate_d);
 
 /* ---- gstframefilterstate.c ---- */

@@ -73,8 +73,8 @@ gst_frame_filter_transform_caps (GstBaseTransform *trans, GstPadDirection direct
 /* ---- what is ---- */
 
 /*
- * Where the caps do not tell the rate, the property does, or else the model. Times that are off by less than a quarter of a frame are
- * whole, and so the shortest jump is three quarters of one.
+ * Where the caps do not tell the rate, the property does, or else the model. Times that are off by less than a quarter
+ * of a frame are whole, and so the shortest jump is three quarters of one.
  */
 static void
 set_clock (GstFrameFilter *self)

@@ -42,9 +42,9 @@ greatest_common_divisor (guint64 a, guint64 b)
 
 /*
  * In frames, where buffers have `n`. Where an output leaves in the buffer of its frame, that leaves with its last
- * frame, when the look-ahead of that one is there. Else the output of frame i stride leaves with the buffer that frame i
- * stride + look_ahead is in: as much later than its own time as that buffer begins later. The buffers begin at multiples
- * of n, unless sizes vary.
+ * frame, when the look-ahead of that one is there. Else the output of frame i stride leaves with the buffer that frame
+ * i stride + look_ahead is in: as much later than its own time as that buffer begins later. The buffers begin at
+ * multiples of n, unless sizes vary.
  */
 static guint64
 count_late_frames (GstFrameFilter *self, guint64 look_ahead, guint64 n)

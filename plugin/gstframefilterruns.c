@@ -3,8 +3,8 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Of a layer with a stride, or one that gives more or fewer outputs than frames, all outputs leave so: what gets ready
- * together leaves in one buffer, or in a buffer for each frame where the caps say how many a buffer has. Of other chains
- * those do that are there though no buffer brought their frames.
+ * together leaves in one buffer, or in a buffer for each frame where the caps say how many a buffer has. Of other
+ * chains those do that are there though no buffer brought their frames.
  *
  * A *run* is what leaves together. It goes on as long as outputs are neighbours in time, all there or all absent, and
  * nothing that their buffers say would be lost.

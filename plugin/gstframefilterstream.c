@@ -105,7 +105,10 @@ room_for_rows (GstFrameFilter *self, guint64 n)
   return (gfloat *) self->rows->data;
 }
 
-/* The `n_out` outputs that get ready go to where `item` keeps them, if it does; what the core shows are the rows of side 0. */
+/*
+ * The `n_out` outputs that get ready go to where `item` keeps them, if it does; what the core shows are the rows of
+ * side 0.
+ */
 static void
 run_into (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n, guint64 n_out)
 {
@@ -218,7 +221,10 @@ run_aside (GstFrameFilter *self, const gfloat *frames, guint64 n)
   return take;
 }
 
-/* Outputs of the next frames go to `item`, or there are none (NULL). Returns how many frames were taken; 0: they cannot. */
+/*
+ * Outputs of the next frames go to `item`, or there are none (NULL). Returns how many frames were taken; 0: they
+ * cannot.
+ */
 static guint64
 run_straight (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
 {

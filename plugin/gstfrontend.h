@@ -16,8 +16,9 @@
 G_BEGIN_DECLS
 
 /*
- * FALSE where `caps` (fixed, those of `features`) and the metadata of the model's file, from which `layer` was made, both say something, and not the same:
- * then `error` (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE) names both, and what helps.
+ * FALSE where `caps` (fixed, those of `features`) and the metadata of the model's file, from which `layer` was made,
+ * both say something, and not the same: then `error` (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE) names both, and
+ * what helps.
  */
 gboolean gst_front_end_check (const AttnLayer *layer, const GstCaps *caps, const GstFeatures *features, GError **error);
 

@@ -490,8 +490,8 @@ ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weight
  * [real-time] The same as attn_stream_push () and attn_stream_skip () (`frames` NULL), and as attn_stream_drain (), for
  * who has to know which outputs are absent: present [], as many as there are outputs, becomes 1 for each that is there
  * and 0 for each that is absent, and therefore all zeros. It may be NULL. attn_stream_finish () stops where `room` may
- * not be enough for the next outputs, which are up to 16: so it is at least that, and who has no more calls again, until
- * it returns 0.
+ * not be enough for the next outputs, which are up to 16: so it is at least that, and who has no more calls again,
+ * until it returns 0.
  */
 ATTN_API uint64_t attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights,
                                    uint8_t *present);

@@ -161,8 +161,8 @@ watch (AttnStream *stream, float *weights)
 }
 
 /*
- * Outputs that are ready leave the stream, and their marks, to where they are wanted, until another run may not fit into
- * `room`. Returns how many.
+ * Outputs that are ready leave the stream, and their marks, to where they are wanted, until another run may not fit
+ * into `room`. Returns how many.
  */
 static uint64_t
 give (AttnStream *stream, float *out, uint8_t *present, uint64_t room)

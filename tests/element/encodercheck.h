@@ -228,6 +228,7 @@ typedef struct {
   guint n_there;  /* outputs that came, and are there */
   guint n_absent; /* that were told to be absent, by an event or a flag */
   guint n_buffers;
+  guint64 at_event;        /* `next` when a custom event came */
   guint frames_per_buffer; /* by the caps; 0: any number */
   gboolean is_tensors;
   gint rate_n, rate_d;
@@ -292,7 +293,9 @@ see_event (Seen *seen, GstEvent *event)
   GstFeatures features;
   GstCaps *caps;
 
-  if (GST_EVENT_TYPE (event) == GST_EVENT_GAP) {
+  if (GST_EVENT_TYPE (event) == GST_EVENT_CUSTOM_DOWNSTREAM) {
+    seen->at_event = seen->next;
+  } else if (GST_EVENT_TYPE (event) == GST_EVENT_GAP) {
     gst_event_parse_gap (event, &time, &duration);
     see_outputs (seen, output_at (seen->e, time), output_at (seen->e, duration), NULL, TRUE);
   } else if (GST_EVENT_TYPE (event) == GST_EVENT_CAPS) {
