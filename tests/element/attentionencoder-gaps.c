@@ -61,6 +61,40 @@ GST_START_TEST (test_every_output_leaves_in_order_at_its_time_over_holes)
 }
 GST_END_TEST;
 
+/* What a restored stream reaches back to is there, too: the hole begins with the first frame behind the state. */
+GST_START_TEST (test_a_hole_behind_a_restored_state_is_reached_over)
+{
+  static const gchar *const encoders[] = { "conv-same", "conv-causal", "conv-strides", "conv-absent" };
+  Encoder *e = encoder_open (encoders[__i__]);
+  GstHarness *before = encoder_harness (e), *after = encoder_harness (e);
+  guint cut = 12, i, n_there = 0;
+  gboolean restored;
+  GBytes *state;
+  Seen seen;
+
+  memset (e->present, 1, e->n);
+  memset (e->present + cut, 0, 6);
+  encoder_expect (e);
+  gst_harness_set_src_caps (before, encoder_caps (e, FALSE, 0));
+  gst_harness_push (before, encoder_buffer (e, 0, cut));
+  g_signal_emit_by_name (before->element, "save-state", &state);
+  watch (after, &seen, e);
+  gst_harness_set_src_caps (after, encoder_caps (e, FALSE, 0));
+  g_signal_emit_by_name (after->element, "restore-state", state, &restored);
+  fail_unless (restored);
+  gst_harness_push_event (after, gst_event_new_gap (cut * FRAME_TIME, 6 * FRAME_TIME));
+  gst_harness_push (after, encoder_buffer (e, cut + 6, e->n - cut - 6));
+  gst_harness_push_event (after, gst_event_new_eos ());
+  for (i = (cut + e->stride - 1) / e->stride; i < e->n_out; i++)
+    n_there += e->is_there[i];
+  fail_unless_equals_int (seen.n_there, n_there);
+  g_bytes_unref (state);
+  gst_harness_teardown (before);
+  gst_harness_teardown (after);
+  encoder_free (e);
+}
+GST_END_TEST;
+
 static Suite *
 attentionencoder_gaps_suite (void)
 {
@@ -69,6 +103,7 @@ attentionencoder_gaps_suite (void)
 
   suite_add_tcase (suite, holes);
   tcase_add_loop_test (holes, test_every_output_leaves_in_order_at_its_time_over_holes, 0, G_N_ELEMENTS (names));
+  tcase_add_loop_test (holes, test_a_hole_behind_a_restored_state_is_reached_over, 0, 4);
   return suite;
 }
 

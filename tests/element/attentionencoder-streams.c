@@ -197,23 +197,23 @@ GST_END_TEST;
 
 GST_START_TEST (test_a_state_goes_on_in_another_element_by_signals)
 {
-  GstHarness *first, *second;
-  Encoder *e = open_whole (names[__i__], &first), *same = open_whole (names[__i__], &second);
+  GstHarness *before, *after;
+  Encoder *e = open_whole (names[__i__], &before), *same = open_whole (names[__i__], &after);
   guint cut = e->n / 2 + 1, first_output = (cut + e->stride - 1) / e->stride;
   gboolean restored;
   GBytes *state;
 
-  gst_harness_push (first, encoder_buffer (e, 0, cut));
-  g_signal_emit_by_name (first->element, "save-state", &state);
+  gst_harness_push (before, encoder_buffer (e, 0, cut));
+  g_signal_emit_by_name (before->element, "save-state", &state);
   fail_unless (state != NULL);
-  g_signal_emit_by_name (second->element, "restore-state", state, &restored);
+  g_signal_emit_by_name (after->element, "restore-state", state, &restored);
   fail_unless (restored);
-  gst_harness_push (second, encoder_buffer (e, cut, e->n - cut));
-  gst_harness_push_event (second, gst_event_new_eos ());
-  check_values (second, e->expected + first_output * e->n_outputs, (e->n_out - first_output) * e->n_outputs);
+  gst_harness_push (after, encoder_buffer (e, cut, e->n - cut));
+  gst_harness_push_event (after, gst_event_new_eos ());
+  check_values (after, e->expected + first_output * e->n_outputs, (e->n_out - first_output) * e->n_outputs);
   g_bytes_unref (state);
-  close_whole (e, first);
-  close_whole (same, second);
+  close_whole (e, before);
+  close_whole (same, after);
 }
 GST_END_TEST;
 

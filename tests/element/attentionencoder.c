@@ -250,6 +250,71 @@ GST_START_TEST (test_flags_and_metas_come_from_the_buffer_of_the_frame)
 }
 GST_END_TEST;
 
+/*
+ * The second buffer makes an output of the first one ready, and three of its own: they leave together, unless the buffers
+ * are no neighbours in time, or something is said to be missing between them.
+ */
+GST_START_TEST (test_outputs_leave_together_while_nothing_is_lost_by_it)
+{
+  static const struct {
+    GstClockTime late;
+    GstBufferFlags flags;
+    guint n_buffers;
+  } cases[] = { { 0, 0, 1 },
+                { GST_MSECOND, 0, 1 }, /* rounding */
+                { 4 * GST_MSECOND, 0, 2 },
+                { 0, GST_BUFFER_FLAG_DISCONT, 2 },
+                { 0, GST_BUFFER_FLAG_MARKER, 2 } };
+  Encoder *e = encoder_open ("conv-absent");
+  GstHarness *h = encoder_harness (e);
+  GstBuffer *buffer = encoder_buffer (e, 4, 8);
+  GstClockTime begin = 40 * GST_MSECOND + cases[__i__].late;
+  guint n_buffers = cases[__i__].n_buffers;
+
+  fail_unless (e->stride == 2 && attn_layer_reach_ahead (e->layer) == 2);
+  gst_harness_set_src_caps (h, encoder_caps (e, FALSE, 0));
+  gst_harness_push (h, encoder_buffer (e, 0, 4));
+  drop_buffers (h);
+  GST_BUFFER_PTS (buffer) = begin;
+  GST_BUFFER_FLAG_SET (buffer, cases[__i__].flags);
+  gst_harness_push (h, buffer);
+  fail_unless_equals_int (gst_harness_buffers_in_queue (h), n_buffers);
+  buffer = gst_harness_pull (h);
+  fail_unless_equals_clocktime (GST_BUFFER_PTS (buffer), 20 * GST_MSECOND);
+  fail_if (GST_BUFFER_FLAG_IS_SET (buffer, cases[__i__].flags) && cases[__i__].flags != 0);
+  gst_buffer_unref (buffer);
+  if (n_buffers == 2) {
+    buffer = gst_harness_pull (h);
+    fail_unless_equals_clocktime (GST_BUFFER_PTS (buffer), begin);
+    fail_unless_equals_int (GST_BUFFER_FLAGS (buffer) & (GST_BUFFER_FLAG_DISCONT | GST_BUFFER_FLAG_MARKER),
+                            cases[__i__].flags);
+    gst_buffer_unref (buffer);
+  }
+  gst_harness_teardown (h);
+  encoder_free (e);
+}
+GST_END_TEST;
+
+/* It says how many frames the buffer had that came in. */
+GST_START_TEST (test_metas_of_audio_do_not_outlive_their_frames)
+{
+  Encoder *e = encoder_open ("conv-absent");
+  GstHarness *h = encoder_harness (e);
+  GstBuffer *buffer = encoder_buffer (e, 0, 8);
+  GstAudioInfo info;
+
+  gst_audio_info_set_format (&info, GST_AUDIO_FORMAT_F32, RATE, e->n_features, NULL);
+  fail_unless (gst_buffer_add_audio_meta (buffer, &info, 8, NULL) != NULL);
+  gst_harness_set_src_caps (h, encoder_caps (e, FALSE, 0));
+  gst_harness_push (h, buffer);
+  buffer = gst_harness_pull (h);
+  fail_unless (gst_buffer_get_audio_meta (buffer) == NULL);
+  gst_buffer_unref (buffer);
+  gst_harness_teardown (h);
+  encoder_free (e);
+}
+GST_END_TEST;
+
 /* ---- latency ---- */
 
 /*
@@ -294,6 +359,25 @@ GST_START_TEST (test_latency_is_what_outputs_wait_for)
     fail_unless_equals_uint64 (latency_frames, attn_layer_reach_ahead (e->layer));
     gst_harness_teardown (h);
   }
+  encoder_free (e);
+}
+GST_END_TEST;
+
+/* Buffers of six frames bring all that their output reads, until a frame is missing. */
+GST_START_TEST (test_latency_grows_when_buffers_no_longer_begin_with_outputs)
+{
+  Encoder *e = encoder_open ("conv-strides");
+  GstHarness *h = encoder_harness (e);
+
+  fail_unless (e->stride == 6 && attn_layer_reach_ahead (e->layer) == 3);
+  gst_harness_set_src_caps (h, encoder_caps (e, FALSE, 0));
+  gst_harness_push (h, encoder_buffer (e, 0, 6));
+  check_latency_behind_live (h, 0);
+  gst_harness_push_event (h, gst_event_new_gap (6 * FRAME_TIME, 6 * FRAME_TIME));
+  check_latency_behind_live (h, 0);
+  gst_harness_push_event (h, gst_event_new_gap (12 * FRAME_TIME, FRAME_TIME));
+  check_latency_behind_live (h, 3 * FRAME_TIME);
+  gst_harness_teardown (h);
   encoder_free (e);
 }
 GST_END_TEST;
@@ -517,6 +601,9 @@ attentionencoder_suite (void)
   tcase_add_test (framing, test_outputs_have_the_times_of_their_frames_within_their_buffers);
   tcase_add_test (framing, test_without_times_outputs_have_none);
   tcase_add_test (framing, test_flags_and_metas_come_from_the_buffer_of_the_frame);
+  tcase_add_loop_test (framing, test_outputs_leave_together_while_nothing_is_lost_by_it, 0, 5);
+  tcase_add_test (framing, test_metas_of_audio_do_not_outlive_their_frames);
+  tcase_add_test (framing, test_latency_grows_when_buffers_no_longer_begin_with_outputs);
   tcase_add_loop_test (framing, test_latency_is_what_outputs_wait_for, 0, 5);
 
   suite_add_tcase (suite, model);

@@ -228,6 +228,7 @@ typedef struct {
   guint n_there;  /* outputs that came, and are there */
   guint n_absent; /* that were told to be absent, by an event or a flag */
   guint n_buffers;
+  GstClockTime end;        /* of what came last; NONE: nothing has */
   guint64 at_event;        /* `next` when a custom event came */
   guint frames_per_buffer; /* by the caps; 0: any number */
   gboolean is_tensors;
@@ -279,6 +280,10 @@ see_buffer (Seen *seen, GstBuffer *buffer)
   if (seen->is_tensors)
     fail_unless_equals_uint64 (n, seen->frames_per_buffer);
   fail_unless_equals_clocktime (GST_BUFFER_DURATION (buffer), n * e->stride * FRAME_TIME);
+  if (GST_CLOCK_TIME_IS_VALID (seen->end) && GST_BUFFER_PTS (buffer) != seen->end)
+    fail_unless (GST_BUFFER_IS_DISCONT (buffer), "nothing says what is missing before %" GST_TIME_FORMAT,
+                 GST_TIME_ARGS (GST_BUFFER_PTS (buffer)));
+  seen->end = GST_BUFFER_PTS (buffer) + GST_BUFFER_DURATION (buffer);
   gst_buffer_map (buffer, &map, GST_MAP_READ);
   see_outputs (seen, output_at (e, GST_BUFFER_PTS (buffer)), n, (const gfloat *) map.data,
                GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_GAP));
@@ -298,6 +303,7 @@ see_event (Seen *seen, GstEvent *event)
   } else if (GST_EVENT_TYPE (event) == GST_EVENT_GAP) {
     gst_event_parse_gap (event, &time, &duration);
     see_outputs (seen, output_at (seen->e, time), output_at (seen->e, duration), NULL, TRUE);
+    seen->end = time + duration;
   } else if (GST_EVENT_TYPE (event) == GST_EVENT_CAPS) {
     gst_event_parse_caps (event, &caps);
     fail_unless (gst_features_from_caps (&features, caps, NULL));
@@ -322,7 +328,7 @@ see (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 static inline void
 watch (GstHarness *h, Seen *seen, const Encoder *e)
 {
-  *seen = (Seen){ .e = e };
+  *seen = (Seen){ .e = e, .end = GST_CLOCK_TIME_NONE };
   gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, see, seen, NULL);
 }
 
