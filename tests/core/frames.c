@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "check.h"
 #include "flags.h"
 #include "kernels/machine.h"
@@ -107,6 +108,11 @@ fill (float *values, size_t n, bool any)
 static void
 prepare (size_t n_frames, size_t width, bool any)
 {
+  /* One after the other: the order within an initializer is the compiler's. */
+  size_t n_taps = random_between (1, MOST_TAPS);
+  size_t tap_stride = width * random_between (1, 2);
+  size_t frame_stride = width * random_between (1, 3);
+
   w.n_frames = n_frames;
   w.width = width;
   fill (w.in, sizeof w.in / sizeof w.in[0], any);
@@ -117,9 +123,9 @@ prepare (size_t n_frames, size_t width, bool any)
     w.start[i] = i % 3 == 0 ? ATTN_GUARD : w.start[i] + ATTN_GUARD;
   w.norm = (AttnNorm){ .width = width, .eps = 1e-5f, .weight = w.weight, .start = w.start };
   w.convolution = (AttnConvolution){ .width = width,
-                                     .n_taps = random_between (1, MOST_TAPS),
-                                     .tap_stride = width * random_between (1, 2),
-                                     .frame_stride = width * random_between (1, 3),
+                                     .n_taps = n_taps,
+                                     .tap_stride = tap_stride,
+                                     .frame_stride = frame_stride,
                                      .weight = w.weight,
                                      .start = w.start };
 }
@@ -393,6 +399,35 @@ TEST (convolve_is_one_fma_chain_oldest_tap_first)
   }
 }
 
+/* Hashes of plain C, which all other rows equal: every compiler and architecture gives the same. */
+TEST (frames_have_the_bits_of_every_machine)
+{
+  static const uint64_t golden[N_OPERATIONS + 1] = { 0x4777c0a650c14670, 0x8cbe3069669dacbe, 0x50c0b890ac88f9bf,
+                                                     0xf1cb482a87dd3157, 0x080cdd6995c7748f, 0xc4ea55028d70fe5d,
+                                                     0x427ee7883efa8e80, 0x2d139249e3b657a0, 0xc54fd4f8c1d4973a };
+  static float out[MOST];
+  uint64_t state = random_state, hash;
+
+  random_state = 1;
+  for (size_t o = 0; o < N_OPERATIONS; o++) {
+    hash = ATTN_HASH_START;
+    for (size_t width = 1; width <= MOST_WIDTH; width++) {
+      prepare (MOST_FRAMES, width, width % 2);
+      operations[o].run (&attn_kernels_c, out);
+      hash = attn_hash_floats (hash, out, MOST_FRAMES * width);
+    }
+    CHECK_MSG (hash == golden[o], "%s: 0x%016llx", operations[o].name, (unsigned long long) hash);
+  }
+  hash = ATTN_HASH_START;
+  for (AttnActivation activation = ATTN_ACTIVATION_NONE; activation <= ATTN_ACTIVATION_SIGMOID; activation++) {
+    prepare (1, 1, activation % 2);
+    attn_kernels_c.activate (out, w.in, MOST, activation);
+    hash = attn_hash_floats (hash, out, MOST);
+  }
+  CHECK_MSG (hash == golden[N_OPERATIONS], "activations: 0x%016llx", (unsigned long long) hash);
+  random_state = state;
+}
+
 int
 main (int argc, char **argv)
 {
@@ -407,5 +442,6 @@ main (int argc, char **argv)
   RUN (softmax_takes_minus_infinity_as_impossible);
   RUN (sums_of_a_norm_run_in_sixteen_lanes_and_a_tree);
   RUN (convolve_is_one_fma_chain_oldest_tap_first);
+  RUN (frames_have_the_bits_of_every_machine);
   return check_done ();
 }
