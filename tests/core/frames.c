@@ -260,7 +260,8 @@ TEST (norms_are_those_of_float64)
 
         for (size_t i = 0; i < width; i++) {
           m += is_rms ? 0 : (double) w.in[i] / width;
-          largest = fmax (largest, fabs (w.in[i]));
+          if (fabs (w.in[i]) > largest)
+            largest = fabs (w.in[i]);
         }
         for (size_t i = 0; i < width; i++)
           v += (w.in[i] - m) * (w.in[i] - m) / width;
@@ -294,7 +295,7 @@ TEST (softmax_is_that_of_float64)
         w.in[i] *= 5;
       operations[2 + is_log].run (&attn_kernels_c, out);
       for (size_t i = 0; i < width; i++)
-        max = fmax (max, w.in[i]);
+        max = w.in[i] > max ? w.in[i] : max;
       for (size_t i = 0; i < width; i++)
         sum += exp (w.in[i] - max);
       for (size_t i = 0; i < width; i++) {
