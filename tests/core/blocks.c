@@ -301,13 +301,27 @@ random_activation (void)
   return random_between (ATTN_ACTIVATION_NONE, ATTN_ACTIVATION_SIGMOID);
 }
 
+/* One of the precisions, which then holds the weights exactly. */
+static AttnPrecision
+random_precision (Case *c)
+{
+  AttnPrecision precision = random_between (0, 2);
+
+  for (size_t i = 0; i < sizeof c->weight / sizeof c->weight[0]; i++)
+    if (precision == ATTN_PRECISION_F16)
+      c->weight[i] = attn_float_from_f16 (attn_f16_from_float (c->weight[i]));
+    else if (precision == ATTN_PRECISION_BF16)
+      c->weight[i] = attn_float_from_bf16 (attn_bf16_from_float (c->weight[i]));
+  return precision;
+}
+
 static void
 make_linear (Case *c)
 {
   AttnLinear linear = { c->n_outputs, c->n_inputs, c->weight, c->has_bias ? c->bias : NULL };
 
   c->expect = expect_linear;
-  MUST (attn_linear_block_new (&machine, &linear, c->activation, ATTN_PRECISION_F32, &c->block, NULL));
+  MUST (attn_linear_block_new (&machine, &linear, c->activation, random_precision (c), &c->block, NULL));
 }
 
 static void
@@ -380,7 +394,8 @@ make_conv (Case *c)
                         .right = random_between (0, span + stride - 1),
                         .weight = c->weight,
                         .bias = c->has_bias ? c->bias : NULL,
-                        .activation = c->activation };
+                        .activation = c->activation,
+                        .precision = random_precision (c) };
   c->expect = expect_conv;
   MUST (attn_conv_new (&machine, &c->conv, &c->block, NULL));
 }
