@@ -40,7 +40,8 @@ attn_round_shift (uint32_t value, unsigned n)
 }
 
 /*
- * x, of which the compiler knows nothing: clang, and gcc for aarch64, would compute with what is about to be replaced, and
+ * x, of which the compiler knows nothing: clang, and gcc for aarch64, would compute with what is about to be replaced,
+ * and
  * choose later.
  */
 static inline float
