@@ -5,6 +5,7 @@
 #include "gstlogmel.h"
 #include "gstnpyenc.h"
 #include "gstnpyparse.h"
+#include "gstspectralgain.h"
 
 static gboolean
 plugin_init (GstPlugin *plugin)
@@ -15,6 +16,7 @@ plugin_init (GstPlugin *plugin)
   registered |= GST_ELEMENT_REGISTER (logmel, plugin);
   registered |= GST_ELEMENT_REGISTER (npyenc, plugin);
   registered |= GST_ELEMENT_REGISTER (npyparse, plugin);
+  registered |= GST_ELEMENT_REGISTER (spectralgain, plugin);
   return registered;
 }
 
