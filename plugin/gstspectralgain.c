@@ -1,4 +1,7 @@
-/* gst-attention: the element `spectralgain`: its pads, events and queries.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * gst-attention: the element `spectralgain`: its pads, events and queries.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
 /**
  * SECTION:element-spectralgain
  * @title: spectralgain
@@ -6,9 +9,9 @@
  * @see_also: logmel, attention
  *
  * Turns what a model says into sound. Models that clean speech do not make samples: for each frame they say how much of
- * each band is to be kept, a number from 0 to 1. This element takes the sound on the pad `sink` and those numbers on the
- * pad `gains`, and gives the sound with the gains applied in its spectrum. Speech enhancement calls that a spectral gain
- * (or a mask), hence the name.
+ * each band is to be kept, a number from 0 to 1. This element takes the sound on the pad `sink` and those numbers on
+ * the pad `gains`, and gives the sound with the gains applied in its spectrum. Speech enhancement calls that a
+ * spectral gain (or a mask), hence the name.
  *
  * The sound may be at any rate, S16 or F32, with any number of channels, which all get the same gains. A gain of 1
  * everywhere gives back the very samples.
@@ -17,8 +20,8 @@
  * A frame of gains holds one value per band, or one more, which is then the probability of speech. The bands are those
  * of logmel: caps that logmel made say which, and where a model has taken these fields away the properties do, which
  * have logmel's names and defaults. A property that was set and caps that say something else are an error. Between the
- * centres of two bands gains are interpolated, as the triangles of the filter bank overlap; what lies below the lowest or
- * above the highest centre takes the gain of that band. The sound may have another sample rate than the audio that
+ * centres of two bands gains are interpolated, as the triangles of the filter bank overlap; what lies below the lowest
+ * or above the highest centre takes the gain of that band. The sound may have another sample rate than the audio that
  * logmel saw.
  *
  * NaN and negative gains count as 0, gains above 1000 (60 dB) as 1000; then none is below #GstSpectralGain:floor.
@@ -27,9 +30,9 @@
  * Timestamps decide which gains belong to which samples, however late they come: the gains of a frame belong to its
  * centre, and between two frames they are interpolated. Before the first frame, behind the last and in a gap (a GAP
  * event, a buffer with the GAP flag, timestamps that jump) all gains are 1. The sound waits for its gains, and is never
- * let through without. Up to #GstSpectralGain:max-wait of sound is held, so that the branch with the model needs a queue
- * and the other one does not. Where no gains come for as long while sound is held up, or has ended, that is an error
- * which names both times. At EOS of the pad `gains` nothing is waited for any more.
+ * let through without. Up to #GstSpectralGain:max-wait of sound is held, so that the branch with the model needs a
+ * queue and the other one does not. Where no gains come for as long while sound is held up, or has ended, that is an
+ * error which names both times. At EOS of the pad `gains` nothing is waited for any more.
  *
  * Where sound is missing (a GAP event, a jump of the timestamps) it ends, and begins anew behind the hole. Tags and
  * events of applications overtake the sound that is in work, which is less than a frame.
@@ -49,7 +52,7 @@
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! tee name=t t. ! spectralgain
  * name=clean floor=-20 ! wavenc ! filesink location=clean.wav t. ! queue ! logmel ! attention
  * model-file=model.safetensors ! clean.gains ]|
- * A recording through a model that makes a gain per band from log-mel frames. No band is turned down by more than 20 dB.
+ * A recording through a model that makes a gain per band from log-mel frames, and no band goes below -20 dB.
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! logmel ! attention
  * model-file=model.safetensors ! npyenc ! filesink location=gains.npy ]|

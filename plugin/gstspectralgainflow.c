@@ -2,9 +2,10 @@
  * gst-attention: the element `spectralgain`: from buffers of audio to buffers of audio.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A stretch is audio without a hole, in one format and one segment. It is cut into frames, of which the first ones begin
- * before it and the last ones end behind it, in silence, so that every sample is in as many frames as any other. Frames
- * begin at whole hops from the first sample of the stream, as those of logmel do, and keep to that behind a hole.
+ * A stretch is audio without a hole, in one format and one segment. It is cut into frames, of which the first ones
+ * begin before it and the last ones end behind it, in silence, so that every sample is in as many frames as any other.
+ * Frames begin at whole hops from the first sample of the stream, as those of logmel do, and keep to that behind a
+ * hole.
  *
  * A frame is made when its audio and its gains are there. What ends a stretch waits in `items` until the last frame is.
  */

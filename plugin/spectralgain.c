@@ -119,8 +119,9 @@ greatest_common_divisor (guint64 a, guint64 b)
 }
 
 /*
- * Frames of audio have their centres at length / 2 + k hop, those of gains at `shift` + i gain_hop, where `shift` is what
- * lies between timestamp and centre. The distance from one to the next of the other is, modulo g, the same everywhere.
+ * Frames of audio have their centres at length / 2 + k hop, those of gains at `shift` + i gain_hop, where `shift` is
+ * what lies between timestamp and centre. The distance from one to the next of the other is, modulo g, the same
+ * everywhere.
  */
 gint64
 spectral_gain_get_wait (const SpectralBands *bands, guint rate, const SpectralGainSizes *sizes)

@@ -1,6 +1,6 @@
 /*
- * gst-attention: gains in the spectrum of audio: the mathematics of the element spectralgain, without pads, caps or time.
- * SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: gains in the spectrum of audio: the mathematics of the element spectralgain, without pads, caps or
+ * time. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Audio is cut into frames that overlap. A frame goes through a window, the FFT, one gain for each point, the inverse
  * FFT and a second window; the frames are then added up. Both windows are half a period of a sine, and the second one
@@ -9,8 +9,8 @@
  *
  * Gains come as one per band of a mel filter bank. A point of the FFT gets the mean of the gains of the bands that
  * cover it, each weighted by the height of its triangle: between the centres of two bands that is linear interpolation,
- * in mel (style kaldi) or in Hz (whisper). Points below the centre of the lowest band take the lowest gain, points above
- * that of the highest band the highest gain: where there is no band, the nearest one counts.
+ * in mel (style kaldi) or in Hz (whisper). Points below the centre of the lowest band take the lowest gain, points
+ * above that of the highest band the highest gain: where there is no band, the nearest one counts.
  */
 #ifndef PLUGIN_SPECTRALGAIN_H
 #define PLUGIN_SPECTRALGAIN_H

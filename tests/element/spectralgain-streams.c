@@ -129,7 +129,9 @@ fail_unless_halved (const GByteArray *bytes, const gfloat *samples, guint i)
   fail_unless (fabs (((const gfloat *) bytes->data)[i] - 0.5 * samples[i]) <= TOLERANCE, "sample %u", i);
 }
 
-/* Every part comes out as long as it went in, with its own caps; the caps of the gains change later than the audio's. */
+/*
+ * Every part comes out as long as it went in, with its own caps; the caps of the gains change later than the audio's.
+ */
 GST_START_TEST (test_caps_change_in_mid_stream)
 {
   Fixture fixture = fixture_new ("");

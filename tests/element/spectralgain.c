@@ -406,8 +406,8 @@ GST_START_TEST (test_bands_of_whisper_equal_the_reference)
 GST_END_TEST;
 
 /*
- * A band of +-1200 Hz. In one of +-50 Hz the 40 Hz to which a frame of 25 ms can tell frequencies apart would let more of
- * the sine through, as the gain rises to the neighbours' from its centre on.
+ * A band of +-1200 Hz. In one of +-50 Hz the 40 Hz to which a frame of 25 ms can tell frequencies apart would let more
+ * of the sine through, as the gain rises to the neighbours' from its centre on.
  */
 GST_START_TEST (test_a_silent_band_removes_a_sine_in_its_middle)
 {
@@ -435,7 +435,9 @@ GST_START_TEST (test_a_silent_band_removes_a_sine_in_its_middle)
 }
 GST_END_TEST;
 
-/* Gains that were made from audio at 16 kHz, for sound at 48 kHz: the sines below 8 kHz stay, those above are removed. */
+/*
+ * Gains that were made from audio at 16 kHz, for sound at 48 kHz: the sines below 8 kHz stay, those above are removed.
+ */
 GST_START_TEST (test_bands_are_those_of_the_sample_rate_in_the_caps)
 {
   const gchar *const said = ", sample-rate=(int)16000";
