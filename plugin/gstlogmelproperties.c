@@ -105,10 +105,11 @@ gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamS
 void
 gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
 {
-  LogmelSettings settings = { 0 }; /* gcc does not see that the call fills it */
+  GstLogmel *self = GST_LOGMEL (object);
 
-  gst_logmel_get_settings (GST_LOGMEL (object), &settings);
-  gst_settings_get_field (G_STRUCT_MEMBER_P (&settings, fields[id]), value);
+  GST_OBJECT_LOCK (self);
+  gst_settings_get_field (G_STRUCT_MEMBER_P (&self->settings, fields[id]), value);
+  GST_OBJECT_UNLOCK (self);
 }
 
 static const gchar *
