@@ -35,12 +35,11 @@ static const gsize fields[N_PROPS] = {
   [PROP_MEL_SCALE] = G_STRUCT_OFFSET (LogmelSettings, mel_scale),
 };
 
-#define GST_TYPE_LOGMEL_STYLE (gst_logmel_style_get_type ())
-GST_DEFINE_ENUM (GstLogmelStyle, gst_logmel_style,
-                 { GST_LOGMEL_STYLE_KALDI,
-                   "Kaldi's filter bank: natural logarithm, 16-bit scale, frames inside the audio", "kaldi" },
-                 { GST_LOGMEL_STYLE_WHISPER, "Whisper's log-mel spectrogram: log10, scale of 1, centred frames",
-                   "whisper" })
+G_DEFINE_ENUM_TYPE (GstLogmelStyle, gst_logmel_style,
+                    { GST_LOGMEL_STYLE_KALDI,
+                      "Kaldi's filter bank: natural logarithm, 16-bit scale, frames inside the audio", "kaldi" },
+                    { GST_LOGMEL_STYLE_WHISPER, "Whisper's log-mel spectrogram: log10, scale of 1, centred frames",
+                      "whisper" })
 
 #define GST_TYPE_LOGMEL_WINDOW (gst_logmel_window_get_type ())
 GST_DEFINE_ENUM (GstLogmelWindow, gst_logmel_window,
@@ -49,10 +48,9 @@ GST_DEFINE_ENUM (GstLogmelWindow, gst_logmel_window,
                  { GST_LOGMEL_WINDOW_BLACKMAN, "Blackman", "blackman" },
                  { GST_LOGMEL_WINDOW_RECTANGULAR, "Rectangular (none)", "rectangular" })
 
-#define GST_TYPE_LOGMEL_MEL_SCALE (gst_logmel_mel_scale_get_type ())
-GST_DEFINE_ENUM (GstLogmelMelScale, gst_logmel_mel_scale,
-                 { GST_LOGMEL_MEL_SCALE_HTK, "HTK: 1127 ln (1 + f / 700 Hz)", "htk" },
-                 { GST_LOGMEL_MEL_SCALE_SLANEY, "Slaney: linear up to 1000 Hz, logarithmic above", "slaney" })
+G_DEFINE_ENUM_TYPE (GstLogmelMelScale, gst_logmel_mel_scale,
+                    { GST_LOGMEL_MEL_SCALE_HTK, "HTK: 1127 ln (1 + f / 700 Hz)", "htk" },
+                    { GST_LOGMEL_MEL_SCALE_SLANEY, "Slaney: linear up to 1000 Hz, logarithmic above", "slaney" })
 
 void
 gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings)
@@ -107,10 +105,11 @@ gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamS
 void
 gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec)
 {
-  LogmelSettings settings = { 0 }; /* gcc does not see that the call fills it */
+  GstLogmel *self = GST_LOGMEL (object);
 
-  gst_logmel_get_settings (GST_LOGMEL (object), &settings);
-  gst_settings_get_field (G_STRUCT_MEMBER_P (&settings, fields[id]), value);
+  GST_OBJECT_LOCK (self);
+  gst_settings_get_field (G_STRUCT_MEMBER_P (&self->settings, fields[id]), value);
+  GST_OBJECT_UNLOCK (self);
 }
 
 static const gchar *

@@ -173,6 +173,19 @@ typedef struct {
   gdouble low_mel, mel_step;
 } Edges;
 
+static gboolean
+find_edges (Edges *edges, const LogmelSettings *settings, guint rate, GError **error)
+{
+  gdouble low, high;
+
+  if (!check_frequencies (settings, rate, &low, &high, error))
+    return FALSE;
+  edges->settings = settings;
+  edges->low_mel = hz_to_mel (settings->mel_scale, low);
+  edges->mel_step = (hz_to_mel (settings->mel_scale, high) - edges->low_mel) / (settings->n_bins + 1);
+  return TRUE;
+}
+
 /* Where on the axis that the triangles are straight on: mel for Kaldi, Hz for Whisper. */
 static gdouble
 edge_position (const Edges *edges, guint edge)
@@ -182,10 +195,23 @@ edge_position (const Edges *edges, guint edge)
   return edges->settings->style == GST_LOGMEL_STYLE_KALDI ? mel : mel_to_hz (edges->settings->mel_scale, mel);
 }
 
-static gdouble
-hz_position (const Edges *edges, gdouble hz)
+gdouble
+logmel_get_position (const LogmelSettings *settings, gdouble hz)
 {
-  return edges->settings->style == GST_LOGMEL_STYLE_KALDI ? hz_to_mel (edges->settings->mel_scale, hz) : hz;
+  return settings->style == GST_LOGMEL_STYLE_KALDI ? hz_to_mel (settings->mel_scale, hz) : hz;
+}
+
+gboolean
+logmel_get_edges (const LogmelSettings *settings, guint rate, gdouble *positions, GError **error)
+{
+  Edges edges;
+  guint i;
+
+  if (!find_edges (&edges, settings, rate, error))
+    return FALSE;
+  for (i = 0; positions != NULL && i < settings->n_bins + 2; i++)
+    positions[i] = edge_position (&edges, i);
+  return TRUE;
 }
 
 /* Appends the filter of a bin. *first is the point to look from and moves up with the bins. */
@@ -199,10 +225,10 @@ append_filter (Logmel *self, const Edges *edges, guint bin, gdouble hz_per_point
   guint n_points = self->sizes.fft_size / 2 + 1, point;
   Filter *filter = &self->filters[bin];
 
-  while (*first < n_points && hz_position (edges, *first * hz_per_point) <= left)
+  while (*first < n_points && logmel_get_position (edges->settings, *first * hz_per_point) <= left)
     (*first)++;
   for (point = *first; point < n_points; point++) {
-    gdouble position = hz_position (edges, point * hz_per_point);
+    gdouble position = logmel_get_position (edges->settings, point * hz_per_point);
     gdouble weight = MIN ((position - left) / (centre - left), (right - position) / (right - centre));
 
     if (position >= right)
@@ -221,15 +247,12 @@ static gboolean
 make_filters (Logmel *self, guint rate, GError **error)
 {
   const LogmelSettings *settings = &self->settings;
-  gdouble hz_per_point = (gdouble) rate / self->sizes.fft_size, low, high;
-  Edges edges = { settings };
+  gdouble hz_per_point = (gdouble) rate / self->sizes.fft_size;
+  Edges edges;
   guint first = 0, n_weights = 0, bin;
 
-  if (!check_frequencies (settings, rate, &low, &high, error))
+  if (!find_edges (&edges, settings, rate, error))
     return FALSE;
-  edges.low_mel = hz_to_mel (settings->mel_scale, low);
-  edges.mel_step = (hz_to_mel (settings->mel_scale, high) - edges.low_mel) / (settings->n_bins + 1);
-
   for (bin = 0; bin < settings->n_bins; bin++) {
     append_filter (self, &edges, bin, hz_per_point, &first);
     if (self->filters[bin].n_weights == 0)

@@ -58,6 +58,13 @@ void logmel_settings_init (LogmelSettings *settings, GstLogmelStyle style);
 /* On failure returns FALSE and sets `error` (GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS), as logmel_new () does. */
 gboolean logmel_get_sizes (const LogmelSettings *settings, guint rate, LogmelSizes *sizes, GError **error);
 
+/*
+ * Where the bands lie on the axis on which the triangles are straight: mel for Kaldi, Hz for Whisper. Band b rises from
+ * positions [b] to [b + 1] and falls to [b + 2]. positions [n_bins + 2], or NULL: only checks the settings.
+ */
+gboolean logmel_get_edges (const LogmelSettings *settings, guint rate, gdouble *positions, GError **error);
+gdouble logmel_get_position (const LogmelSettings *settings, gdouble hz); /* on the same axis */
+
 /* NULL, with `error` set, where the settings and the rate do not go together. */
 Logmel *logmel_new (const LogmelSettings *settings, guint rate, GError **error);
 void logmel_free (Logmel *logmel); /* accepts NULL */

@@ -6,6 +6,7 @@
 #include "gstlogmel.h"
 #include "gstnpyenc.h"
 #include "gstnpyparse.h"
+#include "gstspectralgain.h"
 
 static gboolean
 plugin_init (GstPlugin *plugin)
@@ -17,6 +18,7 @@ plugin_init (GstPlugin *plugin)
   registered |= GST_ELEMENT_REGISTER (logmel, plugin);
   registered |= GST_ELEMENT_REGISTER (npyenc, plugin);
   registered |= GST_ELEMENT_REGISTER (npyparse, plugin);
+  registered |= GST_ELEMENT_REGISTER (spectralgain, plugin);
   return registered;
 }
 

@@ -39,13 +39,17 @@ attn_round_shift (uint32_t value, unsigned n)
   return result + (rest > half || (rest == half && (result & 1)));
 }
 
-/* x, of which the compiler knows nothing: clang would compute with what is about to be replaced, and choose later. */
+/*
+ * x, of which the compiler knows nothing: clang, and gcc for aarch64, would compute with what is about to be replaced,
+ * and
+ * choose later.
+ */
 static inline float
 attn_opaque (float x)
 {
   uint32_t bits = attn_float_bits (x);
 
-#ifdef __clang__
+#if defined(__clang__) || defined(__aarch64__)
   __asm__("" : "+r"(bits));
 #endif
   return attn_bits_float (bits);

@@ -1,5 +1,6 @@
 /*
- * libattn: rows of values that wait in a block, as part of a saved state: a bit for each (is it there?), in whole bytes,
+ * libattn: rows of values that wait in a block, as part of a saved state: a bit for each (is it there?), in whole
+ * bytes,
  * and the values of those that are.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_ROWS_H

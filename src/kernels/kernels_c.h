@@ -1,5 +1,6 @@
 /*
- * libattn: what the kernels in plain C share. The contracts stand in kernels.h.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: what the kernels in plain C share. The contracts stand in kernels.h.  SPDX-License-Identifier:
+ * LGPL-2.1-or-later
  *
  *   kernels_c.c              projections and attention
  *   kernels_c_frames.c       sums over a frame, and what goes value by value
@@ -64,7 +65,8 @@ static inline float
 exp_negative (float x)
 {
   const float shift = 0x1.8p23f, high = 0x1.715476p0f, low = 0x1.4ae0cp-26f;
-  float sum = fmaf (x, high, shift), r = fmaf (x, low, fmaf (x, high, -(sum - shift))), p = exp2_sum (r, sum);
+  float y = x > ATTN_LEAST_EXPONENT ? x : ATTN_LEAST_EXPONENT; /* a compiler may go on before it chooses */
+  float sum = fmaf (y, high, shift), r = fmaf (y, low, fmaf (y, high, -(sum - shift))), p = exp2_sum (r, sum);
 
   p = x < ATTN_LEAST_EXPONENT ? 0.0f : p;
   return x != x ? NAN : p;

@@ -24,7 +24,8 @@ magnitude_up_to (float x, float far)
 
 /*
  * Phi (-a), 0 <= a <= ATTN_GELU_FAR: the tail of the normal distribution, e^(-a^2 / 2) t R (u) with t = 1 / (1 + a / 4)
- * and u = a t - 5/4. The square is kept to 48 bits, and log2 (e) / 2 as well; t R is, and meets 2^r - 1: none of them is rounded alone.
+ * and u = a t - 5/4. The square is kept to 48 bits, and log2 (e) / 2 as well; t R is, and meets 2^r - 1: none of them
+ * is rounded alone.
  */
 static inline float
 normal_tail (float a)

@@ -147,16 +147,21 @@ typedef struct {
 } EncoderCase;
 
 static const EncoderCase encoder_cases[] = {
-  { "transformer-6-pre-gelu-ahead", 0xe1d3f554a639ea1c },
+  { "transformer-6-pre-gelu-ahead", 0x25a3bc0c8c6f3c0f },
   { "twelve-post-one-head", 0x4ceee4c3d1109e8f },
-  { "sinusoid-half-offset", 0xd9f5834f20c8c30f },
+  { "sinusoid-half-offset", 0x457cce258b6572b8 },
   { "log-softmax-head", 0xaf2e9cd1d4a8152b },
   { "softmax-head", 0x488f144490e4b34f },
-  { "activations", 0x8ad48988019de05a },
+  { "activations", 0xeefd8626a430c1db },
   { "glu-gelu-tanh", 0xd10d6b8f0a01103f },
   { "affine", 0x0445ac84eaa7ff1f },
   { "llama-sinks-absent", 0x4b32a6b35a0300a5 },
-  { "mimi-half", 0xc6e6d9365979f8b6 },
+  { "mimi-half", 0x9368600a72393925 },
+  { "conv-groups", 0xe23c74ec4b8fbd0d },
+  { "conv-strides", 0xa947097d46d646cf },
+  { "conformer", 0x42f4564d3e36d355 },
+  { "moonshine", 0x826f61d15d291435 },
+  { "stack", 0x4e93b4f5f866714d },
 };
 
 #define N_ENCODER_CASES (sizeof encoder_cases / sizeof encoder_cases[0])

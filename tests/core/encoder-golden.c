@@ -214,6 +214,18 @@ GOLDEN (llama_rms_norm_swiglu_rope_grouped_heads, "llama")
 GOLDEN (llama_sinks_look_ahead_absent_frames, "llama-sinks-absent")
 GOLDEN (mimi_layer_scale_rope_interleaved, "mimi-interleaved")
 GOLDEN (mimi_layer_scale_rope_half, "mimi-half")
+GOLDEN (conv_zeros_at_both_ends, "conv-same")
+GOLDEN (conv_causal_dilated, "conv-causal")
+GOLDEN (conv_that_looks_ahead, "conv-ahead")
+GOLDEN (conv_strides, "conv-strides")
+GOLDEN (conv_stride_beyond_the_kernel, "conv-stride-beyond-kernel")
+GOLDEN (conv_groups_and_depthwise, "conv-groups")
+GOLDEN (conv_pointwise, "conv-pointwise")
+GOLDEN (conv_longer_than_the_stream, "conv-longer-than-stream")
+GOLDEN (conv_with_absent_frames, "conv-absent")
+GOLDEN (conformer_convolution_module, "conformer")
+GOLDEN (moonshine_strides_windows_norms_without_bias, "moonshine")
+GOLDEN (frames_stacked_twice, "stack")
 
 /* One of each make. */
 static void
@@ -231,7 +243,13 @@ check_all (AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
                                        "activations",
                                        "affine",
                                        "llama-sinks-absent",
-                                       "mimi-half" };
+                                       "mimi-half",
+                                       "conv-groups",
+                                       "conv-strides",
+                                       "conv-absent",
+                                       "conformer",
+                                       "moonshine",
+                                       "stack" };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0] && !check_failed; i++)
     check_golden (names[i], precision, arithmetic, tolerance);
@@ -288,6 +306,18 @@ main (int argc, char **argv)
   RUN (llama_sinks_look_ahead_absent_frames);
   RUN (mimi_layer_scale_rope_interleaved);
   RUN (mimi_layer_scale_rope_half);
+  RUN (conv_zeros_at_both_ends);
+  RUN (conv_causal_dilated);
+  RUN (conv_that_looks_ahead);
+  RUN (conv_strides);
+  RUN (conv_stride_beyond_the_kernel);
+  RUN (conv_groups_and_depthwise);
+  RUN (conv_pointwise);
+  RUN (conv_longer_than_the_stream);
+  RUN (conv_with_absent_frames);
+  RUN (conformer_convolution_module);
+  RUN (moonshine_strides_windows_norms_without_bias);
+  RUN (frames_stacked_twice);
   RUN (f16_is_within_its_bound);
   RUN (bf16_is_within_its_bound);
   RUN (fast_is_within_its_bound);

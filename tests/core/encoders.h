@@ -306,6 +306,8 @@ make_conv_reach (Node *node, uint32_t max_stride, bool in_residual)
 
   node->kernel = random_between (1, 5);
   node->dilation = random_between (0, 1) ? 1 : random_between (1, 3);
+  if (random_between (0, 3) == 0)
+    node->kernel = 2, node->dilation = 3; /* which may read around the frame in the middle, and not that one */
   span = (node->kernel - 1) * node->dilation;
   node->left = random_between (0, span);
   if (!in_residual) {

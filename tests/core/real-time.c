@@ -207,7 +207,7 @@ TEST (data_path_makes_no_system_call_and_no_allocation)
 TEST (data_path_of_encoders_makes_no_system_call_and_no_allocation)
 {
   for (int round = 0; round < N_RANDOM && can_trap (); round++) {
-    Encoder encoder = random_encoder (MAX_BLOCKS, false);
+    Encoder encoder = random_encoder (MAX_BLOCKS, true);
     AttnLayer *layer;
     int end;
 

@@ -44,8 +44,16 @@ static const FuzzedElement fuzzed_elements[] = {
   { "attentionscope",
     { RAW ("F32", "100", "12") ", heads=(int)2, sinks=(int)1, window=(int)4, look-ahead=(int)1",
       TENSORS ("3:5:1:1", "25/2") ", heads=(int)1, sinks=(int)0, window=(int)3, look-ahead=(int)0" } },
+  { "spectralgain", { RAW ("F32", "8000", "1"), RAW ("S16", "16000", "2"), RAW ("F32", "11025", "1") } },
   { "attentionencoder",
     { RAW ("F32", "100", "5"), RAW ("F32", "25", "5"), TENSORS ("5:3:1:1", "25/2"), TENSORS ("5:1:1:1", "0/1") } },
+};
+
+/* What its pad `gains` takes beside them: with and without a probability of speech, and of other bands. */
+static const gchar *const gains_caps[] = {
+  TENSORS ("4:1:1:1", "100/1") ", bins=(int)4",
+  RAW ("F32", "50", "3") ", bins=(int)2, sample-rate=(int)16000, frame-length=(double)10",
+  TENSORS ("6:2:1:1", "0/1") ", bins=(int)6, style=(string)whisper",
 };
 
 /* ---- what the targets share ---- */
@@ -103,6 +111,7 @@ init_elements (void)
 typedef struct {
   GstElement *element;
   GstPad *src, *sink; /* ours: into the element, and out of it */
+  GstPad *gains;      /* into the pad `gains`, where there is one, else NULL */
   guint n_in, n_out;  /* buffers that it took, and that left, since the last flush */
 } Fuzzed;
 
@@ -156,6 +165,35 @@ take_from (GstPad *pad, gpointer counter)
   return sink;
 }
 
+/* Nobody waits: one thread brings all. */
+static inline void
+start_gains (Fuzzed *fuzzed)
+{
+  GstPad *pad = gst_element_get_static_pad (fuzzed->element, "gains");
+
+  fuzzed->gains = NULL;
+  if (pad == NULL)
+    return;
+  g_object_set (fuzzed->element, "max-wait", G_MAXUINT64, NULL);
+  fuzzed->gains = gst_pad_new (NULL, GST_PAD_SRC);
+  must (gst_pad_link (fuzzed->gains, pad) == GST_PAD_LINK_OK);
+  gst_object_unref (pad);
+}
+
+static inline void
+begin_gains (Fuzzed *fuzzed, GstCaps *caps)
+{
+  GstSegment segment;
+
+  if (fuzzed->gains == NULL)
+    return;
+  gst_segment_init (&segment, GST_FORMAT_TIME);
+  gst_pad_set_active (fuzzed->gains, TRUE);
+  gst_pad_push_event (fuzzed->gains, gst_event_new_stream_start ("gains"));
+  gst_pad_push_event (fuzzed->gains, gst_event_new_caps (caps));
+  gst_pad_push_event (fuzzed->gains, gst_event_new_segment (&segment));
+}
+
 static inline void
 start_element (Fuzzed *fuzzed, const gchar *factory)
 {
@@ -172,6 +210,7 @@ start_element (Fuzzed *fuzzed, const gchar *factory)
   pad = gst_element_get_static_pad (fuzzed->element, "src");
   fuzzed->sink = take_from (pad, fuzzed);
   gst_object_unref (pad);
+  start_gains (fuzzed);
   gst_pad_set_active (fuzzed->src, TRUE);
   gst_element_set_state (fuzzed->element, GST_STATE_PLAYING);
   gst_pad_push_event (fuzzed->src, gst_event_new_stream_start ("fuzz"));
@@ -181,10 +220,13 @@ static inline void
 stop_element (Fuzzed *fuzzed)
 {
   gst_pad_set_active (fuzzed->src, FALSE);
+  if (fuzzed->gains != NULL)
+    gst_pad_set_active (fuzzed->gains, FALSE);
   gst_element_set_state (fuzzed->element, GST_STATE_NULL);
   gst_pad_set_active (fuzzed->sink, FALSE);
   must (GST_OBJECT_REFCOUNT_VALUE (fuzzed->element) == 1);
   gst_object_unref (fuzzed->element);
+  gst_clear_object (&fuzzed->gains);
   gst_object_unref (fuzzed->src);
   gst_object_unref (fuzzed->sink);
 }

@@ -45,6 +45,9 @@ try_element (const gchar *factory, GstCaps *caps)
     gst_pad_push_event (fuzzed.src, gst_event_new_caps (caps));
     gst_pad_push_event (fuzzed.src, gst_event_new_segment (&segment));
     gst_pad_push (fuzzed.src, gst_buffer_ref (buffer));
+    begin_gains (&fuzzed, caps);
+    if (fuzzed.gains != NULL)
+      gst_pad_push (fuzzed.gains, gst_buffer_ref (buffer));
     gst_pad_push_event (fuzzed.src, gst_event_new_eos ());
   }
   gst_buffer_unref (buffer);

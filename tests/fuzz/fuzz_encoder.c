@@ -124,7 +124,7 @@ static Encoder
 encoder_of_choices (bool *is_right)
 {
   int n_damages = random_between (0, 1) ? random_between (1, 3) : 0;
-  Encoder e = random_encoder (MAX_BLOCKS, false);
+  Encoder e = random_encoder (MAX_BLOCKS, random_between (0, 1));
 
   *is_right = n_damages == 0;
   for (int i = 0; i < n_damages; i++)

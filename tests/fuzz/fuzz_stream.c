@@ -37,6 +37,7 @@ typedef struct {
   Fuzzed of_weights;              /* counts them */
   GBytes *state;                  /* or NULL */
   GstClockTime time;
+  GstClockTime gains_time;
 } Life;
 
 static void
@@ -89,6 +90,46 @@ push_buffer (Life *life, Input *input)
     life->fuzzed.n_in++;
   else
     life->refused = TRUE;
+}
+
+static void
+start_gains_again (Life *life, guint8 kind)
+{
+  GstCaps *caps = gst_caps_from_string (gains_caps[kind % G_N_ELEMENTS (gains_caps)]);
+
+  begin_gains (&life->fuzzed, caps);
+  gst_caps_unref (caps);
+}
+
+/* What comes to the pad `gains`. */
+static void
+push_gains (Life *life, Input *input)
+{
+  guint8 kind = next (input), n = next (input);
+  GstPad *pad = life->fuzzed.gains;
+  gsize i, size = 4 * n;
+  GstBuffer *buffer;
+  GstMapInfo map;
+
+  if (kind % 8 == 0)
+    gst_pad_push_event (pad, gst_event_new_eos ());
+  if (kind % 8 == 1)
+    gst_pad_push_event (pad, gst_event_new_gap (life->gains_time, n * 10 * GST_MSECOND));
+  if (kind % 8 == 2) {
+    gst_pad_push_event (pad, gst_event_new_flush_start ());
+    gst_pad_push_event (pad, gst_event_new_flush_stop (TRUE));
+  }
+  if (kind % 8 <= 3)
+    start_gains_again (life, kind >> 3);
+  buffer = gst_buffer_new_allocate (NULL, size, NULL);
+  gst_buffer_map (buffer, &map, GST_MAP_WRITE);
+  for (i = 0; i < size; i++) /* gains, and now and then any bits */
+    map.data[i] = kind & 64 ? next (input) : (i % 4 == 3 ? 0x3f : 0x11 * (i & 7));
+  gst_buffer_unmap (buffer, &map);
+  if (kind & 128)
+    life->gains_time += n * GST_MSECOND;
+  GST_BUFFER_PTS (buffer) = life->gains_time;
+  gst_pad_push (pad, buffer);
 }
 
 static void
@@ -145,6 +186,10 @@ restart (Life *life, gboolean from_null)
   gst_pad_set_active (life->fuzzed.src, FALSE); /* its sticky events come again */
   gst_pad_set_active (life->fuzzed.src, TRUE);
   gst_pad_push_event (life->fuzzed.src, gst_event_new_stream_start ("again"));
+  if (life->fuzzed.gains != NULL) {
+    gst_pad_set_active (life->fuzzed.gains, FALSE);
+    start_gains_again (life, 0);
+  }
   forget (life);
 }
 
@@ -162,7 +207,7 @@ set_something (Life *life, Input *input)
   number = next (input);
   if (life->is_attention)
     gst_child_proxy_set (GST_CHILD_PROXY (life->fuzzed.element), "head0::gain", number / 64.0f, NULL);
-  if (!(spec->flags & G_PARAM_WRITABLE))
+  if (!(spec->flags & G_PARAM_WRITABLE) || strcmp (spec->name, "max-wait") == 0) /* one thread must never wait */
     return;
   g_value_init (&value, spec->value_type);
   if (G_VALUE_HOLDS_BOOLEAN (&value))
@@ -307,7 +352,10 @@ step (Life *life, Input *input)
     set_something (life, input);
     break;
   case 6:
-    change_weights (life);
+    if (life->fuzzed.gains != NULL)
+      push_gains (life, input);
+    else
+      change_weights (life);
     break;
   case 7:
     save_or_restore (life, input);
@@ -344,6 +392,8 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   if (life.is_attention)
     g_object_set (life.fuzzed.element, "window", 1 + (first >> 3) % 9, "look-ahead", (first >> 5) % 5, NULL);
   push_caps (&life, kind->caps[0]);
+  if (life.fuzzed.gains != NULL)
+    start_gains_again (&life, first >> 3);
   send_segment (&life);
   while (input.size > 0)
     step (&life, &input);
