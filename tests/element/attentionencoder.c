@@ -251,8 +251,8 @@ GST_START_TEST (test_flags_and_metas_come_from_the_buffer_of_the_frame)
 GST_END_TEST;
 
 /*
- * The second buffer makes an output of the first one ready, and three of its own: they leave together, unless the buffers
- * are no neighbours in time, or something is said to be missing between them.
+ * The second buffer makes an output of the first one ready, and three of its own: they leave together, unless the
+ * buffers are no neighbours in time, or something is said to be missing between them.
  */
 GST_START_TEST (test_outputs_leave_together_while_nothing_is_lost_by_it)
 {
