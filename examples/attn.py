@@ -10,6 +10,8 @@
         out = stream.push(part)                               # the outputs that are ready: fewer while later frames are awaited
     out = stream.drain()                                      # the rest, at the end of the stream
 
+    encoder = attn.Encoder('encoder.safetensors')             # a whole encoder is used as a layer is
+
 Frames are arrays of real numbers [n, D], in any order of bytes and axes; they are computed in float32. What the library refuses is an attn.Error.
 The library is found as the system finds libattn.so, or where the environment variable ATTN_LIBRARY says. NumPy is all that is needed.
 
@@ -22,7 +24,7 @@ import threading
 
 import numpy as np
 
-__all__ = ['Error', 'Layer', 'Stream', 'version']
+__all__ = ['Encoder', 'Error', 'Layer', 'Stream', 'version']
 
 UNSET, UNSET_DOUBLE = 0xffffffff, -float(np.finfo(np.float64).max)
 POSITIONS = ('none', 'rope', 'alibi', 'relative')
@@ -49,6 +51,10 @@ class _Config(ctypes.Structure):
                 ('precision', ctypes.c_int), ('n_threads', ctypes.c_uint32), ('arithmetic', ctypes.c_int), ('reserved', ctypes.c_uint32 * 14)]
 
 
+class _Options(ctypes.Structure):
+    _fields_ = [('precision', ctypes.c_int), ('arithmetic', ctypes.c_int), ('n_threads', ctypes.c_uint32), ('reserved', ctypes.c_uint32 * 13)]
+
+
 # name of a property of the element: (field, names of the values of an enum)
 _FIELDS = {'n_features': ('n_features', None), 'heads': ('n_heads', None), 'kv_heads': ('n_kv_heads', None), 'window': ('window', None),
            'look_ahead': ('look_ahead', None), 'sinks': ('n_sinks', None), 'scale': ('scale', None), 'softcap': ('softcap', None),
@@ -72,6 +78,14 @@ _FUNCTIONS = {
     'attn_layer_n_heads': (ctypes.c_uint32, [_pointer]),
     'attn_layer_span': (ctypes.c_uint32, [_pointer]),
     'attn_layer_reach_ahead': (_number, [_pointer]),
+    'attn_encoder_options_default': (_Options, []),
+    'attn_encoder_open': (ctypes.c_int, [ctypes.c_char_p, ctypes.POINTER(_Options), ctypes.POINTER(_pointer), _error]),
+    'attn_layer_metadata': (ctypes.c_char_p, [_pointer, ctypes.c_char_p]),
+    'attn_layer_n_attentions': (ctypes.c_uint32, [_pointer]),
+    'attn_layer_stride': (_number, [_pointer]),
+    'attn_layer_reach_back': (_number, [_pointer]),
+    'attn_layer_count': (_number, [_pointer, _number]),
+    'attn_stream_ready': (_number, [_pointer, _number]),
     'attn_layer_kernels': (ctypes.c_char_p, [_pointer]),
     'attn_forward': (ctypes.c_int, [_pointer, _floats, _bytes, _size, _number, _floats, _floats, _error]),
     'attn_stream_new': (ctypes.c_int, [_pointer, ctypes.POINTER(_pointer), _error]),
@@ -137,11 +151,11 @@ def _data(array, kind=_floats):
     return None if array is None else array.ctypes.data_as(kind)
 
 
-def _config(options):
-    config = _library.attn_config_default()
+def _fill(config, options, known):
+    """Sets the fields of a structure. `known`: the options that it has."""
     for key, value in options.items():
-        if key not in _FIELDS:
-            raise TypeError('%s is not an option of a layer; these are: %s' % (key, ', '.join(_FIELDS)))
+        if key not in known:
+            raise TypeError('%s is not an option; these are: %s' % (key, ', '.join(known)))
         field, names = _FIELDS[key]
         if names is not None and value not in names:
             raise ValueError("%s is '%s', expected one of %s" % (key, value, ', '.join(names)))
@@ -151,6 +165,11 @@ def _config(options):
     return config
 
 
+def _told(config):
+    """The options in effect."""
+    return {key: names[getattr(config, field)] if names else getattr(config, field) for key, (field, names) in _FIELDS.items()}
+
+
 class Layer:
     """A checked configuration with its parameters. It never changes, and any number of streams and threads may use it."""
 
@@ -158,18 +177,23 @@ class Layer:
         """`options`: n_features, heads, kv_heads, window, look_ahead, sinks, scale, softcap, position, rope_base, rope_layout, rope_dimensions,
         precision, threads, arithmetic, as the properties of the element `attention`."""
         self._handle, model = _pointer(), _pointer()
-        config = _config(options)
+        config = _fill(_library.attn_config_default(), options, _FIELDS)
         if model_file is not None:
             _call('attn_model_open', _path(model_file), model_prefix.encode(), ctypes.byref(model))
         try:
             _call('attn_layer_new', ctypes.byref(config), model if model else None, ctypes.byref(self._handle))
         finally:
             _library.attn_model_free(model)
-        self.n_features = _library.attn_layer_n_features(self._handle)
-        self.n_outputs = _library.attn_layer_n_outputs(self._handle)
+        self._ask()
         self.n_heads = _library.attn_layer_n_heads(self._handle)
         self.span = _library.attn_layer_span(self._handle)
-        self.latency = _library.attn_layer_reach_ahead(self._handle)
+
+    def _ask(self):
+        self.n_features = _library.attn_layer_n_features(self._handle)
+        self.n_outputs = _library.attn_layer_n_outputs(self._handle)
+        self.stride = _library.attn_layer_stride(self._handle)
+        self.reach_back = _library.attn_layer_reach_back(self._handle)
+        self.reach_ahead = _library.attn_layer_reach_ahead(self._handle)
         self.kernels = _library.attn_layer_kernels(self._handle).decode()
 
     def __del__(self):
@@ -180,11 +204,14 @@ class Layer:
     @property
     def config(self):
         """The options in effect."""
-        config = _library.attn_layer_attention(self._handle, 0).contents
-        return {key: names[getattr(config, field)] if names else getattr(config, field) for key, (field, names) in _FIELDS.items()}
+        return _told(_library.attn_layer_attention(self._handle, 0).contents)
 
     def _weights(self, n):
         return np.empty((n, self.n_heads, self.span), np.float32)
+
+    def count(self, n):
+        """Outputs of a finished stream of n frames."""
+        return _library.attn_layer_count(self._handle, n)
 
     def forward(self, frames, present=None, first_frame=0, weights=False):
         """Outputs [n, Dout] of all frames [n, D]; `present` [n]: which of them are there; `weights`: (outputs, weights [n, heads, span])."""
@@ -194,13 +221,39 @@ class Layer:
             present = np.ascontiguousarray(present, bool).astype(np.uint8)
             if present.shape != (n,):
                 raise ValueError('present has the shape %s, but there are %d frames' % (list(present.shape), n))
-        out, seen = np.empty((n, self.n_outputs), np.float32), self._weights(n) if weights else None
+        out, seen = np.empty((self.count(n), self.n_outputs), np.float32), self._weights(n) if weights else None
         _call('attn_forward', self._handle, _data(frames), _data(present, _bytes), n, first_frame, _data(out), _data(seen))
         return (out, seen) if weights else out
 
     def stream(self):
         """A new stream over the layer, which starts at frame 0."""
         return Stream(self)
+
+
+class Encoder(Layer):
+    """A whole encoder, from a file that examples/export_encoder.py writes. It has no weights to show, and no gains."""
+
+    config, n_heads = None, 0
+
+    def __init__(self, model_file, **options):
+        """`options`: precision, arithmetic, threads."""
+        self._handle = _pointer()
+        filled = _fill(_library.attn_encoder_options_default(), options, ('precision', 'arithmetic', 'threads'))
+        _call('attn_encoder_open', _path(model_file), ctypes.byref(filled), ctypes.byref(self._handle))
+        self._ask()
+
+    @property
+    def attentions(self):
+        """The options in effect of each attention, in the order in which frames meet them."""
+        return [_told(_library.attn_layer_attention(self._handle, i).contents) for i in range(_library.attn_layer_n_attentions(self._handle))]
+
+    def metadata(self, key):
+        """The text that the file's metadata has under `key`; None: it has none."""
+        text = _library.attn_layer_metadata(self._handle, key.encode())
+        return None if text is None else text.decode()
+
+    def _weights(self, n):
+        raise Error('the weights of an encoder cannot be asked for')
 
 
 class Stream:
@@ -220,6 +273,9 @@ class Stream:
         n = function(self._handle, *arguments, _data(out), _data(seen))
         return (out[:n], seen[:n]) if weights else out[:n]
 
+    def _ready(self, n):
+        return _library.attn_stream_ready(self._handle, n)
+
     def _running(self):
         if _library.attn_stream_is_drained(self._handle):
             raise Error('the stream is at its end: reset () begins another one')
@@ -229,13 +285,13 @@ class Stream:
         frames = _frames(frames, self.layer.n_features)
         with self._lock:
             self._running()
-            return self._take(_library.attn_stream_push, len(frames), (_data(frames), len(frames)), weights)
+            return self._take(_library.attn_stream_push, self._ready(len(frames)), (_data(frames), len(frames)), weights)
 
     def skip(self, n, weights=False):
         """As push (), for n frames that are absent."""
         with self._lock:
             self._running()
-            return self._take(_library.attn_stream_skip, n, (n,), weights)
+            return self._take(_library.attn_stream_skip, self._ready(n), (n,), weights)
 
     def drain(self, weights=False):
         """The end of the stream: the outputs that waited for later frames."""

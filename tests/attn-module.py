@@ -83,7 +83,7 @@ def test_streams_have_the_bits_of_the_whole():
             if rng.random() < 0.2:
                 state, stream = stream.save(), layer.stream()
                 stream.restore(state)
-            assert stream.next_frame == first + at and stream.pending <= layer.latency
+            assert stream.next_frame == first + at and stream.pending <= layer.reach_ahead
         outs.append(stream.drain(weights=True))
         assert np.array_equal(np.concatenate([out for out, _ in outs]), whole)
         assert np.array_equal(np.concatenate([seen for _, seen in outs]), weights)
@@ -135,7 +135,7 @@ def test_options_in_effect_are_told():
     told = layer.config
     assert (told['heads'], told['window'], told['look_ahead'], told['position'], told['precision'], told['threads']) == (2, 7, 1, 'rope', 'bf16', 2)
     assert told['rope_base'] == 10000 and told['sinks'] == 0 and told['arithmetic'] == 'exact'
-    assert (layer.n_features, layer.n_outputs, layer.n_heads, layer.span, layer.latency) == (8, 8, 2, 8, 1)
+    assert (layer.n_features, layer.n_outputs, layer.n_heads, layer.span, layer.reach_ahead) == (8, 8, 2, 8, 1)
 
 
 def test_streams_in_threads_have_the_same_bits():

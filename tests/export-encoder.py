@@ -1,0 +1,266 @@
+#!/usr/bin/python3
+"""Encoders that examples/export_encoder.py wrote, run by libattn (examples/attn.py). TAP.
+
+    export-encoder.py LIBRARY            what needs no PyTorch: checkpoints against their formulas in float64, errors
+    export-encoder.py LIBRARY --torch    real modules against PyTorch in float64; fails where there is no PyTorch
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+EXPORTER = os.path.join(ROOT, 'examples', 'export_encoder.py')
+sys.path.insert(0, os.path.dirname(EXPORTER))
+os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
+
+import attn
+import export_encoder
+import export_torch
+import tap
+
+TOLERANCE = 2e-6  # of the largest output, per layer of attention: what attn.h promises for f32
+FRAMES, D, HEADS, INNER = 60, 24, 4, 40
+BLOCKS = {'norm_first': False, 'activation': 'relu', 'eps': 1e-5}
+
+
+# ---- helpers ----
+
+def arrays(n_layers, prefix='', final_norm=True, seed=1):
+    """What a state_dict of nn.TransformerEncoder holds, without PyTorch."""
+    rng = np.random.default_rng(seed)
+    shapes = {}
+    for i in range(n_layers):
+        name = '%slayers.%d.' % (prefix, i)
+        shapes.update({name + 'self_attn.in_proj_weight': (3 * D, D), name + 'self_attn.in_proj_bias': (3 * D,),
+                       name + 'self_attn.out_proj.weight': (D, D), name + 'self_attn.out_proj.bias': (D,),
+                       name + 'linear1.weight': (INNER, D), name + 'linear1.bias': (INNER,), name + 'linear2.weight': (D, INNER),
+                       name + 'linear2.bias': (D,), name + 'norm1.weight': (D,), name + 'norm1.bias': (D,), name + 'norm2.weight': (D,),
+                       name + 'norm2.bias': (D,)})
+    if final_norm:
+        shapes.update({prefix + 'norm.weight': (D,), prefix + 'norm.bias': (D,)})
+    return {name: (rng.standard_normal(shape) / shape[-1] ** 0.5 + ('norm' in name and 'weight' in name)).astype(np.float32)
+            for name, shape in shapes.items()}
+
+
+def frames(width=D, seed=2):
+    return np.random.default_rng(seed).standard_normal((FRAMES, width)).astype(np.float32)
+
+
+def close(got, wanted, n_layers=1):
+    assert got.shape == wanted.shape, (got.shape, wanted.shape)
+    error = np.abs(got - wanted).max() / np.abs(wanted).max()
+    assert error <= TOLERANCE * n_layers, 'off by %.2g of the largest output' % error
+
+
+def refused(words, call, *arguments, **named):
+    try:
+        call(*arguments, **named)
+    except (export_torch.ExportError, attn.Error) as error:
+        missing = [word for word in words if word not in str(error)]
+        assert not missing, '%s: nothing of %s' % (error, missing)
+        return
+    raise AssertionError('not refused: ' + ', '.join(words))
+
+
+def beyond(window, look_ahead):
+    """[query, key]: True where a query must not see a key."""
+    t = np.arange(FRAMES)
+    return (t[None] <= t[:, None] - window) | (t[None] > t[:, None] + look_ahead)
+
+
+def exporter(*words):
+    return subprocess.run([EXPORTER, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+# ---- the formulas, in float64 ----
+
+def layer_norm(x, p, name):
+    centred = x - x.mean(axis=1, keepdims=True)
+    return centred / np.sqrt((centred ** 2).mean(axis=1, keepdims=True) + 1e-5) * p[name + '.weight'] + p[name + '.bias']
+
+
+def self_attention(x, p, name, window, look_ahead):
+    q, k, v = (part.reshape(FRAMES, HEADS, -1) for part in np.split(x @ p[name + '.in_proj_weight'].T + p[name + '.in_proj_bias'], 3, axis=1))
+    scores = np.einsum('ihd,jhd->hij', q, k) / (D // HEADS) ** 0.5
+    scores[:, beyond(window, look_ahead)] = -np.inf
+    weights = np.exp(scores - scores.max(axis=2, keepdims=True))
+    context = np.einsum('hij,jhd->ihd', weights / weights.sum(axis=2, keepdims=True), v).reshape(FRAMES, D)
+    return context @ p[name + '.out_proj.weight'].T + p[name + '.out_proj.bias']
+
+
+def feed_forward(x, p, name, activation):
+    inner = x @ p[name + 'linear1.weight'].T + p[name + 'linear1.bias']
+    inner = np.maximum(inner, 0) if activation == 'relu' else inner * 0.5 * (1 + np.vectorize(math.erf)(inner / 2 ** 0.5))
+    return inner @ p[name + 'linear2.weight'].T + p[name + 'linear2.bias']
+
+
+def by_formula(x, state, n_layers, windows, look_aheads, norm_first, activation, prefix=''):
+    """nn.TransformerEncoder as its documentation says it is."""
+    p = {name: values.astype(np.float64) for name, values in state.items()}
+    x = x.astype(np.float64)
+    for i in range(n_layers):
+        name = '%slayers.%d.' % (prefix, i)
+        if norm_first:
+            x = x + self_attention(layer_norm(x, p, name + 'norm1'), p, name + 'self_attn', windows[i], look_aheads[i])
+            x = x + feed_forward(layer_norm(x, p, name + 'norm2'), p, name, activation)
+        else:
+            x = layer_norm(x + self_attention(x, p, name + 'self_attn', windows[i], look_aheads[i]), p, name + 'norm1')
+            x = layer_norm(x + feed_forward(x, p, name, activation), p, name + 'norm2')
+    return layer_norm(x, p, prefix + 'norm') if prefix + 'norm.weight' in p else x
+
+
+# ---- without PyTorch ----
+
+def test_checkpoint_becomes_the_encoder_of_the_formula():
+    for norm_first, activation, final_norm in ((False, 'relu', False), (True, 'gelu', True)):
+        state = arrays(2, 'net.', final_norm)
+        export_torch.save('checkpoint.safetensors', {**state, 'head.weight': np.zeros((3, D), np.float32)})
+        words = ['--heads', str(HEADS), '--window', '9,5', '--look-ahead', '2,3', '--activation', activation]
+        done = exporter('checkpoint.safetensors', 'encoder.safetensors', *words, *(['--norm-first'] if norm_first else []))
+        assert done.returncode == 0, done.stdout
+        encoder = attn.Encoder('encoder.safetensors')
+        wanted = by_formula(frames(), state, 2, (9, 5), (2, 3), norm_first, activation, 'net.')
+        close(encoder.forward(frames()), wanted, 2)
+        assert (encoder.stride, encoder.reach_back, encoder.reach_ahead) == (1, 12, 5)
+        assert [told['window'] for told in encoder.attentions] == [9, 5] and [told['heads'] for told in encoder.attentions] == [HEADS] * 2
+        assert 'an output reads 12 frames back and 5 ahead' in done.stdout and 't-8 ... t+2' in done.stdout and 'head.weight' in done.stdout
+        assert '{:,} parameters'.format(sum(values.size for values in state.values())) in done.stdout, done.stdout
+
+
+def test_streams_of_an_encoder_have_the_bits_of_the_whole():
+    export_encoder.write('encoder.safetensors', arrays(2), blocks(window=9, look_ahead=2))
+    encoder = attn.Encoder('encoder.safetensors')
+    stream, outs = encoder.stream(), []
+    for at in range(0, FRAMES, 7):
+        outs.append(stream.push(frames()[at:at + 7]))
+        state, stream = stream.save(), encoder.stream()
+        stream.restore(state)
+    assert stream.pending == 4
+    assert np.array_equal(np.concatenate([*outs, stream.drain()]), encoder.forward(frames()))
+    refused(['weights'], encoder.forward, frames(), weights=True)
+    refused(['0 heads'], stream.set_gain, 0, 1)
+
+
+def blocks(window=9, look_ahead=0, heads=HEADS, state=None):
+    options = export_encoder.Options(window=window, look_ahead=look_ahead)
+    return export_encoder.blocks_of_state(state or arrays(2), '', heads, options=options, **BLOCKS)
+
+
+def test_what_the_model_was_trained_on_is_in_the_file():
+    export_encoder.write('encoder.safetensors', arrays(2), blocks(), frame_rate='125/2', sample_rate=16000, bins=24)
+    encoder = attn.Encoder('encoder.safetensors')
+    assert encoder.metadata('sample-rate') == '16000' and encoder.metadata('bins') == '24' and encoder.metadata('style') is None
+
+
+def test_encoders_of_a_checkpoint_are_listed_and_chosen():
+    export_torch.save('two.safetensors', {**arrays(2, 'a.'), **arrays(1, 'b.')})
+    done = exporter('two.safetensors')
+    assert done.returncode == 0 and done.stdout == "'a.' 2 layers\n'b.' 1 layers\n", done.stdout
+    for words, said in (([], "'a.' (2 layers), 'b.' (1 layers)"), (['--prefix', 'c.'], "'c.'"), (['--prefix', 'b'], '--heads 4'),
+                        (['--prefix', 'b.', '--heads', '4'], 'window=16'), (['--prefix', 'a', '--heads', '4', '--window', '3,4,5'], '3 values')):
+        done = exporter('two.safetensors', 'out.safetensors', *words)
+        assert done.returncode == 1 and said in done.stdout and 'Traceback' not in done.stdout, (words, done.stdout)
+    assert not os.path.exists('out.safetensors')
+
+
+def test_what_is_no_encoder_is_refused():
+    export_torch.save('none.safetensors', {'weight': np.zeros((3, 3), np.float32)})
+    assert 'no nn.TransformerEncoder' in exporter('none.safetensors').stdout
+    missing = {name: values for name, values in arrays(3).items() if not name.startswith('layers.1.')}
+    refused(['layers.'], blocks, state=missing)
+    export_encoder.write('heads.safetensors', arrays(2), blocks(heads=5))
+    refused(['heads', '5', '24'], attn.Encoder, 'heads.safetensors')
+    refused(['export_encoder.py'], attn.Encoder, 'none.safetensors')
+
+
+# ---- with PyTorch ----
+
+def torch_encoder(norm_first=True, activation='gelu', n_layers=2):
+    from torch import nn
+    layer = nn.TransformerEncoderLayer(D, HEADS, INNER, dropout=0.1, activation=activation, batch_first=True, norm_first=norm_first)
+    return nn.TransformerEncoder(layer, n_layers, norm=nn.LayerNorm(D))
+
+
+def of_torch(module, x, masks=()):
+    """[frames, width] through a module in float64, attentions with their masks, convolutions over time."""
+    import torch
+    from torch import nn
+    masks = list(masks)
+    x = torch.tensor(x, dtype=torch.float64)[None]
+    for part in module.double().eval():
+        if isinstance(part, nn.TransformerEncoder):
+            for layer in part.layers:
+                x = layer(x, torch.tensor(masks.pop(0)))
+            x = part.norm(x) if part.norm is not None else x
+        elif isinstance(part, (nn.Conv1d, nn.BatchNorm1d)):
+            x = part(x.transpose(1, 2)).transpose(1, 2)
+        else:
+            x = part(x)
+    return x[0].detach().numpy()
+
+
+def torch_test_modules_have_their_outputs():
+    import torch
+    from torch import nn
+    torch.manual_seed(3)
+    for n, (norm_first, activation) in enumerate(((True, 'gelu'), (False, 'relu'), (True, nn.SiLU()))):
+        module = nn.Sequential(nn.Linear(10, D), nn.Tanh(), nn.BatchNorm1d(D), torch_encoder(norm_first, activation), nn.Dropout(),
+                               nn.Linear(D, 12), nn.GLU(), nn.LayerNorm(6, eps=1e-3), nn.LogSoftmax(-1))
+        module[2].running_mean.normal_()
+        module[2].running_var.uniform_(0.5, 2)
+        table = export_encoder.export(module, 'encoder.safetensors', window=[9, 5], look_ahead=[2, 0], frame_rate=50)
+        assert '2 ahead; delay: 2 frames (40 ms at 50 frames per second)' in table, table
+        wanted = of_torch(module, frames(10), (beyond(9, 2), beyond(5, 0)))
+        close(attn.Encoder('encoder.safetensors').forward(frames(10)), wanted, 2)
+
+
+def torch_test_convolutions_have_their_outputs():
+    import torch
+    from torch import nn
+    torch.manual_seed(4)
+    for options in ({'stride': 2, 'padding': 1}, {'padding': 'same'}, {'dilation': 2, 'padding': 2, 'groups': 2}, {'padding': 'valid', 'stride': 3}):
+        module = nn.Sequential(nn.Conv1d(10, 8, 3, **options), nn.GELU(), nn.Conv1d(8, 8, 5, padding=2, groups=8), nn.Linear(8, 3))
+        export_encoder.export(module, 'encoder.safetensors')
+        close(attn.Encoder('encoder.safetensors').forward(frames(10)), of_torch(module, frames(10)))
+
+
+def torch_test_what_is_not_known_is_refused_by_its_name():
+    from torch import nn
+    refused(['LSTM'], export_encoder.export, nn.LSTM(3, 4), 'x')
+    refused(['1', 'ELU', 'rule'], export_encoder.export, nn.Sequential(nn.Linear(3, 3), nn.ELU()), 'x')
+    refused(['window=16'], export_encoder.export, torch_encoder(), 'x')
+    refused(['3 values', '2 attentions'], export_encoder.export, torch_encoder(), 'x', window=[3, 4, 5])
+    refused(["'reflect'"], export_encoder.export, nn.Conv1d(3, 3, 3, padding=1, padding_mode='reflect'), 'x')
+    refused(['dim=-1'], export_encoder.export, nn.Sequential(nn.Linear(3, 4), nn.Softmax(1)), 'x')
+    refused(['add_bias_kv'], export_encoder.export, nn.MultiheadAttention(4, 2, add_bias_kv=True), 'x', window=3)
+    assert not os.path.exists('x')
+
+
+def torch_test_module_of_ones_own_goes_by_its_rule():
+    import torch
+    from torch import nn
+
+    class Plus(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, D))
+
+        def forward(self, x):
+            return x + self.f(x)
+
+    def rule(module, name, rules):
+        return [{'residual': export_encoder.blocks_of(module.f, name + 'f.', rules)}]
+
+    torch.manual_seed(5)
+    module = nn.Sequential(Plus(), nn.Linear(D, 4))
+    export_encoder.export(module, 'encoder.safetensors', rules={Plus: rule})
+    close(attn.Encoder('encoder.safetensors').forward(frames()), of_torch(module, frames()))
+
+
+if __name__ == '__main__':
+    sys.exit(tap.run_all(globals(), 'torch_test_' if '--torch' in sys.argv else 'test_', '.'))
