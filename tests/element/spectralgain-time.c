@@ -447,7 +447,8 @@ GST_START_TEST (test_latency_of_gains_is_what_is_reported)
   gsize n = c->rate;
   gfloat *samples = make_noise (n);
   GstClockTimeDiff longest = -G_MAXINT64, own;
-  const GstClockTime branch = GST_SECOND, tolerance = 2;
+  const GstClockTime branch = GST_SECOND;
+  const GstClockTimeDiff tolerance = 2;
   GstBuffer *buffer;
   guint i;
 
