@@ -63,7 +63,7 @@ _FIELDS = {'n_features': ('n_features', None), 'heads': ('n_heads', None), 'kv_h
            'arithmetic': ('arithmetic', ARITHMETICS)}
 
 # what a function returns and takes
-_pointer, _size, _number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64
+_pointer, _size, _uint64 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint64
 _error = ctypes.POINTER(_Error)
 _FUNCTIONS = {
     'attn_version': (ctypes.c_char_p, []),
@@ -77,25 +77,25 @@ _FUNCTIONS = {
     'attn_layer_n_outputs': (ctypes.c_uint32, [_pointer]),
     'attn_layer_n_heads': (ctypes.c_uint32, [_pointer]),
     'attn_layer_span': (ctypes.c_uint32, [_pointer]),
-    'attn_layer_reach_ahead': (_number, [_pointer]),
+    'attn_layer_reach_ahead': (_uint64, [_pointer]),
     'attn_encoder_options_default': (_Options, []),
     'attn_encoder_open': (ctypes.c_int, [ctypes.c_char_p, ctypes.POINTER(_Options), ctypes.POINTER(_pointer), _error]),
     'attn_layer_metadata': (ctypes.c_char_p, [_pointer, ctypes.c_char_p]),
     'attn_layer_n_attentions': (ctypes.c_uint32, [_pointer]),
-    'attn_layer_stride': (_number, [_pointer]),
-    'attn_layer_reach_back': (_number, [_pointer]),
-    'attn_layer_count': (_number, [_pointer, _number]),
-    'attn_stream_ready': (_number, [_pointer, _number]),
+    'attn_layer_stride': (_uint64, [_pointer]),
+    'attn_layer_reach_back': (_uint64, [_pointer]),
+    'attn_layer_count': (_uint64, [_pointer, _uint64]),
+    'attn_stream_ready': (_uint64, [_pointer, _uint64]),
     'attn_layer_kernels': (ctypes.c_char_p, [_pointer]),
-    'attn_forward': (ctypes.c_int, [_pointer, _floats, _bytes, _size, _number, _floats, _floats, _error]),
+    'attn_forward': (ctypes.c_int, [_pointer, _floats, _bytes, _size, _uint64, _floats, _floats, _error]),
     'attn_stream_new': (ctypes.c_int, [_pointer, ctypes.POINTER(_pointer), _error]),
     'attn_stream_free': (None, [_pointer]),
     'attn_stream_push': (_size, [_pointer, _floats, _size, _floats, _floats]),
-    'attn_stream_skip': (_number, [_pointer, _number, _floats, _floats]),
+    'attn_stream_skip': (_uint64, [_pointer, _uint64, _floats, _floats]),
     'attn_stream_drain': (_size, [_pointer, _floats, _floats]),
     'attn_stream_is_drained': (ctypes.c_int, [_pointer]),
-    'attn_stream_reset': (ctypes.c_int, [_pointer, _number, _error]),
-    'attn_stream_next_frame': (_number, [_pointer]),
+    'attn_stream_reset': (ctypes.c_int, [_pointer, _uint64, _error]),
+    'attn_stream_next_frame': (_uint64, [_pointer]),
     'attn_stream_pending': (_size, [_pointer]),
     'attn_stream_set_gain': (ctypes.c_int, [_pointer, ctypes.c_uint32, ctypes.c_float]),
     'attn_stream_state_size': (_size, [_pointer]),
@@ -149,6 +149,13 @@ def _frames(values, width):
 
 def _data(array, kind=_floats):
     return None if array is None else array.ctypes.data_as(kind)
+
+
+def _number(value, what):
+    """A whole number that the library can take."""
+    if not 0 <= value < 1 << 63:
+        raise ValueError('%s is %s, expected a number from 0 on' % (what, value))
+    return int(value)
 
 
 def _fill(config, options, known):
@@ -222,7 +229,7 @@ class Layer:
             if present.shape != (n,):
                 raise ValueError('present has the shape %s, but there are %d frames' % (list(present.shape), n))
         out, seen = np.empty((self.count(n), self.n_outputs), np.float32), self._weights(n) if weights else None
-        _call('attn_forward', self._handle, _data(frames), _data(present, _bytes), n, first_frame, _data(out), _data(seen))
+        _call('attn_forward', self._handle, _data(frames), _data(present, _bytes), n, _number(first_frame, 'first_frame'), _data(out), _data(seen))
         return (out, seen) if weights else out
 
     def stream(self):
@@ -289,6 +296,7 @@ class Stream:
 
     def skip(self, n, weights=False):
         """As push (), for n frames that are absent."""
+        n = _number(n, 'n')
         with self._lock:
             self._running()
             return self._take(_library.attn_stream_skip, self._ready(n), (n,), weights)
@@ -301,7 +309,7 @@ class Stream:
     def reset(self, first_frame=0):
         """Forgets all frames; the next one has that number."""
         with self._lock:
-            _call('attn_stream_reset', self._handle, first_frame)
+            _call('attn_stream_reset', self._handle, _number(first_frame, 'first_frame'))
 
     def set_gain(self, head, gain):
         """From the next output on the context of `head` is multiplied by `gain`."""

@@ -8,13 +8,14 @@
     examples/export_encoder.py checkpoint.pt encoder.safetensors --heads 4 --window 16 --activation gelu --norm-first
 
 A module is an nn.TransformerEncoder, an nn.TransformerEncoderLayer, an nn.MultiheadAttention, nn.Linear, nn.Conv1d, nn.LayerNorm, nn.BatchNorm1d,
-an activation, nn.GLU, or an nn.Sequential of these. A module of one's own becomes blocks by a rule:
+an activation, nn.GLU, or an nn.Sequential of these. A module of one's own becomes blocks by a rule; blocks_of ('f') gives those of its submodule f:
 
-    def blocks_of_mine(module, name, rules):                                   x + 0.5 f(x): a factor is folded into the last weight
-        return [{'residual': export_encoder.blocks_of(module.f, name + 'f', rules)}]
+    def blocks_of_mine(module, name, blocks_of):                               x + f(x)
+        return [{'residual': blocks_of('f')}]
     export_encoder.export(model, 'encoder.safetensors', rules={Mine: blocks_of_mine}, ...)
 
-What is not known is refused by its name. What is only active in training (dropout) is left out.
+What is not known is refused by its name, and so is a class that computes in another way than the one it is derived from. What is only active in
+training (dropout) is left out.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -80,7 +81,7 @@ def activation_of(module, name):
     from torch import nn
     functions = {torch.nn.functional.relu: 'relu', torch.relu: 'relu', torch.nn.functional.gelu: 'gelu', torch.nn.functional.silu: 'silu',
                  torch.tanh: 'tanh', torch.sigmoid: 'sigmoid'}
-    if isinstance(module, nn.GELU):
+    if is_a(module, nn.GELU):
         return 'gelu' if module.approximate == 'none' else 'gelu-tanh'
     if isinstance(module, (nn.Softmax, nn.LogSoftmax)) and module.dim not in (-1, 2):
         raise ExportError('%s: %s over dimension %s, where only the values of a frame (dim=-1) can be meant' % (name, type(module).__name__, module.dim))
@@ -118,35 +119,42 @@ def conv(module, name):
     return {'conv': name, **{key: value for key, value in options.items() if value != {'left': 0, 'right': 0}.get(key, 1)}}
 
 
+def is_a(module, *kinds):
+    """That it computes as one of them does: a subclass may have a forward () of its own."""
+    return any(isinstance(module, kind) and type(module).forward is kind.forward for kind in kinds)
+
+
 def blocks_of(module, name='', rules=None, options=None):
-    """The blocks of `module`, whose parameters are called NAME.weight ... in the state_dict. `rules`: {class: function (module, name, rules) that
-    gives the blocks of a class that is not known}."""
+    """The blocks of `module`, whose parameters are called NAMEweight ... in the state_dict: NAME is empty, or ends with a dot. `rules`: {class:
+    function (module, name, blocks_of)} for the classes that are not known; what it is given as blocks_of takes the name of a submodule."""
     from torch import nn
     options, plain = options or Options(), name.rstrip('.')
     rule = next((rule for kind, rule in (rules or {}).items() if isinstance(module, kind)), None)
     if rule is not None:
-        return rule(module, name, rules)
-    if isinstance(module, (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)):
+        return rule(module, name, lambda child: blocks_of(module.get_submodule(child), name + child + '.', rules, options))
+    if is_a(module, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d):
         return []
-    if isinstance(module, (nn.Sequential, nn.TransformerEncoder)):
+    if is_a(module, nn.Sequential, nn.TransformerEncoder):
         return blocks_in_a_row(module, name, rules, options)
-    if isinstance(module, nn.TransformerEncoderLayer):
+    if is_a(module, nn.TransformerEncoderLayer):
         return transformer_layer(module, name, options)
-    if isinstance(module, nn.MultiheadAttention):
+    if is_a(module, nn.MultiheadAttention):
         return [multihead_attention(module, plain, options)]
-    if isinstance(module, nn.Linear):
+    if is_a(module, nn.Linear):
         return [{'linear': plain}]
-    if isinstance(module, nn.LayerNorm):
-        refuse_unless(len(module.normalized_shape) == 1, plain, 'it normalises over %d dimensions, where only the values of a frame can be meant' % len(module.normalized_shape))
+    if is_a(module, nn.LayerNorm):
+        refuse_unless(len(module.normalized_shape) == 1, plain, 'it normalises over %d dimensions, where only the values of a frame can be meant' % len(
+            module.normalized_shape))
         return [norm_block(plain if module.elementwise_affine else None, module.eps)]
-    if type(module).__name__ == 'RMSNorm' and hasattr(module, 'eps') and module.eps is not None:
+    if hasattr(nn, 'RMSNorm') and is_a(module, nn.RMSNorm):
+        refuse_unless(module.eps is not None, plain, 'its eps is that of its dtype: say it (eps=1e-6)')
         return [norm_block(plain, module.eps, kind='rms')]
-    if isinstance(module, nn.Conv1d) and not isinstance(module, nn.ConvTranspose1d):
+    if is_a(module, nn.Conv1d):
         return [conv(module, plain)]
-    if isinstance(module, nn.BatchNorm1d):
+    if is_a(module, nn.BatchNorm1d):
         refuse_unless(module.track_running_stats, plain, 'without running statistics its output depends on the batch')
         return [{'affine': plain}]
-    if isinstance(module, nn.GLU):
+    if is_a(module, nn.GLU):
         refuse_unless(module.dim in (-1, 2), plain, 'nn.GLU over dimension %d, where only the values of a frame (dim=-1) can be meant' % module.dim)
         return [{'glu': 'sigmoid'}]
     activation = activation_of(module, plain)
@@ -155,12 +163,19 @@ def blocks_of(module, name='', rules=None, options=None):
     return [{'activation': activation}]
 
 
+def children(module):
+    """(name, submodule) in the order of computation. A module that stands in it twice is there twice."""
+    from torch import nn
+    if isinstance(module, nn.Sequential):
+        return [(str(name), child) for name, child in module._modules.items()]
+    layers = [('layers.%d' % i, layer) for i, layer in enumerate(module.layers)]
+    return layers + ([('norm', module.norm)] if module.norm is not None else [])
+
+
 def blocks_in_a_row(module, name, rules, options):
     """Of an nn.Sequential or nn.TransformerEncoder."""
-    inner = list(module.named_children()) if hasattr(module, '__getitem__') else (
-        [('layers.%d' % i, layer) for i, layer in enumerate(module.layers)] + ([('norm', module.norm)] if module.norm is not None else []))
     blocks = []
-    for child, submodule in inner:
+    for child, submodule in children(module):
         activation = activation_of(submodule, name + child)
         blocks = activated(blocks, activation) if activation else blocks + blocks_of(submodule, name + child + '.', rules, options)
     return blocks
@@ -267,30 +282,26 @@ def parameters_of(block, tensors):
     return sum(int(np.prod(values.shape)) for key, values in tensors.items() if isinstance(name, str) and key.startswith(name + '.'))
 
 
-def rows_of_table(blocks, tensors, width, reach=Reach(1, 0, 0), depth=0):
-    """(words of a row, width, reach) for every block, those inside of residuals indented."""
+def rows_of_table(blocks, tensors, width, depth=0):
+    """The words of a row for every block; those inside of residuals are indented."""
     for block in blocks:
         kind = kind_of(block)
+        behind_width, reach = measure(block, tensors, width)
         if kind == 'residual':
-            yield ['  ' * depth + 'residual', '', str(width), '', ''], width, reach
-            yield from rows_of_table(block[kind], tensors, width, reach, depth + 1)
-        behind_width, further = measure(block, tensors, width)
-        if kind != 'residual':
-            window = ''
-            if (further.back, further.ahead) != (0, 0):
-                window = 't%s ... t%s' % ('-%d' % further.back if further.back else '', '+%d' % further.ahead if further.ahead else '')
-            named = block.get(kind)
-            yield ['  ' * depth + kind, str(named) if named is not None else '', '%d -> %d' % (width, behind_width) if width != behind_width else str(width),
-                   window, '{:,}'.format(parameters_of(block, tensors) or '') if parameters_of(block, tensors) else ''], behind_width, behind(reach, further)
-        width, reach = behind_width, behind(reach, further)
+            yield ['  ' * depth + kind, '', str(width), '', '']
+            yield from rows_of_table(block[kind], tensors, width, depth + 1)
+        else:
+            name, n_parameters = block.get(kind), parameters_of(block, tensors)
+            back, ahead = ('%+d' % frames if frames else '' for frames in (-reach.back, reach.ahead))
+            yield ['  ' * depth + kind, '' if name is None else str(name), '%d -> %d' % (width, behind_width) if width != behind_width else str(width),
+                   't%s ... t%s' % (back, ahead) if back or ahead else '', '{:,}'.format(n_parameters) if n_parameters else '']
+        width = behind_width
 
 
 def table(blocks, tensors, features, frame_rate=None):
     """What was made, for a person."""
-    rows = [['block', 'tensors', 'values', 'reads frames', 'parameters']]
+    rows = [['block', 'tensors', 'values', 'reads frames', 'parameters'], *rows_of_table(blocks, tensors, features)]
     width, reach = features, Reach(1, 0, 0)
-    for row, _, _ in rows_of_table(blocks, tensors, features):
-        rows.append(row)
     for block in blocks:
         width, further = measure(block, tensors, width)
         reach = behind(reach, further)
@@ -383,7 +394,7 @@ def export(module, path, window=None, look_ahead=None, rules=None, features=None
     blocks = blocks_of(module, '', rules, options)
     options.check()
     state = dict(module.state_dict())
-    for name, submodule in module.named_modules():
+    for name, submodule in module.named_modules(remove_duplicate=False):
         if hasattr(submodule, 'running_var'):
             state[name + '.eps'] = submodule.eps
     if any(name == '' for name in names_in(blocks)):  # a module that is one block has no name of its own
@@ -413,11 +424,7 @@ def arguments():
     told.add_argument('--activation', choices=ACTIVATIONS[:6], default='relu', help='between linear1 and linear2 (default: relu, as in PyTorch)')
     told.add_argument('--norm-first', action='store_true', help='norms before attention and feed-forward (default: after them, as in PyTorch)')
     told.add_argument('--eps', type=float, default=1e-5, help='of the norms (default: 1e-5, as in PyTorch)')
-    made = parser.add_argument_group('what it was trained on')
-    made.add_argument('--frame-rate', type=export_torch.frame_rate, metavar='RATE', help='frames per second: 100, 62.5, 125/2')
-    made.add_argument('--sample-rate', type=int, metavar='HZ', help='of the audio')
-    made.add_argument('--bins', type=int)
-    made.add_argument('--style', choices=('kaldi', 'whisper'))
+    export_torch.add_front_end(parser)
     return parser.parse_args()
 
 
@@ -449,7 +456,7 @@ def main():
     attentions = Options(window=options.window, look_ahead=options.look_ahead)
     blocks = blocks_of_state(state, prefix, options.heads, options.activation, options.norm_first, options.eps, attentions)
     attentions.check()
-    print(write(options.model, state, blocks, frame_rate=options.frame_rate, sample_rate=options.sample_rate, bins=options.bins, style=options.style))
+    print(write(options.model, state, blocks, **{key: export_torch.plain(getattr(options, key)) for key in export_torch.FRONT_END}))
     others = [name for name in state if not name.startswith(prefix)]
     if others:
         print('left out, of other modules: %d tensors: %s' % (len(others), export_torch.textwrap.shorten(', '.join(others), 200, placeholder=' ...')))

@@ -420,6 +420,26 @@ def frame_rate(text):
     return text
 
 
+FRONT_END = ('sample_rate', 'frame_rate', 'bins', 'style', 'frame_length', 'hop_length', 'fft_size', 'low_frequency', 'high_frequency',
+             'window_function', 'mel_scale')
+
+
+def add_front_end(parser):
+    """The options of FRONT_END, which become metadata."""
+    made = parser.add_argument_group('what it was trained on', 'named as the properties of logmel, which tells the element what it made')
+    made.add_argument('--sample-rate', type=int, metavar='HZ', help='of the audio')
+    made.add_argument('--frame-rate', type=frame_rate, metavar='RATE', help='frames per second: 100, 62.5, 125/2')
+    made.add_argument('--bins', type=int)
+    made.add_argument('--style', choices=('kaldi', 'whisper'))
+    for name in ('frame-length', 'hop-length'):
+        made.add_argument('--' + name, type=float, metavar='MS')
+    made.add_argument('--fft-size', type=int, metavar='POINTS')
+    for name in ('low-frequency', 'high-frequency'):
+        made.add_argument('--' + name, type=float, metavar='HZ')
+    made.add_argument('--window-function', choices=('povey', 'hann', 'hamming', 'blackman', 'rectangular'))
+    made.add_argument('--mel-scale', choices=('htk', 'slaney'))
+
+
 def arguments():
     parser = argparse.ArgumentParser(
         description='Takes one attention layer out of a checkpoint, for gst-launch-1.0 ... ! attention model-file=MODEL ! ...',
@@ -442,18 +462,7 @@ def arguments():
     layer.add_argument('--rope-base', type=float)
     layer.add_argument('--rope-layout', choices=('half', 'interleaved'))
     layer.add_argument('--rope-dimensions', type=int)
-    made = parser.add_argument_group('what it was trained on', 'named as the properties of logmel, which tells the element what it made')
-    made.add_argument('--sample-rate', type=int, metavar='HZ', help='of the audio')
-    made.add_argument('--frame-rate', type=frame_rate, metavar='RATE', help='frames per second: 100, 62.5, 125/2')
-    made.add_argument('--bins', type=int)
-    made.add_argument('--style', choices=('kaldi', 'whisper'))
-    for name in ('frame-length', 'hop-length'):
-        made.add_argument('--' + name, type=float, metavar='MS')
-    made.add_argument('--fft-size', type=int, metavar='POINTS')
-    for name in ('low-frequency', 'high-frequency'):
-        made.add_argument('--' + name, type=float, metavar='HZ')
-    made.add_argument('--window-function', choices=('povey', 'hann', 'hamming', 'blackman', 'rectangular'))
-    made.add_argument('--mel-scale', choices=('htk', 'slaney'))
+    add_front_end(parser)
     return parser.parse_args()
 
 

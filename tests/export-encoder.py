@@ -120,13 +120,14 @@ def test_checkpoint_becomes_the_encoder_of_the_formula():
     for norm_first, activation, final_norm in ((False, 'relu', False), (True, 'gelu', True)):
         state = arrays(2, 'net.', final_norm)
         export_torch.save('checkpoint.safetensors', {**state, 'head.weight': np.zeros((3, D), np.float32)})
-        words = ['--heads', str(HEADS), '--window', '9,5', '--look-ahead', '2,3', '--activation', activation]
+        words = ['--heads', str(HEADS), '--window', '9,5', '--look-ahead', '2,3', '--activation', activation, '--hop-length', '10', '--style', 'kaldi']
         done = exporter('checkpoint.safetensors', 'encoder.safetensors', *words, *(['--norm-first'] if norm_first else []))
         assert done.returncode == 0, done.stdout
         encoder = attn.Encoder('encoder.safetensors')
         wanted = by_formula(frames(), state, 2, (9, 5), (2, 3), norm_first, activation, 'net.')
         close(encoder.forward(frames()), wanted, 2)
         assert (encoder.stride, encoder.reach_back, encoder.reach_ahead) == (1, 12, 5)
+        assert encoder.metadata('hop-length') == '10' and encoder.metadata('style') == 'kaldi' and encoder.metadata('bins') is None
         assert [told['window'] for told in encoder.attentions] == [9, 5] and [told['heads'] for told in encoder.attentions] == [HEADS] * 2
         assert 'an output reads 12 frames back and 5 ahead' in done.stdout and 't-8 ... t+2' in done.stdout and 'head.weight' in done.stdout
         assert '{:,} parameters'.format(sum(values.size for values in state.values())) in done.stdout, done.stdout
@@ -246,20 +247,49 @@ def torch_test_module_of_ones_own_goes_by_its_rule():
     from torch import nn
 
     class Plus(nn.Module):
-        def __init__(self):
+        def __init__(self, f):
             super().__init__()
-            self.f = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, D))
+            self.f = f
 
         def forward(self, x):
             return x + self.f(x)
 
-    def rule(module, name, rules):
-        return [{'residual': export_encoder.blocks_of(module.f, name + 'f.', rules)}]
+    def rule(module, name, blocks_of):
+        return [{'residual': blocks_of('f')}]
 
     torch.manual_seed(5)
-    module = nn.Sequential(Plus(), nn.Linear(D, 4))
+    module = nn.Sequential(Plus(nn.Sequential(nn.LayerNorm(D), nn.Linear(D, D))), nn.Linear(D, 4))
     export_encoder.export(module, 'encoder.safetensors', rules={Plus: rule})
     close(attn.Encoder('encoder.safetensors').forward(frames()), of_torch(module, frames()))
+    export_encoder.export(Plus(torch_encoder()), 'encoder.safetensors', window=[9, 5], look_ahead=1, rules={Plus: rule})
+    assert [told['window'] for told in attn.Encoder('encoder.safetensors').attentions] == [9, 5]
+
+
+def torch_test_module_that_stands_in_a_sequence_twice_is_there_twice():
+    import torch
+    from torch import nn
+    torch.manual_seed(6)
+    tanh, norm, linear = nn.Tanh(), nn.BatchNorm1d(D), nn.Linear(D, D)
+    norm.running_var.uniform_(0.5, 2)
+    module = nn.Sequential(linear, tanh, norm, nn.Linear(D, D), tanh, norm, linear)
+    export_encoder.export(module, 'encoder.safetensors')
+    close(attn.Encoder('encoder.safetensors').forward(frames()), of_torch(module, frames()))
+
+
+def torch_test_subclass_that_computes_in_another_way_is_refused():
+    from torch import nn
+
+    class Half(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    class Backwards(nn.Sequential):
+        def forward(self, x):
+            return self[0](self[1](x))
+
+    refused(['0', 'Half'], export_encoder.export, nn.Sequential(Half(D, D)), 'x')
+    refused(['Backwards'], export_encoder.export, Backwards(nn.Linear(D, D), nn.Tanh()), 'x')
+    assert not os.path.exists('x')
 
 
 if __name__ == '__main__':
