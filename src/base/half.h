@@ -41,8 +41,7 @@ attn_round_shift (uint32_t value, unsigned n)
 
 /*
  * x, of which the compiler knows nothing: clang, and gcc for aarch64, would compute with what is about to be replaced,
- * and
- * choose later.
+ * and choose later.
  */
 static inline float
 attn_opaque (float x)

@@ -2,8 +2,7 @@
  * libattn: the block `conv`.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Frames are counted with the zeros on the left: output k of a stream reads the rows k stride + j dilation. What
- * outputs
- * may still read stands in one piece, oldest first; when there is no room behind it, it moves to the front.
+ * outputs may still read stands in one piece, oldest first; when there is no room behind it, it moves to the front.
  */
 #include "blocks/conv.h"
 

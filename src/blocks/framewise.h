@@ -1,7 +1,7 @@
 /*
  * libattn: blocks that turn each frame into another one, without a look at its neighbours: linear layers, norms,
- * activations. They differ in what they compute; all else is written once, here.  SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * activations. They differ in what they compute; all else is written once, here.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Their state holds the frames between take () and give () and nothing between pushes, so that their section of a
  * saved state is empty. Absent frames pass, any number at once.
@@ -102,8 +102,7 @@ AttnStatus attn_affine_new (const AttnMachine *machine, size_t width, const floa
 
 /*
  * x + sin and cos of (frame number + offset) base^(-2 i / width), i < width / 2; width is even. First all sines and
- * then
- * all cosines (is_half), or in turns.
+ * then all cosines (is_half), or in turns.
  */
 AttnStatus attn_sinusoid_new (const AttnMachine *machine, size_t width, double base, uint64_t offset, bool is_half,
                               AttnBlock **block, AttnError *error);

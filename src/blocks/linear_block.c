@@ -1,6 +1,6 @@
 /*
- * libattn: the block `linear`: the packed projection of linear.h, and an activation.  SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * libattn: the block `linear`: the packed projection of linear.h, and an activation.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "base/hash.h"
 #include "base/status.h"

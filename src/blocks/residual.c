@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "blocks/delay.h"
+#include "blocks/rows.h"
 
 typedef struct {
   AttnBlock block;
@@ -183,12 +184,6 @@ residual_end (void *data)
 /* ---- the section of a saved state: those of its blocks; which frames wait, a bit each; those that are there ---- */
 
 static size_t
-n_bytes (const AttnBlock *block, uint64_t n_waiting, uint64_t n_present)
-{
-  return (n_waiting + 7) / 8 + n_present * block->n_inputs * sizeof (uint32_t);
-}
-
-static size_t
 residual_saved_size (const void *data)
 {
   const AttnResidualState *state = data;
@@ -197,7 +192,7 @@ residual_saved_size (const void *data)
   for (frame = state->next_output; frame != state->next_input; frame++)
     n_present += attn_delay_has (&state->inputs, frame);
   return attn_chain_saved_size (state->chain)
-         + n_bytes (&state->residual->block, state->next_input - state->next_output, n_present);
+         + attn_rows_bytes (state->next_input - state->next_output, n_present, state->inputs.width);
 }
 
 static uint8_t *
@@ -220,29 +215,6 @@ residual_save (const void *data, uint8_t *bytes)
   return bytes;
 }
 
-/* The bits, and the frames that they ask for, are all that is left. */
-static AttnStatus
-check_waiting (const AttnBlock *block, const uint8_t *presence, size_t size, uint64_t n, AttnError *error)
-{
-  size_t needed = n_bytes (block, n, 0);
-  uint64_t n_present = 0, i;
-
-  if (size >= needed) {
-    for (i = 0; i < n; i++)
-      n_present += presence[i / 8] >> i % 8 & 1;
-    needed = n_bytes (block, n, n_present);
-  }
-  if (size != needed)
-    return attn_fail (error, ATTN_ERROR_STATE,
-                      "the state has %zu bytes for the %llu frames that wait in a residual, which take %zu", size,
-                      (unsigned long long) n, needed);
-  if (n % 8 != 0 && presence[n / 8] >> n % 8 != 0)
-    return attn_fail (error, ATTN_ERROR_STATE,
-                      "the state marks more frames as present than the %llu that wait in a residual",
-                      (unsigned long long) n);
-  return ATTN_OK;
-}
-
 static AttnStatus
 residual_check (const void *data, const uint8_t *bytes, size_t size, AttnProgress *progress, AttnError *error)
 {
@@ -253,7 +225,7 @@ residual_check (const void *data, const uint8_t *bytes, size_t size, AttnProgres
 
   if (status != ATTN_OK)
     return status;
-  return check_waiting (&state->residual->block, bytes, end - bytes, next_input - progress->next, error);
+  return attn_rows_check (bytes, end - bytes, next_input - progress->next, state->inputs.width, "residual", error);
 }
 
 static void

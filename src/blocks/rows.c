@@ -5,8 +5,8 @@
 
 #include "base/status.h"
 
-static size_t
-size_of (size_t n, size_t n_present, size_t width)
+size_t
+attn_rows_bytes (size_t n, size_t n_present, size_t width)
 {
   return (n + 7) / 8 + n_present * width * sizeof (uint32_t);
 }
@@ -18,7 +18,7 @@ attn_rows_size (const uint8_t *present, size_t n, size_t width)
 
   for (i = 0; i < n; i++)
     n_present += present[i] == 1;
-  return size_of (n, n_present, width);
+  return attn_rows_bytes (n, n_present, width);
 }
 
 uint8_t *
@@ -44,11 +44,13 @@ attn_rows_check (const uint8_t *bytes, size_t size, size_t n, size_t width, cons
 
   for (i = 0; i < n && size >= (n + 7) / 8; i++)
     n_present += bytes[i / 8] >> i % 8 & 1;
-  if (size != size_of (n, n_present, width))
-    return attn_fail (error, ATTN_ERROR_STATE, "the state has %zu bytes for a block (%s) whose %zu frames take %zu",
-                      size, name, n, size_of (n, n_present, width));
+  if (size != attn_rows_bytes (n, n_present, width))
+    return attn_fail (error, ATTN_ERROR_STATE,
+                      "the state has %zu bytes for the %zu frames that wait in a %s, which take %zu", size, n, name,
+                      attn_rows_bytes (n, n_present, width));
   if (n % 8 != 0 && bytes[n / 8] >> n % 8 != 0)
-    return attn_fail (error, ATTN_ERROR_STATE, "the state marks more frames as present than the %zu it holds", n);
+    return attn_fail (error, ATTN_ERROR_STATE, "the state marks more frames as present than the %zu that wait in a %s",
+                      n, name);
   return ATTN_OK;
 }
 

@@ -1,20 +1,22 @@
 /*
  * libattn: rows of values that wait in a block, as part of a saved state: a bit for each (is it there?), in whole
- * bytes,
- * and the values of those that are.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * bytes, and the values of those that are.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_ROWS_H
 #define ATTN_SRC_ROWS_H
 
 #include "blocks/block.h"
 
-/* Bytes of `n` rows of `width` values; present [n] is 1 for those that are there. */
+/* Bytes of `n` rows of `width` values, of which n_present are there. */
+size_t attn_rows_bytes (size_t n, size_t n_present, size_t width);
+
+/* The same; present [n] is 1 for those that are there. */
 size_t attn_rows_size (const uint8_t *present, size_t n, size_t width);
 
 /* rows [n][width]; returns where the next part goes. */
 uint8_t *attn_rows_save (uint8_t *bytes, const float *rows, const uint8_t *present, size_t n, size_t width);
 
-/* Whether `size` bytes can be `n` rows of a block `name`. */
+/* Whether `size` bytes can be the `n` frames that wait in a block `name`. */
 AttnStatus attn_rows_check (const uint8_t *bytes, size_t size, size_t n, size_t width, const char *name,
                             AttnError *error);
 

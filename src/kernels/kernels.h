@@ -157,8 +157,7 @@ typedef enum {
 
 /*
  * Where activations become what they are at infinity, or nearly so: gelu and silu of -x are 0 from there on, having
- * come
- * as close as 2^-100 and 2^-117. The last one: up to it e^x is normal.
+ * come as close as 2^-100 and 2^-117. The last one: up to it e^x is normal.
  */
 #define ATTN_HALF_IS_NORMAL 0x1.00001p-125f
 #define ATTN_GELU_FAR 12.25f
@@ -279,8 +278,7 @@ typedef struct {
   /*
    * The softmax of each frame, [n_frames][width], or its logarithm. d = in[i] - the largest, 0 where that is tiny; e^d;
    * their sum in 16 lanes, lane = i mod 16, ascending, then the lanes i + (i + 8), + 4, + 2, + 1. out[i] = e^d times
-   * the
-   * reciprocal of the sum, as `scale` does it; or d - attn_logarithm (sum). A NaN, an infinity, or nothing but
+   * the reciprocal of the sum, as `scale` does it; or d - attn_logarithm (sum). A NaN, an infinity, or nothing but
    * -infinity: the whole frame is NaN.
    */
   void (*softmax_frames) (float *out, const float *in, size_t n_frames, size_t width, bool is_log);
@@ -288,9 +286,8 @@ typedef struct {
   /*
    * Each frame, [n_frames][width]. Sums run in 16 lanes as above, each from the guard, which is subtracted before the
    * lanes are added up; a sum whose mean would be tiny counts as 0. m = the sum / width, of rms 0; d = in[i] - m, 0
-   * where
-   * that is tiny; v = the sum of squares, one fma each, / width; r = 1 / sqrt (v + eps), 0 where the squares overflow;
-   * out[i] = fma (d r, weight[i], start[i]) - guard, d r as `scale` does it.
+   * where that is tiny; v = the sum of squares, one fma each, / width; r = 1 / sqrt (v + eps), 0 where the squares
+   * overflow; out[i] = fma (d r, weight[i], start[i]) - guard, d r as `scale` does it.
    */
   void (*norm) (float *out, const float *in, size_t n_frames, const AttnNorm *norm);
 

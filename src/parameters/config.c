@@ -20,8 +20,8 @@
 
 /* ---- the fields ---- */
 
-static const char *const position_names[] = { "none", "rope", "alibi", "relative" };
-static const char *const layout_names[] = { "half", "interleaved" };
+static const char *const position_names[] = { "none", "rope", "alibi", "relative", NULL };
+static const char *const layout_names[] = { "half", "interleaved", NULL };
 
 #define AT(member) .offset = offsetof (AttnConfig, member)
 #define FROM(least, most) .min = (least), .max = (most)

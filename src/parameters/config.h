@@ -17,7 +17,7 @@ typedef struct {
   size_t offset;               /* in AttnConfig */
   bool is_double;              /* else 32 bits */
   const char *zero;            /* what 0 stands for, where that is out of range and allowed; else NULL */
-  const char *const *names;    /* of the values 0 to max; NULL: it is a number */
+  const char *const *names;    /* of the values 0 to max, then NULL; NULL: it is a number */
   double min, max, by_default; /* by_default: where neither program nor model says anything */
 } AttnField;
 

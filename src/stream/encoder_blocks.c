@@ -142,26 +142,21 @@ make_sinusoid (AttnReader *reader, const json_t *json, size_t width, AttnBlock *
 static AttnStatus
 set_field (AttnReader *reader, const AttnField *field, const json_t *json, AttnConfig *config)
 {
-  const json_t *value = json_object_get (json, field->name);
-  char list[64] = "";
-  size_t i;
+  const json_t *found = json_object_get (json, field->name);
+  size_t i = 0;
+  AttnStatus status;
 
-  if (field->names == NULL) {
-    if (!json_is_number (value))
-      return attn_reader_fail (reader, "%s is %s, expected a number", field->name, attn_json_text (value).text);
-    if (attn_config_check_field (field, json_number_value (value), &reader->error) != ATTN_OK)
-      return ATTN_ERROR_CONFIG;
-    attn_config_set (config, field, json_number_value (value));
-    return ATTN_OK;
-  }
-  for (i = 0; i <= field->max; i++) {
-    if (json_is_string (value) && strcmp (json_string_value (value), field->names[i]) == 0) {
+  if (field->names != NULL) {
+    if ((status = attn_reader_choice (reader, json, field->name, field->names, &i)) == ATTN_OK)
       attn_config_set (config, field, (double) i);
-      return ATTN_OK;
-    }
-    snprintf (list + strlen (list), sizeof list - strlen (list), "%s%s", i == 0 ? "" : ", ", field->names[i]);
+    return status;
   }
-  return attn_reader_fail (reader, "%s is %s, expected one of %s", field->name, attn_json_text (value).text, list);
+  if (!json_is_number (found))
+    return attn_reader_fail (reader, "%s is %s, expected a number", field->name, attn_json_text (found).text);
+  if (attn_config_check_field (field, json_number_value (found), &reader->error) != ATTN_OK)
+    return ATTN_ERROR_CONFIG;
+  attn_config_set (config, field, json_number_value (found));
+  return ATTN_OK;
 }
 
 static AttnStatus
