@@ -28,18 +28,6 @@ gst_frame_filter_get_other_rate (GstFrameFilter *self, gint *rate_n, gint *rate_
   *rate_d = numerator != 0 ? (gint) denominator : self->frame_rate_d;
 }
 
-static guint64
-greatest_common_divisor (guint64 a, guint64 b)
-{
-  while (b != 0) {
-    guint64 rest = a % b;
-
-    a = b;
-    b = rest;
-  }
-  return a;
-}
-
 /*
  * In frames, where buffers have `n`. Where an output leaves in the buffer of its frame, that leaves with its last
  * frame, when the look-ahead of that one is there. Else the output of frame i stride leaves with the buffer that frame
@@ -51,8 +39,9 @@ count_late_frames (GstFrameFilter *self, guint64 look_ahead, guint64 n)
 {
   if (!self->leaves_at_once)
     return self->varying ? look_ahead + n - 1 : (look_ahead + n - 1) / n * n;
-  return self->varying ? look_ahead
-                       : look_ahead - look_ahead % greatest_common_divisor (n, attn_layer_stride (self->layer));
+  return self->varying
+             ? look_ahead
+             : look_ahead - look_ahead % gst_util_greatest_common_divisor_int64 (n, attn_layer_stride (self->layer));
 }
 
 /* Of the layer that there is: the properties may be those of the next one. Called with the object lock. */

@@ -187,13 +187,14 @@ count_reaching_back (GstFrameFilter *self)
   return first_absent > next ? first_absent - next : 0;
 }
 
-/* The most of `n` frames that give at most `room` outputs; at least one frame. */
+/* The most of `n` frames that give at most `room` outputs, at least one frame; how many outputs to *n_out. */
 static guint64
-count_frames_for (GstFrameFilter *self, guint64 n, guint64 room)
+count_frames_for (GstFrameFilter *self, guint64 n, guint64 room, guint64 *n_out)
 {
   guint64 low = 1, high = n;
 
-  if (attn_stream_ready (self->stream, n) <= room)
+  *n_out = attn_stream_ready (self->stream, n);
+  if (*n_out <= room)
     return n;
   while (high - low > 1) {
     guint64 middle = low + (high - low) / 2;
@@ -203,6 +204,7 @@ count_frames_for (GstFrameFilter *self, guint64 n, guint64 room)
     else
       high = middle;
   }
+  *n_out = attn_stream_ready (self->stream, low);
   return low;
 }
 
@@ -211,8 +213,7 @@ static guint64
 run_aside (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
   guint64 room = frames == NULL ? MIN (count_reaching_back (self), MAX_ASIDE) : MAX_ASIDE;
-  guint64 take = room > 0 ? count_frames_for (self, n, room) : n;
-  guint64 n_out = attn_stream_ready (self->stream, take);
+  guint64 n_out, take = count_frames_for (self, n, room > 0 ? room : G_MAXUINT64, &n_out);
   gfloat *rows = room > 0 ? room_for_rows (self, n_out) : NULL;
   guint8 *marks = room > 0 ? room_for_marks (self, n_out) : NULL;
 
@@ -234,8 +235,7 @@ run_straight (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
     return 0;
   if (item != NULL && announce_outputs (self, item))
     room = MIN (room, 1);
-  take = count_frames_for (self, n, room);
-  n_out = attn_stream_ready (self->stream, take);
+  take = count_frames_for (self, n, room, &n_out);
   if (n_out > room)
     return 0;
   run_into (self, item, frames, take, n_out);

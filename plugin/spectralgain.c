@@ -106,18 +106,6 @@ spectral_gain_get_sizes (const SpectralBands *bands, guint rate, SpectralGainSiz
   return TRUE;
 }
 
-static guint64
-greatest_common_divisor (guint64 a, guint64 b)
-{
-  while (b != 0) {
-    guint64 rest = a % b;
-
-    a = b;
-    b = rest;
-  }
-  return a;
-}
-
 /*
  * Frames of audio have their centres at length / 2 + k hop, those of gains at `shift` + i gain_hop, where `shift` is
  * what lies between timestamp and centre. The distance from one to the next of the other is, modulo g, the same
@@ -130,7 +118,7 @@ spectral_gain_get_wait (const SpectralBands *bands, guint rate, const SpectralGa
   gdouble unit, shift, half = 0.5 * sizes->frame_length / rate, rest, gain_hop;
 
   get_hop (bands, hop);
-  g = greatest_common_divisor (sizes->hop_length * hop[1], hop[0] * rate);
+  g = gst_util_greatest_common_divisor_int64 (sizes->hop_length * hop[1], hop[0] * rate);
   unit = (gdouble) g / ((gdouble) hop[1] * rate);
   gain_hop = spectral_bands_get_hop_time (bands);
   shift = spectral_bands_get_centre_time (bands);
