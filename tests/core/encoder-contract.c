@@ -8,11 +8,11 @@
  */
 #define _POSIX_C_SOURCE 200809L /* mkstemp (), setenv () */
 
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "encoder-law.h"
+#include "processes.h"
 #include "stream/stream.h"
 
 #define N_KIND random_rounds (60)      /* encoders of each kind of block */
@@ -28,8 +28,6 @@
  * tests against PyTorch say (encoder-golden.c).
  */
 #define STRUCTURE 0x1p-8
-
-static const char *this_program;
 
 /* A value that no encoder gives: what was not written still holds it. */
 static const uint32_t untouched_bits = 0xffabcdef;
@@ -626,47 +624,20 @@ restore_from_file (const char *path)
   return same ? 0 : 3;
 }
 
-/* ATTN_TEST_EMULATOR, words with a space between, runs programs of another architecture. */
-static void
-execute (const char *path)
-{
-  char words[256] = "", *argv[16] = { NULL };
-  const char *emulator = getenv ("ATTN_TEST_EMULATOR");
-  int n = 0;
-
-  snprintf (words, sizeof words, "%s", emulator != NULL ? emulator : "");
-  for (char *word = strtok (words, " "); word != NULL && n < 12; word = strtok (NULL, " "))
-    argv[n++] = word;
-  argv[n++] = (char *) this_program;
-  argv[n++] = (char *) "--restore";
-  argv[n++] = (char *) path;
-  setenv ("ATTN_CPU", "c", 1); /* other kernels as well */
-  execvp (argv[0], argv);
-  _exit (127);
-}
-
 /* The exit status of a new process that goes on. */
 static int
 continue_in_new_process (const Handover *handover, const State *state)
 {
   char path[] = "/tmp/attn-encoder-XXXXXX";
-  int fd = mkstemp (path), status = -1;
+  int fd = mkstemp (path), status;
   FILE *file = fd >= 0 ? fdopen (fd, "wb") : NULL;
-  pid_t child;
 
   if (file == NULL)
     return -1;
   fwrite (handover, sizeof *handover, 1, file);
   fwrite (state->bytes, 1, state->size, file);
   fclose (file);
-  fflush (stdout);
-  child = fork ();
-  if (child == 0)
-    execute (path);
-  if (child < 0 || waitpid (child, &status, 0) != child || !WIFEXITED (status))
-    status = -1;
-  else
-    status = WEXITSTATUS (status);
+  status = run_this_program (path);
   unlink (path);
   return status;
 }

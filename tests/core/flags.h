@@ -1,6 +1,6 @@
 /*
- * The sticky flags of denormal operands and results, which a processor keeps.  SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * The sticky flags of denormal operands and results, which a processor keeps.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_FLAGS_H
 #define TESTS_CORE_FLAGS_H

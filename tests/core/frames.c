@@ -1,8 +1,7 @@
 /*
  * Kernels over frames: norms, softmax, and what goes value by value. Each row as plain C to the bit, at every length
- * around
- * the vectors, between guard bands; plain C against float64; without denormals.  SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * around the vectors, between guard bands; plain C against float64; without denormals.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <math.h>
 
@@ -245,8 +244,7 @@ TEST (no_row_meets_a_denormal)
 /*
  * Roundings that add up in a sum over a frame: those of a lane, and of the tree and the guard. A mean is off by as many
  * units of the largest value; a difference by one more, a mean square by twice that and its own sum, a root by half,
- * then
- * the quotient, two products and the bias.
+ * then the quotient, two products and the bias.
  */
 TEST (norms_are_those_of_float64)
 {
@@ -283,8 +281,7 @@ TEST (norms_are_those_of_float64)
 
 /*
  * An exponential of d is off by two units and one for each unit of |d|; the sum by that of its largest terms, d ~ 0,
- * and
- * its roundings; then two more.
+ * and its roundings; then two more.
  */
 TEST (softmax_is_that_of_float64)
 {

@@ -7,16 +7,14 @@
 #define _POSIX_C_SOURCE 200809L /* mkstemp (), setenv () */
 
 #include <stddef.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "processes.h"
 #include "states.h"
 
 #define N_RANDOM random_rounds (1000) /* configurations per property */
 #define N_PROCESSES random_rounds (300)
-
-static const char *this_program;
 
 /* ---- streams ---- */
 
@@ -267,38 +265,6 @@ restore_from_file (const char *path)
   outputs_clear (&o);
   story_clear (&s);
   return fclose (file) == 0 ? 0 : 4;
-}
-
-/* ATTN_TEST_EMULATOR, words with a space between, runs programs of another architecture. */
-static void
-execute (const char *path)
-{
-  char words[256] = "", *argv[16] = { NULL };
-  const char *emulator = getenv ("ATTN_TEST_EMULATOR");
-  int n = 0;
-
-  snprintf (words, sizeof words, "%s", emulator != NULL ? emulator : "");
-  for (char *word = strtok (words, " "); word != NULL && n < 12; word = strtok (NULL, " "))
-    argv[n++] = word;
-  argv[n++] = (char *) this_program;
-  argv[n++] = (char *) "--restore";
-  argv[n++] = (char *) path;
-  setenv ("ATTN_CPU", "c", 1); /* other kernels as well */
-  execvp (argv[0], argv);
-  _exit (127);
-}
-
-static int
-run_this_program (const char *path)
-{
-  pid_t child;
-  int status;
-
-  fflush (stdout);
-  child = fork ();
-  if (child == 0)
-    execute (path);
-  return child > 0 && waitpid (child, &status, 0) == child && WIFEXITED (status) ? WEXITSTATUS (status) : -1;
 }
 
 /* The exit status of the process that went on; its outputs are appended to `o`. */

@@ -83,6 +83,23 @@ check_values (GstHarness *h, const gfloat *expected, gsize n)
   g_free (got);
 }
 
+/* Words such as heads=2, with a space between. */
+static inline void
+set_properties (GstElement *element, const gchar *line)
+{
+  gchar **words = g_strsplit (line, " ", -1), **word;
+
+  for (word = words; *word != NULL; word++) {
+    gchar *value = strchr (*word, '=');
+
+    if (value == NULL)
+      continue;
+    *value = '\0';
+    gst_util_set_object_arg (G_OBJECT (element), *word, value + 1);
+  }
+  g_strfreev (words);
+}
+
 /* The next event of a type; those before it go. */
 static inline GstEvent *
 pull_event (GstHarness *h, GstEventType type)

@@ -27,22 +27,6 @@ typedef struct {
   GstBus *bus;
 } Fixture;
 
-static inline void
-set_properties (GstElement *element, const gchar *line)
-{
-  gchar **words = g_strsplit_set (line, " ", -1), **word;
-
-  for (word = words; *word != NULL; word++) {
-    gchar *value = strchr (*word, '=');
-
-    if (value == NULL)
-      continue;
-    *value = '\0';
-    gst_util_set_object_arg (G_OBJECT (element), *word, value + 1);
-  }
-  g_strfreev (words);
-}
-
 static inline Fixture
 fixture_new (const gchar *properties)
 {

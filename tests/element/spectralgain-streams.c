@@ -158,7 +158,7 @@ GST_START_TEST (test_caps_change_in_mid_stream)
 
   fixture.rate = 16000;
   before = pull_some (&fixture, 4800 * sizeof *samples);
-  behind = pull_bytes (&fixture);
+  behind = pull_audio (&fixture);
   fail_unless_equals_int (before->len, 4800 * sizeof *samples);
   fail_unless_equals_int (behind->len, 2400 * sizeof *samples);
   fail_unless_equals_uint64 (fixture.first_pts, 300 * GST_MSECOND);
@@ -184,7 +184,7 @@ GST_START_TEST (test_caps_and_segments_that_come_again_change_nothing)
   push_flat_gains (&fixture, 0, 28, 1);
   push_f32 (&fixture, samples, 0, 1000);
   push_audio_caps (&fixture, GST_AUDIO_NE (F32), RATE, 1);
-  push_segment (fixture.audio, 0);
+  push_segment_from (fixture.audio, 0);
   push_f32 (&fixture, samples, 1000, N_SAMPLES - 1000);
   push_eos (&fixture);
   fail_unless_scaled (&fixture, samples, N_SAMPLES, 1); /* with no DISCONT in between */
@@ -334,7 +334,7 @@ GST_START_TEST (test_flush_forgets_audio_and_gains)
 
     gst_harness_push_event (h, gst_event_new_flush_start ());
     gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
-    push_segment (h, 0);
+    push_segment_from (h, 0);
   }
   fail_unless (has_event (fixture.audio, GST_EVENT_FLUSH_START));
   fail_unless (has_event (fixture.audio, GST_EVENT_FLUSH_STOP));
@@ -357,7 +357,7 @@ GST_START_TEST (test_flush_of_the_gains_leaves_the_audio)
   push_flat_gains (&fixture, 0, 28, 0.5);
   gst_harness_push_event (fixture.gains, gst_event_new_flush_start ());
   gst_harness_push_event (fixture.gains, gst_event_new_flush_stop (TRUE));
-  push_segment (fixture.gains, 0);
+  push_segment_from (fixture.gains, 0);
   fail_unless (!has_event (fixture.audio, GST_EVENT_FLUSH_START));
   push_f32 (&fixture, samples, 0, N_SAMPLES);
   push_eos (&fixture);
@@ -375,7 +375,7 @@ GST_START_TEST (test_an_error_ends_with_a_flush)
   fail_unless_equals_int (push_bytes (fixture.audio, samples, 3, 0, 0), GST_FLOW_ERROR);
   gst_harness_push_event (fixture.audio, gst_event_new_flush_start ());
   gst_harness_push_event (fixture.audio, gst_event_new_flush_stop (TRUE));
-  push_segment (fixture.audio, 0);
+  push_segment_from (fixture.audio, 0);
   push_f32 (&fixture, samples, 0, N_SAMPLES);
   push_eos (&fixture);
   fail_unless_scaled (&fixture, samples, N_SAMPLES, 1);

@@ -83,7 +83,7 @@ GST_START_TEST (test_samples_do_not_depend_on_buffers)
     push_gains (&fixture, 0, N_FRAMES, zigzag);
     push_in_chunks (&fixture, samples, N_SAMPLES, chunks[i]);
     push_eos (&fixture);
-    bytes = pull_bytes (&fixture);
+    bytes = pull_audio (&fixture);
     if (expected == NULL)
       expected = g_byte_array_ref (bytes);
     fail_unless_equals_int (bytes->len, expected->len);
@@ -110,7 +110,7 @@ GST_START_TEST (test_a_step_appears_within_a_hop_of_its_time)
   push_in_chunks (&fixture, samples, N_SAMPLES, 512);
   push_gains (&fixture, 0, N_FRAMES, step);
   push_eos (&fixture);
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   got = (const gfloat *) bytes->data;
   for (i = 0; i < 5000 && got[i] >= 0.5f; i++)
     ;
@@ -224,9 +224,9 @@ GST_START_TEST (test_running_time_is_what_both_pads_share)
   gdouble *expected = scale_frames (samples, N_SAMPLES, FRAME, HOP, 0, zigzag_at);
   guint i;
 
-  push_segment (fixture.audio, offset);
+  push_segment_from (fixture.audio, offset);
   push_bytes (fixture.audio, samples, N_SAMPLES * sizeof *samples, offset, 0);
-  push_segment (fixture.gains, gains_offset);
+  push_segment_from (fixture.gains, gains_offset);
   for (i = 0; i < N_FRAMES; i++)
     push_even_gains (&fixture, N_BINS, (gfloat) zigzag (i), gains_offset + i * HOP_TIME);
   push_eos (&fixture);
@@ -295,7 +295,7 @@ GST_START_TEST (test_a_gap_of_gains_is_not_waited_for)
   push_f32 (&fixture, samples, 0, N_SAMPLES);
   push_gains (&fixture, 0, 10, half);
   gst_harness_push_event (fixture.gains, gst_event_new_gap (10 * HOP_TIME, 10 * HOP_TIME));
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   fail_unless_equals_int (bytes->len, 20 * HOP * sizeof *samples); /* up to frame 20, which needs gains */
   g_byte_array_unref (bytes);
   g_free (samples);
@@ -374,7 +374,7 @@ GST_START_TEST (test_jitter_of_audio_loses_nothing)
     push_bytes (fixture.audio, samples + i * HOP, HOP * sizeof *samples, i * HOP_TIME + (i % 3) * GST_MSECOND,
                 i == 5 ? GST_BUFFER_FLAG_DISCONT : 0);
   push_eos (&fixture);
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   fail_unless_equals_int (bytes->len, 40 * HOP * sizeof *samples);
   for (i = 0; i < 40 * HOP; i++)
     fail_unless (fabs (((gfloat *) bytes->data)[i] - samples[i]) <= TOLERANCE, "sample %u", i);

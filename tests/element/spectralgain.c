@@ -86,7 +86,7 @@ GST_START_TEST (test_gains_of_1_give_back_the_samples)
     fail_unless_equals_int (push_even_gains (&fixture, N_BINS, 1, i == 0 ? 0 : GST_CLOCK_TIME_NONE), GST_FLOW_OK);
   }
   push_eos (&fixture);
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   fail_unless_same (c, bytes, samples, size);
   fail_unless_no_error (&fixture);
   g_byte_array_unref (bytes);
@@ -163,7 +163,7 @@ GST_START_TEST (test_samples_of_16_bits_are_limited)
   for (i = 0; i < 20; i++)
     push_even_gains (&fixture, N_BINS, 1.5f, i * HOP_TIME);
   push_eos (&fixture);
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   fail_unless_equals_int (((gint16 *) bytes->data)[820], G_MAXINT16);
   fail_unless_equals_int (((gint16 *) bytes->data)[870], G_MININT16);
   g_byte_array_unref (bytes);
@@ -187,7 +187,7 @@ factor_of (const gchar *properties, gfloat gain)
   for (i = 0; i < 11; i++)
     fail_unless_equals_int (push_even_gains (&fixture, N_BINS, gain, i * HOP_TIME), GST_FLOW_OK);
   push_eos (&fixture);
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   factor = ((gfloat *) bytes->data)[1000] / (gdouble) samples[1000];
   g_byte_array_unref (bytes);
   g_free (samples);
@@ -336,7 +336,7 @@ filter_with_element (const gchar *properties, const gfloat *samples, const gfloa
   for (i = 0; i < 30; i++)
     push_bytes (fixture.gains, gains, n_bins * sizeof *gains, i * HOP_TIME, 0);
   push_eos (&fixture);
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   fixture_free (&fixture);
   return bytes;
 }
@@ -457,7 +457,7 @@ GST_START_TEST (test_bands_are_those_of_the_sample_rate_in_the_caps)
   for (i = 0; i < 18; i++)
     push_bytes (fixture.gains, gains, sizeof gains, i * HOP_TIME, 0);
   push_eos (&fixture);
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   for (i = 4800; i < 7200; i++) {
     low += 2 * ((gfloat *) bytes->data)[i] * cos (2 * G_PI * 3000 * i / 48000) / 2400;
     high += 2 * ((gfloat *) bytes->data)[i] * cos (2 * G_PI * 18000 * i / 48000) / 2400;
@@ -488,7 +488,7 @@ GST_START_TEST (test_channels_are_filtered_alike)
   for (i = 0; i < 30; i++)
     push_bytes (fixture.gains, gains, sizeof gains, i * HOP_TIME, 0);
   push_eos (&fixture);
-  bytes = pull_bytes (&fixture);
+  bytes = pull_audio (&fixture);
   mono = filter_with_element ("", noise, gains, N_BINS);
   fail_unless_equals_int (bytes->len, 3 * mono->len);
   got = (gfloat *) bytes->data;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "buscheck.h"
+#include "harnesscheck.h"
 
 /* The element computes in double and rounds once, to float32: 2^-25 of samples below 1, and some for its own sums. */
 #define TOLERANCE 1e-6
@@ -32,22 +33,6 @@ typedef struct {
 } Fixture;
 
 /* ---- the element under test ---- */
-
-static inline void
-set_properties (GstElement *element, const gchar *line)
-{
-  gchar **words = g_strsplit (line, " ", -1), **word;
-
-  for (word = words; *word != NULL; word++) {
-    gchar *value = strchr (*word, '=');
-
-    if (value == NULL)
-      continue;
-    *value = '\0';
-    gst_util_set_object_arg (G_OBJECT (element), *word, value + 1);
-  }
-  g_strfreev (words);
-}
 
 static inline Fixture
 fixture_new (const gchar *properties)
@@ -83,7 +68,7 @@ element_of (Fixture *fixture)
 /* ---- what goes in ---- */
 
 static inline void
-push_segment (GstHarness *h, GstClockTime start)
+push_segment_from (GstHarness *h, GstClockTime start)
 {
   GstSegment segment;
 
@@ -122,7 +107,7 @@ start_audio (Fixture *fixture, const gchar *format, gint rate, gint n_channels)
 {
   fail_unless (gst_harness_push_event (fixture->audio, gst_event_new_stream_start ("audio")));
   push_audio_caps (fixture, format, rate, n_channels);
-  push_segment (fixture->audio, 0);
+  push_segment_from (fixture->audio, 0);
 }
 
 /* Frames of `n_values` at rate_n / rate_d, with the fields of logmel that `more` says. FALSE: refused. */
@@ -136,7 +121,7 @@ start_gains (Fixture *fixture, guint n_values, gint rate_n, gint rate_d, const g
 
   gst_harness_push_event (fixture->gains, gst_event_new_stream_start ("gains"));
   taken = push_caps (fixture->gains, text);
-  push_segment (fixture->gains, 0);
+  push_segment_from (fixture->gains, 0);
   g_free (text);
   return taken;
 }
@@ -253,7 +238,7 @@ pull_some (Fixture *fixture, gsize limit)
 }
 
 static inline GByteArray *
-pull_bytes (Fixture *fixture)
+pull_audio (Fixture *fixture)
 {
   return pull_some (fixture, G_MAXSIZE);
 }
@@ -308,17 +293,6 @@ push_flat_gains (Fixture *fixture, guint begin, guint end, gfloat gain)
     fail_unless_equals_int (push_even_gains (fixture, N_BINS, gain, i * HOP_TIME), GST_FLOW_OK);
 }
 
-/* The next event of a type; those before it go. */
-static inline GstEvent *
-pull_event (GstHarness *h, GstEventType type)
-{
-  GstEvent *event;
-
-  while ((event = gst_harness_try_pull_event (h)) && GST_EVENT_TYPE (event) != type)
-    gst_event_unref (event);
-  return event;
-}
-
 static inline gboolean
 has_event (GstHarness *h, GstEventType type)
 {
@@ -332,7 +306,7 @@ has_event (GstHarness *h, GstEventType type)
 static inline gsize
 count_samples (Fixture *fixture)
 {
-  GByteArray *bytes = pull_bytes (fixture);
+  GByteArray *bytes = pull_audio (fixture);
   gsize n = bytes->len / sizeof (gfloat);
 
   g_byte_array_unref (bytes);
