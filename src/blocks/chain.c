@@ -146,12 +146,6 @@ attn_chain_reset (AttnChainState *state, uint64_t first)
 }
 
 void
-attn_chain_take (AttnChainState *state, const AttnRun *run)
-{
-  state->links[0].input = *run;
-}
-
-void
 attn_chain_end (AttnChainState *state)
 {
   state->at_end = true;
@@ -201,7 +195,7 @@ attn_chain_give (AttnChainState *state, float *out)
 
       link->may_give = run.more;
       if (run.n > 0 && i == last) {
-        run.more = true;
+        run.more = run.more || last > 0 || link->input.n > 0 || state->at_end;
         return run;
       }
       if (run.n > 0)

@@ -63,7 +63,11 @@ void attn_chain_end (AttnChainState *state);
 void attn_chain_empty (AttnChainState *state, bool at_end);
 
 /* All of `run` comes in. Nothing is ready to be given before. */
-void attn_chain_take (AttnChainState *state, const AttnRun *run);
+static inline void
+attn_chain_take (AttnChainState *state, const AttnRun *run)
+{
+  state->links[0].input = *run;
+}
 
 /* ---- chain_state.c: a section of a saved state per block: 8 bytes that say how many follow, and these ---- */
 

@@ -169,12 +169,10 @@ give (AttnStream *stream, float *out, uint8_t *present, uint64_t room)
 {
   size_t n_outputs = stream->layer->chain.n_outputs;
   uint64_t before = stream->next_output;
+  AttnRun run = { .more = true };
 
-  while (room - (stream->next_output - before) >= ATTN_LANES) {
-    AttnRun run = attn_chain_give (stream->chain, out);
-
-    if (run.n == 0)
-      break;
+  while (run.more && room - (stream->next_output - before) >= ATTN_LANES) {
+    run = attn_chain_give (stream->chain, out);
     stream->next_output += run.n;
     if (present != NULL) {
       memset (present, run.present, run.n);
