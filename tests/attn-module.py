@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""examples/attn.py: the core from NumPy. Against the definition in float64, and streams against the whole, to the bit. TAP.   attn-module.py LIBRARY
+"""src/attn.py: the core from NumPy. Against the definition in float64, and streams against the whole, to the bit. TAP.   attn-module.py LIBRARY
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -11,7 +11,7 @@ import threading
 import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, 'examples'))
+sys.path.insert(0, os.path.join(ROOT, 'src'))
 os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
 
 import attn
@@ -159,7 +159,7 @@ def test_streams_in_threads_have_the_same_bits():
 
 
 def test_library_that_is_not_there_is_said():
-    done = subprocess.run(['/usr/bin/python3', '-c', 'import attn'], cwd=os.path.join(ROOT, 'examples'), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    done = subprocess.run(['/usr/bin/python3', '-c', 'import attn'], cwd=os.path.join(ROOT, 'src'), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env={**os.environ, 'ATTN_LIBRARY': '/nowhere/libattn.so', 'PYTHONDONTWRITEBYTECODE': '1'})
     assert done.returncode == 1 and '/nowhere/libattn.so' in done.stderr and 'set ATTN_LIBRARY' in done.stderr, done.stderr
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Encoders that examples/export_encoder.py wrote, run by libattn (examples/attn.py). TAP.
+"""Encoders that examples/export_encoder.py wrote, run by libattn (src/attn.py). TAP.
 
     export-encoder.py LIBRARY            what needs no PyTorch: checkpoints against their formulas in float64, errors
     export-encoder.py LIBRARY --torch    real modules against PyTorch in float64; fails where there is no PyTorch
@@ -15,7 +15,7 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXPORTER = os.path.join(ROOT, 'examples', 'export_encoder.py')
-sys.path.insert(0, os.path.dirname(EXPORTER))
+sys.path[:0] = [os.path.dirname(EXPORTER), os.path.join(ROOT, 'src')]
 os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
 
 import attn

@@ -110,7 +110,7 @@ def test_failed_installation_says_one_line_to_copy():
 
 def test_build_shows_how_far_it_is():
     steps = ''.join('[%d/62] Compiling\nnote: [x]\n' % i for i in range(1, 63))
-    done = subprocess.run(['sh', '-c', '. "$1"; counted', 'sh', os.path.join(ROOT, 'examples', 'packages.sh')], input=steps, text=True,
+    done = subprocess.run(['sh', '-c', '. "$1"; counted', 'sh', os.path.join(ROOT, 'tests', 'packages.sh')], input=steps, text=True,
                           stdout=subprocess.PIPE, check=True)
     assert done.stdout.split('\n') == ['  %d of 62' % n for n in (13, 25, 38, 50, 62)] + [''], done.stdout
 

@@ -4,7 +4,7 @@
     GST_PLUGIN_PATH=build/plugin examples/denoise/train.py [--out FOLDER] [--steps N]
 
 Some minutes on one core. Everything is seeded and runs in one thread, so that a second run on the same machine makes the same files.
-Needs the packages of packages_train in examples/packages.sh.
+Needs the packages of packages_train in tests/packages.sh.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """

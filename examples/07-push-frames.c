@@ -1,11 +1,11 @@
 /*
- * Lesson 1: the core alone.
+ * Lesson 7: push frames. The core alone, without GStreamer.
  *
  * A layer says what is computed, a stream holds the past of one sequence of frames. Each frame that is pushed looks at
  * the frames of its window, itself included, and leaves as their mean, weighted by how well they fit it. No model here:
  * a frame is its own query, key and value.
  *
- * Build:  cc 01-core.c $(pkg-config --cflags --libs libattn) -o 01-core
+ * Build:  cc 07-push-frames.c $(pkg-config --cflags --libs libattn) -o 07-push-frames
  *
  * Expected output:
  *   frame 0 ( 2  0): weights 0.000 0.000 1.000, leaves as ( 2.000  0.000)

@@ -1,5 +1,5 @@
 /*
- * Lesson 10: the plain operator: the textbook's attention, on top of attn_sdpa ().
+ * Lesson 10: the textbook's attention, on top of the plain operator, attn_sdpa ().
  *
  * The two modules of every course on Transformers (Vaswani et al. 2017, sections 3.2.1 and 3.2.2), and what becomes of
  * them when words come one by one, small enough to be checked by hand:
@@ -11,7 +11,7 @@
  * Dropout, which textbooks apply to the weights, belongs to training: at inference it is the identity, so that it is
  * not here.
  *
- * Build:  cc 10-operator.c $(pkg-config --cflags --libs libattn) -o 10-operator
+ * Build:  cc 10-textbook-attention.c $(pkg-config --cflags --libs libattn) -o 10-textbook-attention
  *
  * Expected output:
  *   1. one head, two queries, two keys

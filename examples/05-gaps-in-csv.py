@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Lesson 11: from a CSV with time stamps and holes to frames, some of which are absent.
+"""Lesson 5: gaps. From a CSV with time stamps and holes to frames, some of which are absent.
 
 The gyroscope at a walker's leg, 50 times per second, comes by radio, and packets get lost: a file of lines `seconds,x,y,z` in which
 every second or so some lines are missing. Each line belongs to the frame that is nearest to its time; a frame without a line is a row
@@ -23,7 +23,7 @@ import tempfile
 try:
     import numpy as np
 except ImportError as error:
-    sys.exit('11-gaps.py: %s; on Debian: apt-get install python3-numpy' % error)
+    sys.exit('05-gaps-in-csv.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 RATE = 50  # frames per second
 WINDOW = 100  # 2 s

@@ -1,11 +1,11 @@
 /*
- * Lesson 3: a shared layer, many streams.
+ * Lesson 9: many streams share a layer.
  *
  * A layer never changes once it is made, so any number of streams in any number of threads work over one layer without
  * a lock: the parameters are in memory once, however many speakers, sensors or channels are listened to. What belongs
  * to a stream is its past, and the gains of its heads. A stream is used by one thread at a time.
  *
- * Build:  cc 03-streams.c $(pkg-config --cflags --libs libattn) -lm -pthread -o 03-streams
+ * Build:  cc 09-streams-share-a-layer.c $(pkg-config --cflags --libs libattn) -lm -pthread -o 09-streams-share-a-layer
  *
  * Expected output:
  *   stream 0: last frame leaves as  0.488  0.872  0.488  0.872

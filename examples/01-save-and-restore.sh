@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lesson 6: save the state, go on in another process.
+# Lesson 1: save the state, and go on in another process.
 #
 # With state-file=FILE a stream outlives its process: the window is written when the pipeline stops, and read when the next one
 # starts. Frames cut in two runs then leave with the bits of one run; without the state, the second run knows nothing of the

@@ -1,11 +1,11 @@
 /*
- * Lesson 2: a block equals frame by frame.
+ * Lesson 8: a block equals frame by frame.
  *
  * How a stream is cut into pushes changes no bit of what comes out: one frame at a time for the lowest latency, many at
  * once for the highest throughput, anything between. attn_forward () over the whole sequence is what all of them equal.
  * With a look-ahead of 2 the first push of one frame releases nothing, and the last two outputs come from the drain.
  *
- * Build:  cc 02-blocks.c $(pkg-config --cflags --libs libattn) -o 02-blocks
+ * Build:  cc 08-block-equals-frames.c $(pkg-config --cflags --libs libattn) -o 08-block-equals-frames
  *
  * Expected output:
  *   the whole sequence, attn_forward (): 100 frames, bits f977a62e

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lesson 8: two machines: features leave one, and are attended to on the other. Here both are this one: two processes.
+# Lesson 2: two machines. Features leave one, and are attended to on the other. Here both are this machine, as two processes.
 #
 # TCP with GDP loses nothing: caps, timestamps and frames arrive as they left, and the bits are those of attention on the spot. On two
 # machines, the receiver first:

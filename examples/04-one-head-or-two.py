@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Lesson 9: one head against two on the same input, and a picture of what each of them sees.
+"""Lesson 4: one head or two on the same input, with a picture of what each of them sees.
 
 A rhythm that speeds up (features 0-3) and a steady one (features 4-7) run side by side. One head weighs all features in one score:
 it finds only the moments at which both rhythms happen to agree. Of two heads each has half of the features, and follows its own.
@@ -25,7 +25,7 @@ import tempfile
 try:
     import numpy as np
 except ImportError as error:
-    sys.exit('09-heads.py: %s; on Debian: apt-get install python3-numpy' % error)
+    sys.exit('04-one-head-or-two.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 N_FRAMES, WINDOW = 240, 64
 SELF = 6  # frames that are nearer look like the frame itself

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Lesson 5: the application of lesson 4 in Python, with NumPy arrays in and out.
+"""Lesson 6: attention inside an application, with appsrc and appsink, and NumPy arrays in and out. Lesson 11 is the same in C.
 
 Needs python3-gst-1.0 and python3-numpy. Buffers are mapped, not copied, where NumPy looks into them.
 
@@ -21,7 +21,7 @@ try:
     import gi
     import numpy as np
 except ImportError as error:
-    sys.exit('05-application.py: %s; on Debian: apt-get install python3-gst-1.0 python3-numpy' % error)
+    sys.exit('06-appsrc-to-appsink.py: %s; on Debian: apt-get install python3-gst-1.0 python3-numpy' % error)
 
 gi.require_version('Gst', '1.0')
 gi.require_version('GstApp', '1.0')
