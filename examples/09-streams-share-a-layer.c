@@ -72,7 +72,7 @@ main (void)
     work[i].number = i;
     check (attn_stream_new (layer, &work[i].stream, &error), &error);
   }
-  check (attn_stream_set_gain (work[silenced].stream, 1, 0), &error);
+  check (attn_stream_set_gain (work[silenced].stream, 0, 1, 0), &error);
 
   for (int i = 0; i < n_streams; i++)
     if (pthread_create (&threads[i], NULL, listen, &work[i]) != 0)

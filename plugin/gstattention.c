@@ -205,7 +205,7 @@ read_gains (GstAttention *self, AttnStream *stream)
   guint i;
 
   for (i = 0; i < self->layer_heads->len; i++)
-    if (attn_stream_set_gain (stream, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)))
+    if (attn_stream_set_gain (stream, 0, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)))
         != ATTN_OK)
       g_assert_not_reached (); /* the property is finite, and layer_heads is as long as the layer has heads */
 }

@@ -16,6 +16,7 @@
  *   sinks     the first frames of the stream, which stay attended to for ever.
  *   head      one of n_heads attentions that run side by side; each has a query of dk values per frame.
  *   score     query . key times scale. weight: softmax of the scores. context: the weighted mean of the values.
+ *   row       the weights of all heads for one frame: what that frame attends to. An attention has a row per frame.
  *   model     a file of trained parameters (the projections to query, key and value, and the output projection).
  *   layer     a checked configuration together with packed parameters. It never changes.
  *   encoder   a layer of many blocks (norms, linear layers, attentions ...), as a file lists them.
@@ -433,6 +434,12 @@ ATTN_API uint32_t attn_layer_n_attentions (const AttnLayer *layer);
  */
 ATTN_API const AttnConfig *attn_layer_attention (const AttnLayer *layer, uint32_t i);
 
+/*
+ * Input frames per frame that comes to attention `i`: the stride of what stands in front of it. Frame j of the
+ * attention, and so its row j, is that of input frame j stride. 0: there are not so many.
+ */
+ATTN_API uint64_t attn_layer_attention_stride (const AttnLayer *layer, uint32_t i);
+
 /* Of attention 0; 0 where there is none. */
 ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_n_sinks (const AttnLayer *layer);
@@ -441,7 +448,8 @@ ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
 /*
  * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j; slot
  * i < n_sinks is sink i as soon as the window has left it behind (before, it stands in its slot of the window only). A
- * slot without a frame, or with an absent one, is 0.
+ * slot without a frame, or with an absent one, is 0. The span is that of attention 0; the others have their own, by
+ * attn_layer_attention ().
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
 
@@ -465,9 +473,9 @@ ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 /*
  * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
  * when frame i stride + reach_ahead has come in. Returns how many: what attn_stream_ready () says before, and never
- * more than n. `weights`, if not NULL, receives as many times [n_heads][span]; it must be NULL unless the layer is a
- * single attention, as attn_layer_new () makes it. `out` NULL: the outputs are not wanted. `out` and `weights` may not
- * overlap `frames`. Cost, of a single attention: O (n (D^2 + span D)).
+ * more than n. `weights`, if not NULL, receives as many rows [n_heads][span]; it must be NULL unless the layer is a
+ * single attention, as attn_layer_new () makes it (attn_stream_watch () is for any layer). `out` NULL: the outputs are
+ * not wanted. `out` and `weights` may not overlap `frames`. Cost, of a single attention: O (n (D^2 + span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 
@@ -520,16 +528,80 @@ ATTN_API size_t attn_stream_pending (const AttnStream *stream);
 ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
 
 /*
- * [real-time] From the next output on, the context of `head` is multiplied by `gain` (one float32 multiplication,
- * rounded) before the output projection. Outputs are computed when they are written, so with look-ahead that is
- * look_ahead frames before the next frame to come in. 1, where every stream begins, changes no bit. At 0 the context is
- * 0 whatever the frames hold, and the head is only computed where its weights are asked for; weights do not depend on
- * gains. Gains stay through attn_stream_reset () and attn_stream_restore (): they are no part of a state.
- * Of an encoder, the heads are those of attention 0.
- * Returns ATTN_ERROR_CONFIG, and changes nothing, when `head` is not below n_heads or `gain` is not finite. A gain
- * below the smallest normal float32 counts as 0.
+ * Rows and gains
+ * --------------
+ * The attentions of an encoder are counted as in attn_layer_attention (), from 0 on. Each computes its rows as soon as
+ * the frames that they look ahead to have come to it, and numbers them at its own rate. So each stands at another row:
+ * one behind strides has fewer, and one behind look-ahead has them later.
+ *
+ *   AttnWatch watch = { .weights = malloc (room * n_heads * span * sizeof (float)), .room = room };
+ *
+ *   if (attn_stream_watch (stream, 2, &watch) != ATTN_OK)
+ *     return puts ("there is no third attention"), 1;
+ *   n_out = attn_stream_push (stream, frames, n, out, NULL);
+ *   for (i = 0; i < watch.n_rows && i < watch.room; i++)
+ *     show (watch.first + i, watch.weights + i * n_heads * span);
  */
-ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain);
+
+/* What somebody sees of one attention. It is the caller's, and so is all that it points to. */
+typedef struct {
+  float *weights;   /* [room][n_heads][span]; NULL: rows are only counted */
+  uint8_t *present; /* [room]: 1: the row is there; 0: its frame is absent, and its weights are 0. NULL: not wanted */
+  uint64_t room;    /* rows that may be written */
+  uint64_t first;   /* number of the first row that the last call computed */
+  uint64_t n_rows;  /* how many it computed. Where they are more than `room`, only the first ones were written */
+} AttnWatch;
+
+/*
+ * [real-time] From now on every push, skip, run, drain and finish writes the rows of the attention that it computes to
+ * *watch, oldest first. A push (or a skip) of `n` frames computes attn_stream_rows_ready () of them, never more than n;
+ * a drain, or all calls of finish together, attn_stream_rows_pending (). A row has the bits that attn_forward () gives
+ * for that attention alone, over the frames that come to it. Watching changes no bit of an output (in
+ * ATTN_ARITHMETIC_FAST: while there is room). It costs the writing of the rows, and heads whose gain is 0 are computed,
+ * too. What a long absence costs then depends on `room`.
+ *
+ * The stream keeps the pointer: *watch must be there until the stream is freed or has another one. Between two calls
+ * `weights`, `present` and `room` may be changed. `watch` NULL: nobody watches any more. Whoever watches stays through
+ * attn_stream_reset () and attn_stream_restore (). These, and this function, set n_rows to 0 and `first` to the number
+ * of the next row.
+ * Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention.
+ */
+ATTN_API ATTN_CHECKED AttnStatus attn_stream_watch (AttnStream *stream, uint32_t attention, AttnWatch *watch);
+
+/* [real-time] The number of the next row that the attention computes. 0: there is no such attention. */
+ATTN_API uint64_t attn_stream_next_row (const AttnStream *stream, uint32_t attention);
+
+/*
+ * [real-time] The rows of the attention that a push, or a skip, of `n` frames would compute now, and those that
+ * attn_stream_drain () would. 0: there is no such attention.
+ */
+ATTN_API uint64_t attn_stream_rows_ready (const AttnStream *stream, uint32_t attention, uint64_t n);
+ATTN_API uint64_t attn_stream_rows_pending (const AttnStream *stream, uint32_t attention);
+
+/*
+ * [real-time] From the next row of the attention on (attn_stream_next_row ()), the context of `head` is multiplied by
+ * `gain` (one float32 multiplication, rounded) before the output projection. With look-ahead, that is look_ahead frames
+ * before the next frame to come to the attention. 1, where every stream begins, changes no bit. At 0 the context is 0
+ * whatever the frames hold, and the head is only computed where its weights are asked for; the weights of an attention
+ * do not depend on its gains. Gains stay through attn_stream_reset () and attn_stream_restore (): they are no part of a
+ * state. Of a layer with one attention, `attention` is 0.
+ * Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention, when `head` is not below its n_heads
+ * or when `gain` is not finite. A gain below the smallest normal float32 counts as 0.
+ */
+ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint32_t attention, uint32_t head,
+                                                       float gain);
+
+/*
+ * [real-time] Each of the next `n` rows of the attention has gains of its own, gains [n][n_heads], as if
+ * attn_stream_set_gain () were called between rows. So gains that change with time do not ask for pushes of single
+ * frames. The rows behind these have the gains of the last one. `gains` is the caller's, and is read until its rows are
+ * computed, or until this function, attn_stream_reset () or attn_stream_restore () ends that. `n` 0 ends it. In
+ * ATTN_ARITHMETIC_FAST a block of frames ends where gains change.
+ * Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention or when a gain is not finite. Cost:
+ * O (n n_heads).
+ */
+ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_row_gains (AttnStream *stream, uint32_t attention, const float *gains,
+                                                            uint64_t n);
 
 /*
  * Saving and restoring

@@ -97,7 +97,7 @@ _FUNCTIONS = {
     'attn_stream_reset': (ctypes.c_int, [_pointer, _uint64, _error]),
     'attn_stream_next_frame': (_uint64, [_pointer]),
     'attn_stream_pending': (_size, [_pointer]),
-    'attn_stream_set_gain': (ctypes.c_int, [_pointer, ctypes.c_uint32, ctypes.c_float]),
+    'attn_stream_set_gain': (ctypes.c_int, [_pointer, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_float]),
     'attn_stream_state_size': (_size, [_pointer]),
     'attn_stream_save': (ctypes.c_int, [_pointer, _pointer, _size, _error]),
     'attn_stream_restore': (ctypes.c_int, [_pointer, ctypes.c_char_p, _size, _error]),
@@ -213,6 +213,17 @@ class Layer:
         """The options in effect."""
         return _told(_library.attn_layer_attention(self._handle, 0).contents)
 
+    @property
+    def attentions(self):
+        """The options in effect of each attention, in the order in which frames meet them."""
+        return [_told(_library.attn_layer_attention(self._handle, i).contents) for i in range(_library.attn_layer_n_attentions(self._handle))]
+
+    def _attention(self, i):
+        attentions = self.attentions
+        if not 0 <= i < len(attentions):
+            raise Error('attention %s is asked for, but the layer has %d, counted from 0' % (i, len(attentions)))
+        return attentions[i]
+
     def _weights(self, n):
         return np.empty((n, self.n_heads, self.span), np.float32)
 
@@ -248,11 +259,6 @@ class Encoder(Layer):
         filled = _fill(_library.attn_encoder_options_default(), options, ('precision', 'arithmetic', 'threads'))
         _call('attn_encoder_open', _path(model_file), ctypes.byref(filled), ctypes.byref(self._handle))
         self._ask()
-
-    @property
-    def attentions(self):
-        """The options in effect of each attention, in the order in which frames meet them."""
-        return [_told(_library.attn_layer_attention(self._handle, i).contents) for i in range(_library.attn_layer_n_attentions(self._handle))]
 
     def metadata(self, key):
         """The text that the file's metadata has under `key`; None: it has none."""
@@ -311,11 +317,12 @@ class Stream:
         with self._lock:
             _call('attn_stream_reset', self._handle, _number(first_frame, 'first_frame'))
 
-    def set_gain(self, head, gain):
-        """From the next output on the context of `head` is multiplied by `gain`."""
+    def set_gain(self, head, gain, attention=0):
+        """From the next row of `attention` (of an encoder: of any of its attentions) on the context of `head` is multiplied by `gain`."""
+        told = self.layer._attention(attention)
         with self._lock:
-            if not 0 <= head < self.layer.n_heads or _library.attn_stream_set_gain(self._handle, head, gain) != 0:
-                raise Error('gain %s of head %s: the layer has %d heads, and gains are finite' % (gain, head, self.layer.n_heads))
+            if not 0 <= head < told['heads'] or _library.attn_stream_set_gain(self._handle, attention, head, gain) != 0:
+                raise Error('gain %s of head %s: attention %d has %d heads, and gains are finite' % (gain, head, attention, told['heads']))
 
     def save(self):
         """The state, as bytes: what another stream over the same layer goes on from."""

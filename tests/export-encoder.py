@@ -144,7 +144,7 @@ def test_streams_of_an_encoder_have_the_bits_of_the_whole():
     assert stream.pending == 4
     assert np.array_equal(np.concatenate([*outs, stream.drain()]), encoder.forward(frames()))
     refused(['weights'], encoder.forward, frames(), weights=True)
-    refused(['0 heads'], stream.set_gain, 0, 1)
+    refused(['attention 2', '2, counted'], stream.set_gain, 0, 1, attention=2)
 
 
 def blocks(window=9, look_ahead=0, heads=HEADS, state=None):

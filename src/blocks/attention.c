@@ -1,8 +1,6 @@
 /* libattn: the block `attention`, and its state in a stream.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "blocks/attention.h"
 
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -164,20 +162,7 @@ attention_reset (void *data, uint64_t first)
   state->next_output = first;
   state->n_absent = 0;
   state->at_end = false;
-}
-
-AttnStatus
-attn_attention_set_gain (AttnAttentionState *state, uint32_t head, float gain)
-{
-  const AttnSizes *sizes = &state->attention->sizes;
-
-  if (head >= sizes->n_heads || !isfinite (gain))
-    return ATTN_ERROR_CONFIG;
-  state->gains[head] = attn_flush (gain, FLT_MIN);
-  state->has_gains = false;
-  for (head = 0; head < sizes->n_heads; head++)
-    state->has_gains |= state->gains[head] != 1;
-  return ATTN_OK;
+  attn_attention_set_row_gains (state, NULL, 0);
 }
 
 /*
@@ -224,40 +209,28 @@ n_ready (const AttnAttentionState *state)
   return pending > look_ahead ? pending - look_ahead : 0;
 }
 
-/* The weights of the next `n` outputs go to where they are wanted. */
-static float *
-advance_weights (AttnAttentionState *state, const AttnRun *run)
-{
-  const AttnSizes *sizes = &state->attention->sizes;
-  float *weights = state->weights;
-
-  if (weights == NULL)
-    return NULL;
-  state->weights += run->n * sizes->n_heads * sizes->span;
-  if (!run->present)
-    memset (weights, 0, run->n * sizes->n_heads * sizes->span * sizeof *weights);
-  return weights;
-}
-
 static AttnRun
 attention_give (void *data, float *out)
 {
   AttnAttentionState *state = data;
   uint64_t n = n_ready (state);
   AttnRun run = { .first = state->next_output, .values = out };
-  float *weights;
+  float *weights = NULL;
 
   if (n == 0)
     return run;
   run.present = attn_delay_has (&state->queries, run.first);
   run.n = attn_delay_run (&state->queries, run.first, n);
+  if (state->by_row)
+    weights = attn_attention_begin_rows (state, &run);
   run.more = run.n < n;
-  weights = advance_weights (state, &run);
   if (run.present && (out != NULL || weights != NULL)) {
     attn_attend (state, run.n, attn_delay_row (&state->queries, run.first), weights);
     if (out != NULL)
       attn_finish (state, run.n, out);
   }
+  if (state->by_row)
+    attn_attention_end_rows (state, &run, weights);
   state->next_output += run.n;
   return run;
 }

@@ -6,6 +6,7 @@
  *   attention.c         the block: made, hashed, and its state in a stream: frames in, outputs out
  *   attention_rows.c    the mathematics: a block of frames' queries against what the window holds
  *   attention_state.c   the section of a saved state
+ *   attention_watch.c   who watches its rows, and the gains that they are computed with
  */
 #ifndef ATTN_SRC_ATTENTION_H
 #define ATTN_SRC_ATTENTION_H
@@ -52,7 +53,13 @@ typedef struct {
   bool at_end;          /* no more frames will come */
   bool has_gains;       /* one of them is not 1 */
   float *gains;         /* [n_heads] */
-  float *weights;       /* [][n_heads][span] of the next outputs; moves on with them. NULL: nobody looks */
+
+  /* Rows: an output each. */
+  bool by_row;            /* one of these is there */
+  float *weights;         /* [][n_heads][span] of the next rows; moves on with them. NULL: the call asks for none */
+  AttnWatch *watch;       /* NULL: nobody watches */
+  const float *row_gains; /* [n_row_gains][n_heads] of the next rows; moves on with them */
+  uint64_t n_row_gains;
 } AttnAttentionState;
 
 extern const AttnBlockKind attn_attention_kind;
@@ -64,8 +71,24 @@ extern const AttnBlockKind attn_attention_kind;
 AttnStatus attn_attention_new (const AttnConfig *config, const AttnModel *model, const AttnMachine *machine,
                                AttnAttention **attention, AttnError *error);
 
-/* The context of `head` is multiplied by `gain` from the next output on. */
+/* ---- attention_watch.c ---- */
+
+/* As attn_stream_set_gain (), attn_stream_set_row_gains () and attn_stream_watch (). */
 AttnStatus attn_attention_set_gain (AttnAttentionState *state, uint32_t head, float gain);
+AttnStatus attn_attention_set_row_gains (AttnAttentionState *state, const float *gains, uint64_t n);
+void attn_attention_watch (AttnAttentionState *state, AttnWatch *watch);
+
+/* Those of the next rows go to `weights`; NULL: to who watches alone. */
+void attn_attention_set_weights (AttnAttentionState *state, float *weights);
+
+/*
+ * Where by_row: the rows of `run` are computed next. It may become shorter, and its gains hold. Returns where its
+ * weights go; NULL: nowhere.
+ */
+float *attn_attention_begin_rows (AttnAttentionState *state, AttnRun *run);
+
+/* And they have been, if they are there. */
+void attn_attention_end_rows (AttnAttentionState *state, const AttnRun *run, float *weights);
 
 /* ---- attention_rows.c ---- */
 

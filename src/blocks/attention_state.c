@@ -246,4 +246,5 @@ attn_attention_restore (void *data, const uint8_t *bytes, AttnProgress *progress
   }
   state->next_output = progress->next = span.next_output;
   state->at_end = progress->at_end;
+  attn_attention_set_row_gains (state, NULL, 0);
 }

@@ -136,5 +136,6 @@ attn_stream_restore (AttnStream *stream, const void *data, size_t size, AttnErro
   bytes = (const uint8_t *) data + HEADER_SIZE;
   attn_chain_restore (stream->chain, &bytes, &behind);
   stream->next_output = behind.next;
+  attn_stream_begin_rows (stream, NULL);
   return attn_succeed (error);
 }

@@ -108,6 +108,7 @@ attn_stream_reset (AttnStream *stream, uint64_t first_frame, AttnError *error)
   attn_chain_reset (stream->chain, first_frame);
   stream->in = (AttnProgress){ .first = first_frame, .next = first_frame };
   stream->next_output = first_frame / stride;
+  attn_stream_begin_rows (stream, NULL);
   return attn_succeed (error);
 }
 
@@ -152,14 +153,6 @@ attn_stream_ready (const AttnStream *stream, uint64_t n)
 
 /* ---- frames ---- */
 
-/* Weights go to `weights` from now on; NULL: nobody looks. */
-static void
-watch (AttnStream *stream, float *weights)
-{
-  if (stream->layer->chain.blocks[0]->kind == &attn_attention_kind && stream->layer->chain.n_blocks == 1)
-    attn_stream_first (stream)->weights = weights;
-}
-
 /*
  * Outputs that are ready leave the stream, and their marks, to where they are wanted, until another run may not fit
  * into `room`. Returns how many.
@@ -196,11 +189,13 @@ attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out
   if (stream->in.at_end)
     return 0;
   mode = attn_float_enter ();
-  watch (stream, weights);
+  if (weights != NULL || stream->is_watched)
+    attn_stream_begin_rows (stream, weights);
   stream->in.next += n;
   attn_chain_take (stream->chain, &run);
   n_out = give (stream, out, present, UINT64_MAX);
-  watch (stream, NULL);
+  if (weights != NULL)
+    attn_stream_end_rows (stream);
   attn_float_leave (mode);
   return n_out;
 }
@@ -222,11 +217,13 @@ attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *pre
 {
   uint64_t mode = attn_float_enter (), n_out;
 
-  watch (stream, weights);
+  if (weights != NULL || stream->is_watched)
+    attn_stream_begin_rows (stream, weights);
   stream->in.at_end = true;
   attn_chain_end (stream->chain);
   n_out = give (stream, out, present, room);
-  watch (stream, NULL);
+  if (weights != NULL)
+    attn_stream_end_rows (stream);
   attn_float_leave (mode);
   return n_out;
 }
@@ -235,14 +232,4 @@ size_t
 attn_stream_drain (AttnStream *stream, float *out, float *weights)
 {
   return attn_stream_finish (stream, out, weights, NULL, SIZE_MAX);
-}
-
-/* ---- gains ---- */
-
-AttnStatus
-attn_stream_set_gain (AttnStream *stream, uint32_t head, float gain)
-{
-  AttnAttentionState *attention = attn_stream_first (stream);
-
-  return attention != NULL ? attn_attention_set_gain (attention, head, gain) : ATTN_ERROR_CONFIG;
 }

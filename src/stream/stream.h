@@ -13,16 +13,21 @@ struct AttnStream {
   AttnAttentionState **attentions; /* [n_attentions] of the layer */
   AttnProgress in;                 /* of the frames that came */
   uint64_t next_output;            /* the number of the next one to leave */
+  bool is_watched;                 /* one of the attentions is */
 };
-
-/* Of the layer's first attention: whose weights and gains the stream speaks of. NULL: it has none. */
-static inline AttnAttentionState *
-attn_stream_first (const AttnStream *stream)
-{
-  return stream->layer->n_attentions > 0 ? stream->attentions[0] : NULL;
-}
 
 /* For streams of up to `max_frames` between two resets; SIZE_MAX: any number. */
 AttnStatus attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **stream, AttnError *error);
+
+/* ---- watch.c ---- */
+
+/*
+ * A call begins, of a stream that is watched, or with `weights` that are wanted of a layer that is a single attention:
+ * who watches has no rows yet.
+ */
+void attn_stream_begin_rows (AttnStream *stream, float *weights);
+
+/* A call ends that had weights. */
+void attn_stream_end_rows (AttnStream *stream);
 
 #endif

@@ -159,7 +159,7 @@ set_gains (AttnStream *stream)
 {
   for (uint32_t head = 0; head < attn_layer_first (stream->layer)->sizes.n_heads; head++)
     if (random_between (0, 2) == 0)
-      MUST (attn_stream_set_gain (stream, head, random_float (1) * power_of_ten (random_exponent (-38, 38))));
+      MUST (attn_stream_set_gain (stream, 0, head, random_float (1) * power_of_ten (random_exponent (-38, 38))));
 }
 
 static void

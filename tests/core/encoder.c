@@ -138,7 +138,7 @@ TEST (encoder_without_attention_has_no_heads)
   layer = made (1);
   stream = stream_over (layer);
   CHECK (stream != NULL && attn_layer_n_heads (layer) == 0 && attn_layer_span (layer) == 0);
-  CHECK (attn_stream_set_gain (stream, 0, 0.5f) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_gain (stream, 0, 0, 0.5f) == ATTN_ERROR_CONFIG);
   attn_stream_free (stream);
   attn_layer_free (layer);
 }

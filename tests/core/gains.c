@@ -30,7 +30,7 @@ run (const AttnLayer *layer, const float *frames, const float *gains, bool with_
   if (attn_stream_new (layer, &stream, NULL) != ATTN_OK)
     abort ();
   for (uint32_t head = 0; gains != NULL && head < attn_layer_n_heads (layer); head++)
-    if (attn_stream_set_gain (stream, head, gains[head]) != ATTN_OK)
+    if (attn_stream_set_gain (stream, 0, head, gains[head]) != ATTN_OK)
       abort ();
   for (int t = 0; t < N; t++)
     o.n += attn_stream_push (stream, frames + t * attn_layer_n_features (layer), 1,
@@ -199,7 +199,7 @@ check_live_change (uint32_t look_ahead)
   MUST (attn_stream_new (layer, &stream, NULL));
   for (int t = 0; t < N; t++) {
     if (t == 30)
-      MUST (attn_stream_set_gain (stream, 1, 0.5f));
+      MUST (attn_stream_set_gain (stream, 0, 1, 0.5f));
     n += attn_stream_push (stream, frames + t * 4, 1, out + n * 4, NULL);
   }
   attn_stream_drain (stream, out + n * 4, NULL);
@@ -248,12 +248,12 @@ TEST (wrong_heads_and_gains_are_refused_and_change_nothing)
   float frame[2] = { 1, 1 }, out[2];
 
   MUST (attn_stream_new (layer, &stream, NULL));
-  CHECK (attn_stream_set_gain (stream, 0, 2) == ATTN_OK && attn_stream_set_gain (stream, 1, 3) == ATTN_OK);
-  CHECK (attn_stream_set_gain (stream, 2, 5) == ATTN_ERROR_CONFIG);
-  CHECK (attn_stream_set_gain (stream, UINT32_MAX, 5) == ATTN_ERROR_CONFIG);
-  CHECK (attn_stream_set_gain (stream, 1, NAN) == ATTN_ERROR_CONFIG);
-  CHECK (attn_stream_set_gain (stream, 1, INFINITY) == ATTN_ERROR_CONFIG);
-  CHECK (attn_stream_set_gain (stream, 1, -INFINITY) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_gain (stream, 0, 0, 2) == ATTN_OK && attn_stream_set_gain (stream, 0, 1, 3) == ATTN_OK);
+  CHECK (attn_stream_set_gain (stream, 0, 2, 5) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_gain (stream, 0, UINT32_MAX, 5) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_gain (stream, 0, 1, NAN) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_gain (stream, 0, 1, INFINITY) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_gain (stream, 0, 1, -INFINITY) == ATTN_ERROR_CONFIG);
   attn_stream_push (stream, frame, 1, out, NULL);
   CHECK (out[0] == 2 && out[1] == 3);
   attn_stream_free (stream);
@@ -267,7 +267,7 @@ TEST (denormal_gain_counts_as_0)
   float frame = NAN, out = 1;
 
   MUST (attn_stream_new (layer, &stream, NULL));
-  CHECK (attn_stream_set_gain (stream, 0, -1e-39f) == ATTN_OK);
+  CHECK (attn_stream_set_gain (stream, 0, 0, -1e-39f) == ATTN_OK);
   attn_stream_push (stream, &frame, 1, &out, NULL);
   CHECK (out == 0);
   attn_stream_free (stream);
@@ -284,11 +284,11 @@ TEST (gains_stay_through_reset_and_restore)
 
   MUST (attn_stream_new (layer, &stream, NULL));
   MUST (attn_stream_new (layer, &other, NULL));
-  MUST (attn_stream_set_gain (stream, 0, 5));
+  MUST (attn_stream_set_gain (stream, 0, 0, 5));
   MUST (attn_stream_reset (stream, 0, NULL));
   attn_stream_push (stream, &frame, 1, &out, NULL);
   CHECK (out == 10);
-  MUST (attn_stream_set_gain (other, 0, 7));
+  MUST (attn_stream_set_gain (other, 0, 0, 7));
   size = attn_stream_state_size (other);
   CHECK (size <= sizeof state && attn_stream_save (other, state, size, NULL) == ATTN_OK);
   CHECK (attn_stream_restore (stream, state, size, NULL) == ATTN_OK);

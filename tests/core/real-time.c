@@ -138,7 +138,7 @@ all_of_the_data_path (void *data)
   attn_stream_skip (stream, 30, job->out, job->weights);
   attn_stream_skip (stream, UINT64_C (1) << 40, NULL, NULL);
   if (job->weights != NULL)
-    MUST (attn_stream_set_gain (stream, 0, 0.5f));
+    MUST (attn_stream_set_gain (stream, 0, 0, 0.5f));
   size = attn_stream_state_size (stream);
   MUST (attn_stream_save (stream, job->state, size, NULL));
   MUST (attn_stream_restore (stream, job->state, size, NULL));
