@@ -90,6 +90,7 @@ static const char *const act_names[] = { "none",    "relu", "gelu",    "gelu-tan
 typedef struct {
   uint32_t n_rows, n_columns;
   float *values;
+  size_t begin; /* in the data of the file */
 } Matrix;
 
 typedef struct {
@@ -139,8 +140,8 @@ typedef struct {
 static inline Matrix
 add_tensor (Encoder *e, const char *name, const char *part, const char *shape, uint32_t n_rows, uint32_t n_columns)
 {
-  Matrix m = { n_rows, n_columns, NULL };
-  size_t n = (size_t) n_rows * n_columns, begin = e->data.size;
+  Matrix m = { n_rows, n_columns, NULL, e->data.size };
+  size_t n = (size_t) n_rows * n_columns;
 
   m.values = malloc ((n + 1) * sizeof (float));
   if (m.values == NULL)
@@ -156,7 +157,7 @@ add_tensor (Encoder *e, const char *name, const char *part, const char *shape, u
     bytes_append (&e->data, bytes, sizeof bytes);
   }
   bytes_print (&e->header, ",\"%s%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", name, part, shape,
-               begin, e->data.size);
+               m.begin, e->data.size);
   return m;
 }
 

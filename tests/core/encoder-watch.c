@@ -1,0 +1,681 @@
+/*
+ * The attentions inside of an encoder, watched and changed while it runs: rows are those of the attention alone and of
+ * its definition, they come when the law says and with the numbers of the attention's own rate, and gains reach the
+ * heads that they are for.  SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#define _POSIX_C_SOURCE 200809L /* setenv () */
+
+#include "encoder-stories.h"
+
+#define N_RANDOM random_rounds (400) /* encoders per property */
+#define MAX_ATTENTIONS 16
+/*
+ * Weights against the definition in double: a wrong slot, head or frame is off by a digit, the rounding of a dozen
+ * blocks in front, of which some norms may magnify it a thousand times, is not.
+ */
+#define STRUCTURE 0x1p-8
+
+/* ---- one attention of an encoder ---- */
+
+typedef struct {
+  uint32_t number;
+  Chain path; /* of the encoder's nodes, copied: those in front of the attention, and itself. Residuals are opened */
+  Law law;    /* of the path */
+  uint32_t n_heads;
+  size_t span, n_row; /* n_heads span */
+  uint64_t first;     /* the number of its first row */
+  size_t n;           /* rows of the whole stream */
+  float *weights;     /* [n][n_heads][span], by attn_forward () of the attention alone */
+  uint8_t *present;   /* [n] */
+} Attention;
+
+/* The path to attention number *number; false: there are not so many, and *number is less by those that there are. */
+static bool
+find_path (const Chain *chain, uint32_t *number, Chain *path)
+{
+  for (size_t i = 0; i < chain->n; i++) {
+    const Node *node = &chain->nodes[i];
+    size_t n_before = path->n;
+
+    if (node->kind == BLOCK_RESIDUAL && find_path (&node->inner, number, path))
+      return true;
+    path->n = n_before;
+    path->nodes[path->n++] = *node;
+    if (node->kind == BLOCK_ATTENTION && (*number)-- == 0)
+      return true;
+  }
+  return false;
+}
+
+/* The same of the layer's blocks. */
+static bool
+find_blocks (const AttnChain *chain, const AttnBlock *last, AttnBlock **blocks, size_t *n)
+{
+  for (size_t i = 0; i < chain->n_blocks; i++) {
+    AttnBlock *block = chain->blocks[i];
+    size_t n_before = *n;
+
+    if (block->kind->inner != NULL && find_blocks (block->kind->inner (block), last, blocks, n))
+      return true;
+    *n = n_before;
+    blocks[(*n)++] = block;
+    if (block == last)
+      return true;
+  }
+  return false;
+}
+
+/* A layer of some blocks of another one. */
+static AttnLayer
+layer_of_blocks (const Story *s, AttnBlock **blocks, size_t n)
+{
+  AttnLayer layer = { .machine = s->layer->machine, .n_threads = 1 };
+
+  MUST (attn_chain_init (&layer.chain, blocks[0]->n_inputs, n, NULL));
+  for (size_t i = 0; i < n; i++)
+    if (!attn_chain_add (&layer.chain, blocks[i]))
+      abort ();
+  MUST (attn_layer_sum_up (&layer, NULL));
+  return layer;
+}
+
+static void
+layer_of_blocks_clear (AttnLayer *layer)
+{
+  attn_free (layer->chain.blocks); /* which are the other layer's */
+  attn_free (layer->attentions);
+}
+
+/* The frames that come to the attention: what leaves the blocks in front of it. *present too. */
+static float *
+frames_behind (const Story *s, AttnBlock **blocks, size_t n_blocks, size_t n, uint8_t *present)
+{
+  AttnLayer front = layer_of_blocks (s, blocks, n_blocks);
+  size_t width = front.chain.n_outputs, n_done = 0;
+  float *frames = new_values (n * width);
+  AttnStream *stream;
+
+  if (attn_layer_count (&front, s->n) != n)
+    abort ();
+  MUST (attn_stream_new (&front, &stream, NULL));
+  MUST (attn_stream_reset (stream, s->first, NULL));
+  for (size_t t = 0; t < s->n; t++)
+    n_done += attn_stream_run (stream, s->present[t] ? s->frames + t * s->encoder.n_in : NULL, 1,
+                               frames + n_done * width, NULL, present + n_done);
+  attn_stream_finish (stream, frames + n_done * width, NULL, present + n_done, SIZE_MAX);
+  attn_stream_free (stream);
+  layer_of_blocks_clear (&front);
+  return frames;
+}
+
+/* By attn_forward () of the attention alone. */
+static void
+compute_rows (const Story *s, Attention *a)
+{
+  AttnBlock *blocks[MAX_BLOCKS], *last = (AttnBlock *) &s->layer->attentions[a->number]->block;
+  size_t n_blocks = 0;
+  AttnLayer alone;
+  float *frames, *out;
+
+  if (!find_blocks (&s->layer->chain, last, blocks, &n_blocks))
+    abort ();
+  alone = layer_of_blocks (s, &last, 1);
+  frames = new_values (s->n * s->encoder.n_in);
+  memcpy (frames, s->frames, s->n * s->encoder.n_in * sizeof *frames);
+  memcpy (a->present, s->present, n_blocks > 1 ? 0 : s->n);
+  if (n_blocks > 1) {
+    free (frames);
+    frames = frames_behind (s, blocks, n_blocks - 1, a->n, a->present);
+  }
+  out = new_values (a->n * last->n_outputs);
+  MUST (attn_forward (&alone, frames, a->present, a->n, a->first, out, a->weights, NULL));
+  free (frames);
+  free (out);
+  layer_of_blocks_clear (&alone);
+}
+
+static Attention
+attention_of (const Story *s, uint32_t number)
+{
+  const AttnConfig *config = attn_layer_attention (s->layer, number);
+  Attention a = { .number = number, .n_heads = config->n_heads, .n = s->n };
+  uint32_t left = number;
+
+  a.path.nodes = calloc (MAX_BLOCKS, sizeof *a.path.nodes);
+  if (a.path.nodes == NULL || !find_path (&s->encoder.chain, &left, &a.path))
+    abort ();
+  a.law = chain_law (&a.path);
+  a.span = config->n_sinks + config->window + config->look_ahead;
+  a.n_row = a.n_heads * a.span;
+  a.first = s->first / a.law.stride;
+  for (size_t i = 0; i < a.path.n; i++)
+    a.n = node_count (&a.path.nodes[i], a.n);
+  a.weights = new_values (a.n * a.n_row);
+  a.present = calloc (a.n + 1, 1);
+  compute_rows (s, &a);
+  return a;
+}
+
+static void
+attention_clear (Attention *a)
+{
+  free (a->path.nodes);
+  free (a->weights);
+  free (a->present);
+}
+
+/* Encoders with attentions; s->law is the whole's. */
+static Story
+story_with_attention (void)
+{
+  for (;;) {
+    Story s = random_story ();
+
+    if (attn_layer_n_attentions (s.layer) > 0)
+      return s;
+    story_clear (&s);
+  }
+}
+
+static void
+check_watched (int n, bool (*property) (const Story *))
+{
+  for (int i = 0; i < n; i++) {
+    uint64_t seed = random_state;
+    Story s = story_with_attention ();
+    bool kept = property (&s);
+
+    if (!kept)
+      print_story (&s, seed);
+    story_clear (&s);
+    CHECK_MSG (kept, "encoder %d", i);
+  }
+}
+
+/* ---- rows by the definition ---- */
+
+/* The weight of slot `slot` of row t, of scores in double; 0 where nothing is attended to. */
+static double
+weight_by_law (const AttentionNode *a, const Signal *in, size_t t, size_t slot, const double *weights)
+{
+  size_t frame;
+
+  if (slot >= a->sinks) {
+    if (t + 1 + (slot - a->sinks) < a->window)
+      return 0;
+    frame = t + 1 + (slot - a->sinks) - a->window;
+  } else {
+    if (slot < in->first || slot - in->first + a->window > t)
+      return 0; /* there is no such sink, or the window still has it */
+    frame = slot - in->first;
+  }
+  return frame < in->n && attends (a, in, t, frame) ? weights[frame] : 0;
+}
+
+/* weights [n]: softmax of the scores of row t and `head` */
+static void
+softmax_by_law (const AttentionNode *a, const Signal *in, size_t t, uint32_t head, const double *q, const double *k,
+                double *weights)
+{
+  uint32_t kv = head / (a->heads / a->kv_heads);
+  double max = -INFINITY, sum = 0;
+
+  for (size_t j = 0; j < in->n; j++)
+    if (attends (a, in, t, j)) {
+      weights[j] =
+          attention_score (a, q + (t * a->heads + head) * a->dk, k + (j * a->kv_heads + kv) * a->dk, head, t, j);
+      max = fmax (max, weights[j]);
+    }
+  for (size_t j = 0; j < in->n; j++)
+    if (attends (a, in, t, j))
+      sum += weights[j] = exp (weights[j] - max);
+  for (size_t j = 0; j < in->n; j++)
+    weights[j] /= sum;
+}
+
+static bool
+rows_are_near (const Attention *a, const AttentionNode *node, const Signal *in)
+{
+  double *q = project_signal (node, 0, in), *k = project_signal (node, 1, in);
+  double *weights = malloc ((in->n + 1) * sizeof *weights);
+  bool near = true;
+
+  for (size_t t = 0; near && t < in->n; t++)
+    for (uint32_t head = 0; near && in->present[t] && head < node->heads; head++) {
+      softmax_by_law (node, in, t, head, q, k, weights);
+      for (size_t slot = 0; near && slot < a->span; slot++) {
+        double expected = weight_by_law (node, in, t, slot, weights);
+        float weight = a->weights[t * a->n_row + head * a->span + slot];
+
+        near = fabs (weight - expected) <= STRUCTURE && (expected != 0 || weight == 0);
+        if (!near)
+          printf ("# attention %u, row %zu, head %u, slot %zu: %g, %g by the law\n", a->number, t, head, slot, weight,
+                  expected);
+      }
+    }
+  free (q);
+  free (k);
+  free (weights);
+  return near;
+}
+
+/* The rows of each attention alone, which streams are held against, against the law. */
+static bool
+rows_by_law (const Story *s)
+{
+  bool has_values = s->first < 1000000 && s->precision == ATTN_PRECISION_F32, kept = true;
+
+  for (uint32_t i = 0; kept && i < attn_layer_n_attentions (s->layer); i++) {
+    Attention a = attention_of (s, i);
+    Chain front = { a.path.nodes, a.path.n - 1 };
+    Signal frames = signal_new (s->n, s->encoder.n_in, s->first), in = frames;
+
+    memcpy (frames.present, s->present, s->n);
+    for (size_t j = 0; j < s->n * s->encoder.n_in; j++)
+      frames.values[j] = s->present[j / s->encoder.n_in] ? s->frames[j] : 0;
+    if (front.n > 0)
+      in = chain_signal (&front, &frames);
+    kept = in.n == a.n && memcmp (in.present, a.present, a.n) == 0
+           && attn_layer_attention_stride (s->layer, i) == a.law.stride
+           && (!has_values || rows_are_near (&a, &a.path.nodes[a.path.n - 1].a, &in));
+    if (front.n > 0)
+      signal_clear (&in);
+    signal_clear (&frames);
+    attention_clear (&a);
+  }
+  return kept;
+}
+
+TEST (rows_of_every_attention_keep_the_law)
+{
+  check_watched (N_RANDOM, rows_by_law);
+}
+
+/* ---- streams that are watched ---- */
+
+/* Somebody who watches: what was seen so far, and what the next call may write. */
+typedef struct {
+  const Attention *attention;
+  AttnWatch watch;
+  size_t n_seen;
+  uint64_t n_next; /* rows that the next call will compute, or may; known before */
+  size_t n_memory; /* rows of memory; there is as much as all of them, whatever the room */
+} Watcher;
+
+static void
+attach (AttnStream *stream, Watcher *w)
+{
+  MUST (attn_stream_watch (stream, w->attention->number, &w->watch));
+}
+
+/* Room for what comes, or less, or for nothing. */
+static void
+before_call (Watcher *w, uint64_t n_next)
+{
+  w->n_next = n_next;
+  w->n_memory = n_next + 2;
+  w->watch.room = random_between (0, 4) == 0 ? random_between (0, n_next) : n_next;
+  w->watch.weights = random_between (0, 9) == 0 ? NULL : new_values (w->n_memory * w->attention->n_row);
+  w->watch.present = random_between (0, 3) == 0 ? NULL : malloc (w->n_memory);
+  if (w->watch.present != NULL)
+    memset (w->watch.present, 2, w->n_memory);
+}
+
+/* What a call wrote is what the attention alone gives, and nothing stands behind it. */
+static bool
+after_call (Watcher *w)
+{
+  const Attention *a = w->attention;
+  const AttnWatch *watch = &w->watch;
+  size_t n = watch->n_rows < watch->room ? watch->n_rows : watch->room;
+  bool right = watch->first == a->first + w->n_seen && watch->n_rows <= w->n_next && w->n_seen + watch->n_rows <= a->n;
+
+  if (right && watch->weights != NULL)
+    right = same_bits (watch->weights, a->weights + w->n_seen * a->n_row, n * a->n_row)
+            && is_untouched (watch->weights + n * a->n_row, (w->n_memory - n) * a->n_row);
+  if (right && watch->present != NULL)
+    right = memcmp (watch->present, a->present + w->n_seen, n) == 0 && watch->present[n] == 2;
+  if (!right)
+    printf ("# attention %u, %zu rows seen: then %llu from %llu on, of at most %llu; room for %llu\n", a->number,
+            w->n_seen, (unsigned long long) watch->n_rows, (unsigned long long) watch->first,
+            (unsigned long long) w->n_next, (unsigned long long) watch->room);
+  w->n_seen += watch->n_rows;
+  free (watch->weights);
+  free (watch->present);
+  return right;
+}
+
+/* All the watchers of a story, and the outputs. */
+typedef struct {
+  const Story *story;
+  AttnStream *stream;
+  Attention attentions[MAX_ATTENTIONS];
+  Watcher watchers[MAX_ATTENTIONS]; /* of each attention */
+  bool watched[MAX_ATTENTIONS];
+  uint32_t n;
+  float *out;
+  size_t n_out;
+} Play;
+
+static bool
+after_calls (Play *p, bool all)
+{
+  bool right = true;
+
+  for (uint32_t i = 0; i < p->n; i++) {
+    Watcher *w = &p->watchers[i];
+
+    if (!p->watched[i])
+      continue;
+    right = after_call (w) && right && (!all || w->watch.n_rows == w->n_next);
+    right = right && attn_stream_next_row (p->stream, i) == w->attention->first + w->n_seen;
+  }
+  return right;
+}
+
+/* Frames `begin` to before `end`, all there or all absent. */
+static bool
+play_piece (Play *p, size_t begin, size_t end)
+{
+  const Story *s = p->story;
+  const float *frames = s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL;
+  bool right = true;
+
+  for (uint32_t i = 0; i < p->n; i++) {
+    uint64_t n = attn_stream_rows_ready (p->stream, i, end - begin),
+             n_pending = attn_stream_rows_pending (p->stream, i);
+
+    right =
+        right
+        && attn_stream_next_row (p->stream, i) - p->attentions[i].first + n == law_ready (&p->attentions[i].law, end);
+    right = right && n_pending <= s->n;
+    if (p->watched[i])
+      before_call (&p->watchers[i], n);
+  }
+  p->n_out += attn_stream_run (p->stream, frames, end - begin, p->out + p->n_out * s->encoder.n_out, NULL, NULL);
+  return after_calls (p, true) && right;
+}
+
+/* Saved, and restored elsewhere: who watches there sees what comes next. */
+static bool
+move_on (Play *p)
+{
+  size_t size = attn_stream_state_size (p->stream);
+  uint8_t *state = malloc (size);
+  bool right = true;
+
+  MUST (attn_stream_save (p->stream, state, size, NULL));
+  attn_stream_free (p->stream);
+  p->stream = poisoned_stream (p->story->layer, 0);
+  for (uint32_t i = 0; i < p->n; i++)
+    if (p->watched[i])
+      attach (p->stream, &p->watchers[i]);
+  MUST (attn_stream_restore (p->stream, state, size, NULL));
+  for (uint32_t i = 0; i < p->n; i++)
+    right = right
+            && (!p->watched[i]
+                || (p->watchers[i].watch.n_rows == 0
+                    && p->watchers[i].watch.first == p->attentions[i].first + p->watchers[i].n_seen));
+  free (state);
+  return right;
+}
+
+/* In pieces, or all at once. */
+static bool
+play_end (Play *p)
+{
+  size_t room = random_between (0, 1) ? SIZE_MAX : random_between (16, 40), n;
+  bool right = true;
+
+  do {
+    for (uint32_t i = 0; i < p->n; i++)
+      if (p->watched[i])
+        before_call (&p->watchers[i], attn_stream_rows_pending (p->stream, i));
+    n = attn_stream_finish (p->stream, p->out + p->n_out * p->story->encoder.n_out, NULL, NULL, room);
+    p->n_out += n;
+    right = after_calls (p, room == SIZE_MAX) && right;
+  } while (n > 0);
+  for (uint32_t i = 0; i < p->n; i++)
+    right = right && (!p->watched[i] || p->watchers[i].n_seen == p->attentions[i].n)
+            && attn_stream_rows_pending (p->stream, i) == 0 && attn_stream_rows_ready (p->stream, i, 99) == 0;
+  return right;
+}
+
+static Play
+play_new (const Story *s)
+{
+  Play p = { .story = s, .n = attn_layer_n_attentions (s->layer), .out = new_values (s->n_out * s->encoder.n_out) };
+
+  p.stream = poisoned_stream (s->layer, s->first);
+  for (uint32_t i = 0; i < p.n; i++) {
+    p.attentions[i] = attention_of (s, i);
+    p.watched[i] = random_between (0, 3) != 0;
+  }
+  return p;
+}
+
+static void
+play_clear (Play *p)
+{
+  for (uint32_t i = 0; i < p->n; i++)
+    attention_clear (&p->attentions[i]);
+  attn_stream_free (p->stream);
+  free (p->out);
+}
+
+static bool
+watched_stream_shows_the_rows (const Story *s)
+{
+  Play p = play_new (s);
+  bool right = true;
+
+  for (uint32_t i = 0; i < p.n; i++) {
+    p.watchers[i] = (Watcher){ .attention = &p.attentions[i], .watch = { .first = 9999, .n_rows = 9999 } };
+    if (p.watched[i]) {
+      attach (p.stream, &p.watchers[i]);
+      right = right && p.watchers[i].watch.n_rows == 0 && p.watchers[i].watch.first == p.attentions[i].first;
+    }
+  }
+  for (size_t begin = 0, end; right && begin < s->n; begin = end) {
+    size_t longest = random_between (0, 9) == 0 ? LONG_ABSENCE : random_between (1, 40);
+
+    for (end = begin + 1; end < s->n && end - begin < longest && s->present[end] == s->present[begin];)
+      end++;
+    right = play_piece (&p, begin, end) && (random_between (0, 9) != 0 || move_on (&p));
+  }
+  right = right && play_end (&p) && p.n_out == s->n_out && same_bits (p.out, s->expected, s->n_out * s->encoder.n_out);
+  play_clear (&p);
+  return right;
+}
+
+TEST (watched_rows_have_the_bits_of_the_attention_alone)
+{
+  check_watched (N_RANDOM, watched_stream_shows_the_rows);
+}
+
+/* ---- gains ---- */
+
+/* gains [n][n_heads]: runs of rows with the same ones. */
+static float *
+random_gains (const Attention *a)
+{
+  static const float some[] = { 0, 1, 1, -0.5f, 1e-39f };
+  float *gains = new_values (a->n * a->n_heads);
+
+  for (size_t i = 0; i < a->n * a->n_heads; i++)
+    gains[i] = random_between (0, 2) == 0 ? random_float (2) : some[random_between (0, 4)];
+  for (size_t row = 1; row < a->n; row++)
+    if (random_between (0, 2) != 0)
+      memcpy (gains + row * a->n_heads, gains + (row - 1) * a->n_heads, a->n_heads * sizeof *gains);
+  return gains;
+}
+
+/* Frame by frame, with gains set before each row; at the end those of each row are told before. */
+static void
+play_frame_by_frame (const Story *s, const Attention *a, const float *gains, float *out)
+{
+  AttnStream *stream = poisoned_stream (s->layer, s->first);
+  size_t row = 0, n_out = 0;
+
+  for (size_t t = 0; t < s->n; t++) {
+    size_t n = attn_stream_rows_ready (stream, a->number, 1);
+
+    for (uint32_t head = 0; n != 0 && head < a->n_heads; head++)
+      MUST (attn_stream_set_gain (stream, a->number, head, gains[row * a->n_heads + head]));
+    row += n;
+    n_out += attn_stream_run (stream, s->present[t] ? s->frames + t * s->encoder.n_in : NULL, 1,
+                              out + n_out * s->encoder.n_out, NULL, NULL);
+  }
+  MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, a->n - row));
+  attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
+  attn_stream_free (stream);
+}
+
+/* In pieces, with the gains of all rows told at the beginning, or of those of a piece before it. */
+static void
+play_with_row_gains (const Story *s, const Attention *a, const float *gains, float *out)
+{
+  AttnStream *stream = poisoned_stream (s->layer, s->first);
+  bool at_once = random_between (0, 1);
+  size_t row = 0, n_out = 0;
+
+  MUST (attn_stream_set_row_gains (stream, a->number, gains, a->n));
+  for (size_t begin = 0, end; begin < s->n; begin = end) {
+    size_t longest = random_between (1, 40), n;
+
+    for (end = begin + 1; end < s->n && end - begin < longest && s->present[end] == s->present[begin];)
+      end++;
+    n = attn_stream_rows_ready (stream, a->number, end - begin);
+    if (!at_once)
+      MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, n));
+    row += n;
+    n_out += attn_stream_run (stream, s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL, end - begin,
+                              out + n_out * s->encoder.n_out, NULL, NULL);
+  }
+  if (!at_once)
+    MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, a->n - row));
+  attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
+  attn_stream_free (stream);
+}
+
+static bool
+row_gains_hold_row_by_row (const Story *s)
+{
+  Attention a = attention_of (s, random_between (0, attn_layer_n_attentions (s->layer) - 1));
+  float *gains = random_gains (&a), *one = new_values (s->n_out * s->encoder.n_out);
+  float *other = new_values (s->n_out * s->encoder.n_out);
+  bool same;
+
+  play_frame_by_frame (s, &a, gains, one);
+  play_with_row_gains (s, &a, gains, other);
+  same = same_bits (one, other, s->n_out * s->encoder.n_out);
+  free (gains);
+  free (one);
+  free (other);
+  attention_clear (&a);
+  return same;
+}
+
+TEST (gains_of_rows_are_those_set_before_each_row)
+{
+  check_watched (N_RANDOM, row_gains_hold_row_by_row);
+}
+
+/* The encoder, but for the columns of one head in the output projection of its attention, which are 0. */
+static AttnLayer *
+layer_without_head (const Story *s, const Attention *a, uint32_t head)
+{
+  const AttentionNode *node = &a->path.nodes[a->path.n - 1].a;
+  const Matrix *m = &node->weights[3];
+  Encoder changed = s->encoder;
+  AttnLayer *layer;
+
+  changed.data.bytes = malloc (s->encoder.data.size);
+  memcpy (changed.data.bytes, s->encoder.data.bytes, s->encoder.data.size);
+  for (uint32_t row = 0; row < m->n_rows; row++)
+    memset (changed.data.bytes + m->begin + (row * m->n_columns + head * node->dv) * sizeof (float), 0,
+            node->dv * sizeof (float));
+  changed.file = (Bytes){ 0 };
+  finish_file (&changed);
+  layer = open_layer (&changed, s->precision, NULL);
+  free (changed.data.bytes);
+  free (changed.file.bytes);
+  return layer;
+}
+
+/* The whole story through a stream of `layer` in pieces; *rows, if not NULL, are those of `watched`. */
+static void
+play_through (const Story *s, AttnStream *stream, const Attention *watched, float *out, float *rows)
+{
+  AttnWatch watch = { 0 };
+  size_t n_out = 0, n_rows = 0;
+
+  if (rows != NULL)
+    MUST (attn_stream_watch (stream, watched->number, &watch));
+  for (size_t begin = 0, end; begin <= s->n; begin = end) {
+    for (end = begin + 1; end < s->n && end - begin < 7 && s->present[end] == s->present[begin];)
+      end++;
+    watch.weights = rows + n_rows * watched->n_row;
+    watch.room = watched->n - n_rows;
+    if (begin == s->n)
+      attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
+    else
+      n_out += attn_stream_run (stream, s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL, end - begin,
+                                out + n_out * s->encoder.n_out, NULL, NULL);
+    n_rows += watch.n_rows;
+  }
+}
+
+/* To the bit: adding 0 to a sum that is cleaned at its end changes nothing. */
+static bool
+silenced_head_is_columns_of_0 (const Story *s)
+{
+  uint32_t n = attn_layer_n_attentions (s->layer);
+  Attention a = attention_of (s, random_between (0, n - 1)), b = attention_of (s, random_between (0, n - 1));
+  uint32_t head = random_between (0, a.n_heads - 1);
+  bool same = true, look = random_between (0, 1);
+
+  if (a.path.nodes[a.path.n - 1].a.weights[3].values != NULL) {
+    AttnLayer *cut = layer_without_head (s, &a, head);
+    AttnStream *stream = poisoned_stream (s->layer, s->first), *other = poisoned_stream (cut, s->first);
+    float *out[2], *rows[2] = { NULL, NULL };
+
+    for (int i = 0; i < 2; i++) {
+      out[i] = new_values (s->n_out * s->encoder.n_out);
+      rows[i] = look ? new_values (b.n * b.n_row) : NULL;
+    }
+    MUST (attn_stream_set_gain (stream, a.number, head, 0));
+    play_through (s, stream, &b, out[0], rows[0]);
+    play_through (s, other, &b, out[1], rows[1]);
+    same = same_bits (out[0], out[1], s->n_out * s->encoder.n_out)
+           && (!look || same_bits (rows[0], rows[1], b.n * b.n_row))
+           && (!look || b.number > a.number || same_bits (rows[0], b.weights, b.n * b.n_row));
+    for (int i = 0; i < 2; i++) {
+      free (out[i]);
+      free (rows[i]);
+    }
+    attn_stream_free (stream);
+    attn_stream_free (other);
+    attn_layer_free (cut);
+  }
+  attention_clear (&a);
+  attention_clear (&b);
+  return same;
+}
+
+TEST (silenced_head_of_any_attention_equals_output_columns_of_0)
+{
+  check_watched (N_RANDOM, silenced_head_is_columns_of_0);
+}
+
+int
+main (int argc, char **argv)
+{
+  check_only = argc > 1 ? argv[1] : NULL;
+  random_seed ();
+  RUN (rows_of_every_attention_keep_the_law);
+  RUN (watched_rows_have_the_bits_of_the_attention_alone);
+  RUN (gains_of_rows_are_those_set_before_each_row);
+  RUN (silenced_head_of_any_attention_equals_output_columns_of_0);
+  return check_done ();
+}
