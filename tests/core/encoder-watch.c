@@ -6,6 +6,7 @@
 #define _POSIX_C_SOURCE 200809L /* setenv () */
 
 #include "encoder-stories.h"
+#include "layers.h"
 
 #define N_RANDOM random_rounds (400) /* encoders per property */
 #define MAX_ATTENTIONS 16
@@ -668,6 +669,129 @@ TEST (silenced_head_of_any_attention_equals_output_columns_of_0)
   check_watched (N_RANDOM, silenced_head_is_columns_of_0);
 }
 
+/* ---- who watches ---- */
+
+/* Two attentions, 2 and 4 weights per row, the second at half the rate. */
+static AttnLayer *
+small_encoder (void)
+{
+  Encoder e = begin_encoder (1, 9, true);
+  AttnLayer *layer;
+
+  free (add_weight (&e, "a", ".k_proj.weight", 1, 1).values);
+  free (add_weight (&e, "a", ".q_proj.weight", 1, 1).values);
+  free (add_weight (&e, "a", ".v_proj.weight", 1, 1).values);
+  bytes_print (&e.json, "{'attention':'a','heads':1,'window':2},{'stack':2},{'linear':'b'},");
+  free (add_weight (&e, "b", ".weight", 1, 2).values);
+  bytes_print (&e.json, "{'attention':'a','heads':1,'window':2,'look-ahead':2}");
+  end_encoder (&e);
+  layer = open_layer (&e, ATTN_PRECISION_F32, NULL);
+  encoder_clear (&e);
+  return layer;
+}
+
+TEST (rows_are_counted_at_the_rate_of_their_attention)
+{
+  AttnLayer *layer = small_encoder ();
+  AttnStream *stream;
+
+  MUST (attn_stream_new (layer, &stream, NULL));
+  MUST (attn_stream_reset (stream, 10, NULL));
+  CHECK (attn_layer_attention_stride (layer, 0) == 1 && attn_layer_attention_stride (layer, 1) == 2);
+  CHECK (attn_stream_next_row (stream, 0) == 10 && attn_stream_next_row (stream, 1) == 5);
+  CHECK (attn_stream_rows_ready (stream, 0, 7) == 7 && attn_stream_rows_ready (stream, 1, 7) == 1);
+  attn_stream_skip (stream, 7, NULL, NULL);
+  CHECK (attn_stream_next_row (stream, 0) == 17 && attn_stream_next_row (stream, 1) == 6);
+  CHECK (attn_stream_rows_pending (stream, 0) == 0 && attn_stream_rows_pending (stream, 1) == 2);
+  CHECK (attn_layer_attention_stride (layer, 2) == 0 && attn_stream_next_row (stream, 2) == 0);
+  CHECK (attn_stream_rows_ready (stream, 2, 7) == 0 && attn_stream_rows_pending (stream, 2) == 0);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (who_left_sees_nothing_and_there_is_no_third_attention)
+{
+  AttnLayer *layer = small_encoder ();
+  float weights[2][8] = { { 9 }, { 9 } }, frame = 1;
+  AttnWatch watch[2] = { { .weights = weights[0], .room = 2 }, { .weights = weights[1], .room = 2 } };
+  AttnStream *stream;
+
+  MUST (attn_stream_new (layer, &stream, NULL));
+  CHECK (attn_stream_watch (stream, 2, &watch[0]) == ATTN_ERROR_CONFIG);
+  MUST (attn_stream_watch (stream, 0, &watch[0]));
+  MUST (attn_stream_watch (stream, 0, &watch[1]));
+  attn_stream_push (stream, &frame, 1, NULL, NULL);
+  CHECK (watch[0].n_rows == 0 && weights[0][0] == 9);
+  CHECK (watch[1].n_rows == 1 && weights[1][0] == 0 && weights[1][1] == 1);
+  weights[1][1] = 9;
+  MUST (attn_stream_watch (stream, 0, NULL));
+  attn_stream_push (stream, &frame, 1, NULL, NULL);
+  CHECK (watch[1].n_rows == 1 && watch[1].first == 0 && weights[1][1] == 9);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* Who does not have to wait for 10^12 rows has waited for the room that there is. */
+TEST (long_absence_is_counted_and_written_as_far_as_there_is_room)
+{
+  AttnLayer *layer = small_encoder ();
+  float weights[3 * 4], frames[4] = { 1, 2, 3, 4 };
+  uint8_t present[3];
+  AttnWatch watch = { .weights = weights, .present = present, .room = 2 };
+  AttnStream *stream;
+
+  fill_bits (weights, 3 * 4, untouched_bits);
+  memset (present, 2, sizeof present);
+  MUST (attn_stream_new (layer, &stream, NULL));
+  MUST (attn_stream_watch (stream, 1, &watch));
+  attn_stream_push (stream, frames, 4, NULL, NULL);
+  CHECK (watch.n_rows == 0 && is_untouched (weights, 12) && present[0] == 2);
+  attn_stream_skip (stream, UINT64_C (1000000000000), NULL, NULL);
+  CHECK (watch.first == 0 && watch.n_rows == UINT64_C (500000000000));
+  CHECK (present[0] == 1 && present[1] == 1 && present[2] == 2 && is_untouched (weights + 8, 4));
+  CHECK (fabsf (weights[1] + weights[2] - 1) <= 1e-6f && fabsf (weights[4] + weights[5] - 1) <= 1e-6f);
+  attn_stream_skip (stream, 6, NULL, NULL);
+  CHECK (watch.first == UINT64_C (500000000000) && watch.n_rows == 3 && present[0] == 0 && present[1] == 0);
+  CHECK (weights[0] == 0 && weights[1] == 0 && weights[7] == 0 && present[2] == 2);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* Rows that a call was asked for go to where it says, and to who watches as well. */
+TEST (single_attention_is_watched_beside_the_weights_of_a_call)
+{
+  for (int i = 0; i < N_RANDOM / 4; i++) {
+    RandomLayer r = random_layer ();
+    size_t n_in = attn_layer_n_features (r.layer), n = random_between (1, 50), n_row = n_weights (r.layer), n_out;
+    float *frames = new_values (n * n_in), *asked = new_values (n * n_row), *seen = new_values (n * n_row);
+    float *out = new_values (n * attn_layer_n_outputs (r.layer));
+    size_t room = random_between (0, n);
+    AttnWatch watch = { .weights = seen, .room = room };
+    AttnStream *stream;
+    bool same;
+
+    random_fill (frames, n * n_in, 2);
+    MUST (attn_stream_new (r.layer, &stream, NULL));
+    MUST (attn_stream_watch (stream, 0, &watch));
+    n_out = attn_stream_push (stream, frames, n, NULL, asked);
+    room = n_out < room ? n_out : room;
+    same = watch.n_rows == n_out && same_bits (seen, asked, room * n_row)
+           && is_untouched (seen + room * n_row, (n - room) * n_row + 1);
+    watch.room = n;
+    n_out += attn_stream_drain (stream, NULL, asked + n_out * n_row);
+    same = same && n_out == n && same_bits (seen, asked + (n - watch.n_rows) * n_row, watch.n_rows * n_row);
+    MUST (attn_forward (r.layer, frames, NULL, n, 0, out, seen, NULL));
+    same = same && same_bits (seen, asked, n * n_row);
+    free (frames);
+    free (asked);
+    free (seen);
+    free (out);
+    attn_stream_free (stream);
+    random_layer_clear (&r);
+    CHECK_MSG (same, "configuration %d", i);
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -677,5 +801,9 @@ main (int argc, char **argv)
   RUN (watched_rows_have_the_bits_of_the_attention_alone);
   RUN (gains_of_rows_are_those_set_before_each_row);
   RUN (silenced_head_of_any_attention_equals_output_columns_of_0);
+  RUN (rows_are_counted_at_the_rate_of_their_attention);
+  RUN (who_left_sees_nothing_and_there_is_no_third_attention);
+  RUN (long_absence_is_counted_and_written_as_far_as_there_is_room);
+  RUN (single_attention_is_watched_beside_the_weights_of_a_call);
   return check_done ();
 }

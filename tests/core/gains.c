@@ -240,12 +240,104 @@ TEST (weights_do_not_depend_on_gains)
   }
 }
 
+/* `layer` over the frames in pieces, the first `n_rows` rows with gains of their own. */
+static Outputs
+run_with_row_gains (const AttnLayer *layer, const float *frames, const float *gains, size_t n_rows)
+{
+  Outputs o = { .out = malloc (sizeof (float) * N * attn_layer_n_outputs (layer)) };
+  AttnStream *stream;
+
+  if (attn_stream_new (layer, &stream, NULL) != ATTN_OK
+      || attn_stream_set_row_gains (stream, 0, gains, n_rows) != ATTN_OK)
+    abort ();
+  for (uint32_t t = 0, n; t < N; t += n) {
+    n = random_between (1, N - t < 25 ? N - t : 25);
+    o.n += attn_stream_push (stream, frames + t * attn_layer_n_features (layer), n,
+                             o.out + o.n * attn_layer_n_outputs (layer), NULL);
+  }
+  o.n += attn_stream_drain (stream, o.out + o.n * attn_layer_n_outputs (layer), NULL);
+  attn_stream_free (stream);
+  return o;
+}
+
+/* An output depends on the gains of its own row alone, so each is that of a stream which has these all the time. */
+TEST (gains_of_rows_hold_for_their_row_to_the_last_of_a_drain)
+{
+  for (int i = 0; i < N_RANDOM / 4; i++) {
+    RandomLayer r = random_layer ();
+    uint32_t n_heads = attn_layer_n_heads (r.layer), n_rows = random_between (1, N),
+             n_out = attn_layer_n_outputs (r.layer);
+    float sets[2][16], *frames = random_frames (r.layer), *gains = malloc (sizeof (float) * N * n_heads);
+    uint32_t pick[N];
+    Outputs whole[2], mixed;
+    bool same;
+
+    for (uint32_t j = 0; j < 2 * n_heads; j++)
+      sets[j % 2][j / 2] = random_between (0, 2) == 0 ? j % 2 : random_float (2);
+    for (uint32_t row = 0; row < N; row++) {
+      pick[row] = row != 0 && (row >= n_rows || random_between (0, 2) != 0) ? pick[row - 1] : random_between (0, 1);
+      memcpy (gains + row * n_heads, sets[pick[row]], n_heads * sizeof (float));
+    }
+    whole[0] = run (r.layer, frames, sets[0], false);
+    whole[1] = run (r.layer, frames, sets[1], false);
+    mixed = run_with_row_gains (r.layer, frames, gains, n_rows);
+    same = mixed.n == N;
+    for (uint32_t row = 0; same && row < N; row++)
+      same = memcmp (mixed.out + row * n_out, whole[pick[row]].out + row * n_out, n_out * sizeof (float)) == 0;
+    outputs_clear (&whole[0]);
+    outputs_clear (&whole[1]);
+    outputs_clear (&mixed);
+    free (gains);
+    free (frames);
+    random_layer_clear (&r);
+    CHECK_MSG (same, "configuration %d", i);
+  }
+}
+
+/* What one frame of 1 gives, of a layer of one head. */
+static float
+push_one (AttnStream *stream)
+{
+  float frame = 1, out = 99;
+
+  attn_stream_push (stream, &frame, 1, &out, NULL);
+  return out;
+}
+
+TEST (gains_of_rows_end_with_the_last_of_them_and_with_the_stream)
+{
+  static const float gains[] = { 2, 3, 4, 5, 6, 7 };
+  AttnLayer *layer = plain_layer (1, 1, 1, 0, 0);
+  AttnStream *stream;
+  uint8_t state[256];
+  size_t size;
+
+  MUST (attn_stream_new (layer, &stream, NULL));
+  size = attn_stream_state_size (stream);
+  CHECK (size <= sizeof state && attn_stream_save (stream, state, size, NULL) == ATTN_OK);
+  MUST (attn_stream_set_row_gains (stream, 0, gains, 2));
+  CHECK (push_one (stream) == 2 && push_one (stream) == 3 && push_one (stream) == 3);
+  MUST (attn_stream_set_row_gains (stream, 0, gains, 6));
+  CHECK (push_one (stream) == 2);
+  MUST (attn_stream_reset (stream, 0, NULL));
+  CHECK (push_one (stream) == 2);
+  MUST (attn_stream_set_row_gains (stream, 0, gains, 6));
+  CHECK (push_one (stream) == 2 && push_one (stream) == 3);
+  MUST (attn_stream_restore (stream, state, size, NULL));
+  CHECK (push_one (stream) == 3);
+  MUST (attn_stream_set_row_gains (stream, 0, gains + 4, 2));
+  MUST (attn_stream_set_row_gains (stream, 0, NULL, 0));
+  CHECK (push_one (stream) == 3);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
 /* What two frames give after `set` on a stream whose gains were 2 and 3. */
 TEST (wrong_heads_and_gains_are_refused_and_change_nothing)
 {
   AttnLayer *layer = plain_layer (2, 2, 1, 0, 0);
   AttnStream *stream;
-  float frame[2] = { 1, 1 }, out[2];
+  float frame[2] = { 1, 1 }, out[2], fine[4] = { 5, 5, 5, 5 }, wrong[4] = { 5, 5, 5, NAN };
 
   MUST (attn_stream_new (layer, &stream, NULL));
   CHECK (attn_stream_set_gain (stream, 0, 0, 2) == ATTN_OK && attn_stream_set_gain (stream, 0, 1, 3) == ATTN_OK);
@@ -254,6 +346,9 @@ TEST (wrong_heads_and_gains_are_refused_and_change_nothing)
   CHECK (attn_stream_set_gain (stream, 0, 1, NAN) == ATTN_ERROR_CONFIG);
   CHECK (attn_stream_set_gain (stream, 0, 1, INFINITY) == ATTN_ERROR_CONFIG);
   CHECK (attn_stream_set_gain (stream, 0, 1, -INFINITY) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_gain (stream, 1, 0, 5) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_row_gains (stream, 1, fine, 2) == ATTN_ERROR_CONFIG);
+  CHECK (attn_stream_set_row_gains (stream, 0, wrong, 2) == ATTN_ERROR_CONFIG);
   attn_stream_push (stream, frame, 1, out, NULL);
   CHECK (out[0] == 2 && out[1] == 3);
   attn_stream_free (stream);
@@ -310,6 +405,8 @@ main (int argc, char **argv)
   RUN (silenced_head_gives_0_even_of_nan_and_its_weights_are_still_there);
   RUN (live_change_holds_from_the_next_output_on);
   RUN (weights_do_not_depend_on_gains);
+  RUN (gains_of_rows_hold_for_their_row_to_the_last_of_a_drain);
+  RUN (gains_of_rows_end_with_the_last_of_them_and_with_the_stream);
   RUN (wrong_heads_and_gains_are_refused_and_change_nothing);
   RUN (denormal_gain_counts_as_0);
   RUN (gains_stay_through_reset_and_restore);

@@ -119,10 +119,26 @@ typedef struct {
   uint64_t stride;
   float *frames, *out, *weights; /* weights NULL: of an encoder */
   void *state;
+  uint32_t n_attentions;
+  AttnWatch watches[MAX_BLOCKS]; /* of each attention */
+  float *gains;                  /* [N_FRAMES][n_heads] of any of them */
 } Job;
 
 #define N_FRAMES 100
 #define MAX_STATE (1 << 22)
+
+/* Somebody watches, and sets gains: for good, and for the next rows. */
+static void
+change_every_attention (Job *job)
+{
+  for (uint32_t i = 0; i < job->n_attentions; i++) {
+    MUST (attn_stream_watch (job->stream, i, &job->watches[i]));
+    MUST (attn_stream_set_gain (job->stream, i, 0, 0.5f));
+    MUST (attn_stream_set_row_gains (job->stream, i, job->gains, attn_stream_rows_ready (job->stream, i, N_FRAMES)));
+    attn_stream_rows_pending (job->stream, i);
+    attn_stream_next_row (job->stream, i);
+  }
+}
 
 static void
 all_of_the_data_path (void *data)
@@ -137,8 +153,11 @@ all_of_the_data_path (void *data)
     attn_stream_push (stream, job->frames + i * job->n_in, 1, job->out, NULL);
   attn_stream_skip (stream, 30, job->out, job->weights);
   attn_stream_skip (stream, UINT64_C (1) << 40, NULL, NULL);
-  if (job->weights != NULL)
-    MUST (attn_stream_set_gain (stream, 0, 0, 0.5f));
+  change_every_attention (job);
+  attn_stream_push (stream, job->frames, N_FRAMES, job->out, NULL);
+  attn_stream_skip (stream, N_FRAMES, NULL, NULL);
+  for (uint32_t i = 0; i < job->n_attentions; i += 2)
+    MUST (attn_stream_watch (stream, i, NULL));
   size = attn_stream_state_size (stream);
   MUST (attn_stream_save (stream, job->state, size, NULL));
   MUST (attn_stream_restore (stream, job->state, size, NULL));
@@ -147,6 +166,23 @@ all_of_the_data_path (void *data)
   attn_stream_drain (stream, job->out, job->weights);
   MUST (attn_stream_reset (stream, 7 * job->stride, NULL));
   attn_stream_push (stream, job->frames, 3, job->out, NULL);
+}
+
+static void
+add_watches (Job *job, const AttnLayer *layer)
+{
+  size_t most = 1;
+
+  job->n_attentions = attn_layer_n_attentions (layer);
+  for (uint32_t i = 0; i < job->n_attentions; i++) {
+    const AttnConfig *config = attn_layer_attention (layer, i);
+    size_t n_row = (size_t) config->n_heads * (config->n_sinks + config->window + config->look_ahead);
+
+    job->watches[i] = (AttnWatch){ .weights = malloc (N_FRAMES * n_row * sizeof (float)), .room = N_FRAMES };
+    most = config->n_heads > most ? config->n_heads : most;
+  }
+  job->gains = malloc (N_FRAMES * most * sizeof (float));
+  random_fill (job->gains, N_FRAMES * most, 1);
 }
 
 /* What became of the data path over `layer` in the trap. */
@@ -165,6 +201,7 @@ run_layer (const AttnLayer *layer, bool with_weights)
   job.out = malloc (n_rows * n_out * sizeof (float));
   job.weights = with_weights ? malloc (n_rows * n_weights * sizeof (float)) : NULL;
   job.state = malloc (MAX_STATE);
+  add_watches (&job, layer);
   random_fill (job.frames, N_FRAMES * n_in, 2);
   end = run_trapped (all_of_the_data_path, &job);
   attn_stream_free (job.stream);
@@ -172,6 +209,9 @@ run_layer (const AttnLayer *layer, bool with_weights)
   free (job.out);
   free (job.weights);
   free (job.state);
+  for (uint32_t i = 0; i < job.n_attentions; i++)
+    free (job.watches[i].weights);
+  free (job.gains);
   return end;
 }
 
