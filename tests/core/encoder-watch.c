@@ -242,10 +242,10 @@ rows_are_near (const Attention *a, const AttentionNode *node, const Signal *in)
   bool near = true;
 
   for (size_t t = 0; near && t < in->n; t++)
-    for (uint32_t head = 0; near && in->present[t] && head < node->heads; head++) {
+    for (uint32_t head = 0; near && head < node->heads; head++) {
       softmax_by_law (node, in, t, head, q, k, weights);
       for (size_t slot = 0; near && slot < a->span; slot++) {
-        double expected = weight_by_law (node, in, t, slot, weights);
+        double expected = in->present[t] ? weight_by_law (node, in, t, slot, weights) : 0;
         float weight = a->weights[t * a->n_row + head * a->span + slot];
 
         near = fabs (weight - expected) <= STRUCTURE && (expected != 0 || weight == 0);
