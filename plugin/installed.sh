@@ -1,11 +1,11 @@
 #!/bin/sh
 # Runs at the end of `meson install`, and says what to export where nothing looks by itself.
-#   installed.sh LIBDIR [FOLDER-OF-THE-PLUGINS FOLDER-WHERE-GSTREAMER-LOOKS]
+#   installed.sh LIBDIR FOLDER-OF-THE-MODULE [FOLDER-OF-THE-PLUGINS FOLDER-WHERE-GSTREAMER-LOOKS]
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -eu
 [ -z "${DESTDIR:-}" ] || exit 0 # a package is being made
 PATH=$PATH:/sbin:/usr/sbin
-libdir=$1 plugins=${2:-} looks=${3:-}
+libdir=$1 module=$2 plugins=${3:-} looks=${4:-}
 [ "$(id -u)" != 0 ] || ! command -v ldconfig >/dev/null || ldconfig
 
 # say VARIABLE FOLDER
@@ -16,6 +16,7 @@ say () {
 exports=$(
   [ "$plugins" = "$looks" ] || say GST_PLUGIN_PATH "$plugins"
   ldconfig -p 2>/dev/null | grep -qF "=> $libdir/libattn.so" || say LD_LIBRARY_PATH "$libdir"
+  python3 -c 'import sys; sys.exit(sys.argv[1] not in sys.path)' "$module" 2>/dev/null || say PYTHONPATH "$module"
   pkg-config --variable pc_path pkg-config 2>/dev/null | tr : '\n' | grep -qxF "$libdir/pkgconfig" || say PKG_CONFIG_PATH "$libdir/pkgconfig"
 )
 # Meson keeps what a script prints to itself: to where it prints, if that is a terminal or a pipe (a file it would write over).

@@ -13,12 +13,11 @@
     encoder = attn.Encoder('encoder.safetensors')             # a whole encoder is used as a layer is
 
 Frames are arrays of real numbers [n, D], in any order of bytes and axes; they are computed in float32. What the library refuses is an attn.Error.
-The library is found as the system finds libattn.so, or where the environment variable ATTN_LIBRARY says. NumPy is all that is needed.
+The module needs NumPy and libattn.so.0. If the library is not installed, the environment variable ATTN_LIBRARY names it.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import ctypes
-import ctypes.util
 import os
 import threading
 
@@ -105,7 +104,7 @@ _FUNCTIONS = {
 
 
 def _load():
-    path = os.environ.get('ATTN_LIBRARY') or ctypes.util.find_library('attn') or 'libattn.so.0'
+    path = os.environ.get('ATTN_LIBRARY') or 'libattn.so.0'
     try:
         library = ctypes.CDLL(path)
     except OSError as error:

@@ -67,6 +67,8 @@ case "$(exports "$library")" in
   *) missing="attn_stream_push is not exported" ;;
 esac
 report exports_carry_the_prefix "$missing$(exports "$library" | grep -v '^attn_')"
+report symbols_of_the_package_are_those_exported \
+  "$({ exports "$library"; sed -n 's/^ \(.*\)@Base .*/\1/p' "$root/debian/libattn0.symbols"; } | sort | uniq -u)"
 report core_imports_no_glib "$(imports "$library" | grep -E '^(g|gst)_')"
 report core_imports_no_libm_but_fma_and_sqrt "$(imports "$library" | grep -E '^(exp|log|pow|sin|cos|tan|erf)')"
 if [ -n "$plugin" ]; then

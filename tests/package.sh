@@ -21,29 +21,6 @@ check () {
   fi
 }
 
-cat >"$work/user.c" <<'EOF'
-#include <attn.h>
-#include <stdio.h>
-
-int
-main (void)
-{
-  AttnConfig config = attn_config_default ();
-  AttnLayer *layer;
-  AttnStream *stream;
-  float frame[4] = { 1, 2, 3, 4 }, out[4];
-
-  config.n_features = 4;
-  if (attn_layer_new (&config, NULL, &layer, NULL) != ATTN_OK || attn_stream_new (layer, &stream, NULL) != ATTN_OK)
-    return 1;
-  attn_stream_push (stream, frame, 1, out, NULL);
-  printf ("%g %g\n", out[0], out[3]); /* the only frame attends to itself */
-  attn_stream_free (stream);
-  attn_layer_free (layer);
-  return 0;
-}
-EOF
-
 install_it () {
   DESTDIR=$work/installed meson install -C "$build" --no-rebuild --quiet || return 1
   libdir=$(dirname "$(find "$work/installed" -name libattn.so)")
@@ -52,7 +29,7 @@ install_it () {
 
 use_installed_core () {
   export PKG_CONFIG_PATH="$libdir/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$work/installed"
-  ${CC:-cc} "$work/user.c" -o "$work/user" $(pkg-config --cflags --libs libattn) || return 1
+  ${CC:-cc} "$root/tests/user.c" -o "$work/user" $(pkg-config --cflags --libs libattn) || return 1
   unset PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
   [ "$(LD_LIBRARY_PATH=$libdir "$work/user")" = "1 4" ]
 }
@@ -75,18 +52,15 @@ use_installed_plugin () {
   gst-launch-1.0 -q audiotestsrc num-buffers=2 ! audio/x-raw,format=F32LE,channels=4 ! attention heads=2 ! fakesink
 }
 
-# A project of somebody else that has this one beneath it.
+# A project of somebody else that fetches this one by the wrap file, with the lines of docs/embedding.md.
 use_as_subproject () {
   mkdir -p "$work/outer/subprojects"
-  git -C "$root" archive --prefix=libattn/ HEAD 2>/dev/null | tar -x -C "$work/outer/subprojects" || return 1
-  cp "$work/user.c" "$work/outer"
-  cat >"$work/outer/meson.build" <<'EOF'
-project('outer', 'c')
-executable('user', 'user.c', dependencies: subproject('libattn', default_options: ['tests=false', 'plugin=disabled'])
-  .get_variable('attn_dep'))
-EOF
-  meson setup "$work/outer/build" "$work/outer" -Doptimization=0 --wrap-mode=nofallback && ninja -C "$work/outer/build" || return 1
-  [ "$("$work/outer/build/user")" = "1 4" ]
+  sed "s|^url = .*|url = file://$root|; s|^revision = .*|revision = $(git -C "$root" rev-parse HEAD)|" "$root/examples/libattn.wrap" \
+    >"$work/outer/subprojects/libattn.wrap"
+  cp "$root/tests/user.c" "$work/outer/program.c"
+  { echo "project('outer', 'c')"; sed -n '/^```meson/,/^```/p' "$root/docs/embedding.md" | grep -v '^```'; } >"$work/outer/meson.build"
+  meson setup "$work/outer/build" "$work/outer" -Doptimization=0 --force-fallback-for=libattn && ninja -C "$work/outer/build" || return 1
+  [ "$("$work/outer/build/program")" = "1 4" ]
 }
 
 # without NAME: a PATH on which a program is not to be found.
@@ -117,17 +91,19 @@ install_release () {
 
 # What `meson install` says to export is enough, and nothing is said where everything looks already, or for a package.
 use_what_install_says () (
-  unset LD_LIBRARY_PATH PKG_CONFIG_PATH GST_PLUGIN_PATH_1_0
+  unset LD_LIBRARY_PATH PKG_CONFIG_PATH GST_PLUGIN_PATH_1_0 PYTHONPATH ATTN_LIBRARY
   export GST_REGISTRY_1_0="$work/registry-said"
   eval "$(grep '^ *export ' "$work/said")"
   gst-inspect-1.0 attention && gst-inspect-1.0 attentionscope || exit 1
-  ${CC:-cc} "$work/user.c" -o "$work/user" $(pkg-config --cflags --libs libattn) && [ "$("$work/user")" = "1 4" ] || exit 1
+  ${CC:-cc} "$root/tests/user.c" -o "$work/user" $(pkg-config --cflags --libs libattn) && [ "$("$work/user")" = "1 4" ] || exit 1
+  (cd / && /usr/bin/python3 -B -c 'import attn; print(attn.__file__)' | grep "^$work/prefix") || exit 1
   ! DESTDIR="$work/package" meson install -C "$work/release/build" --no-rebuild | grep export
 )
 
 use_devenv () (
   unset GST_PLUGIN_PATH GST_PLUGIN_PATH_1_0
-  GST_REGISTRY_1_0="$work/registry-devenv" meson devenv -C "$build" gst-inspect-1.0 attention
+  export GST_REGISTRY_1_0="$work/registry-devenv"
+  meson devenv -C "$build" gst-inspect-1.0 attention && meson devenv -C "$build" /usr/bin/python3 -B -c 'import attn'
 )
 
 check installs_core_and_plugin install_it
@@ -138,7 +114,7 @@ check is_a_subproject use_as_subproject
 check tarball_builds make_tarball
 check without_dpkg_dev_it_installs_into_the_multiarch_folder install_release
 check what_install_says_to_export_is_enough use_what_install_says
-check devenv_finds_the_plugin use_devenv
+check devenv_finds_the_plugin_and_the_module use_devenv
 
 echo "1..$n"
 exit $failed
