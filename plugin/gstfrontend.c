@@ -21,7 +21,7 @@ static const struct {
 } fields[] = {
   { "sample-rate", NUMBER },   { "bins", NUMBER },     { "style", NAME },           { "frame-length", NUMBER },
   { "hop-length", NUMBER },    { "fft-size", NUMBER }, { "low-frequency", NUMBER }, { "high-frequency", NUMBER },
-  { "window-function", NAME }, { "mel-scale", NAME },
+  { "window-function", NAME }, { "mel-scale", NAME },  { "log-maximum", NUMBER },
 };
 
 /* ---- numbers ---- */

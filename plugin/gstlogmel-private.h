@@ -38,10 +38,12 @@ struct _GstLogmel {
 
   /* Frame n begins `n_before` samples before sample n * hop, and needs `n_after` samples from that one on. */
   guint n_before, n_after;
+  guint n_mixed; /* samples in front of each one that it is mixed with before the framing: 1 in NeMo's style */
 
   /* The audio since the framing began; what was lost counts. */
   gdouble *history; /* from the first sample of the next frame on */
   guint n_history;
+  gdouble before; /* the newest sample as it came */
   guint64 n_skip; /* samples until the next frame begins, where frames do not touch */
   guint64 n_samples, n_frames;
   GstClockTime first_pts;  /* NONE: unknown */

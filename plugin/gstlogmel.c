@@ -7,18 +7,18 @@
  * Turns mono audio into log-mel frames, the features that most speech models eat: one frame every
  * #GstLogmel:hop-length, each the logarithm of the energy in #GstLogmel:bins bands of the #GstLogmel:frame-length of
  * audio around it. The numbers are those that a model was trained on: #GstLogmel:style chooses between those of Kaldi
- * (also torchaudio.compliance.kaldi.fbank) and of Whisper.
+ * (also torchaudio.compliance.kaldi.fbank), of Whisper, and of NVIDIA's NeMo (FastConformer, Parakeet, Nemotron).
  *
  * Frames leave as audio/x-raw with one channel per bin and one sample per frame, so that 16000 Hz and a hop of 10 ms
  * make 80 channels at 100 Hz. Where the number of frames per second is not a whole number (at 11025 Hz, a hop of 10 ms
  * is 110 samples) they leave as other/tensors, one frame in each buffer.
  *
  * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size,
- * low-frequency, high-frequency, window-function and mel-scale, with the values that were used. `attention` refuses
- * frames whose model was trained on others, where its file says so.
+ * low-frequency, high-frequency, window-function, mel-scale and log-maximum, with the values that were used. `attention`
+ * and `attentionencoder` refuse frames whose model was trained on others, where its file says so.
  *
- * The timestamp of a frame is the time of its first sample; in Whisper's style, whose frames reach as far back as
- * forward, the time of its centre. The timestamp of the first buffer and the number of samples since give it. Where the
+ * The timestamp of a frame is the time of its first sample; in the styles of Whisper and NeMo, whose frames reach as far
+ * back as forward, the time of its centre. The timestamp of the first buffer and the number of samples since give it. Where the
  * clock of the audio drifts the frames follow it slowly, and no sample is dropped; jitter leaves them where they are.
  *
  * Audio that is lost leaves frames absent, and the others where they are: those beside a hole, whatever its length,
@@ -30,8 +30,14 @@
  *
  * Whisper's style mirrors the audio at both of its ends, and so holds the first frame back until half a frame and one
  * sample have come, and finishes the last frames when the stream ends: n samples make n / hop frames, rounded down.
- * Audio of half a frame or less is too short to be mirrored and makes none. Kaldi's style gives the frames that lie
- * wholly inside the audio.
+ * Audio of half a frame or less is too short to be mirrored and makes none. NeMo's style has zeros there instead, and
+ * makes n / hop frames of any audio. Kaldi's style gives the frames that lie wholly inside the audio.
+ *
+ * Nothing is normalised over a recording, of which a stream does not know the end. Whisper's models expect the clamp to
+ * the maximum of 30 s; those of Voxtral that stream have a fixed one, #GstLogmel:log-maximum. Streaming models of NeMo
+ * were trained with `normalize: NA`, which is just this; where a configuration says per_feature the model was trained on
+ * whole recordings, and gets other numbers here. A fixed mean and variance per bin is an `affine` block in the model
+ * file: `examples/front_end.py` writes one, and MFCC as a `linear` block.
  *
  * Channels are not mixed and rates not changed: put audioconvert and audioresample in front, never behind. From 8 bits
  * audioconvert makes noise of silence; `audioconvert dithering=none` does not.
@@ -45,6 +51,9 @@
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! audio/x-raw,rate=16000 !
  * logmel style=whisper ! attention heads=4 ! fakesink ]|
  * Whisper's features of a file, through self-attention.
+ * |[
+ * gst-launch-1.0 -v audiotestsrc num-buffers=100 wave=pink-noise ! audio/x-raw,rate=16000 ! logmel style=nemo bins=128
+ * ! fakesink ]| What models of NeMo take, where their preprocessor has 128 features.
  */
 #include "gstlogmel-private.h"
 
@@ -187,7 +196,8 @@ set_framing (GstLogmel *self)
 {
   guint length = self->sizes.frame_length, hop = self->sizes.hop_length;
 
-  if (self->style == GST_LOGMEL_STYLE_WHISPER) {
+  self->n_mixed = self->style == GST_LOGMEL_STYLE_NEMO ? 1 : 0;
+  if (logmel_is_centred (self->style)) {
     self->n_before = (length + 1) / 2;
     self->n_after = MAX (length - self->n_before, hop);
   } else {
@@ -663,9 +673,9 @@ gst_logmel_class_init (GstLogmelClass *klass)
   object_class->finalize = gst_logmel_finalize;
   gst_logmel_install_properties (object_class);
 
-  gst_element_class_set_static_metadata (element_class, "Log-mel features", "Filter/Analyzer/Audio",
-                                         "Turns audio into log-mel feature frames, as Kaldi or Whisper compute them",
-                                         "the gst-attention authors");
+  gst_element_class_set_static_metadata (
+      element_class, "Log-mel features", "Filter/Analyzer/Audio",
+      "Turns audio into log-mel feature frames, as Kaldi, Whisper or NeMo compute them", "the gst-attention authors");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
 

@@ -18,6 +18,7 @@ enum {
   PROP_HIGH_FREQUENCY,
   PROP_WINDOW_FUNCTION,
   PROP_MEL_SCALE,
+  PROP_LOG_MAXIMUM,
   N_PROPS
 };
 
@@ -33,13 +34,17 @@ static const gsize fields[N_PROPS] = {
   [PROP_HIGH_FREQUENCY] = G_STRUCT_OFFSET (LogmelSettings, high_frequency),
   [PROP_WINDOW_FUNCTION] = G_STRUCT_OFFSET (LogmelSettings, window_function),
   [PROP_MEL_SCALE] = G_STRUCT_OFFSET (LogmelSettings, mel_scale),
+  [PROP_LOG_MAXIMUM] = G_STRUCT_OFFSET (LogmelSettings, log_maximum),
 };
 
 G_DEFINE_ENUM_TYPE (GstLogmelStyle, gst_logmel_style,
                     { GST_LOGMEL_STYLE_KALDI,
                       "Kaldi's filter bank: natural logarithm, 16-bit scale, frames inside the audio", "kaldi" },
                     { GST_LOGMEL_STYLE_WHISPER, "Whisper's log-mel spectrogram: log10, scale of 1, centred frames",
-                      "whisper" })
+                      "whisper" },
+                    { GST_LOGMEL_STYLE_NEMO,
+                      "NeMo's log-mel spectrogram: preemphasis, natural logarithm, scale of 1, centred frames",
+                      "nemo" })
 
 #define GST_TYPE_LOGMEL_WINDOW (gst_logmel_window_get_type ())
 GST_DEFINE_ENUM (GstLogmelWindow, gst_logmel_window,
@@ -128,14 +133,56 @@ gst_logmel_make_caps (const LogmelSettings *settings, gint rate, const LogmelSiz
   GstCaps *caps = gst_features_to_caps (settings->n_bins, rate, sizes->hop_length, 1);
   gdouble high = settings->high_frequency > 0 ? settings->high_frequency : rate / 2.0 + settings->high_frequency;
 
-  gst_caps_set_simple (caps, "sample-rate", G_TYPE_INT, rate, "bins", G_TYPE_INT, (gint) settings->n_bins, "style",
-                       G_TYPE_STRING, nick (GST_TYPE_LOGMEL_STYLE, settings->style), "frame-length", G_TYPE_DOUBLE,
-                       settings->frame_length, "hop-length", G_TYPE_DOUBLE, settings->hop_length, "fft-size",
-                       G_TYPE_INT, (gint) sizes->fft_size, "low-frequency", G_TYPE_DOUBLE, settings->low_frequency,
-                       "high-frequency", G_TYPE_DOUBLE, high, "window-function", G_TYPE_STRING,
-                       nick (GST_TYPE_LOGMEL_WINDOW, settings->window_function), "mel-scale", G_TYPE_STRING,
-                       nick (GST_TYPE_LOGMEL_MEL_SCALE, settings->mel_scale), NULL);
+  gst_caps_set_simple (
+      caps, "sample-rate", G_TYPE_INT, rate, "bins", G_TYPE_INT, (gint) settings->n_bins, "style", G_TYPE_STRING,
+      nick (GST_TYPE_LOGMEL_STYLE, settings->style), "frame-length", G_TYPE_DOUBLE, settings->frame_length,
+      "hop-length", G_TYPE_DOUBLE, settings->hop_length, "fft-size", G_TYPE_INT, (gint) sizes->fft_size,
+      "low-frequency", G_TYPE_DOUBLE, settings->low_frequency, "high-frequency", G_TYPE_DOUBLE, high, "window-function",
+      G_TYPE_STRING, nick (GST_TYPE_LOGMEL_WINDOW, settings->window_function), "mel-scale", G_TYPE_STRING,
+      nick (GST_TYPE_LOGMEL_MEL_SCALE, settings->mel_scale), "log-maximum", G_TYPE_DOUBLE, settings->log_maximum, NULL);
   return caps;
+}
+
+static void
+install_framing (const LogmelSettings *defaults, GParamFlags flags)
+{
+  properties[PROP_FRAME_LENGTH] = g_param_spec_double (
+      "frame-length", "Frame length", "Length of the audio that a frame looks at, in ms, rounded down to whole samples",
+      0.0, 60000.0, defaults->frame_length, flags);
+  properties[PROP_HOP_LENGTH] = g_param_spec_double ("hop-length", "Hop length",
+                                                     "From one frame to the next, in ms, rounded down to whole samples",
+                                                     0.0, 60000.0, defaults->hop_length, flags);
+  properties[PROP_FFT_SIZE] = g_param_spec_uint ("fft-size", "FFT size",
+                                                 "Points of the FFT, even, at least the samples of a frame; 0 = as the "
+                                                 "style says: the next power of two (kaldi, nemo) or the samples of "
+                                                 "a frame (whisper)",
+                                                 0, LOGMEL_MAX_FFT_SIZE, defaults->fft_size, flags);
+  properties[PROP_WINDOW_FUNCTION] =
+      g_param_spec_enum ("window-function", "Window function",
+                         "What a frame is faded in and out with: symmetric (kaldi, nemo) or periodic (whisper); if not "
+                         "set, povey (kaldi) or hann (others)",
+                         GST_TYPE_LOGMEL_WINDOW, defaults->window_function, flags);
+}
+
+static void
+install_bands (const LogmelSettings *defaults, GParamFlags flags)
+{
+  properties[PROP_BINS] = g_param_spec_uint ("bins", "Bins",
+                                             "Number of mel bands, which is the number of features in a frame: 80 for "
+                                             "most models, 128 for whisper-large-v3, Voxtral and newer models of NeMo",
+                                             1, GST_FEATURES_MAX_FEATURES, defaults->n_bins, flags);
+  properties[PROP_LOW_FREQUENCY] = g_param_spec_double (
+      "low-frequency", "Low frequency", "Where the lowest band begins, in Hz; if not set, 20 (kaldi) or 0 (others)",
+      0.0, G_MAXDOUBLE, defaults->low_frequency, flags);
+  properties[PROP_HIGH_FREQUENCY] =
+      g_param_spec_double ("high-frequency", "High frequency",
+                           "Where the highest band ends, in Hz; 0 = at half of the sample rate, below 0 = so much "
+                           "below that (-400 with 16000 Hz is 7600 Hz)",
+                           -G_MAXDOUBLE, G_MAXDOUBLE, defaults->high_frequency, flags);
+  properties[PROP_MEL_SCALE] =
+      g_param_spec_enum ("mel-scale", "Mel scale",
+                         "The scale on which all bands are equally wide; if not set, htk (kaldi) or slaney (others)",
+                         GST_TYPE_LOGMEL_MEL_SCALE, defaults->mel_scale, flags);
 }
 
 void
@@ -149,37 +196,16 @@ gst_logmel_install_properties (GObjectClass *klass)
                                               "Whose numbers to compute: they must be those that the model was trained "
                                               "on. Properties that were not set follow the style",
                                               GST_TYPE_LOGMEL_STYLE, defaults.style, flags);
-  properties[PROP_BINS] =
-      g_param_spec_uint ("bins", "Bins", "Number of mel bands, which is the number of features in a frame", 1,
-                         GST_FEATURES_MAX_FEATURES, defaults.n_bins, flags);
-  properties[PROP_FRAME_LENGTH] = g_param_spec_double (
-      "frame-length", "Frame length", "Length of the audio that a frame looks at, in ms, rounded down to whole samples",
-      0.0, 60000.0, defaults.frame_length, flags);
-  properties[PROP_HOP_LENGTH] = g_param_spec_double ("hop-length", "Hop length",
-                                                     "From one frame to the next, in ms, rounded down to whole samples",
-                                                     0.0, 60000.0, defaults.hop_length, flags);
-  properties[PROP_FFT_SIZE] = g_param_spec_uint ("fft-size", "FFT size",
-                                                 "Points of the FFT, even, at least the samples of a frame; 0 = as the "
-                                                 "style says: the next power of two (kaldi) or the samples of "
-                                                 "a frame (whisper)",
-                                                 0, LOGMEL_MAX_FFT_SIZE, defaults.fft_size, flags);
-  properties[PROP_LOW_FREQUENCY] = g_param_spec_double (
-      "low-frequency", "Low frequency", "Where the lowest band begins, in Hz; if not set, 20 (kaldi) or 0 (whisper)",
-      0.0, G_MAXDOUBLE, defaults.low_frequency, flags);
-  properties[PROP_HIGH_FREQUENCY] =
-      g_param_spec_double ("high-frequency", "High frequency",
-                           "Where the highest band ends, in Hz; 0 = at half of the sample rate, below 0 = so much "
-                           "below that (-400 with 16000 Hz is 7600 Hz)",
-                           -G_MAXDOUBLE, G_MAXDOUBLE, defaults.high_frequency, flags);
-  properties[PROP_WINDOW_FUNCTION] =
-      g_param_spec_enum ("window-function", "Window function",
-                         "What a frame is faded in and out with: symmetric (kaldi) or periodic (whisper); if not set, "
-                         "povey (kaldi) or hann (whisper)",
-                         GST_TYPE_LOGMEL_WINDOW, defaults.window_function, flags);
-  properties[PROP_MEL_SCALE] =
-      g_param_spec_enum ("mel-scale", "Mel scale",
-                         "The scale on which all bands are equally wide; if not set, htk (kaldi) or slaney (whisper)",
-                         GST_TYPE_LOGMEL_MEL_SCALE, defaults.mel_scale, flags);
+  install_framing (&defaults, flags);
+  install_bands (&defaults, flags);
+  properties[PROP_LOG_MAXIMUM] = g_param_spec_double (
+      "log-maximum", "Logarithmic maximum",
+      "style=whisper: the maximum that a model was trained with, fixed for all audio (global_log_mel_max in the "
+      "configuration of Voxtral's streaming models, 1.5 there). Values more than 8 below it are raised to that, and "
+      "each "
+      "x becomes (x + 4) / 4. 0 = none of that: Whisper itself takes the maximum of a whole recording, which a stream "
+      "does not know",
+      -G_MAXDOUBLE, G_MAXDOUBLE, defaults.log_maximum, flags);
   g_object_class_install_properties (klass, N_PROPS, properties);
 
   gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_STYLE, 0);

@@ -49,6 +49,10 @@ GST_START_TEST (test_unset_properties_follow_the_style)
   fail_unless_property (element, "window-function", "hann");
   fail_unless_property (element, "mel-scale", "slaney");
   fail_unless_property (element, "low-frequency", "0");
+  set_properties (element, "style=nemo");
+  fail_unless_property (element, "window-function", "hann");
+  fail_unless_property (element, "mel-scale", "slaney");
+  fail_unless_property (element, "low-frequency", "0");
   set_properties (element, "style=kaldi");
   fail_unless_property (element, "window-function", "povey");
   fail_unless_property (element, "mel-scale", "htk");
@@ -132,7 +136,7 @@ GST_START_TEST (test_frame_rate_that_is_no_whole_number_leaves_as_tensors)
                         "other/tensors, format=static, num_tensors=1, types=float32, dimensions=(string)80:1:1:1, "
                         "framerate=2205/22",
                         "bins=80, style=kaldi, frame-length=25.0, hop-length=10.0, fft-size=512, low-frequency=20.0, "
-                        "high-frequency=5512.5, window-function=povey, mel-scale=htk");
+                        "high-frequency=5512.5, window-function=povey, mel-scale=htk, log-maximum=0.0");
 }
 GST_END_TEST;
 
@@ -141,15 +145,21 @@ GST_START_TEST (test_caps_say_what_the_frames_are_made_from)
 {
   fail_unless_src_caps ("", 16000, CHANNELS_80,
                         "bins=80, style=kaldi, frame-length=25.0, hop-length=10.0, fft-size=512, low-frequency=20.0, "
-                        "high-frequency=8000.0, window-function=povey, mel-scale=htk");
+                        "high-frequency=8000.0, window-function=povey, mel-scale=htk, log-maximum=0.0");
   fail_unless_src_caps ("style=whisper", 16000, CHANNELS_80,
                         "bins=80, style=whisper, frame-length=25.0, hop-length=10.0, fft-size=400, low-frequency=0.0, "
-                        "high-frequency=8000.0, window-function=hann, mel-scale=slaney");
+                        "high-frequency=8000.0, window-function=hann, mel-scale=slaney, log-maximum=0.0");
+  fail_unless_src_caps ("style=whisper log-maximum=1.5", 16000, CHANNELS_80,
+                        "bins=80, style=whisper, frame-length=25.0, hop-length=10.0, fft-size=400, low-frequency=0.0, "
+                        "high-frequency=8000.0, window-function=hann, mel-scale=slaney, log-maximum=1.5");
+  fail_unless_src_caps ("style=nemo", 16000, CHANNELS_80,
+                        "bins=80, style=nemo, frame-length=25.0, hop-length=10.0, fft-size=512, low-frequency=0.0, "
+                        "high-frequency=8000.0, window-function=hann, mel-scale=slaney, log-maximum=0.0");
   fail_unless_src_caps ("frame-length=32 fft-size=1024 low-frequency=64 high-frequency=-400 window-function=hamming "
                         "mel-scale=slaney",
                         16000, CHANNELS_80,
                         "bins=80, style=kaldi, frame-length=32.0, hop-length=10.0, fft-size=1024, low-frequency=64.0, "
-                        "high-frequency=7600.0, window-function=hamming, mel-scale=slaney");
+                        "high-frequency=7600.0, window-function=hamming, mel-scale=slaney, log-maximum=0.0");
 }
 GST_END_TEST;
 
@@ -238,6 +248,14 @@ GST_START_TEST (test_frequencies_out_of_range_are_refused)
   fail_unless_rate_refused ("high-frequency=-8000", RATE, "low-frequency 20 Hz is not below high-frequency 0 Hz");
   fail_unless_rate_refused ("frame-length=100 hop-length=100", 30,
                             "low-frequency 20 Hz is not below high-frequency 15 Hz");
+}
+GST_END_TEST;
+
+GST_START_TEST (test_maximum_of_another_style_is_refused)
+{
+  fail_unless_rate_refused ("log-maximum=1.5", RATE, "log-maximum 1.5 is for style=whisper, but the style is kaldi");
+  fail_unless_rate_refused ("log-maximum=-1 style=nemo", RATE,
+                            "log-maximum -1 is for style=whisper, but the style is nemo");
 }
 GST_END_TEST;
 
@@ -338,6 +356,7 @@ logmel_caps_suite (void)
   tcase_add_loop_test (tc, test_bin_between_neighbouring_fft_points_is_refused, 0, 8);
   tcase_add_test (tc, test_bin_without_an_fft_point_is_refused);
   tcase_add_test (tc, test_frequencies_out_of_range_are_refused);
+  tcase_add_test (tc, test_maximum_of_another_style_is_refused);
   tcase_add_test (tc, test_lengths_out_of_range_are_refused);
   tcase_add_test (tc, test_refusal_of_tensors_names_the_rate);
   tcase_add_test (tc, test_refusal_of_bins_names_them);
