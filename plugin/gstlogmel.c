@@ -4,22 +4,23 @@
  * @title: logmel
  * @short_description: audio in, log-mel feature frames out
  *
- * Turns mono audio into log-mel frames, the features that most speech models eat: one frame every
- * #GstLogmel:hop-length, each the logarithm of the energy in #GstLogmel:bins bands of the #GstLogmel:frame-length of
- * audio around it. The numbers are those that a model was trained on: #GstLogmel:style chooses between those of Kaldi
- * (also torchaudio.compliance.kaldi.fbank), of Whisper, and of NVIDIA's NeMo (FastConformer, Parakeet, Nemotron).
+ * Turns mono audio into log-mel frames, the features that most speech models eat: one frame every #GstLogmel:hop-
+ * length, each the logarithm of the energy in #GstLogmel:bins bands of the #GstLogmel:frame-length of audio around it.
+ * The numbers are those that a model was trained on: #GstLogmel:style chooses between those of Kaldi (also
+ * torchaudio.compliance.kaldi.fbank), of Whisper, and of NVIDIA's NeMo (FastConformer, Parakeet, Nemotron).
  *
  * Frames leave as audio/x-raw with one channel per bin and one sample per frame, so that 16000 Hz and a hop of 10 ms
  * make 80 channels at 100 Hz. Where the number of frames per second is not a whole number (at 11025 Hz, a hop of 10 ms
  * is 110 samples) they leave as other/tensors, one frame in each buffer.
  *
- * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size,
- * low-frequency, high-frequency, window-function, mel-scale and log-maximum, with the values that were used. `attention`
+ * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size, low-
+ * frequency, high-frequency, window-function, mel-scale and log-maximum, with the values that were used. `attention`
  * and `attentionencoder` refuse frames whose model was trained on others, where its file says so.
  *
- * The timestamp of a frame is the time of its first sample; in the styles of Whisper and NeMo, whose frames reach as far
- * back as forward, the time of its centre. The timestamp of the first buffer and the number of samples since give it. Where the
- * clock of the audio drifts the frames follow it slowly, and no sample is dropped; jitter leaves them where they are.
+ * The timestamp of a frame is the time of its first sample; in the styles of Whisper and NeMo, whose frames reach as
+ * far back as forward, the time of its centre. The timestamp of the first buffer and the number of samples since give
+ * it. Where the clock of the audio drifts the frames follow it slowly, and no sample is dropped; jitter leaves them
+ * where they are.
  *
  * Audio that is lost leaves frames absent, and the others where they are: those beside a hole, whatever its length,
  * have the very bits and times that they have in the whole audio, and none reaches across. A GAP event says which are
@@ -33,11 +34,11 @@
  * Audio of half a frame or less is too short to be mirrored and makes none. NeMo's style has zeros there instead, and
  * makes n / hop frames of any audio. Kaldi's style gives the frames that lie wholly inside the audio.
  *
- * Nothing is normalised over a recording, of which a stream does not know the end. Whisper's models expect the clamp to
- * the maximum of 30 s; those of Voxtral that stream have a fixed one, #GstLogmel:log-maximum. Streaming models of NeMo
- * were trained with `normalize: NA`, which is just this; where a configuration says per_feature the model was trained on
- * whole recordings, and gets other numbers here. A fixed mean and variance per bin is an `affine` block in the model
- * file: `examples/front_end.py` writes one, and MFCC as a `linear` block.
+ * Nothing is normalised over a recording, of which a stream does not know the end. Whisper's models expect the clamp
+ * to the maximum of 30 s; those of Voxtral that stream have a fixed one, #GstLogmel:log-maximum. Streaming models of
+ * NeMo were trained with `normalize: NA`, which is just this; where a configuration says per_feature the model was
+ * trained on whole recordings, and gets other numbers here. A fixed mean and variance per bin is an `affine` block in
+ * the model file: `examples/front_end.py` writes one, and MFCC as a `linear` block.
  *
  * Channels are not mixed and rates not changed: put audioconvert and audioresample in front, never behind. From 8 bits
  * audioconvert makes noise of silence; `audioconvert dithering=none` does not.
