@@ -382,6 +382,7 @@ def write(path, state, blocks, features=None, frame_rate=None, front=(), **metad
     if frame_rate is not None:
         rate = fractions.Fraction(str(frame_rate))
         encoder['frame-rate'] = [rate.numerator, rate.denominator]
+        metadata['frame_rate'] = rate  # logmel reads this one
     text = table(blocks, tensors, features, rate)
     export_torch.save(path, tensors, {'encoder': json.dumps(encoder, separators=(',', ':')), **{key.replace('_', '-'): value for key, value in metadata.items() if value is not None}})
     return text

@@ -40,6 +40,10 @@
  * trained on whole recordings, and gets other numbers here. A fixed mean and variance per bin is an `affine` block in
  * the model file: `examples/front_end.py` writes one, and MFCC as a `linear` block.
  *
+ * With #GstLogmel:model-file the frames are those that the model of this file was trained on, as the exporters write it
+ * into the metadata: `logmel model-file=m.safetensors ! attentionencoder model-file=m.safetensors` cannot disagree. Its
+ * sample rate is asked for upstream, so that an audioresample in front makes it.
+ *
  * Channels are not mixed and rates not changed: put audioconvert and audioresample in front, never behind. From 8 bits
  * audioconvert makes noise of silence; `audioconvert dithering=none` does not.
  *
@@ -88,6 +92,22 @@ static GstStaticPadTemplate src_template =
 G_DEFINE_TYPE (GstLogmel, gst_logmel, GST_TYPE_BASE_TRANSFORM)
 GST_ELEMENT_REGISTER_DEFINE (logmel, "logmel", GST_RANK_NONE, GST_TYPE_LOGMEL)
 
+/* Settings that do not fit the rate make no frames, but what is wrong may be the rate. */
+static gboolean
+fits_model (GstLogmel *self, const LogmelSettings *settings, gint rate, GError **error)
+{
+  LogmelSizes sizes;
+  GstCaps *caps;
+  gboolean fits;
+
+  caps = logmel_get_sizes (settings, rate, &sizes, NULL)
+             ? gst_logmel_make_caps (settings, rate, &sizes)
+             : gst_caps_new_simple ("audio/x-raw", "sample-rate", G_TYPE_INT, rate, NULL);
+  fits = gst_logmel_fits_model (self, caps, error);
+  gst_caps_unref (caps);
+  return fits;
+}
+
 /* The filter bank for caps that fit the template; NULL, with an error posted, when the settings do not fit the rate. */
 static Logmel *
 make_logmel (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSettings *settings)
@@ -98,6 +118,8 @@ make_logmel (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSettings 
   if (!gst_audio_info_from_caps (info, caps))
     goto wrong_caps;
   gst_logmel_get_settings (self, settings);
+  if (!fits_model (self, settings, GST_AUDIO_INFO_RATE (info), &error))
+    goto wrong_settings;
   logmel = logmel_new (settings, GST_AUDIO_INFO_RATE (info), &error);
   if (logmel == NULL)
     goto wrong_settings;
@@ -118,8 +140,13 @@ gst_logmel_start (GstBaseTransform *trans)
 {
   GstLogmel *self = GST_LOGMEL (trans);
 
+  GError *error = NULL;
+
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
-  return TRUE;
+  if (gst_logmel_read_model (self, &error))
+    return TRUE;
+  gst_features_post_error (self, error);
+  return FALSE;
 }
 
 static gboolean
@@ -130,6 +157,7 @@ gst_logmel_stop (GstBaseTransform *trans)
   gst_logmel_release_input (self);
   g_clear_pointer (&self->logmel, logmel_free);
   g_clear_pointer (&self->history, g_free);
+  g_clear_pointer (&self->metadata, attn_metadata_free);
   GST_OBJECT_LOCK (self);
   self->latency = GST_CLOCK_TIME_NONE;
   GST_OBJECT_UNLOCK (self);
@@ -152,6 +180,28 @@ transform_structure (const GstStructure *structure, const LogmelSettings *settin
   return caps;
 }
 
+/*
+ * Only the rate that the model was trained on where upstream can give it, as an audioresample can. Any other arrives,
+ * so that the error can name both. `filter`: what upstream can give, or NULL.
+ */
+static GstCaps *
+get_sink_caps (GstLogmel *self, GstCaps *filter)
+{
+  GstCaps *caps = gst_static_pad_template_get_caps (&sink_template), *wanted;
+  gint rate = gst_logmel_get_model_rate (self);
+
+  if (rate == 0 || filter == NULL)
+    return caps;
+  wanted = gst_caps_copy (caps);
+  gst_caps_set_simple (wanted, "rate", G_TYPE_INT, rate, NULL);
+  if (gst_caps_can_intersect (wanted, filter)) {
+    gst_caps_unref (caps);
+    return wanted;
+  }
+  gst_caps_unref (wanted);
+  return caps;
+}
+
 static GstCaps *
 gst_logmel_transform_caps (GstBaseTransform *trans, GstPadDirection direction, GstCaps *caps, GstCaps *filter)
 {
@@ -160,7 +210,7 @@ gst_logmel_transform_caps (GstBaseTransform *trans, GstPadDirection direction, G
   guint i;
 
   if (direction == GST_PAD_SRC) {
-    result = gst_static_pad_template_get_caps (&sink_template);
+    result = get_sink_caps (GST_LOGMEL (trans), filter);
   } else {
     gst_logmel_get_settings (GST_LOGMEL (trans), &settings);
     result = gst_caps_new_empty ();
@@ -657,6 +707,7 @@ static void
 gst_logmel_finalize (GObject *object)
 {
   gst_logmel_stop (GST_BASE_TRANSFORM (object));
+  gst_logmel_clear_properties (GST_LOGMEL (object));
   G_OBJECT_CLASS (gst_logmel_parent_class)->finalize (object);
 }
 
@@ -695,7 +746,7 @@ gst_logmel_class_init (GstLogmelClass *klass)
 static void
 gst_logmel_init (GstLogmel *self)
 {
-  logmel_settings_init (&self->settings, GST_LOGMEL_STYLE_KALDI);
+  gst_logmel_init_properties (self);
   self->latency = GST_CLOCK_TIME_NONE;
   self->first_pts = GST_CLOCK_TIME_NONE;
   frame_clock_forget (&self->clock);

@@ -136,5 +136,56 @@ def test_front_that_cannot_be_is_refused():
     refused(['standardized.weight'], export_encoder.write, 'model.safetensors', tensors, [block], front=[(block, tensors)])
 
 
+# ---- one file for the features and the model ----
+
+TRAINED_ON = {'sample_rate': RATE, 'frame_rate': 100, 'bins': 40, 'style': 'nemo', 'fft_size': 1024}
+
+
+def encoder_of(**trained_on):
+    """A file whose outputs are its inputs."""
+    bins = trained_on['bins']
+    export_encoder.write('model.safetensors', {'all.weight': np.eye(bins, dtype=np.float32)}, [{'linear': 'all'}], **trained_on)
+
+
+def test_one_file_gives_the_features_and_the_model():
+    x = speech()
+    encoder_of(**TRAINED_ON)
+    wanted = definitions.nemo(x, RATE, {'bins': 40, 'fft-size': 1024})
+    close(of_pipeline('logmel model-file=model.safetensors ! attentionencoder model-file=model.safetensors', x), wanted, TOLERANCE)
+    export_encoder.write('voxtral.safetensors', {'all.weight': np.eye(128, dtype=np.float32)}, [{'linear': 'all'}], sample_rate=RATE, bins=128,
+                         style='whisper', log_maximum=1.5)
+    wanted = definitions.whisper(x, RATE, {'bins': 128, 'log-maximum': 1.5})
+    close(of_pipeline('logmel model-file=voxtral.safetensors ! attentionencoder model-file=voxtral.safetensors', x), wanted, TOLERANCE)
+
+
+def test_audioresample_gives_the_rate_that_the_file_names():
+    encoder_of(**TRAINED_ON)
+    frames = of_pipeline('audioconvert ! audioresample ! logmel model-file=model.safetensors ! attentionencoder model-file=model.safetensors',
+                         np.tile(speech(), 3), 48000)
+    assert frames.shape == (100, 40), frames.shape
+
+
+def test_audio_of_another_rate_is_refused():
+    encoder_of(**TRAINED_ON)
+    line = 'audiotestsrc num-buffers=9 ! audio/x-raw,rate=44100 ! logmel %s ! attentionencoder model-file=model.safetensors ! fakesink'
+    for properties, words in (('model-file=model.safetensors', 'trained on audio with sample-rate=16000, but this has 44100'),
+                              ('style=nemo bins=40 fft-size=2048', 'trained on sample-rate=16000, but the stream says 44100')):
+        went_well, printed = tap.launch(line % properties)
+        assert not went_well and words in printed, printed
+
+
+def test_encoder_refuses_features_of_another_front_end():
+    line = 'audiotestsrc num-buffers=9 ! audio/x-raw,rate=16000 ! logmel %s ! attentionencoder model-file=model.safetensors ! fakesink'
+    for trained_on, properties, words in (
+            (TRAINED_ON, 'style=whisper bins=40 fft-size=1024', 'trained on style=nemo, but the stream says whisper: logmel style=nemo'),
+            (TRAINED_ON, 'style=nemo fft-size=1024', 'trained on bins=40, but the stream says 80'),
+            (TRAINED_ON, 'style=nemo bins=40', 'trained on fft-size=1024, but the stream says 512'),
+            (TRAINED_ON, 'style=nemo bins=40 fft-size=1024 hop-length=20', 'trained on frame-rate=100, but the stream says 50'),
+            ({'bins': 80, 'style': 'whisper', 'log_maximum': 1.5}, 'style=whisper', 'trained on log-maximum=1.5, but the stream says 0')):
+        encoder_of(**trained_on)
+        went_well, printed = tap.launch(line % properties)
+        assert not went_well and words in printed, printed
+
+
 if __name__ == '__main__':
     sys.exit(tap.run_all(globals(), 'test_', sys.argv[1]))
