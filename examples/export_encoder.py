@@ -28,6 +28,7 @@ import re
 import sys
 
 import export_torch
+import front_end
 from export_torch import ExportError
 
 np = export_torch.np
@@ -362,10 +363,11 @@ def folded(state, blocks):
     return made
 
 
-def write(path, state, blocks, features=None, frame_rate=None, **metadata):
+def write(path, state, blocks, features=None, frame_rate=None, front=(), **metadata):
     """Writes the blocks and the tensors that they name, out of {name: tensor}; returns the table. `metadata`: what the model was trained on."""
     if not blocks:
         raise ExportError('there are no blocks: the module does nothing to a frame')
+    state, blocks = front_end.put_in_front(front, state, blocks)
     batch_norms = folded(state, blocks)
     wanted = tuple(name + '.' for name in names_in(blocks))
     left = ('running_mean', 'running_var', 'num_batches_tracked', 'eps')
@@ -380,15 +382,16 @@ def write(path, state, blocks, features=None, frame_rate=None, **metadata):
     if frame_rate is not None:
         rate = fractions.Fraction(str(frame_rate))
         encoder['frame-rate'] = [rate.numerator, rate.denominator]
+        metadata['frame_rate'] = rate  # logmel reads this one
     text = table(blocks, tensors, features, rate)
     export_torch.save(path, tensors, {'encoder': json.dumps(encoder, separators=(',', ':')), **{key.replace('_', '-'): value for key, value in metadata.items() if value is not None}})
     return text
 
 
 def export(module, path, window=None, look_ahead=None, rules=None, features=None, frame_rate=None, sinks=None, position=None, rope_base=None,
-           rope_layout=None, rope_dimensions=None, softcap=None, scale=None, **metadata):
+           rope_layout=None, rope_dimensions=None, softcap=None, scale=None, front=(), **metadata):
     """Writes `module` to `path` and returns a table of what it made. `window` and the other options of attentions: one value for all, or a list
-    with one for each. `frame_rate`: frames per second, a number or '125/2'. `metadata`: sample_rate, bins, style ..., as logmel has them."""
+    with one for each. `frame_rate`: frames per second, a number or '125/2'. `front`: blocks in front of the module, front_end.py. `metadata`: sample_rate, bins, style ..., as logmel has them."""
     options = Options(window=window, look_ahead=look_ahead, sinks=sinks, position=position, rope_base=rope_base, rope_layout=rope_layout,
                       rope_dimensions=rope_dimensions, softcap=softcap, scale=scale)
     blocks = blocks_of(module, '', rules, options)
@@ -400,7 +403,7 @@ def export(module, path, window=None, look_ahead=None, rules=None, features=None
     if any(name == '' for name in names_in(blocks)):  # a module that is one block has no name of its own
         blocks = json.loads(json.dumps(blocks).replace('": ""', '": "encoder"'))
         state = {'encoder.' + name.lstrip('.'): values for name, values in state.items()}
-    return write(path, state, blocks, features, frame_rate, **metadata)
+    return write(path, state, blocks, features, frame_rate, front, **metadata)
 
 
 # ---- the command ----
@@ -425,6 +428,7 @@ def arguments():
     told.add_argument('--norm-first', action='store_true', help='norms before attention and feed-forward (default: after them, as in PyTorch)')
     told.add_argument('--eps', type=float, default=1e-5, help='of the norms (default: 1e-5, as in PyTorch)')
     export_torch.add_front_end(parser)
+    front_end.add_options(parser)
     return parser.parse_args()
 
 
@@ -456,7 +460,7 @@ def main():
     attentions = Options(window=options.window, look_ahead=options.look_ahead)
     blocks = blocks_of_state(state, prefix, options.heads, options.activation, options.norm_first, options.eps, attentions)
     attentions.check()
-    print(write(options.model, state, blocks, **{key: export_torch.plain(getattr(options, key)) for key in export_torch.FRONT_END}))
+    print(write(options.model, state, blocks, front=front_end.of_options(options), **{key: export_torch.plain(getattr(options, key)) for key in export_torch.FRONT_END}))
     others = [name for name in state if not name.startswith(prefix)]
     if others:
         print('left out, of other modules: %d tensors: %s' % (len(others), export_torch.textwrap.shorten(', '.join(others), 200, placeholder=' ...')))

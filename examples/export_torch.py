@@ -421,7 +421,7 @@ def frame_rate(text):
 
 
 FRONT_END = ('sample_rate', 'frame_rate', 'bins', 'style', 'frame_length', 'hop_length', 'fft_size', 'low_frequency', 'high_frequency',
-             'window_function', 'mel_scale')
+             'window_function', 'mel_scale', 'log_maximum')
 
 
 def add_front_end(parser):
@@ -430,7 +430,7 @@ def add_front_end(parser):
     made.add_argument('--sample-rate', type=int, metavar='HZ', help='of the audio')
     made.add_argument('--frame-rate', type=frame_rate, metavar='RATE', help='frames per second: 100, 62.5, 125/2')
     made.add_argument('--bins', type=int)
-    made.add_argument('--style', choices=('kaldi', 'whisper'))
+    made.add_argument('--style', choices=('kaldi', 'whisper', 'nemo'))
     for name in ('frame-length', 'hop-length'):
         made.add_argument('--' + name, type=float, metavar='MS')
     made.add_argument('--fft-size', type=int, metavar='POINTS')
@@ -438,6 +438,7 @@ def add_front_end(parser):
         made.add_argument('--' + name, type=float, metavar='HZ')
     made.add_argument('--window-function', choices=('povey', 'hann', 'hamming', 'blackman', 'rectangular'))
     made.add_argument('--mel-scale', choices=('htk', 'slaney'))
+    made.add_argument('--log-maximum', type=float, metavar='LOG10', help='of --style whisper, where it was fixed in training (Voxtral: 1.5)')
 
 
 def arguments():

@@ -5,6 +5,7 @@
 #define _POSIX_C_SOURCE 200809L /* st_mtim */
 #include "gstattentionlayers.h"
 
+#include <gst/gst.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -244,4 +245,29 @@ gst_attention_layers_release (AttnLayer *layer)
   if (entries->len == 0)
     g_clear_pointer (&entries, g_ptr_array_unref);
   g_mutex_unlock (&lock);
+}
+
+gboolean
+gst_attention_layers_set_error (GError **error, const AttnError *failure)
+{
+  GQuark domain = GST_RESOURCE_ERROR;
+  gint code;
+
+  switch (failure->status) {
+  case ATTN_ERROR_FILE:
+    code = GST_RESOURCE_ERROR_OPEN_READ;
+    break;
+  case ATTN_ERROR_STATE:
+    code = GST_RESOURCE_ERROR_READ;
+    break;
+  case ATTN_ERROR_MEMORY:
+    code = GST_RESOURCE_ERROR_NO_SPACE_LEFT;
+    break;
+  default:
+    domain = GST_LIBRARY_ERROR;
+    code = failure->status == ATTN_ERROR_CONFIG ? GST_LIBRARY_ERROR_SETTINGS : GST_LIBRARY_ERROR_INIT;
+    break;
+  }
+  g_set_error_literal (error, domain, code, failure->message);
+  return FALSE;
 }

@@ -31,6 +31,9 @@ const gchar *gst_attention_layers_metadata (const AttnLayer *layer, const gchar 
 /* The last one who holds the layer frees it. */
 void gst_attention_layers_release (AttnLayer *layer);
 
+/* What the core says of settings, files and memory, as GStreamer says it. Returns FALSE. */
+gboolean gst_attention_layers_set_error (GError **error, const AttnError *failure);
+
 G_END_DECLS
 
 #endif

@@ -446,32 +446,6 @@ gst_frame_filter_free_layer (GstFrameFilter *self)
   self->resumed = FALSE;
 }
 
-/* What the core says of settings, files and memory, as GStreamer says it. */
-static gboolean
-set_error (GError **error, const AttnError *failure)
-{
-  GQuark domain = GST_RESOURCE_ERROR;
-  gint code;
-
-  switch (failure->status) {
-  case ATTN_ERROR_FILE:
-    code = GST_RESOURCE_ERROR_OPEN_READ;
-    break;
-  case ATTN_ERROR_STATE:
-    code = GST_RESOURCE_ERROR_READ;
-    break;
-  case ATTN_ERROR_MEMORY:
-    code = GST_RESOURCE_ERROR_NO_SPACE_LEFT;
-    break;
-  default:
-    domain = GST_LIBRARY_ERROR;
-    code = failure->status == ATTN_ERROR_CONFIG ? GST_LIBRARY_ERROR_SETTINGS : GST_LIBRARY_ERROR_INIT;
-    break;
-  }
-  g_set_error_literal (error, domain, code, failure->message);
-  return FALSE;
-}
-
 static AttnStatus
 ask_for_layer (GstFrameFilter *self, guint n_features, AttnLayer **layer, AttnError *error)
 {
@@ -520,10 +494,10 @@ gst_frame_filter_make_layer (GstFrameFilter *self, guint n_features, GError **er
 
   gst_frame_filter_free_layer (self);
   if (ask_for_layer (self, n_features, &layer, &failure) != ATTN_OK)
-    return set_error (error, &failure);
+    return gst_attention_layers_set_error (error, &failure);
   if (attn_stream_new (layer, &stream, &failure) != ATTN_OK) {
     gst_attention_layers_release (layer);
-    return set_error (error, &failure);
+    return gst_attention_layers_set_error (error, &failure);
   }
   return use_layer (self, layer, stream, error);
 }

@@ -21,14 +21,13 @@ static const struct {
 } fields[] = {
   { "sample-rate", NUMBER },   { "bins", NUMBER },     { "style", NAME },           { "frame-length", NUMBER },
   { "hop-length", NUMBER },    { "fft-size", NUMBER }, { "low-frequency", NUMBER }, { "high-frequency", NUMBER },
-  { "window-function", NAME }, { "mel-scale", NAME },
+  { "window-function", NAME }, { "mel-scale", NAME },  { "log-maximum", NUMBER },
 };
 
 /* ---- numbers ---- */
 
-/* Of a text such as "16000", "62.5" or "125/2"; NAN: it is not one. */
-static gdouble
-parse_number (const gchar *text)
+gdouble
+gst_front_end_parse_number (const gchar *text)
 {
   gchar *end;
   gdouble number = g_ascii_strtod (text, &end), denominator = 1;
@@ -80,7 +79,7 @@ spell_out (const gchar *field, const GstStructure *structure, gdouble *number)
 static gboolean
 number_fits (const gchar *field, const gchar *trained_on, const GstStructure *structure, gchar **says)
 {
-  gdouble wanted = parse_number (trained_on), is;
+  gdouble wanted = gst_front_end_parse_number (trained_on), is;
 
   if (!get_number (structure, field, &is) || !spell_out (field, structure, &wanted) || are_equal (is, wanted))
     return TRUE;
@@ -102,55 +101,89 @@ name_fits (const gchar *field, const gchar *trained_on, const GstStructure *stru
 static gboolean
 frame_rate_fits (const gchar *trained_on, const GstFeatures *features, gchar **says)
 {
-  if (features->rate_n <= 0 || are_equal (parse_number (trained_on), (gdouble) features->rate_n / features->rate_d))
+  if (features->rate_n <= 0
+      || are_equal (gst_front_end_parse_number (trained_on), (gdouble) features->rate_n / features->rate_d))
     return TRUE;
   *says = features->rate_d == 1 ? g_strdup_printf ("%d", features->rate_n)
                                 : g_strdup_printf ("%d/%d", features->rate_n, features->rate_d);
   return FALSE;
 }
 
-/* Takes `says`. What a file holds may be no text for a terminal. */
-static gboolean
-refuse (const gchar *field, const gchar *trained_on, gchar *says, GError **error)
+gboolean
+gst_front_end_differs (GstFrontEndLookup lookup, gconstpointer model, const GstCaps *caps, const GstFeatures *features,
+                       GstFrontEndDifference *difference)
 {
-  gchar *wanted = g_strescape (trained_on, NULL);
+  const GstStructure *structure = gst_caps_get_structure (caps, 0);
+  const gchar *text;
+  guint i;
+
+  difference->says = NULL;
+  for (i = 0; i < G_N_ELEMENTS (fields); i++) {
+    difference->field = fields[i].name;
+    text = lookup (model, fields[i].name);
+    if (text != NULL
+        && !(fields[i].kind == NUMBER ? number_fits : name_fits) (fields[i].name, text, structure, &difference->says))
+      break;
+  }
+  if (difference->says == NULL) {
+    difference->field = "frame-rate";
+    text = lookup (model, "frame-rate");
+    if (text == NULL || frame_rate_fits (text, features, &difference->says))
+      return FALSE;
+  }
+  difference->trained_on = g_strescape (text, NULL); /* what a file holds may be no text for a terminal */
+  return TRUE;
+}
+
+void
+gst_front_end_difference_clear (GstFrontEndDifference *difference)
+{
+  g_clear_pointer (&difference->trained_on, g_free);
+  g_clear_pointer (&difference->says, g_free);
+}
+
+/* Clears `difference`. */
+static gboolean
+refuse (GstFrontEndDifference *difference, GError **error)
+{
+  const gchar *field = difference->field, *wanted = difference->trained_on;
   gchar *help = strcmp (field, "frame-rate") == 0 ? g_strdup ("")
                 : strcmp (field, "sample-rate") == 0
                     ? g_strdup_printf (": put audioresample ! audio/x-raw,rate=%s in front of logmel", wanted)
                     : g_strdup_printf (": logmel %s=%s makes what it takes", field, wanted);
 
   g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
-               "the model was trained on %s=%.200s, but the stream says %s%.300s", field, wanted, says, help);
+               "the model was trained on %s=%.200s, but the stream says %s%.300s", field, wanted, difference->says,
+               help);
   g_free (help);
-  g_free (wanted);
-  g_free (says);
+  gst_front_end_difference_clear (difference);
   return FALSE;
+}
+
+static const gchar *
+look_up (gconstpointer layer, const gchar *key)
+{
+  return gst_attention_layers_metadata (layer, key);
 }
 
 gboolean
 gst_front_end_check (const AttnLayer *layer, const GstCaps *caps, const GstFeatures *features, GError **error)
 {
-  const GstStructure *structure = gst_caps_get_structure (caps, 0);
-  g_autofree gchar *of_encoder = NULL;
-  const gchar *trained_on;
-  gchar *says = NULL;
+  GstFrontEndDifference difference;
   guint32 numerator, denominator;
-  guint i;
+  gchar *of_encoder;
 
-  for (i = 0; i < G_N_ELEMENTS (fields); i++) {
-    trained_on = gst_attention_layers_metadata (layer, fields[i].name);
-    if (trained_on != NULL
-        && !(fields[i].kind == NUMBER ? number_fits : name_fits) (fields[i].name, trained_on, structure, &says))
-      return refuse (fields[i].name, trained_on, says, error);
-  }
-  trained_on = gst_attention_layers_metadata (layer, "frame-rate");
-  if (trained_on != NULL && !frame_rate_fits (trained_on, features, &says))
-    return refuse ("frame-rate", trained_on, says, error);
+  if (gst_front_end_differs (look_up, layer, caps, features, &difference))
+    return refuse (&difference, error);
   attn_layer_frame_rate (layer, &numerator, &denominator);
   of_encoder = g_strdup_printf ("%u/%u", numerator, denominator);
-  if (numerator != 0 && !frame_rate_fits (of_encoder, features, &says))
-    return refuse ("frame-rate", of_encoder, says, error);
-  return TRUE;
+  if (numerator == 0 || frame_rate_fits (of_encoder, features, &difference.says)) {
+    g_free (of_encoder);
+    return TRUE;
+  }
+  difference.field = "frame-rate";
+  difference.trained_on = of_encoder;
+  return refuse (&difference, error);
 }
 
 GstCaps *

@@ -15,6 +15,26 @@
 
 G_BEGIN_DECLS
 
+/* Of a text such as "16000", "62.5" or "125/2"; NAN: it is not one. */
+gdouble gst_front_end_parse_number (const gchar *text);
+
+/* The text that the metadata of a model have under `key`; NULL: they do not speak of it. */
+typedef const gchar *(*GstFrontEndLookup) (gconstpointer model, const gchar *key);
+
+typedef struct {
+  const gchar *field; /* such as "bins" */
+  gchar *trained_on;  /* what the metadata say, escaped */
+  gchar *says;        /* what the caps say */
+} GstFrontEndDifference;
+
+/*
+ * The first field of which `caps` (fixed, those of `features`) and the metadata both say something, and not the same:
+ * `difference` is then for gst_front_end_difference_clear (). FALSE: there is none.
+ */
+gboolean gst_front_end_differs (GstFrontEndLookup lookup, gconstpointer model, const GstCaps *caps,
+                                const GstFeatures *features, GstFrontEndDifference *difference);
+void gst_front_end_difference_clear (GstFrontEndDifference *difference);
+
 /*
  * FALSE where `caps` (fixed, those of `features`) and the metadata of the model's file, from which `layer` was made,
  * both say something, and not the same: then `error` (GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE) names both, and

@@ -2,13 +2,14 @@
  * gst-attention: what the files of the element `logmel` share. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   gstlogmel.c            caps, events, queries
- *   gstlogmelproperties.c  settings
+ *   gstlogmelproperties.c  settings, also those that a model file says
  *   gstlogmelframing.c     from buffers of audio to buffers of frames
  *   logmel.c               the mathematics of one frame
  */
 #ifndef PLUGIN_GSTLOGMEL_PRIVATE_H
 #define PLUGIN_GSTLOGMEL_PRIVATE_H
 
+#include "attn.h"
 #include "frameclock.h"
 #include "gstfeatures.h"
 #include "gstlogmel.h"
@@ -23,9 +24,16 @@ struct _GstLogmel {
   GstBaseTransform parent;
 
   /* Under the object lock. */
-  LogmelSettings settings;
-  guint is_set;         /* a bit per property, set by the user: the style leaves it alone */
+  LogmelSettings settings; /* what is in effect: what was set, else what the file says, else what the style says */
+  LogmelSettings set;
+  guint is_set; /* a bit per property, set by the user */
+  gchar *model_file;
+  LogmelSettings said;
+  guint is_said;        /* a bit per property, of the model file */
+  guint said_rate;      /* Hz, of the audio; 0: the file does not say */
   GstClockTime latency; /* NONE without caps */
+
+  AttnMetadata *metadata; /* of the model file, from start to stop; NULL: there is none */
 
   /* Of the caps. */
   Logmel *logmel;
@@ -38,10 +46,12 @@ struct _GstLogmel {
 
   /* Frame n begins `n_before` samples before sample n * hop, and needs `n_after` samples from that one on. */
   guint n_before, n_after;
+  guint n_mixed; /* samples in front of each one that it is mixed with before the framing: 1 in NeMo's style */
 
   /* The audio since the framing began; what was lost counts. */
   gdouble *history; /* from the first sample of the next frame on */
   guint n_history;
+  gdouble before; /* the newest sample as it came */
   guint64 n_skip; /* samples until the next frame begins, where frames do not touch */
   guint64 n_samples, n_frames;
   GstClockTime first_pts;  /* NONE: unknown */
@@ -62,10 +72,21 @@ struct _GstLogmel {
 /* A copy of what the properties say. Any thread. */
 void gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings);
 
+/* Reads the model file, if one is set. FALSE: what is wrong is in `error`. */
+gboolean gst_logmel_read_model (GstLogmel *self, GError **error);
+
+/* Whether `caps`, which leave, are what the model was trained on; where they are not, `error` says why. */
+gboolean gst_logmel_fits_model (GstLogmel *self, GstCaps *caps, GError **error);
+
+/* The sample rate that the model file says; 0: none. Any thread. */
+gint gst_logmel_get_model_rate (GstLogmel *self);
+
 /* What leaves at this rate, and in fields of their own what it is made from (gstfrontend.h). Transfer full. */
 GstCaps *gst_logmel_make_caps (const LogmelSettings *settings, gint rate, const LogmelSizes *sizes);
 
 void gst_logmel_install_properties (GObjectClass *klass);
+void gst_logmel_init_properties (GstLogmel *self);
+void gst_logmel_clear_properties (GstLogmel *self);
 void gst_logmel_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
 void gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);
 

@@ -4,22 +4,23 @@
  * @title: logmel
  * @short_description: audio in, log-mel feature frames out
  *
- * Turns mono audio into log-mel frames, the features that most speech models eat: one frame every
- * #GstLogmel:hop-length, each the logarithm of the energy in #GstLogmel:bins bands of the #GstLogmel:frame-length of
- * audio around it. The numbers are those that a model was trained on: #GstLogmel:style chooses between those of Kaldi
- * (also torchaudio.compliance.kaldi.fbank) and of Whisper.
+ * Turns mono audio into log-mel frames, the features that most speech models eat: one frame every #GstLogmel:hop-
+ * length, each the logarithm of the energy in #GstLogmel:bins bands of the #GstLogmel:frame-length of audio around it.
+ * The numbers are those that a model was trained on: #GstLogmel:style chooses between those of Kaldi (also
+ * torchaudio.compliance.kaldi.fbank), of Whisper, and of NVIDIA's NeMo (FastConformer, Parakeet, Nemotron).
  *
  * Frames leave as audio/x-raw with one channel per bin and one sample per frame, so that 16000 Hz and a hop of 10 ms
  * make 80 channels at 100 Hz. Where the number of frames per second is not a whole number (at 11025 Hz, a hop of 10 ms
  * is 110 samples) they leave as other/tensors, one frame in each buffer.
  *
- * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size,
- * low-frequency, high-frequency, window-function and mel-scale, with the values that were used. `attention` refuses
- * frames whose model was trained on others, where its file says so.
+ * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size, low-
+ * frequency, high-frequency, window-function, mel-scale and log-maximum, with the values that were used. `attention`
+ * and `attentionencoder` refuse frames whose model was trained on others, where its file says so.
  *
- * The timestamp of a frame is the time of its first sample; in Whisper's style, whose frames reach as far back as
- * forward, the time of its centre. The timestamp of the first buffer and the number of samples since give it. Where the
- * clock of the audio drifts the frames follow it slowly, and no sample is dropped; jitter leaves them where they are.
+ * The timestamp of a frame is the time of its first sample; in the styles of Whisper and NeMo, whose frames reach as
+ * far back as forward, the time of its centre. The timestamp of the first buffer and the number of samples since give
+ * it. Where the clock of the audio drifts the frames follow it slowly, and no sample is dropped; jitter leaves them
+ * where they are.
  *
  * Audio that is lost leaves frames absent, and the others where they are: those beside a hole, whatever its length,
  * have the very bits and times that they have in the whole audio, and none reaches across. A GAP event says which are
@@ -30,8 +31,18 @@
  *
  * Whisper's style mirrors the audio at both of its ends, and so holds the first frame back until half a frame and one
  * sample have come, and finishes the last frames when the stream ends: n samples make n / hop frames, rounded down.
- * Audio of half a frame or less is too short to be mirrored and makes none. Kaldi's style gives the frames that lie
- * wholly inside the audio.
+ * Audio of half a frame or less is too short to be mirrored and makes none. NeMo's style has zeros there instead, and
+ * makes n / hop frames of any audio. Kaldi's style gives the frames that lie wholly inside the audio.
+ *
+ * Nothing is normalised over a recording, of which a stream does not know the end. Whisper's models expect the clamp
+ * to the maximum of 30 s; those of Voxtral that stream have a fixed one, #GstLogmel:log-maximum. Streaming models of
+ * NeMo were trained with `normalize: NA`, which is just this; where a configuration says per_feature the model was
+ * trained on whole recordings, and gets other numbers here. A fixed mean and variance per bin is an `affine` block in
+ * the model file: `examples/front_end.py` writes one, and MFCC as a `linear` block.
+ *
+ * With #GstLogmel:model-file the frames are those that the model of this file was trained on, as the exporters write it
+ * into the metadata: `logmel model-file=m.safetensors ! attentionencoder model-file=m.safetensors` cannot disagree. Its
+ * sample rate is asked for upstream, so that an audioresample in front makes it.
  *
  * Channels are not mixed and rates not changed: put audioconvert and audioresample in front, never behind. From 8 bits
  * audioconvert makes noise of silence; `audioconvert dithering=none` does not.
@@ -45,6 +56,9 @@
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! audio/x-raw,rate=16000 !
  * logmel style=whisper ! attention heads=4 ! fakesink ]|
  * Whisper's features of a file, through self-attention.
+ * |[
+ * gst-launch-1.0 -v audiotestsrc num-buffers=100 wave=pink-noise ! audio/x-raw,rate=16000 ! logmel style=nemo bins=128
+ * ! fakesink ]| What models of NeMo take, where their preprocessor has 128 features.
  */
 #include "gstlogmel-private.h"
 
@@ -78,6 +92,22 @@ static GstStaticPadTemplate src_template =
 G_DEFINE_TYPE (GstLogmel, gst_logmel, GST_TYPE_BASE_TRANSFORM)
 GST_ELEMENT_REGISTER_DEFINE (logmel, "logmel", GST_RANK_NONE, GST_TYPE_LOGMEL)
 
+/* Settings that do not fit the rate make no frames, but what is wrong may be the rate. */
+static gboolean
+fits_model (GstLogmel *self, const LogmelSettings *settings, gint rate, GError **error)
+{
+  LogmelSizes sizes;
+  GstCaps *caps;
+  gboolean fits;
+
+  caps = logmel_get_sizes (settings, rate, &sizes, NULL)
+             ? gst_logmel_make_caps (settings, rate, &sizes)
+             : gst_caps_new_simple ("audio/x-raw", "sample-rate", G_TYPE_INT, rate, NULL);
+  fits = gst_logmel_fits_model (self, caps, error);
+  gst_caps_unref (caps);
+  return fits;
+}
+
 /* The filter bank for caps that fit the template; NULL, with an error posted, when the settings do not fit the rate. */
 static Logmel *
 make_logmel (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSettings *settings)
@@ -88,6 +118,8 @@ make_logmel (GstLogmel *self, GstCaps *caps, GstAudioInfo *info, LogmelSettings 
   if (!gst_audio_info_from_caps (info, caps))
     goto wrong_caps;
   gst_logmel_get_settings (self, settings);
+  if (!fits_model (self, settings, GST_AUDIO_INFO_RATE (info), &error))
+    goto wrong_settings;
   logmel = logmel_new (settings, GST_AUDIO_INFO_RATE (info), &error);
   if (logmel == NULL)
     goto wrong_settings;
@@ -108,8 +140,13 @@ gst_logmel_start (GstBaseTransform *trans)
 {
   GstLogmel *self = GST_LOGMEL (trans);
 
+  GError *error = NULL;
+
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
-  return TRUE;
+  if (gst_logmel_read_model (self, &error))
+    return TRUE;
+  gst_features_post_error (self, error);
+  return FALSE;
 }
 
 static gboolean
@@ -120,6 +157,7 @@ gst_logmel_stop (GstBaseTransform *trans)
   gst_logmel_release_input (self);
   g_clear_pointer (&self->logmel, logmel_free);
   g_clear_pointer (&self->history, g_free);
+  g_clear_pointer (&self->metadata, attn_metadata_free);
   GST_OBJECT_LOCK (self);
   self->latency = GST_CLOCK_TIME_NONE;
   GST_OBJECT_UNLOCK (self);
@@ -142,6 +180,28 @@ transform_structure (const GstStructure *structure, const LogmelSettings *settin
   return caps;
 }
 
+/*
+ * Only the rate that the model was trained on where upstream can give it, as an audioresample can. Any other arrives,
+ * so that the error can name both. `filter`: what upstream can give, or NULL.
+ */
+static GstCaps *
+get_sink_caps (GstLogmel *self, GstCaps *filter)
+{
+  GstCaps *caps = gst_static_pad_template_get_caps (&sink_template), *wanted;
+  gint rate = gst_logmel_get_model_rate (self);
+
+  if (rate == 0 || filter == NULL)
+    return caps;
+  wanted = gst_caps_copy (caps);
+  gst_caps_set_simple (wanted, "rate", G_TYPE_INT, rate, NULL);
+  if (gst_caps_can_intersect (wanted, filter)) {
+    gst_caps_unref (caps);
+    return wanted;
+  }
+  gst_caps_unref (wanted);
+  return caps;
+}
+
 static GstCaps *
 gst_logmel_transform_caps (GstBaseTransform *trans, GstPadDirection direction, GstCaps *caps, GstCaps *filter)
 {
@@ -150,7 +210,7 @@ gst_logmel_transform_caps (GstBaseTransform *trans, GstPadDirection direction, G
   guint i;
 
   if (direction == GST_PAD_SRC) {
-    result = gst_static_pad_template_get_caps (&sink_template);
+    result = get_sink_caps (GST_LOGMEL (trans), filter);
   } else {
     gst_logmel_get_settings (GST_LOGMEL (trans), &settings);
     result = gst_caps_new_empty ();
@@ -187,7 +247,8 @@ set_framing (GstLogmel *self)
 {
   guint length = self->sizes.frame_length, hop = self->sizes.hop_length;
 
-  if (self->style == GST_LOGMEL_STYLE_WHISPER) {
+  self->n_mixed = self->style == GST_LOGMEL_STYLE_NEMO ? 1 : 0;
+  if (logmel_is_centred (self->style)) {
     self->n_before = (length + 1) / 2;
     self->n_after = MAX (length - self->n_before, hop);
   } else {
@@ -646,6 +707,7 @@ static void
 gst_logmel_finalize (GObject *object)
 {
   gst_logmel_stop (GST_BASE_TRANSFORM (object));
+  gst_logmel_clear_properties (GST_LOGMEL (object));
   G_OBJECT_CLASS (gst_logmel_parent_class)->finalize (object);
 }
 
@@ -663,9 +725,9 @@ gst_logmel_class_init (GstLogmelClass *klass)
   object_class->finalize = gst_logmel_finalize;
   gst_logmel_install_properties (object_class);
 
-  gst_element_class_set_static_metadata (element_class, "Log-mel features", "Filter/Analyzer/Audio",
-                                         "Turns audio into log-mel feature frames, as Kaldi or Whisper compute them",
-                                         "the gst-attention authors");
+  gst_element_class_set_static_metadata (
+      element_class, "Log-mel features", "Filter/Analyzer/Audio",
+      "Turns audio into log-mel feature frames, as Kaldi, Whisper or NeMo compute them", "the gst-attention authors");
   gst_element_class_add_static_pad_template (element_class, &sink_template);
   gst_element_class_add_static_pad_template (element_class, &src_template);
 
@@ -684,7 +746,7 @@ gst_logmel_class_init (GstLogmelClass *klass)
 static void
 gst_logmel_init (GstLogmel *self)
 {
-  logmel_settings_init (&self->settings, GST_LOGMEL_STYLE_KALDI);
+  gst_logmel_init_properties (self);
   self->latency = GST_CLOCK_TIME_NONE;
   self->first_pts = GST_CLOCK_TIME_NONE;
   frame_clock_forget (&self->clock);

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Frame n covers samples n * hop - n_before to n * hop - n_before + frame_length, and is done when n * hop + n_after
- * samples have come. In Kaldi's style n_before is 0. In Whisper's it is half a frame, and n_after at least a hop,
+ * samples have come. In Kaldi's style n_before is 0. In the others it is half a frame, and n_after at least a hop,
  * because n samples make n / hop frames: a frame may only leave when it is known not to be the one that is dropped at
  * the end.
  */
@@ -30,17 +30,24 @@ gst_logmel_restart (GstLogmel *self)
   gst_logmel_release_input (self);
   self->n_history = self->n_before; /* room for the mirrored beginning */
   self->n_skip = self->n_samples = self->n_frames = 0;
+  self->before = 0.0;
   self->first_pts = GST_CLOCK_TIME_NONE;
   self->shift = 0;
   self->is_behind_hole = FALSE;
   frame_clock_forget (&self->clock);
 }
 
+static gboolean
+is_mirrored (GstLogmel *self)
+{
+  return self->style == GST_LOGMEL_STYLE_WHISPER;
+}
+
 /* A mirror of n samples needs n + 1 of them. */
 guint
 gst_logmel_get_n_first (GstLogmel *self)
 {
-  return MAX (self->n_after, self->n_before + 1);
+  return is_mirrored (self) ? MAX (self->n_after, self->n_before + 1) : self->n_after;
 }
 
 /* Behind a hole the next one is far. */
@@ -87,9 +94,11 @@ gst_logmel_fill_history (GstLogmel *self)
     if (self->n_skip > 0) {
       n = MIN (n, self->n_skip);
       self->n_skip -= n;
+      read_samples (self, self->n_taken + n - 1, 1, &self->before);
     } else {
       n = MIN (n, target - self->n_history);
       read_samples (self, self->n_taken, n, self->history + self->n_history);
+      logmel_preemphasise (self->style, self->history + self->n_history, n, &self->before);
       self->n_history += n;
     }
     self->n_taken += n;
@@ -98,25 +107,25 @@ gst_logmel_fill_history (GstLogmel *self)
   return TRUE;
 }
 
-/* Sample n in front of the first one is sample n behind it; the first one is not doubled. */
+/* What is in front of the first sample. Mirrored: sample n behind it; it is not doubled itself. Else zeros. */
 static void
-mirror_beginning (GstLogmel *self)
+extend_beginning (GstLogmel *self)
 {
   gdouble *first = self->history + self->n_before;
   guint i;
 
   for (i = 1; i <= self->n_before; i++)
-    first[-(gint) i] = first[i];
+    first[-(gint) i] = is_mirrored (self) ? first[i] : 0.0;
 }
 
-/* The same behind the last one. The samples of a frame in front of its centre suffice. */
+/* The same behind the last one. Where it is mirrored the samples of a frame in front of its centre suffice. */
 static void
-mirror_end (GstLogmel *self)
+extend_end (GstLogmel *self)
 {
   guint i;
 
   for (i = self->n_history; i < self->sizes.frame_length; i++)
-    self->history[i] = self->history[2 * self->n_history - 2 - i];
+    self->history[i] = is_mirrored (self) ? self->history[2 * self->n_history - 2 - i] : 0.0;
 }
 
 static void
@@ -125,7 +134,7 @@ make_frame (GstLogmel *self, gfloat *frame)
   guint hop = self->sizes.hop_length;
 
   if (self->n_frames == 0)
-    mirror_beginning (self);
+    extend_beginning (self);
   logmel_transform (self->logmel, self->history, frame);
   self->n_frames++;
 
@@ -197,7 +206,7 @@ gst_logmel_make_buffer (GstLogmel *self, guint64 n_frames, gboolean is_draining,
 
   for (i = 0; i < n_frames; i++) {
     if (is_draining)
-      mirror_end (self);
+      extend_end (self);
     else if (!gst_logmel_fill_history (self))
       g_assert_not_reached ();
     make_frame (self, (gfloat *) map.data + i * self->features.n_features);
@@ -246,12 +255,12 @@ gst_logmel_lose (GstLogmel *self, guint64 n)
     gst_logmel_restart (self);
     return GST_FLOW_OK;
   }
-  /* Whisper's wait to be known not to be the last one, longer than they need where the hop is long. */
+  /* Centred ones wait to be known not to be the last one, longer than they need where the hop is long. */
   while (ret == GST_FLOW_OK && self->n_history >= self->sizes.frame_length)
     ret = push_rest (self, 1);
 
   first = self->n_frames;
-  self->n_frames = MAX (first, (position + self->n_before + hop - 1) / hop);
+  self->n_frames = MAX (first, (position + self->n_before + self->n_mixed + hop - 1) / hop);
   self->n_samples = position;
   self->n_history = 0;
   self->n_skip = self->n_frames * hop - self->n_before - position;
@@ -270,7 +279,7 @@ gst_logmel_end_audio (GstLogmel *self)
 
   if (self->logmel == NULL)
     return GST_FLOW_OK;
-  if (self->style == GST_LOGMEL_STYLE_WHISPER && self->n_frames > 0) {
+  if (logmel_is_centred (self->style) && (self->n_frames > 0 || !is_mirrored (self))) {
     guint64 n_frames = self->n_samples / self->sizes.hop_length;
 
     while (ret == GST_FLOW_OK && self->n_frames < n_frames)

@@ -160,7 +160,7 @@ read_name (const GstStructure *caps, guint bits, guint id, gint *number, GError 
   if (value == NULL) {
     g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
                  "the caps of the gains say %s=%.100s, expected %s", properties[id]->name, said,
-                 id == PROP_STYLE ? "kaldi or whisper" : "htk or slaney");
+                 id == PROP_STYLE ? "kaldi, whisper or nemo" : "htk or slaney");
     return FALSE;
   }
   if (is_set (bits, id))
@@ -256,7 +256,7 @@ install_bands (const LogmelSettings *defaults, GParamFlags flags)
   properties[PROP_STYLE] =
       g_param_spec_enum ("style", "Style",
                          "As logmel's: where the triangles of the bands are straight (mel or Hz), and whether the "
-                         "timestamp of a frame is its first sample (kaldi) or its centre (whisper). This and the "
+                         "timestamp of a frame is its first sample (kaldi) or its centre (others). This and the "
                          "other properties of the bands follow the caps of the gains where nobody sets them",
                          GST_TYPE_LOGMEL_STYLE, defaults->style, flags);
   properties[PROP_BINS] = g_param_spec_uint (
@@ -273,11 +273,11 @@ install_bands (const LogmelSettings *defaults, GParamFlags flags)
                            "Where it is longer than "
                            "half of a frame the gains are applied in hops of a whole part of it",
                            0.0, 60000.0, defaults->hop_length, flags);
-  properties[PROP_LOW_FREQUENCY] = g_param_spec_double (
-      "low-frequency", "Low frequency",
-      "Where the lowest band begins, in Hz; if not set, 20 (kaldi) or 0 (whisper). What lies below "
-      "the bands takes the gain of the lowest one",
-      0.0, G_MAXDOUBLE, defaults->low_frequency, flags);
+  properties[PROP_LOW_FREQUENCY] =
+      g_param_spec_double ("low-frequency", "Low frequency",
+                           "Where the lowest band begins, in Hz; if not set, 20 (kaldi) or 0 (others). What lies below "
+                           "the bands takes the gain of the lowest one",
+                           0.0, G_MAXDOUBLE, defaults->low_frequency, flags);
   properties[PROP_HIGH_FREQUENCY] = g_param_spec_double (
       "high-frequency", "High frequency",
       "Where the highest band ends, in Hz; 0 = at half of the sample rate, below 0 = so much below "
@@ -285,7 +285,7 @@ install_bands (const LogmelSettings *defaults, GParamFlags flags)
       -G_MAXDOUBLE, G_MAXDOUBLE, defaults->high_frequency, flags);
   properties[PROP_MEL_SCALE] =
       g_param_spec_enum ("mel-scale", "Mel scale",
-                         "The scale on which all bands are equally wide; if not set, htk (kaldi) or slaney (whisper)",
+                         "The scale on which all bands are equally wide; if not set, htk (kaldi) or slaney (others)",
                          GST_TYPE_LOGMEL_MEL_SCALE, defaults->mel_scale, flags);
 }
 

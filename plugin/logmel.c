@@ -15,6 +15,8 @@
 #define POVEY_EXPONENT 0.85     /* Kaldi, feat/feature-window: a Hann window that goes to 0 like a Hamming window */
 #define KALDI_FLOOR FLT_EPSILON /* both floors as in the originals, where they keep the logarithm finite */
 #define WHISPER_FLOOR 1e-10
+#define WHISPER_RANGE 8.0  /* log10: what is further below the maximum is as good as silence */
+#define NEMO_GUARD 0x1p-24 /* log_zero_guard_value, which is added */
 
 /* Below this a weight is the rounding of an edge that falls on an FFT point, such as the last on half of the rate. */
 #define MIN_WEIGHT 1e-12
@@ -51,6 +53,13 @@ logmel_settings_init (LogmelSettings *settings, GstLogmelStyle style)
   settings->high_frequency = 0.0;
   settings->window_function = is_kaldi ? GST_LOGMEL_WINDOW_POVEY : GST_LOGMEL_WINDOW_HANN;
   settings->mel_scale = is_kaldi ? GST_LOGMEL_MEL_SCALE_HTK : GST_LOGMEL_MEL_SCALE_SLANEY;
+  settings->log_maximum = 0.0;
+}
+
+gboolean
+logmel_is_centred (GstLogmelStyle style)
+{
+  return style != GST_LOGMEL_STYLE_KALDI;
 }
 
 /* FALSE, with a sentence. */
@@ -101,7 +110,7 @@ logmel_get_sizes (const LogmelSettings *settings, guint rate, LogmelSizes *sizes
   return TRUE;
 }
 
-/* Kaldi's windows end with the frame (symmetric), those of an STFT one sample behind it (periodic). */
+/* Whisper's windows end one sample behind the frame (periodic), those of Kaldi and of NeMo with it (symmetric). */
 static gdouble
 window_value (const LogmelSettings *settings, guint i, guint length)
 {
@@ -186,7 +195,7 @@ find_edges (Edges *edges, const LogmelSettings *settings, guint rate, GError **e
   return TRUE;
 }
 
-/* Where on the axis that the triangles are straight on: mel for Kaldi, Hz for Whisper. */
+/* Where on the axis that the triangles are straight on: mel for Kaldi, Hz for the others. */
 static gdouble
 edge_position (const Edges *edges, guint edge)
 {
@@ -220,8 +229,8 @@ append_filter (Logmel *self, const Edges *edges, guint bin, gdouble hz_per_point
 {
   gdouble left = edge_position (edges, bin), centre = edge_position (edges, bin + 1),
           right = edge_position (edges, bin + 2);
-  /* Whisper's triangles have the area 1 each, Kaldi's the height 1. */
-  gdouble height = self->settings.style == GST_LOGMEL_STYLE_WHISPER ? 2.0 / (right - left) : 1.0;
+  /* Kaldi's triangles have the height 1, the others the area 1 each. */
+  gdouble height = self->settings.style == GST_LOGMEL_STYLE_KALDI ? 1.0 : 2.0 / (right - left);
   guint n_points = self->sizes.fft_size / 2 + 1, point;
   Filter *filter = &self->filters[bin];
 
@@ -272,6 +281,15 @@ make_filters (Logmel *self, guint rate, GError **error)
   return TRUE;
 }
 
+static gboolean
+check_maximum (const LogmelSettings *settings, GError **error)
+{
+  if (settings->log_maximum == 0.0 || settings->style == GST_LOGMEL_STYLE_WHISPER)
+    return TRUE;
+  return fail (error, "log-maximum %g is for style=whisper, but the style is %s", settings->log_maximum,
+               settings->style == GST_LOGMEL_STYLE_KALDI ? "kaldi" : "nemo");
+}
+
 Logmel *
 logmel_new (const LogmelSettings *settings, guint rate, GError **error)
 {
@@ -279,7 +297,7 @@ logmel_new (const LogmelSettings *settings, guint rate, GError **error)
   guint i;
 
   self->settings = *settings;
-  if (!logmel_get_sizes (settings, rate, &self->sizes, error))
+  if (!logmel_get_sizes (settings, rate, &self->sizes, error) || !check_maximum (settings, error))
     goto wrong_settings;
   self->weights = g_array_new (FALSE, FALSE, sizeof (gdouble));
   self->filters = g_new0 (Filter, settings->n_bins);
@@ -316,7 +334,8 @@ logmel_free (Logmel *self)
   g_free (self);
 }
 
-/* The mean goes, then every sample loses 0.97 of the one before it, the first (which has none) of itself. */
+/* Kaldi, within a frame: the mean goes, then every sample loses 0.97 of the one before it, the first (which has none)
+ * of itself. */
 static void
 remove_dc_and_preemphasise (gdouble *samples, guint n_samples)
 {
@@ -334,14 +353,50 @@ remove_dc_and_preemphasise (gdouble *samples, guint n_samples)
 }
 
 void
+logmel_preemphasise (GstLogmelStyle style, gdouble *samples, gsize n, gdouble *before)
+{
+  gsize i;
+
+  for (i = 0; style == GST_LOGMEL_STYLE_NEMO && i < n; i++) {
+    gdouble sample = samples[i];
+
+    samples[i] -= PREEMPHASIS * *before;
+    *before = sample;
+  }
+}
+
+static gdouble
+at_least (gdouble value, gdouble least)
+{
+  return value < least ? least : value; /* not MAX (): a NaN must stay one */
+}
+
+static gdouble
+log_of_energy (const LogmelSettings *settings, gdouble energy)
+{
+  gdouble value;
+
+  switch (settings->style) {
+  case GST_LOGMEL_STYLE_KALDI:
+    return log (at_least (energy, KALDI_FLOOR));
+  case GST_LOGMEL_STYLE_NEMO:
+    return log (energy + NEMO_GUARD);
+  case GST_LOGMEL_STYLE_WHISPER:
+    break;
+  }
+  value = log10 (at_least (energy, WHISPER_FLOOR));
+  if (settings->log_maximum == 0.0)
+    return value;
+  return (at_least (value, settings->log_maximum - WHISPER_RANGE) + 4.0) / 4.0;
+}
+
+void
 logmel_transform (Logmel *self, const gdouble *samples, gfloat *frame)
 {
-  gboolean is_kaldi = self->settings.style == GST_LOGMEL_STYLE_KALDI;
-  gdouble floor_energy = is_kaldi ? KALDI_FLOOR : WHISPER_FLOOR;
   guint i, bin;
 
   memcpy (self->points, samples, self->sizes.frame_length * sizeof *samples);
-  if (is_kaldi)
+  if (self->settings.style == GST_LOGMEL_STYLE_KALDI)
     remove_dc_and_preemphasise (self->points, self->sizes.frame_length);
   for (i = 0; i < self->sizes.frame_length; i++)
     self->points[i] *= self->window[i];
@@ -356,8 +411,6 @@ logmel_transform (Logmel *self, const gdouble *samples, gfloat *frame)
 
     for (i = 0; i < filter->n_weights; i++)
       energy += filter->weights[i] * self->power[filter->first + i];
-    if (energy < floor_energy) /* not MAX (): a NaN must stay one */
-      energy = floor_energy;
-    frame[bin] = (gfloat) (is_kaldi ? log (energy) : log10 (energy));
+    frame[bin] = (gfloat) log_of_energy (&self->settings, energy);
   }
 }

@@ -2,7 +2,7 @@
  * gst-attention: log-mel frames: the mathematics of the element logmel, without pads, caps or time.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A frame is the logarithm of the energy in `n_bins` overlapping bands of a short stretch of audio. Two styles are
+ * A frame is the logarithm of the energy in `n_bins` overlapping bands of a short stretch of audio. Three styles are
  * spoken:
  *
  *   kaldi    Kaldi's compute-fbank-feats without dither, which torchaudio.compliance.kaldi.fbank follows: no DC,
@@ -10,7 +10,11 @@
  *            scale.
  *   whisper  the log_mel_spectrogram of Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision"
  *            (2022), before its clamp to the maximum: power spectrum, triangles that are linear in Hz and have one
- *            area, log10. Samples in [-1, 1].
+ *            area, log10. Samples in [-1, 1]. With a maximum that was fixed in training instead of that of each
+ *            recording, as Voxtral's streaming models have it, the clamp and the scale behind it follow.
+ *   nemo     the AudioToMelSpectrogramPreprocessor of NVIDIA's NeMo, without dither and without normalisation:
+ *            preemphasis of the whole audio, which is 0 outside of its ends, power spectrum, Whisper's triangles,
+ *            natural logarithm of the energy and 2^-24. Samples in [-1, 1].
  */
 #ifndef PLUGIN_LOGMEL_H
 #define PLUGIN_LOGMEL_H
@@ -19,7 +23,7 @@
 
 G_BEGIN_DECLS
 
-typedef enum { GST_LOGMEL_STYLE_KALDI, GST_LOGMEL_STYLE_WHISPER } GstLogmelStyle;
+typedef enum { GST_LOGMEL_STYLE_KALDI, GST_LOGMEL_STYLE_WHISPER, GST_LOGMEL_STYLE_NEMO } GstLogmelStyle;
 
 typedef enum {
   GST_LOGMEL_WINDOW_POVEY,
@@ -43,6 +47,7 @@ typedef struct {
   gdouble high_frequency;           /* Hz; 0 and below = counted from half of the sample rate */
   GstLogmelWindow window_function;
   GstLogmelMelScale mel_scale;
+  gdouble log_maximum; /* log10, of style whisper; 0 = none: neither clamp nor scale */
 } LogmelSettings;
 
 /* What the settings come to at a sample rate. */
@@ -64,6 +69,15 @@ gboolean logmel_get_sizes (const LogmelSettings *settings, guint rate, LogmelSiz
  */
 gboolean logmel_get_edges (const LogmelSettings *settings, guint rate, gdouble *positions, GError **error);
 gdouble logmel_get_position (const LogmelSettings *settings, gdouble hz); /* on the same axis */
+
+/* Whether frames lie around their time, and reach over both ends of the audio; those of Kaldi begin there. */
+gboolean logmel_is_centred (GstLogmelStyle style);
+
+/*
+ * What a style does to the audio before it is cut into frames, in place: nemo takes 0.97 of the sample before from each
+ * one. *before: the one in front of the first, 0 where there is none; becomes the last one, as it came.
+ */
+void logmel_preemphasise (GstLogmelStyle style, gdouble *samples, gsize n, gdouble *before);
 
 /* NULL, with `error` set, where the settings and the rate do not go together. */
 Logmel *logmel_new (const LogmelSettings *settings, guint rate, GError **error);

@@ -79,7 +79,7 @@ spectral_bands_get_hop_time (const SpectralBands *bands)
 gdouble
 spectral_bands_get_centre_time (const SpectralBands *bands)
 {
-  return bands->settings.style == GST_LOGMEL_STYLE_WHISPER ? 0 : spectral_bands_get_frame_time (bands) / 2;
+  return logmel_is_centred (bands->settings.style) ? 0 : spectral_bands_get_frame_time (bands) / 2;
 }
 
 gboolean

@@ -8,9 +8,9 @@
  * length and any hop up to half of it. All is computed in double precision.
  *
  * Gains come as one per band of a mel filter bank. A point of the FFT gets the mean of the gains of the bands that
- * cover it, each weighted by the height of its triangle: between the centres of two bands that is linear interpolation,
- * in mel (style kaldi) or in Hz (whisper). Points below the centre of the lowest band take the lowest gain, points
- * above that of the highest band the highest gain: where there is no band, the nearest one counts.
+ * cover it, each weighted by the height of its triangle: between the centres of two bands that is linear
+ * interpolation, in mel (style kaldi) or in Hz (whisper, nemo). Points below the centre of the lowest band take the
+ * lowest gain, points above that of the highest band the highest gain: where there is no band, the nearest one counts.
  */
 #ifndef PLUGIN_SPECTRALGAIN_H
 #define PLUGIN_SPECTRALGAIN_H

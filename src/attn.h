@@ -280,6 +280,20 @@ ATTN_API ATTN_CHECKED AttnStatus attn_model_open_memory (const void *data, size_
 ATTN_API ATTN_CHECKED AttnStatus attn_model_peek (const char *path, const char *prefix, AttnModel **model,
                                                   AttnError *error);
 
+/*
+ * The metadata of a safetensors file by themselves, whatever its tensors are, for programs that make what a model
+ * takes: sample-rate, bins ... Reads the header alone. *metadata is the caller's, attn_metadata_free (). Any thread.
+ */
+typedef struct AttnMetadata AttnMetadata;
+
+ATTN_API ATTN_CHECKED AttnStatus attn_metadata_open (const char *path, AttnMetadata **metadata, AttnError *error);
+
+/* The text under `key`, there as long as *metadata is; NULL: no such entry. Any thread. */
+ATTN_API const char *attn_metadata_get (const AttnMetadata *metadata, const char *key);
+
+/* Accepts NULL. */
+ATTN_API void attn_metadata_free (AttnMetadata *metadata);
+
 /* The text that the file's metadata has under `key`, the model's; NULL: no such entry. Any thread. */
 ATTN_API const char *attn_model_metadata (const AttnModel *model, const char *key);
 

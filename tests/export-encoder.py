@@ -155,7 +155,7 @@ def blocks(window=9, look_ahead=0, heads=HEADS, state=None):
 def test_what_the_model_was_trained_on_is_in_the_file():
     export_encoder.write('encoder.safetensors', arrays(2), blocks(), frame_rate='125/2', sample_rate=16000, bins=24)
     encoder = attn.Encoder('encoder.safetensors')
-    assert encoder.metadata('sample-rate') == '16000' and encoder.metadata('bins') == '24' and encoder.metadata('style') is None
+    assert encoder.metadata('sample-rate') == '16000' and encoder.metadata('bins') == '24' and encoder.metadata('frame-rate') == '125/2' and encoder.metadata('style') is None
 
 
 def test_encoders_of_a_checkpoint_are_listed_and_chosen():

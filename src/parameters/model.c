@@ -113,7 +113,7 @@ attn_metadata_copy (AttnMetadata *metadata, const AttnSafetensors *file, AttnErr
 }
 
 const char *
-attn_metadata_find (const AttnMetadata *metadata, const char *key)
+attn_metadata_get (const AttnMetadata *metadata, const char *key)
 {
   for (size_t i = 0; i < metadata->n; i++)
     if (strcmp (metadata->entries[i].key, key) == 0)
@@ -131,10 +131,39 @@ attn_metadata_clear (AttnMetadata *metadata)
   free (metadata->entries);
 }
 
+AttnStatus
+attn_metadata_open (const char *path, AttnMetadata **metadata, AttnError *error)
+{
+  AttnSafetensors *file;
+  AttnStatus status = attn_safetensors_open (path, &file, error);
+
+  *metadata = NULL;
+  if (status == ATTN_OK) {
+    *metadata = calloc (1, sizeof **metadata);
+    status = *metadata == NULL ? attn_fail (error, ATTN_ERROR_MEMORY, "out of memory: metadata")
+                               : attn_metadata_copy (*metadata, file, error);
+  }
+  attn_safetensors_close (file);
+  if (status == ATTN_OK)
+    return attn_succeed (error);
+  attn_metadata_free (*metadata);
+  *metadata = NULL;
+  return status;
+}
+
+void
+attn_metadata_free (AttnMetadata *metadata)
+{
+  if (metadata == NULL)
+    return;
+  attn_metadata_clear (metadata);
+  free (metadata);
+}
+
 const char *
 attn_model_metadata (const AttnModel *model, const char *key)
 {
-  return attn_metadata_find (&model->metadata, key);
+  return attn_metadata_get (&model->metadata, key);
 }
 
 /* ---- the file ---- */

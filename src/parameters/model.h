@@ -35,10 +35,10 @@ typedef struct {
   char *key, *value;
 } AttnMetadataEntry;
 
-typedef struct {
+struct AttnMetadata {
   AttnMetadataEntry *entries; /* [n] */
   size_t n;
-} AttnMetadata;
+};
 
 /*
  * Checked: query, key and value have the same n_inputs (D); D and output.n_outputs (Dout) are at most
@@ -65,7 +65,6 @@ void attn_linear_free_arrays (AttnLinear *linear); /* accepts an absent one */
 
 /* On failure what was copied is for attn_metadata_clear (), which accepts a zeroed one. */
 AttnStatus attn_metadata_copy (AttnMetadata *metadata, const AttnSafetensors *file, AttnError *error);
-const char *attn_metadata_find (const AttnMetadata *metadata, const char *key); /* NULL: no such entry */
 void attn_metadata_clear (AttnMetadata *metadata);
 
 #endif

@@ -201,7 +201,7 @@ attn_layer_span (const AttnLayer *layer)
 const char *
 attn_layer_metadata (const AttnLayer *layer, const char *key)
 {
-  return attn_metadata_find (&layer->metadata, key);
+  return attn_metadata_get (&layer->metadata, key);
 }
 
 void

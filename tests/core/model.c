@@ -245,6 +245,22 @@ TEST (header_alone_tells_metadata_and_shapes_and_makes_no_layer)
   CHECK_MSG (strstr (error.message, "\"layers.0.self_attn.\""), "%s", error.message);
 }
 
+/* Of a layer, an encoder or anything: no tensor is looked at. */
+TEST (metadata_of_any_file_are_read_by_themselves)
+{
+  char path[1024];
+  AttnMetadata *metadata;
+  AttnError error;
+
+  snprintf (path, sizeof path, "%s/model/torch.safetensors", GOLDEN_DIR);
+  CHECK (attn_metadata_open (path, &metadata, &error) == ATTN_OK && error.status == ATTN_OK);
+  CHECK (strcmp (attn_metadata_get (metadata, "heads"), "2") == 0 && attn_metadata_get (metadata, "sinks") == NULL);
+  attn_metadata_free (metadata);
+  attn_metadata_free (NULL);
+  CHECK (attn_metadata_open ("no-such-file", &metadata, &error) == ATTN_ERROR_FILE && metadata == NULL);
+  CHECK_MSG (strstr (error.message, "no-such-file"), "%s", error.message);
+}
+
 /* What nothing is computed with here, and no number depends on. */
 TEST (harmless_tensors_are_passed_over)
 {
@@ -682,6 +698,7 @@ main (int argc, char **argv)
   RUN (name_is_path_and_prefix);
   RUN (metadata_is_copied);
   RUN (header_alone_tells_metadata_and_shapes_and_makes_no_layer);
+  RUN (metadata_of_any_file_are_read_by_themselves);
   RUN (harmless_tensors_are_passed_over);
   RUN (unknown_tensors_are_refused);
   RUN (output_has_one_of_four_names);

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "logmelcheck.h"
+#include "modelcheck.h"
 #include "pipelinecheck.h"
 
 /* --- refusals --- */
@@ -49,6 +50,10 @@ GST_START_TEST (test_unset_properties_follow_the_style)
   fail_unless_property (element, "window-function", "hann");
   fail_unless_property (element, "mel-scale", "slaney");
   fail_unless_property (element, "low-frequency", "0");
+  set_properties (element, "style=nemo");
+  fail_unless_property (element, "window-function", "hann");
+  fail_unless_property (element, "mel-scale", "slaney");
+  fail_unless_property (element, "low-frequency", "0");
   set_properties (element, "style=kaldi");
   fail_unless_property (element, "window-function", "povey");
   fail_unless_property (element, "mel-scale", "htk");
@@ -90,8 +95,6 @@ GST_START_TEST (test_order_of_properties_does_not_change_a_bit)
 }
 GST_END_TEST;
 
-/* --- caps --- */
-
 /* All that the caps say of the stream itself, and, if not NULL, all that they say of what it is made from. */
 static void
 fail_unless_src_caps (const gchar *properties, gint rate, const gchar *expected, const gchar *made_from)
@@ -110,6 +113,144 @@ fail_unless_src_caps (const gchar *properties, gint rate, const gchar *expected,
   g_free (full);
   fixture_free (&fixture);
 }
+
+/* --- the model file --- */
+
+/* A file without tensors, of these metadata. */
+static gchar *
+write_model (const gchar *metadata)
+{
+  gchar *path = path_of ("m.safetensors");
+
+  write_safetensors (path, g_strdup_printf ("{'__metadata__':{%s}}", metadata), "", 0);
+  return path;
+}
+
+#define OF_NEMO                                                                                                      \
+  "'style':'nemo','sample-rate':'16000','bins':'128','frame-length':'20','fft-size':'1024','high-frequency':'-400'," \
+  "'window-function':'hamming','frame-rate':'125/2','heads':'4'"
+
+GST_START_TEST (test_properties_follow_the_model_file_in_any_order)
+{
+  gchar *path = write_model (OF_NEMO);
+  GstElement *element = gst_element_factory_make ("logmel", NULL);
+
+  if (__i__ == 0)
+    g_object_set (element, "model-file", path, NULL);
+  set_properties (element, "low-frequency=50");
+  if (__i__ == 1)
+    g_object_set (element, "model-file", path, NULL);
+  fail_unless_property (element, "style", "nemo");
+  fail_unless_property (element, "bins", "128");
+  fail_unless_property (element, "frame-length", "20");
+  fail_unless_property (element, "fft-size", "1024");
+  fail_unless_property (element, "low-frequency", "50");
+  fail_unless_property (element, "high-frequency", "-400");
+  fail_unless_property (element, "window-function", "hamming");
+  fail_unless_property (element, "mel-scale", "slaney");
+  g_object_set (element, "model-file", NULL, NULL);
+  fail_unless_property (element, "style", "kaldi");
+  fail_unless_property (element, "bins", "80");
+  fail_unless_property (element, "low-frequency", "50");
+  gst_object_unref (element);
+  g_free (path);
+}
+GST_END_TEST;
+
+/* The bits are those of the same properties, and the caps say the same. */
+GST_START_TEST (test_frames_of_a_model_file_are_those_of_its_properties)
+{
+  gchar *path = write_model (OF_NEMO), *properties = g_strdup_printf ("model-file=%s", path);
+  gint16 *samples = make_noise (4000);
+  GArray *got = run_s16 (properties, samples, 4000);
+  GArray *expected = run_s16 ("style=nemo bins=128 frame-length=20 fft-size=1024 high-frequency=-400 "
+                              "window-function=hamming hop-length=16",
+                              samples, 4000);
+
+  fail_unless_same_bits (got, expected);
+  g_array_unref (got);
+  g_array_unref (expected);
+  g_free (samples);
+  g_free (properties);
+  g_free (path);
+}
+GST_END_TEST;
+
+static const struct {
+  const gchar *metadata, *properties;
+  gint rate;
+  const gchar *message;
+} disagreements[] = {
+  { OF_NEMO, "", 44100, "was trained on audio with sample-rate=16000, but this has 44100: put audioresample in front" },
+  { OF_NEMO, "style=whisper", RATE, "was trained on style=nemo, but the properties make style=whisper" },
+  { OF_NEMO, "bins=80", RATE, "was trained on bins=128, but the properties make bins=80" },
+  { OF_NEMO, "fft-size=512", RATE, "was trained on fft-size=1024, but the properties make fft-size=512" },
+  { OF_NEMO, "high-frequency=8000", RATE,
+    "was trained on high-frequency=-400, but the properties make high-frequency=8000" },
+  { OF_NEMO, "hop-length=10", RATE, "was trained on frame-rate=125/2, but the properties make frame-rate=100" },
+  { "'style':'whisper','log-maximum':'1.5'", "log-maximum=0", RATE,
+    "was trained on log-maximum=1.5, but the properties make log-maximum=0" },
+  { "'style':'kaldi','hop-length':'10','frame-rate':'50'", "", RATE,
+    "was trained on frame-rate=50, but the properties make frame-rate=100" },
+};
+
+GST_START_TEST (test_what_disagrees_with_the_model_file_is_refused)
+{
+  gchar *path = write_model (disagreements[__i__].metadata);
+  gchar *properties = g_strdup_printf ("model-file=%s %s", path, disagreements[__i__].properties);
+
+  fail_unless_rate_refused (properties, disagreements[__i__].rate, disagreements[__i__].message);
+  g_free (properties);
+  g_free (path);
+}
+GST_END_TEST;
+
+static void
+fail_unless_start_refused (const gchar *path, const gchar *message)
+{
+  GstElement *element = gst_element_factory_make ("logmel", NULL);
+  GstBus *bus = attach_bus (element);
+
+  g_object_set (element, "model-file", path, NULL);
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+  fail_unless_error (bus, message);
+  gst_element_set_state (element, GST_STATE_NULL);
+  detach_bus (element, bus);
+  gst_object_unref (element);
+}
+
+GST_START_TEST (test_model_file_that_tells_no_features_is_an_error_at_start)
+{
+  const gchar *metadata[] = { "'bins':'80'",
+                              "'style':'mfcc'",
+                              "'style':'kaldi','bins':'many'",
+                              "'style':'kaldi','bins':'0'",
+                              "'style':'nemo','sample-rate':'0'",
+                              "'style':'nemo','frame-rate':'0/1'" };
+  const gchar *messages[] = { "no entry \"style\"",          "trained on style=mfcc, which logmel does not know",
+                              "trained on bins=many, which", "trained on bins=0, which",
+                              "sample-rate=0, which",        "frame-rate=0/1, which" };
+  gchar *path = write_model (metadata[__i__]);
+
+  fail_unless_start_refused (path, messages[__i__]);
+  g_free (path);
+  fail_unless_start_refused ("no-such-file.safetensors", "no-such-file.safetensors");
+}
+GST_END_TEST;
+
+/* A rate of frames that is no finite decimal must not lose a sample of the hop. */
+GST_START_TEST (test_frame_rate_of_the_model_file_gives_whole_hops)
+{
+  gchar *path = write_model ("'style':'kaldi','sample-rate':'24000','frame-rate':'75'");
+  gchar *properties = g_strdup_printf ("model-file=%s", path);
+
+  fail_unless_src_caps (properties, 24000, "audio/x-raw, rate=75, channels=80", NULL);
+  g_free (properties);
+  g_free (path);
+}
+GST_END_TEST;
+
+/* --- caps --- */
 
 #define CHANNELS_80 \
   "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=80, channel-mask=(bitmask)0"
@@ -132,7 +273,7 @@ GST_START_TEST (test_frame_rate_that_is_no_whole_number_leaves_as_tensors)
                         "other/tensors, format=static, num_tensors=1, types=float32, dimensions=(string)80:1:1:1, "
                         "framerate=2205/22",
                         "bins=80, style=kaldi, frame-length=25.0, hop-length=10.0, fft-size=512, low-frequency=20.0, "
-                        "high-frequency=5512.5, window-function=povey, mel-scale=htk");
+                        "high-frequency=5512.5, window-function=povey, mel-scale=htk, log-maximum=0.0");
 }
 GST_END_TEST;
 
@@ -141,15 +282,21 @@ GST_START_TEST (test_caps_say_what_the_frames_are_made_from)
 {
   fail_unless_src_caps ("", 16000, CHANNELS_80,
                         "bins=80, style=kaldi, frame-length=25.0, hop-length=10.0, fft-size=512, low-frequency=20.0, "
-                        "high-frequency=8000.0, window-function=povey, mel-scale=htk");
+                        "high-frequency=8000.0, window-function=povey, mel-scale=htk, log-maximum=0.0");
   fail_unless_src_caps ("style=whisper", 16000, CHANNELS_80,
                         "bins=80, style=whisper, frame-length=25.0, hop-length=10.0, fft-size=400, low-frequency=0.0, "
-                        "high-frequency=8000.0, window-function=hann, mel-scale=slaney");
+                        "high-frequency=8000.0, window-function=hann, mel-scale=slaney, log-maximum=0.0");
+  fail_unless_src_caps ("style=whisper log-maximum=1.5", 16000, CHANNELS_80,
+                        "bins=80, style=whisper, frame-length=25.0, hop-length=10.0, fft-size=400, low-frequency=0.0, "
+                        "high-frequency=8000.0, window-function=hann, mel-scale=slaney, log-maximum=1.5");
+  fail_unless_src_caps ("style=nemo", 16000, CHANNELS_80,
+                        "bins=80, style=nemo, frame-length=25.0, hop-length=10.0, fft-size=512, low-frequency=0.0, "
+                        "high-frequency=8000.0, window-function=hann, mel-scale=slaney, log-maximum=0.0");
   fail_unless_src_caps ("frame-length=32 fft-size=1024 low-frequency=64 high-frequency=-400 window-function=hamming "
                         "mel-scale=slaney",
                         16000, CHANNELS_80,
                         "bins=80, style=kaldi, frame-length=32.0, hop-length=10.0, fft-size=1024, low-frequency=64.0, "
-                        "high-frequency=7600.0, window-function=hamming, mel-scale=slaney");
+                        "high-frequency=7600.0, window-function=hamming, mel-scale=slaney, log-maximum=0.0");
 }
 GST_END_TEST;
 
@@ -241,6 +388,14 @@ GST_START_TEST (test_frequencies_out_of_range_are_refused)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_maximum_of_another_style_is_refused)
+{
+  fail_unless_rate_refused ("log-maximum=1.5", RATE, "log-maximum 1.5 is for style=whisper, but the style is kaldi");
+  fail_unless_rate_refused ("log-maximum=-1 style=nemo", RATE,
+                            "log-maximum -1 is for style=whisper, but the style is nemo");
+}
+GST_END_TEST;
+
 GST_START_TEST (test_lengths_out_of_range_are_refused)
 {
   fail_unless_rate_refused ("hop-length=0.05", RATE, "hop-length 0.05 ms is 0.8 samples at 16000 Hz, the least is 1");
@@ -324,9 +479,16 @@ logmel_caps_suite (void)
   const guint n_styles = G_N_ELEMENTS (styles);
 
   suite_add_tcase (suite, tc);
+  tcase_add_checked_fixture (tc, make_folder, remove_folder);
   tcase_add_test (tc, test_unset_properties_follow_the_style);
   tcase_add_loop_test (tc, test_set_properties_win_over_the_style_in_any_order, 0, 3);
   tcase_add_test (tc, test_order_of_properties_does_not_change_a_bit);
+
+  tcase_add_loop_test (tc, test_properties_follow_the_model_file_in_any_order, 0, 2);
+  tcase_add_test (tc, test_frames_of_a_model_file_are_those_of_its_properties);
+  tcase_add_loop_test (tc, test_what_disagrees_with_the_model_file_is_refused, 0, G_N_ELEMENTS (disagreements));
+  tcase_add_loop_test (tc, test_model_file_that_tells_no_features_is_an_error_at_start, 0, 6);
+  tcase_add_test (tc, test_frame_rate_of_the_model_file_gives_whole_hops);
 
   tcase_add_test (tc, test_frames_are_channels_at_the_frame_rate);
   tcase_add_test (tc, test_frame_rate_that_is_no_whole_number_leaves_as_tensors);
@@ -338,6 +500,7 @@ logmel_caps_suite (void)
   tcase_add_loop_test (tc, test_bin_between_neighbouring_fft_points_is_refused, 0, 8);
   tcase_add_test (tc, test_bin_without_an_fft_point_is_refused);
   tcase_add_test (tc, test_frequencies_out_of_range_are_refused);
+  tcase_add_test (tc, test_maximum_of_another_style_is_refused);
   tcase_add_test (tc, test_lengths_out_of_range_are_refused);
   tcase_add_test (tc, test_refusal_of_tensors_names_the_rate);
   tcase_add_test (tc, test_refusal_of_bins_names_them);

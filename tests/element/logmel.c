@@ -10,9 +10,11 @@
 /* Bins are natural or decimal logarithms; float32 alone is off by up to 1e-6 for values around 20. */
 #define TOLERANCE 1e-4
 
-static const gchar *golden_names[] = { "speech-kaldi",    "speech-whisper", "8000-kaldi",    "11025-kaldi",
-                                       "11025-whisper",   "44100-kaldi",    "44100-whisper", "options-kaldi",
-                                       "options-whisper", "sparse-kaldi",   "sparse-whisper" };
+static const gchar *golden_names[] = { "speech-kaldi",    "speech-whisper", "8000-kaldi",     "11025-kaldi",
+                                       "11025-whisper",   "44100-kaldi",    "44100-whisper",  "options-kaldi",
+                                       "options-whisper", "sparse-kaldi",   "sparse-whisper", "128-whisper",
+                                       "voxtral-whisper", "speech-nemo",    "128-nemo",       "11025-nemo",
+                                       "options-nemo",    "sparse-nemo" };
 
 /* --- audio --- */
 
@@ -150,12 +152,13 @@ GST_END_TEST;
 
 GST_START_TEST (test_hops_of_one_sample_and_hops_longer_than_the_frame)
 {
-  const gchar *hops[] = { "style=kaldi hop-length=0.0625", "style=kaldi hop-length=41",
-                          "style=whisper hop-length=0.0625", "style=whisper hop-length=41" };
+  const gchar *hops[] = { "style=kaldi hop-length=0.0625",   "style=kaldi hop-length=41",
+                          "style=whisper hop-length=0.0625", "style=whisper hop-length=41",
+                          "style=nemo hop-length=0.0625",    "style=nemo hop-length=41" };
   gint16 *samples = make_noise (1500);
   GArray *whole = run_s16 (hops[__i__], samples, 1500);
   GArray *pieces = run (hops[__i__], GST_AUDIO_NE (S16), RATE, samples, 3000, 14);
-  const guint n_frames[] = { 1101, 2, 1500, 2 };
+  const guint n_frames[] = { 1101, 2, 1500, 2, 1500, 2 };
 
   fail_unless_equals_int (whole->len, n_frames[__i__] * N_BINS);
   fail_unless_same_bits (whole, pieces);
@@ -250,6 +253,49 @@ GST_START_TEST (test_whisper_gives_nothing_for_audio_too_short_to_mirror)
 }
 GST_END_TEST;
 
+/* Of any audio, however short: outside of it there are zeros. */
+GST_START_TEST (test_nemo_gives_one_frame_for_each_whole_hop)
+{
+  const guint n_samples[] = { 0, 1, 159, 160, 199, 200, 201, 319, 320, 399, 400, 479, 480, 601, 15999, 16000 };
+  gint16 *samples = make_noise (16000);
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (n_samples); i++) {
+    GArray *values = run_s16 ("style=nemo", samples, n_samples[i]);
+
+    fail_unless_equals_int (values->len, n_samples[i] / HOP * N_BINS);
+    g_array_unref (values);
+  }
+  g_free (samples);
+}
+GST_END_TEST;
+
+/* What is added inside must equal what is added outside, for ends that fall anywhere in a hop. The preemphasis of the
+ * first zero is no zero: the last sample is cancelled there. */
+GST_START_TEST (test_nemo_is_zero_outside_of_the_audio)
+{
+  gint16 *samples = make_noise (1000);
+  guint n;
+
+  for (n = 1; n < 700; n += 13) {
+    gfloat *longer = make_float (samples, n + HALF_FRAME);
+    GArray *values = run_s16 ("style=nemo", samples, n), *expected;
+    guint i;
+
+    for (i = 0; i < HALF_FRAME; i++)
+      longer[n + i] = 0.97 * longer[n + i - 1];
+    expected = run ("style=nemo", GST_AUDIO_NE (F32), RATE, longer, 4 * (n + HALF_FRAME), 4 * (n + HALF_FRAME));
+    g_array_set_size (expected, values->len);
+    for (i = 0; i < values->len; i++)
+      fail_unless (fabsf (g_array_index (values, gfloat, i) - g_array_index (expected, gfloat, i)) < TOLERANCE);
+    g_array_unref (values);
+    g_array_unref (expected);
+    g_free (longer);
+  }
+  g_free (samples);
+}
+GST_END_TEST;
+
 /* What is mirrored inside must equal what is mirrored outside, for ends that fall anywhere in a hop. */
 GST_START_TEST (test_whisper_mirrors_the_end)
 {
@@ -275,7 +321,7 @@ GST_END_TEST;
 
 GST_START_TEST (test_silence_is_the_floor)
 {
-  const gfloat floors[] = { -15.942385f, -10.0f }; /* ln of the float32 epsilon; log10 of 1e-10 */
+  const gfloat floors[] = { -15.942385f, -10.0f, -16.635532f }; /* ln of 2^-23, log10 of 1e-10, ln of 2^-24 */
   gint16 samples[800] = { 0 };
   GArray *values = run_s16 (styles[__i__], samples, 800);
   guint i;
@@ -333,12 +379,14 @@ logmel_suite (void)
   suite_add_tcase (suite, tc);
   tcase_add_loop_test (tc, test_frames_equal_the_reference, 0, G_N_ELEMENTS (golden_names));
   tcase_add_loop_test (tc, test_buffer_sizes_do_not_change_a_bit, 0, n_styles);
-  tcase_add_loop_test (tc, test_hops_of_one_sample_and_hops_longer_than_the_frame, 0, 4);
+  tcase_add_loop_test (tc, test_hops_of_one_sample_and_hops_longer_than_the_frame, 0, 6);
   tcase_add_loop_test (tc, test_s16_and_f32_agree_to_the_bit, 0, n_styles);
   tcase_add_test (tc, test_memory_may_begin_at_any_byte);
   tcase_add_test (tc, test_kaldi_gives_only_whole_frames);
   tcase_add_test (tc, test_whisper_gives_one_frame_for_each_whole_hop);
   tcase_add_test (tc, test_whisper_gives_nothing_for_audio_too_short_to_mirror);
+  tcase_add_test (tc, test_nemo_gives_one_frame_for_each_whole_hop);
+  tcase_add_test (tc, test_nemo_is_zero_outside_of_the_audio);
   tcase_add_test (tc, test_whisper_mirrors_the_end);
   tcase_add_loop_test (tc, test_silence_is_the_floor, 0, n_styles);
   tcase_add_loop_test (tc, test_nan_and_infinity_stay_in_their_frames, 0, 3);

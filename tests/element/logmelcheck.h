@@ -18,7 +18,7 @@
 #define HOP 160
 #define HALF_FRAME 200 /* of Whisper's 400 samples */
 
-static const gchar *styles[] = { "style=kaldi", "style=whisper" };
+static const gchar *styles[] = { "style=kaldi", "style=whisper", "style=nemo" };
 
 /* --- the element under test --- */
 

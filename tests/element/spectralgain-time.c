@@ -197,14 +197,15 @@ whisper_at (gdouble centre)
   return interpolate (zigzag, N_FRAMES, centre + FRAME / 2.0);
 }
 
-GST_START_TEST (test_timestamps_of_whisper_are_centres)
+GST_START_TEST (test_timestamps_of_whisper_and_nemo_are_centres)
 {
+  const gchar *styles[] = { ", style=(string)whisper", ", style=(string)nemo" };
   Fixture fixture = fixture_new ("");
   gfloat *samples = make_noise (N_SAMPLES);
   gdouble *expected = scale_frames (samples, N_SAMPLES, FRAME, HOP, 0, whisper_at);
 
   start_audio (&fixture, GST_AUDIO_NE (F32), RATE, 1);
-  fail_unless (start_gains (&fixture, N_BINS, 100, 1, ", style=(string)whisper"));
+  fail_unless (start_gains (&fixture, N_BINS, 100, 1, styles[__i__]));
   push_f32 (&fixture, samples, 0, N_SAMPLES);
   push_gains (&fixture, 0, N_FRAMES, zigzag);
   push_eos (&fixture);
@@ -516,7 +517,7 @@ spectralgain_time_suite (void)
   tcase_add_test (alignment, test_a_step_appears_within_a_hop_of_its_time);
   tcase_add_test (alignment, test_gains_are_interpolated_between_frames);
   tcase_add_test (alignment, test_bands_change_between_two_frames);
-  tcase_add_test (alignment, test_timestamps_of_whisper_are_centres);
+  tcase_add_loop_test (alignment, test_timestamps_of_whisper_and_nemo_are_centres, 0, 2);
   tcase_add_test (alignment, test_running_time_is_what_both_pads_share);
   suite_add_tcase (suite, missing);
   tcase_add_loop_test (missing, test_absent_gains_are_1, GAP_EVENT, JUMP + 1);

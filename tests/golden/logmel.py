@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # gst-attention: golden log-mel frames, computed in float64 from the published definitions.
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Writes logmel-*.bin beside this file. Needs NumPy; with PyTorch, Whisper's framing is checked against torch.stft.
+"""Writes logmel-*.bin beside this file. Needs NumPy; with PyTorch, the framing of Whisper and NeMo is checked against torch.stft.
 
     tests/golden/logmel.py [goforward.raw]
 
@@ -49,6 +49,14 @@ CASES = {
     "sparse-kaldi": ("sweep", 16000, {"bins": 20, "frame-length": 16.0, "hop-length": 24.0, "window-function": "hann"}),
     "sparse-whisper": ("sweep", 16000, {"style": "whisper", "bins": 20, "frame-length": 16.0, "hop-length": 24.0,
                                         "window-function": "rectangular"}),
+    "128-whisper": ("sweep", 16000, {"style": "whisper", "bins": 128}),  # whisper-large-v3
+    "voxtral-whisper": ("sweep", 16000, {"style": "whisper", "bins": 128, "log-maximum": 1.5}),
+    "speech-nemo": ("speech", 16000, {"style": "nemo"}),
+    "128-nemo": ("sweep", 16000, {"style": "nemo", "bins": 128}),
+    "11025-nemo": ("sweep", 11025, {"style": "nemo"}),  # a frame of 275 samples: odd
+    "options-nemo": ("sweep", 16000, {"style": "nemo", "bins": 40, "frame-length": 20.0, "hop-length": 12.5, "fft-size": 1024,
+                                      "low-frequency": 50.0, "high-frequency": 7000.0, "window-function": "hamming"}),
+    "sparse-nemo": ("sweep", 16000, {"style": "nemo", "bins": 20, "frame-length": 16.0, "hop-length": 24.0}),
 }
 
 
@@ -124,39 +132,58 @@ def kaldi(x, rate, options):
     return np.log(np.maximum(power @ bank.T, np.finfo(np.float32).eps))
 
 
-def check_against_torch(x, fft_size, hop, length, w, power):
+def check_against_torch(x, fft_size, hop, length, w, power, pad_mode):
     try:
         import torch
     except ImportError:
         return print("  no PyTorch: the framing is not checked")
-    stft = torch.stft(torch.from_numpy(x), fft_size, hop, length, torch.from_numpy(w), center=True, pad_mode="reflect",
+    stft = torch.stft(torch.from_numpy(x), fft_size, hop, length, torch.from_numpy(w), center=True, pad_mode=pad_mode,
                       return_complex=True)
-    theirs = stft[..., :-1].abs().numpy().T ** 2
+    theirs = stft[..., :len(power)].abs().numpy().T ** 2
     assert theirs.shape == power.shape, (theirs.shape, power.shape)
     assert np.allclose(theirs, power, rtol=1e-9, atol=1e-12), np.abs(theirs - power).max()
 
 
-def whisper(x, rate, options):
-    x = x / 32768.0
+def centred(x, rate, options, default_fft_size, periodic, pad_mode):
+    """[frames, bins] of energies: those of an STFT with the window in the middle of its points."""
     length, hop = (int(rate * options.get(k, d) * 0.001) for k, d in (("frame-length", 25.0), ("hop-length", 10.0)))
-    fft_size = options.get("fft-size", length + length % 2)
-    w = window(options.get("window-function", "hann"), length, True)
+    fft_size = options.get("fft-size", default_fft_size(length))
+    w = window(options.get("window-function", "hann"), length, periodic)
     left = (fft_size - length) // 2
     padded_window = np.pad(w, (left, fft_size - length - left))
-    padded = np.pad(x, fft_size // 2, mode="reflect")
+    padded = np.pad(x, fft_size // 2, mode=pad_mode)
     frames = np.stack([padded[i * hop:i * hop + fft_size] for i in range(len(x) // hop)])
     power = np.abs(np.fft.rfft(frames * padded_window)) ** 2
-    check_against_torch(x, fft_size, hop, length, w, power)
+    check_against_torch(x, fft_size, hop, length, w, power, pad_mode)
     high = options.get("high-frequency", 0.0)
     bank = filters(rate, fft_size, options.get("bins", 80), options.get("low-frequency", 0.0),
                    high if high > 0 else rate / 2 + high, options.get("mel-scale", "slaney"), False)
-    return np.log10(np.maximum(power @ bank.T, 1e-10))
+    return power @ bank.T
+
+
+def whisper(x, rate, options):
+    energy = centred(x / 32768.0, rate, options, lambda length: length + length % 2, True, "reflect")
+    values = np.log10(np.maximum(energy, 1e-10))
+    if "log-maximum" in options:  # as VoxtralRealtimeFeatureExtractor of transformers, whose name for it is global_log_mel_max
+        values = (np.maximum(values, options["log-maximum"] - 8.0) + 4.0) / 4.0
+    return values
+
+
+def nemo(x, rate, options):
+    """FilterbankFeatures.forward () of NeMo, in evaluation, with normalize=NA."""
+    x = x / 32768.0
+    x = np.concatenate([x[:1], x[1:] - 0.97 * x[:-1]])
+    energy = centred(x, rate, options, lambda length: 2 ** int(np.ceil(np.log2(length))), False, "constant")
+    return np.log(energy + 2.0 ** -24)
+
+
+STYLES = {"kaldi": kaldi, "whisper": whisper, "nemo": nemo}
 
 
 def main():
     for name, (audio, rate, options) in CASES.items():
         x = speech() if audio == "speech" else sweep(rate)
-        frames = (whisper if options.get("style") == "whisper" else kaldi)(x, rate, options)
+        frames = STYLES[options.get("style", "kaldi")](x, rate, options)
         line = " ".join(f"{key}={value}" for key, value in options.items()).encode()
         assert len(line) < 224 and np.isfinite(frames).all()
         header = struct.pack("<8sIIIIII224s", b"GSTLOGML", VERSION, rate, len(x), *frames.shape, 0, line)
