@@ -11,19 +11,21 @@
     out = stream.drain()                                      # the rest, at the end of the stream
 
     encoder = attn.Encoder('encoder.safetensors')             # a whole encoder is used as a layer is
+    out, rows = encoder.stream().push(frames, weights=[2])    # and what its third attention attends to: rows[0].weights, from row rows[0].first on
 
 Frames are arrays of real numbers [n, D], in any order of bytes and axes; they are computed in float32. What the library refuses is an attn.Error.
 The module needs NumPy and libattn.so.0. If the library is not installed, the environment variable ATTN_LIBRARY names it.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
+import collections
 import ctypes
 import os
 import threading
 
 import numpy as np
 
-__all__ = ['Encoder', 'Error', 'Layer', 'Stream', 'version']
+__all__ = ['Encoder', 'Error', 'Layer', 'Rows', 'Stream', 'version']
 
 UNSET, UNSET_DOUBLE = 0xffffffff, -float(np.finfo(np.float64).max)
 POSITIONS = ('none', 'rope', 'alibi', 'relative')
@@ -39,6 +41,11 @@ class Error(ValueError):
     """What the library refused, in its sentence."""
 
 
+# What one attention of an encoder attended to: weights [m, heads, span], the number of the first of these rows at that attention's own rate, and which of
+# them are there [m]: an absent one is all 0. Slot sinks + j of row t is frame t - window + 1 + j.
+Rows = collections.namedtuple('Rows', 'weights first present')
+
+
 class _Error(ctypes.Structure):
     _fields_ = [('status', ctypes.c_int), ('message', ctypes.c_char * 1024)]
 
@@ -52,6 +59,10 @@ class _Config(ctypes.Structure):
 
 class _Options(ctypes.Structure):
     _fields_ = [('precision', ctypes.c_int), ('arithmetic', ctypes.c_int), ('n_threads', ctypes.c_uint32), ('reserved', ctypes.c_uint32 * 13)]
+
+
+class _Watch(ctypes.Structure):
+    _fields_ = [('weights', _floats), ('present', _bytes), ('room', ctypes.c_uint64), ('first', ctypes.c_uint64), ('n_rows', ctypes.c_uint64)]
 
 
 # name of a property of the element: (field, names of the values of an enum)
@@ -81,6 +92,7 @@ _FUNCTIONS = {
     'attn_encoder_open': (ctypes.c_int, [ctypes.c_char_p, ctypes.POINTER(_Options), ctypes.POINTER(_pointer), _error]),
     'attn_layer_metadata': (ctypes.c_char_p, [_pointer, ctypes.c_char_p]),
     'attn_layer_n_attentions': (ctypes.c_uint32, [_pointer]),
+    'attn_layer_attention_stride': (_uint64, [_pointer, ctypes.c_uint32]),
     'attn_layer_stride': (_uint64, [_pointer]),
     'attn_layer_reach_back': (_uint64, [_pointer]),
     'attn_layer_count': (_uint64, [_pointer, _uint64]),
@@ -96,6 +108,9 @@ _FUNCTIONS = {
     'attn_stream_reset': (ctypes.c_int, [_pointer, _uint64, _error]),
     'attn_stream_next_frame': (_uint64, [_pointer]),
     'attn_stream_pending': (_size, [_pointer]),
+    'attn_stream_watch': (ctypes.c_int, [_pointer, ctypes.c_uint32, ctypes.POINTER(_Watch)]),
+    'attn_stream_rows_ready': (_uint64, [_pointer, ctypes.c_uint32, _uint64]),
+    'attn_stream_rows_pending': (_uint64, [_pointer, ctypes.c_uint32]),
     'attn_stream_set_gain': (ctypes.c_int, [_pointer, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_float]),
     'attn_stream_state_size': (_size, [_pointer]),
     'attn_stream_save': (ctypes.c_int, [_pointer, _pointer, _size, _error]),
@@ -217,6 +232,11 @@ class Layer:
         """The options in effect of each attention, in the order in which frames meet them."""
         return [_told(_library.attn_layer_attention(self._handle, i).contents) for i in range(_library.attn_layer_n_attentions(self._handle))]
 
+    def attention_stride(self, i):
+        """Frames of the layer per frame of attention i: its row j is that of frame j * attention_stride (i)."""
+        self._attention(i)
+        return _library.attn_layer_attention_stride(self._handle, i)
+
     def _attention(self, i):
         attentions = self.attentions
         if not 0 <= i < len(attentions):
@@ -248,7 +268,7 @@ class Layer:
 
 
 class Encoder(Layer):
-    """A whole encoder, from a file that examples/export_encoder.py writes. It has no weights to show, and no gains."""
+    """A whole encoder, from a file that examples/export_encoder.py writes. Its streams show the weights of each attention."""
 
     config, n_heads = None, 0
 
@@ -265,7 +285,7 @@ class Encoder(Layer):
         return None if text is None else text.decode()
 
     def _weights(self, n):
-        raise Error('the weights of an encoder cannot be asked for')
+        raise Error('the weights of an encoder come from a stream: encoder.stream ().push (frames, weights=True)')
 
 
 class Stream:
@@ -280,36 +300,60 @@ class Stream:
             _library.attn_stream_free(self._handle)
             self._handle = None
 
-    def _take(self, function, n_most, arguments, weights):
-        out, seen = np.empty((n_most, self.layer.n_outputs), np.float32), self.layer._weights(n_most) if weights else None
+    def _take(self, function, n_most, arguments, weights, n_rows):
+        """n_rows (i): rows that attention i will have."""
+        out = np.empty((n_most, self.layer.n_outputs), np.float32)
+        if weights is not False and isinstance(self.layer, Encoder):
+            return self._take_watched(function, out, arguments, weights, n_rows)
+        seen = self.layer._weights(n_most) if weights else None
         n = function(self._handle, *arguments, _data(out), _data(seen))
         return (out[:n], seen[:n]) if weights else out[:n]
 
+    def _take_watched(self, function, out, arguments, wanted, n_rows):
+        seen = {}
+        wanted = range(len(self.layer.attentions)) if wanted is True else wanted
+        for i in wanted:
+            told = self.layer._attention(i)
+            weights = np.empty((n_rows(i), told['heads'], told['sinks'] + told['window'] + told['look_ahead']), np.float32)
+            present = np.empty(len(weights), np.uint8)
+            seen[i] = weights, present, _Watch(_data(weights), _data(present, _bytes), len(weights))
+        for i in seen:
+            _library.attn_stream_watch(self._handle, i, ctypes.byref(seen[i][2]))
+        n = function(self._handle, *arguments, _data(out), None)
+        for i in seen:
+            _library.attn_stream_watch(self._handle, i, None)
+        return out[:n], [Rows(seen[i][0], seen[i][2].first, seen[i][1].astype(bool)) for i in wanted]
+
     def _ready(self, n):
         return _library.attn_stream_ready(self._handle, n)
+
+    def _rows_ready(self, n):
+        return lambda i: _library.attn_stream_rows_ready(self._handle, i, n)
 
     def _running(self):
         if _library.attn_stream_is_drained(self._handle):
             raise Error('the stream is at its end: reset () begins another one')
 
     def push(self, frames, weights=False):
-        """The outputs [m, Dout] that these frames [n, D] make ready, oldest first; `weights`: (outputs, weights [m, heads, span])."""
+        """The outputs [m, Dout] that these frames [n, D] make ready, oldest first; `weights`: (outputs, weights [m, heads, span]).
+
+        Of an encoder, `weights` is a list of attentions by number, or True for all, and what comes is (outputs, a list of Rows, one for each)."""
         frames = _frames(frames, self.layer.n_features)
         with self._lock:
             self._running()
-            return self._take(_library.attn_stream_push, self._ready(len(frames)), (_data(frames), len(frames)), weights)
+            return self._take(_library.attn_stream_push, self._ready(len(frames)), (_data(frames), len(frames)), weights, self._rows_ready(len(frames)))
 
     def skip(self, n, weights=False):
         """As push (), for n frames that are absent."""
         n = _number(n, 'n')
         with self._lock:
             self._running()
-            return self._take(_library.attn_stream_skip, self._ready(n), (n,), weights)
+            return self._take(_library.attn_stream_skip, self._ready(n), (n,), weights, self._rows_ready(n))
 
     def drain(self, weights=False):
         """The end of the stream: the outputs that waited for later frames."""
         with self._lock:
-            return self._take(_library.attn_stream_drain, self.pending, (), weights)
+            return self._take(_library.attn_stream_drain, self.pending, (), weights, lambda i: _library.attn_stream_rows_pending(self._handle, i))
 
     def reset(self, first_frame=0):
         """Forgets all frames; the next one has that number."""

@@ -3,6 +3,7 @@
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +12,11 @@ import threading
 import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, 'src'))
+sys.path[:0] = [os.path.join(ROOT, 'src'), os.path.join(ROOT, 'examples')]
 os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
 
 import attn
+import export_torch
 import tap
 
 TOLERANCE = 2e-6  # of the largest output: what attn.h promises for f32
@@ -131,6 +133,65 @@ def test_gain_of_zero_silences_a_head():
     stream.set_gain(1, 0)
     out = stream.push(x)
     assert np.array_equal(out[:, :3], layer.forward(x)[:, :3]) and not out[:, 3:].any()
+
+
+def encoder_of_two(path, silenced=None):
+    """Two attentions with residuals, the second at half the rate; of attention and head `silenced` the output columns are 0. (encoder, its tensors)"""
+    rng = np.random.default_rng(7)
+    tensors = {'%s.%s_proj.weight' % (name, part): 0.5 * rng.standard_normal((8, 8)).astype(np.float32) for name in 'ab' for part in 'qkvo'}
+    tensors['half.weight'] = 0.3 * rng.standard_normal((8, 16)).astype(np.float32)
+    if silenced is not None:
+        tensors['%s.o_proj.weight' % 'ab'[silenced[0]]][:, 4 * silenced[1]:4 * silenced[1] + 4] = 0
+    blocks = [{'residual': [{'attention': 'a', 'heads': 2, 'window': 5, 'look-ahead': 2}]}, {'stack': 2}, {'linear': 'half'},
+              {'residual': [{'attention': 'b', 'heads': 2, 'window': 3, 'sinks': 1}]}]
+    export_torch.save(path, tensors, {'encoder': json.dumps({'version': 1, 'features': 8, 'blocks': blocks})})
+    return attn.Encoder(path), tensors
+
+
+def alone(tensors, name, x, **options):
+    """(outputs, weights) of one of these attentions by itself."""
+    export_torch.save('alone.safetensors', {key[2:]: tensors[key] for key in tensors if key.startswith(name + '.')})
+    return attn.Layer('alone.safetensors', heads=2, **options).forward(x, weights=True)
+
+
+def test_streams_of_encoders_show_what_each_attention_attends_to():
+    encoder, tensors = encoder_of_two('two.safetensors')
+    x, stream, seen, at = random_frames(np.random.default_rng(8), encoder), encoder.stream(), [], 0
+    for n in (1, 2, 30, 7, 30):
+        out, rows = stream.push(x[at:at + n], weights=True)
+        assert [row.first for row in rows] == [max(at - 2, 0), max(at - 2, 0) // 2]
+        at, seen = at + n, seen + [(out, rows)]
+    seen.append(stream.drain(weights=True))
+    assert np.array_equal(np.concatenate([out for out, _ in seen]), encoder.forward(x))
+    assert all(row.present.all() for _, rows in seen for row in rows)
+    out, weights = alone(tensors, 'a', x, window=5, look_ahead=2)
+    assert np.array_equal(np.concatenate([rows[0].weights for _, rows in seen]), weights)
+    behind = (x + out).reshape(35, 16) @ tensors['half.weight'].T.astype(np.float64)
+    weights = alone(tensors, 'b', behind, window=3, sinks=1)[1]
+    assert np.abs(np.concatenate([rows[1].weights for _, rows in seen]) - weights).max() <= 1e-5  # what rounding `behind` to float32 comes to
+    assert (encoder.attention_stride(0), encoder.attention_stride(1)) == (1, 2)
+
+
+def test_absent_rows_of_encoders_are_marked():
+    encoder, _ = encoder_of_two('two.safetensors')
+    stream = encoder.stream()
+    stream.push(random_frames(np.random.default_rng(9), encoder, 6))
+    _, (rows,) = stream.skip(5, weights=[0])
+    assert rows.first == 4 and rows.present.tolist() == [True, True, False, False, False]
+    assert rows.weights[:2].any() and not rows.weights[2:].any()
+    refused(attn.Error, ['attention 2', '2, counted'], stream.skip, 5, weights=[2])
+
+
+def test_gain_of_any_attention_of_an_encoder_silences_its_head():
+    for silenced in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        encoder, _ = encoder_of_two('two.safetensors')
+        without, _ = encoder_of_two('without.safetensors', silenced)
+        x, stream = random_frames(np.random.default_rng(10), encoder), encoder.stream()
+        stream.set_gain(silenced[1], 0, attention=silenced[0])
+        assert np.array_equal(np.concatenate([stream.push(x), stream.drain()]), without.forward(x))
+        assert not np.array_equal(without.forward(x), encoder.forward(x))
+        refused(attn.Error, ['attention 1', '2 heads'], stream.set_gain, 2, 0, attention=1)
+        refused(attn.Error, ['attention 2', '2, counted'], stream.set_gain, 0, 0, attention=2)
 
 
 def test_options_in_effect_are_told():
