@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""src/attn.py: the core from NumPy. Against the definition in float64, and streams against the whole, to the bit. TAP.   attn-module.py LIBRARY
+"""src/attn.py: the core from NumPy. Against the definition in float64, and streams against the whole, to the bit. TAP.
+
+    attn-module.py LIBRARY ATTN-BENCH
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -14,6 +16,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, 'src'), os.path.join(ROOT, 'examples')]
 os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
+BENCH = os.path.abspath(sys.argv[2])
 
 import attn
 import export_torch
@@ -217,6 +220,23 @@ def test_streams_in_threads_have_the_same_bits():
     for thread in threads:
         thread.join()
     assert all(np.array_equal(got[i], wanted) for i in range(8))
+
+
+def bench(*arguments):
+    return subprocess.run([BENCH, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60).stdout
+
+
+def test_benchmark_runs_encoders_from_files_and_by_name():
+    encoder, _ = encoder_of_two('two.safetensors')
+    x = random_frames(np.random.default_rng(11), encoder)
+    x.tofile('x.bin')
+    for n in ('1', '7'):
+        assert bench('--encoder', 'two.safetensors', n, '--input', 'x.bin', '--output', 'out.bin') == ''
+        assert np.array_equal(np.fromfile('out.bin', np.float32).reshape(-1, 8), encoder.forward(x))
+    layer = 2 * 64 + 4 * 64 * 64 + 4 * 64 + 2 * 64 + 2 * 64 * 256 + 256 + 64  # norm, attention, norm, feed-forward
+    assert bench('--encoder', 'E3', '1', '--frames', '1').startswith('E3 D=64 blocks=85 parameters=%d N=1 ' % (12 * layer + 2 * 64))
+    assert 'N is needed' in bench('--encoder', 'E3') and '--encoder has its own' in bench('--encoder', 'E3', '1', '--no-model')
+    assert 'nowhere: cannot be opened' in bench('--encoder', 'nowhere', '1')
 
 
 def test_library_that_is_not_there_is_said():

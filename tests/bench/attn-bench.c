@@ -9,10 +9,14 @@
 #include <string.h>
 
 #include "../core/layers.h"
+#include "named-encoders.h"
 #include "peaks.h"
+
+#define MIN_ROOM 16 /* outputs, for attn_stream_finish () */
 
 static const char usage[] =
     "usage: attn-bench D H W N [THREADS [PRECISION [ARITHMETIC [ISA]]]] [OPTION...]\n"
+    "       attn-bench --encoder FILE N [THREADS [PRECISION [ARITHMETIC [ISA]]]] [OPTION...]\n"
     "\n"
     "Pushes blocks of N frames of D features through attention with H heads over a window of W frames, full, and "
     "prints\n"
@@ -21,11 +25,24 @@ static const char usage[] =
     "for the arithmetic (8 D^2 + 4 W D flop) at the peak of fused multiply-add and of the time to read parameters and\n"
     "window once per block; and the ratio of median and floor. Peak and bandwidth are measured in the same run.\n"
     "\n"
+    "With --encoder it measures a whole encoder: a model file as examples/export_encoder.py writes it, or one of "
+    "these,\n"
+    "with random parameters, pre-norm and GELU (erf):\n"
+    "\n"
+    "  E1  6 layers, D 320, 8 heads, 1280 hidden, window 17, look-ahead 4 4 0 0 4 4 (29.6 MB of parameters)\n"
+    "  E2  4 layers, D 256, 4 heads, 1024 hidden, window 64 (12.6 MB)\n"
+    "  E3  12 layers, D 64, 4 heads, 256 hidden, window 64 (2.4 MB)\n"
+    "\n"
+    "The floor is then 2 flop per parameter, 2 per value of a key or value in sight, and one reading of all of them. "
+    "An\n"
+    "encoder with a stride uses some parameters less often: no floor is printed.\n"
+    "\n"
     "  THREADS     1\n"
     "  PRECISION   f32, f16, bf16\n"
     "  ARITHMETIC  exact, fast\n"
     "  ISA         as ATTN_CPU: avx512, avx2, neon, c (default: the best)\n"
     "\n"
+    "  --encoder FILE   a model file, or E1, E2, E3\n"
     "  --seconds S      measure for S seconds (default 1)\n"
     "  --frames M       measure M frames, each block on its own, and print p50, p99, p99.9 and the worst\n"
     "  --streams S      S streams of one layer in turn, whose windows drive each other out of the caches (default 1)\n"
@@ -41,7 +58,7 @@ typedef struct {
   unsigned d, h, w, n, threads, n_streams;
   AttnPrecision precision;
   AttnArithmetic arithmetic;
-  const char *precision_name, *arithmetic_name, *isa, *model, *input, *output;
+  const char *precision_name, *arithmetic_name, *isa, *encoder, *model, *input, *output;
   double seconds;
   size_t n_frames;
   float magnitude, parameters;
@@ -92,11 +109,42 @@ value_of (char **argv, int *i)
   return argv[++*i];
 }
 
-static Options
-parse (char **argv)
+/* Behind D, H and W, which an encoder says itself: N, and what may be missing. */
+static void
+take_positional (Options *o, const char *const *positional, int n)
 {
   static const char *const precisions[] = { "f32", "f16", "bf16", NULL }, *const arithmetics[] = { "exact", "fast",
                                                                                                    NULL };
+  int n_shape = o->encoder != NULL ? 0 : 3;
+
+  if (n <= n_shape)
+    die (o->encoder != NULL ? "N is needed. See --help" : "D, H, W and N are needed. See --help");
+  if (n > n_shape + 5)
+    die ("what is \"%s\"? See --help", positional[n_shape + 5]);
+  if (o->encoder != NULL && (o->model != NULL || o->no_model))
+    die ("--encoder has its own parameters: leave out --model and --no-model");
+  if (o->encoder == NULL) {
+    o->d = number ("D", positional[0]);
+    o->h = number ("H", positional[1]);
+    o->w = number ("W", positional[2]);
+  }
+  positional += n_shape;
+  n -= n_shape;
+  o->n = number ("N", positional[0]);
+  if (n > 1)
+    o->threads = number ("THREADS", positional[1]);
+  if (n > 2)
+    o->precision_name = positional[2];
+  o->precision = choice ("PRECISION", precisions, "f32, f16 or bf16", o->precision_name);
+  if (n > 3)
+    o->arithmetic_name = positional[3];
+  o->arithmetic = choice ("ARITHMETIC", arithmetics, "exact or fast", o->arithmetic_name);
+  o->isa = n > 4 ? positional[4] : NULL;
+}
+
+static Options
+parse (char **argv)
+{
   Options o = { .threads = 1,
                 .n_streams = 1,
                 .precision_name = "f32",
@@ -124,6 +172,8 @@ parse (char **argv)
       o.parameters = strtof (value_of (argv, &i), NULL);
     else if (strcmp (argv[i], "--no-model") == 0)
       o.no_model = true;
+    else if (strcmp (argv[i], "--encoder") == 0)
+      o.encoder = value_of (argv, &i);
     else if (strcmp (argv[i], "--model") == 0)
       o.model = value_of (argv, &i);
     else if (strcmp (argv[i], "--input") == 0)
@@ -135,21 +185,7 @@ parse (char **argv)
     else
       die ("what is \"%s\"? See --help", argv[i]);
   }
-  if (n < 4)
-    die ("D, H, W and N are needed. See --help");
-  o.d = number ("D", positional[0]);
-  o.h = number ("H", positional[1]);
-  o.w = number ("W", positional[2]);
-  o.n = number ("N", positional[3]);
-  if (n > 4)
-    o.threads = number ("THREADS", positional[4]);
-  if (n > 5)
-    o.precision_name = positional[5];
-  o.precision = choice ("PRECISION", precisions, "f32, f16 or bf16", o.precision_name);
-  if (n > 6)
-    o.arithmetic_name = positional[6];
-  o.arithmetic = choice ("ARITHMETIC", arithmetics, "exact or fast", o.arithmetic_name);
-  o.isa = n > 7 ? positional[7] : NULL;
+  take_positional (&o, positional, n);
   return o;
 }
 
@@ -167,15 +203,35 @@ random_model (unsigned d, float magnitude)
 }
 
 static AttnLayer *
-make_layer (const Options *o)
+make_encoder (const Options *o)
+{
+  AttnEncoderOptions options = attn_encoder_options_default ();
+  Bytes file = { 0 };
+  AttnLayer *layer;
+  AttnStatus status;
+  AttnError error;
+
+  options.precision = o->precision;
+  options.arithmetic = o->arithmetic;
+  options.n_threads = o->threads;
+  if (named_encoder (o->encoder, &file))
+    status = attn_encoder_open_memory (file.bytes, file.size, &options, &layer, &error);
+  else
+    status = attn_encoder_open (o->encoder, &options, &layer, &error);
+  if (status != ATTN_OK)
+    die ("%s", error.message);
+  free (file.bytes);
+  return layer;
+}
+
+static AttnLayer *
+make_single (const Options *o)
 {
   AttnConfig config = attn_config_default ();
   AttnModel *model = NULL;
   AttnLayer *layer;
   AttnError error;
 
-  if (o->isa != NULL)
-    setenv ("ATTN_CPU", o->isa, 1);
   if (o->model == NULL && !o->no_model)
     model = random_model (o->d, o->parameters);
   else if (o->model != NULL && attn_model_open (o->model, NULL, &model, &error) != ATTN_OK)
@@ -188,7 +244,20 @@ make_layer (const Options *o)
   config.n_threads = o->threads;
   if (attn_layer_new (&config, model, &layer, &error) != ATTN_OK)
     die ("%s", error.message);
-  return layer; /* the process ends soon */
+  return layer;
+}
+
+/* Frees nothing of it: the process ends soon. */
+static AttnLayer *
+make_layer (Options *o)
+{
+  AttnLayer *layer;
+
+  if (o->isa != NULL)
+    setenv ("ATTN_CPU", o->isa, 1);
+  layer = o->encoder != NULL ? make_encoder (o) : make_single (o);
+  o->d = attn_layer_n_features (layer);
+  return layer;
 }
 
 static float *
@@ -226,22 +295,27 @@ by_size (const void *a, const void *b)
 /* Streams that are fed the same frames again and again, in blocks of n. */
 typedef struct {
   const Options *o;
+  const AttnLayer *layer;
   AttnStream **streams; /* [o->n_streams] */
   unsigned turn;        /* the next one */
-  const char *kernels;
   const float *frames;
   float *out;
   size_t n_frames, at;
 } Feed;
 
-static void
+/* Returns how many outputs came out. */
+static size_t
 push (Feed *feed)
 {
+  size_t n_out;
+
   if (feed->at + feed->o->n > feed->n_frames)
     feed->at = 0;
-  attn_stream_push (feed->streams[feed->turn], feed->frames + feed->at * feed->o->d, feed->o->n, feed->out, NULL);
+  n_out =
+      attn_stream_push (feed->streams[feed->turn], feed->frames + feed->at * feed->o->d, feed->o->n, feed->out, NULL);
   feed->turn = (feed->turn + 1) % feed->o->n_streams;
   feed->at += feed->o->n;
+  return n_out;
 }
 
 /* Times [n], in microseconds per frame, of `calls` blocks each. Sorted. */
@@ -258,6 +332,19 @@ sample (Feed *feed, double *times, size_t n, size_t calls)
   qsort (times, n, sizeof *times, by_size);
 }
 
+/* What is measured, in front of what it came to. */
+static void
+print_subject (const Feed *feed)
+{
+  const Options *o = feed->o;
+
+  if (o->encoder != NULL)
+    printf ("%s D=%u blocks=%u parameters=%llu N=%u", o->encoder, o->d, attn_layer_n_blocks (feed->layer),
+            (unsigned long long) attn_layer_n_parameters (feed->layer), o->n);
+  else
+    printf ("D=%u H=%u W=%u N=%u", o->d, o->h, o->w, o->n);
+}
+
 /* Every block on its own: what a real-time user meets. A look at the clock costs some 25 ns. */
 static void
 print_tail (Feed *feed)
@@ -266,24 +353,54 @@ print_tail (Feed *feed)
   double *times = malloc (n * sizeof *times);
 
   sample (feed, times, n, 1);
-  printf ("D=%u H=%u W=%u N=%u %s %zu blocks: p50 %.3f p99 %.3f p99.9 %.3f worst %.3f us/frame\n", feed->o->d,
-          feed->o->h, feed->o->w, feed->o->n, feed->kernels, n, times[n / 2], times[n * 99 / 100],
-          times[n * 999 / 1000], times[n - 1]);
+  print_subject (feed);
+  printf (" %s %zu blocks: p50 %.3f p99 %.3f p99.9 %.3f worst %.3f us/frame\n", attn_layer_kernels (feed->layer), n,
+          times[n / 2], times[n * 99 / 100], times[n * 999 / 1000], times[n - 1]);
   free (times);
+}
+
+/* Floating-point operations of a frame, and the numbers that one push has to read. */
+static void
+count_work (const Feed *feed, double *flop, double *numbers)
+{
+  const Options *o = feed->o;
+
+  *flop = 8.0 * o->d * o->d + 4.0 * o->w * o->d;
+  *numbers = 4.0 * o->d * o->d + 2.0 * o->w * o->d;
+  if (o->encoder == NULL)
+    return;
+  *numbers = (double) attn_layer_n_parameters (feed->layer);
+  *flop = 2 * *numbers;
+  for (uint32_t i = 0; i < attn_layer_n_attentions (feed->layer); i++) {
+    const AttnSizes *sizes = &feed->layer->attentions[i]->sizes;
+
+    *flop += 2.0 * sizes->span * sizes->n_heads * (sizes->dk + sizes->dv);
+    *numbers += (double) sizes->span * (sizes->n_key + sizes->n_value);
+  }
+}
+
+static void
+print_floor (const Feed *feed, double median)
+{
+  double flop, numbers, peak = fma_peak (), bytes, bandwidth, arithmetic, reading, floor;
+
+  count_work (feed, &flop, &numbers);
+  bytes = numbers * (feed->o->precision == ATTN_PRECISION_F32 ? 4 : 2);
+  bandwidth = read_bandwidth ((size_t) bytes);
+  arithmetic = flop / peak * 1e6;
+  reading = bytes / bandwidth * 1e6 / feed->o->n;
+  floor = arithmetic > reading ? arithmetic : reading;
+  printf (" floor %.2f (fma %.2f at %.0f GFLOP/s, reading %.2f at %.0f GB/s) x floor %.2f x fma %.2f", floor,
+          arithmetic, peak * 1e-9, reading, bandwidth * 1e-9, median / floor, median / arithmetic);
 }
 
 static void
 print_median (Feed *feed)
 {
   const Options *o = feed->o;
-  double flop = 8.0 * o->d * o->d + 4.0 * o->w * o->d, one, *times;
-  double bytes = (4.0 * o->d * o->d + 2.0 * o->w * o->d) * (o->precision == ATTN_PRECISION_F32 ? 4 : 2);
-  double peak = fma_peak (), bandwidth = read_bandwidth ((size_t) bytes);
-  double arithmetic = flop / peak * 1e6, reading = bytes / bandwidth * 1e6 / o->n;
-  double floor = arithmetic > reading ? arithmetic : reading;
+  double one = now_us (), *times;
   size_t calls, n;
 
-  one = now_us ();
   for (int i = 0; i < 20; i++)
     push (feed);
   one = (now_us () - one) / 20;
@@ -291,18 +408,19 @@ print_median (Feed *feed)
   n = (size_t) (o->seconds * 1e6 / (one * calls)) + 15;
   times = malloc (n * sizeof *times);
   sample (feed, times, n, calls);
-  printf ("D=%u H=%u W=%u N=%u threads=%u streams=%u %s %s %s: %.2f us/frame p99 %.2f floor %.2f (fma %.2f at %.0f "
-          "GFLOP/s, "
-          "reading %.2f at %.0f GB/s) x floor %.2f x fma %.2f\n",
-          o->d, o->h, o->w, o->n, o->threads, o->n_streams, o->precision_name, o->arithmetic_name, feed->kernels,
-          times[n / 2], times[n * 99 / 100], floor, arithmetic, peak * 1e-9, reading, bandwidth * 1e-9,
-          times[n / 2] / floor, times[n / 2] / arithmetic);
+  print_subject (feed);
+  printf (" threads=%u streams=%u %s %s %s: %.2f us/frame p99 %.2f", o->threads, o->n_streams, o->precision_name,
+          o->arithmetic_name, attn_layer_kernels (feed->layer), times[n / 2], times[n * 99 / 100]);
+  if (attn_layer_stride (feed->layer) == 1)
+    print_floor (feed, times[n / 2]);
+  printf ("\n");
   free (times);
 }
 
 static void
 write_output (Feed *feed)
 {
+  size_t size = attn_layer_n_outputs (feed->layer) * sizeof *feed->out, n_out;
   FILE *file = fopen (feed->o->output, "wb");
 
   if (file == NULL)
@@ -312,32 +430,40 @@ write_output (Feed *feed)
   if (attn_stream_reset (feed->streams[0], 0, NULL) != ATTN_OK)
     die ("cannot reset the stream");
   feed->at = 0;
-  for (size_t i = 0; i + feed->o->n <= feed->n_frames; i += feed->o->n) {
-    push (feed);
-    fwrite (feed->out, feed->o->d * sizeof *feed->out, feed->o->n, file);
-  }
+  for (size_t i = 0; i + feed->o->n <= feed->n_frames; i += feed->o->n)
+    fwrite (feed->out, size, push (feed), file);
+  while ((n_out = attn_stream_finish (feed->streams[0], feed->out, NULL, NULL, MIN_ROOM)) > 0)
+    fwrite (feed->out, size, n_out, file);
   if (fclose (file) != 0)
     die ("cannot write %s", feed->o->output);
+}
+
+/* Until the window of every block is full. */
+static void
+warm_up (Feed *feed)
+{
+  size_t n = attn_layer_reach_back (feed->layer) + attn_layer_reach_ahead (feed->layer);
+
+  for (size_t i = 0; i < (n / feed->o->n + 65) * feed->o->n_streams; i++)
+    push (feed);
 }
 
 int
 main (int argc, char **argv)
 {
   Options o = parse (argv);
-  AttnLayer *layer = make_layer (&o);
-  Feed feed = { .o = &o, .kernels = attn_layer_kernels (layer) };
+  Feed feed = { .o = &o, .layer = make_layer (&o) };
   AttnError error;
 
   feed.frames = make_frames (&o, &feed.n_frames);
-  feed.out = malloc ((size_t) o.n * o.d * sizeof *feed.out);
+  feed.out = malloc ((o.n + MIN_ROOM) * attn_layer_n_outputs (feed.layer) * sizeof *feed.out);
   if (feed.n_frames < o.n)
     die ("%zu frames are less than one block of %u", feed.n_frames, o.n);
   feed.streams = malloc (o.n_streams * sizeof *feed.streams);
   for (unsigned i = 0; i < o.n_streams; i++)
-    if (attn_stream_new (layer, &feed.streams[i], &error) != ATTN_OK)
+    if (attn_stream_new (feed.layer, &feed.streams[i], &error) != ATTN_OK)
       die ("%s", error.message);
-  for (size_t i = 0; i < (o.w / o.n + 64) * (size_t) o.n_streams; i++)
-    push (&feed);
+  warm_up (&feed);
   if (o.output != NULL)
     write_output (&feed);
   else if (o.n_frames != 0)
