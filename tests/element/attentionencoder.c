@@ -192,6 +192,38 @@ GST_START_TEST (test_outputs_have_the_times_of_their_frames_within_their_buffers
 }
 GST_END_TEST;
 
+/* By the rate: 7 frames in 70 ms, though buffers come every 80 ms. Without it only the first of a buffer has one. */
+GST_START_TEST (test_outputs_have_times_by_the_rate_where_buffers_have_no_duration)
+{
+  Encoder *e = encoder_open ("conv-strides");
+  GstHarness *h = encoder_harness (e);
+  GstCaps *caps = encoder_caps (e, TRUE, 7);
+  GstBuffer *buffer;
+  guint i;
+
+  if (__i__ == 1)
+    gst_caps_set_simple (caps, "framerate", GST_TYPE_FRACTION, 0, 1, NULL);
+  gst_harness_set_src_caps (h, caps);
+  for (i = 0; i < 56; i += 7) {
+    buffer = encoder_buffer (e, i, 7);
+    GST_BUFFER_PTS (buffer) = i / 7 * 80 * GST_MSECOND;
+    GST_BUFFER_DURATION (buffer) = GST_CLOCK_TIME_NONE;
+    gst_harness_push (h, buffer);
+  }
+  for (i = 0; (buffer = gst_harness_try_pull (h)); i++) {
+    guint frame = i * e->stride;
+
+    fail_unless_equals_clocktime (GST_BUFFER_PTS (buffer), __i__ == 0 || frame % 7 == 0
+                                                               ? (frame / 7 * 8 + frame % 7) * FRAME_TIME
+                                                               : GST_CLOCK_TIME_NONE);
+    gst_buffer_unref (buffer);
+  }
+  fail_unless (i > 8); /* also one that begins a buffer */
+  gst_harness_teardown (h);
+  encoder_free (e);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_without_times_outputs_have_none)
 {
   Encoder *e = encoder_open ("conv-strides");
@@ -600,6 +632,7 @@ attentionencoder_suite (void)
   tcase_add_loop_test (framing, test_with_a_stride_a_buffer_leaves_when_outputs_get_ready, 0, 8);
   tcase_add_loop_test (framing, test_the_rate_is_divided_by_the_stride, 0, 6);
   tcase_add_test (framing, test_outputs_have_the_times_of_their_frames_within_their_buffers);
+  tcase_add_loop_test (framing, test_outputs_have_times_by_the_rate_where_buffers_have_no_duration, 0, 2);
   tcase_add_test (framing, test_without_times_outputs_have_none);
   tcase_add_test (framing, test_flags_and_metas_come_from_the_buffer_of_the_frame);
   tcase_add_loop_test (framing, test_outputs_leave_together_while_nothing_is_lost_by_it, 0, 5);
