@@ -60,7 +60,7 @@ gst_attention_make_side_caps (GstFrameFilter *filter, guint side, GstCaps *caps)
 /* ---- the bus ---- */
 
 void
-gst_attention_side_done (GstFrameFilter *filter, guint side, GstBuffer *buffer, const gfloat *weights, guint64 n_frames)
+gst_attention_side_done (GstFrameFilter *filter, guint side, GstBuffer *buffer, const gfloat *weights, guint64 n_rows)
 {
   GstAttention *self = GST_ATTENTION (filter);
   GstClockTime interval;
@@ -76,7 +76,7 @@ gst_attention_side_done (GstFrameFilter *filter, guint side, GstBuffer *buffer, 
   }
   if (self->summary == NULL)
     self->summary = gst_attention_summary_new (filter);
-  gst_attention_summary_add (self->summary, buffer, weights, n_frames, interval);
+  gst_attention_summary_add (self->summary, buffer, weights, n_rows, interval);
 }
 
 void

@@ -5,8 +5,9 @@
  * It runs an AttnStream over an AttnLayer. What the layer computes is the subclass's: that makes the layer, and may
  * show something beside the outputs, on sides.
  *
- * A *side* is a stream of rows beside `src`, made for the same frames: the weights of an attention. It has a number,
- * from 0 on, and, when somebody requests it, a pad; that says what `src` says, in the same order.
+ * A *side* is a stream of rows beside `src`, made for the same frames: the weights of an attention of the layer, at the
+ * rate of the frames that come to it. It has the number of the attention and, when somebody requests it, a pad; that
+ * says what `src` says, in its own place among its rows.
  */
 #ifndef PLUGIN_GSTFRAMEFILTER_H
 #define PLUGIN_GSTFRAMEFILTER_H
@@ -35,7 +36,7 @@ GType gst_frame_filter_get_type (void);
 G_GNUC_INTERNAL extern GstDebugCategory *gst_frame_filter_debug;
 
 typedef struct _GstFrameFilter GstFrameFilter;
-typedef struct _GstFrameFilterRun GstFrameFilterRun;
+typedef struct _GstFrameFilterLine GstFrameFilterLine;
 typedef struct _GstFrameFilterClass GstFrameFilterClass;
 
 /* What the base class knows of the layer that is to be made. */
@@ -109,27 +110,20 @@ struct _GstFrameFilter {
   GBytes *file_state;     /* what it held, until there is a layer for it */
   gboolean resumed;       /* the stream was restored, and no frame has come since */
   gboolean draining;
-  GstQueueArray *waiting;     /* Items; the first one with frames is being filled */
-  GstQueueArray *ready;       /* Items that are complete */
-  GstFrameFilterRun *run;     /* outputs without an item that waits for them, on their way to `ready` */
-  GArray *rows;               /* outputs that the core gives, of gfloat */
-  GByteArray *marks;          /* the same: 1: it is there, 0: it is absent */
-  guint64 end_of_present;     /* the number behind the last frame that was there */
-  GstFrameFilterTimes times;  /* of the last frames that came */
-  gboolean leaves_at_once;    /* the layer's outputs do not wait for those of their buffer */
-  gboolean owes_discont;      /* to the next output */
-  gboolean gives_tensors;     /* what leaves is other/tensors: so many frames in a buffer as its caps say */
-  gboolean left_out;          /* absent outputs left no trace, and nothing has left since */
-  GstCaps *own_caps;          /* of `src`, while it has those of single frames; NULL: it has not */
-  GstCaps *refused_caps;      /* NULL: none */
-  GError *refusal;            /* why; said once, with the first buffer */
-  GstEvent *held_segment;     /* NULL: none; no segment leaves before caps */
-  FrameClock clock;           /* of the stream's frames */
-  GstClockTimeDiff gap_rest;  /* time of GAP events that was not a whole frame; below 0: taken in advance */
-  gboolean warned_new_stream; /* of a jump that began one */
-  gboolean warned_jump;       /* of one that did not */
-  GstFlowReturn flow;         /* what the pads' pushes last came to */
-  gboolean skipped;           /* outputs were left out for the quality of service, and none has left since */
+  GstFrameFilterLine *outputs; /* what leaves `src` */
+  GPtrArray *sides;            /* Lines by number; NULL: nobody looks */
+  guint n_lines;               /* of sides, that are there */
+  guint64 end_of_present;      /* the number behind the last frame that was there */
+  GstFrameFilterTimes times;   /* of the last frames that came */
+  GstCaps *refused_caps;       /* NULL: none */
+  GError *refusal;             /* why; said once, with the first buffer */
+  GstEvent *held_segment;      /* NULL: none; no segment leaves before caps */
+  FrameClock clock;            /* of the stream's frames */
+  GstClockTimeDiff gap_rest;   /* time of GAP events that was not a whole frame; below 0: taken in advance */
+  gboolean warned_new_stream;  /* of a jump that began one */
+  gboolean warned_jump;        /* of one that did not */
+  GstFlowReturn flow;          /* what the pads' pushes last came to */
+  gboolean skipped;            /* outputs were left out for the quality of service, and none has left since */
 
   /* Latency; the object lock. */
   guint64 n_max;    /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
@@ -172,8 +166,8 @@ struct _GstFrameFilterClass {
   /* What leaves the pad of a side, where `caps` leave `src`; there is a layer. Transfer full. */
   GstCaps *(*make_side_caps) (GstFrameFilter *self, guint side, GstCaps *caps);
 
-  /* The rows [n_frames][width] of the frames of `buffer`, which is to leave. */
-  void (*side_done) (GstFrameFilter *self, guint side, GstBuffer *buffer, const gfloat *rows, guint64 n_frames);
+  /* The rows [n_rows][width] of `buffer`, which is to leave. */
+  void (*side_done) (GstFrameFilter *self, guint side, GstBuffer *buffer, const gfloat *rows, guint64 n_rows);
 };
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstFrameFilter, gst_object_unref)

@@ -165,8 +165,9 @@ use_caps (GstFrameFilter *self, GstCaps *caps, GError **error)
   GST_OBJECT_LOCK (self);
   self->features = features;
   GST_OBJECT_UNLOCK (self);
-  self->gives_tensors =
-      features.is_tensors || (self->leaves_at_once && features.rate_n % (gint) attn_layer_stride (self->layer) != 0);
+  self->outputs->gives_tensors =
+      features.is_tensors
+      || (self->outputs->leaves_at_once && features.rate_n % (gint) attn_layer_stride (self->layer) != 0);
   set_clock (self);
   gst_frame_filter_update_latency (self);
   return TRUE;

@@ -41,12 +41,7 @@ clear_rows (Rows *rows)
 void
 gst_frame_filter_clear_item (Item *item)
 {
-  guint i;
-
   clear_rows (&item->out);
-  for (i = 0; item->sides != NULL && i < item->n_sides; i++)
-    clear_rows (&item->sides[i]);
-  g_clear_pointer (&item->sides, g_free);
   gst_clear_event (&item->event);
   gst_clear_buffer (&item->source);
 }
@@ -73,21 +68,13 @@ mark_gap (const Item *item)
 }
 
 static void
-complete (GstFrameFilter *self, Item *item)
+complete (GstFrameFilter *self, const Line *line, Item *item)
 {
-  guint i;
-
   if (item->out.buffer != NULL && GST_FRAME_FILTER_GET_CLASS (self)->has_chains)
     mark_gap (item);
-
-  for (i = 0; item->sides != NULL && i < item->n_sides; i++) {
-    Rows *rows = &item->sides[i];
-
-    if (rows->map.memory != NULL)
-      GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, i, item->out.buffer, (const gfloat *) rows->map.data,
-                                                    item->n_frames);
-    unmap_rows (rows);
-  }
+  if (line->side != OUTPUTS && item->out.map.memory != NULL)
+    GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, line->side, item->out.buffer,
+                                                  (const gfloat *) item->out.map.data, item->n_frames);
   unmap_rows (&item->out);
 }
 
@@ -100,33 +87,23 @@ leaves (GstFrameFilter *self, const Item *item)
 }
 
 void
-gst_frame_filter_advance (GstFrameFilter *self)
+gst_frame_filter_advance (GstFrameFilter *self, Line *line)
 {
   Item *item;
 
-  while ((item = gst_queue_array_peek_head_struct (self->waiting)) && item->n_done == item->n_outputs) {
-    gst_queue_array_pop_head_struct (self->waiting);
+  while ((item = gst_queue_array_peek_head_struct (line->waiting)) && item->n_done == item->n_outputs) {
+    gst_queue_array_pop_head_struct (line->waiting);
     if (!leaves (self, item)) {
       gst_frame_filter_clear_item (item);
       continue;
     }
-    gst_frame_filter_end_run (self);
-    complete (self, item);
-    gst_queue_array_push_tail_struct (self->ready, item);
+    gst_frame_filter_end_run (self, line);
+    complete (self, line, item);
+    gst_queue_array_push_tail_struct (line->ready, item);
   }
 }
 
 /* ---- out ---- */
-
-static void
-push_caps (GstFrameFilter *self, GstCaps *caps)
-{
-  GstEvent *event = gst_event_new_caps (caps);
-
-  gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_ref (event));
-  gst_frame_filter_push_event_to_sides (self, event);
-  gst_event_unref (event);
-}
 
 /* Caps that say how many frames a buffer has say one. */
 static void
@@ -138,8 +115,8 @@ set_single_caps (GstFrameFilter *self)
     return;
   single = gst_features_set_frames_per_buffer (caps, 1);
   if (!gst_caps_is_equal (single, caps)) {
-    self->own_caps = gst_caps_ref (caps);
-    push_caps (self, single);
+    self->outputs->own_caps = gst_caps_ref (caps);
+    gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_new_caps (single));
   }
   gst_caps_unref (single);
   gst_caps_unref (caps);
@@ -148,16 +125,16 @@ set_single_caps (GstFrameFilter *self)
 static void
 restore_caps (GstFrameFilter *self)
 {
-  GstCaps *caps = g_steal_pointer (&self->own_caps);
+  GstCaps *caps = g_steal_pointer (&self->outputs->own_caps);
 
   if (caps == NULL)
     return;
-  push_caps (self, caps);
+  gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_new_caps (caps));
   gst_caps_unref (caps);
 }
 
 gboolean
-gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event)
+gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event, gboolean to_lines)
 {
   gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
 
@@ -166,7 +143,7 @@ gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event)
   gst_event_ref (event);
   ok = gst_frame_filter_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
   if (ok || !is_caps)
-    gst_frame_filter_push_event_to_sides (self, event);
+    gst_frame_filter_push_event_to_sides (self, event, to_lines);
   gst_event_unref (event);
   return ok;
 }
@@ -178,7 +155,7 @@ push_buffer (GstFrameFilter *self, GstBuffer *buffer, gboolean is_single)
 
   if (!is_single)
     restore_caps (self);
-  else if (self->own_caps == NULL && self->gives_tensors && !self->leaves_at_once)
+  else if (self->outputs->own_caps == NULL && self->outputs->gives_tensors && !self->outputs->leaves_at_once)
     set_single_caps (self);
   if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
     trans->segment.position =
@@ -187,34 +164,52 @@ push_buffer (GstFrameFilter *self, GstBuffer *buffer, gboolean is_single)
 }
 
 static GstFlowReturn
-push_sides (GstFrameFilter *self, Item *item)
+push_row_buffer (GstFrameFilter *self, const Line *line, GstBuffer *buffer, gboolean is_single)
 {
-  GstFlowReturn flow = GST_FLOW_OK;
-  guint i;
+  return line->side == OUTPUTS ? push_buffer (self, buffer, is_single)
+                               : gst_frame_filter_push_side (self, line->side, buffer);
+}
 
-  for (i = 0; item->sides != NULL && i < item->n_sides && flow == GST_FLOW_OK; i++)
-    if (item->sides[i].buffer != NULL)
-      flow = gst_frame_filter_push_side (self, i, g_steal_pointer (&item->sides[i].buffer));
-  return flow;
+static void
+push_event (GstFrameFilter *self, const Line *line, GstEvent *event)
+{
+  if (line->side == OUTPUTS) {
+    gst_frame_filter_forward_event (self, event, FALSE);
+    return;
+  }
+  gst_frame_filter_push_event_to_side (self, line->side, event);
+  gst_event_unref (event);
 }
 
 /* All of them: nobody waits for what is behind a buffer that was refused, but for the events there. */
-GstFlowReturn
-gst_frame_filter_push_ready (GstFrameFilter *self)
+static GstFlowReturn
+push_line (GstFrameFilter *self, Line *line, GstFlowReturn flow)
 {
-  GstFlowReturn flow = GST_FLOW_OK;
   Item *next;
 
-  while ((next = gst_queue_array_pop_head_struct (self->ready))) {
+  while ((next = gst_queue_array_pop_head_struct (line->ready))) {
     Item item = *next; /* the queue may move while we push */
 
     if (item.out.buffer != NULL && flow == GST_FLOW_OK)
-      flow = push_buffer (self, g_steal_pointer (&item.out.buffer), item.is_single);
-    if (flow == GST_FLOW_OK)
-      flow = push_sides (self, &item);
+      flow = push_row_buffer (self, line, g_steal_pointer (&item.out.buffer), item.is_single);
     if (item.event != NULL)
-      gst_frame_filter_forward_event (self, g_steal_pointer (&item.event));
+      push_event (self, line, g_steal_pointer (&item.event));
     gst_frame_filter_clear_item (&item);
+  }
+  return flow;
+}
+
+GstFlowReturn
+gst_frame_filter_push_ready (GstFrameFilter *self)
+{
+  GstFlowReturn flow = push_line (self, self->outputs, GST_FLOW_OK);
+  guint i;
+
+  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++) {
+    Line *line = gst_frame_filter_side (self, i);
+
+    if (line != NULL)
+      flow = push_line (self, line, flow);
   }
   return flow;
 }

@@ -53,6 +53,12 @@ gst_frame_filter_is_watched (GstFrameFilter *self, guint side)
 }
 
 gboolean
+gst_frame_filter_has_watchers (GstFrameFilter *self)
+{
+  return g_atomic_int_get (&self->post_messages) || g_atomic_int_get (&self->n_side_pads) > 0;
+}
+
+gboolean
 gst_frame_filter_refuses_event (GstFrameFilter *self, GstEvent *event)
 {
   gdouble rate;
@@ -250,27 +256,50 @@ catch_up (GstFrameFilter *self, GstPad *pad)
     gst_pad_sticky_events_foreach (GST_BASE_TRANSFORM_SRC_PAD (self), tell_sticky, &telling);
 }
 
-static gboolean
-push_event (GstElement *element, GstPad *pad, gpointer event)
+static void
+push_event (GstFrameFilter *self, GstPad *pad, GstEvent *event)
 {
-  GstFrameFilter *self = GST_FRAME_FILTER (element);
   GstEvent *translated;
 
-  if (pad == GST_BASE_TRANSFORM_SRC_PAD (self))
-    return TRUE;
   if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
     catch_up (self, pad);
   translated = translate (self, pad, event);
   if (translated != NULL)
     gst_pad_push_event (pad, translated);
-  return TRUE;
 }
 
 void
-gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event)
+gst_frame_filter_push_event_to_side (GstFrameFilter *self, guint side, GstEvent *event)
 {
-  if (g_atomic_int_get (&self->n_side_pads) > 0)
-    gst_element_foreach_src_pad (GST_ELEMENT (self), push_event, event);
+  GstPad *pad = ref_pad (self, side);
+
+  if (pad == NULL)
+    return;
+  push_event (self, pad, event);
+  gst_object_unref (pad);
+}
+
+static guint
+count_sides (GstFrameFilter *self)
+{
+  guint n;
+
+  GST_OBJECT_LOCK (self);
+  n = self->side_pads->len;
+  GST_OBJECT_UNLOCK (self);
+  return n;
+}
+
+void
+gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event, gboolean to_lines)
+{
+  guint i;
+
+  if (g_atomic_int_get (&self->n_side_pads) == 0)
+    return;
+  for (i = 0; i < count_sides (self); i++)
+    if (to_lines || gst_frame_filter_side (self, i) == NULL)
+      gst_frame_filter_push_event_to_side (self, i, event);
 }
 
 /* ---- buffers ---- */
