@@ -114,7 +114,7 @@
 #include "gstattention-private.h"
 
 #include "gstattentionlayers.h"
-#include "gstattentionsummary.h"
+#include "gstattentionweights.h"
 
 static GstStaticPadTemplate weights_template =
     GST_STATIC_PAD_TEMPLATE ("weights", GST_PAD_SRC, GST_PAD_REQUEST, GST_STATIC_CAPS (GST_FEATURES_CAPS));
@@ -161,7 +161,6 @@ gst_attention_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
   GstAttention *self = GST_ATTENTION (filter);
 
   g_clear_pointer (&self->layer_heads, g_ptr_array_unref);
-  g_clear_pointer (&self->summary, gst_attention_summary_free);
   if (layer == NULL)
     return;
   GST_INFO_OBJECT (self, "%u heads", attn_layer_n_heads (layer));
@@ -225,6 +224,22 @@ gst_attention_before_outputs (GstFrameFilter *filter, AttnStream *stream, gboole
   self->n_gain_changes = n_changes;
   return controlled;
 }
+
+/* ---- weights ---- */
+
+static GstPad *
+gst_attention_request_new_pad (GstElement *element, GstPadTemplate *template, const gchar *name, const GstCaps *caps)
+{
+  return gst_frame_filter_add_side_pad (GST_FRAME_FILTER (element), 0, template, "weights");
+}
+
+static void
+gst_attention_release_pad (GstElement *element, GstPad *pad)
+{
+  gst_frame_filter_remove_side_pad (GST_FRAME_FILTER (element), pad);
+}
+
+/* ---- children ---- */
 
 static guint
 gst_attention_get_children_count (GstChildProxy *proxy)
@@ -310,10 +325,10 @@ set_filter_functions (GstFrameFilterClass *filter_class)
   filter_class->make_layer = GST_DEBUG_FUNCPTR (gst_attention_make_layer);
   filter_class->layer_changed = GST_DEBUG_FUNCPTR (gst_attention_layer_changed);
   filter_class->before_outputs = GST_DEBUG_FUNCPTR (gst_attention_before_outputs);
-  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_stream_ended);
-  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_get_side_width);
-  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_make_side_caps);
-  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_side_done);
+  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_weights_end);
+  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_weights_get_side_width);
+  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_weights_make_side_caps);
+  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_weights_side_done);
 }
 
 static void

@@ -146,6 +146,7 @@ gst_frame_filter_finalize (GObject *object)
 
   gst_frame_filter_line_free (self->outputs);
   g_ptr_array_unref (self->sides);
+  g_ptr_array_unref (self->summaries);
   gst_flow_combiner_unref (self->flows);
   g_ptr_array_unref (self->side_pads);
   g_free (self->model_file);
@@ -229,6 +230,7 @@ gst_frame_filter_init (GstFrameFilter *self)
   g_mutex_init (&self->lock);
   self->outputs = gst_frame_filter_line_new (OUTPUTS);
   self->sides = g_ptr_array_new ();
+  self->summaries = g_ptr_array_new ();
   self->times = GST_FRAME_FILTER_NO_TIMES;
   frame_clock_forget (&self->clock);
   self->side_pads = g_ptr_array_new ();

@@ -62,6 +62,7 @@ struct _GstFrameFilter {
   AttnLayer *layer;     /* with a model from start, else from the caps on; the streaming thread's */
   GstFeatures features; /* of the frames that come in; the same */
   guint n_sides;        /* of the layer; the subclass sets it, at first in its init () */
+  GPtrArray *summaries; /* of sides, which gstattentionweights.h makes; the same */
 
   /* Properties; the object lock. */
   gint post_messages; /* gboolean; atomic, too. Sides are made even if they have no pad */
