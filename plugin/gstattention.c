@@ -198,17 +198,6 @@ gst_attention_start (GstBaseTransform *trans)
 
 /* ---- heads ---- */
 
-static void
-read_gains (GstAttention *self, AttnStream *stream)
-{
-  guint i;
-
-  for (i = 0; i < self->layer_heads->len; i++)
-    if (attn_stream_set_gain (stream, 0, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)))
-        != ATTN_OK)
-      g_assert_not_reached (); /* the property is finite, and layer_heads is as long as the layer has heads */
-}
-
 static gboolean
 gst_attention_before_outputs (GstFrameFilter *filter, AttnStream *stream, gboolean is_new)
 {
@@ -220,7 +209,7 @@ gst_attention_before_outputs (GstFrameFilter *filter, AttnStream *stream, gboole
     gst_attention_heads_sync (self->layer_heads, gst_frame_filter_output_time (filter));
   n_changes = gst_attention_heads_count_changes ();
   if (is_new || n_changes != self->n_gain_changes)
-    read_gains (self, stream);
+    gst_attention_heads_set_gains (self->layer_heads, stream, 0);
   self->n_gain_changes = n_changes;
   return controlled;
 }
@@ -244,28 +233,13 @@ gst_attention_release_pad (GstElement *element, GstPad *pad)
 static guint
 gst_attention_get_children_count (GstChildProxy *proxy)
 {
-  GstAttention *self = GST_ATTENTION (proxy);
-  guint n;
-
-  GST_OBJECT_LOCK (self);
-  n = self->heads->len;
-  GST_OBJECT_UNLOCK (self);
-  return n;
+  return gst_attention_heads_count (GST_ATTENTION (proxy)->heads, GST_OBJECT (proxy));
 }
 
 static GObject *
 gst_attention_get_child_by_index (GstChildProxy *proxy, guint i)
 {
-  GstAttention *self = GST_ATTENTION (proxy);
-  GstAttentionHead *head = NULL;
-
-  GST_OBJECT_LOCK (self);
-  if (i < self->heads->len)
-    head = gst_object_ref (g_ptr_array_index (self->heads, i));
-  GST_OBJECT_UNLOCK (self);
-  if (head != NULL)
-    gst_attention_head_hand_out (head);
-  return (GObject *) head;
+  return gst_attention_heads_get (GST_ATTENTION (proxy)->heads, GST_OBJECT (proxy), i);
 }
 
 static void

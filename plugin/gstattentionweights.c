@@ -5,6 +5,7 @@
 #include "gstattentionweights.h"
 
 #include "gstattentionsummary.h"
+#include "gstfrontend.h"
 
 #define GST_CAT_DEFAULT gst_frame_filter_debug
 
@@ -37,42 +38,40 @@ too_wide:
   return FALSE;
 }
 
-/* Those of the frames that come to the attention. That is a whole number in audio/x-raw: its stride divides that of `src`. */
-static void
-set_rate (GstFrameFilter *filter, GstCaps *caps, guint64 stride)
+/*
+ * Where rows leave by themselves, at the rate of the frames that come to the attention: by the rule for all that we make,
+ * and in other/tensors each in a buffer of its own.
+ */
+static GstCaps *
+make_caps_at_rate (GstFrameFilter *filter, GstCaps *caps, guint width, guint64 stride)
 {
   const GstFeatures *features = &filter->features;
+  GstCaps *wide, *result;
   gint rate_n, rate_d;
 
   if (!gst_util_fraction_multiply (features->rate_n, features->rate_d, 1, (gint) stride, &rate_n, &rate_d))
-    return; /* as `src`, whose stride is no shorter, says of itself */
-  if (gst_structure_has_name (gst_caps_get_structure (caps, 0), "audio/x-raw"))
-    gst_caps_set_simple (caps, "rate", G_TYPE_INT, rate_n / rate_d, NULL);
-  else
-    gst_caps_set_simple (caps, "framerate", GST_TYPE_FRACTION, rate_n, rate_d, NULL);
-}
-
-/* Where rows leave by themselves, each has a buffer of its own in other/tensors. */
-static GstCaps *
-set_pace (GstFrameFilter *filter, guint side, GstCaps *caps)
-{
-  GstCaps *result;
-
-  if (!GST_FRAME_FILTER_GET_CLASS (filter)->has_chains)
-    return caps;
-  result = gst_features_set_frames_per_buffer (caps, 1);
-  gst_caps_unref (caps);
-  set_rate (filter, result, attn_layer_attention_stride (filter->layer, side));
+    g_assert_not_reached (); /* `src`, whose stride is a multiple of this one, has such a rate */
+  if (!features->is_tensors)
+    return gst_features_to_caps (width, rate_n, rate_d, 1);
+  wide = gst_features_replace_n_features (caps, width);
+  result = gst_features_set_frames_per_buffer (wide, 1);
+  gst_caps_set_simple (result, "framerate", GST_TYPE_FRACTION, rate_n, rate_d, NULL);
+  gst_caps_unref (wide);
   return result;
 }
 
+/* What a front end said of the frames is not true of their weights. */
 GstCaps *
 gst_attention_weights_make_side_caps (GstFrameFilter *filter, guint side, GstCaps *caps)
 {
   const AttnConfig *config = attn_layer_attention (filter->layer, side);
+  guint width = config->n_heads * span_of (config);
 
-  caps = gst_features_replace_n_features (caps, config->n_heads * span_of (config));
-  caps = set_pace (filter, side, caps);
+  if (GST_FRAME_FILTER_GET_CLASS (filter)->has_chains)
+    caps = make_caps_at_rate (filter, caps, width, attn_layer_attention_stride (filter->layer, side));
+  else
+    caps = gst_features_replace_n_features (caps, width);
+  caps = gst_front_end_remove (caps);
   gst_caps_set_simple (caps, "heads", G_TYPE_INT, config->n_heads, "sinks", G_TYPE_INT, config->n_sinks, "window",
                        G_TYPE_INT, config->window, "look-ahead", G_TYPE_INT, config->look_ahead, NULL);
   return caps;

@@ -67,6 +67,7 @@ typedef struct _GstFrameFilterLine {
   guint64 stride;          /* frames for each row */
   guint64 width;           /* values per row */
   gboolean leaves_at_once; /* rows do not wait for those of their buffer */
+  gboolean is_watched;     /* of a side; else rows are only counted, for who follows them */
   gboolean gives_tensors;  /* what leaves is other/tensors: so many rows in a buffer as its caps say */
   gboolean owes_discont;   /* to the next row */
   gboolean left_out;       /* absent rows left no trace, and nothing has left since */
@@ -188,6 +189,9 @@ void gst_frame_filter_clear_line (Line *line); /* nothing waits, or leaves, any 
 gboolean gst_frame_filter_update_sides (GstFrameFilter *self);
 void gst_frame_filter_free_sides (GstFrameFilter *self);        /* there is no stream any more */
 Line *gst_frame_filter_side (GstFrameFilter *self, guint side); /* NULL: it has none */
+
+/* After caps: whether what leaves is other/tensors, which it is where the rate is not a whole number, too. */
+void gst_frame_filter_settle_media (GstFrameFilter *self, Line *line);
 
 /* The rows of a stream that takes the place of another one; what it owes belongs to frames that are not here. */
 void gst_frame_filter_watch_anew (GstFrameFilter *self);

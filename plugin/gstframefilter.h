@@ -153,10 +153,22 @@ struct _GstFrameFilterClass {
   void (*layer_changed) (GstFrameFilter *self, AttnLayer *layer);
 
   /*
-   * Outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the first time by
+   * Not of chains: outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the first time by
    * `stream`. TRUE: to be called again for the output behind this one.
    */
   gboolean (*before_outputs) (GstFrameFilter *self, AttnStream *stream, gboolean is_new);
+
+  /*
+   * Of chains, NULL: nobody asks. A side's rows have something of their own at each row's time, so that
+   * gst_frame_filter_get_row_times () can be asked, though nobody may look.
+   */
+  gboolean (*follows_rows) (GstFrameFilter *self, guint side);
+
+  /*
+   * Of chains: the rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next by
+   * `stream`. `is_new`: for the first time by it.
+   */
+  void (*before_rows) (GstFrameFilter *self, AttnStream *stream, guint64 n, gboolean is_new);
 
   /* The stream has ended; `drained`, or it is forgotten. */
   void (*stream_ended) (GstFrameFilter *self, gboolean drained);
@@ -178,10 +190,21 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstFrameFilter, gst_object_unref)
 void gst_frame_filter_set_model_file (GstFrameFilter *self, const GValue *value);
 gchar *gst_frame_filter_dup_model_file (GstFrameFilter *self);
 
+/* The plan of the layer of that file, as things are. Its strings are the caller's. */
+void gst_frame_filter_get_plan (GstFrameFilter *self, GstFrameFilterPlan *plan);
+
 /* ---- for before_outputs () ---- */
 
 /* The stream time of the next output; NONE when it has none. */
 GstClockTime gst_frame_filter_output_time (GstFrameFilter *self);
+
+/* ---- for before_rows () ---- */
+
+/* In the place of a number of frames: the end of the stream. */
+#define GST_FRAME_FILTER_END G_MAXUINT64
+
+/* The stream times [n] of the next rows of a side that follows_rows () is true of; NONE: it has none. */
+void gst_frame_filter_get_row_times (GstFrameFilter *self, guint side, GstClockTime *times, guint64 n);
 
 /* ---- pads of sides; for request_new_pad () and release_pad () ---- */
 

@@ -54,6 +54,13 @@ gst_frame_filter_side (GstFrameFilter *self, guint side)
   return side < self->sides->len ? g_ptr_array_index (self->sides, side) : NULL;
 }
 
+void
+gst_frame_filter_settle_media (GstFrameFilter *self, Line *line)
+{
+  line->gives_tensors =
+      self->features.is_tensors || (line->leaves_at_once && self->features.rate_n % (gint) line->stride != 0);
+}
+
 guint64
 gst_frame_filter_next_row_number (GstFrameFilter *self, const Line *line)
 {
@@ -129,6 +136,11 @@ gst_frame_filter_add_item_to_side (GstFrameFilter *self, Line *line, const Item 
 
   if (item->event != NULL)
     own.event = gst_event_ref (item->event);
+  if (!line->is_watched) {
+    own.is_unwanted = TRUE;
+    gst_frame_filter_add_item (self, line, &own);
+    return;
+  }
   if (item->source != NULL)
     own.source = gst_buffer_ref (item->source);
   if (output != NULL && line->leaves_at_once) {
@@ -207,7 +219,9 @@ watch (GstFrameFilter *self, guint side, AttnWatch *watch)
 static void
 begin_line (GstFrameFilter *self, Line *line)
 {
-  Item dropped = { .n_outputs = gst_frame_filter_count_owed (self, line), .is_unwanted = TRUE };
+  Item dropped = { .n_outputs = gst_frame_filter_count_owed (self, line),
+                   .times = GST_FRAME_FILTER_NO_TIMES,
+                   .is_unwanted = TRUE };
 
   if (!watch (self, line->side, &line->watch))
     g_assert_not_reached (); /* there are as many attentions as sides */
@@ -233,26 +247,21 @@ add_waiting_events (GstFrameFilter *self, Line *line)
   }
 }
 
-static gboolean
+static Line *
 add_side (GstFrameFilter *self, guint side)
 {
-  guint64 width;
-  Line *line;
+  Line *line = gst_frame_filter_line_new (side);
 
-  if (!GST_FRAME_FILTER_GET_CLASS (self)->get_side_width (self, side, &width))
-    return FALSE;
-  line = gst_frame_filter_line_new (side);
   line->stride = attn_layer_attention_stride (self->layer, side);
-  line->width = width;
   line->leaves_at_once = GST_FRAME_FILTER_GET_CLASS (self)->has_chains;
-  line->gives_tensors = self->outputs->gives_tensors;
+  gst_frame_filter_settle_media (self, line);
   if (side >= self->sides->len)
     g_ptr_array_set_size (self->sides, side + 1);
   g_ptr_array_index (self->sides, side) = line;
   self->n_lines++;
   begin_line (self, line);
   add_waiting_events (self, line);
-  return TRUE;
+  return line;
 }
 
 static void
@@ -265,21 +274,43 @@ remove_side (GstFrameFilter *self, guint side)
   self->n_lines--;
 }
 
+static gboolean
+is_followed (GstFrameFilter *self, guint side)
+{
+  GstFrameFilterClass *klass = GST_FRAME_FILTER_GET_CLASS (self);
+
+  return klass->follows_rows != NULL && klass->follows_rows (self, side);
+}
+
+static gboolean
+update_side (GstFrameFilter *self, guint side)
+{
+  Line *line = gst_frame_filter_side (self, side);
+  gboolean is_watched = gst_frame_filter_is_watched (self, side), is_needed = is_watched || is_followed (self, side);
+
+  if (line != NULL && !is_needed)
+    remove_side (self, side);
+  if (!is_needed)
+    return TRUE;
+  if (line == NULL)
+    line = add_side (self, side);
+  if (is_watched && !line->is_watched && !GST_FRAME_FILTER_GET_CLASS (self)->get_side_width (self, side, &line->width))
+    return FALSE;
+  line->is_watched = is_watched;
+  return TRUE;
+}
+
 gboolean
 gst_frame_filter_update_sides (GstFrameFilter *self)
 {
   guint i;
 
-  if (self->n_lines == 0 && !gst_frame_filter_has_watchers (self))
+  if (self->n_lines == 0 && !gst_frame_filter_has_watchers (self)
+      && GST_FRAME_FILTER_GET_CLASS (self)->follows_rows == NULL)
     return TRUE;
-  for (i = 0; i < self->n_sides; i++) {
-    gboolean is_watched = gst_frame_filter_is_watched (self, i), has_line = gst_frame_filter_side (self, i) != NULL;
-
-    if (has_line && !is_watched)
-      remove_side (self, i);
-    else if (is_watched && !has_line && !add_side (self, i))
+  for (i = 0; i < self->n_sides; i++)
+    if (!update_side (self, i))
       return FALSE;
-  }
   return TRUE;
 }
 
@@ -355,6 +386,13 @@ watch_straight (GstFrameFilter *self, Line *line, guint64 n)
   return TRUE;
 }
 
+/* Also rows of items from before, which somebody looked at. */
+static gboolean
+shows_rows (const Line *line)
+{
+  return line->width > 0;
+}
+
 void
 gst_frame_filter_watch_rows (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
@@ -369,7 +407,9 @@ gst_frame_filter_watch_rows (GstFrameFilter *self, const gfloat *frames, guint64
     n_rows = attn_stream_rows_ready (self->stream, i, n);
     if (watch_straight (self, line, n_rows))
       continue;
-    watch_aside (line, frames == NULL ? MIN (n_rows, gst_frame_filter_count_reaching_back (self, line)) : n_rows);
+    if (frames == NULL)
+      n_rows = MIN (n_rows, gst_frame_filter_count_reaching_back (self, line));
+    watch_aside (line, shows_rows (line) ? n_rows : 0);
   }
 }
 
@@ -397,7 +437,7 @@ gst_frame_filter_watch_last_rows (GstFrameFilter *self)
     n_owed = gst_frame_filter_count_owed (self, line);
     if (n > n_owed)
       gst_frame_filter_add_beyond (self, line, n - n_owed);
-    watch_aside (line, n);
+    watch_aside (line, shows_rows (line) ? n : 0);
   }
 }
 
@@ -423,4 +463,37 @@ gst_frame_filter_take_rows (GstFrameFilter *self)
   for (i = 0; self->n_lines > 0 && i < self->sides->len; i++)
     if (gst_frame_filter_side (self, i) != NULL)
       take_rows_of (self, gst_frame_filter_side (self, i));
+}
+
+/* ---- when ---- */
+
+/* Where the rate is unknown, all rows of a buffer have its time. */
+static GstClockTime
+row_time (GstFrameFilter *self, const Line *line, const Item *item, guint64 row)
+{
+  const GstSegment *segment = &GST_BASE_TRANSFORM (self)->segment;
+  GstClockTime time = gst_frame_filter_frame_time (self, &item->times, row * line->stride);
+
+  if (!GST_CLOCK_TIME_IS_VALID (time))
+    time = item->times.begin;
+  if (!GST_CLOCK_TIME_IS_VALID (time) || segment->format != GST_FORMAT_TIME)
+    return GST_CLOCK_TIME_NONE;
+  return gst_segment_to_stream_time (segment, GST_FORMAT_TIME, time);
+}
+
+void
+gst_frame_filter_get_row_times (GstFrameFilter *self, guint side, GstClockTime *times, guint64 n)
+{
+  const Line *line = gst_frame_filter_side (self, side);
+  guint64 done = 0;
+  guint i, j;
+
+  for (i = 0; done < n && line != NULL && i < gst_queue_array_get_length (line->waiting); i++) {
+    const Item *item = gst_queue_array_peek_nth_struct (line->waiting, i);
+
+    for (j = item->n_done; done < n && j < item->n_outputs; j++)
+      times[done++] = row_time (self, line, item, item->first_output + j);
+  }
+  while (done < n)
+    times[done++] = GST_CLOCK_TIME_NONE;
 }

@@ -30,10 +30,23 @@ announce_outputs (GstFrameFilter *self, const Item *item)
 {
   gboolean is_new = self->is_new_stream;
 
-  if (item->out.buffer == NULL)
+  if (item->out.buffer == NULL || GST_FRAME_FILTER_GET_CLASS (self)->before_outputs == NULL)
     return FALSE;
   self->is_new_stream = FALSE;
   return GST_FRAME_FILTER_GET_CLASS (self)->before_outputs (self, self->stream, is_new);
+}
+
+/* `n` frames come next, or GST_FRAME_FILTER_END. */
+static void
+announce_rows (GstFrameFilter *self, guint64 n)
+{
+  GstFrameFilterClass *klass = GST_FRAME_FILTER_GET_CLASS (self);
+  gboolean is_new = self->is_new_stream;
+
+  if (klass->before_rows == NULL)
+    return;
+  self->is_new_stream = FALSE;
+  klass->before_rows (self, self->stream, n, is_new);
 }
 
 /* One call in so many is timed: asking the clock takes a tenth of what a frame takes. */
@@ -60,6 +73,7 @@ run (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, guint8 
 {
   guint64 n_out;
 
+  announce_rows (self, n);
   gst_frame_filter_watch_rows (self, frames, n);
   g_mutex_lock (&self->lock);
   n_out = call_core (self, frames, n, out, marks);
@@ -294,6 +308,7 @@ drain (GstFrameFilter *self)
 
   if (n > n_owed)
     gst_frame_filter_add_beyond (self, self->outputs, n - n_owed);
+  announce_rows (self, GST_FRAME_FILTER_END);
   gst_frame_filter_watch_last_rows (self);
   do {
     g_mutex_lock (&self->lock);
@@ -380,14 +395,12 @@ gst_frame_filter_free_layer (GstFrameFilter *self)
 static AttnStatus
 ask_for_layer (GstFrameFilter *self, guint n_features, AttnLayer **layer, AttnError *error)
 {
-  GstFrameFilterPlan plan = { .n_features = n_features };
+  GstFrameFilterPlan plan;
 
-  GST_OBJECT_LOCK (self);
-  plan.model_file = n_features == 0 ? g_strdup (self->model_file) : NULL;
-  plan.precision = self->precision;
-  plan.arithmetic = self->arithmetic;
-  plan.n_threads = self->n_threads;
-  GST_OBJECT_UNLOCK (self);
+  gst_frame_filter_get_plan (self, &plan);
+  plan.n_features = n_features;
+  if (n_features != 0)
+    g_clear_pointer (&plan.model_file, g_free);
   self->layer_file = plan.model_file;
   return GST_FRAME_FILTER_GET_CLASS (self)->make_layer (self, &plan, layer, error);
 }
