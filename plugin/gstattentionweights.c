@@ -67,7 +67,7 @@ gst_attention_weights_make_side_caps (GstFrameFilter *filter, guint side, GstCap
   const AttnConfig *config = attn_layer_attention (filter->layer, side);
   guint width = config->n_heads * span_of (config);
 
-  if (GST_FRAME_FILTER_GET_CLASS (filter)->has_chains)
+  if (gst_frame_filter_side_leaves_at_once (filter, side))
     caps = make_caps_at_rate (filter, caps, width, attn_layer_attention_stride (filter->layer, side));
   else
     caps = gst_features_replace_n_features (caps, width);

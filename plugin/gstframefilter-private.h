@@ -78,6 +78,7 @@ typedef struct _GstFrameFilterLine {
   GArray *rows;            /* that the core gives, of gfloat, on their way to items */
   GByteArray *marks;       /* the same: 1: it is there, 0: it is absent */
   AttnWatch watch;         /* of a side: where the core writes */
+  gboolean is_straight;    /* that is the buffer of the first item that waits, and not `rows` */
 } Line;
 
 /* ---- gstframefilterevents.c; of GstBaseTransformClass ---- */
@@ -149,6 +150,9 @@ void gst_frame_filter_clear_items (GstQueueArray *items);
 
 /* Complete items at the head of the line are ready; the next one is being filled. */
 void gst_frame_filter_advance (GstFrameFilter *self, Line *line);
+
+/* What comes next is no single row: the caps say again how many rows a buffer has. */
+void gst_frame_filter_restore_caps (GstFrameFilter *self, Line *line);
 
 /* To `src` and to sides: to all, or to those without a line, which have no place of their own for it. */
 gboolean gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event, gboolean to_lines);
@@ -233,6 +237,9 @@ void gst_frame_filter_take_rows (GstFrameFilter *self);
 /* Somebody looks at a side; at any. */
 gboolean gst_frame_filter_is_watched (GstFrameFilter *self, guint side);
 gboolean gst_frame_filter_has_watchers (GstFrameFilter *self);
+
+/* Transfer full; NULL: nobody has requested it. */
+GstPad *gst_frame_filter_ref_side_pad (GstFrameFilter *self, guint side);
 
 /* Transfer full. */
 GstFlowReturn gst_frame_filter_push_side (GstFrameFilter *self, guint side, GstBuffer *rows);

@@ -206,6 +206,11 @@ GstClockTime gst_frame_filter_output_time (GstFrameFilter *self);
 /* The stream times [n] of the next rows of a side that follows_rows () is true of; NONE: it has none. */
 void gst_frame_filter_get_row_times (GstFrameFilter *self, guint side, GstClockTime *times, guint64 n);
 
+/* ---- for make_side_caps () ---- */
+
+/* The rows of a side leave as they get ready, and not with the outputs of their buffer. */
+gboolean gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side);
+
 /* ---- pads of sides; for request_new_pad () and release_pad () ---- */
 
 /* NULL, after a warning, when the side has a pad. */

@@ -67,6 +67,20 @@ mark_gap (const Item *item)
     GST_BUFFER_FLAG_UNSET (item->out.buffer, GST_BUFFER_FLAG_GAP);
 }
 
+/* At the end of a stream: frames in front of an attention may be fewer than those that came in. */
+static void
+shorten (const Line *line, Item *item)
+{
+  GstBuffer *buffer = item->out.buffer;
+
+  gst_buffer_set_size (buffer, item->n_outputs * line->width * sizeof (gfloat));
+  if (GST_BUFFER_DURATION_IS_VALID (buffer))
+    GST_BUFFER_DURATION (buffer) =
+        gst_util_uint64_scale_round (GST_BUFFER_DURATION (buffer), item->n_outputs, item->n_frames);
+  if (item->n_outputs == 0)
+    gst_clear_buffer (&item->out.buffer);
+}
+
 static void
 complete (GstFrameFilter *self, const Line *line, Item *item)
 {
@@ -74,8 +88,10 @@ complete (GstFrameFilter *self, const Line *line, Item *item)
     mark_gap (item);
   if (line->side != OUTPUTS && item->out.map.memory != NULL)
     GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, line->side, item->out.buffer,
-                                                  (const gfloat *) item->out.map.data, item->n_frames);
+                                                  (const gfloat *) item->out.map.data, item->n_outputs);
   unmap_rows (&item->out);
+  if (item->out.buffer != NULL && item->n_outputs < item->n_frames)
+    shorten (line, item);
 }
 
 /* In its own turn. A gap that has outputs leaves as a run of them. */
@@ -105,32 +121,62 @@ gst_frame_filter_advance (GstFrameFilter *self, Line *line)
 
 /* ---- out ---- */
 
+/* Transfer full; NULL: there is none any more. */
+static GstPad *
+ref_pad (GstFrameFilter *self, const Line *line)
+{
+  return line->side == OUTPUTS ? gst_object_ref (GST_BASE_TRANSFORM_SRC_PAD (self))
+                               : gst_frame_filter_ref_side_pad (self, line->side);
+}
+
+static void
+push_caps (GstFrameFilter *self, const Line *line, GstCaps *caps)
+{
+  GstPad *pad = ref_pad (self, line);
+
+  if (pad == NULL)
+    return;
+  gst_pad_push_event (pad, gst_event_new_caps (caps));
+  gst_object_unref (pad);
+}
+
 /* Caps that say how many frames a buffer has say one. */
 static void
-set_single_caps (GstFrameFilter *self)
+set_single_caps (GstFrameFilter *self, Line *line)
 {
-  GstCaps *caps = gst_pad_get_current_caps (GST_BASE_TRANSFORM_SRC_PAD (self)), *single;
+  GstPad *pad = ref_pad (self, line);
+  GstCaps *caps = pad != NULL ? gst_pad_get_current_caps (pad) : NULL, *single;
 
+  g_clear_pointer (&pad, gst_object_unref);
   if (caps == NULL)
     return;
   single = gst_features_set_frames_per_buffer (caps, 1);
   if (!gst_caps_is_equal (single, caps)) {
-    self->outputs->own_caps = gst_caps_ref (caps);
-    gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_new_caps (single));
+    line->own_caps = gst_caps_ref (caps);
+    push_caps (self, line, single);
   }
   gst_caps_unref (single);
   gst_caps_unref (caps);
 }
 
-static void
-restore_caps (GstFrameFilter *self)
+void
+gst_frame_filter_restore_caps (GstFrameFilter *self, Line *line)
 {
-  GstCaps *caps = g_steal_pointer (&self->outputs->own_caps);
+  GstCaps *caps = g_steal_pointer (&line->own_caps);
 
   if (caps == NULL)
     return;
-  gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_new_caps (caps));
+  push_caps (self, line, caps);
   gst_caps_unref (caps);
+}
+
+static void
+settle_caps (GstFrameFilter *self, Line *line, gboolean is_single)
+{
+  if (!is_single)
+    gst_frame_filter_restore_caps (self, line);
+  else if (line->own_caps == NULL && line->gives_tensors && !line->leaves_at_once)
+    set_single_caps (self, line);
 }
 
 gboolean
@@ -139,7 +185,7 @@ gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event, gboolean 
   gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
 
   if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
-    restore_caps (self);
+    gst_frame_filter_restore_caps (self, self->outputs);
   gst_event_ref (event);
   ok = gst_frame_filter_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
   if (ok || !is_caps)
@@ -153,10 +199,7 @@ push_buffer (GstFrameFilter *self, GstBuffer *buffer, gboolean is_single)
 {
   GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
 
-  if (!is_single)
-    restore_caps (self);
-  else if (self->outputs->own_caps == NULL && self->outputs->gives_tensors && !self->outputs->leaves_at_once)
-    set_single_caps (self);
+  settle_caps (self, self->outputs, is_single);
   if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
     trans->segment.position =
         GST_BUFFER_PTS (buffer) + (GST_BUFFER_DURATION_IS_VALID (buffer) ? GST_BUFFER_DURATION (buffer) : 0);
@@ -164,14 +207,16 @@ push_buffer (GstFrameFilter *self, GstBuffer *buffer, gboolean is_single)
 }
 
 static GstFlowReturn
-push_row_buffer (GstFrameFilter *self, const Line *line, GstBuffer *buffer, gboolean is_single)
+push_row_buffer (GstFrameFilter *self, Line *line, GstBuffer *buffer, gboolean is_single)
 {
-  return line->side == OUTPUTS ? push_buffer (self, buffer, is_single)
-                               : gst_frame_filter_push_side (self, line->side, buffer);
+  if (line->side == OUTPUTS)
+    return push_buffer (self, buffer, is_single);
+  settle_caps (self, line, is_single);
+  return gst_frame_filter_push_side (self, line->side, buffer);
 }
 
 static void
-push_event (GstFrameFilter *self, const Line *line, GstEvent *event)
+push_event (GstFrameFilter *self, Line *line, GstEvent *event)
 {
   if (line->side == OUTPUTS) {
     gst_frame_filter_forward_event (self, event, FALSE);

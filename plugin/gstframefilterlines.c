@@ -148,7 +148,7 @@ gst_frame_filter_add_item_to_side (GstFrameFilter *self, Line *line, const Item 
     own.is_discont = GST_BUFFER_IS_DISCONT (output);
   } else if (output != NULL) {
     make_side_buffer (self, line, &own, output);
-  } else if (!line->leaves_at_once) {
+  } else if (!GST_FRAME_FILTER_GET_CLASS (self)->has_chains) {
     own.is_unwanted = TRUE; /* late, or absent: there is nothing to be shown */
   }
   gst_frame_filter_add_item (self, line, &own);
@@ -247,13 +247,19 @@ add_waiting_events (GstFrameFilter *self, Line *line)
   }
 }
 
+gboolean
+gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side)
+{
+  return self->outputs->leaves_at_once || attn_layer_attention_stride (self->layer, side) != 1;
+}
+
 static Line *
 add_side (GstFrameFilter *self, guint side)
 {
   Line *line = gst_frame_filter_line_new (side);
 
   line->stride = attn_layer_attention_stride (self->layer, side);
-  line->leaves_at_once = GST_FRAME_FILTER_GET_CLASS (self)->has_chains;
+  line->leaves_at_once = gst_frame_filter_side_leaves_at_once (self, side);
   gst_frame_filter_settle_media (self, line);
   if (side >= self->sides->len)
     g_ptr_array_set_size (self->sides, side + 1);
@@ -368,14 +374,17 @@ watch_aside (Line *line, guint64 room)
   line->watch.weights = (gfloat *) line->rows->data;
   line->watch.present = line->marks->data;
   line->watch.room = room;
+  line->is_straight = FALSE;
 }
 
-/* Into the buffer that waits for them, where they all belong there. */
+/* Into the buffer that waits for them, where they all belong there. What chains show may be absent, each by itself. */
 static gboolean
 watch_straight (GstFrameFilter *self, Line *line, guint64 n)
 {
   const Item *item;
 
+  if (GST_FRAME_FILTER_GET_CLASS (self)->has_chains)
+    return FALSE;
   gst_frame_filter_advance (self, line);
   item = gst_queue_array_peek_head_struct (line->waiting);
   if (item == NULL || item->out.buffer == NULL || n > item->n_outputs - item->n_done)
@@ -383,6 +392,7 @@ watch_straight (GstFrameFilter *self, Line *line, guint64 n)
   line->watch.weights = gst_frame_filter_next_row (item, &item->out);
   line->watch.present = NULL;
   line->watch.room = n;
+  line->is_straight = TRUE;
   return TRUE;
 }
 
@@ -447,10 +457,10 @@ take_rows_of (GstFrameFilter *self, Line *line)
   guint64 n = line->watch.n_rows, room = MIN (n, line->watch.room);
 
   line->watch.n_rows = 0;
-  if (line->watch.present == NULL && n > 0) {
+  if (line->is_straight && n > 0)
     ((Item *) gst_queue_array_peek_head_struct (line->waiting))->n_done += n;
+  if (line->is_straight)
     return;
-  }
   gst_frame_filter_distribute (self, line, line->watch.weights, line->watch.present, room);
   gst_frame_filter_distribute (self, line, NULL, NULL, n - room);
 }

@@ -9,8 +9,8 @@
 
 /* ---- pads ---- */
 
-static GstPad *
-ref_pad (GstFrameFilter *self, guint side)
+GstPad *
+gst_frame_filter_ref_side_pad (GstFrameFilter *self, guint side)
 {
   GstPad *pad = NULL;
 
@@ -46,7 +46,7 @@ gst_frame_filter_is_watched (GstFrameFilter *self, guint side)
     return TRUE;
   if (g_atomic_int_get (&self->n_side_pads) == 0)
     return FALSE;
-  pad = ref_pad (self, side);
+  pad = gst_frame_filter_ref_side_pad (self, side);
   if (pad != NULL)
     gst_object_unref (pad);
   return pad != NULL;
@@ -111,7 +111,7 @@ make_pad (guint side, GstPadTemplate *template, const gchar *name)
 GstPad *
 gst_frame_filter_add_side_pad (GstFrameFilter *self, guint side, GstPadTemplate *template, const gchar *name)
 {
-  GstPad *pad = ref_pad (self, side);
+  GstPad *pad = gst_frame_filter_ref_side_pad (self, side);
 
   if (pad != NULL) {
     GST_WARNING_OBJECT (self, "there is a pad %s already: put a tee behind it", name);
@@ -271,10 +271,13 @@ push_event (GstFrameFilter *self, GstPad *pad, GstEvent *event)
 void
 gst_frame_filter_push_event_to_side (GstFrameFilter *self, guint side, GstEvent *event)
 {
-  GstPad *pad = ref_pad (self, side);
+  GstPad *pad = gst_frame_filter_ref_side_pad (self, side);
+  Line *line = gst_frame_filter_side (self, side);
 
   if (pad == NULL)
     return;
+  if (line != NULL && GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
+    gst_frame_filter_restore_caps (self, line);
   push_event (self, pad, event);
   gst_object_unref (pad);
 }
@@ -307,7 +310,7 @@ gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event, gbo
 GstFlowReturn
 gst_frame_filter_push_side (GstFrameFilter *self, guint side, GstBuffer *rows)
 {
-  GstPad *pad = ref_pad (self, side);
+  GstPad *pad = gst_frame_filter_ref_side_pad (self, side);
   GstFlowReturn flow = GST_FLOW_FLUSHING;
 
   if (pad == NULL) {

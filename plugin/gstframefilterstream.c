@@ -386,6 +386,7 @@ gst_frame_filter_free_layer (GstFrameFilter *self)
   g_mutex_unlock (&self->lock);
   g_clear_pointer (&self->layer_file, g_free);
   gst_frame_filter_free_sides (self);
+  GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, FALSE);
   GST_FRAME_FILTER_GET_CLASS (self)->layer_changed (self, NULL);
   if (self->resumed) /* what the restored stream owed is gone with it */
     gst_frame_filter_clear_items (self->outputs->waiting);

@@ -445,22 +445,6 @@ GST_START_TEST (test_the_model_is_described)
 }
 GST_END_TEST;
 
-GST_START_TEST (test_messages_that_nobody_posts_are_said)
-{
-  Encoder *e = encoder_open ("llama");
-  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
-  GstBus *bus = attach_bus (element);
-
-  g_object_set (element, "model-file", e->file, "post-messages", TRUE, NULL);
-  gst_element_set_state (element, GST_STATE_PAUSED);
-  fail_unless_said (bus, GST_MESSAGE_WARNING, "no messages are posted");
-  gst_element_set_state (element, GST_STATE_NULL);
-  detach_bus (element, bus);
-  gst_object_unref (element);
-  encoder_free (e);
-}
-GST_END_TEST;
-
 /* `file` NULL: none. What is said when the element is started. Transfer full. */
 static gchar *
 start_with (const gchar *file, const gchar *frame_rate)
@@ -642,7 +626,6 @@ attentionencoder_suite (void)
 
   suite_add_tcase (suite, model);
   tcase_add_test (model, test_the_model_is_described);
-  tcase_add_test (model, test_messages_that_nobody_posts_are_said);
   tcase_add_test (model, test_what_is_wrong_with_the_file_is_said_at_start);
   tcase_add_test (model, test_frames_of_another_width_are_refused_with_both_numbers);
   tcase_add_loop_test (model, test_frames_that_the_model_was_not_trained_on_are_refused, 0, 3);

@@ -118,6 +118,29 @@ subject_line (const AttnConfig *given)
   return line;
 }
 
+/* The pad of its weights. */
+static inline const gchar *
+subject_weights (void)
+{
+  return subject_is_encoder () ? "weights_0" : "weights";
+}
+
+/* The child whose children are its heads: itself, or the layer. Transfer full. */
+static inline GstChildProxy *
+subject_heads (gpointer element)
+{
+  if (!subject_is_encoder ())
+    return gst_object_ref (element);
+  return GST_CHILD_PROXY (gst_child_proxy_get_child_by_name (element, "layer0"));
+}
+
+/* The property of a head, as GstChildProxy knows it. Transfer full. */
+static inline gchar *
+subject_gain (guint head)
+{
+  return g_strdup_printf ("%shead%u::gain", subject_is_encoder () ? "layer0::" : "", head);
+}
+
 /* One of its statistics, where it is the element of the harness or is in that. */
 static inline guint64
 get_stat (GstHarness *h, const gchar *name)
