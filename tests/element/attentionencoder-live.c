@@ -66,7 +66,7 @@ GST_START_TEST (test_latency_of_a_live_source_is_what_is_reported)
   static const guint look_ahead[] = { 2, 0, 3, 1, 0, 4 }, sizes[] = { 1, 2, 3, 7 };
   guint n_convolutions = __i__ / G_N_ELEMENTS (sizes), size = sizes[__i__ % G_N_ELEMENTS (sizes)];
   guint64 stride = 1 << n_convolutions, n_ahead = (stride - 1) + stride * (2 + 3 + 1 + 4), latency_frames;
-  Encoder *e = encoder_write (n_convolutions, G_N_ELEMENTS (look_ahead), look_ahead);
+  Encoder *e = encoder_write (0, n_convolutions, G_N_ELEMENTS (look_ahead), look_ahead);
   Measurement m = { .clock = gst_test_clock_new () };
   GstElement *pipeline =
       launch ("audiotestsrc is-live=true samplesperbuffer=%u num-buffers=100 ! audio/x-raw,format=" GST_AUDIO_NE (
@@ -148,7 +148,7 @@ check_goes_on (const Encoder *e, guint cut)
 GST_START_TEST (test_a_killed_process_is_followed_by_one_that_goes_on_with_equal_bytes)
 {
   static const guint look_ahead[] = { 2, 0, 3, 1, 0, 4 };
-  Encoder *e = encoder_write (2, G_N_ELEMENTS (look_ahead), look_ahead);
+  Encoder *e = encoder_write (0, 2, G_N_ELEMENTS (look_ahead), look_ahead);
   guint cut = 40 + __i__;
   int status;
   pid_t child;

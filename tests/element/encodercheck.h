@@ -116,30 +116,39 @@ encoder_open (const gchar *name)
   return encoder_open_file (g_strdup_printf ("%s/encoder/%s.safetensors", GOLDEN_DIR, name));
 }
 
-/* The blocks of the encoders below. Transfer full. */
+/* A layer of the encoders below. */
+static inline void
+append_layer (GString *blocks, guint look_ahead)
+{
+  g_string_append_printf (blocks,
+                          ",{\\'residual\\':[{\\'norm\\':\\'norm\\'},{\\'attention\\':\\'attn\\',\\'heads\\':2,"
+                          "\\'window\\':9,\\'look-ahead\\':%u,\\'position\\':\\'rope\\'}]},{\\'residual\\':"
+                          "[{\\'norm\\':\\'norm\\'},{\\'linear\\':\\'linear\\',\\'activation\\':\\'gelu\\'}]}",
+                          look_ahead);
+}
+
+/* Transfer full. */
 static inline gchar *
-make_blocks (guint n_convolutions, guint n_layers, const guint *look_ahead)
+make_blocks (guint n_front, guint n_convolutions, guint n_layers, const guint *look_ahead)
 {
   GString *blocks = g_string_new ("{\\'affine\\':\\'norm\\'}");
   guint i;
 
+  for (i = 0; i < n_front; i++)
+    append_layer (blocks, look_ahead[i]);
   for (i = 0; i < n_convolutions; i++)
     g_string_append (blocks, ",{\\'conv\\':\\'conv\\',\\'stride\\':2,\\'left\\':1,\\'activation\\':\\'gelu\\'}");
-  for (i = 0; i < n_layers; i++)
-    g_string_append_printf (blocks,
-                            ",{\\'residual\\':[{\\'norm\\':\\'norm\\'},{\\'attention\\':\\'attn\\',\\'heads\\':2,"
-                            "\\'window\\':9,\\'look-ahead\\':%u,\\'position\\':\\'rope\\'}]},{\\'residual\\':"
-                            "[{\\'norm\\':\\'norm\\'},{\\'linear\\':\\'linear\\',\\'activation\\':\\'gelu\\'}]}",
-                            look_ahead[i]);
+  for (i = n_front; i < n_layers; i++)
+    append_layer (blocks, look_ahead[i]);
   return g_string_free (blocks, FALSE);
 }
 
 /*
  * An encoder over 100 frames of eight features: `n_convolutions` that halve the rate, each with one frame of look-ahead
- * of its own, and layers behind them that look ahead as said. They share their parameters, which are random.
+ * of its own, and layers that look ahead as said, `n_front` of them in front of these. They share their parameters, which are random.
  */
 static inline Encoder *
-encoder_write (guint n_convolutions, guint n_layers, const guint *look_ahead)
+encoder_write (guint n_front, guint n_convolutions, guint n_layers, const guint *look_ahead)
 {
   enum { D = 8, N = 100 };
   static const struct {
@@ -152,7 +161,7 @@ encoder_write (guint n_convolutions, guint n_layers, const guint *look_ahead)
                   { "attn.out_proj.weight", "[8,8]", D * D },
                   { "linear.weight", "[8,8]", D * D },
                   { "input", "[100,8]", N * D } };
-  gchar *blocks = make_blocks (n_convolutions, n_layers, look_ahead);
+  gchar *blocks = make_blocks (n_front, n_convolutions, n_layers, look_ahead);
   gchar *path = g_strdup_printf ("%s/attentionencoder-XXXXXX", g_get_tmp_dir ());
   GString *header = g_string_new (NULL);
   gfloat *values;
