@@ -120,11 +120,10 @@ static GstStaticPadTemplate weights_template =
     GST_STATIC_PAD_TEMPLATE ("weights", GST_PAD_SRC, GST_PAD_REQUEST, GST_STATIC_CAPS (GST_FEATURES_CAPS));
 
 static void gst_attention_child_proxy_init (gpointer iface, gpointer data);
-static void gst_attention_preset_init (gpointer iface, gpointer data);
 
 G_DEFINE_TYPE_WITH_CODE (GstAttention, gst_attention, GST_TYPE_FRAME_FILTER,
                          G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_attention_child_proxy_init)
-                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_attention_preset_init))
+                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_attention_heads_preset_init))
 GST_ELEMENT_REGISTER_DEFINE (attention, "attention", GST_RANK_NONE, GST_TYPE_ATTENTION)
 
 /* ---- the layer ---- */
@@ -249,29 +248,6 @@ gst_attention_child_proxy_init (gpointer iface, gpointer data)
 
   proxy->get_children_count = gst_attention_get_children_count;
   proxy->get_child_by_index = gst_attention_get_child_by_index;
-}
-
-/* ---- presets ---- */
-
-static gboolean (*load_properties) (GstPreset *preset, const gchar *name); /* GStreamer's own */
-
-/*
- * GStreamer loads what properties and children the element has at the beginning. The gains of heads come with the
- * number of heads: once that is loaded, they can be.
- */
-static gboolean
-gst_attention_load_preset (GstPreset *preset, const gchar *name)
-{
-  return load_properties (preset, name) && load_properties (preset, name);
-}
-
-static void
-gst_attention_preset_init (gpointer iface, gpointer data)
-{
-  GstPresetInterface *preset = iface;
-
-  load_properties = preset->load_preset;
-  preset->load_preset = gst_attention_load_preset;
 }
 
 /* ---- object ---- */

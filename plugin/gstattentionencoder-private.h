@@ -49,7 +49,8 @@ void gst_attention_encoder_use_children (GstAttentionEncoder *self, gboolean run
 gboolean gst_attention_encoder_follows_rows (GstFrameFilter *filter, guint side);
 void gst_attention_encoder_before_rows (GstFrameFilter *filter, AttnStream *stream, guint64 n, gboolean is_new);
 
-/* Of an interface. */
+/* Of interfaces. */
 void gst_attention_encoder_child_proxy_init (gpointer iface, gpointer data);
+void gst_attention_encoder_preset_init (gpointer iface, gpointer data);
 
 #endif

@@ -72,7 +72,7 @@ static GParamSpec *properties[PROP_MODEL + 1];
 
 G_DEFINE_TYPE_WITH_CODE (GstAttentionEncoder, gst_attention_encoder, GST_TYPE_FRAME_FILTER,
                          G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_attention_encoder_child_proxy_init)
-                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, NULL))
+                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_attention_encoder_preset_init))
 GST_ELEMENT_REGISTER_DEFINE (attentionencoder, "attentionencoder", GST_RANK_NONE, GST_TYPE_ATTENTION_ENCODER)
 
 /* ---- the layer ---- */

@@ -102,6 +102,48 @@ gst_attention_encoder_child_proxy_init (gpointer iface, gpointer data)
   proxy->get_child_by_index = gst_attention_encoder_get_child_by_index;
 }
 
+/* ---- presets ---- */
+
+static gchar **(*list_properties) (GstPreset *preset); /* GStreamer's own, which knows of no children of children */
+
+static void
+append_gains (GPtrArray *names, GObject *layer)
+{
+  guint head, n = gst_child_proxy_get_children_count (GST_CHILD_PROXY (layer));
+
+  for (head = 0; head < n; head++)
+    g_ptr_array_add (names, g_strdup_printf ("%s::head%u::gain", GST_OBJECT_NAME (layer), head));
+}
+
+static gchar **
+gst_attention_encoder_get_property_names (GstPreset *preset)
+{
+  GPtrArray *names = g_ptr_array_new ();
+  gchar **own = list_properties (preset), **name;
+  GObject *layer;
+  guint i;
+
+  for (name = own; *name != NULL; name++)
+    g_ptr_array_add (names, *name);
+  g_free (own);
+  for (i = 0; (layer = gst_attention_encoder_get_child_by_index (GST_CHILD_PROXY (preset), i)); i++) {
+    append_gains (names, layer);
+    g_object_unref (layer);
+  }
+  g_ptr_array_add (names, NULL);
+  return (gchar **) g_ptr_array_free (names, FALSE);
+}
+
+void
+gst_attention_encoder_preset_init (gpointer iface, gpointer data)
+{
+  GstPresetInterface *preset = iface;
+
+  gst_attention_heads_preset_init (iface, data);
+  list_properties = preset->get_property_names;
+  preset->get_property_names = gst_attention_encoder_get_property_names;
+}
+
 /* ---- what runs ---- */
 
 static void

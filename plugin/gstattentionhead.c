@@ -178,6 +178,30 @@ gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
     gst_object_sync_values (g_ptr_array_index (heads, i), time);
 }
 
+/* ---- presets ---- */
+
+static gboolean (*load_properties) (GstPreset *preset, const gchar *name); /* GStreamer's own */
+
+/*
+ * GStreamer loads what properties and children the element has at the beginning. The gains of heads come with the
+ * number of heads, or with the file: once that is loaded, they can be.
+ */
+static gboolean
+gst_attention_heads_load_preset (GstPreset *preset, const gchar *name)
+{
+  return load_properties (preset, name) && load_properties (preset, name);
+}
+
+void
+gst_attention_heads_preset_init (gpointer iface, gpointer data)
+{
+  GstPresetInterface *preset = iface;
+
+  if (preset->load_preset != gst_attention_heads_load_preset)
+    load_properties = preset->load_preset;
+  preset->load_preset = gst_attention_heads_load_preset;
+}
+
 /* ---- object ---- */
 
 static void

@@ -39,6 +39,9 @@ GObject *gst_attention_heads_get (GPtrArray *heads, GstObject *parent, guint num
 /* Sets the gains of an attention of `stream`, as many as there are heads. */
 void gst_attention_heads_set_gains (GPtrArray *heads, AttnStream *stream, guint attention);
 
+/* Of GstPreset, for elements whose heads come with their properties. */
+void gst_attention_heads_preset_init (gpointer iface, gpointer data);
+
 /* Whether a GstController drives any of the gains. */
 gboolean gst_attention_heads_are_controlled (GPtrArray *heads);
 

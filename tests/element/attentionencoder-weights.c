@@ -348,6 +348,23 @@ GST_START_TEST (test_children_are_those_of_the_file)
 }
 GST_END_TEST;
 
+/* The children of its file come with the preset. */
+GST_START_TEST (test_preset_brings_gains_of_layers_to_a_new_element)
+{
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+
+  g_object_set (element, "model-file", GOLDEN_DIR "/encoder/moonshine.safetensors", NULL);
+  gst_child_proxy_set (GST_CHILD_PROXY (element), "layer2::head1::gain", 0.25f, NULL);
+  fail_unless (gst_preset_save_preset (GST_PRESET (element), "layers"));
+  gst_object_unref (element);
+  element = gst_element_factory_make ("attentionencoder", NULL);
+  fail_unless (gst_preset_load_preset (GST_PRESET (element), "layers"));
+  fail_unless (get_gain (element, "layer2::head1::gain") == 0.25f && get_gain (element, "layer0::head1::gain") == 1);
+  fail_unless (gst_preset_delete_preset (GST_PRESET (element), "layers"));
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 /* ---- gains ---- */
 
 /* The last layer, whose rows are late. */
@@ -513,6 +530,7 @@ attentionencoder_weights_suite (void)
   suite_add_tcase (suite, gains);
   tcase_add_loop_test (gains, test_gst_launch_sets_gains_of_layers_in_either_order, 0, 2);
   tcase_add_test (gains, test_children_are_those_of_the_file);
+  tcase_add_test (gains, test_preset_brings_gains_of_layers_to_a_new_element);
   tcase_add_loop_test (gains, test_a_gain_holds_from_the_next_row_that_its_layer_computes, 0, N_ENCODERS);
   tcase_add_loop_test (gains, test_a_controller_is_evaluated_at_the_time_of_each_row, 0, 2 * N_ENCODERS);
   return suite;

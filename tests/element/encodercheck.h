@@ -145,7 +145,7 @@ make_blocks (guint n_front, guint n_convolutions, guint n_layers, const guint *l
 
 /*
  * An encoder over 100 frames of eight features: `n_convolutions` that halve the rate, each with one frame of look-ahead
- * of its own, and layers that look ahead as said, `n_front` of them in front of these. They share their parameters, which are random.
+ * of its own, and layers that look ahead as said, `n_front` of them in front. They share random parameters.
  */
 static inline Encoder *
 encoder_write (guint n_front, guint n_convolutions, guint n_layers, const guint *look_ahead)

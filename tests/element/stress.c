@@ -75,16 +75,17 @@ push_buffers (GstHarness *h, const gchar *description, gsize size)
 static void
 check_still_works (GstHarness *h)
 {
+  gchar *gain = subject_gain (0);
   GstSegment segment;
   GstBuffer *out;
   guint n = 0;
 
   gst_segment_init (&segment, GST_FORMAT_TIME);
   gst_element_set_state (h->element, GST_STATE_NULL);
-  if (!subject_is_encoder ()) {
+  if (!subject_is_encoder ())
     g_object_set (h->element, "heads", 1, "window", 8, "look-ahead", 2, NULL);
-    gst_child_proxy_set (GST_CHILD_PROXY (h->element), "head0::gain", 1.0f, NULL);
-  }
+  gst_child_proxy_set (GST_CHILD_PROXY (h->element), gain, 1.0f, NULL);
+  g_free (gain);
   gst_harness_set_drop_buffers (h, FALSE);
   gst_harness_play (h);
   push_flush (h);
@@ -280,9 +281,11 @@ static void
 set_gain (gpointer thread, gpointer h)
 {
   static gfloat gain = 0;
+  gchar *name = subject_gain (0);
 
   gain = gain >= 1 ? 0 : gain + 0.125f;
-  gst_child_proxy_set (GST_CHILD_PROXY (((GstHarness *) h)->element), "head0::gain", gain, NULL);
+  gst_child_proxy_set (GST_CHILD_PROXY (((GstHarness *) h)->element), name, gain, NULL);
+  g_free (name);
 }
 
 static void
@@ -316,10 +319,19 @@ GST_START_TEST (test_properties_change_while_buffers_flow)
            set_again_and_again (h, "interval", "20000000"), set_again_and_again (h, "position", "alibi"),
            set_again_and_again (h, "state-file", ""), NULL);
   gst_bus_set_flushing (bus, TRUE);
-  flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
-  let_run (h, flow, again_and_again (h, set_gain), NULL);
   detach_bus (h->element, bus);
   g_object_set (h->element, "position", 0, "state-file", NULL, "post-messages", FALSE, NULL);
+  check_still_works (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_gains_change_while_buffers_flow)
+{
+  GstHarness *h = new_subject ();
+  GstHarnessThread *flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
+
+  let_run (h, flow, again_and_again (h, set_gain), NULL);
   check_still_works (h);
   gst_harness_teardown (h);
 }
@@ -344,10 +356,11 @@ GST_START_TEST (test_weights_come_and_go_while_buffers_flow)
 {
   GstHarness *h = new_subject ();
   GstHarnessThread *flow;
-  GstPadTemplate *template = gst_element_get_pad_template (h->element, "weights");
+  GstPadTemplate *template =
+      gst_element_get_pad_template (h->element, subject_is_encoder () ? "weights_%u" : "weights");
 
   flow = push_buffers (h, CAPS_OF ("6"), 24 * 5);
-  let_run (h, flow, gst_harness_stress_requestpad_start_full (h, template, "weights", NULL, TRUE, 50),
+  let_run (h, flow, gst_harness_stress_requestpad_start_full (h, template, subject_weights (), NULL, TRUE, 50),
            gst_harness_stress_statechange_start_full (h, 2000), NULL);
   check_still_works (h);
   gst_harness_teardown (h);
@@ -484,11 +497,12 @@ stress_suite (void)
   tcase_add_test (attention, test_events_come_while_buffers_flow);
   tcase_add_test (attention, test_upstream_events_come_while_buffers_flow);
   tcase_add_test (attention, test_everybody_asks_while_buffers_flow);
+  tcase_add_test (attention, test_gains_change_while_buffers_flow);
+  tcase_add_test (attention, test_weights_come_and_go_while_buffers_flow);
   if (subject_is_encoder ()) /* the rest is not of it, or has run */
     return suite;
   tcase_add_test (attention, test_properties_change_while_buffers_flow);
   tcase_add_test (attention, test_heads_come_and_go_in_several_threads);
-  tcase_add_test (attention, test_weights_come_and_go_while_buffers_flow);
   suite_add_tcase (suite, others_case ());
   return suite;
 }
