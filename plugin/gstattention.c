@@ -114,17 +114,16 @@
 #include "gstattention-private.h"
 
 #include "gstattentionlayers.h"
-#include "gstattentionsummary.h"
+#include "gstattentionweights.h"
 
 static GstStaticPadTemplate weights_template =
     GST_STATIC_PAD_TEMPLATE ("weights", GST_PAD_SRC, GST_PAD_REQUEST, GST_STATIC_CAPS (GST_FEATURES_CAPS));
 
 static void gst_attention_child_proxy_init (gpointer iface, gpointer data);
-static void gst_attention_preset_init (gpointer iface, gpointer data);
 
 G_DEFINE_TYPE_WITH_CODE (GstAttention, gst_attention, GST_TYPE_FRAME_FILTER,
                          G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_attention_child_proxy_init)
-                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_attention_preset_init))
+                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_attention_heads_preset_init))
 GST_ELEMENT_REGISTER_DEFINE (attention, "attention", GST_RANK_NONE, GST_TYPE_ATTENTION)
 
 /* ---- the layer ---- */
@@ -161,7 +160,6 @@ gst_attention_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
   GstAttention *self = GST_ATTENTION (filter);
 
   g_clear_pointer (&self->layer_heads, g_ptr_array_unref);
-  g_clear_pointer (&self->summary, gst_attention_summary_free);
   if (layer == NULL)
     return;
   GST_INFO_OBJECT (self, "%u heads", attn_layer_n_heads (layer));
@@ -199,17 +197,6 @@ gst_attention_start (GstBaseTransform *trans)
 
 /* ---- heads ---- */
 
-static void
-read_gains (GstAttention *self, AttnStream *stream)
-{
-  guint i;
-
-  for (i = 0; i < self->layer_heads->len; i++)
-    if (attn_stream_set_gain (stream, 0, i, gst_attention_head_get_gain (g_ptr_array_index (self->layer_heads, i)))
-        != ATTN_OK)
-      g_assert_not_reached (); /* the property is finite, and layer_heads is as long as the layer has heads */
-}
-
 static gboolean
 gst_attention_before_outputs (GstFrameFilter *filter, AttnStream *stream, gboolean is_new)
 {
@@ -221,36 +208,37 @@ gst_attention_before_outputs (GstFrameFilter *filter, AttnStream *stream, gboole
     gst_attention_heads_sync (self->layer_heads, gst_frame_filter_output_time (filter));
   n_changes = gst_attention_heads_count_changes ();
   if (is_new || n_changes != self->n_gain_changes)
-    read_gains (self, stream);
+    gst_attention_heads_set_gains (self->layer_heads, stream, 0);
   self->n_gain_changes = n_changes;
   return controlled;
 }
 
+/* ---- weights ---- */
+
+static GstPad *
+gst_attention_request_new_pad (GstElement *element, GstPadTemplate *template, const gchar *name, const GstCaps *caps)
+{
+  return gst_frame_filter_add_side_pad (GST_FRAME_FILTER (element), 0, template, "weights");
+}
+
+static void
+gst_attention_release_pad (GstElement *element, GstPad *pad)
+{
+  gst_frame_filter_remove_side_pad (GST_FRAME_FILTER (element), pad);
+}
+
+/* ---- children ---- */
+
 static guint
 gst_attention_get_children_count (GstChildProxy *proxy)
 {
-  GstAttention *self = GST_ATTENTION (proxy);
-  guint n;
-
-  GST_OBJECT_LOCK (self);
-  n = self->heads->len;
-  GST_OBJECT_UNLOCK (self);
-  return n;
+  return gst_attention_heads_count (GST_ATTENTION (proxy)->heads, GST_OBJECT (proxy));
 }
 
 static GObject *
 gst_attention_get_child_by_index (GstChildProxy *proxy, guint i)
 {
-  GstAttention *self = GST_ATTENTION (proxy);
-  GstAttentionHead *head = NULL;
-
-  GST_OBJECT_LOCK (self);
-  if (i < self->heads->len)
-    head = gst_object_ref (g_ptr_array_index (self->heads, i));
-  GST_OBJECT_UNLOCK (self);
-  if (head != NULL)
-    gst_attention_head_hand_out (head);
-  return (GObject *) head;
+  return gst_attention_heads_get (GST_ATTENTION (proxy)->heads, GST_OBJECT (proxy), i);
 }
 
 static void
@@ -260,29 +248,6 @@ gst_attention_child_proxy_init (gpointer iface, gpointer data)
 
   proxy->get_children_count = gst_attention_get_children_count;
   proxy->get_child_by_index = gst_attention_get_child_by_index;
-}
-
-/* ---- presets ---- */
-
-static gboolean (*load_properties) (GstPreset *preset, const gchar *name); /* GStreamer's own */
-
-/*
- * GStreamer loads what properties and children the element has at the beginning. The gains of heads come with the
- * number of heads: once that is loaded, they can be.
- */
-static gboolean
-gst_attention_load_preset (GstPreset *preset, const gchar *name)
-{
-  return load_properties (preset, name) && load_properties (preset, name);
-}
-
-static void
-gst_attention_preset_init (gpointer iface, gpointer data)
-{
-  GstPresetInterface *preset = iface;
-
-  load_properties = preset->load_preset;
-  preset->load_preset = gst_attention_load_preset;
 }
 
 /* ---- object ---- */
@@ -310,10 +275,10 @@ set_filter_functions (GstFrameFilterClass *filter_class)
   filter_class->make_layer = GST_DEBUG_FUNCPTR (gst_attention_make_layer);
   filter_class->layer_changed = GST_DEBUG_FUNCPTR (gst_attention_layer_changed);
   filter_class->before_outputs = GST_DEBUG_FUNCPTR (gst_attention_before_outputs);
-  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_stream_ended);
-  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_get_side_width);
-  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_make_side_caps);
-  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_side_done);
+  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_weights_end);
+  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_weights_get_side_width);
+  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_weights_make_side_caps);
+  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_weights_side_done);
 }
 
 static void

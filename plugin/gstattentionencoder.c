@@ -50,19 +50,16 @@
  * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attentionencoder model-file=encoder.safetensors ! npyenc !
  * filesink location=encoded.npy ]| Runs an encoder over frames that numpy.save() wrote; numpy.load() reads the result.
  */
-#include "gstattentionencoder.h"
+#include "gstattentionencoder-private.h"
 
+#include <stdio.h>
+
+#include "gstattentionhead.h"
 #include "gstattentionlayers.h"
+#include "gstattentionweights.h"
 
-#define GST_CAT_DEFAULT gst_frame_filter_debug
-
-struct _GstAttentionEncoder {
-  GstFrameFilter parent;
-
-  /* Of the layer that runs; the object lock. */
-  GstStructure *model; /* empty: none does */
-  guint64 latency_frames;
-};
+static GstStaticPadTemplate weights_template =
+    GST_STATIC_PAD_TEMPLATE ("weights_%u", GST_PAD_SRC, GST_PAD_REQUEST, GST_STATIC_CAPS (GST_FEATURES_CAPS));
 
 enum {
   PROP_0,
@@ -74,7 +71,8 @@ enum {
 static GParamSpec *properties[PROP_MODEL + 1];
 
 G_DEFINE_TYPE_WITH_CODE (GstAttentionEncoder, gst_attention_encoder, GST_TYPE_FRAME_FILTER,
-                         G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, NULL))
+                         G_IMPLEMENT_INTERFACE (GST_TYPE_CHILD_PROXY, gst_attention_encoder_child_proxy_init)
+                             G_IMPLEMENT_INTERFACE (GST_TYPE_PRESET, gst_attention_encoder_preset_init))
 GST_ELEMENT_REGISTER_DEFINE (attentionencoder, "attentionencoder", GST_RANK_NONE, GST_TYPE_ATTENTION_ENCODER)
 
 /* ---- the layer ---- */
@@ -111,18 +109,26 @@ check_frame_rate (GstFrameFilter *filter, const AttnLayer *layer, const gchar *f
   return error->status = ATTN_ERROR_CONFIG;
 }
 
+static AttnEncoderOptions
+options_of (const GstFrameFilterPlan *plan)
+{
+  AttnEncoderOptions options = attn_encoder_options_default ();
+
+  options.precision = plan->precision;
+  options.arithmetic = plan->arithmetic;
+  options.n_threads = plan->n_threads;
+  return options;
+}
+
 static AttnStatus
 gst_attention_encoder_make_layer (GstFrameFilter *filter, const GstFrameFilterPlan *plan, AttnLayer **layer,
                                   AttnError *error)
 {
-  AttnEncoderOptions options = attn_encoder_options_default ();
+  AttnEncoderOptions options = options_of (plan);
   AttnStatus status;
 
   if (plan->model_file == NULL)
     goto not_started;
-  options.precision = plan->precision;
-  options.arithmetic = plan->arithmetic;
-  options.n_threads = plan->n_threads;
   status = gst_attention_layers_get_encoder (plan->model_file, &options, layer, error);
   if (status != ATTN_OK)
     return status;
@@ -177,6 +183,10 @@ gst_attention_encoder_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
   GstAttentionEncoder *self = GST_ATTENTION_ENCODER (filter);
   GstStructure *model = describe (layer);
 
+  filter->n_sides = layer != NULL ? attn_layer_n_attentions (layer) : 0;
+  if (layer != NULL)
+    gst_attention_encoder_set_children (self, layer);
+  gst_attention_encoder_use_children (self, layer != NULL);
   GST_OBJECT_LOCK (self);
   gst_structure_free (self->model);
   self->model = model;
@@ -186,31 +196,111 @@ gst_attention_encoder_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
   g_object_notify_by_pspec (G_OBJECT (self), properties[PROP_MODEL]);
 }
 
-static gboolean
-gst_attention_encoder_before_outputs (GstFrameFilter *filter, AttnStream *stream, gboolean is_new)
+/* ---- pads ---- */
+
+/* The one that `name` says, or else the first that has no pad. */
+static guint
+number_of (GstElement *element, const gchar *name)
 {
-  return FALSE;
+  guint number = 0;
+  gchar *text;
+  GstPad *pad;
+
+  if (name != NULL && sscanf (name, "weights_%u", &number) == 1)
+    return number;
+  for (;; number++) {
+    text = g_strdup_printf ("weights_%u", number);
+    pad = gst_element_get_static_pad (element, text);
+    g_free (text);
+    if (pad == NULL)
+      return number;
+    gst_object_unref (pad);
+  }
+}
+
+static GstPad *
+gst_attention_encoder_request_new_pad (GstElement *element, GstPadTemplate *template, const gchar *name,
+                                       const GstCaps *caps)
+{
+  guint number = number_of (element, name), n = gst_child_proxy_get_children_count (GST_CHILD_PROXY (element));
+  gchar *text;
+  GstPad *pad;
+
+  if (n > 0 && number >= n)
+    goto no_layer;
+  text = g_strdup_printf ("weights_%u", number);
+  pad = gst_frame_filter_add_side_pad (GST_FRAME_FILTER (element), number, template, text);
+  g_free (text);
+  return pad;
+
+  /* ERRORS */
+no_layer:
+  GST_WARNING_OBJECT (element, "there is no pad weights_%u: the encoder has %u layers of attention, from 0 on", number,
+                      n);
+  return NULL;
 }
 
 static void
-gst_attention_encoder_stream_ended (GstFrameFilter *filter, gboolean drained)
+gst_attention_encoder_release_pad (GstElement *element, GstPad *pad)
 {
+  gst_frame_filter_remove_side_pad (GST_FRAME_FILTER (element), pad);
+}
+
+/* Of pads that were requested before the file was known. FALSE after an error message. */
+static gboolean
+check_pads (GstAttentionEncoder *self)
+{
+  guint n = gst_child_proxy_get_children_count (GST_CHILD_PROXY (self)), number;
+
+  GST_OBJECT_LOCK (self);
+  for (number = GST_FRAME_FILTER (self)->side_pads->len; number > n; number--)
+    if (g_ptr_array_index (GST_FRAME_FILTER (self)->side_pads, number - 1) != NULL)
+      break;
+  GST_OBJECT_UNLOCK (self);
+  if (number > n)
+    goto no_layer;
+  return TRUE;
+
+  /* ERRORS */
+no_layer:
+  GST_ELEMENT_ERROR (
+      self, RESOURCE, SETTINGS,
+      ("there is a pad weights_%u, but the encoder has %u layers of attention, counted from 0 on", number - 1, n),
+      (NULL));
+  return FALSE;
+}
+
+/* ---- start ---- */
+
+/* What is held of the file that was set is in the layer now, or is of no use. */
+static void
+release_peeked (GstAttentionEncoder *self)
+{
+  AttnLayer *peeked;
+
+  GST_OBJECT_LOCK (self);
+  peeked = g_steal_pointer (&self->peeked);
+  GST_OBJECT_UNLOCK (self);
+  if (peeked != NULL)
+    gst_attention_layers_release (peeked);
 }
 
 static gboolean
 gst_attention_encoder_start (GstBaseTransform *trans)
 {
+  GstAttentionEncoder *self = GST_ATTENTION_ENCODER (trans);
   gchar *file = gst_frame_filter_dup_model_file (GST_FRAME_FILTER (trans));
+  gboolean started;
 
   if (file == NULL)
     goto no_file;
   g_free (file);
-  if (g_atomic_int_get (&GST_FRAME_FILTER (trans)->post_messages))
-    GST_ELEMENT_WARNING (trans, RESOURCE, SETTINGS,
-                         ("post-messages is true, but of the heads of a whole encoder no messages are posted: the "
-                          "element attention posts them of a single layer"),
-                         (NULL));
-  return GST_BASE_TRANSFORM_CLASS (gst_attention_encoder_parent_class)->start (trans);
+  started = GST_BASE_TRANSFORM_CLASS (gst_attention_encoder_parent_class)->start (trans);
+  release_peeked (self);
+  if (!started || check_pads (self))
+    return started;
+  GST_BASE_TRANSFORM_CLASS (gst_attention_encoder_parent_class)->stop (trans);
+  return FALSE;
 
   /* ERRORS */
 no_file:
@@ -223,12 +313,36 @@ no_file:
 
 /* ---- properties ---- */
 
+/*
+ * The children of the layers are there as soon as the file is known. What was read for it is kept until start, which
+ * will want it; what is wrong with a file is said then.
+ */
+static void
+peek_at_model (GstAttentionEncoder *self)
+{
+  GstFrameFilterPlan plan = { NULL };
+  AttnEncoderOptions options;
+  AttnLayer *layer = NULL;
+
+  release_peeked (self);
+  gst_frame_filter_get_plan (GST_FRAME_FILTER (self), &plan);
+  options = options_of (&plan);
+  if (plan.model_file == NULL || gst_attention_layers_get_encoder (plan.model_file, &options, &layer, NULL) != ATTN_OK)
+    layer = NULL;
+  g_free (plan.model_file);
+  gst_attention_encoder_set_children (self, layer);
+  GST_OBJECT_LOCK (self);
+  self->peeked = layer;
+  GST_OBJECT_UNLOCK (self);
+}
+
 static void
 gst_attention_encoder_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
 {
   switch (id) {
   case PROP_MODEL_FILE:
     gst_frame_filter_set_model_file (GST_FRAME_FILTER (object), value);
+    peek_at_model (GST_ATTENTION_ENCODER (object));
     break;
   default:
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
@@ -287,9 +401,18 @@ install_properties (GObjectClass *object_class)
 /* ---- object ---- */
 
 static void
+gst_attention_encoder_dispose (GObject *object)
+{
+  gst_attention_encoder_set_children (GST_ATTENTION_ENCODER (object), NULL);
+  release_peeked (GST_ATTENTION_ENCODER (object));
+  G_OBJECT_CLASS (gst_attention_encoder_parent_class)->dispose (object);
+}
+
+static void
 gst_attention_encoder_finalize (GObject *object)
 {
   gst_structure_free (GST_ATTENTION_ENCODER (object)->model);
+  g_ptr_array_unref (GST_ATTENTION_ENCODER (object)->layers);
   G_OBJECT_CLASS (gst_attention_encoder_parent_class)->finalize (object);
 }
 
@@ -301,14 +424,24 @@ gst_attention_encoder_class_init (GstAttentionEncoderClass *klass)
 
   object_class->set_property = gst_attention_encoder_set_property;
   object_class->get_property = gst_attention_encoder_get_property;
+  object_class->dispose = gst_attention_encoder_dispose;
   object_class->finalize = gst_attention_encoder_finalize;
   install_properties (object_class);
   GST_BASE_TRANSFORM_CLASS (klass)->start = GST_DEBUG_FUNCPTR (gst_attention_encoder_start);
+  GST_ELEMENT_CLASS (klass)->request_new_pad = GST_DEBUG_FUNCPTR (gst_attention_encoder_request_new_pad);
+  GST_ELEMENT_CLASS (klass)->release_pad = GST_DEBUG_FUNCPTR (gst_attention_encoder_release_pad);
   filter_class->has_chains = TRUE;
   filter_class->make_layer = GST_DEBUG_FUNCPTR (gst_attention_encoder_make_layer);
   filter_class->layer_changed = GST_DEBUG_FUNCPTR (gst_attention_encoder_layer_changed);
-  filter_class->before_outputs = GST_DEBUG_FUNCPTR (gst_attention_encoder_before_outputs);
-  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_encoder_stream_ended);
+  filter_class->follows_rows = GST_DEBUG_FUNCPTR (gst_attention_encoder_follows_rows);
+  filter_class->before_rows = GST_DEBUG_FUNCPTR (gst_attention_encoder_before_rows);
+  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_weights_end);
+  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_weights_get_side_width);
+  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_weights_make_side_caps);
+  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_weights_side_done);
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ENCODER_LAYER, 0);
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_HEAD, 0);
+  gst_element_class_add_static_pad_template (GST_ELEMENT_CLASS (klass), &weights_template);
   gst_element_class_set_static_metadata (
       GST_ELEMENT_CLASS (klass), "Encoder", "Filter/Effect/Audio",
       "A whole Transformer encoder, from one model file, on a live stream of feature "
@@ -320,4 +453,5 @@ static void
 gst_attention_encoder_init (GstAttentionEncoder *self)
 {
   self->model = describe (NULL);
+  self->layers = g_ptr_array_new_with_free_func (gst_object_unref);
 }

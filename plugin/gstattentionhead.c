@@ -57,8 +57,8 @@ gst_attention_heads_count_changes (void)
   return g_atomic_int_get (&n_changes);
 }
 
-static guint
-count_heads (GPtrArray *heads, GstObject *parent)
+guint
+gst_attention_heads_count (GPtrArray *heads, GstObject *parent)
 {
   guint n;
 
@@ -120,10 +120,35 @@ gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n)
 {
   guint n_now;
 
-  while ((n_now = count_heads (heads, parent)) < n)
+  while ((n_now = gst_attention_heads_count (heads, parent)) < n)
     add_head (heads, parent, n_now);
-  while ((n_now = count_heads (heads, parent)) > n)
+  while ((n_now = gst_attention_heads_count (heads, parent)) > n)
     remove_head (heads, parent, n_now - 1);
+}
+
+GObject *
+gst_attention_heads_get (GPtrArray *heads, GstObject *parent, guint number)
+{
+  GstAttentionHead *head = NULL;
+
+  GST_OBJECT_LOCK (parent);
+  if (number < heads->len)
+    head = gst_object_ref (g_ptr_array_index (heads, number));
+  GST_OBJECT_UNLOCK (parent);
+  if (head != NULL)
+    gst_attention_head_hand_out (head);
+  return (GObject *) head;
+}
+
+void
+gst_attention_heads_set_gains (GPtrArray *heads, AttnStream *stream, guint attention)
+{
+  guint i;
+
+  for (i = 0; i < heads->len; i++)
+    if (attn_stream_set_gain (stream, attention, i, gst_attention_head_get_gain (g_ptr_array_index (heads, i)))
+        != ATTN_OK)
+      g_assert_not_reached (); /* the property is finite, and the attention has as many heads */
 }
 
 /*
@@ -151,6 +176,30 @@ gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
 
   for (i = 0; i < heads->len && GST_CLOCK_TIME_IS_VALID (time); i++)
     gst_object_sync_values (g_ptr_array_index (heads, i), time);
+}
+
+/* ---- presets ---- */
+
+static gboolean (*load_properties) (GstPreset *preset, const gchar *name); /* GStreamer's own */
+
+/*
+ * GStreamer loads what properties and children the element has at the beginning. The gains of heads come with the
+ * number of heads, or with the file: once that is loaded, they can be.
+ */
+static gboolean
+gst_attention_heads_load_preset (GstPreset *preset, const gchar *name)
+{
+  return load_properties (preset, name) && load_properties (preset, name);
+}
+
+void
+gst_attention_heads_preset_init (gpointer iface, gpointer data)
+{
+  GstPresetInterface *preset = iface;
+
+  if (preset->load_preset != gst_attention_heads_load_preset)
+    load_properties = preset->load_preset;
+  preset->load_preset = gst_attention_heads_load_preset;
 }
 
 /* ---- object ---- */

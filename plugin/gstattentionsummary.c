@@ -10,6 +10,7 @@
 /* Sums over the frames since the last message. Absent frames, which attend to nothing, do not count. */
 struct _GstAttentionSummary {
   GstFrameFilter *filter; /* that posts it */
+  guint attention;        /* of its layer */
   guint n_heads, n_sinks, window, look_ahead, span;
   GstClockTime time;  /* of the first frame; NONE: unknown */
   guint64 n_frames;   /* all of them */
@@ -19,17 +20,18 @@ struct _GstAttentionSummary {
 };
 
 GstAttentionSummary *
-gst_attention_summary_new (GstFrameFilter *filter)
+gst_attention_summary_new (GstFrameFilter *filter, guint attention)
 {
-  const AttnLayer *layer = filter->layer;
+  const AttnConfig *config = attn_layer_attention (filter->layer, attention);
   GstAttentionSummary *summary = g_new0 (GstAttentionSummary, 1);
 
   summary->filter = filter;
-  summary->n_heads = attn_layer_n_heads (layer);
-  summary->n_sinks = attn_layer_n_sinks (layer);
-  summary->window = attn_layer_window (layer);
-  summary->look_ahead = attn_layer_reach_ahead (layer);
-  summary->span = attn_layer_span (layer);
+  summary->attention = attention;
+  summary->n_heads = config->n_heads;
+  summary->n_sinks = config->n_sinks;
+  summary->window = config->window;
+  summary->look_ahead = config->look_ahead;
+  summary->span = config->n_sinks + config->window + config->look_ahead;
   summary->entropy = g_new0 (gdouble, summary->n_heads);
   summary->weights = g_new0 (gdouble, (gsize) summary->n_heads * summary->span);
   return summary;
@@ -158,12 +160,21 @@ set_heads (const GstAttentionSummary *summary, GstStructure *structure)
   gst_structure_take_value (structure, "sink-weight", &sinks);
 }
 
+/* The time of `n` frames of the attention, which come at a rate of their own. */
+static GstClockTime
+duration_of (const GstAttentionSummary *summary, guint64 n)
+{
+  guint64 stride = attn_layer_attention_stride (summary->filter->layer, summary->attention);
+
+  return gst_features_duration (&summary->filter->features, n * stride);
+}
+
 /* The fields of time are those of the element level. */
 static GstStructure *
 make_message (const GstAttentionSummary *summary)
 {
   const GstSegment *segment = &GST_BASE_TRANSFORM (summary->filter)->segment;
-  GstClockTime duration = gst_features_duration (&summary->filter->features, summary->n_frames);
+  GstClockTime duration = duration_of (summary, summary->n_frames);
   GstClockTime time = summary->time, running_time = GST_CLOCK_TIME_NONE, stream_time = GST_CLOCK_TIME_NONE;
   GstClockTime end = GST_CLOCK_TIME_NONE;
 
@@ -187,6 +198,8 @@ gst_attention_summary_post (GstAttentionSummary *summary)
     return;
   structure = make_message (summary);
   set_heads (summary, structure);
+  if (GST_FRAME_FILTER_GET_CLASS (summary->filter)->has_chains) /* there may be many */
+    gst_structure_set (structure, "layer", G_TYPE_UINT, summary->attention, NULL);
   gst_element_post_message (GST_ELEMENT (summary->filter),
                             gst_message_new_element (GST_OBJECT (summary->filter), structure));
   clear (summary);
@@ -196,17 +209,21 @@ gst_attention_summary_post (GstAttentionSummary *summary)
 
 /* The frames of a message; 0: the rate is unknown, and each buffer gives one. */
 static guint64
-frames_per_message (const GstFeatures *features, GstClockTime interval)
+frames_per_message (const GstAttentionSummary *summary, GstClockTime interval)
 {
+  const GstFeatures *features = &summary->filter->features;
+  guint64 stride = attn_layer_attention_stride (summary->filter->layer, summary->attention), second;
+
   if (features->rate_n <= 0)
     return 0;
-  return MAX (gst_util_uint64_scale_round (interval, features->rate_n, GST_SECOND * (guint64) features->rate_d), 1);
+  second = gst_util_uint64_scale (GST_SECOND * (guint64) features->rate_d, stride, 1);
+  return MAX (gst_util_uint64_scale_round (interval, features->rate_n, second), 1);
 }
 
 static GstClockTime
-frame_time (const GstFeatures *features, GstBuffer *buffer, guint64 i)
+frame_time (const GstAttentionSummary *summary, GstBuffer *buffer, guint64 i)
 {
-  GstClockTime offset = gst_features_duration (features, i);
+  GstClockTime offset = duration_of (summary, i);
 
   if (!GST_BUFFER_PTS_IS_VALID (buffer))
     return GST_CLOCK_TIME_NONE;
@@ -217,13 +234,12 @@ void
 gst_attention_summary_add (GstAttentionSummary *summary, GstBuffer *buffer, const gfloat *weights, guint64 n_frames,
                            GstClockTime interval)
 {
-  const GstFeatures *features = &summary->filter->features;
   gsize n_weights = (gsize) summary->n_heads * summary->span;
-  guint64 i, limit = frames_per_message (features, interval);
+  guint64 i, limit = frames_per_message (summary, interval);
 
   for (i = 0; i < n_frames; i++) {
     if (summary->n_frames == 0)
-      summary->time = frame_time (features, buffer, i);
+      summary->time = frame_time (summary, buffer, i);
     add_frame (summary, weights + i * n_weights);
     if (limit != 0 ? summary->n_frames >= limit : i + 1 == n_frames)
       gst_attention_summary_post (summary);

@@ -11,11 +11,11 @@ G_BEGIN_DECLS
 
 typedef struct _GstAttentionSummary GstAttentionSummary;
 
-/* Of the layer of `filter`, which posts it. */
-GstAttentionSummary *gst_attention_summary_new (GstFrameFilter *filter);
+/* Of an attention of the layer of `filter`, which posts it. */
+GstAttentionSummary *gst_attention_summary_new (GstFrameFilter *filter, guint attention);
 void gst_attention_summary_free (GstAttentionSummary *summary);
 
-/* Takes the weights [n_frames][heads][span] of the frames of `buffer`, and posts what is due, every `interval`. */
+/* Takes the weights [n_frames][heads][span] of `buffer`, one frame of the attention after the other, and posts what is due, every `interval`. */
 void gst_attention_summary_add (GstAttentionSummary *summary, GstBuffer *buffer, const gfloat *weights,
                                 guint64 n_frames, GstClockTime interval);
 

@@ -1,35 +1,28 @@
 /*
- * gst-attention: the element `attention`: what each head attends to, on the pad `weights` and on the bus.
+ * gst-attention: what each head attends to, on pads and on the bus.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "gstattention-private.h"
+#include "gstattentionweights.h"
 
-/* ---- the pad ---- */
+#include "gstattentionsummary.h"
+#include "gstfrontend.h"
 
-GstPad *
-gst_attention_request_new_pad (GstElement *element, GstPadTemplate *template, const gchar *name, const GstCaps *caps)
-{
-  return gst_frame_filter_add_side_pad (GST_FRAME_FILTER (element), 0, template, "weights");
-}
+#define GST_CAT_DEFAULT gst_frame_filter_debug
 
-void
-gst_attention_release_pad (GstElement *element, GstPad *pad)
-{
-  gst_frame_filter_remove_side_pad (GST_FRAME_FILTER (element), pad);
-}
+/* ---- pads ---- */
 
 static guint64
-n_weights (const AttnLayer *layer)
+span_of (const AttnConfig *config)
 {
-  return (guint64) attn_layer_n_heads (layer) * attn_layer_span (layer);
+  return (guint64) config->n_sinks + config->window + config->look_ahead;
 }
 
 gboolean
-gst_attention_get_side_width (GstFrameFilter *filter, guint side, guint64 *width)
+gst_attention_weights_get_side_width (GstFrameFilter *filter, guint side, guint64 *width)
 {
-  AttnLayer *layer = filter->layer;
+  const AttnConfig *config = attn_layer_attention (filter->layer, side);
 
-  *width = n_weights (layer);
+  *width = config->n_heads * span_of (config);
   if (*width > GST_FEATURES_MAX_FEATURES)
     goto too_wide;
   return TRUE;
@@ -37,54 +30,94 @@ gst_attention_get_side_width (GstFrameFilter *filter, guint side, guint64 *width
   /* ERRORS */
 too_wide:
   GST_ELEMENT_ERROR (filter, LIBRARY, SETTINGS,
-                     ("%u heads that attend to %u frames have %" G_GUINT64_FORMAT
+                     ("%u heads that attend to %" G_GUINT64_FORMAT " frames have %" G_GUINT64_FORMAT
                       " weights per frame, above the %u that a stream of "
                       "weights may have: do without the pad weights and post-messages, or with a smaller window",
-                      attn_layer_n_heads (layer), attn_layer_span (layer), *width, GST_FEATURES_MAX_FEATURES),
-                     (NULL));
+                      config->n_heads, span_of (config), *width, GST_FEATURES_MAX_FEATURES),
+                     ("attention %u of the layer", side));
   return FALSE;
 }
 
-GstCaps *
-gst_attention_make_side_caps (GstFrameFilter *filter, guint side, GstCaps *caps)
+/*
+ * Where rows leave by themselves, at the rate of the frames that come to the attention: by the rule for all that we make,
+ * and in other/tensors each in a buffer of its own.
+ */
+static GstCaps *
+make_caps_at_rate (GstFrameFilter *filter, GstCaps *caps, guint width, guint64 stride)
 {
-  AttnLayer *layer = filter->layer;
+  const GstFeatures *features = &filter->features;
+  GstCaps *wide, *result;
+  gint rate_n, rate_d;
 
-  caps = gst_features_replace_n_features (caps, n_weights (layer));
-  gst_caps_set_simple (caps, "heads", G_TYPE_INT, attn_layer_n_heads (layer), "sinks", G_TYPE_INT,
-                       attn_layer_n_sinks (layer), "window", G_TYPE_INT, attn_layer_window (layer), "look-ahead",
-                       G_TYPE_INT, attn_layer_attention (layer, 0)->look_ahead, NULL);
+  if (!gst_util_fraction_multiply (features->rate_n, features->rate_d, 1, (gint) stride, &rate_n, &rate_d))
+    g_assert_not_reached (); /* `src`, whose stride is a multiple of this one, has such a rate */
+  if (!features->is_tensors)
+    return gst_features_to_caps (width, rate_n, rate_d, 1);
+  wide = gst_features_replace_n_features (caps, width);
+  result = gst_features_set_frames_per_buffer (wide, 1);
+  gst_caps_set_simple (result, "framerate", GST_TYPE_FRACTION, rate_n, rate_d, NULL);
+  gst_caps_unref (wide);
+  return result;
+}
+
+/* What a front end said of the frames is not true of their weights. */
+GstCaps *
+gst_attention_weights_make_side_caps (GstFrameFilter *filter, guint side, GstCaps *caps)
+{
+  const AttnConfig *config = attn_layer_attention (filter->layer, side);
+  guint width = config->n_heads * span_of (config);
+
+  if (gst_frame_filter_side_leaves_at_once (filter, side))
+    caps = make_caps_at_rate (filter, caps, width, attn_layer_attention_stride (filter->layer, side));
+  else
+    caps = gst_features_replace_n_features (caps, width);
+  caps = gst_front_end_remove (caps);
+  gst_caps_set_simple (caps, "heads", G_TYPE_INT, config->n_heads, "sinks", G_TYPE_INT, config->n_sinks, "window",
+                       G_TYPE_INT, config->window, "look-ahead", G_TYPE_INT, config->look_ahead, NULL);
   return caps;
 }
 
 /* ---- the bus ---- */
 
-void
-gst_attention_side_done (GstFrameFilter *filter, guint side, GstBuffer *buffer, const gfloat *weights, guint64 n_frames)
+static GstAttentionSummary **
+summary_of (GstFrameFilter *filter, guint side)
 {
-  GstAttention *self = GST_ATTENTION (filter);
-  GstClockTime interval;
-  gboolean wanted;
-
-  GST_OBJECT_LOCK (self);
-  wanted = filter->post_messages;
-  interval = filter->interval;
-  GST_OBJECT_UNLOCK (self);
-  if (!wanted) {
-    g_clear_pointer (&self->summary, gst_attention_summary_free);
-    return;
-  }
-  if (self->summary == NULL)
-    self->summary = gst_attention_summary_new (filter);
-  gst_attention_summary_add (self->summary, buffer, weights, n_frames, interval);
+  if (side >= filter->summaries->len)
+    g_ptr_array_set_size (filter->summaries, side + 1);
+  return (GstAttentionSummary **) &g_ptr_array_index (filter->summaries, side);
 }
 
 void
-gst_attention_stream_ended (GstFrameFilter *filter, gboolean drained)
+gst_attention_weights_side_done (GstFrameFilter *filter, guint side, GstBuffer *buffer, const gfloat *weights,
+                                 guint64 n_rows)
 {
-  GstAttention *self = GST_ATTENTION (filter);
+  GstAttentionSummary **summary = summary_of (filter, side);
+  GstClockTime interval;
+  gboolean wanted;
 
-  if (self->summary != NULL && drained)
-    gst_attention_summary_post (self->summary);
-  g_clear_pointer (&self->summary, gst_attention_summary_free);
+  GST_OBJECT_LOCK (filter);
+  wanted = filter->post_messages;
+  interval = filter->interval;
+  GST_OBJECT_UNLOCK (filter);
+  if (!wanted) {
+    g_clear_pointer (summary, gst_attention_summary_free);
+    return;
+  }
+  if (*summary == NULL)
+    *summary = gst_attention_summary_new (filter, side);
+  gst_attention_summary_add (*summary, buffer, weights, n_rows, interval);
+}
+
+void
+gst_attention_weights_end (GstFrameFilter *filter, gboolean drained)
+{
+  guint i;
+
+  for (i = 0; i < filter->summaries->len; i++) {
+    GstAttentionSummary **summary = summary_of (filter, i);
+
+    if (*summary != NULL && drained)
+      gst_attention_summary_post (*summary);
+    g_clear_pointer (summary, gst_attention_summary_free);
+  }
 }

@@ -6,6 +6,7 @@
  *   gstframefiltergaps.c        frames that are missing
  *   gstframefiltercaps.c        caps
  *   gstframefilterstream.c      the layer and the stream: frames in, outputs out
+ *   gstframefilterlines.c       what leaves each pad; rows to those who look at them
  *   gstframefilteritems.c       what has come in and not left yet
  *   gstframefilterruns.c        outputs that leave without a buffer that waited for them
  *   gstframefiltersides.c       pads beside `src`
@@ -37,8 +38,6 @@ typedef struct {
  */
 typedef struct {
   Rows out;
-  Rows *sides;     /* [n_sides], NULL: nobody looks */
-  guint n_sides;   /* those of the layer that makes them */
   GstEvent *event; /* or NULL */
 
   /* Of outputs that leave by themselves. */
@@ -55,6 +54,33 @@ typedef struct {
   gboolean is_single;   /* ready: a frame of its own, whatever the caps say of frames per buffer */
 } Item;
 
+typedef struct _GstFrameFilterRun GstFrameFilterRun;
+
+#define OUTPUTS (-1)
+
+/*
+ * What leaves one pad, in its order: rows, one for each `stride` frames. `src` has a line, of the outputs, and each side
+ * has one while somebody looks at it. Every item stands in every line, and has the rows there that belong to its frames.
+ */
+typedef struct _GstFrameFilterLine {
+  gint side;               /* or OUTPUTS */
+  guint64 stride;          /* frames for each row */
+  guint64 width;           /* values per row */
+  gboolean leaves_at_once; /* rows do not wait for those of their buffer */
+  gboolean is_watched;     /* of a side; else rows are only counted, for who follows them */
+  gboolean gives_tensors;  /* what leaves is other/tensors: so many rows in a buffer as its caps say */
+  gboolean owes_discont;   /* to the next row */
+  gboolean left_out;       /* absent rows left no trace, and nothing has left since */
+  GstCaps *own_caps;       /* of the pad, while it has those of single rows; NULL: it has not */
+  GstQueueArray *waiting;  /* Items; the first one with rows to come is being filled */
+  GstQueueArray *ready;    /* Items that are complete */
+  GstFrameFilterRun *run;  /* rows without an item that waits for them, on their way to `ready` */
+  GArray *rows;            /* that the core gives, of gfloat, on their way to items */
+  GByteArray *marks;       /* the same: 1: it is there, 0: it is absent */
+  AttnWatch watch;         /* of a side: where the core writes */
+  gboolean is_straight;    /* that is the buffer of the first item that waits, and not `rows` */
+} Line;
+
 /* ---- gstframefilterevents.c; of GstBaseTransformClass ---- */
 
 gboolean gst_frame_filter_sink_event (GstBaseTransform *trans, GstEvent *event);
@@ -66,6 +92,9 @@ gboolean gst_frame_filter_decide_allocation (GstBaseTransform *trans, GstQuery *
 GstFlowReturn gst_frame_filter_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *input);
 GstFlowReturn gst_frame_filter_generate_output (GstBaseTransform *trans, GstBuffer **output);
 GstFlowReturn gst_frame_filter_transform (GstBaseTransform *trans, GstBuffer *input, GstBuffer *output);
+
+/* What the outputs of `input`, which leave by themselves, take from it. */
+GstBuffer *gst_frame_filter_make_source (GstBuffer *input);
 
 /* ---- gstframefiltergaps.c ---- */
 
@@ -110,7 +139,7 @@ void gst_frame_filter_adopt_restored (GstFrameFilter *self);
 
 /* ---- gstframefilteritems.c ---- */
 
-/* Room for the rows of `n_frames` in `buffer`, which it takes. FALSE: no memory. */
+/* Room for `n_frames` rows in `buffer`, which it takes. FALSE: no memory. */
 gboolean gst_frame_filter_fill_rows (Rows *rows, GstBuffer *buffer, guint64 n_frames, guint64 width);
 
 /* Where the next output of `item` goes; NULL: nowhere. */
@@ -120,16 +149,19 @@ void gst_frame_filter_clear_item (Item *item);
 void gst_frame_filter_clear_items (GstQueueArray *items);
 
 /* Complete items at the head of the line are ready; the next one is being filled. */
-void gst_frame_filter_advance (GstFrameFilter *self);
+void gst_frame_filter_advance (GstFrameFilter *self, Line *line);
 
-/* To all pads. */
-gboolean gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event);
+/* What comes next is no single row: the caps say again how many rows a buffer has. */
+void gst_frame_filter_restore_caps (GstFrameFilter *self, Line *line);
+
+/* To `src` and to sides: to all, or to those without a line, which have no place of their own for it. */
+gboolean gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event, gboolean to_lines);
 GstFlowReturn gst_frame_filter_push_ready (GstFrameFilter *self);
 
 /* ---- gstframefilterruns.c ---- */
 
-/* A buffer for `n_frames` outputs. NULL: no memory. */
-GstBuffer *gst_frame_filter_new_buffer (GstFrameFilter *self, guint64 n_frames);
+/* A buffer for `n` rows of `line`. NULL: no memory. */
+GstBuffer *gst_frame_filter_new_buffer (GstFrameFilter *self, const Line *line, guint64 n);
 
 /* Whose number of channels is not that of the outputs. */
 void gst_frame_filter_drop_audio_meta (GstBuffer *buffer);
@@ -143,23 +175,78 @@ GstClockTime gst_frame_filter_frame_time (GstFrameFilter *self, const GstFrameFi
 GstFrameFilterRun *gst_frame_filter_run_new (void);
 void gst_frame_filter_run_free (GstFrameFilterRun *run);
 
-/* The next `n` outputs of `item`, all there (`rows`, NULL: zeros) or all absent, leave without it. */
-void gst_frame_filter_add_to_run (GstFrameFilter *self, Item *item, const gfloat *rows, guint64 n, gboolean present);
+/* The next `n` rows of `item`, all there (`rows`, NULL: zeros) or all absent, leave without it. */
+void gst_frame_filter_add_to_run (GstFrameFilter *self, Line *line, Item *item, const gfloat *rows, guint64 n,
+                                  gboolean present);
 
 /* What has been added is ready; or forgotten. */
-void gst_frame_filter_end_run (GstFrameFilter *self);
-void gst_frame_filter_clear_run (GstFrameFilter *self);
+void gst_frame_filter_end_run (GstFrameFilter *self, Line *line);
+void gst_frame_filter_clear_run (Line *line);
+
+/* ---- gstframefilterlines.c ---- */
+
+Line *gst_frame_filter_line_new (gint side);
+void gst_frame_filter_line_free (Line *line);
+void gst_frame_filter_clear_line (Line *line); /* nothing waits, or leaves, any more */
+
+/* A line for each side that somebody looks at, and for no other. FALSE after an error message. */
+gboolean gst_frame_filter_update_sides (GstFrameFilter *self);
+void gst_frame_filter_free_sides (GstFrameFilter *self);        /* there is no stream any more */
+Line *gst_frame_filter_side (GstFrameFilter *self, guint side); /* NULL: it has none */
+
+/* After caps: whether what leaves is other/tensors, which it is where the rate is not a whole number, too. */
+void gst_frame_filter_settle_media (GstFrameFilter *self, Line *line);
+
+/* The rows of a stream that takes the place of another one; what it owes belongs to frames that are not here. */
+void gst_frame_filter_watch_anew (GstFrameFilter *self);
+
+/* The number of the line's next row. */
+guint64 gst_frame_filter_next_row_number (GstFrameFilter *self, const Line *line);
+
+/* Rows of frames that have come, and have not been computed yet. */
+guint64 gst_frame_filter_count_owed (GstFrameFilter *self, const Line *line);
+
+/* `item`, whose frames are the next ones, waits in `line`, which takes it. */
+void gst_frame_filter_add_item (GstFrameFilter *self, Line *line, Item *item);
+
+/* The same in the line of a side, which makes its own of it. */
+void gst_frame_filter_add_item_to_side (GstFrameFilter *self, Line *line, const Item *item);
+
+/* `n` rows to the items that wait for them; `marks` NULL: they are all absent. */
+void gst_frame_filter_distribute (GstFrameFilter *self, Line *line, const gfloat *rows, const guint8 *marks, guint64 n);
+
+/* The most of `n` frames that may be given to the core at once: rows are kept aside for a moment. */
+guint64 gst_frame_filter_limit_frames (GstFrameFilter *self, const gfloat *frames, guint64 n);
+
+/* Most rows that are kept aside, on their way to several items. */
+#define MAX_ASIDE 256
+
+/* Rows whose reach begins behind the last frame that was there are absent. How many may still be there. */
+guint64 gst_frame_filter_count_reaching_back (GstFrameFilter *self, const Line *line);
+
+/* The `n` rows of a stream that reach beyond its last frame go on from the time of that. */
+void gst_frame_filter_add_beyond (GstFrameFilter *self, Line *line, guint64 n);
+
+/* Before and after each call of the core: `n` frames, or the end. */
+void gst_frame_filter_watch_rows (GstFrameFilter *self, const gfloat *frames, guint64 n);
+void gst_frame_filter_watch_last_rows (GstFrameFilter *self);
+void gst_frame_filter_take_rows (GstFrameFilter *self);
 
 /* ---- gstframefiltersides.c ---- */
 
-/* Somebody looks at a side. */
+/* Somebody looks at a side; at any. */
 gboolean gst_frame_filter_is_watched (GstFrameFilter *self, guint side);
+gboolean gst_frame_filter_has_watchers (GstFrameFilter *self);
+
+/* Transfer full; NULL: nobody has requested it. */
+GstPad *gst_frame_filter_ref_side_pad (GstFrameFilter *self, guint side);
 
 /* Transfer full. */
 GstFlowReturn gst_frame_filter_push_side (GstFrameFilter *self, guint side, GstBuffer *rows);
 
-/* `event`, which `src` has just been told, in the words of the sides. */
-void gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event);
+/* `event`, which `src` has been told, in the words of the side; to all sides, or to those without a line. */
+void gst_frame_filter_push_event_to_side (GstFrameFilter *self, guint side, GstEvent *event);
+void gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event, gboolean to_lines);
 
 /* What a push on `pad` that returned `flow` means for the element: one pad that is not linked is enough. */
 GstFlowReturn gst_frame_filter_combine_flow (GstFrameFilter *self, GstPad *pad, GstFlowReturn flow);

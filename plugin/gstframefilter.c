@@ -26,21 +26,19 @@ publish_width (GstFrameFilter *self)
   GST_OBJECT_LOCK (self);
   self->model_features = self->has_model ? attn_layer_n_features (self->layer) : 0;
   self->model_outputs = self->has_model ? attn_layer_n_outputs (self->layer) : 0;
-  self->model_stride = self->has_model && self->leaves_at_once ? attn_layer_stride (self->layer) : 0;
+  self->model_stride = self->has_model && self->outputs->leaves_at_once ? attn_layer_stride (self->layer) : 0;
   GST_OBJECT_UNLOCK (self);
 }
 
 static void
 end_run (GstFrameFilter *self)
 {
-  gst_frame_filter_clear_items (self->waiting);
-  gst_frame_filter_clear_items (self->ready);
-  gst_frame_filter_clear_run (self);
+  gst_frame_filter_clear_line (self->outputs);
   gst_frame_filter_free_layer (self);
   gst_frame_filter_forget_refusal (self);
   gst_clear_event (&self->held_segment);
-  gst_clear_caps (&self->own_caps);
-  self->has_model = self->leaves_at_once = FALSE;
+  gst_clear_caps (&self->outputs->own_caps);
+  self->has_model = self->outputs->leaves_at_once = FALSE;
   publish_width (self);
   g_clear_pointer (&self->file, state_file_close);
   g_clear_pointer (&self->file_state, g_bytes_unref);
@@ -146,11 +144,9 @@ gst_frame_filter_finalize (GObject *object)
 {
   GstFrameFilter *self = GST_FRAME_FILTER (object);
 
-  gst_queue_array_free (self->waiting);
-  gst_queue_array_free (self->ready);
-  gst_frame_filter_run_free (self->run);
-  g_array_unref (self->rows);
-  g_byte_array_unref (self->marks);
+  gst_frame_filter_line_free (self->outputs);
+  g_ptr_array_unref (self->sides);
+  g_ptr_array_unref (self->summaries);
   gst_flow_combiner_unref (self->flows);
   g_ptr_array_unref (self->side_pads);
   g_free (self->model_file);
@@ -232,12 +228,9 @@ gst_frame_filter_init (GstFrameFilter *self)
 
   gst_frame_filter_init_properties (self);
   g_mutex_init (&self->lock);
-  /* Without look-ahead one is enough, and stays in the cache. */
-  self->waiting = gst_queue_array_new_for_struct (sizeof (Item), 1);
-  self->ready = gst_queue_array_new_for_struct (sizeof (Item), 1);
-  self->run = gst_frame_filter_run_new ();
-  self->rows = g_array_new (FALSE, FALSE, sizeof (gfloat));
-  self->marks = g_byte_array_new ();
+  self->outputs = gst_frame_filter_line_new (OUTPUTS);
+  self->sides = g_ptr_array_new ();
+  self->summaries = g_ptr_array_new ();
   self->times = GST_FRAME_FILTER_NO_TIMES;
   frame_clock_forget (&self->clock);
   self->side_pads = g_ptr_array_new ();

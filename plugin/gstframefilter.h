@@ -5,8 +5,9 @@
  * It runs an AttnStream over an AttnLayer. What the layer computes is the subclass's: that makes the layer, and may
  * show something beside the outputs, on sides.
  *
- * A *side* is a stream of rows beside `src`, made for the same frames: the weights of an attention. It has a number,
- * from 0 on, and, when somebody requests it, a pad; that says what `src` says, in the same order.
+ * A *side* is a stream of rows beside `src`, made for the same frames: the weights of an attention of the layer, at the
+ * rate of the frames that come to it. It has the number of the attention and, when somebody requests it, a pad; that
+ * says what `src` says, in its own place among its rows.
  */
 #ifndef PLUGIN_GSTFRAMEFILTER_H
 #define PLUGIN_GSTFRAMEFILTER_H
@@ -35,7 +36,7 @@ GType gst_frame_filter_get_type (void);
 G_GNUC_INTERNAL extern GstDebugCategory *gst_frame_filter_debug;
 
 typedef struct _GstFrameFilter GstFrameFilter;
-typedef struct _GstFrameFilterRun GstFrameFilterRun;
+typedef struct _GstFrameFilterLine GstFrameFilterLine;
 typedef struct _GstFrameFilterClass GstFrameFilterClass;
 
 /* What the base class knows of the layer that is to be made. */
@@ -61,6 +62,7 @@ struct _GstFrameFilter {
   AttnLayer *layer;     /* with a model from start, else from the caps on; the streaming thread's */
   GstFeatures features; /* of the frames that come in; the same */
   guint n_sides;        /* of the layer; the subclass sets it, at first in its init () */
+  GPtrArray *summaries; /* of sides, which gstattentionweights.h makes; the same */
 
   /* Properties; the object lock. */
   gint post_messages; /* gboolean; atomic, too. Sides are made even if they have no pad */
@@ -109,27 +111,20 @@ struct _GstFrameFilter {
   GBytes *file_state;     /* what it held, until there is a layer for it */
   gboolean resumed;       /* the stream was restored, and no frame has come since */
   gboolean draining;
-  GstQueueArray *waiting;     /* Items; the first one with frames is being filled */
-  GstQueueArray *ready;       /* Items that are complete */
-  GstFrameFilterRun *run;     /* outputs without an item that waits for them, on their way to `ready` */
-  GArray *rows;               /* outputs that the core gives, of gfloat */
-  GByteArray *marks;          /* the same: 1: it is there, 0: it is absent */
-  guint64 end_of_present;     /* the number behind the last frame that was there */
-  GstFrameFilterTimes times;  /* of the last frames that came */
-  gboolean leaves_at_once;    /* the layer's outputs do not wait for those of their buffer */
-  gboolean owes_discont;      /* to the next output */
-  gboolean gives_tensors;     /* what leaves is other/tensors: so many frames in a buffer as its caps say */
-  gboolean left_out;          /* absent outputs left no trace, and nothing has left since */
-  GstCaps *own_caps;          /* of `src`, while it has those of single frames; NULL: it has not */
-  GstCaps *refused_caps;      /* NULL: none */
-  GError *refusal;            /* why; said once, with the first buffer */
-  GstEvent *held_segment;     /* NULL: none; no segment leaves before caps */
-  FrameClock clock;           /* of the stream's frames */
-  GstClockTimeDiff gap_rest;  /* time of GAP events that was not a whole frame; below 0: taken in advance */
-  gboolean warned_new_stream; /* of a jump that began one */
-  gboolean warned_jump;       /* of one that did not */
-  GstFlowReturn flow;         /* what the pads' pushes last came to */
-  gboolean skipped;           /* outputs were left out for the quality of service, and none has left since */
+  GstFrameFilterLine *outputs; /* what leaves `src` */
+  GPtrArray *sides;            /* Lines by number; NULL: nobody looks */
+  guint n_lines;               /* of sides, that are there */
+  guint64 end_of_present;      /* the number behind the last frame that was there */
+  GstFrameFilterTimes times;   /* of the last frames that came */
+  GstCaps *refused_caps;       /* NULL: none */
+  GError *refusal;             /* why; said once, with the first buffer */
+  GstEvent *held_segment;      /* NULL: none; no segment leaves before caps */
+  FrameClock clock;            /* of the stream's frames */
+  GstClockTimeDiff gap_rest;   /* time of GAP events that was not a whole frame; below 0: taken in advance */
+  gboolean warned_new_stream;  /* of a jump that began one */
+  gboolean warned_jump;        /* of one that did not */
+  GstFlowReturn flow;          /* what the pads' pushes last came to */
+  gboolean skipped;            /* outputs were left out for the quality of service, and none has left since */
 
   /* Latency; the object lock. */
   guint64 n_max;    /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
@@ -158,10 +153,22 @@ struct _GstFrameFilterClass {
   void (*layer_changed) (GstFrameFilter *self, AttnLayer *layer);
 
   /*
-   * Outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the first time by
+   * Not of chains: outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the first time by
    * `stream`. TRUE: to be called again for the output behind this one.
    */
   gboolean (*before_outputs) (GstFrameFilter *self, AttnStream *stream, gboolean is_new);
+
+  /*
+   * Of chains, NULL: nobody asks. A side's rows have something of their own at each row's time, so that
+   * gst_frame_filter_get_row_times () can be asked, though nobody may look.
+   */
+  gboolean (*follows_rows) (GstFrameFilter *self, guint side);
+
+  /*
+   * Of chains: the rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next by
+   * `stream`. `is_new`: for the first time by it.
+   */
+  void (*before_rows) (GstFrameFilter *self, AttnStream *stream, guint64 n, gboolean is_new);
 
   /* The stream has ended; `drained`, or it is forgotten. */
   void (*stream_ended) (GstFrameFilter *self, gboolean drained);
@@ -172,8 +179,8 @@ struct _GstFrameFilterClass {
   /* What leaves the pad of a side, where `caps` leave `src`; there is a layer. Transfer full. */
   GstCaps *(*make_side_caps) (GstFrameFilter *self, guint side, GstCaps *caps);
 
-  /* The rows [n_frames][width] of the frames of `buffer`, which is to leave. */
-  void (*side_done) (GstFrameFilter *self, guint side, GstBuffer *buffer, const gfloat *rows, guint64 n_frames);
+  /* The rows [n_rows][width] of `buffer`, which is to leave. */
+  void (*side_done) (GstFrameFilter *self, guint side, GstBuffer *buffer, const gfloat *rows, guint64 n_rows);
 };
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstFrameFilter, gst_object_unref)
@@ -183,10 +190,26 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (GstFrameFilter, gst_object_unref)
 void gst_frame_filter_set_model_file (GstFrameFilter *self, const GValue *value);
 gchar *gst_frame_filter_dup_model_file (GstFrameFilter *self);
 
+/* The plan of the layer of that file, as things are. Its strings are the caller's. */
+void gst_frame_filter_get_plan (GstFrameFilter *self, GstFrameFilterPlan *plan);
+
 /* ---- for before_outputs () ---- */
 
 /* The stream time of the next output; NONE when it has none. */
 GstClockTime gst_frame_filter_output_time (GstFrameFilter *self);
+
+/* ---- for before_rows () ---- */
+
+/* In the place of a number of frames: the end of the stream. */
+#define GST_FRAME_FILTER_END G_MAXUINT64
+
+/* The stream times [n] of the next rows of a side that follows_rows () is true of; NONE: it has none. */
+void gst_frame_filter_get_row_times (GstFrameFilter *self, guint side, GstClockTime *times, guint64 n);
+
+/* ---- for make_side_caps () ---- */
+
+/* The rows of a side leave as they get ready, and not with the outputs of their buffer. */
+gboolean gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side);
 
 /* ---- pads of sides; for request_new_pad () and release_pad () ---- */
 

@@ -31,7 +31,7 @@ gst_frame_filter_decide_allocation (GstBaseTransform *trans, GstQuery *query)
 static GstBuffer *
 make_output (GstFrameFilter *self, GstBuffer *input, gsize n_frames)
 {
-  GstBuffer *buffer = gst_frame_filter_new_buffer (self, n_frames);
+  GstBuffer *buffer = gst_frame_filter_new_buffer (self, self->outputs, n_frames);
 
   if (buffer == NULL)
     return NULL;
@@ -41,9 +41,8 @@ make_output (GstFrameFilter *self, GstBuffer *input, gsize n_frames)
   return buffer;
 }
 
-/* What the outputs of `input`, which leave by themselves, take from it. */
-static GstBuffer *
-make_source (GstBuffer *input)
+GstBuffer *
+gst_frame_filter_make_source (GstBuffer *input)
 {
   GstBuffer *source = gst_buffer_new ();
 
@@ -53,60 +52,22 @@ make_source (GstBuffer *input)
   return source;
 }
 
-/* Room for the rows of a side, if anybody looks at it. FALSE after an error message. */
-static gboolean
-add_side (GstFrameFilter *self, Item *item, guint side, GstBuffer *input)
-{
-  GstBuffer *buffer;
-  guint64 width;
-
-  if (!gst_frame_filter_is_watched (self, side))
-    return TRUE;
-  if (!GST_FRAME_FILTER_GET_CLASS (self)->get_side_width (self, side, &width))
-    return FALSE;
-  if (item->sides == NULL)
-    item->sides = g_new0 (Rows, item->n_sides);
-  buffer = gst_features_new_buffer (item->n_frames * width);
-  if (!gst_frame_filter_fill_rows (&item->sides[side], buffer, item->n_frames, width))
-    goto no_memory;
-  gst_buffer_copy_into (buffer, input, GST_BUFFER_COPY_FLAGS | GST_BUFFER_COPY_TIMESTAMPS, 0, -1);
-  return TRUE;
-
-  /* ERRORS */
-no_memory:
-  GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
-                     ("no memory for what is shown of %" G_GUINT64_FORMAT " frames", item->n_frames), (NULL));
-  return FALSE;
-}
-
-static gboolean
-add_sides (GstFrameFilter *self, Item *item, GstBuffer *input)
-{
-  guint i;
-
-  item->n_sides = self->n_sides;
-  for (i = 0; i < item->n_sides; i++)
-    if (!add_side (self, item, i, input))
-      return FALSE;
-  return TRUE;
-}
-
 /* What will leave for `input`, ready to be filled. FALSE after an error message. */
 static gboolean
 prepare_output (GstFrameFilter *self, Item *item, GstBuffer *input)
 {
   GstBuffer *buffer;
 
-  if (self->leaves_at_once) {
-    item->source = make_source (input);
+  if (!gst_frame_filter_update_sides (self))
+    return FALSE;
+  if (self->outputs->leaves_at_once) {
+    item->source = gst_frame_filter_make_source (input);
     item->is_discont = GST_BUFFER_IS_DISCONT (input);
     return TRUE;
   }
   buffer = make_output (self, input, item->n_frames);
-  if (!gst_frame_filter_fill_rows (&item->out, buffer, item->n_frames, attn_layer_n_outputs (self->layer)))
+  if (!gst_frame_filter_fill_rows (&item->out, buffer, item->n_frames, self->outputs->width))
     goto no_memory;
-  if (!add_sides (self, item, input))
-    goto no_sides;
   if (self->skipped)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
   self->skipped = FALSE;
@@ -116,7 +77,6 @@ prepare_output (GstFrameFilter *self, Item *item, GstBuffer *input)
 no_memory:
   GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
                      ("no memory for a buffer of %" G_GUINT64_FORMAT " frames", item->n_frames), (NULL));
-no_sides:
   gst_frame_filter_clear_item (item);
   return FALSE;
 }

@@ -158,6 +158,7 @@ static gboolean
 use_caps (GstFrameFilter *self, GstCaps *caps, GError **error)
 {
   GstFeatures features;
+  guint i;
 
   if (!gst_features_from_caps (&features, caps, error) || !ensure_layer (self, caps, &features, error)
       || !has_output_rate (self, &features, error))
@@ -165,8 +166,10 @@ use_caps (GstFrameFilter *self, GstCaps *caps, GError **error)
   GST_OBJECT_LOCK (self);
   self->features = features;
   GST_OBJECT_UNLOCK (self);
-  self->gives_tensors =
-      features.is_tensors || (self->leaves_at_once && features.rate_n % (gint) attn_layer_stride (self->layer) != 0);
+  gst_frame_filter_settle_media (self, self->outputs);
+  for (i = 0; i < self->sides->len; i++)
+    if (gst_frame_filter_side (self, i) != NULL)
+      gst_frame_filter_settle_media (self, gst_frame_filter_side (self, i));
   set_clock (self);
   gst_frame_filter_update_latency (self);
   return TRUE;

@@ -90,10 +90,49 @@ heed_event (GstFrameFilter *self, GstEvent *event)
 static gboolean
 forward_now (GstFrameFilter *self, GstEvent *event)
 {
-  gboolean is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS, ok = gst_frame_filter_forward_event (self, event);
+  gboolean is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS, ok = gst_frame_filter_forward_event (self, event, TRUE);
 
   if (is_caps && self->held_segment != NULL)
-    gst_frame_filter_forward_event (self, g_steal_pointer (&self->held_segment));
+    gst_frame_filter_forward_event (self, g_steal_pointer (&self->held_segment), TRUE);
+  return ok;
+}
+
+/* Nothing that came before `event` has still to leave by `line`. */
+static gboolean
+is_empty (GstFrameFilter *self, const Line *line)
+{
+  return self->resumed || gst_queue_array_get_length (line->waiting) == 0;
+}
+
+static void
+wait_in (Line *line, GstEvent *event)
+{
+  Item item = { .event = event };
+
+  gst_queue_array_push_tail_struct (line->waiting, &item);
+}
+
+/* By each pad now, or behind the rows before it. */
+static gboolean
+place (GstFrameFilter *self, GstEvent *event)
+{
+  gboolean ok = TRUE;
+  guint i;
+
+  gst_event_ref (event);
+  if (is_empty (self, self->outputs))
+    ok = gst_frame_filter_forward_event (self, event, FALSE);
+  else
+    wait_in (self->outputs, event);
+  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++) {
+    Line *line = gst_frame_filter_side (self, i);
+
+    if (line != NULL && is_empty (self, line))
+      gst_frame_filter_push_event_to_side (self, i, event);
+    else if (line != NULL)
+      wait_in (line, gst_event_ref (event));
+  }
+  gst_event_unref (event);
   return ok;
 }
 
@@ -135,8 +174,10 @@ handle_serialized (GstFrameFilter *self, GstEvent *event)
     gst_event_unref (event);
     return TRUE;
   }
-  if (ends || (n_absent == 0 && (self->resumed || gst_queue_array_get_length (self->waiting) == 0)))
+  if (ends)
     return forward_now (self, event);
+  if (n_absent == 0)
+    return place (self, event);
   enqueue (self, event, n_absent, begin);
   return TRUE;
 }
@@ -154,7 +195,7 @@ gst_frame_filter_sink_event (GstBaseTransform *trans, GstEvent *event)
   } else if (GST_EVENT_IS_SERIALIZED (event)) {
     return handle_serialized (self, event);
   }
-  return gst_frame_filter_forward_event (self, event);
+  return gst_frame_filter_forward_event (self, event, TRUE);
 }
 
 gboolean

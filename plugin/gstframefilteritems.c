@@ -41,12 +41,7 @@ clear_rows (Rows *rows)
 void
 gst_frame_filter_clear_item (Item *item)
 {
-  guint i;
-
   clear_rows (&item->out);
-  for (i = 0; item->sides != NULL && i < item->n_sides; i++)
-    clear_rows (&item->sides[i]);
-  g_clear_pointer (&item->sides, g_free);
   gst_clear_event (&item->event);
   gst_clear_buffer (&item->source);
 }
@@ -72,23 +67,31 @@ mark_gap (const Item *item)
     GST_BUFFER_FLAG_UNSET (item->out.buffer, GST_BUFFER_FLAG_GAP);
 }
 
+/* At the end of a stream: frames in front of an attention may be fewer than those that came in. */
 static void
-complete (GstFrameFilter *self, Item *item)
+shorten (const Line *line, Item *item)
 {
-  guint i;
+  GstBuffer *buffer = item->out.buffer;
 
+  gst_buffer_set_size (buffer, item->n_outputs * line->width * sizeof (gfloat));
+  if (GST_BUFFER_DURATION_IS_VALID (buffer))
+    GST_BUFFER_DURATION (buffer) =
+        gst_util_uint64_scale_round (GST_BUFFER_DURATION (buffer), item->n_outputs, item->n_frames);
+  if (item->n_outputs == 0)
+    gst_clear_buffer (&item->out.buffer);
+}
+
+static void
+complete (GstFrameFilter *self, const Line *line, Item *item)
+{
   if (item->out.buffer != NULL && GST_FRAME_FILTER_GET_CLASS (self)->has_chains)
     mark_gap (item);
-
-  for (i = 0; item->sides != NULL && i < item->n_sides; i++) {
-    Rows *rows = &item->sides[i];
-
-    if (rows->map.memory != NULL)
-      GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, i, item->out.buffer, (const gfloat *) rows->map.data,
-                                                    item->n_frames);
-    unmap_rows (rows);
-  }
+  if (line->side != OUTPUTS && item->out.map.memory != NULL)
+    GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, line->side, item->out.buffer,
+                                                  (const gfloat *) item->out.map.data, item->n_outputs);
   unmap_rows (&item->out);
+  if (item->out.buffer != NULL && item->n_outputs < item->n_frames)
+    shorten (line, item);
 }
 
 /* In its own turn. A gap that has outputs leaves as a run of them. */
@@ -100,73 +103,93 @@ leaves (GstFrameFilter *self, const Item *item)
 }
 
 void
-gst_frame_filter_advance (GstFrameFilter *self)
+gst_frame_filter_advance (GstFrameFilter *self, Line *line)
 {
   Item *item;
 
-  while ((item = gst_queue_array_peek_head_struct (self->waiting)) && item->n_done == item->n_outputs) {
-    gst_queue_array_pop_head_struct (self->waiting);
+  while ((item = gst_queue_array_peek_head_struct (line->waiting)) && item->n_done == item->n_outputs) {
+    gst_queue_array_pop_head_struct (line->waiting);
     if (!leaves (self, item)) {
       gst_frame_filter_clear_item (item);
       continue;
     }
-    gst_frame_filter_end_run (self);
-    complete (self, item);
-    gst_queue_array_push_tail_struct (self->ready, item);
+    gst_frame_filter_end_run (self, line);
+    complete (self, line, item);
+    gst_queue_array_push_tail_struct (line->ready, item);
   }
 }
 
 /* ---- out ---- */
 
-static void
-push_caps (GstFrameFilter *self, GstCaps *caps)
+/* Transfer full; NULL: there is none any more. */
+static GstPad *
+ref_pad (GstFrameFilter *self, const Line *line)
 {
-  GstEvent *event = gst_event_new_caps (caps);
+  return line->side == OUTPUTS ? gst_object_ref (GST_BASE_TRANSFORM_SRC_PAD (self))
+                               : gst_frame_filter_ref_side_pad (self, line->side);
+}
 
-  gst_pad_push_event (GST_BASE_TRANSFORM_SRC_PAD (self), gst_event_ref (event));
-  gst_frame_filter_push_event_to_sides (self, event);
-  gst_event_unref (event);
+static void
+push_caps (GstFrameFilter *self, const Line *line, GstCaps *caps)
+{
+  GstPad *pad = ref_pad (self, line);
+
+  if (pad == NULL)
+    return;
+  gst_pad_push_event (pad, gst_event_new_caps (caps));
+  gst_object_unref (pad);
 }
 
 /* Caps that say how many frames a buffer has say one. */
 static void
-set_single_caps (GstFrameFilter *self)
+set_single_caps (GstFrameFilter *self, Line *line)
 {
-  GstCaps *caps = gst_pad_get_current_caps (GST_BASE_TRANSFORM_SRC_PAD (self)), *single;
+  GstPad *pad = ref_pad (self, line);
+  GstCaps *caps = pad != NULL ? gst_pad_get_current_caps (pad) : NULL, *single;
 
+  g_clear_pointer (&pad, gst_object_unref);
   if (caps == NULL)
     return;
   single = gst_features_set_frames_per_buffer (caps, 1);
   if (!gst_caps_is_equal (single, caps)) {
-    self->own_caps = gst_caps_ref (caps);
-    push_caps (self, single);
+    line->own_caps = gst_caps_ref (caps);
+    push_caps (self, line, single);
   }
   gst_caps_unref (single);
   gst_caps_unref (caps);
 }
 
-static void
-restore_caps (GstFrameFilter *self)
+void
+gst_frame_filter_restore_caps (GstFrameFilter *self, Line *line)
 {
-  GstCaps *caps = g_steal_pointer (&self->own_caps);
+  GstCaps *caps = g_steal_pointer (&line->own_caps);
 
   if (caps == NULL)
     return;
-  push_caps (self, caps);
+  push_caps (self, line, caps);
   gst_caps_unref (caps);
 }
 
+static void
+settle_caps (GstFrameFilter *self, Line *line, gboolean is_single)
+{
+  if (!is_single)
+    gst_frame_filter_restore_caps (self, line);
+  else if (line->own_caps == NULL && line->gives_tensors && !line->leaves_at_once)
+    set_single_caps (self, line);
+}
+
 gboolean
-gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event)
+gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event, gboolean to_lines)
 {
   gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
 
   if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
-    restore_caps (self);
+    gst_frame_filter_restore_caps (self, self->outputs);
   gst_event_ref (event);
   ok = gst_frame_filter_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
   if (ok || !is_caps)
-    gst_frame_filter_push_event_to_sides (self, event);
+    gst_frame_filter_push_event_to_sides (self, event, to_lines);
   gst_event_unref (event);
   return ok;
 }
@@ -176,10 +199,7 @@ push_buffer (GstFrameFilter *self, GstBuffer *buffer, gboolean is_single)
 {
   GstBaseTransform *trans = GST_BASE_TRANSFORM (self);
 
-  if (!is_single)
-    restore_caps (self);
-  else if (self->own_caps == NULL && self->gives_tensors && !self->leaves_at_once)
-    set_single_caps (self);
+  settle_caps (self, self->outputs, is_single);
   if (GST_BUFFER_PTS_IS_VALID (buffer) && trans->segment.format == GST_FORMAT_TIME)
     trans->segment.position =
         GST_BUFFER_PTS (buffer) + (GST_BUFFER_DURATION_IS_VALID (buffer) ? GST_BUFFER_DURATION (buffer) : 0);
@@ -187,34 +207,54 @@ push_buffer (GstFrameFilter *self, GstBuffer *buffer, gboolean is_single)
 }
 
 static GstFlowReturn
-push_sides (GstFrameFilter *self, Item *item)
+push_row_buffer (GstFrameFilter *self, Line *line, GstBuffer *buffer, gboolean is_single)
 {
-  GstFlowReturn flow = GST_FLOW_OK;
-  guint i;
+  if (line->side == OUTPUTS)
+    return push_buffer (self, buffer, is_single);
+  settle_caps (self, line, is_single);
+  return gst_frame_filter_push_side (self, line->side, buffer);
+}
 
-  for (i = 0; item->sides != NULL && i < item->n_sides && flow == GST_FLOW_OK; i++)
-    if (item->sides[i].buffer != NULL)
-      flow = gst_frame_filter_push_side (self, i, g_steal_pointer (&item->sides[i].buffer));
-  return flow;
+static void
+push_event (GstFrameFilter *self, Line *line, GstEvent *event)
+{
+  if (line->side == OUTPUTS) {
+    gst_frame_filter_forward_event (self, event, FALSE);
+    return;
+  }
+  gst_frame_filter_push_event_to_side (self, line->side, event);
+  gst_event_unref (event);
 }
 
 /* All of them: nobody waits for what is behind a buffer that was refused, but for the events there. */
-GstFlowReturn
-gst_frame_filter_push_ready (GstFrameFilter *self)
+static GstFlowReturn
+push_line (GstFrameFilter *self, Line *line, GstFlowReturn flow)
 {
-  GstFlowReturn flow = GST_FLOW_OK;
   Item *next;
 
-  while ((next = gst_queue_array_pop_head_struct (self->ready))) {
+  while ((next = gst_queue_array_pop_head_struct (line->ready))) {
     Item item = *next; /* the queue may move while we push */
 
     if (item.out.buffer != NULL && flow == GST_FLOW_OK)
-      flow = push_buffer (self, g_steal_pointer (&item.out.buffer), item.is_single);
-    if (flow == GST_FLOW_OK)
-      flow = push_sides (self, &item);
+      flow = push_row_buffer (self, line, g_steal_pointer (&item.out.buffer), item.is_single);
     if (item.event != NULL)
-      gst_frame_filter_forward_event (self, g_steal_pointer (&item.event));
+      push_event (self, line, g_steal_pointer (&item.event));
     gst_frame_filter_clear_item (&item);
+  }
+  return flow;
+}
+
+GstFlowReturn
+gst_frame_filter_push_ready (GstFrameFilter *self)
+{
+  GstFlowReturn flow = push_line (self, self->outputs, GST_FLOW_OK);
+  guint i;
+
+  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++) {
+    Line *line = gst_frame_filter_side (self, i);
+
+    if (line != NULL)
+      flow = push_line (self, line, flow);
   }
   return flow;
 }

@@ -37,7 +37,7 @@ gst_frame_filter_get_other_rate (GstFrameFilter *self, gint *rate_n, gint *rate_
 static guint64
 count_late_frames (GstFrameFilter *self, guint64 look_ahead, guint64 n)
 {
-  if (!self->leaves_at_once)
+  if (!self->outputs->leaves_at_once)
     return self->varying ? look_ahead + n - 1 : (look_ahead + n - 1) / n * n;
   return self->varying
              ? look_ahead
@@ -95,7 +95,7 @@ gst_frame_filter_note_buffer_size (GstFrameFilter *self, guint64 n_frames)
 void
 gst_frame_filter_note_absent_frames (GstFrameFilter *self, guint64 n_frames)
 {
-  if (!self->leaves_at_once || self->varying || n_frames % MAX (self->n_max, 1) == 0)
+  if (!self->outputs->leaves_at_once || self->varying || n_frames % MAX (self->n_max, 1) == 0)
     return;
   GST_OBJECT_LOCK (self);
   self->varying = TRUE;

@@ -72,6 +72,17 @@ gst_frame_filter_dup_model_file (GstFrameFilter *self)
   return file;
 }
 
+void
+gst_frame_filter_get_plan (GstFrameFilter *self, GstFrameFilterPlan *plan)
+{
+  GST_OBJECT_LOCK (self);
+  *plan = (GstFrameFilterPlan){ .model_file = g_strdup (self->model_file),
+                                .precision = self->precision,
+                                .arithmetic = self->arithmetic,
+                                .n_threads = self->n_threads };
+  GST_OBJECT_UNLOCK (self);
+}
+
 /* ---- set and get ---- */
 
 void

@@ -52,10 +52,10 @@ gst_frame_filter_run_free (GstFrameFilterRun *run)
 }
 
 void
-gst_frame_filter_clear_run (GstFrameFilter *self)
+gst_frame_filter_clear_run (Line *line)
 {
-  clear (self->run);
-  self->left_out = FALSE;
+  clear (line->run);
+  line->left_out = FALSE;
 }
 
 GstClockTime
@@ -76,15 +76,16 @@ gst_frame_filter_frame_time (GstFrameFilter *self, const GstFrameFilterTimes *ti
 /* ---- how it leaves ---- */
 
 GstBuffer *
-gst_frame_filter_new_buffer (GstFrameFilter *self, guint64 n_frames)
+gst_frame_filter_new_buffer (GstFrameFilter *self, const Line *line, guint64 n)
 {
   GstAllocator *allocator;
   GstAllocationParams params;
   GstBuffer *buffer;
 
+  if (line->side != OUTPUTS)
+    return gst_features_new_buffer (n * line->width);
   gst_base_transform_get_allocator (GST_BASE_TRANSFORM (self), &allocator, &params);
-  buffer =
-      gst_buffer_new_allocate (allocator, n_frames * attn_layer_n_outputs (self->layer) * sizeof (gfloat), &params);
+  buffer = gst_buffer_new_allocate (allocator, n * line->width * sizeof (gfloat), &params);
   if (allocator != NULL)
     gst_object_unref (allocator);
   return buffer;
@@ -107,9 +108,10 @@ leaves_in_buffer (gboolean present, const GstBuffer *source)
 
 /* NULL after an error message. */
 static GstBuffer *
-make_buffer (GstFrameFilter *self, const GstFrameFilterRun *run)
+make_buffer (GstFrameFilter *self, Line *line)
 {
-  GstBuffer *buffer = gst_frame_filter_new_buffer (self, run->n);
+  const GstFrameFilterRun *run = line->run;
+  GstBuffer *buffer = gst_frame_filter_new_buffer (self, line, run->n);
 
   if (buffer == NULL)
     goto no_memory;
@@ -121,9 +123,11 @@ make_buffer (GstFrameFilter *self, const GstFrameFilterRun *run)
     GST_BUFFER_DURATION (buffer) = run->end - run->begin;
   if (!run->present)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
-  if (run->is_discont || (run->source == NULL && self->left_out))
+  if (run->is_discont || (run->source == NULL && line->left_out))
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
-  self->left_out = FALSE;
+  line->left_out = FALSE;
+  if (line->side != OUTPUTS)
+    GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, line->side, buffer, (const gfloat *) run->rows->data, run->n);
   return buffer;
 
   /* ERRORS */
@@ -135,12 +139,13 @@ no_memory:
 
 /* As it came, if it says just that. */
 static GstEvent *
-make_gap (GstFrameFilter *self, const GstFrameFilterRun *run)
+make_gap (const Line *line)
 {
+  const GstFrameFilterRun *run = line->run;
   GstGapFlags flags = 0;
   GstEvent *event;
 
-  if (run->n == run->n_event && attn_layer_stride (self->layer) == 1)
+  if (run->n == run->n_event && line->stride == 1)
     return gst_event_ref (run->event);
   event = gst_event_new_gap (run->begin, run->end - run->begin);
   gst_event_set_seqnum (event, gst_event_get_seqnum (run->event));
@@ -150,22 +155,22 @@ make_gap (GstFrameFilter *self, const GstFrameFilterRun *run)
 }
 
 void
-gst_frame_filter_end_run (GstFrameFilter *self)
+gst_frame_filter_end_run (GstFrameFilter *self, Line *line)
 {
-  GstFrameFilterRun *run = self->run;
+  GstFrameFilterRun *run = line->run;
   Item item = { .is_single = TRUE };
 
   if (run->n == 0)
     return;
   if (leaves_in_buffer (run->present, run->source))
-    item.out.buffer = make_buffer (self, run);
+    item.out.buffer = make_buffer (self, line);
   else if (run->event != NULL)
-    item.event = make_gap (self, run);
+    item.event = make_gap (line);
   else
-    self->left_out = TRUE;
+    line->left_out = TRUE;
   clear (run);
   if (item.out.buffer != NULL || item.event != NULL)
-    gst_queue_array_push_tail_struct (self->ready, &item);
+    gst_queue_array_push_tail_struct (line->ready, &item);
 }
 
 /* ---- what belongs together ---- */
@@ -186,13 +191,13 @@ continues_buffer (const GstFrameFilterRun *run, const Item *item)
 }
 
 static gboolean
-goes_on (GstFrameFilter *self, const Item *item, gboolean present, GstClockTime begin)
+goes_on (GstFrameFilter *self, const Line *line, const Item *item, gboolean present, GstClockTime begin)
 {
-  const GstFrameFilterRun *run = self->run;
+  const GstFrameFilterRun *run = line->run;
 
   if (run->n == 0 || run->present != present || run->event != item->event)
     return FALSE;
-  if (leaves_in_buffer (present, item->source) && self->gives_tensors)
+  if (leaves_in_buffer (present, item->source) && line->gives_tensors)
     return FALSE; /* one frame per buffer */
   if (run->source == item->source && (item->source != NULL || item->event != NULL))
     return TRUE;
@@ -200,11 +205,11 @@ goes_on (GstFrameFilter *self, const Item *item, gboolean present, GstClockTime 
 }
 
 static void
-begin_run (GstFrameFilter *self, Item *item, gboolean present, GstClockTime begin)
+begin_run (GstFrameFilter *self, Line *line, Item *item, gboolean present, GstClockTime begin)
 {
-  GstFrameFilterRun *run = self->run;
+  GstFrameFilterRun *run = line->run;
 
-  gst_frame_filter_end_run (self);
+  gst_frame_filter_end_run (self, line);
   gst_buffer_replace (&run->source, item->source);
   gst_event_replace (&run->event, item->event);
   run->n_event = item->n_outputs;
@@ -224,24 +229,25 @@ append_rows (GArray *array, const gfloat *rows, gsize n_values)
 }
 
 void
-gst_frame_filter_add_to_run (GstFrameFilter *self, Item *item, const gfloat *rows, guint64 n, gboolean present)
+gst_frame_filter_add_to_run (GstFrameFilter *self, Line *line, Item *item, const gfloat *rows, guint64 n,
+                             gboolean present)
 {
-  guint64 stride = attn_layer_stride (self->layer), n_outputs = attn_layer_n_outputs (self->layer), piece;
-  gboolean is_single = leaves_in_buffer (present, item->source) && self->gives_tensors;
+  gboolean is_single = leaves_in_buffer (present, item->source) && line->gives_tensors;
+  guint64 piece;
 
   for (; n > 0; n -= piece) {
-    guint64 frame = (item->first_output + item->n_done) * stride;
+    guint64 frame = (item->first_output + item->n_done) * line->stride;
     GstClockTime begin = gst_frame_filter_frame_time (self, &item->times, frame);
 
     piece = is_single ? 1 : n;
-    if (!goes_on (self, item, present, begin))
-      begin_run (self, item, present, begin);
-    self->run->n += piece;
-    self->run->end = gst_frame_filter_frame_time (self, &item->times, frame + piece * stride);
+    if (!goes_on (self, line, item, present, begin))
+      begin_run (self, line, item, present, begin);
+    line->run->n += piece;
+    line->run->end = gst_frame_filter_frame_time (self, &item->times, frame + piece * line->stride);
     if (leaves_in_buffer (present, item->source))
-      append_rows (self->run->rows, rows, piece * n_outputs);
+      append_rows (line->run->rows, rows, piece * line->width);
     if (rows != NULL)
-      rows += piece * n_outputs;
+      rows += piece * line->width;
     item->n_done += piece;
   }
 }

@@ -9,8 +9,8 @@
 
 /* ---- pads ---- */
 
-static GstPad *
-ref_pad (GstFrameFilter *self, guint side)
+GstPad *
+gst_frame_filter_ref_side_pad (GstFrameFilter *self, guint side)
 {
   GstPad *pad = NULL;
 
@@ -46,10 +46,16 @@ gst_frame_filter_is_watched (GstFrameFilter *self, guint side)
     return TRUE;
   if (g_atomic_int_get (&self->n_side_pads) == 0)
     return FALSE;
-  pad = ref_pad (self, side);
+  pad = gst_frame_filter_ref_side_pad (self, side);
   if (pad != NULL)
     gst_object_unref (pad);
   return pad != NULL;
+}
+
+gboolean
+gst_frame_filter_has_watchers (GstFrameFilter *self)
+{
+  return g_atomic_int_get (&self->post_messages) || g_atomic_int_get (&self->n_side_pads) > 0;
 }
 
 gboolean
@@ -105,7 +111,7 @@ make_pad (guint side, GstPadTemplate *template, const gchar *name)
 GstPad *
 gst_frame_filter_add_side_pad (GstFrameFilter *self, guint side, GstPadTemplate *template, const gchar *name)
 {
-  GstPad *pad = ref_pad (self, side);
+  GstPad *pad = gst_frame_filter_ref_side_pad (self, side);
 
   if (pad != NULL) {
     GST_WARNING_OBJECT (self, "there is a pad %s already: put a tee behind it", name);
@@ -250,27 +256,53 @@ catch_up (GstFrameFilter *self, GstPad *pad)
     gst_pad_sticky_events_foreach (GST_BASE_TRANSFORM_SRC_PAD (self), tell_sticky, &telling);
 }
 
-static gboolean
-push_event (GstElement *element, GstPad *pad, gpointer event)
+static void
+push_event (GstFrameFilter *self, GstPad *pad, GstEvent *event)
 {
-  GstFrameFilter *self = GST_FRAME_FILTER (element);
   GstEvent *translated;
 
-  if (pad == GST_BASE_TRANSFORM_SRC_PAD (self))
-    return TRUE;
   if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
     catch_up (self, pad);
   translated = translate (self, pad, event);
   if (translated != NULL)
     gst_pad_push_event (pad, translated);
-  return TRUE;
 }
 
 void
-gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event)
+gst_frame_filter_push_event_to_side (GstFrameFilter *self, guint side, GstEvent *event)
 {
-  if (g_atomic_int_get (&self->n_side_pads) > 0)
-    gst_element_foreach_src_pad (GST_ELEMENT (self), push_event, event);
+  GstPad *pad = gst_frame_filter_ref_side_pad (self, side);
+  Line *line = gst_frame_filter_side (self, side);
+
+  if (pad == NULL)
+    return;
+  if (line != NULL && GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
+    gst_frame_filter_restore_caps (self, line);
+  push_event (self, pad, event);
+  gst_object_unref (pad);
+}
+
+static guint
+count_sides (GstFrameFilter *self)
+{
+  guint n;
+
+  GST_OBJECT_LOCK (self);
+  n = self->side_pads->len;
+  GST_OBJECT_UNLOCK (self);
+  return n;
+}
+
+void
+gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event, gboolean to_lines)
+{
+  guint i;
+
+  if (g_atomic_int_get (&self->n_side_pads) == 0)
+    return;
+  for (i = 0; i < count_sides (self); i++)
+    if (to_lines || gst_frame_filter_side (self, i) == NULL)
+      gst_frame_filter_push_event_to_side (self, i, event);
 }
 
 /* ---- buffers ---- */
@@ -278,7 +310,7 @@ gst_frame_filter_push_event_to_sides (GstFrameFilter *self, GstEvent *event)
 GstFlowReturn
 gst_frame_filter_push_side (GstFrameFilter *self, guint side, GstBuffer *rows)
 {
-  GstPad *pad = ref_pad (self, side);
+  GstPad *pad = gst_frame_filter_ref_side_pad (self, side);
   GstFlowReturn flow = GST_FLOW_FLUSHING;
 
   if (pad == NULL) {

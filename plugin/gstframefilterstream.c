@@ -14,7 +14,7 @@ GstClockTime
 gst_frame_filter_output_time (GstFrameFilter *self)
 {
   const GstSegment *segment = &GST_BASE_TRANSFORM (self)->segment;
-  const Item *item = gst_queue_array_peek_head_struct (self->waiting);
+  const Item *item = gst_queue_array_peek_head_struct (self->outputs->waiting);
   GstClockTime offset = gst_features_duration (&self->features, item->n_done);
 
   if (!GST_BUFFER_PTS_IS_VALID (item->out.buffer) || segment->format != GST_FORMAT_TIME)
@@ -30,10 +30,23 @@ announce_outputs (GstFrameFilter *self, const Item *item)
 {
   gboolean is_new = self->is_new_stream;
 
-  if (item->out.buffer == NULL)
+  if (item->out.buffer == NULL || GST_FRAME_FILTER_GET_CLASS (self)->before_outputs == NULL)
     return FALSE;
   self->is_new_stream = FALSE;
   return GST_FRAME_FILTER_GET_CLASS (self)->before_outputs (self, self->stream, is_new);
+}
+
+/* `n` frames come next, or GST_FRAME_FILTER_END. */
+static void
+announce_rows (GstFrameFilter *self, guint64 n)
+{
+  GstFrameFilterClass *klass = GST_FRAME_FILTER_GET_CLASS (self);
+  gboolean is_new = self->is_new_stream;
+
+  if (klass->before_rows == NULL)
+    return;
+  self->is_new_stream = FALSE;
+  klass->before_rows (self, self->stream, n, is_new);
 }
 
 /* One call in so many is timed: asking the clock takes a tenth of what a frame takes. */
@@ -41,11 +54,11 @@ announce_outputs (GstFrameFilter *self, const Item *item)
 
 /* The next `n` of `frames` (NULL: absent ones) to the core; how many outputs got ready. */
 static guint64
-call_core (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, gfloat *weights, guint8 *marks)
+call_core (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, guint8 *marks)
 {
   gboolean timed = self->n_calls++ % CALLS_PER_TIMED_CALL == 0;
   GstClockTime begin = timed ? gst_util_get_timestamp () : 0;
-  guint64 n_out = attn_stream_run (self->stream, frames, n, out, weights, marks);
+  guint64 n_out = attn_stream_run (self->stream, frames, n, out, NULL, marks);
 
   if (timed) {
     self->busy += gst_util_get_timestamp () - begin;
@@ -56,12 +69,14 @@ call_core (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, g
 
 /* The same, with the lock, and what is told of it. */
 static guint64
-run (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, gfloat *weights, guint8 *marks)
+run (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, guint8 *marks)
 {
   guint64 n_out;
 
+  announce_rows (self, n);
+  gst_frame_filter_watch_rows (self, frames, n);
   g_mutex_lock (&self->lock);
-  n_out = call_core (self, frames, n, out, weights, marks);
+  n_out = call_core (self, frames, n, out, marks);
   if (!self->draining) {
     g_clear_pointer (&self->ended, g_bytes_unref);
     self->n_frames += n;
@@ -72,6 +87,7 @@ run (GstFrameFilter *self, const gfloat *frames, guint64 n, gfloat *out, gfloat 
   self->resumed = FALSE;
   if (frames != NULL)
     self->end_of_present = attn_stream_next_frame (self->stream);
+  gst_frame_filter_take_rows (self);
   return n_out;
 }
 
@@ -94,97 +110,30 @@ count_present (const guint8 *marks, guint64 n)
 static guint8 *
 room_for_marks (GstFrameFilter *self, guint64 n)
 {
-  g_byte_array_set_size (self->marks, n);
-  return self->marks->data;
+  g_byte_array_set_size (self->outputs->marks, n);
+  return self->outputs->marks->data;
 }
 
 static gfloat *
 room_for_rows (GstFrameFilter *self, guint64 n)
 {
-  g_array_set_size (self->rows, n * attn_layer_n_outputs (self->layer));
-  return (gfloat *) self->rows->data;
+  g_array_set_size (self->outputs->rows, n * self->outputs->width);
+  return (gfloat *) self->outputs->rows->data;
 }
 
-/*
- * The `n_out` outputs that get ready go to where `item` keeps them, if it does; what the core shows are the rows of
- * side 0.
- */
+/* The `n_out` outputs that get ready go to where `item` keeps them, if it does. */
 static void
 run_into (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n, guint64 n_out)
 {
   gfloat *out = item != NULL ? gst_frame_filter_next_row (item, &item->out) : NULL;
-  gfloat *weights = item != NULL && item->sides != NULL ? gst_frame_filter_next_row (item, &item->sides[0]) : NULL;
   guint8 *marks = out != NULL && has_chains (self) ? room_for_marks (self, n_out) : NULL;
 
-  run (self, frames, n, out, weights, marks);
+  run (self, frames, n, out, marks);
   if (item == NULL)
     return;
   item->n_done += n_out;
   if (marks != NULL)
     item->n_present += count_present (marks, n_out);
-}
-
-/* The next `n` outputs of `item`, all there or all absent; rows NULL: zeros. */
-static void
-give (GstFrameFilter *self, Item *item, const gfloat *rows, guint64 n, gboolean present)
-{
-  gsize n_bytes = n * attn_layer_n_outputs (self->layer) * sizeof (gfloat);
-
-  if (item->out.buffer == NULL && !item->is_unwanted) {
-    gst_frame_filter_add_to_run (self, item, rows, n, present);
-    return;
-  }
-  if (item->out.buffer != NULL && rows != NULL)
-    memcpy (gst_frame_filter_next_row (item, &item->out), rows, n_bytes);
-  else if (item->out.buffer != NULL)
-    memset (gst_frame_filter_next_row (item, &item->out), 0, n_bytes);
-  item->n_done += n;
-  item->n_present += present ? n : 0;
-}
-
-/* How many of `n` outputs are like the first one; all without marks. */
-static guint64
-count_alike (const guint8 *marks, guint64 n)
-{
-  guint64 i = 1;
-
-  while (marks != NULL && i < n && marks[i] == marks[0])
-    i++;
-  return marks != NULL ? i : n;
-}
-
-/* `n` outputs to the items that wait for them; NULL: they are all absent. */
-static void
-distribute (GstFrameFilter *self, const gfloat *rows, const guint8 *marks, guint64 n)
-{
-  guint n_outputs = attn_layer_n_outputs (self->layer);
-
-  while (n > 0) {
-    Item *item;
-    guint64 piece;
-
-    gst_frame_filter_advance (self);
-    item = gst_queue_array_peek_head_struct (self->waiting);
-    piece = count_alike (marks, MIN (n, item->n_outputs - item->n_done));
-    give (self, item, rows, piece, marks != NULL && marks[0]);
-    n -= piece;
-    rows = rows != NULL ? rows + piece * n_outputs : NULL;
-    marks = marks != NULL ? marks + piece : NULL;
-  }
-}
-
-/* Most outputs that are kept here, on their way to several items. */
-#define MAX_ASIDE 256
-
-/* Outputs whose reach begins behind the last frame that was there are absent. How many may still be there. */
-static guint64
-count_reaching_back (GstFrameFilter *self)
-{
-  guint64 stride = attn_layer_stride (self->layer), next = attn_stream_next_output (self->stream);
-  guint64 end = self->end_of_present + attn_layer_reach_back (self->layer);
-  guint64 first_absent = end / stride + (end % stride != 0);
-
-  return first_absent > next ? first_absent - next : 0;
 }
 
 /* The most of `n` frames that give at most `room` outputs, at least one frame; how many outputs to *n_out. */
@@ -212,13 +161,14 @@ count_frames_for (GstFrameFilter *self, guint64 n, guint64 room, guint64 *n_out)
 static guint64
 run_aside (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
-  guint64 room = frames == NULL ? MIN (count_reaching_back (self), MAX_ASIDE) : MAX_ASIDE;
+  guint64 reaching = gst_frame_filter_count_reaching_back (self, self->outputs);
+  guint64 room = frames == NULL ? MIN (reaching, MAX_ASIDE) : MAX_ASIDE;
   guint64 n_out, take = count_frames_for (self, n, room > 0 ? room : G_MAXUINT64, &n_out);
   gfloat *rows = room > 0 ? room_for_rows (self, n_out) : NULL;
   guint8 *marks = room > 0 ? room_for_marks (self, n_out) : NULL;
 
-  run (self, frames, take, rows, NULL, marks);
-  distribute (self, rows, marks, n_out);
+  run (self, frames, take, rows, marks);
+  gst_frame_filter_distribute (self, self->outputs, rows, marks, n_out);
   return take;
 }
 
@@ -247,12 +197,14 @@ static void
 feed (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
   guint n_features = attn_layer_n_features (self->layer);
+  Line *line = self->outputs;
 
-  for (gst_frame_filter_advance (self); n > 0; gst_frame_filter_advance (self)) {
-    guint64 taken = run_straight (self, gst_queue_array_peek_head_struct (self->waiting), frames, n);
+  for (gst_frame_filter_advance (self, line); n > 0; gst_frame_filter_advance (self, line)) {
+    guint64 limit = gst_frame_filter_limit_frames (self, frames, n);
+    guint64 taken = run_straight (self, gst_queue_array_peek_head_struct (line->waiting), frames, limit);
 
     if (taken == 0)
-      taken = run_aside (self, frames, n);
+      taken = run_aside (self, frames, limit);
     if (frames != NULL)
       frames += taken * n_features;
     n -= taken;
@@ -261,38 +213,39 @@ feed (GstFrameFilter *self, const gfloat *frames, guint64 n)
 
 /* ---- items ---- */
 
-static guint64
-divide_up (guint64 a, guint64 b)
+static void
+for_each_side (GstFrameFilter *self, void (*function) (GstFrameFilter *self, Line *line))
 {
-  return a / b + (a % b != 0);
+  guint i;
+
+  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++)
+    if (gst_frame_filter_side (self, i) != NULL)
+      function (self, gst_frame_filter_side (self, i));
 }
 
-/* Output i is that of frame i stride. A discontinuity that no output begins is that of the next one. */
+/* What has been computed is on its way. */
 static void
-number_outputs (GstFrameFilter *self, Item *item)
+settle (GstFrameFilter *self, Line *line)
 {
-  guint64 first = attn_stream_next_frame (self->stream), stride = attn_layer_stride (self->layer);
-
-  item->first_output = divide_up (first, stride);
-  item->n_outputs = divide_up (first + item->n_frames, stride) - item->first_output;
-  item->times.first = first;
-  if (item->n_frames > 0)
-    self->times = item->times;
-  if (item->source == NULL)
-    return;
-  item->is_discont |= self->owes_discont;
-  self->owes_discont = item->is_discont && item->n_outputs == 0;
+  gst_frame_filter_advance (self, line);
+  gst_frame_filter_end_run (self, line);
 }
 
 void
 gst_frame_filter_take_item (GstFrameFilter *self, const Item *item, const gfloat *frames)
 {
   Item taken = *item;
+  guint i;
 
-  number_outputs (self, &taken);
-  gst_queue_array_push_tail_struct (self->waiting, &taken);
+  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++)
+    if (gst_frame_filter_side (self, i) != NULL)
+      gst_frame_filter_add_item_to_side (self, gst_frame_filter_side (self, i), item);
+  gst_frame_filter_add_item (self, self->outputs, &taken);
+  if (taken.n_frames > 0)
+    self->times = taken.times;
   feed (self, frames, taken.n_frames);
-  gst_frame_filter_end_run (self);
+  gst_frame_filter_end_run (self, self->outputs);
+  for_each_side (self, settle);
 }
 
 /* ---- the life of a stream ---- */
@@ -310,72 +263,62 @@ begin_stream (GstFrameFilter *self)
   frame_clock_forget (&self->clock);
   self->gap_rest = 0;
   self->end_of_present = 0;
-  self->owes_discont = FALSE;
+  self->outputs->owes_discont = FALSE;
   self->times = GST_FRAME_FILTER_NO_TIMES;
+}
+
+static void
+forget_line (GstFrameFilter *self, Line *line)
+{
+  gst_frame_filter_clear_line (line);
 }
 
 void
 gst_frame_filter_forget_stream (GstFrameFilter *self)
 {
-  gst_frame_filter_clear_items (self->waiting);
-  gst_frame_filter_clear_items (self->ready);
-  gst_frame_filter_clear_run (self);
+  gst_frame_filter_clear_line (self->outputs);
+  for_each_side (self, forget_line);
   GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, FALSE);
   if (self->stream != NULL)
     gst_frame_filter_keep_state (self);
   begin_stream (self);
 }
 
-/* Outputs of frames that have come, and have not got ready yet. */
-static guint64
-count_owed (GstFrameFilter *self)
-{
-  return divide_up (attn_stream_next_frame (self->stream), attn_layer_stride (self->layer))
-         - attn_stream_next_output (self->stream);
-}
-
-/* The outputs of a stream that reach beyond its last frame go on from the time of that. */
+/* Frames whose rows would read beyond the end have none. */
 static void
-add_beyond (GstFrameFilter *self, guint64 n_outputs)
-{
-  Item item = { .times = self->times, .n_outputs = n_outputs };
-
-  item.first_output = divide_up (attn_stream_next_frame (self->stream), attn_layer_stride (self->layer));
-  gst_queue_array_push_tail_struct (self->waiting, &item);
-}
-
-/* Frames whose outputs would read beyond the end have none. */
-static void
-end_items (GstFrameFilter *self)
+end_line (GstFrameFilter *self, Line *line)
 {
   guint i;
 
-  for (i = 0; i < gst_queue_array_get_length (self->waiting); i++) {
-    Item *item = gst_queue_array_peek_nth_struct (self->waiting, i);
+  for (i = 0; i < gst_queue_array_get_length (line->waiting); i++) {
+    Item *item = gst_queue_array_peek_nth_struct (line->waiting, i);
 
     item->n_outputs = item->n_done;
   }
-  gst_frame_filter_advance (self);
+  settle (self, line);
 }
 
 /* The end of a chain is not the same as absent frames behind it. */
 static void
 drain (GstFrameFilter *self)
 {
-  guint64 n = attn_stream_pending (self->stream), n_owed = count_owed (self);
+  guint64 n = attn_stream_pending (self->stream), n_owed = gst_frame_filter_count_owed (self, self->outputs);
   gfloat *rows = room_for_rows (self, MAX_ASIDE);
   guint8 *marks = room_for_marks (self, MAX_ASIDE);
 
   if (n > n_owed)
-    add_beyond (self, n - n_owed);
+    gst_frame_filter_add_beyond (self, self->outputs, n - n_owed);
+  announce_rows (self, GST_FRAME_FILTER_END);
+  gst_frame_filter_watch_last_rows (self);
   do {
     g_mutex_lock (&self->lock);
     n = attn_stream_finish (self->stream, rows, NULL, marks, MAX_ASIDE);
     g_mutex_unlock (&self->lock);
-    distribute (self, rows, marks, n);
+    gst_frame_filter_distribute (self, self->outputs, rows, marks, n);
+    gst_frame_filter_take_rows (self);
   } while (n > 0);
-  end_items (self);
-  gst_frame_filter_end_run (self);
+  end_line (self, self->outputs);
+  for_each_side (self, end_line);
 }
 
 /* To the frames that wait for an attention, absent frames are the same as none, and they can be asked for in pieces. */
@@ -390,6 +333,7 @@ gst_frame_filter_finish_stream (GstFrameFilter *self)
     else if (attn_stream_pending (self->stream) > 0)
       feed (self, NULL, attn_layer_reach_ahead (self->layer));
     self->draining = FALSE;
+    for_each_side (self, settle);
   }
   GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, TRUE);
   begin_stream (self);
@@ -399,13 +343,14 @@ gst_frame_filter_finish_stream (GstFrameFilter *self)
 static void
 resume_stream (GstFrameFilter *self)
 {
-  Item dropped = { .n_outputs = count_owed (self), .is_unwanted = TRUE };
+  Item dropped = { .n_outputs = gst_frame_filter_count_owed (self, self->outputs), .is_unwanted = TRUE };
 
   dropped.first_output = attn_stream_next_output (self->stream);
   self->end_of_present = attn_stream_next_frame (self->stream);
   GST_INFO_OBJECT (self, "going on with frame %" G_GUINT64_FORMAT, attn_stream_next_frame (self->stream));
   if (dropped.n_outputs > 0)
-    gst_queue_array_push_tail_struct (self->waiting, &dropped);
+    gst_queue_array_push_tail_struct (self->outputs->waiting, &dropped);
+  gst_frame_filter_watch_anew (self);
   self->resumed = TRUE;
 }
 
@@ -434,29 +379,29 @@ void
 gst_frame_filter_free_layer (GstFrameFilter *self)
 {
   g_mutex_lock (&self->lock);
-  g_clear_pointer (&self->stream, attn_stream_free);
+  g_clear_pointer (&self->stream, attn_stream_free); /* and then who watched it */
   attn_stream_free (self->restored);
   g_atomic_pointer_set (&self->restored, NULL);
   g_clear_pointer (&self->layer, gst_attention_layers_release);
   g_mutex_unlock (&self->lock);
   g_clear_pointer (&self->layer_file, g_free);
+  gst_frame_filter_free_sides (self);
+  GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, FALSE);
   GST_FRAME_FILTER_GET_CLASS (self)->layer_changed (self, NULL);
   if (self->resumed) /* what the restored stream owed is gone with it */
-    gst_frame_filter_clear_items (self->waiting);
+    gst_frame_filter_clear_items (self->outputs->waiting);
   self->resumed = FALSE;
 }
 
 static AttnStatus
 ask_for_layer (GstFrameFilter *self, guint n_features, AttnLayer **layer, AttnError *error)
 {
-  GstFrameFilterPlan plan = { .n_features = n_features };
+  GstFrameFilterPlan plan;
 
-  GST_OBJECT_LOCK (self);
-  plan.model_file = n_features == 0 ? g_strdup (self->model_file) : NULL;
-  plan.precision = self->precision;
-  plan.arithmetic = self->arithmetic;
-  plan.n_threads = self->n_threads;
-  GST_OBJECT_UNLOCK (self);
+  gst_frame_filter_get_plan (self, &plan);
+  plan.n_features = n_features;
+  if (n_features != 0)
+    g_clear_pointer (&plan.model_file, g_free);
   self->layer_file = plan.model_file;
   return GST_FRAME_FILTER_GET_CLASS (self)->make_layer (self, &plan, layer, error);
 }
@@ -472,7 +417,9 @@ use_layer (GstFrameFilter *self, AttnLayer *layer, AttnStream *stream, GError **
   self->layer = layer;
   self->stream = stream;
   self->is_new_stream = TRUE;
-  self->leaves_at_once = attn_layer_stride (layer) != 1 || attn_layer_count (layer, 1) != 1;
+  self->outputs->stride = attn_layer_stride (layer);
+  self->outputs->width = attn_layer_n_outputs (layer);
+  self->outputs->leaves_at_once = attn_layer_stride (layer) != 1 || attn_layer_count (layer, 1) != 1;
   g_mutex_unlock (&self->lock);
   GST_INFO_OBJECT (self, "%u features, %u outputs; kernels %s", attn_layer_n_features (layer),
                    attn_layer_n_outputs (layer), attn_layer_kernels (layer));

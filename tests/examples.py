@@ -75,6 +75,16 @@ def check_fade_picture(script, speech):
         assert os.path.getsize(picture) > 10000
 
 
+def check_small_encoder(examples):
+    """The file is what its script writes, and the table that it prints ends with what lesson 12 says."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'made.safetensors')
+        text = run(os.path.join(examples, 'models', 'small_encoder.py'), path)
+        assert 'delay: 16 frames' in text and '13,312 parameters' in text, text
+        with open(path, 'rb') as made, open(os.path.join(examples, 'models', 'small-encoder.safetensors'), 'rb') as kept:
+            assert made.read() == kept.read(), 'small-encoder.safetensors is not what small_encoder.py writes'
+
+
 def main(examples, plugin):
     os.environ['GST_PLUGIN_PATH'] = plugin
     watch, fade = os.path.join(examples, 'watch-heads.py'), os.path.join(examples, 'fade-heads.py')
@@ -87,7 +97,8 @@ def main(examples, plugin):
                   ('fade_heads_fades_each_head_out_and_in', check_fade, fade),
                   ('fade_heads_leaves_a_picture', check_fade_picture, fade, speech),
                   ('fade_heads_has_help', check_help, fade),
-                  ('fade_heads_says_what_is_wrong', check_error, fade, '--headless')]
+                  ('fade_heads_says_what_is_wrong', check_error, fade, '--headless'),
+                  ('small_encoder_is_what_its_script_writes', check_small_encoder, examples)]
         failed = 0
         for i, (name, check, *args) in enumerate(checks, start=1):
             try:

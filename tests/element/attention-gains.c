@@ -26,9 +26,14 @@ setup (void)
 static GstHarness *
 start (guint look_ahead)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  AttnConfig config = attn_config_default ();
+  GstHarness *h;
 
-  g_object_set (h->element, "heads", HEADS, "window", 8, "look-ahead", look_ahead, NULL);
+  config.n_features = D;
+  config.n_heads = HEADS;
+  config.window = 8;
+  config.look_ahead = look_ahead;
+  h = subject_harness (&config);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   return h;
 }
@@ -36,7 +41,7 @@ start (guint look_ahead)
 static void
 set_gain (GstHarness *h, guint head, gfloat gain)
 {
-  gchar *name = g_strdup_printf ("head%u::gain", head);
+  gchar *name = subject_gain (head);
 
   gst_child_proxy_set (GST_CHILD_PROXY (h->element), name, gain, NULL);
   g_free (name);
@@ -45,7 +50,7 @@ set_gain (GstHarness *h, guint head, gfloat gain)
 static gfloat
 get_gain (gpointer element, guint head)
 {
-  gchar *name = g_strdup_printf ("head%u::gain", head);
+  gchar *name = subject_gain (head);
   gfloat gain = NAN;
 
   gst_child_proxy_get (GST_CHILD_PROXY (element), name, &gain, NULL);
@@ -124,10 +129,12 @@ bind_head (GObject *head)
 static void
 bind_curve (GstHarness *h)
 {
-  GObject *head = gst_child_proxy_get_child_by_name (GST_CHILD_PROXY (h->element), "head1");
+  GstChildProxy *heads = subject_heads (h->element);
+  GObject *head = gst_child_proxy_get_child_by_name (heads, "head1");
 
   bind_head (head);
   gst_object_unref (head);
+  gst_object_unref (heads);
 }
 
 /* What the curve says at `time`. */
@@ -264,8 +271,11 @@ GST_START_TEST (test_gains_stay)
   g_signal_emit_by_name (h->element, "save-state", &state);
   set_gain (h, 1, 0.5f);
   gst_caps_set_simple (wide, "channels", G_TYPE_INT, 2, NULL);
-  gst_harness_set_src_caps (h, wide);
-  gst_harness_push (h, gst_buffer_new_memdup (frames, 4 * D));
+  if (!subject_is_encoder ()) { /* whose frames have one width */
+    gst_harness_set_src_caps (h, gst_caps_ref (wide));
+    gst_harness_push (h, gst_buffer_new_memdup (frames, 4 * D));
+  }
+  gst_caps_unref (wide);
   drop_buffers (h);
   gst_element_set_state (h->element, GST_STATE_NULL);
   gst_element_set_state (h->element, GST_STATE_PLAYING);
@@ -449,12 +459,14 @@ save_state (GObject *head, GParamSpec *pspec, gpointer element)
 GST_START_TEST (test_notification_of_a_gain_may_save_the_state)
 {
   GstHarness *h = start (5);
-  GObject *head = gst_child_proxy_get_child_by_name (GST_CHILD_PROXY (h->element), "head1");
+  GstChildProxy *heads = subject_heads (h->element);
+  GObject *head = gst_child_proxy_get_child_by_name (heads, "head1");
 
   bind_curve (h);
   g_signal_connect (head, "notify::gain", G_CALLBACK (save_state), h->element);
   push (h, 0, N, 16, 0);
   gst_object_unref (head);
+  gst_object_unref (heads);
   g_free (finish (h));
 }
 GST_END_TEST;
@@ -467,18 +479,20 @@ attention_gains_suite (void)
 
   suite_add_tcase (suite, heads);
   tcase_add_checked_fixture (heads, setup, NULL);
-  tcase_add_test (heads, test_gst_launch_sets_gains);
-  tcase_add_test (heads, test_there_is_a_child_for_each_head);
   tcase_add_test (heads, test_gain_scales_the_head);
   tcase_add_loop_test (heads, test_live_change_holds_from_the_next_frame_that_leaves, 0, 2);
   tcase_add_test (heads, test_gains_stay);
-  tcase_add_loop_test (heads, test_gains_are_those_of_the_next_stream_too, 0, 2);
+  tcase_add_loop_test (heads, test_gains_are_those_of_the_next_stream_too, subject_is_encoder () ? 1 : 0, 2);
   tcase_add_loop_test (heads, test_curve_gives_the_same_bits_for_any_buffer_size, 0, 3);
-  tcase_add_test (heads, test_head_can_be_bound_when_it_is_added);
   tcase_add_test (heads, test_curve_follows_stream_time);
   tcase_add_test (heads, test_unknown_rate_gives_all_frames_the_time_of_their_buffer);
   tcase_add_test (heads, test_gain_stays_where_there_is_no_time);
   tcase_add_test (heads, test_notification_of_a_gain_may_save_the_state);
+  if (!subject_is_encoder ()) { /* whose children are those of its file */
+    tcase_add_test (heads, test_gst_launch_sets_gains);
+    tcase_add_test (heads, test_there_is_a_child_for_each_head);
+    tcase_add_test (heads, test_head_can_be_bound_when_it_is_added);
+  }
   return suite;
 }
 

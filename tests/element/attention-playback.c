@@ -16,23 +16,32 @@
 
 static gfloat frames[N * D], expected[N * D];
 
-static void
-setup (void)
+static AttnConfig
+configuration (guint window, guint look_ahead)
 {
   AttnConfig config = attn_config_default ();
 
-  fill_random (frames, N * D, 1);
   config.n_features = D;
-  config.window = WINDOW;
+  config.window = window;
+  config.look_ahead = look_ahead;
+  return config;
+}
+
+static void
+setup (void)
+{
+  AttnConfig config = configuration (WINDOW, 0);
+
+  fill_random (frames, N * D, 1);
   attend (&config, NULL, frames, NULL, N, expected, NULL);
 }
 
 static GstHarness *
 start (void)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  AttnConfig config = configuration (WINDOW, 0);
+  GstHarness *h = subject_harness (&config);
 
-  g_object_set (h->element, "window", WINDOW, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   return h;
 }
@@ -97,11 +106,11 @@ GST_END_TEST;
 
 GST_START_TEST (test_position_is_that_of_what_has_left)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  AttnConfig config = configuration (64, 3);
+  GstHarness *h = subject_harness (&config);
   gint64 position;
   guint i;
 
-  g_object_set (h->element, "look-ahead", 3, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   for (i = 0; i < 10; i++)
     gst_harness_push (h, frames_buffer (frames, D, i, 1));
@@ -204,9 +213,9 @@ GST_END_TEST;
 
 GST_START_TEST (test_stats_do_not_count_the_drain)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  AttnConfig config = configuration (64, 7);
+  GstHarness *h = subject_harness (&config);
 
-  g_object_set (h->element, "look-ahead", 7, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   gst_harness_push_event (h, gst_event_new_eos ());
@@ -318,11 +327,11 @@ refuse (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 
 GST_START_TEST (test_events_behind_a_refused_buffer_are_told)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  AttnConfig config = configuration (64, 3);
+  GstHarness *h = subject_harness (&config);
   GstEvent *event;
   guint i;
 
-  g_object_set (h->element, "look-ahead", 3, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   gst_pad_set_chain_function (h->sinkpad, refuse);
   for (i = 0; i < 3; i++)
@@ -375,7 +384,7 @@ check_memory (GstBuffer *buffer, gsize prefix, gsize padding)
 GST_START_TEST (test_output_begins_at_a_cache_line)
 {
   GstHarness *h = start ();
-  GstHarness *weights = gst_harness_new_with_element (h->element, NULL, "weights");
+  GstHarness *weights = gst_harness_new_with_element (h->element, NULL, subject_weights ());
   guint i;
 
   for (i = 1; i < 10; i++) {
@@ -391,7 +400,8 @@ GST_END_TEST;
 /* Its parameters are taken, and its pool is not: buffers of a pool have one size. */
 GST_START_TEST (test_what_downstream_proposes_is_heard)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  AttnConfig attention = configuration (64, 0);
+  GstHarness *h = subject_harness (&attention);
   GstCaps *caps = gst_caps_from_string (AUDIO_CAPS);
   GstStructure *config;
   GstBuffer *buffer;
@@ -452,17 +462,14 @@ memalign (size_t alignment, size_t size)
   return __libc_memalign (alignment, size);
 }
 
-/* For `n_buffers` through `factory`, after it has come to rest. */
+/* For `n_buffers` through the element, after it has come to rest. Takes the harness. */
 static gint
-count_allocations (const gchar *factory, guint n_buffers)
+count_allocations (GstHarness *h, guint n_buffers)
 {
-  GstHarness *h = gst_harness_new (factory);
   GstBuffer **input = g_new (GstBuffer *, n_buffers);
   gint before = 0;
   guint i;
 
-  if (g_str_equal (factory, "attention"))
-    g_object_set (h->element, "look-ahead", 3, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   gst_harness_set_drop_buffers (h, TRUE);
   for (i = 0; i < n_buffers; i++)
@@ -493,17 +500,35 @@ count_allocations_of_buffers (guint n_buffers)
 
 GST_START_TEST (test_steady_state_allocates_output_buffers_and_nothing_else)
 {
-  gint of_buffers = count_allocations_of_buffers (200), of_identity = count_allocations ("identity", 400);
+  AttnConfig config = configuration (64, 3);
+  gint of_buffers = count_allocations_of_buffers (200);
+  gint of_identity = count_allocations (gst_harness_new ("identity"), 400);
 
   if (of_buffers == 0) {
     GST_WARNING ("not measured: another allocator stands before ours, as valgrind's does");
     return;
   }
   fail_unless (of_buffers >= 200);
-  fail_unless_equals_int (count_allocations ("attention", 400), of_identity + of_buffers);
+  fail_unless_equals_int (count_allocations (subject_harness (&config), 400), of_identity + of_buffers);
 }
 GST_END_TEST;
 #endif
+
+/* What an encoder has not. */
+static TCase *
+settings_case (void)
+{
+  TCase *settings = tcase_create ("settings");
+
+  tcase_add_checked_fixture (settings, setup, NULL);
+  tcase_add_test (settings, test_qos_is_off);
+  tcase_add_test (settings, test_qos_skips_outputs_and_keeps_history);
+  tcase_add_test (settings, test_qos_with_look_ahead_answers_what_waits);
+  tcase_add_test (settings, test_preset_brings_settings_and_gains_back);
+  tcase_add_test (settings, test_preset_brings_gains_to_a_new_element);
+  tcase_add_test (settings, test_settings_set_while_frames_flow_wait);
+  return settings;
+}
 
 static Suite *
 attention_playback_suite (void)
@@ -516,21 +541,18 @@ attention_playback_suite (void)
   tcase_add_test (playback, test_seek_backwards_is_refused);
   tcase_add_test (playback, test_segment_that_plays_backwards_is_an_error);
   tcase_add_test (playback, test_position_is_that_of_what_has_left);
-  tcase_add_test (playback, test_qos_is_off);
-  tcase_add_test (playback, test_qos_skips_outputs_and_keeps_history);
-  tcase_add_test (playback, test_qos_with_look_ahead_answers_what_waits);
   tcase_add_test (playback, test_stats_count_frames);
   tcase_add_test (playback, test_stats_do_not_count_the_drain);
   tcase_add_test (playback, test_average_time_is_that_of_a_frame);
-  tcase_add_test (playback, test_preset_brings_settings_and_gains_back);
-  tcase_add_test (playback, test_preset_brings_gains_to_a_new_element);
-  tcase_add_test (playback, test_settings_set_while_frames_flow_wait);
   tcase_add_test (playback, test_events_behind_a_refused_buffer_are_told);
   tcase_add_test (playback, test_output_begins_at_a_cache_line);
   tcase_add_test (playback, test_what_downstream_proposes_is_heard);
 #if !SANITIZED
   tcase_add_test (playback, test_steady_state_allocates_output_buffers_and_nothing_else);
 #endif
+
+  if (!subject_is_encoder ())
+    suite_add_tcase (suite, settings_case ());
   return suite;
 }
 

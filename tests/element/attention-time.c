@@ -10,6 +10,7 @@
 
 #include "buscheck.h"
 #include "harnesscheck.h"
+#include "subjectcheck.h"
 
 #define WINDOW 12
 
@@ -40,16 +41,27 @@ time_of (const Rate *rate, guint64 t)
   }
 }
 
+static AttnConfig
+configuration (guint look_ahead)
+{
+  AttnConfig config = attn_config_default ();
+
+  config.n_features = 2;
+  config.window = WINDOW;
+  config.look_ahead = look_ahead;
+  return config;
+}
+
 /* `threshold` 0: as it is. */
 static GstHarness *
 start (const Rate *rate, guint look_ahead, GstClockTime threshold)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  AttnConfig config = configuration (look_ahead);
+  GstHarness *h = subject_harness (&config);
   gchar *caps = g_strdup_printf ("other/tensors, format=(string)static, num_tensors=(int)1, types=(string)float32, "
                                  "dimensions=(string)2:1:1:1, framerate=(fraction)%d/%d",
                                  rate->n, rate->d);
 
-  g_object_set (h->element, "window", WINDOW, "look-ahead", look_ahead, NULL);
   if (threshold != 0)
     g_object_set (h->element, "alignment-threshold", threshold, NULL);
   gst_harness_set_src_caps_str (h, caps);
@@ -271,14 +283,16 @@ GST_START_TEST (test_window_has_room_for_what_was_lost)
   const guint size = 1 << __i__;
   GstHarness *h[2];
   GstBuffer *buffer[2];
+  AttnConfig config = configuration (0);
   gfloat frames[24];
   guint i, t;
 
+  config.window = 8;
+  config.position = ATTN_POSITION_ALIBI;
   for (t = 0; t < 24; t++)
     frames[t] = (t * 7 % 11) / 5.0 - 1;
   for (i = 0; i < 2; i++) {
-    h[i] = gst_harness_new ("attention");
-    g_object_set (h[i]->element, "window", 8, "position", 2 /* alibi */, NULL);
+    h[i] = subject_harness (&config);
     gst_harness_set_src_caps_str (h[i], "audio/x-raw, format=(string)" GST_AUDIO_NE (
                                             F32) ", layout=(string)interleaved, rate=(int)100, channels=(int)2");
     for (t = 0; t < 12; t += size) {
@@ -336,7 +350,8 @@ GST_END_TEST;
 /* Its time says nothing about where the frames before it end. */
 GST_START_TEST (test_buffer_without_frames_is_no_frame)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  AttnConfig config = configuration (0);
+  GstHarness *h = subject_harness (&config);
   gfloat frames[4] = { 0 };
   GstBuffer *buffer;
 

@@ -17,7 +17,7 @@ GST_START_TEST (test_pad_that_comes_and_goes_changes_no_bit)
   expect (NULL, &expected);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   push_in_pieces (h, 0, 12, 3);
-  w = gst_harness_new_with_element (element, NULL, "weights");
+  w = gst_harness_new_with_element (element, NULL, subject_weights ());
   push_in_pieces (h, 12, 24, 3);
   got = pull_all (w, &n); /* of the buffers that came after it */
   fail_unless_equals_uint64 (n, 9 * N_WEIGHTS);
@@ -25,7 +25,7 @@ GST_START_TEST (test_pad_that_comes_and_goes_changes_no_bit)
   g_free (got);
   gst_harness_teardown (w);
   push_in_pieces (h, 24, 36, 3);
-  w = gst_harness_new_with_element (element, NULL, "weights");
+  w = gst_harness_new_with_element (element, NULL, subject_weights ());
   push_in_pieces (h, 36, N, 3);
   gst_harness_push_event (h, gst_event_new_eos ());
   check_values (w, expected.weights + 36 * N_WEIGHTS, 4 * N_WEIGHTS);
@@ -46,7 +46,7 @@ GST_START_TEST (test_pad_that_comes_late_is_told_what_went_before)
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   gst_harness_push_event (h, gst_event_new_tag (gst_tag_list_new (GST_TAG_TITLE, "t", NULL)));
   push (h, 0, 12);
-  w = gst_harness_new_with_element (element, NULL, "weights");
+  w = gst_harness_new_with_element (element, NULL, subject_weights ());
   push (h, 12, 12);
   push (h, 24, 12);
   for (i = 0; i < G_N_ELEMENTS (types); i++) {
@@ -72,7 +72,7 @@ GST_START_TEST (test_caps_that_src_refuses_do_not_come_to_the_pad)
 {
   GstElement *element = new_element ();
   GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
-  GstPad *pad = gst_element_request_pad_simple (element, "weights");
+  GstPad *pad = gst_element_request_pad_simple (element, subject_weights ());
 
   gst_harness_set_sink_caps_str (h, "audio/x-raw, channels=(int)7");
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
@@ -87,16 +87,16 @@ GST_START_TEST (test_caps_that_src_refuses_do_not_come_to_the_pad)
 }
 GST_END_TEST;
 
-GST_START_TEST (test_there_is_one_weights_pad)
+GST_START_TEST (test_there_is_one_pad_for_the_weights_of_a_layer)
 {
   GstElement *element = new_element ();
-  GstPad *pad = gst_element_request_pad_simple (element, "weights");
+  GstPad *pad = gst_element_request_pad_simple (element, subject_weights ());
 
   fail_unless (pad != NULL);
   fail_unless (gst_element_request_pad (element, GST_PAD_PAD_TEMPLATE (pad), NULL, NULL) == NULL);
   gst_element_release_request_pad (element, pad);
   gst_object_unref (pad);
-  pad = gst_element_request_pad_simple (element, "weights");
+  pad = gst_element_request_pad_simple (element, subject_weights ());
   fail_unless (pad != NULL);
   gst_object_unref (pad); /* the element may go with it */
   gst_object_unref (element);
@@ -126,7 +126,7 @@ static void
 check_flow_without (const gchar *linked)
 {
   GstElement *element = new_element ();
-  GstPad *pad = gst_element_request_pad_simple (element, "weights");
+  GstPad *pad = gst_element_request_pad_simple (element, subject_weights ());
   GstHarness *h = gst_harness_new_with_element (element, "sink", NULL);
   GstHarness *out = gst_harness_new_with_element (element, NULL, linked);
 
@@ -143,17 +143,21 @@ check_flow_without (const gchar *linked)
 GST_START_TEST (test_pad_that_is_not_linked_does_not_hold_up_the_other)
 {
   check_flow_without ("src");
-  check_flow_without ("weights");
+  check_flow_without (subject_weights ());
 }
 GST_END_TEST;
 
 GST_START_TEST (test_nothing_linked_is_not_linked)
 {
-  GstElement *element = new_element ();
-  GstPad *pad = gst_element_request_pad_simple (element, "weights");
-  GstHarness *h = gst_harness_new_with_element (element, "sink", NULL);
+  AttnConfig config = configuration ();
+  GstElement *element;
+  GstPad *pad;
+  GstHarness *h;
 
-  g_object_set (element, "look-ahead", 0, NULL);
+  config.look_ahead = 0;
+  element = subject_new (&config);
+  pad = gst_element_request_pad_simple (element, subject_weights ());
+  h = gst_harness_new_with_element (element, "sink", NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
   fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, 0, 10)), GST_FLOW_NOT_LINKED);
   gst_harness_teardown (h);
@@ -173,7 +177,7 @@ GST_START_TEST (test_pad_that_goes_while_it_is_pushed_stops_nothing)
 {
   GstElement *element = new_element ();
   GstHarness *h = gst_harness_new_with_element (element, "sink", "src");
-  GstPad *pad = gst_element_request_pad_simple (element, "weights");
+  GstPad *pad = gst_element_request_pad_simple (element, subject_weights ());
 
   gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, release, element, NULL);
   gst_harness_set_src_caps_str (h, AUDIO_CAPS);
@@ -208,7 +212,7 @@ come_and_go (gpointer data)
   guint i;
 
   for (i = 0; i < 300; i++) {
-    GstPad *pad = gst_element_request_pad_simple (element, "weights");
+    GstPad *pad = gst_element_request_pad_simple (element, subject_weights ());
 
     g_thread_yield ();
     gst_element_release_request_pad (element, pad);
@@ -296,11 +300,14 @@ pad_of (GstElement *pipeline, const gchar *sink)
 static void
 check_branches (const gchar *slow, const gchar *fast)
 {
-  GstElement *pipeline = gst_parse_launch ("audiotestsrc num-buffers=100 samplesperbuffer=1 ! audio/x-raw, rate=100, "
-                                           "channels=6 ! attention name=a window=20 "
-                                           "look-ahead=5 a.src ! queue ! fakesink name=src async=false a.weights ! "
-                                           "queue ! fakesink name=weights async=false",
-                                           NULL);
+  AttnConfig config = { .n_features = 6, .n_heads = 1, .window = 20, .look_ahead = 5, .position = ATTN_POSITION_NONE };
+  gchar *element = subject_line (&config);
+  gchar *line =
+      g_strdup_printf ("audiotestsrc num-buffers=100 samplesperbuffer=1 ! audio/x-raw, rate=100, channels=6 ! "
+                       "%s name=a a.src ! queue ! fakesink name=src async=false a.%s ! "
+                       "queue ! fakesink name=weights async=false",
+                       element, subject_weights ());
+  GstElement *pipeline = gst_parse_launch (line, NULL);
   const GstPadProbeType types = GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM;
   GstPad *slow_pad = pad_of (pipeline, slow), *fast_pad = pad_of (pipeline, fast);
   Branch slow_branch = { 0 }, fast_branch = { 0 };
@@ -320,6 +327,8 @@ check_branches (const gchar *slow, const gchar *fast)
   gst_object_unref (slow_pad);
   gst_object_unref (fast_pad);
   gst_object_unref (pipeline);
+  g_free (line);
+  g_free (element);
 }
 
 GST_START_TEST (test_slow_branch_behind_a_queue_does_not_stall_the_other)
@@ -340,7 +349,7 @@ attention_weights_pad_suite (void)
   tcase_add_test (pad, test_pad_that_comes_and_goes_changes_no_bit);
   tcase_add_test (pad, test_pad_that_comes_late_is_told_what_went_before);
   tcase_add_test (pad, test_caps_that_src_refuses_do_not_come_to_the_pad);
-  tcase_add_test (pad, test_there_is_one_weights_pad);
+  tcase_add_test (pad, test_there_is_one_pad_for_the_weights_of_a_layer);
   tcase_add_test (pad, test_weights_survive_a_restart);
   tcase_add_test (pad, test_pad_that_is_not_linked_does_not_hold_up_the_other);
   tcase_add_test (pad, test_nothing_linked_is_not_linked);

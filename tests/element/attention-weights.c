@@ -94,11 +94,13 @@ GST_END_TEST;
 
 GST_START_TEST (test_silenced_head_keeps_its_weights)
 {
+  gchar *gain = subject_gain (1);
   Expected expected;
   Both both = start ();
 
   expect (NULL, &expected);
-  gst_child_proxy_set (GST_CHILD_PROXY (both.h->element), "head1::gain", 0.0f, NULL);
+  gst_child_proxy_set (GST_CHILD_PROXY (both.h->element), gain, 0.0f, NULL);
+  g_free (gain);
   push_in_pieces (both.h, 0, N, 8);
   gst_harness_push_event (both.h, gst_event_new_eos ());
   check_values (both.w, expected.weights, N * N_WEIGHTS);
@@ -342,7 +344,7 @@ GST_START_TEST (test_weights_have_a_stream_of_their_own)
   push (both.h, 0, 8);
   src = gst_pad_get_stream_id (both.h->sinkpad);
   weights = gst_pad_get_stream_id (both.w->sinkpad);
-  expected = g_strconcat (src, "/weights", NULL);
+  expected = g_strconcat (src, "/", subject_weights (), NULL);
   fail_unless_equals_string (weights, expected);
   g_free (src);
   g_free (weights);
@@ -526,19 +528,21 @@ attention_weights_suite (void)
   tcase_add_test (pad, test_weights_have_the_times_of_src);
   tcase_add_test (pad, test_absent_frames_have_no_weight);
   tcase_add_test (pad, test_silenced_head_keeps_its_weights);
-  tcase_add_loop_test (pad, test_weights_of_every_scheme_are_those_of_the_core, 0, G_N_ELEMENTS (schemes));
   tcase_add_test (pad, test_caps_tell_what_a_row_of_weights_is);
-  tcase_add_test (pad, test_one_or_two_weights_have_no_channel_mask);
   tcase_add_test (pad, test_refused_caps_are_none_of_the_weights);
   tcase_add_test (pad, test_weights_of_tensors_are_tensors);
   tcase_add_test (pad, test_weights_have_a_stream_of_their_own);
   tcase_add_test (pad, test_events_keep_their_places_on_both_pads);
-  tcase_add_test (pad, test_other_layer_gives_other_weights_caps);
   tcase_add_test (pad, test_both_pads_have_one_latency);
   tcase_add_test (pad, test_qos_of_weights_stays_there);
   tcase_add_test (pad, test_reconfiguring_weights_reconfigures_nothing_else);
   tcase_add_test (pad, test_seek_on_weights_goes_upstream_unless_backwards);
-  tcase_add_test (pad, test_more_weights_than_a_frame_may_have_are_refused);
+  if (!subject_is_encoder ()) { /* whose layers are those of its file */
+    tcase_add_loop_test (pad, test_weights_of_every_scheme_are_those_of_the_core, 0, G_N_ELEMENTS (schemes));
+    tcase_add_test (pad, test_one_or_two_weights_have_no_channel_mask);
+    tcase_add_test (pad, test_other_layer_gives_other_weights_caps);
+    tcase_add_test (pad, test_more_weights_than_a_frame_may_have_are_refused);
+  }
   return suite;
 }
 

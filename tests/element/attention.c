@@ -273,10 +273,10 @@ GST_END_TEST;
 
 GST_START_TEST (test_dispose_without_start)
 {
-  GstElement *element = gst_element_factory_make ("attention", NULL);
+  GstElement *element = gst_element_factory_make (subject_factory (), NULL);
 
-  g_object_set (element, "model-file", "x", "model-prefix", "y", NULL);
-  ASSERT_OBJECT_REFCOUNT (element, "attention", 1);
+  g_object_set (element, "model-file", "x", NULL);
+  ASSERT_OBJECT_REFCOUNT (element, "element", 1);
   gst_object_unref (element);
 }
 GST_END_TEST;
@@ -310,7 +310,8 @@ attention_suite (void)
   tcase_add_test (numbers, test_memory_may_be_read_only_in_pieces_and_at_odd_addresses);
   tcase_add_test (numbers, test_one_frame_stream);
   tcase_add_test (numbers, test_empty_stream);
-  tcase_add_loop_test (numbers, test_any_number_of_features, 0, 7);
+  if (!subject_is_encoder ()) /* whose file knows one */
+    tcase_add_loop_test (numbers, test_any_number_of_features, 0, 7);
 
   suite_add_tcase (suite, life);
   tcase_add_test (life, test_reuse_after_null);

@@ -13,6 +13,7 @@
 #include "buscheck.h"
 #include "corecheck.h"
 #include "harnesscheck.h"
+#include "subjectcheck.h"
 
 #define RATE 100
 #define FRAME_TIME (GST_SECOND / RATE)

@@ -14,6 +14,7 @@
 #include "corecheck.h"
 #include "gstfeatures.h"
 #include "harnesscheck.h"
+#include "modelcheck.h"
 #include "parameters/safetensors.h"
 
 #define RATE 100
@@ -78,9 +79,9 @@ encoder_expect (Encoder *e)
   attn_stream_free (stream);
 }
 
-/* The encoder tests/golden/encoder/NAME.safetensors and its frames. */
+/* A file with an encoder, and its frames. Takes the path. */
 static inline Encoder *
-encoder_open (const gchar *name)
+encoder_open_file (gchar *path)
 {
   Encoder *e = g_new0 (Encoder, 1);
   AttnSafetensors *file;
@@ -88,7 +89,7 @@ encoder_open (const gchar *name)
   gfloat *present;
   guint n, i;
 
-  e->file = g_strdup_printf ("%s/encoder/%s.safetensors", GOLDEN_DIR, name);
+  e->file = path;
   g_assert (attn_safetensors_open (e->file, &file, NULL) == ATTN_OK);
   if (attn_encoder_open (e->file, NULL, &e->layer, &error) != ATTN_OK)
     g_error ("%s", error.message);
@@ -106,6 +107,81 @@ encoder_open (const gchar *name)
   attn_safetensors_close (file);
   encoder_expect (e);
   return e;
+}
+
+/* The encoder tests/golden/encoder/NAME.safetensors. */
+static inline Encoder *
+encoder_open (const gchar *name)
+{
+  return encoder_open_file (g_strdup_printf ("%s/encoder/%s.safetensors", GOLDEN_DIR, name));
+}
+
+/* A layer of the encoders below. */
+static inline void
+append_layer (GString *blocks, guint look_ahead)
+{
+  g_string_append_printf (blocks,
+                          ",{\\'residual\\':[{\\'norm\\':\\'norm\\'},{\\'attention\\':\\'attn\\',\\'heads\\':2,"
+                          "\\'window\\':9,\\'look-ahead\\':%u,\\'position\\':\\'rope\\'}]},{\\'residual\\':"
+                          "[{\\'norm\\':\\'norm\\'},{\\'linear\\':\\'linear\\',\\'activation\\':\\'gelu\\'}]}",
+                          look_ahead);
+}
+
+/* Transfer full. */
+static inline gchar *
+make_blocks (guint n_front, guint n_convolutions, guint n_layers, const guint *look_ahead)
+{
+  GString *blocks = g_string_new ("{\\'affine\\':\\'norm\\'}");
+  guint i;
+
+  for (i = 0; i < n_front; i++)
+    append_layer (blocks, look_ahead[i]);
+  for (i = 0; i < n_convolutions; i++)
+    g_string_append (blocks, ",{\\'conv\\':\\'conv\\',\\'stride\\':2,\\'left\\':1,\\'activation\\':\\'gelu\\'}");
+  for (i = n_front; i < n_layers; i++)
+    append_layer (blocks, look_ahead[i]);
+  return g_string_free (blocks, FALSE);
+}
+
+/*
+ * An encoder over 100 frames of eight features: `n_convolutions` that halve the rate, each with one frame of look-ahead
+ * of its own, and layers that look ahead as said, `n_front` of them in front. They share random parameters.
+ */
+static inline Encoder *
+encoder_write (guint n_front, guint n_convolutions, guint n_layers, const guint *look_ahead)
+{
+  enum { D = 8, N = 100 };
+  static const struct {
+    const gchar *name, *shape;
+    guint n;
+  } tensors[] = { { "norm.weight", "[8]", D },
+                  { "norm.bias", "[8]", D },
+                  { "conv.weight", "[8,8,3]", D * D * 3 },
+                  { "attn.in_proj_weight", "[24,8]", 3 * D * D },
+                  { "attn.out_proj.weight", "[8,8]", D * D },
+                  { "linear.weight", "[8,8]", D * D },
+                  { "input", "[100,8]", N * D } };
+  gchar *blocks = make_blocks (n_front, n_convolutions, n_layers, look_ahead);
+  gchar *path = g_strdup_printf ("%s/attentionencoder-XXXXXX", g_get_tmp_dir ());
+  GString *header = g_string_new (NULL);
+  gfloat *values;
+  guint i, n = 0;
+
+  g_string_append_printf (header,
+                          "{'__metadata__':{'layers':'%u','encoder':'{\\'version\\':1,\\'features\\':8,"
+                          "\\'blocks\\':[%s]}'}",
+                          n_layers, blocks);
+  for (i = 0; i < G_N_ELEMENTS (tensors); n += tensors[i++].n)
+    g_string_append_printf (header, ",'%s':{'dtype':'F32','shape':%s,'data_offsets':[%u,%u]}", tensors[i].name,
+                            tensors[i].shape, 4 * n, 4 * (n + tensors[i].n));
+  g_string_append_c (header, '}');
+  values = g_new (gfloat, n);
+  fill_random (values, n, 1);
+  g_close (g_mkstemp (path), NULL);
+  write_safetensors (path, g_string_free (header, FALSE), values, 4 * n);
+  g_free (values);
+  g_free (blocks);
+  return encoder_open_file (path);
 }
 
 static inline void

@@ -113,21 +113,6 @@ pull_event (GstHarness *h, GstEventType type)
 
 /* ---- what it says of itself ---- */
 
-/* Of the element attention, which is or is in that of the harness. */
-static inline guint64
-get_stat (GstHarness *h, const gchar *name)
-{
-  GstElement *attention = gst_harness_find_element (h, "attention");
-  GstStructure *stats;
-  guint64 value;
-
-  g_object_get (attention, "stats", &stats, NULL);
-  fail_unless (gst_structure_get (stats, name, G_TYPE_UINT64, &value, NULL));
-  gst_structure_free (stats);
-  gst_object_unref (attention);
-  return value;
-}
-
 static GstClockTime upstream_max;
 
 static inline gboolean

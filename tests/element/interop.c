@@ -1,17 +1,17 @@
 /*
- * `attention` beside elements of others, which carry feature streams to and from it: the same bytes come out as without
- * them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * `attention`, or an encoder, beside elements of others, which carry feature streams to and from it: the same bytes
+ * come out as without them.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <gst/audio/audio.h>
 
 #include "corecheck.h"
 #include "pipelinecheck.h"
+#include "subjectcheck.h"
 
 #define D 8
 #define N_FRAMES 120
 #define FRAME_SIZE (D * sizeof (gfloat))
 #define LOOK_AHEAD 3
-#define ATTENTION "attention heads=2 window=20 look-ahead=3 "
 #define AUDIO_CAPS \
   "audio/x-raw,format=" GST_AUDIO_NE (F32) ",layout=interleaved,rate=100,channels=8,channel-mask=(bitmask)0"
 #define RAW "filesrc location=%s/in.f32 blocksize=128 ! " AUDIO_CAPS " " /* no timestamps, and a segment of bytes */
@@ -23,12 +23,12 @@
 #define UNBUFFERED_SINK SINK " buffer-mode=unbuffered async=false"
 
 static gfloat frames[N_FRAMES * D], expected[N_FRAMES * D];
+static gchar *subject; /* with its properties */
 
 /* ---- helpers ---- */
 
-/* out [n][n_features]; look-ahead and window as in ATTENTION. */
-static void
-attend_as_there (const gfloat *in, guint n_features, guint n, gfloat *out)
+static AttnConfig
+configuration (guint n_features)
 {
   AttnConfig config = attn_config_default ();
 
@@ -36,16 +36,35 @@ attend_as_there (const gfloat *in, guint n_features, guint n, gfloat *out)
   config.n_heads = 2;
   config.window = 20;
   config.look_ahead = LOOK_AHEAD;
-  attend (&config, NULL, in, NULL, n, out, NULL);
+  return config;
+}
+
+/* out [n][D]; `present` NULL: all. */
+static void
+attend_as_there (const gfloat *in, const guint8 *present, guint n, gfloat *out)
+{
+  AttnConfig config = configuration (D);
+
+  attend (&config, NULL, in, present, n, out, NULL);
 }
 
 static void
 setup (void)
 {
+  AttnConfig config = configuration (D);
+
   make_folder ();
+  subject = subject_line (&config);
   fill_random (frames, N_FRAMES * D, 1);
-  attend_as_there (frames, D, N_FRAMES, expected);
+  attend_as_there (frames, NULL, N_FRAMES, expected);
   write_file ("in.f32", frames, sizeof frames);
+}
+
+static void
+teardown (void)
+{
+  g_clear_pointer (&subject, g_free);
+  remove_folder ();
 }
 
 /* A pipeline that plays. */
@@ -76,14 +95,14 @@ check_output (void)
 GST_START_TEST (test_matroska)
 {
   finish (start (TIMED "! matroskamux ! filesink location=%s/in.mka", folder, folder));
-  finish (start ("filesrc location=%s/in.mka ! matroskademux ! " ATTENTION " ! " SINK, folder, folder));
+  finish (start ("filesrc location=%s/in.mka ! matroskademux ! %s ! " SINK, folder, subject, folder));
   check_output ();
 }
 GST_END_TEST;
 
 GST_START_TEST (test_audiobuffersplit)
 {
-  finish (start (TIMED "! audiobuffersplit output-buffer-duration=7/100 ! " ATTENTION " ! " SINK, folder, folder));
+  finish (start (TIMED "! audiobuffersplit output-buffer-duration=7/100 ! %s ! " SINK, folder, subject, folder));
   check_output ();
 }
 GST_END_TEST;
@@ -112,8 +131,8 @@ GST_END_TEST;
 
 GST_START_TEST (test_tee_with_the_frames_as_they_are)
 {
-  finish (start (RAW " ! tee name=t t. ! queue ! " ATTENTION " ! " SINK " t. ! queue ! filesink location=%s/same.f32",
-                 folder, folder, folder));
+  finish (start (RAW " ! tee name=t t. ! queue ! %s ! " SINK " t. ! queue ! filesink location=%s/same.f32", folder,
+                 subject, folder, folder));
   check_output ();
   check_file ("same.f32", frames, N_FRAMES * FRAME_SIZE);
 }
@@ -122,11 +141,13 @@ GST_END_TEST;
 GST_START_TEST (test_interleaved_sensors)
 {
   static gfloat reference[4 * 200];
+  AttnConfig config = configuration (4);
+  gchar *line = subject_line (&config);
   gsize n;
   gfloat *in;
 
   finish (start ("interleave name=i ! tee name=t t. ! queue ! filesink location=%s/sensors.f32 "
-                 "t. ! queue ! " ATTENTION " ! " SINK " "
+                 "t. ! queue ! %s ! " SINK " "
                  "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=sine freq=3 ! audio/x-raw,format=" GST_AUDIO_NE (
                      F32) ",rate=100,channels=1 ! i.sink_0 "
                           "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=square freq=2 ! "
@@ -135,18 +156,19 @@ GST_START_TEST (test_interleaved_sensors)
                           "audio/x-raw,rate=100,channels=1 ! i.sink_2 "
                           "audiotestsrc num-buffers=20 samplesperbuffer=10 wave=saw freq=5 ! "
                           "audio/x-raw,rate=100,channels=1 ! i.sink_3",
-                 folder, folder));
+                 folder, line, folder));
   in = (gfloat *) read_file ("sensors.f32", &n);
   fail_unless_equals_uint64 (n, 4 * 200 * sizeof (gfloat));
-  attend_as_there (in, 4, 200, reference);
+  attend (&config, NULL, in, NULL, 200, reference, NULL);
   check_file ("out.f32", reference, n);
   g_free (in);
+  g_free (line);
 }
 GST_END_TEST;
 
 GST_START_TEST (test_level_of_features)
 {
-  GstElement *pipeline = start (TIMED "! " ATTENTION " ! level interval=100000000 ! " SINK, folder, folder);
+  GstElement *pipeline = start (TIMED "! %s ! level interval=100000000 ! " SINK, folder, subject, folder);
 
   finish (pipeline);
   check_output ();
@@ -159,8 +181,8 @@ GST_START_TEST (test_two_in_a_row_attend_to_what_was_attended)
 {
   static gfloat twice[N_FRAMES * D];
 
-  attend_as_there (expected, D, N_FRAMES, twice);
-  finish (start (RAW " ! " ATTENTION " ! " ATTENTION " ! " SINK, folder, folder));
+  attend_as_there (expected, NULL, N_FRAMES, twice);
+  finish (start (RAW " ! %s ! %s ! " SINK, folder, subject, subject, folder));
   check_file ("out.f32", twice, N_FRAMES * FRAME_SIZE);
 }
 GST_END_TEST;
@@ -168,7 +190,8 @@ GST_END_TEST;
 GST_START_TEST (test_latencies_in_a_row_add_up)
 {
   GstElement *pipeline = start ("audiotestsrc is-live=true samplesperbuffer=1 ! audio/x-raw,format=" GST_AUDIO_NE (
-      F32) ",rate=100,channels=8 ! " ATTENTION " ! " ATTENTION " ! fakesink name=out");
+                                    F32) ",rate=100,channels=8 ! %s ! %s ! fakesink name=out",
+                                subject, subject);
   GstElement *out = gst_bin_get_by_name (GST_BIN (pipeline), "out");
   GstQuery *query = gst_query_new_latency ();
   GstClockTime min;
@@ -197,8 +220,7 @@ get (GstElement *pipeline, const gchar *name)
 
 GST_START_TEST (test_gdp_over_tcp)
 {
-  GstElement *receiver =
-      start ("tcpserversrc name=in host=127.0.0.1 port=0 ! gdpdepay ! " ATTENTION " ! " SINK, folder);
+  GstElement *receiver = start ("tcpserversrc name=in host=127.0.0.1 port=0 ! gdpdepay ! %s ! " SINK, subject, folder);
   gint port = 0;
 
   while (port == 0) {
@@ -211,22 +233,21 @@ GST_START_TEST (test_gdp_over_tcp)
 }
 GST_END_TEST;
 
-/* Where the stream has no end of its own: all but the last buffer of 4 comes out, which waits for what follows. */
+/* Where a stream of `n` has no end of its own: all but the last buffer of 4 comes out, which waits for what follows. */
 static void
-wait_for_frames (GstElement *receiver)
+wait_for_frames (GstElement *receiver, guint n)
 {
   gchar *path = path_of ("out.f32");
   GStatBuf status = { 0 };
   guint i;
 
-  for (i = 0; i < 10000 && (guint64) status.st_size < (N_FRAMES - 4) * FRAME_SIZE; i++) {
+  for (i = 0; i < 10000 && (guint64) status.st_size < (n - 4) * FRAME_SIZE; i++) {
     g_usleep (1000);
     g_stat (path, &status);
   }
-  fail_unless_equals_uint64 (status.st_size, (N_FRAMES - 4) * FRAME_SIZE);
+  fail_unless_equals_uint64 (status.st_size, (n - 4) * FRAME_SIZE);
   gst_element_send_event (receiver, gst_event_new_eos ());
   finish (receiver);
-  check_output ();
   g_free (path);
 }
 
@@ -238,28 +259,86 @@ GST_START_TEST (test_shared_memory)
 
   while (!g_file_test (socket, G_FILE_TEST_EXISTS))
     g_usleep (1000);
-  receiver = start ("shmsrc name=in socket-path=%s/socket ! " AUDIO_CAPS " ! " ATTENTION " ! " UNBUFFERED_SINK, folder,
-                    folder);
-  wait_for_frames (receiver);
+  receiver =
+      start ("shmsrc name=in socket-path=%s/socket ! " AUDIO_CAPS " ! %s ! " UNBUFFERED_SINK, folder, subject, folder);
+  wait_for_frames (receiver, N_FRAMES);
+  check_output ();
   finish (sender);
   g_free (socket);
 }
 GST_END_TEST;
 
+#define UDP_SOURCE                                                                                       \
+  "udpsrc name=in address=127.0.0.1 port=0 caps=\"application/x-rtp,media=application,clock-rate=90000," \
+  "encoding-name=X-GST\" "
+#define RTP TIMED "! audiobuffersplit output-buffer-duration=4/100 ! rtpgstpay config-interval=1 "
+
 GST_START_TEST (test_rtpgst_over_udp)
 {
-  GstElement *receiver =
-      start ("udpsrc name=in address=127.0.0.1 port=0 caps=\"application/x-rtp,media=application,"
-             "clock-rate=90000,encoding-name=X-GST\" ! rtpgstdepay ! " ATTENTION " ! " UNBUFFERED_SINK,
-             folder);
+  GstElement *receiver = start (UDP_SOURCE "! rtpgstdepay ! %s ! " UNBUFFERED_SINK, subject, folder);
   GstElement *sender;
   gint port;
 
   g_object_get (get (receiver, "in"), "port", &port, NULL);
-  sender = start (TIMED "! audiobuffersplit output-buffer-duration=4/100 ! rtpgstpay config-interval=1 ! udpsink "
-                        "sync=false host=127.0.0.1 port=%d",
-                  folder, port);
-  wait_for_frames (receiver);
+  sender = start (RTP "! udpsink sync=false host=127.0.0.1 port=%d", folder, port);
+  wait_for_frames (receiver, N_FRAMES);
+  check_output ();
+  finish (sender);
+}
+GST_END_TEST;
+
+/* Of 30 packets, each of four frames. */
+static gboolean
+is_lost (guint packet)
+{
+  return packet == 3 || packet == 7 || packet == 8 || packet == 20;
+}
+
+static GstPadProbeReturn
+lose_packets (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  GstClockTime pts = GST_BUFFER_PTS (GST_PAD_PROBE_INFO_BUFFER (info));
+
+  return is_lost (pts / (40 * GST_MSECOND)) ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
+}
+
+/* out [.][D]: what becomes of the frames that are not lost, which see none of those that are; how many there are. */
+static guint
+attend_with_loss (gfloat *out)
+{
+  gfloat *all = g_new (gfloat, N_FRAMES * D);
+  guint8 present[N_FRAMES];
+  guint i, n = 0;
+
+  for (i = 0; i < N_FRAMES; i++)
+    present[i] = !is_lost (i / 4);
+  attend_as_there (frames, present, N_FRAMES, all);
+  for (i = 0; i < N_FRAMES; i++)
+    if (present[i])
+      memcpy (out + n++ * D, all + i * D, FRAME_SIZE);
+  g_free (all);
+  return n;
+}
+
+GST_START_TEST (test_frames_of_lost_packets_are_absent)
+{
+  static gfloat with_loss[N_FRAMES * D];
+  guint n = attend_with_loss (with_loss);
+  GstElement *receiver =
+      start (UDP_SOURCE "! rtpjitterbuffer mode=none do-lost=true latency=100 ! rtpgstdepay ! %s ! " UNBUFFERED_SINK,
+             subject, folder);
+  GstElement *sender;
+  GstPad *pad;
+  gint port;
+
+  g_object_get (get (receiver, "in"), "port", &port, NULL);
+  sender = launch (RTP "! identity name=loss ! udpsink sync=false host=127.0.0.1 port=%d", folder, port);
+  pad = gst_element_get_static_pad (get (sender, "loss"), "src");
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, lose_packets, NULL, NULL);
+  gst_object_unref (pad);
+  play (sender);
+  wait_for_frames (receiver, n);
+  check_file ("out.f32", with_loss, n * FRAME_SIZE);
   finish (sender);
 }
 GST_END_TEST;
@@ -271,10 +350,11 @@ interop_suite (void)
   TCase *all = tcase_create ("interop");
 
   suite_add_tcase (suite, all);
-  tcase_add_checked_fixture (all, setup, remove_folder);
+  tcase_add_checked_fixture (all, setup, teardown);
   tcase_add_test (all, test_matroska);
   tcase_add_test (all, test_audiobuffersplit);
-  tcase_add_test (all, test_encoder_behind_matroska_and_a_splitter);
+  if (subject_is_encoder ())
+    tcase_add_test (all, test_encoder_behind_matroska_and_a_splitter);
   tcase_add_test (all, test_tee_with_the_frames_as_they_are);
   tcase_add_test (all, test_interleaved_sensors);
   tcase_add_test (all, test_level_of_features);
@@ -283,6 +363,7 @@ interop_suite (void)
   tcase_add_test (all, test_gdp_over_tcp);
   tcase_add_test (all, test_shared_memory);
   tcase_add_test (all, test_rtpgst_over_udp);
+  tcase_add_test (all, test_frames_of_lost_packets_are_absent);
   return suite;
 }
 

@@ -12,6 +12,7 @@
 
 #include "buscheck.h"
 #include "harnesscheck.h"
+#include "subjectcheck.h"
 
 #define N_BINS 80
 #define RATE 16000

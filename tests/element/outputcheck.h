@@ -53,9 +53,8 @@ configuration (guint heads, guint window, guint look_ahead)
 static inline GstHarness *
 harness_new (const AttnConfig *config, const gchar *caps)
 {
-  GstHarness *h = gst_harness_new ("attention");
+  GstHarness *h = subject_harness (config);
 
-  g_object_set (h->element, "heads", config->n_heads, "window", config->window, "look-ahead", config->look_ahead, NULL);
   if (caps != NULL)
     gst_harness_set_src_caps_str (h, caps);
   return h;

@@ -24,16 +24,28 @@ setup (void)
   fill_random (frames, N * D, 1);
 }
 
+static inline AttnConfig
+configuration (void)
+{
+  AttnConfig config = attn_config_default ();
+
+  config.n_features = D;
+  config.n_heads = HEADS;
+  config.n_sinks = SINKS;
+  config.window = WINDOW;
+  config.look_ahead = LOOK_AHEAD;
+  return config;
+}
+
 static inline GstElement *
 new_element (void)
 {
-  GstElement *element = gst_element_factory_make ("attention", NULL);
+  AttnConfig config = configuration ();
 
-  g_object_set (element, "heads", HEADS, "sinks", SINKS, "window", WINDOW, "look-ahead", LOOK_AHEAD, NULL);
-  return element;
+  return subject_new (&config);
 }
 
-/* `w` takes what the pad `weights` gives. */
+/* `w` takes what the pad of the weights gives. */
 typedef struct {
   GstHarness *h, *w;
 } Both;
@@ -45,7 +57,7 @@ start_with_caps (const gchar *caps)
   Both both;
 
   both.h = gst_harness_new_with_element (element, "sink", "src");
-  both.w = gst_harness_new_with_element (element, NULL, "weights");
+  both.w = gst_harness_new_with_element (element, NULL, subject_weights ());
   gst_harness_set_src_caps_str (both.h, caps);
   gst_object_unref (element);
   return both;
@@ -85,13 +97,8 @@ typedef struct {
 static inline void
 expect (const guint8 *present, Expected *expected)
 {
-  AttnConfig config = attn_config_default ();
+  AttnConfig config = configuration ();
 
-  config.n_features = D;
-  config.n_heads = HEADS;
-  config.n_sinks = SINKS;
-  config.window = WINDOW;
-  config.look_ahead = LOOK_AHEAD;
   attend (&config, NULL, frames, present, N, expected->out, expected->weights);
 }
 
