@@ -20,7 +20,6 @@ os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
 
 import attn
 import export_encoder
-import export_torch
 import tap
 
 TOLERANCE = 2e-6  # of the largest output, per layer of attention: what attn.h promises for f32
@@ -60,7 +59,7 @@ def close(got, wanted, n_layers=1):
 def refused(words, call, *arguments, **named):
     try:
         call(*arguments, **named)
-    except (export_torch.ExportError, attn.Error) as error:
+    except (export_encoder.ExportError, attn.Error) as error:
         missing = [word for word in words if word not in str(error)]
         assert not missing, '%s: nothing of %s' % (error, missing)
         return
@@ -119,7 +118,7 @@ def by_formula(x, state, n_layers, windows, look_aheads, norm_first, activation,
 def test_checkpoint_becomes_the_encoder_of_the_formula():
     for norm_first, activation, final_norm in ((False, 'relu', False), (True, 'gelu', True)):
         state = arrays(2, 'net.', final_norm)
-        export_torch.save('checkpoint.safetensors', {**state, 'head.weight': np.zeros((3, D), np.float32)})
+        export_encoder.save('checkpoint.safetensors', {**state, 'head.weight': np.zeros((3, D), np.float32)})
         words = ['--heads', str(HEADS), '--window', '9,5', '--look-ahead', '2,3', '--activation', activation, '--hop-length', '10', '--style', 'kaldi']
         done = exporter('checkpoint.safetensors', 'encoder.safetensors', *words, *(['--norm-first'] if norm_first else []))
         assert done.returncode == 0, done.stdout
@@ -129,7 +128,7 @@ def test_checkpoint_becomes_the_encoder_of_the_formula():
         assert (encoder.stride, encoder.reach_back, encoder.reach_ahead) == (1, 12, 5)
         assert encoder.metadata('hop-length') == '10' and encoder.metadata('style') == 'kaldi' and encoder.metadata('bins') is None
         assert [told['window'] for told in encoder.attentions] == [9, 5] and [told['heads'] for told in encoder.attentions] == [HEADS] * 2
-        assert 'an output reads 12 frames back and 5 ahead' in done.stdout and 't-8 ... t+2' in done.stdout and 'head.weight' in done.stdout
+        assert 'an output reads 12 frames back and 5 ahead' in done.stdout and 't−8 … t+2' in done.stdout and 'head.weight' in done.stdout
         assert '{:,} parameters'.format(sum(values.size for values in state.values())) in done.stdout, done.stdout
 
 
@@ -159,9 +158,9 @@ def test_what_the_model_was_trained_on_is_in_the_file():
 
 
 def test_encoders_of_a_checkpoint_are_listed_and_chosen():
-    export_torch.save('two.safetensors', {**arrays(2, 'a.'), **arrays(1, 'b.')})
+    export_encoder.save('two.safetensors', {**arrays(2, 'a.'), **arrays(1, 'b.')})
     done = exporter('two.safetensors')
-    assert done.returncode == 0 and done.stdout == "'a.' 2 layers\n'b.' 1 layers\n", done.stdout
+    assert done.returncode == 0 and done.stdout.startswith("'a.' 2 layers\n'b.' 1 layers\nattention layers, for --layer:\n  'a.layers.0.self_attn.'"), done.stdout
     for words, said in (([], "'a.' (2 layers), 'b.' (1 layers)"), (['--prefix', 'c.'], "'c.'"), (['--prefix', 'b'], '--heads 4'),
                         (['--prefix', 'b.', '--heads', '4'], 'window=16'), (['--prefix', 'a', '--heads', '4', '--window', '3,4,5'], '3 values')):
         done = exporter('two.safetensors', 'out.safetensors', *words)
@@ -170,8 +169,10 @@ def test_encoders_of_a_checkpoint_are_listed_and_chosen():
 
 
 def test_what_is_no_encoder_is_refused():
-    export_torch.save('none.safetensors', {'weight': np.zeros((3, 3), np.float32)})
-    assert 'no nn.TransformerEncoder' in exporter('none.safetensors').stdout
+    export_encoder.save('none.safetensors', {'weight': np.zeros((3, 3), np.float32)})
+    assert 'no nn.TransformerEncoder' in exporter('none.safetensors', 'x.safetensors').stdout and not os.path.exists('x.safetensors')
+    assert 'no nn.MultiheadAttention' in exporter('none.safetensors').stdout
+    assert exporter('none.safetensors', '--tensors').stdout == 'weight F32 [3, 3]\n'
     missing = {name: values for name, values in arrays(3).items() if not name.startswith('layers.1.')}
     refused(['layers.'], blocks, state=missing)
     export_encoder.write('heads.safetensors', arrays(2), blocks(heads=5))
