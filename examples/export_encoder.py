@@ -24,9 +24,9 @@ What is not known is refused by its name; what is left out is printed. The folde
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import argparse
+import collections
 import os
 import sys
-import textwrap
 
 from export import front_end
 from export.files import ExportError, load, np, refuse_unless, save  # noqa: F401: what other programs take from here
@@ -113,7 +113,7 @@ def add_layer(parser):
 LAYER = ('layout', 'kv_heads', 'sinks', 'scale', 'softcap', 'position', 'rope_base', 'rope_layout', 'rope_dimensions')
 
 
-def arguments():
+def arguments(words=None):
     parser = argparse.ArgumentParser(
         description='Takes an encoder, or with --layer one attention layer, out of a checkpoint, for gst-launch-1.0 ... ! attentionencoder '
                     'model-file=MODEL ! ...',
@@ -129,7 +129,7 @@ def arguments():
     parser.add_argument('--check', action='store_true', help='runs what was written, and compares it with its formulas in float64')
     for add in (add_encoder, add_models, add_layer, add_front_end, front_end.add_options):
         add(parser)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 # ---- what is done ----
@@ -161,8 +161,11 @@ def list_of(state, config):
 
 
 def print_left_out(names):
+    """All of them, those of one module together."""
+    modules = collections.Counter(name.partition('.')[0] for name in names)
+    of_modules = ['%s.* (%d)' % (module, n) if n > 1 else next(name for name in names if name.partition('.')[0] == module) for module, n in modules.items()]
     if names:
-        print('left out, of other modules: %d tensors: %s' % (len(names), textwrap.shorten(', '.join(names), 200, placeholder=' ...')))
+        print('left out, of other modules: %d tensors: %s' % (len(names), ', '.join(of_modules)))
 
 
 def write_layer(state, config, options):
@@ -249,8 +252,8 @@ def write_any(state, config, options):
         write_encoder(state, options)
 
 
-def main():
-    options = arguments()
+def main(words=None):
+    options = arguments(words)
     state, config = read_checkpoint(options.checkpoint), read_config(options.config, options.checkpoint)
     if options.tensors:
         return print('\n'.join('%s %s %s' % (name, values.dtype, list(values.shape)) for name, values in state.items()))

@@ -9,8 +9,8 @@ import re
 
 from . import front_end
 from .files import ExportError, np, refuse_unless, save, tensor
-from .law import first_width, kind_of, names_in, table
-from .layers import is_harmless
+from .law import first_width, kind_of, names_in, table, walk
+from .layers import TORCH, is_harmless
 
 ACTIVATIONS = ('relu', 'gelu', 'gelu-tanh', 'silu', 'tanh', 'sigmoid', 'softmax', 'log-softmax')
 PER_FRAME = ('softmax', 'log-softmax')  # these two are blocks of their own, never an option of another
@@ -101,6 +101,14 @@ def unused(state, blocks):
     return [name for name, values in state.items() if not name.startswith(wanted) and not is_harmless(name.rpartition('.')[2], values)]
 
 
+def is_passed_over(name, values, state):
+    """That it holds nothing to compute with: tables and masks, and what becomes another tensor."""
+    owner, _, rest = name.rpartition('.')
+    if owner + '.running_mean' in state:
+        return rest in ('running_mean', 'running_var', 'num_batches_tracked', 'eps', 'weight', 'bias')
+    return is_harmless(rest, values) or is_harmless('.'.join(name.split('.')[-2:]), values)
+
+
 def folded(state, blocks):
     """BatchNorm1d as the factor and offset that it is: {name: Tensor}."""
     made = {}
@@ -118,6 +126,28 @@ def folded(state, blocks):
     return made
 
 
+# What an attention computes with; and the key of its block without which it does not.
+OF_ATTENTION = {name + part: None for name in ('q_proj', 'k_proj', 'v_proj', 'out_proj', 'o_proj', 'output_proj', 'dense', 'linears.0', 'linears.1',
+                                               'linears.2', 'linears.3') for part in ('.weight', '.bias')}
+OF_ATTENTION.update(dict.fromkeys((*TORCH, 'relative_bias')), **dict.fromkeys(('linear_pos.weight', 'pos_bias_u', 'pos_bias_v'), 'position'),
+                    **{name + part: 'qk-norm' for name in ('q_norm', 'k_norm') for part in ('.weight', '.bias')})
+
+
+def check_tensors(tensors, blocks):
+    """That the blocks compute with every tensor under their names: what is left out would be missing."""
+    known = {}
+    for block in walk(blocks):
+        kind = kind_of(block)
+        if isinstance(block.get(kind), str) and kind not in ('glu', 'activation'):
+            rests = [rest for rest, key in OF_ATTENTION.items() if key is None or key in block] if kind == 'attention' else ['weight', 'bias']
+            known.setdefault(block[kind], (kind, set()))[1].update(rests)
+    inner = {name + '.' + rest for name, (_, rests) in known.items() for rest in rests}
+    for name in tensors:
+        owner = next((each for each in known if name.startswith(each + '.')), None)
+        refuse_unless(name in inner, owner, 'it is a block %s, which does not compute with %s: without it the numbers are others' % (
+            known[owner][0], name))
+
+
 def write(path, state, blocks, features=None, frame_rate=None, front=(), **metadata):
     """Writes the blocks and the tensors that they name, out of {name: tensor}; returns the table. `front`: blocks in front of them, front_end.py.
     `metadata`: what the model was trained on."""
@@ -125,11 +155,10 @@ def write(path, state, blocks, features=None, frame_rate=None, front=(), **metad
         raise ExportError('there are no blocks: the module does nothing to a frame')
     state, blocks = front_end.put_in_front(front, state, blocks)
     wanted = tuple(name + '.' for name in names_in(blocks))
-    left = ('running_mean', 'running_var', 'num_batches_tracked', 'eps')
     batch_norms = folded(state, blocks)
-    tensors = {name: tensor(values, name) for name, values in state.items()
-               if name.startswith(wanted) and name.rpartition('.')[2] not in left and name not in batch_norms}
+    tensors = {name: tensor(values, name) for name, values in state.items() if name.startswith(wanted) and not is_passed_over(name, values, state)}
     tensors.update(batch_norms)
+    check_tensors(tensors, blocks)
     features = features or first_width(blocks, tensors)
     if features is None:
         raise ExportError('no block tells how many values a frame has: say it (features=80)')

@@ -19,8 +19,8 @@ from .law import names_in
 
 # A window of (16, 4), or of 16: which frames are meant.
 READINGS = ('exclusive', 'inclusive')
-READING_TEXT = {'exclusive': 'a frame itself counts, and so the last number is not reached: as the mask of Hugging Face has it',
-                'inclusive': 'frames before and behind it, the frame itself not counted: as FlashAttention takes such numbers'}
+READING_TEXT = {'exclusive': "Distances below these numbers, as Hugging Face's masks have it",
+                'inclusive': 'Distances up to these numbers, as FlashAttention takes them'}
 
 # Hugging Face's names of activations.
 ACTIVATIONS = {'gelu': 'gelu', 'gelu_python': 'gelu', 'gelu_new': 'gelu-tanh', 'gelu_fast': 'gelu-tanh', 'gelu_pytorch_tanh': 'gelu-tanh',
@@ -84,8 +84,9 @@ def activation_of(config, key='hidden_act'):
     return ACTIVATIONS[name]
 
 
-def rope_of(config, size, default=None):
-    """The keys of rotary positions in the order of Hugging Face's rows. `size`: values per head."""
+def rope_of(config, default=None):
+    """The keys of rotary positions in the order of Hugging Face's rows."""
+    size = config.get('head_dim', config.need('hidden_size') // config.need('num_attention_heads'))
     rope = {**config.get('rope_parameters', {}), **(config.get('rope_scaling') or {})}
     kind = rope.pop('rope_type', rope.pop('type', 'default'))
     base = rope.pop('rope_theta', config.get('rope_theta', default))
@@ -109,13 +110,16 @@ def span(keys):
 
 
 def readings(windows, reading):
-    """Both readings of the windows of a configuration, and which one was taken: sentences for a person."""
-    lines = []
+    """Both readings of the windows of a configuration, which are pairs or numbers, and which one was taken: sentences for a person."""
+    other, lines = next(each for each in READINGS if each != reading), []
     for each in READINGS:
-        seen = {(back, ahead): span(window_of(back, ahead, each)) for back, ahead in windows}
-        lines.append('window %s: %s (%s)%s' % (each, '; '.join('(%d, %d) is %s' % (*pair, text) for pair, text in seen.items()), READING_TEXT[each],
-                                                 ' <- taken' if each == reading else ''))
-    return lines + ['implementations read a window in both ways: --window-reading %s takes the other one' % next(r for r in READINGS if r != reading)]
+        seen = {}
+        for window in windows:
+            back, ahead = (window, 0) if isinstance(window, int) else window
+            seen.setdefault(str(window), span(window_of(back, ahead, each)))
+        lines.append('window %s%s: %s. %s' % (each, ' <- taken' if each == reading else '', '; '.join('%s is %s' % pair for pair in seen.items()),
+                                              READING_TEXT[each]))
+    return lines + ['Implementations read a window in both ways: --window-reading %s takes the other one' % other]
 
 
 # ---- what they are made of ----
@@ -136,10 +140,16 @@ def count_layers(state, prefix, config):
     return n
 
 
-def check_rows(state, name, heads, size, title):
-    """That the projection `name` has the rows of these heads."""
-    rows = state[name].shape[0] if name in state else None
-    refuse_unless(rows == heads * size, title, '%s has %s rows, but config.json says %d heads of %d values' % (name, rows, heads, size))
+def heads_of(state, name, config):
+    """The keys of the heads, as config.json has them, checked against the rows of the projections under `name`."""
+    heads = config.need('num_attention_heads')
+    size = config.get('head_dim', config.need('hidden_size') // heads)
+    kv_heads = config.get('num_key_value_heads', heads)
+    for letter, n in (('q', heads), ('k', kv_heads), ('v', kv_heads)):
+        projection = '%s.%s_proj.weight' % (name, letter)
+        rows = state[projection].shape[0] if projection in state else None
+        refuse_unless(rows == n * size, config.title, '%s has %s rows, but config.json says %d heads of %d values' % (projection, rows, n, size))
+    return {'heads': heads, **({'kv-heads': kv_heads} if kv_heads != heads else {})}
 
 
 def pre_norm_layer(norms, attention, feed_forward):
@@ -164,9 +174,8 @@ def moonshine_frames(samples, scale, length=80):
     return np.arcsinh(scale * frames / np.sqrt((frames ** 2).mean(axis=1, keepdims=True) + 1e-6)).astype(np.float32)
 
 
-def moonshine_layer(at, config, heads, activation):
-    """A layer; its window differs from layer to layer, and is set later."""
-    attention = {'attention': at + 'self_attn', 'heads': heads}
+def moonshine_layer(at, heads, window, activation):
+    attention = {'attention': at + 'self_attn', **heads, **window}
     return pre_norm_layer([{'norm': at + 'input_layernorm'}, {'norm': at + 'post_attention_layernorm'}], attention,
                           [{'linear': at + 'mlp.fc1', 'activation': activation}, {'linear': at + 'mlp.fc2'}])
 
@@ -174,12 +183,12 @@ def moonshine_layer(at, config, heads, activation):
 def moonshine(state, config, options):
     config = config.part('encoder_config', 'Moonshine Streaming')  # what stands beside it is of the decoder
     prefix = prefix_of(state, 'embedder.comp.log_k', config.title)
-    heads, width = config.need('num_attention_heads'), config.need('hidden_size')
-    size, windows, n = config.get('head_dim', width // heads), config.need('sliding_windows'), count_layers(state, prefix, config)
+    windows, n = config.need('sliding_windows'), count_layers(state, prefix, config)
     refuse_unless(len(windows) == n, config.title, 'config.json has %d sliding_windows, but %d layers' % (len(windows), n))
     rate, milliseconds = config.get('sample_rate', 16000), config.get('frame_ms', 5.0)
     length, activation = int(round(rate * milliseconds / 1000)), activation_of(config)
-    config.ignore('intermediate_size', 'num_key_value_heads', 'attention_bias')  # the shapes tell
+    heads_of(state, prefix + 'layers.0.self_attn', config)
+    config.ignore('intermediate_size', 'attention_bias')  # the shapes tell
     config.check()
     linear = state.get(prefix + 'embedder.linear.weight')
     refuse_unless(linear is not None and linear.shape[1] == length, config.title,
@@ -189,10 +198,7 @@ def moonshine(state, config, options):
               {'conv': prefix + 'embedder.conv2', 'stride': 2, 'left': 4}]
     for i, window in enumerate(windows):
         at = '%slayers.%d.' % (prefix, i)
-        check_rows(state, at + 'self_attn.q_proj.weight', heads, size, config.title)
-        layer = moonshine_layer(at, config, heads, activation)
-        layer[0]['residual'][1].update(window_of(*window, options.reading))
-        blocks += layer
+        blocks += moonshine_layer(at, heads_of(state, at + 'self_attn', config), window_of(*window, options.reading), activation)
     blocks.append({'norm': prefix + 'final_norm'})
     norms = [block['norm'] for layer in blocks for block in layer.get('residual', [layer]) if 'norm' in block]
     forms = {name + '.weight': {'from': name + '.gamma', 'plus': 1} for name in norms}
@@ -201,7 +207,7 @@ def moonshine(state, config, options):
     scale = float(np.exp(tensor(state[log_scale]).numpy().astype(np.float64).reshape(-1)[0]))
     metadata = {'sample-rate': rate, 'frame-length': milliseconds, 'hop-length': milliseconds, 'asinh-scale': '%.9g' % scale}
     notes = readings([tuple(window) for window in windows], options.reading) + [
-        'frames: %d samples each, less their mean, divided by their root mean square, then asinh (%.6g x): no element makes them; '
+        'Frames: %d samples each, less their mean, divided by their root mean square, then asinh (%.6g x): no element makes them; '
         'export_encoder.moonshine_frames (samples, %.6g) does' % (length, scale, scale)]
     rate = fractions.Fraction(str(rate)) / length
     return Known(config.title, {'features': length, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms, 'metadata': metadata}, notes,
@@ -210,9 +216,9 @@ def moonshine(state, config, options):
 
 # ---- Mimi ----
 
-def mimi_layer(at, heads, size, window, rope, eps, activation):
+def mimi_layer(at, heads, window, rope, eps, activation):
     norms = [{'norm': at + name, **({} if eps == 1e-5 else {'eps': eps})} for name in ('input_layernorm', 'post_attention_layernorm')]
-    attention = {'attention': at + 'self_attn', 'heads': heads, **window, **rope}
+    attention = {'attention': at + 'self_attn', **heads, **window, **rope}
     return pre_norm_layer(norms, attention, [{'linear': at + 'mlp.fc1', 'activation': activation}, {'linear': at + 'mlp.fc2'}])
 
 
@@ -231,22 +237,21 @@ MIMI_OTHERS = '''audio_channels num_filters num_residual_layers kernel_size last
 def mimi(state, config, options):
     config.title = 'Mimi'
     prefix = prefix_of(state, 'layers.0.input_layernorm.weight', config.title, options.part + '_transformer.')
-    heads, width, n = config.need('num_attention_heads'), config.need('hidden_size'), count_layers(state, prefix, config)
-    size, window, eps = config.get('head_dim', width // heads), config.need('sliding_window'), config.get('norm_eps', 1e-5)
-    rope, activation = rope_of(config, size, options.rope_base or 10000), activation_of(config)
+    width, n, window, eps = config.need('hidden_size'), count_layers(state, prefix, config), config.need('sliding_window'), config.get('norm_eps', 1e-5)
+    rope, activation = rope_of(config, options.rope_base or 10000), activation_of(config)
+    heads_of(state, prefix + 'layers.0.self_attn', config)
     ratios = config.get('upsampling_ratios', [8, 6, 5, 4])
     rate = fractions.Fraction(str(config.get('sampling_rate', 24000))) / int(np.prod(ratios))
-    config.ignore('intermediate_size', 'num_key_value_heads', 'attention_bias', *MIMI_OTHERS)
+    config.ignore('intermediate_size', 'attention_bias', *MIMI_OTHERS)
     config.check()
     blocks, forms, seen = [], {}, window_of(window, 0, options.reading)
     for i in range(n):
         at = '%slayers.%d.' % (prefix, i)
-        check_rows(state, at + 'self_attn.q_proj.weight', heads, size, config.title)
-        blocks += mimi_layer(at, heads, size, seen, rope, eps, activation)
+        blocks += mimi_layer(at, heads_of(state, at + 'self_attn', config), seen, rope, eps, activation)
         forms.update(scaled(state, at, ('self_attn.o_proj', 'mlp.fc2'), ('self_attn_layer_scale.scale', 'mlp_layer_scale.scale')))
     check_used(state, prefix, blocks, forms, config.title)
     return Known("%s's %s transformer" % (config.title, options.part),
-                 {'features': width, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms}, readings([(window, 0)], options.reading))
+                 {'features': width, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms}, readings([window], options.reading))
 
 
 # The numbers of Kyutai's own program for its file of 512 values per frame, which holds none.
@@ -291,7 +296,7 @@ def kyutai(state, prefix, options):
         heads, seen['window'], base)]
     return Known("%s, %s transformer" % (title, options.part),
                  {'features': width, 'frame-rate': known.get('rate'), 'blocks': blocks, 'tensors': forms},
-                 notes + ([] if options.window else readings([(window, 0)], options.reading)), takes_numbers=True)
+                 notes + ([] if options.window else readings([window], options.reading)), takes_numbers=True)
 
 
 # ---- Voxtral Realtime ----
@@ -310,7 +315,7 @@ def voxtral_features(folder):
 def voxtral_layer(at, heads, window, rope, eps, activation):
     def norm(name):
         return {'norm': at + name, 'kind': 'rms', **({} if eps == 1e-5 else {'eps': eps})}
-    attention = {'attention': at + 'self_attn', 'heads': heads, **window, **rope}
+    attention = {'attention': at + 'self_attn', **heads, **window, **rope}
     feed_forward = [{'linear': at + 'mlp.up_gate'}, {'glu': activation}, {'linear': at + 'mlp.down_proj'}]
     return pre_norm_layer([norm('self_attn_layer_norm'), norm('final_layer_norm')], attention, feed_forward)
 
@@ -318,10 +323,10 @@ def voxtral_layer(at, heads, window, rope, eps, activation):
 def voxtral(state, config, options):
     config = config.part('audio_config', 'Voxtral Realtime')  # what stands beside it is of the language model
     prefix = prefix_of(state, 'embedder.conv1.weight', config.title)
-    heads, width, n = config.need('num_attention_heads'), config.need('hidden_size'), count_layers(state, prefix, config)
-    size, window, eps = config.get('head_dim', width // heads), config.need('sliding_window'), config.get('rms_norm_eps', 1e-5)
-    rope, activation, bins = rope_of(config, size, options.rope_base), activation_of(config), config.get('num_mel_bins', 128)
-    config.ignore('intermediate_size', 'num_key_value_heads', 'activation_function')  # the last one is made, and not used
+    n, window, eps = count_layers(state, prefix, config), config.need('sliding_window'), config.get('rms_norm_eps', 1e-5)
+    rope, activation, bins = rope_of(config, options.rope_base), activation_of(config), config.get('num_mel_bins', 128)
+    heads_of(state, prefix + 'layers.0.self_attn', config)
+    config.ignore('intermediate_size', 'activation_function')  # the last one is made, and not used
     config.check()
     taken = state[prefix + 'embedder.conv1.weight'].shape[1]
     refuse_unless(taken == bins, config.title, 'config.json says num_mel_bins=%d, but embedder.conv1 takes %d' % (bins, taken))
@@ -330,14 +335,13 @@ def voxtral(state, config, options):
     forms = {}
     for i in range(n):
         at = '%slayers.%d.' % (prefix, i)
-        check_rows(state, at + 'self_attn.q_proj.weight', heads, size, config.title)
-        blocks += voxtral_layer(at, heads, window_of(window, 0, options.reading), rope, eps, activation)
+        blocks += voxtral_layer(at, heads_of(state, at + 'self_attn', config), window_of(window, 0, options.reading), rope, eps, activation)
         forms[at + 'mlp.up_gate.weight'] = {'from': [at + 'mlp.up_proj.weight', at + 'mlp.gate_proj.weight']}
     blocks.append({'norm': prefix + 'norm', 'kind': 'rms', **({} if eps == 1e-5 else {'eps': eps})})
     check_used(state, prefix, blocks, forms, config.title)
     metadata, rate = voxtral_features(options.folder)
     made = {'features': bins, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms, 'metadata': metadata}
-    return Known("%s's encoder" % config.title, made, readings([(window, 0)], options.reading))
+    return Known("%s's encoder" % config.title, made, readings([window], options.reading))
 
 
 # ---- which one ----

@@ -14,23 +14,25 @@ def kind_of(block):
     return next((kind for kind in KINDS if kind in block), 'activation')
 
 
+def walk(blocks):
+    """Each block and those inside of residuals, in the order in which frames meet them."""
+    for block in blocks:
+        if kind_of(block) == 'residual':
+            yield from walk(block['residual'])
+        else:
+            yield block
+
+
 def names_in(blocks):
     """Of the tensors, without what stands behind the last dot."""
-    for block in blocks:
+    for block in walk(blocks):
         name = block.get(kind_of(block))
-        if isinstance(name, list):
-            yield from names_in(name)
-        elif isinstance(name, str) and kind_of(block) not in ('glu', 'activation'):
+        if isinstance(name, str) and kind_of(block) not in ('glu', 'activation'):
             yield name
 
 
 def attentions_in(blocks):
-    """The attention blocks, in the order in which frames meet them."""
-    for block in blocks:
-        if kind_of(block) == 'residual':
-            yield from attentions_in(block['residual'])
-        elif kind_of(block) == 'attention':
-            yield block
+    return (block for block in walk(blocks) if kind_of(block) == 'attention')
 
 
 def named(tensors, name):
