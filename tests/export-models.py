@@ -20,7 +20,7 @@ import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXPORTER = os.path.join(ROOT, 'examples', 'export_encoder.py')
-sys.path.insert(0, os.path.dirname(EXPORTER))
+sys.path[:0] = [os.path.dirname(EXPORTER), os.path.join(ROOT, 'src')]
 os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
 
 import attn

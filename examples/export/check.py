@@ -13,7 +13,7 @@ import tempfile
 from .files import ExportError, np, open_safetensors, refuse_unless
 from .law import attentions_in, kind_of, measure_all, named
 
-EXAMPLES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PER_ATTENTION = 2e-6  # of the largest output: what attn.h promises of one layer in f32
 MOST_FRAMES = 2000
 
@@ -21,8 +21,8 @@ MOST_FRAMES = 2000
 # ---- what is exported, run ----
 
 def built(*names):
-    """The path of what stands in the folder build/ beside examples/; None: it is not there."""
-    path = os.path.join(os.path.dirname(EXAMPLES), 'build', *names)
+    """The path of what stands in the project's folder build/; None: it is not there."""
+    path = os.path.join(PROJECT, 'build', *names)
     return path if os.path.exists(path) else None
 
 
@@ -30,14 +30,14 @@ def library():
     """The module attn, or None where libattn is not installed."""
     if 'ATTN_LIBRARY' not in os.environ and built('src', 'libattn.so'):
         os.environ['ATTN_LIBRARY'] = built('src', 'libattn.so')
-    sys.path.insert(0, EXAMPLES)
+    sys.path.append(os.path.join(PROJECT, 'src'))  # behind one that is installed
     try:
         import attn
         return attn
     except ImportError:
         return None
     finally:
-        sys.path.remove(EXAMPLES)
+        sys.path.pop()
 
 
 def run_pipeline(path, x, is_layer):
@@ -170,17 +170,18 @@ def by_formula(x, blocks, tensors):
 
 # ---- a module, in float64 ----
 
-def masked(module, blocks, n):
+def masked(module, blocks):
     """Gives every attention of the module the window that was exported, and returns a function that undoes it."""
     import torch
     from torch import nn
-    waiting = [torch.tensor(~visible(n, block)) for block in attentions_in(blocks)]
+    waiting = list(attentions_in(blocks))
     found = [each for each in module.modules() if isinstance(each, nn.MultiheadAttention)]
 
     def forward_of(each):
         def forward(query, key, value, *_, need_weights=False, **__):
             refuse_unless(waiting, 'the module', 'it calls an attention that was not exported')
-            return nn.MultiheadAttention.forward(each, query, key, value, attn_mask=waiting.pop(0), need_weights=False)
+            hidden = torch.tensor(~visible(query.shape[each.batch_first], waiting.pop(0)))  # [1, n, D] or [n, 1, D]
+            return nn.MultiheadAttention.forward(each, query, key, value, attn_mask=hidden, need_weights=False)
         return forward
     for each in found:
         each.forward = forward_of(each)
@@ -231,7 +232,7 @@ def by_module(x, module, blocks, rules):
         refuse_unless(not beside, block['attention'], 'it was exported with %s, which the module does not compute: it cannot be checked against it' % (
             ', '.join(beside)))
     module = copy.deepcopy(module).double().eval()
-    undo = masked(module, blocks, len(x))
+    undo = masked(module, blocks)
     x = torch.tensor(x, dtype=torch.float64, requires_grad=True)  # so that no fast path passes by the masks
     out = call(module, x[None], rules)[0].detach().numpy()
     undo()
