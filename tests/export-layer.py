@@ -260,6 +260,10 @@ def test_positions_come_from_the_configuration():
     known = export_encoder.export_layer_state(by_names(NAMES[0]), 'm.safetensors', config=config)
     assert (known['position'], known['rope-base'], known['rope-layout'], known['rope-dimensions']) == ('rope', 500000.0, 'half', 4), known
     attend(frames(), model_file='m.safetensors', position='rope', rope_base=500000, rope_dimensions=4)
+    newer = {**config, 'rope_theta': None, 'rope_parameters': {'rope_theta': 500000.0, 'partial_rotary_factor': 0.7, 'rope_type': 'default'}}
+    assert export_encoder.export_layer_state(by_names(NAMES[0]), 'm.safetensors', config=newer) == known
+    refused(['rope_type=yarn'], export_encoder.export_layer_state, by_names(NAMES[0]), 'none.safetensors', config={
+        **config, 'rope_parameters': {'rope_theta': 1.0, 'rope_type': 'yarn'}})
     refused(['rope_scaling'], export_encoder.export_layer_state, by_names(NAMES[0]), 'none.safetensors', config={**config, 'rope_scaling': {'factor': 8}})
     assert export_encoder.export_layer_state(by_names(NAMES[0]), 'm.safetensors', config=config, position='none')['position'] == 'none'
 

@@ -248,10 +248,12 @@ def test_moonshine_streaming_is_that_of_its_modelling_code():
 
 
 def test_other_reading_of_windows_is_taken_when_asked_for():
-    state = moonshine_state('encoder.')
-    folder(state, moonshine_config()['encoder_config'])  # of the encoder alone
+    tensors, state = in_bf16(moonshine_state('encoder.'))
+    folder(tensors, moonshine_config()['encoder_config'])  # of the encoder alone, in bf16: what is computed is written in f32
     said = exported('folder', 'encoder.safetensors', '--window-reading', 'inclusive')
     assert 'window inclusive <- taken: ' in said, said
+    dtypes = {name: values.dtype for name, values in files.open_safetensors('encoder.safetensors')[0].items()}
+    assert dtypes['encoder.final_norm.weight'] == 'F32' and dtypes['encoder.layers.0.mlp.fc1.weight'] == 'BF16', dtypes
     x = frames(181, LENGTH)
     close(x, moonshine_read(x, state, lambda dist, left, right: (dist <= left) & (-dist <= right), 'encoder.'))
 
@@ -393,7 +395,7 @@ def voxtral_read(x, state, prefix='audio_tower.'):
 
 def bf16(values):
     """The upper 16 bits of each float32, as whole numbers."""
-    return (np.ascontiguousarray(values, '<f4').view('<u4') >> 16).astype('<u2')
+    return (np.atleast_1d(values).astype('<f4').view('<u4') >> 16).astype('<u2').reshape(np.shape(values))
 
 
 def in_bf16(state):
@@ -463,7 +465,7 @@ def test_folders_that_are_not_whole_are_refused():
     index = 'folder/model.safetensors.index.json'
     with open(index) as f:
         good = json.load(f)
-    for where, words in (({'a.weight': 'model-00001-of-00002.safetensors'}, ['a.weight', 'no such tensor']), ({'a.weight': '../a.safetensors'}, ['../a.safetensors']),
+    for where, words in (({'a.weight': 'model-00001-of-00002.safetensors'}, ['a.weight', 'no such tensor']), ({'a.weight': '../a.safetensors'}, ['../a.safetensors', 'not a file beside it']),
                          ({'a.weight': 'missing.safetensors'}, ['missing.safetensors'])):
         with open(index, 'w') as f:
             json.dump({'weight_map': {**good['weight_map'], **where}}, f)

@@ -44,7 +44,9 @@ class Tensor:
     def numpy(self):
         """Of floating-point numbers; bfloat16 becomes float32, the same numbers."""
         values = self.stored()
-        return (values.astype('<u4') << 16).view('<f4') if self.dtype == 'BF16' else values
+        if self.dtype != 'BF16':
+            return values
+        return (np.atleast_1d(values).astype('<u4') << 16).view('<f4').reshape(self.shape)
 
     @property
     def size(self):
