@@ -21,7 +21,7 @@ sys.path[:0] = [DENOISE, os.path.dirname(DENOISE)]
 
 import baselines
 import data
-import export_torch
+import export_encoder
 import tap
 
 LARGEST = 200000  # bytes of the model
@@ -45,7 +45,7 @@ def table(text):
 # ---- the shipped layer ----
 
 def test_model_is_small_and_credits_its_data():
-    _, metadata = export_torch.load(MODEL)
+    _, metadata = export_encoder.load(MODEL)
     assert os.path.getsize(MODEL) <= LARGEST, os.path.getsize(MODEL)
     assert metadata['heads'] == '8' and 'CC-BY-SA' in metadata['licence'], metadata
     made_from = {name.replace('_', '-'): str(value) for name, value in data.MADE_FROM.items()}  # by which other frames are refused
@@ -71,9 +71,9 @@ def test_layer_beats_every_baseline_by_ten_percent():
 
 
 def test_evaluate_tells_a_layer_that_does_not():
-    tensors, metadata = export_torch.load(MODEL)
+    tensors, metadata = export_encoder.load(MODEL)
     tensors['out_proj.weight'] = 0.5 * tensors['out_proj.weight']
-    export_torch.save('worse.safetensors', tensors, metadata)
+    export_encoder.save('worse.safetensors', tensors, metadata)
     done = run('evaluate', '--quick', '--model', os.path.abspath('worse.safetensors'))
     assert done.returncode == 1 and 'NOT 10 %' in done.stdout, done.stdout
 
@@ -88,7 +88,7 @@ def test_filter_sees_the_whole_window_and_the_look_ahead():
     assert np.abs(left - rows.T @ rows).max() < 1e-4 and np.abs(right - rows.T @ np.concatenate(y)).max() < 1e-4
     assert np.array_equal(rows[30 + 10].reshape(7, 2), x[1, 6:13].astype(np.float64))
     shipped = baselines.load(os.path.join(DENOISE, 'baselines.safetensors'))
-    _, metadata = export_torch.load(MODEL)
+    _, metadata = export_encoder.load(MODEL)
     assert (shipped.window, shipped.look_ahead) == (int(metadata['window']), int(metadata['look-ahead']))
     assert shipped.tensors['matrix'].shape == ((shipped.window + shipped.look_ahead) * data.BINS, data.BINS)
 

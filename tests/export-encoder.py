@@ -20,8 +20,8 @@ os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
 
 import attn
 import export_encoder
-import export_torch
 import tap
+from export import check, files, law
 
 TOLERANCE = 2e-6  # of the largest output, per layer of attention: what attn.h promises for f32
 FRAMES, D, HEADS, INNER = 60, 24, 4, 40
@@ -60,7 +60,7 @@ def close(got, wanted, n_layers=1):
 def refused(words, call, *arguments, **named):
     try:
         call(*arguments, **named)
-    except (export_torch.ExportError, attn.Error) as error:
+    except (export_encoder.ExportError, attn.Error) as error:
         missing = [word for word in words if word not in str(error)]
         assert not missing, '%s: nothing of %s' % (error, missing)
         return
@@ -119,7 +119,7 @@ def by_formula(x, state, n_layers, windows, look_aheads, norm_first, activation,
 def test_checkpoint_becomes_the_encoder_of_the_formula():
     for norm_first, activation, final_norm in ((False, 'relu', False), (True, 'gelu', True)):
         state = arrays(2, 'net.', final_norm)
-        export_torch.save('checkpoint.safetensors', {**state, 'head.weight': np.zeros((3, D), np.float32)})
+        export_encoder.save('checkpoint.safetensors', {**state, 'head.weight': np.zeros((3, D), np.float32)})
         words = ['--heads', str(HEADS), '--window', '9,5', '--look-ahead', '2,3', '--activation', activation, '--hop-length', '10', '--style', 'kaldi']
         done = exporter('checkpoint.safetensors', 'encoder.safetensors', *words, *(['--norm-first'] if norm_first else []))
         assert done.returncode == 0, done.stdout
@@ -129,7 +129,7 @@ def test_checkpoint_becomes_the_encoder_of_the_formula():
         assert (encoder.stride, encoder.reach_back, encoder.reach_ahead) == (1, 12, 5)
         assert encoder.metadata('hop-length') == '10' and encoder.metadata('style') == 'kaldi' and encoder.metadata('bins') is None
         assert [told['window'] for told in encoder.attentions] == [9, 5] and [told['heads'] for told in encoder.attentions] == [HEADS] * 2
-        assert 'an output reads 12 frames back and 5 ahead' in done.stdout and 't-8 ... t+2' in done.stdout and 'head.weight' in done.stdout
+        assert 'an output reads 12 frames back and 5 ahead' in done.stdout and 't−8 … t+2' in done.stdout and 'head.weight' in done.stdout
         assert '{:,} parameters'.format(sum(values.size for values in state.values())) in done.stdout, done.stdout
 
 
@@ -159,9 +159,9 @@ def test_what_the_model_was_trained_on_is_in_the_file():
 
 
 def test_encoders_of_a_checkpoint_are_listed_and_chosen():
-    export_torch.save('two.safetensors', {**arrays(2, 'a.'), **arrays(1, 'b.')})
+    export_encoder.save('two.safetensors', {**arrays(2, 'a.'), **arrays(1, 'b.')})
     done = exporter('two.safetensors')
-    assert done.returncode == 0 and done.stdout == "'a.' 2 layers\n'b.' 1 layers\n", done.stdout
+    assert done.returncode == 0 and done.stdout.startswith("'a.' 2 layers\n'b.' 1 layers\nattention layers, for --layer:\n  'a.layers.0.self_attn.'"), done.stdout
     for words, said in (([], "'a.' (2 layers), 'b.' (1 layers)"), (['--prefix', 'c.'], "'c.'"), (['--prefix', 'b'], '--heads 4'),
                         (['--prefix', 'b.', '--heads', '4'], 'window=16'), (['--prefix', 'a', '--heads', '4', '--window', '3,4,5'], '3 values')):
         done = exporter('two.safetensors', 'out.safetensors', *words)
@@ -170,13 +170,76 @@ def test_encoders_of_a_checkpoint_are_listed_and_chosen():
 
 
 def test_what_is_no_encoder_is_refused():
-    export_torch.save('none.safetensors', {'weight': np.zeros((3, 3), np.float32)})
-    assert 'no nn.TransformerEncoder' in exporter('none.safetensors').stdout
+    export_encoder.save('none.safetensors', {'weight': np.zeros((3, 3), np.float32)})
+    assert 'no nn.TransformerEncoder' in exporter('none.safetensors', 'x.safetensors').stdout and not os.path.exists('x.safetensors')
+    assert 'no nn.MultiheadAttention' in exporter('none.safetensors').stdout
+    assert exporter('none.safetensors', '--tensors').stdout == 'weight F32 [3, 3]\n'
     missing = {name: values for name, values in arrays(3).items() if not name.startswith('layers.1.')}
     refused(['layers.'], blocks, state=missing)
     export_encoder.write('heads.safetensors', arrays(2), blocks(heads=5))
     refused(['heads', '5', '24'], attn.Encoder, 'heads.safetensors')
     refused(['export_encoder.py'], attn.Encoder, 'none.safetensors')
+
+
+def test_table_tells_what_blocks_read_and_cost():
+    """Counted by hand: two operations for each multiplication, per frame that comes in."""
+    rng = np.random.default_rng(3)
+    state = {'conv.weight': rng.standard_normal((D, 10, 3)), 'up.weight': rng.standard_normal((INNER, D)), 'down.weight': rng.standard_normal((D, INNER)),
+             'norm.weight': np.ones(D), **{'a.' + name: values for name, values in arrays(1).items() if 'self_attn' in name}}
+    state = {name.replace('layers.0.self_attn.', ''): values.astype(np.float32) for name, values in state.items()}
+    blocks = [{'conv': 'conv', 'stride': 2, 'left': 2}, {'residual': [{'norm': 'norm'}, {'attention': 'a', 'heads': HEADS, 'window': 9, 'look-ahead': 4}]},
+              {'residual': [{'linear': 'up'}, {'linear': 'down'}]}]
+    text = export_encoder.write('encoder.safetensors', state, blocks, frame_rate=100)
+    conv, attention, feed_forward = 2 * D * 10 * 3 / 2, 2 * (4 * D * D + 2 * D * 13) / 2, 2 * 2 * INNER * D / 2
+    n = sum(values.size for values in state.values())
+    assert law.cost_of(blocks, {name: files.tensor(values) for name, values in state.items()}, 10) == conv + attention + feed_forward
+    rows = [line.split() for line in text.split('\n')]
+    for row in (['conv', 'conv', '10', '->', '24', 't−2', '…', 't', '720', '%.3f' % (conv / 1e6)],
+                ['attention', 'a', '24', 't−8', '…', 't+4', '2,400', '%.3f' % (attention / 1e6)], ['norm', 'norm', '24', '24']):
+        assert row in rows, (row, text)
+    for said in ('an output reads 18 frames back and 8 ahead; delay: 8 frames (80 ms at 100 frames per second)', 'one output per 2 frames',
+                 'cost per frame: %.3f MFLOP, and %s parameters of %s bytes' % ((conv + attention + feed_forward) / 1e6, format(n, ','), format(4 * n, ','))):
+        assert said in text, (said, text)
+    encoder = attn.Encoder('encoder.safetensors')
+    assert (encoder.stride, encoder.reach_back, encoder.reach_ahead) == (2, 18, 8)
+
+
+def test_check_compares_the_file_with_its_formulas():
+    export_encoder.save('checkpoint.safetensors', arrays(2))
+    words = ['checkpoint.safetensors', 'encoder.safetensors', '--heads', str(HEADS), '--window', '9', '--look-ahead', '2', '--check']
+    done = exporter(*words)
+    assert done.returncode == 0 and 'checked: libattn (attn.py) against the formulas of its blocks (NumPy, float64)' in done.stdout, done.stdout
+    assert 'bound 4e-06' in done.stdout, done.stdout
+    done = exporter(*words[:6], '--window', '9', '--layer', '--prefix', 'layers.1', '--check')
+    assert done.returncode == 0 and 'against the formula (NumPy, float64)' in done.stdout and 'bound 2e-06' in done.stdout, done.stdout
+
+
+def test_check_says_when_outputs_are_too_far():
+    x = frames(3)
+    assert 'largest error 1e-06' in check.compare('m', x + 1e-6 * np.abs(x).max(), x, 1, 'this', 'that')
+    refused(['this', 'that', 'bound 2e-06', 'too far'], check.compare, 'm', x + 3e-6 * np.abs(x).max(), x, 1, 'this', 'that')
+    refused(['too far'], check.compare, 'm', np.where(x == x.max(), np.nan, x), x, 1, 'this', 'that')
+    refused(['[3, 3]', '[2, 3]'], check.compare, 'm', frames(3)[:3], frames(3)[:2], 1, 'this', 'that')
+
+
+def test_formulas_of_the_check_are_those_of_every_block():
+    """Each kind and each key against libattn, which others compare with PyTorch."""
+    rng = np.random.default_rng(6)
+    shapes = {'in': (D, 10), 'c1': (D, D // 2, 3), 'c2': (D, D, 2), 'glu': (2 * D, D), 'out': (7, 2 * D), 'n': (D,), 'r': (D,), 'aff': (D,)}
+    state = {name + '.weight': rng.standard_normal(shape) / shape[-1] ** 0.5 for name, shape in shapes.items()}
+    state.update({name + '.bias': rng.standard_normal(state[name + '.weight'].shape[0]) for name in ('in', 'c1', 'c2', 'out', 'n', 'aff')})
+    q, kv = rng.standard_normal((D, D)) / D ** 0.5, rng.standard_normal((2, 12, D)) / D ** 0.5
+    for name in ('a1', 'a2'):
+        state.update({name + '.q_proj.weight': q, name + '.k_proj.weight': kv[0], name + '.v_proj.weight': kv[1], name + '.o_proj.weight': q.T})
+    attention = {'heads': 4, 'kv-heads': 2, 'window': 5, 'look-ahead': 2, 'sinks': 2, 'position': 'rope'}
+    blocks = [{'linear': 'in', 'activation': 'tanh'}, {'sinusoid': True, 'offset': 3, 'base': 500}, {'sinusoid': True, 'layout': 'half'},
+              {'residual': [{'conv': 'c1', 'groups': 2, 'left': 1, 'right': 3, 'dilation': 2, 'activation': 'gelu-tanh'}]},
+              {'residual': [{'norm': 'n'}, {'attention': 'a1', **attention, 'rope-layout': 'interleaved', 'rope-dimensions': 4, 'softcap': 3}]},
+              {'residual': [{'norm': 'r', 'kind': 'rms', 'eps': 0.1}, {'attention': 'a2', **attention, 'rope-base': 50, 'scale': 0.3}]},
+              {'residual': [{'linear': 'glu'}, {'glu': 'silu'}]}, {'norm': None, 'eps': 0.01}, {'affine': 'aff'}, {'activation': 'sigmoid'},
+              {'conv': 'c2', 'stride': 3, 'left': 1, 'activation': 'relu'}, {'stack': 2}, {'linear': 'out', 'activation': 'gelu'}, {'activation': 'log-softmax'}]
+    export_encoder.write('encoder.safetensors', {name: values.astype(np.float32) for name, values in state.items()}, blocks)
+    assert 'checked' in export_encoder.check('encoder.safetensors')
 
 
 # ---- with PyTorch ----
@@ -218,6 +281,43 @@ def torch_test_modules_have_their_outputs():
         assert '2 ahead; delay: 2 frames (40 ms at 50 frames per second)' in table, table
         wanted = of_torch(module, frames(10), (beyond(9, 2), beyond(5, 0)))
         close(attn.Encoder('encoder.safetensors').forward(frames(10)), wanted, 2)
+
+
+def torch_test_check_compares_the_file_with_the_module():
+    import torch
+    from torch import nn
+    torch.manual_seed(7)
+    later = nn.TransformerEncoder(nn.TransformerEncoderLayer(D, HEADS, INNER), 1)  # batch_first=False, as it is by default
+    module = nn.Sequential(nn.Conv1d(10, D, 3, stride=2, padding=1), torch_encoder(), nn.BatchNorm1d(D), later, nn.Linear(D, 3))
+    for freeze in (False, True):
+        for parameter in module.parameters():
+            parameter.requires_grad_(not freeze)
+        table = export_encoder.export(module, 'encoder.safetensors', window=[9, 5, 4], look_ahead=[2, 0, 1], check=True)
+        assert 'checked: libattn (attn.py) against the module (PyTorch, float64)' in table, table
+    assert 'checked' in export_encoder.export(nn.MultiheadAttention(D, HEADS), 'a.safetensors', window=7, check=True)
+    with torch.no_grad():
+        module[1].layers[1].linear1.bias[3] += 0.01
+    refused(['too far'], export_encoder.check, 'encoder.safetensors', module)
+    refused(['position', 'does not compute'], export_encoder.export, torch_encoder(), 'x.safetensors', window=7, position='rope', check=True)
+
+
+def torch_test_check_calls_modules_of_ones_own():
+    from torch import nn
+
+    class Plus(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f, self.spare = torch_encoder(), nn.MultiheadAttention(D, HEADS, batch_first=True)
+
+        def forward(self, x):
+            return x + self.f(x)
+
+    assert 'checked' in export_encoder.export(Plus(), 'encoder.safetensors', window=[9, 5], check=True,
+                                              rules={Plus: lambda module, name, blocks_of: [{'residual': blocks_of('f')}]})
+    refused(['too far'], export_encoder.export, Plus(), 'encoder.safetensors', window=[9, 5], check=True,
+            rules={Plus: lambda module, name, blocks_of: blocks_of('f')})
+    refused(['1 of its attentions', 'not called'], export_encoder.export, Plus(), 'encoder.safetensors', window=[9, 5, 5], check=True,
+            rules={Plus: lambda module, name, blocks_of: [{'residual': blocks_of('f') + blocks_of('spare')}]})
 
 
 def torch_test_convolutions_have_their_outputs():

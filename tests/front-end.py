@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Features from the sound to the model: what examples/front_end.py puts in front of one. TAP.   front-end.py PLUGIN-FOLDER
+"""Features from the sound to the model: what examples/export/front_end.py puts in front of one. TAP.   front-end.py PLUGIN-FOLDER
 
 Against the published definitions, in float64, of tests/golden/logmel.py and of this file.
 
@@ -17,10 +17,9 @@ GOLDEN = os.path.join(ROOT, 'tests', 'golden')
 sys.path[:0] = [os.path.dirname(EXPORTER), GOLDEN]
 
 import export_encoder
-import export_torch
-import front_end
 import logmel as definitions
 import tap
+from export import front_end
 
 TOLERANCE = 1e-4  # of a bin, in the units of its logarithm: what logmel promises
 RATE = 16000
@@ -53,7 +52,7 @@ def close(got, wanted, tolerance):
 def refused(words, call, *arguments, **named):
     try:
         call(*arguments, **named)
-    except export_torch.ExportError as error:
+    except export_encoder.ExportError as error:
         missing = [word for word in words if word not in str(error)]
         assert not missing, '%s: nothing of %s' % (error, missing)
         return
@@ -110,7 +109,7 @@ def checkpoint():
     shapes = {'self_attn.in_proj_weight': (24, 8), 'self_attn.in_proj_bias': (24,), 'self_attn.out_proj.weight': (8, 8), 'self_attn.out_proj.bias': (8,),
               'linear1.weight': (16, 8), 'linear1.bias': (16,), 'linear2.weight': (8, 16), 'linear2.bias': (8,), 'norm1.weight': (8,), 'norm1.bias': (8,),
               'norm2.weight': (8,), 'norm2.bias': (8,)}
-    export_torch.save('checkpoint.safetensors', {'layers.0.' + name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()})
+    export_encoder.save('checkpoint.safetensors', {'layers.0.' + name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()})
 
 
 def test_command_puts_blocks_in_front():
@@ -119,7 +118,7 @@ def test_command_puts_blocks_in_front():
     words = ['checkpoint.safetensors', 'model.safetensors', '--heads', '2', '--window', '4', '--bins', '23', '--mfcc', '8', '--lifter', '22',
              '--standardize', 'statistics.npy']
     done = subprocess.run([EXPORTER, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    tensors, metadata = export_torch.load('model.safetensors')
+    tensors, metadata = export_encoder.load('model.safetensors')
     assert done.returncode == 0 and '23 -> 8' in done.stdout, done.stdout
     assert metadata['encoder'].find('{"linear":"mfcc"},{"affine":"standardized"}') > 0 and metadata['bins'] == '23', metadata
     assert np.array_equal(tensors['mfcc.weight'], front_end.dct(8, 23, 22).astype(np.float32))

@@ -11,7 +11,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import export_torch
+import export_encoder
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # of moving averages
 RIDGES = (1e-3, 1e-1, 1e1)  # added to the variances, nats squared
@@ -107,7 +107,7 @@ class Baselines:
         self.length, self.window, self.look_ahead = (int(metadata[key]) for key in ('length', 'window', 'look-ahead'))
 
     def save(self, path):
-        export_torch.save(path, self.tensors, {'length': self.length, 'window': self.window, 'look-ahead': self.look_ahead})
+        export_encoder.save(path, self.tensors, {'length': self.length, 'window': self.window, 'look-ahead': self.look_ahead})
 
     def average(self, frames):
         return self.tensors['slope'] * average(frames, self.length, self.look_ahead) + self.tensors['offset']
@@ -128,4 +128,4 @@ def fit(noisy, clean, window, look_ahead):
 
 
 def load(path):
-    return Baselines(*export_torch.load(path))
+    return Baselines(*export_encoder.load(path))

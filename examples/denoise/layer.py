@@ -102,7 +102,7 @@ def folded(layer, mean, spread, clean_mean):
 
 
 def make(noisy, clean, n_steps):
-    """The parameters of a layer that was trained on frames [streams, frames, bins], as export_torch takes them. One thread, one seed."""
+    """The parameters of a layer that was trained on frames [streams, frames, bins], as export_encoder takes them. One thread, one seed."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(1)

@@ -23,7 +23,7 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import baselines
 import data
-import export_torch
+import export_encoder
 
 SECONDS, STREAMS = 24, 360  # two hours and a half
 
@@ -65,7 +65,7 @@ def main():
     noisy, clean = noisy_streams(data.KINDS, options.streams)
     print('%d streams, %d frames' % (len(noisy), noisy.shape[0] * noisy.shape[1]), flush=True)
     baselines.fit(noisy, clean, layer.WINDOW, layer.LOOK_AHEAD).save(os.path.join(options.out, 'baselines.safetensors'))
-    export_torch.export_state(layer.make(noisy, clean, options.steps), os.path.join(options.out, 'model.safetensors'), heads=layer.HEADS,
+    export_encoder.export_layer_state(layer.make(noisy, clean, options.steps), os.path.join(options.out, 'model.safetensors'), heads=layer.HEADS,
                               window=layer.WINDOW, look_ahead=layer.LOOK_AHEAD, **data.MADE_FROM,
                               licence='CC-BY-SA-3.0; credits: examples/denoise/README.md')
 

@@ -62,9 +62,10 @@ static const struct {
 #define PLAIN "only plain weights and biases are supported, neither quantised nor adapted ones"
 #define FUSED                                                                                            \
   "query, key and value in one tensor, the order of which differs from family to family, are not read: " \
-  "examples/export_torch.py writes them apart"
-#define RENAMED \
-  "it is known by another name here: examples/export_torch.py writes it as q_proj, k_proj, v_proj or out_proj"
+  "examples/export_encoder.py --layer writes them apart"
+#define RENAMED                                                                                                  \
+  "it is known by another name here: examples/export_encoder.py --layer writes it as q_proj, k_proj, v_proj or " \
+  "out_proj"
 
 /*
  * Starts of names that change the attention in a way that this library does not compute, and what they would have
@@ -281,7 +282,7 @@ attn_schemes_fail_unused (const char *label, const AttnTensor *tensor, const cha
   return attn_fail (
       error, ATTN_ERROR_MODEL,
       "%s: it has %s, which no attention layer that is known here has: without it the numbers may be "
-      "others. If it is none of this layer's, leave it out: examples/export_torch.py writes a layer alone",
+      "others. If it is none of this layer's, leave it out: examples/export_encoder.py --layer writes a layer alone",
       label, attn_quote (tensor->name).text);
 }
 
@@ -370,7 +371,7 @@ fail_nothing (const Finds *finds, AttnError *error)
   list_tensors (finds->tensors->file, found, sizeof found);
   return attn_fail (error, ATTN_ERROR_MODEL,
                     "%s: no attention layer under the prefix %s, nor anywhere else in its %zu tensors, such as %s. "
-                    "examples/export_torch.py knows more names, and writes them as they are read here",
+                    "examples/export_encoder.py --layer knows more names, and writes them as they are read here",
                     finds->tensors->label, attn_quote (finds->prefix).text, n_tensors, n_tensors == 0 ? "none" : found);
 }
 

@@ -289,7 +289,7 @@ TEST (unknown_tensors_are_refused)
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     begin_torch ();
     add (names[i], 4, 4);
-    REFUSED ("", names[i], "export_torch.py");
+    REFUSED ("", names[i], "export_encoder.py --layer");
   }
   begin_file (&file);
   add ("a.in_proj_weight", 12, 4);
@@ -383,10 +383,10 @@ TEST (no_attention_anywhere_says_how_many_tensors_there_are)
   add ("out_proj.weight", 4, 4);
   REFUSED ("a.", "prefix \"a.\"", "nor anywhere", "3 tensors");
   REFUSED ("", "prefix \"\"", "nor anywhere", "3 tensors");
-  REFUSED ("", "\"xq_proj.weight\", \"out_proj.weight\"", "export_torch.py"); /* rather than conv */
+  REFUSED ("", "\"xq_proj.weight\", \"out_proj.weight\"", "export_encoder.py --layer"); /* rather than conv */
   begin_file (&file);
   add ("conv.weight", 4, 4);
-  REFUSED ("", "1 tensors, such as \"conv.weight\"", "export_torch.py");
+  REFUSED ("", "1 tensors, such as \"conv.weight\"", "export_encoder.py --layer");
   begin_file (&file);
   REFUSED ("", "0 tensors");
 }
@@ -611,10 +611,10 @@ TEST (fused_projections_and_other_names_are_answered_with_the_exporter)
   for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
     begin_file (&file);
     add (others[i].name, 12, 4);
-    REFUSED ("", others[i].name, others[i].reason, "export_torch.py");
+    REFUSED ("", others[i].name, others[i].reason, "export_encoder.py --layer");
     begin_hugging_face ();
     add (others[i].name, 12, 4);
-    REFUSED ("", others[i].name, others[i].reason, "export_torch.py");
+    REFUSED ("", others[i].name, others[i].reason, "export_encoder.py --layer");
   }
 }
 

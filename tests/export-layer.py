@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Layers that examples/export_torch.py wrote, run in the real pipeline. TAP.
+"""Layers that examples/export_encoder.py wrote, run in the real pipeline. TAP.
 
-    export-torch.py PLUGIN-FOLDER            what needs no PyTorch: the format, prefixes, errors
-    export-torch.py PLUGIN-FOLDER --torch    real modules and checkpoints; fails where there is no PyTorch
+    export-layer.py PLUGIN-FOLDER            what needs no PyTorch: the format, prefixes, errors
+    export-layer.py PLUGIN-FOLDER --torch    real modules and checkpoints; fails where there is no PyTorch
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -14,10 +14,10 @@ import sys
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-EXPORTER = os.path.join(os.path.dirname(HERE), 'examples', 'export_torch.py')
+EXPORTER = os.path.join(os.path.dirname(HERE), 'examples', 'export_encoder.py')
 sys.path.insert(0, os.path.dirname(EXPORTER))
 
-import export_torch
+import export_encoder
 import tap
 
 TOLERANCE = 2e-6  # of the largest output: what attn.h promises for f32
@@ -48,7 +48,7 @@ def refused(words, call, *arguments, **named):
     """The call fails with a sentence that holds all the words."""
     try:
         call(*arguments, **named)
-    except (export_torch.ExportError, RuntimeError) as error:
+    except (export_encoder.ExportError, RuntimeError) as error:
         missing = [word for word in words if word not in str(error)]
         assert not missing, '%s: nothing of %s' % (error, missing)
         return
@@ -94,8 +94,8 @@ def command(*arguments, environment=None):
 def test_what_is_saved_is_loaded():
     tensors = {'a': np.arange(6, dtype=np.float32).reshape(2, 3), 'b.weight': np.array([1.5, -0.0], np.float16), 'c': np.array(1e300),
                'empty': np.zeros((0, 4), np.float32), 'view': np.arange(12, dtype=np.float64).reshape(3, 4).T, 'big': np.ones(3, '>f4')}
-    export_torch.save('m.safetensors', tensors, {'heads': 4, 'note': 'ä "quoted"'})
-    loaded, metadata = export_torch.load('m.safetensors')
+    export_encoder.save('m.safetensors', tensors, {'heads': 4, 'note': 'ä "quoted"'})
+    loaded, metadata = export_encoder.load('m.safetensors')
     assert metadata == {'heads': '4', 'note': 'ä "quoted"'} and list(loaded) == list(tensors)
     for name, values in tensors.items():
         assert loaded[name].shape == values.shape and loaded[name].dtype == values.dtype.newbyteorder('<')
@@ -105,18 +105,18 @@ def test_what_is_saved_is_loaded():
 
 
 def test_other_dtypes_are_refused():
-    refused(['step', 'int64', 'float32'], export_torch.save, 'm.safetensors', {'step': np.array(1)})
+    refused(['step', 'int64', 'float32'], export_encoder.save, 'm.safetensors', {'step': np.array(1)})
 
 
 def test_layer_runs_as_by_definition():
     state = arrays('encoder.layers.0.self_attn.')
-    export_torch.export_state({**state, 'encoder.layers.0.linear1.weight': np.ones((8, D), np.float32)}, 'm.safetensors', heads=HEADS, window=WINDOW)
+    export_encoder.export_layer_state({**state, 'encoder.layers.0.linear1.weight': np.ones((8, D), np.float32)}, 'm.safetensors', heads=HEADS, window=WINDOW)
     got = attend(frames(), model_file='m.safetensors', heads=HEADS, window=WINDOW)
     close(got, attention_by_definition(frames(), arrays()))
 
 
 def test_element_checks_the_metadata():
-    export_torch.export_state(arrays(), 'm.safetensors', heads=HEADS, window=WINDOW, look_ahead=2, position='alibi')
+    export_encoder.export_layer_state(arrays(), 'm.safetensors', heads=HEADS, window=WINDOW, look_ahead=2, position='alibi')
     good = {'model_file': 'm.safetensors', 'heads': HEADS, 'window': WINDOW, 'look_ahead': 2, 'position': 'alibi'}
     attend(frames(), **good)
     for key, value in {'heads': 2, 'window': 17, 'look_ahead': 1, 'position': 'rope'}.items():
@@ -125,7 +125,7 @@ def test_element_checks_the_metadata():
 
 def test_relative_bias_says_its_position():
     state = {**arrays(), 'relative_bias': np.zeros((HEADS, WINDOW), np.float32)}
-    assert export_torch.export_state(state, 'm.safetensors', heads=HEADS)['position'] == 'relative'
+    assert export_encoder.export_layer_state(state, 'm.safetensors', heads=HEADS)['position'] == 'relative'
     got = attend(frames(), model_file='m.safetensors', heads=HEADS, window=WINDOW, position='relative')
     close(got, attention_by_definition(frames(), arrays()))
 
@@ -133,50 +133,50 @@ def test_relative_bias_says_its_position():
 def test_layer_is_found_by_its_prefix():
     two = {**arrays('a.self_attn.'), **arrays('b.self_attn.', seed=5)}
     for prefix in ('b.self_attn.', 'b.self_attn', 'b.', 'b'):
-        export_torch.export_state(two, 'm.safetensors', prefix, HEADS)
-        assert np.array_equal(export_torch.load('m.safetensors')[0]['in_proj_weight'], two['b.self_attn.in_proj_weight']), prefix
-    refused(['2 attention layers', "'a.self_attn.'", "'b.self_attn.'"], export_torch.export_state, two, 'm.safetensors')
-    refused(["'c'", "'a.self_attn.'", "'b.self_attn.'"], export_torch.export_state, two, 'm.safetensors', 'c')
-    refused(['no nn.MultiheadAttention', '1 parameters', 'fc.weight'], export_torch.export_state,
+        export_encoder.export_layer_state(two, 'm.safetensors', prefix, HEADS)
+        assert np.array_equal(export_encoder.load('m.safetensors')[0]['in_proj_weight'], two['b.self_attn.in_proj_weight']), prefix
+    refused(['2 attention layers', "'a.self_attn.'", "'b.self_attn.'"], export_encoder.export_layer_state, two, 'm.safetensors')
+    refused(["'c'", "'a.self_attn.'", "'b.self_attn.'"], export_encoder.export_layer_state, two, 'm.safetensors', 'c')
+    refused(['no nn.MultiheadAttention', '1 parameters', 'fc.weight'], export_encoder.export_layer_state,
             {'fc.weight': two['a.self_attn.in_proj_weight']}, 'm.safetensors')
 
 
 def test_nothing_is_written_of_a_layer_that_is_refused():
     cross = {'q_proj_weight': np.ones((D, D)), 'k_proj_weight': np.ones((D, 5)), 'v_proj_weight': np.ones((D, 7)), 'out_proj.weight': np.ones((D, D))}
-    refused(['cross-attention', 'k_proj_weight takes 5'], export_torch.export_state, cross, 'none.safetensors', heads=HEADS)
-    refused(['add_bias_kv', 'bias_k'], export_torch.export_state, {**arrays(), 'bias_k': np.ones((1, 1, D))}, 'none.safetensors', heads=HEADS)
-    refused(["'a.'", 'lora_A'], export_torch.export_state, {**arrays('a.'), 'a.lora_A': np.ones((1, D))}, 'none.safetensors', heads=HEADS)
-    refused(["'a.'", 'q_norm.weight'], export_torch.export_state, {**by_names(NAMES[0], 'a.'), 'a.q_norm.weight': np.ones(D)}, 'none.safetensors', heads=HEADS)
-    refused(['o_proj', 'dense'], export_torch.export_state, {**by_names(NAMES[0]), 'dense.weight': np.ones((D, D))}, 'none.safetensors', heads=HEADS)
-    refused(['5 heads', '24 rows'], export_torch.export_state, arrays(), 'none.safetensors', heads=5)
-    refused(['0 heads'], export_torch.export_state, arrays(), 'none.safetensors', heads=0)
+    refused(['cross-attention', 'k_proj_weight takes 5'], export_encoder.export_layer_state, cross, 'none.safetensors', heads=HEADS)
+    refused(['add_bias_kv', 'bias_k'], export_encoder.export_layer_state, {**arrays(), 'bias_k': np.ones((1, 1, D))}, 'none.safetensors', heads=HEADS)
+    refused(["'a.'", 'lora_A'], export_encoder.export_layer_state, {**arrays('a.'), 'a.lora_A': np.ones((1, D))}, 'none.safetensors', heads=HEADS)
+    refused(["'a.'", 'q_norm.weight'], export_encoder.export_layer_state, {**by_names(NAMES[0], 'a.'), 'a.q_norm.weight': np.ones(D)}, 'none.safetensors', heads=HEADS)
+    refused(['o_proj', 'dense'], export_encoder.export_layer_state, {**by_names(NAMES[0]), 'dense.weight': np.ones((D, D))}, 'none.safetensors', heads=HEADS)
+    refused(['5 heads', '24 rows'], export_encoder.export_layer_state, arrays(), 'none.safetensors', heads=5)
+    refused(['0 heads'], export_encoder.export_layer_state, arrays(), 'none.safetensors', heads=0)
     assert not os.path.exists('none.safetensors')
 
 
 def test_heads_that_nobody_tells_are_asked_for():
-    refused(['how many heads', '--heads'], export_torch.export_state, arrays(), 'none.safetensors', window=WINDOW)
+    refused(['how many heads', '--heads'], export_encoder.export_layer_state, arrays(), 'none.safetensors', window=WINDOW)
     assert not os.path.exists('none.safetensors')
     biased = {**arrays(), 'relative_bias': np.zeros((HEADS, WINDOW), np.float32)}  # tells
-    assert export_torch.export_state(biased, 'm.safetensors')['heads'] == HEADS
-    assert export_torch.export_state(arrays(), 'm.safetensors', config={'num_attention_heads': HEADS})['heads'] == HEADS
+    assert export_encoder.export_layer_state(biased, 'm.safetensors')['heads'] == HEADS
+    assert export_encoder.export_layer_state(arrays(), 'm.safetensors', config={'num_attention_heads': HEADS})['heads'] == HEADS
 
 
 def test_element_needs_the_file_alone():
-    export_torch.export_state(arrays('a.'), 'm.safetensors', heads=HEADS, window=WINDOW)
-    assert export_torch.load('m.safetensors')[1] == {'heads': '4', 'window': '16', 'look-ahead': '0'}
+    export_encoder.export_layer_state(arrays('a.'), 'm.safetensors', heads=HEADS, window=WINDOW)
+    assert export_encoder.load('m.safetensors')[1] == {'heads': '4', 'window': '16', 'look-ahead': '0'}
     close(attend(frames(), model_file='m.safetensors'), attention_by_definition(frames(), arrays()))
     refused(['look-ahead=0', 'look-ahead is 2'], attend, frames(), model_file='m.safetensors', look_ahead=2)
 
 
 def test_metadata_says_what_the_model_was_trained_on():
-    export_torch.save('checkpoint.safetensors', arrays())
+    export_encoder.save('checkpoint.safetensors', arrays())
     made = {'sample-rate': '8000', 'frame-rate': '125/2', 'bins': '24', 'style': 'kaldi', 'frame-length': '25', 'hop-length': '16', 'fft-size': '256',
             'low-frequency': '20', 'high-frequency': '3800.5', 'window-function': 'povey', 'mel-scale': 'htk'}
-    done = command('checkpoint.safetensors', 'm.safetensors', '--heads', '3', *(word for item in made.items() for word in ('--%s' % item[0], item[1])))
+    done = command('checkpoint.safetensors', 'm.safetensors', '--layer', '--heads', '3', *(word for item in made.items() for word in ('--%s' % item[0], item[1])))
     assert done.returncode == 0 and 'nothing of the window' in done.stdout, done.stdout
-    assert made.items() <= export_torch.load('m.safetensors')[1].items()
+    assert made.items() <= export_encoder.load('m.safetensors')[1].items()
     refused(['frame-rate=125/2', 'says 100'], attend, frames(), model_file='m.safetensors')
-    wrong = command('checkpoint.safetensors', 'm.safetensors', '--heads', '3', '--frame-rate', 'fast')
+    wrong = command('checkpoint.safetensors', 'm.safetensors', '--layer', '--heads', '3', '--frame-rate', 'fast')
     assert wrong.returncode == 2 and "'fast'" in wrong.stdout and 'Traceback' not in wrong.stdout, wrong.stdout
 
 
@@ -210,7 +210,7 @@ def fused(name, output, layout, prefix='', transpose=False):
 
 
 def runs_as_defined(state, **options):
-    export_torch.export_state(state, 'm.safetensors', window=WINDOW, **{'heads': HEADS, **options})
+    export_encoder.export_layer_state(state, 'm.safetensors', window=WINDOW, **{'heads': HEADS, **options})
     close(attend(frames(), model_file='m.safetensors'), attention_by_definition(frames(), arrays()))
 
 
@@ -234,34 +234,38 @@ def test_fused_layers_of_a_known_layout_give_the_same_output():
 def test_fused_layers_of_an_unknown_layout_are_refused_with_both():
     words = ['query_key_value', 'stacked', 'interleaved', '--layout', 'gpt_neox']
     for config in ({}, {'model_type': 'falcon'}):
-        refused(words, export_torch.export_state, fused('query_key_value', 'dense', 'stacked'), 'none.safetensors', heads=HEADS, config=config)
-    refused(['kv-heads=1', 'heads=3'], export_torch.export_state, {'qkv.weight': np.ones((40, D))}, 'none.safetensors', heads=3, kv_heads=1,
+        refused(words, export_encoder.export_layer_state, fused('query_key_value', 'dense', 'stacked'), 'none.safetensors', heads=HEADS, config=config)
+    refused(['kv-heads=1', 'heads=3'], export_encoder.export_layer_state, {'qkv.weight': np.ones((40, D))}, 'none.safetensors', heads=3, kv_heads=1,
             layout='interleaved')
-    refused(['72 rows', '7 heads'], export_torch.export_state, fused('qkv', 'proj', 'stacked'), 'none.safetensors', heads=5, kv_heads=1, layout='stacked')
+    refused(['72 rows', '7 heads'], export_encoder.export_layer_state, fused('qkv', 'proj', 'stacked'), 'none.safetensors', heads=5, kv_heads=1, layout='stacked')
     assert not os.path.exists('none.safetensors')
 
 
 def test_grouped_queries_are_told_by_the_shapes():
     rng = np.random.default_rng(4)
     q, k, v = (rng.standard_normal((rows, D)).astype(np.float32) for rows in (D, 6, 6))
-    export_torch.export_state({'q_proj.weight': q, 'k_proj.weight': k, 'v_proj.weight': v}, 'apart.safetensors', heads=HEADS)
-    known = export_torch.export_state({'qkv_proj.weight': np.concatenate([q, k, v])}, 'm.safetensors', heads=HEADS, kv_heads=1, layout='stacked')
-    apart, metadata = export_torch.load('apart.safetensors')
+    export_encoder.export_layer_state({'q_proj.weight': q, 'k_proj.weight': k, 'v_proj.weight': v}, 'apart.safetensors', heads=HEADS)
+    known = export_encoder.export_layer_state({'qkv_proj.weight': np.concatenate([q, k, v])}, 'm.safetensors', heads=HEADS, kv_heads=1, layout='stacked')
+    apart, metadata = export_encoder.load('apart.safetensors')
     assert known['kv-heads'] == 1 and metadata['kv-heads'] == '1'
-    for name, values in export_torch.load('m.safetensors')[0].items():
+    for name, values in export_encoder.load('m.safetensors')[0].items():
         assert np.array_equal(values, apart[name]), name
     assert attend(frames(), model_file='m.safetensors').shape == (FRAMES, D)
-    refused(['kv-heads is 3', '6 rows'], export_torch.export_state, {'q_proj.weight': q, 'k_proj.weight': k, 'v_proj.weight': v}, 'none.safetensors',
+    refused(['kv-heads is 3', '6 rows'], export_encoder.export_layer_state, {'q_proj.weight': q, 'k_proj.weight': k, 'v_proj.weight': v}, 'none.safetensors',
             heads=HEADS, kv_heads=3)
 
 
 def test_positions_come_from_the_configuration():
     config = {'num_attention_heads': HEADS, 'hidden_size': D, 'rope_theta': 500000.0, 'model_type': 'llama', 'partial_rotary_factor': 0.7}
-    known = export_torch.export_state(by_names(NAMES[0]), 'm.safetensors', config=config)
+    known = export_encoder.export_layer_state(by_names(NAMES[0]), 'm.safetensors', config=config)
     assert (known['position'], known['rope-base'], known['rope-layout'], known['rope-dimensions']) == ('rope', 500000.0, 'half', 4), known
     attend(frames(), model_file='m.safetensors', position='rope', rope_base=500000, rope_dimensions=4)
-    refused(['rope_scaling'], export_torch.export_state, by_names(NAMES[0]), 'none.safetensors', config={**config, 'rope_scaling': {'factor': 8}})
-    assert export_torch.export_state(by_names(NAMES[0]), 'm.safetensors', config=config, position='none')['position'] == 'none'
+    newer = {**config, 'rope_theta': None, 'rope_parameters': {'rope_theta': 500000.0, 'partial_rotary_factor': 0.7, 'rope_type': 'default'}}
+    assert export_encoder.export_layer_state(by_names(NAMES[0]), 'm.safetensors', config=newer) == known
+    refused(['rope_type=yarn'], export_encoder.export_layer_state, by_names(NAMES[0]), 'none.safetensors', config={
+        **config, 'rope_parameters': {'rope_theta': 1.0, 'rope_type': 'yarn'}})
+    refused(['rope_scaling'], export_encoder.export_layer_state, by_names(NAMES[0]), 'none.safetensors', config={**config, 'rope_scaling': {'factor': 8}})
+    assert export_encoder.export_layer_state(by_names(NAMES[0]), 'm.safetensors', config=config, position='none')['position'] == 'none'
 
 
 # ---- the command, without PyTorch ----
@@ -269,10 +273,10 @@ def test_positions_come_from_the_configuration():
 def test_checkpoint_in_safetensors_by_command():
     layer = {**arrays('encoder.layers.0.self_attn.'), 'encoder.layers.0.linear1.weight': np.ones((9, D), np.float32),
              'encoder.layers.0.norm2.bias': np.ones(D, np.float32), 'head.weight': np.ones((2, D), np.float32)}
-    export_torch.save('checkpoint.safetensors', layer)
+    export_encoder.save('checkpoint.safetensors', layer)
     listed = command('checkpoint.safetensors')
     assert listed.returncode == 0 and "'encoder.layers.0.self_attn.'" in listed.stdout, listed.stdout
-    done = command('checkpoint.safetensors', 'm.safetensors', '--heads', str(HEADS), '--window', str(WINDOW))
+    done = command('checkpoint.safetensors', 'm.safetensors', '--layer', '--heads', str(HEADS), '--window', str(WINDOW))
     assert done.returncode == 0, done.stdout
     assert 'heads=4 window=16 look-ahead=0' in done.stdout and 'attention model-file=m.safetensors !' in done.stdout, done.stdout
     assert 'beside the attention: encoder.layers.0.linear1.weight, encoder.layers.0.norm2.bias\n' in done.stdout, done.stdout
@@ -282,15 +286,15 @@ def test_checkpoint_in_safetensors_by_command():
 
 def test_configuration_beside_the_checkpoint_is_read():
     os.mkdir('hub')
-    export_torch.save('hub/model.safetensors', fused('query_key_value', 'dense', 'interleaved', 'gpt_neox.layers.0.attention.'))
+    export_encoder.save('hub/model.safetensors', fused('query_key_value', 'dense', 'interleaved', 'gpt_neox.layers.0.attention.'))
     with open('hub/config.json', 'w') as f:
         json.dump({'model_type': 'gpt_neox', 'num_attention_heads': HEADS}, f)
-    done = command('hub/model.safetensors', 'm.safetensors', '--window', str(WINDOW))
+    done = command('hub', 'm.safetensors', '--layer', '--window', str(WINDOW))
     assert done.returncode == 0, done.stdout
     close(attend(frames(), model_file='m.safetensors'), attention_by_definition(frames(), arrays()))
     with open('hub/config.json', 'w') as f:
         f.write('{')
-    wrong = command('hub/model.safetensors', 'm.safetensors')
+    wrong = command('hub/model.safetensors', 'm.safetensors', '--layer')
     assert wrong.returncode == 1 and 'config.json: not JSON' in wrong.stdout and 'Traceback' not in wrong.stdout, wrong.stdout
 
 
@@ -299,7 +303,7 @@ def test_bfloat16_of_a_file_is_read():
     header = json.dumps({'w': {'dtype': 'BF16', 'shape': [2, 2], 'data_offsets': [0, 8]}, 'm': {'dtype': 'BOOL', 'shape': [4], 'data_offsets': [8, 12]}})
     with open('b.safetensors', 'wb') as f:
         f.write(len(header).to_bytes(8, 'little') + header.encode() + (values.view('<u4') >> 16).astype('<u2').tobytes() + b'\1' * 4)
-    loaded = export_torch.load('b.safetensors')[0]
+    loaded = export_encoder.load('b.safetensors')[0]
     assert loaded['w'].dtype == np.float32 and loaded['m'].shape == (4,)
     assert np.abs(loaded['w'].ravel() / values - 1).max() < 2 ** -7
 
@@ -308,25 +312,28 @@ def test_checkpoints_of_all_usual_forms_are_taken():
     plain = arrays('enc.self_attn.')
     for key in ('state_dict', 'model_state_dict', 'model', 'module', 'net', 'network', 'model.state_dict'):
         form = {'epoch': 3, key: plain, 'optimizer_state_dict': {'state': {0: {'exp_avg': np.ones(3)}}}}
-        assert export_torch.parameters(form, 'c').keys() == plain.keys(), key
+        assert export_encoder.parameters(form, 'c').keys() == plain.keys(), key
     for wrapped in ('module.', '_orig_mod.', 'module._orig_mod.', '_fsdp_wrapped_module.'):
-        assert export_torch.parameters({'model': {'state_dict': {wrapped + name: v for name, v in plain.items()}}}, 'c').keys() == plain.keys(), wrapped
+        assert export_encoder.parameters({'model': {'state_dict': {wrapped + name: v for name, v in plain.items()}}}, 'c').keys() == plain.keys(), wrapped
     lightning = {'state_dict': {'model.' + name: v for name, v in plain.items()}, 'pytorch-lightning_version': '2.0', 'hyper_parameters': {'lr': 0.1}}
-    assert export_torch.prefixes(export_torch.parameters(lightning, 'c')) == ['model.enc.self_attn.']
-    assert export_torch.parameters({'whatever': plain, 'step': np.ones(())}, 'c').keys() == plain.keys()
-    assert export_torch.parameters(arrays(), 'c').keys() == arrays().keys()
-    refused(["'student'", "'teacher'"], export_torch.parameters, {'student': plain, 'teacher': plain}, 'c')
-    refused(['list'], export_torch.parameters, [1], 'c')
+    assert export_encoder.prefixes(export_encoder.parameters(lightning, 'c')) == ['model.enc.self_attn.']
+    assert export_encoder.parameters({'whatever': plain, 'step': np.ones(())}, 'c').keys() == plain.keys()
+    assert export_encoder.parameters(arrays(), 'c').keys() == arrays().keys()
+    refused(["'student'", "'teacher'"], export_encoder.parameters, {'student': plain, 'teacher': plain}, 'c')
+    refused(['list'], export_encoder.parameters, [1], 'c')
 
 
 def test_failures_of_the_command_are_sentences():
     with open('broken.safetensors', 'wb') as f:
         f.write((100).to_bytes(8, 'little') + b'{"a": ')
-    export_torch.save('fc.safetensors', {'fc.weight': np.ones((2, 2), np.float32)})
-    export_torch.save('layer.safetensors', arrays())
-    for arguments, words in ((['missing.pt'], 'missing.pt'), (['broken.safetensors'], 'not a safetensors file'), (['.'], "'.'"),
-                             (['fc.safetensors', 'm.safetensors'], 'fc.weight'), (['layer.safetensors', 'm.safetensors'], 'how many heads'),
-                             (['layer.safetensors', 'no/m.safetensors', '--heads', '3'], 'no/m.safetensors')):
+    export_encoder.save('fc.safetensors', {'fc.weight': np.ones((2, 2), np.float32)})
+    export_encoder.save('layer.safetensors', arrays())
+    for arguments, words in ((['missing.pt'], 'missing.pt'), (['broken.safetensors'], 'not a safetensors file'),
+                             (['.'], '.: a folder without model.safetensors'), (['fc.safetensors', 'm.safetensors', '--layer'], 'fc.weight'),
+                             (['layer.safetensors', 'm.safetensors', '--layer'], 'how many heads'),
+                             (['layer.safetensors', 'm.safetensors'], '--layer'), (['layer.safetensors', 'layer.safetensors', '--layer'], 'still read'),
+                             (['layer.safetensors', 'm.safetensors', '--layer', '--heads', '4', '--activation', 'gelu'], '--activation would change'),
+                             (['layer.safetensors', 'no/m.safetensors', '--layer', '--heads', '3'], 'no/m.safetensors')):
         done = command(*arguments)
         assert done.returncode == 1 and words in done.stdout and 'Traceback' not in done.stdout, (arguments, done.stdout)
 
@@ -371,7 +378,7 @@ def random_attention(seed, **options):
 
 def torch_module(**options):
     attention = random_attention(1, **options)
-    assert export_torch.export(attention, 'm.safetensors', window=WINDOW)['heads'] == HEADS
+    assert export_encoder.export_layer(attention, 'm.safetensors', window=WINDOW)['heads'] == HEADS
     close(attend(frames(), model_file='m.safetensors', heads=HEADS, window=WINDOW), offline(attention, frames()))
 
 
@@ -393,8 +400,8 @@ def torch_test_kdim_and_vdim_of_self_attention():
 
 def torch_test_double_and_look_ahead():
     attention = random_attention(2).double()
-    export_torch.export(attention, 'm.safetensors', window=WINDOW, look_ahead=4)
-    assert export_torch.load('m.safetensors')[0]['in_proj_weight'].dtype == np.float64
+    export_encoder.export_layer(attention, 'm.safetensors', window=WINDOW, look_ahead=4)
+    assert export_encoder.load('m.safetensors')[0]['in_proj_weight'].dtype == np.float64
     attention.float()  # the element keeps parameters in float32
     close(attend(frames(), model_file='m.safetensors', heads=HEADS, window=WINDOW, look_ahead=4), offline(attention, frames(), 4))
 
@@ -403,7 +410,7 @@ def torch_test_sixteen_bits():
     import torch
     for dtype in (torch.float16, torch.bfloat16):
         attention = random_attention(3).to(dtype)
-        export_torch.export(attention, 'm.safetensors', window=WINDOW)
+        export_encoder.export_layer(attention, 'm.safetensors', window=WINDOW)
         close(attend(frames(), model_file='m.safetensors', heads=HEADS, window=WINDOW), offline(attention, frames()))
 
 
@@ -412,19 +419,19 @@ def torch_test_transformer_encoder_layer():
     torch.manual_seed(4)
     encoder = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(D, HEADS, dim_feedforward=32, norm_first=True), 2).eval()  # no dropout
     for module, prefix in ((encoder, 'layers.1.self_attn.'), (encoder.layers[1], None)):
-        export_torch.export(module, 'm.safetensors', prefix, window=WINDOW)
-        assert sorted(export_torch.load('m.safetensors')[0]) == ['in_proj_bias', 'in_proj_weight', 'out_proj.bias', 'out_proj.weight']
+        export_encoder.export_layer(module, 'm.safetensors', prefix, window=WINDOW)
+        assert sorted(export_encoder.load('m.safetensors')[0]) == ['in_proj_bias', 'in_proj_weight', 'out_proj.bias', 'out_proj.weight']
         close(attend(frames(), model_file='m.safetensors', heads=HEADS, window=WINDOW), offline(encoder.layers[1].self_attn, frames()))
         encoder.float()
 
 
 def torch_test_what_is_no_plain_self_attention_is_refused():
     import torch
-    refused(['cross-attention', 'k_proj_weight takes 5'], export_torch.export, torch.nn.MultiheadAttention(D, HEADS, kdim=5, vdim=7), 'none.safetensors')
-    refused(['bias_k'], export_torch.export, torch.nn.MultiheadAttention(D, HEADS, add_bias_kv=True), 'none.safetensors')
-    refused(['add_zero_attn'], export_torch.export, torch.nn.MultiheadAttention(D, HEADS, add_zero_attn=True), 'none.safetensors')
-    refused(['no nn.MultiheadAttention'], export_torch.export, torch.nn.Linear(2, 2), 'none.safetensors')
-    refused(['the module has %d heads, not %d' % (HEADS, HEADS // 2)], export_torch.export, torch.nn.MultiheadAttention(D, HEADS), 'none.safetensors',
+    refused(['cross-attention', 'k_proj_weight takes 5'], export_encoder.export_layer, torch.nn.MultiheadAttention(D, HEADS, kdim=5, vdim=7), 'none.safetensors')
+    refused(['bias_k'], export_encoder.export_layer, torch.nn.MultiheadAttention(D, HEADS, add_bias_kv=True), 'none.safetensors')
+    refused(['add_zero_attn'], export_encoder.export_layer, torch.nn.MultiheadAttention(D, HEADS, add_zero_attn=True), 'none.safetensors')
+    refused(['no nn.MultiheadAttention'], export_encoder.export_layer, torch.nn.Linear(2, 2), 'none.safetensors')
+    refused(['the module has %d heads, not %d' % (HEADS, HEADS // 2)], export_encoder.export_layer, torch.nn.MultiheadAttention(D, HEADS), 'none.safetensors',
             heads=HEADS // 2)
     assert not os.path.exists('none.safetensors')
 
@@ -436,12 +443,12 @@ def torch_test_checkpoint_by_command():
     torch.save(state, 'checkpoint.pt')
     listed = command('checkpoint.pt')
     assert listed.returncode == 0 and "'enc.self_attn.'" in listed.stdout, listed.stdout
-    done = command('checkpoint.pt', 'm.safetensors', '--prefix', 'enc', '--heads', str(HEADS), '--window', str(WINDOW))
+    done = command('checkpoint.pt', 'm.safetensors', '--layer', '--prefix', 'enc', '--heads', str(HEADS), '--window', str(WINDOW))
     assert done.returncode == 0 and 'heads=%d window=%d' % (HEADS, WINDOW) in done.stdout, done.stdout
     close(attend(frames(), model_file='m.safetensors'), offline(attention, frames()))
     torch.save({'fc.weight': torch.ones(2, 2)}, 'none.pt')
     assert command('none.pt').returncode == 1 and 'no nn.MultiheadAttention' in command('none.pt').stdout
-    wrong = command('checkpoint.pt', 'm.safetensors', '--prefix', 'dec')
+    wrong = command('checkpoint.pt', 'm.safetensors', '--layer', '--prefix', 'dec')
     assert wrong.returncode == 1 and "'enc.self_attn.'" in wrong.stdout and 'Traceback' not in wrong.stdout, wrong.stdout
 
 

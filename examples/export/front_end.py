@@ -1,6 +1,7 @@
 """Blocks between logmel and a model: MFCC, and a mean and deviation that were fixed in training.
 
-    import export_encoder, front_end
+    import export_encoder
+    from export import front_end
     export_encoder.export(model, 'encoder.safetensors', front=[front_end.mfcc(13, 23, 22)], window=16, bins=23, sample_rate=16000, ...)
 
 Each function returns (block, {name: tensor}). `front` of export () and write () takes a list of them, in the order in which a frame goes through
@@ -8,7 +9,7 @@ them, and puts them in front of the model.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
-from export_torch import ExportError, np
+from .files import ExportError, np
 
 
 def dct(n_coefficients, bins, lifter=0.0):

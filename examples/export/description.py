@@ -1,0 +1,145 @@
+"""From a description, which names the tensors of a state_dict and lists the blocks: for models whose module is not known.
+
+    {"features": 80, "frame-rate": [100, 1],
+     "tensors": {"layers.{i}.norm.weight": {"from": "blocks.{i}.norm.gamma", "plus": 1},
+                 "layers.{i}.up.weight": {"from": ["blocks.{i}.ff.up.weight", "blocks.{i}.ff.gate.weight"]}},
+     "blocks": [{"repeat": 6, "blocks": [{"residual": [{"norm": "layers.{i}.norm"}, {"linear": "layers.{i}.up"}, {"glu": "silu"},
+                                                       {"linear": "blocks.{i}.ff.down"}]}]}]}
+
+`blocks` is what the file will say (attn.h lists the kinds and their keys), and the names in it are those of the checkpoint. `repeat` writes its
+blocks n times, with {i} = 0, 1, ... in their names. `tensors` makes those that the checkpoint has under another name or in another form:
+`from` one tensor, or several whose rows come one behind the other; then `transpose`: true, `shape`: another one of as many values, `times`: a
+number, or a tensor with a factor for each row, `plus`: a number. `metadata`: what the model was trained on.
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import fractions
+import json
+
+from .checkpoints import read_json
+from .encoders import unused, write
+from .files import ExportError, joined, np, refuse_unless, tensor
+from .law import names_in
+
+KEYS = ('features', 'frame-rate', 'tensors', 'blocks', 'metadata')
+FORMS = ('from', 'transpose', 'shape', 'times', 'plus')
+
+
+# ---- repeated blocks ----
+
+def filled(thing, i):
+    """The same with {i} in all names."""
+    if isinstance(thing, str):
+        return thing.replace('{i}', str(i))
+    if isinstance(thing, list):
+        return [filled(inner, i) for inner in thing]
+    return {filled(key, i): filled(inner, i) for key, inner in thing.items()} if isinstance(thing, dict) else thing
+
+
+def expanded(blocks, name='blocks'):
+    """(the blocks with what is repeated written out, the largest number of times)."""
+    refuse_unless(isinstance(blocks, list), name, 'a list of blocks is needed, but it is %s' % json.dumps(blocks))
+    out, most = [], 0
+    for i, block in enumerate(blocks):
+        refuse_unless(isinstance(block, dict), '%s[%d]' % (name, i), 'a block is an object, but it is %s' % json.dumps(block))
+        if 'repeat' not in block:
+            out.append(block)
+            continue
+        n, inner = block['repeat'], '%s[%d]' % (name, i)
+        refuse_unless(block.keys() == {'repeat', 'blocks'} and isinstance(n, int) and n >= 0, inner,
+                      'repeat takes a number, and blocks beside it, but it is %s' % json.dumps(block)[:100])
+        once, deeper = expanded(block['blocks'], inner + '.blocks')
+        refuse_unless(not deeper, inner, 'what is repeated cannot stand in what is repeated')
+        out += [filled(each, j) for j in range(n) for each in once]
+        most = max(most, n)
+    return out, most
+
+
+# ---- tensors in another form ----
+
+def source(state, name, wanted):
+    refuse_unless(name in state, wanted, 'it is to be made from %s, which the checkpoint does not have' % name)
+    return tensor(state[name], name)
+
+
+def times(values, by, state, wanted):
+    """Its rows times a number, or each times its factor in a tensor."""
+    if isinstance(by, (int, float)):
+        return values.computed(lambda v: v * by)
+    factors = source(state, by, wanted)
+    refuse_unless(len(factors.shape) == 1 and factors.shape[0] == values.shape[0], wanted,
+                  '%d rows, but %s has the shape %s' % (values.shape[0], by, list(factors.shape)))
+    shape = (-1,) + (1,) * (len(values.shape) - 1)
+    return values.computed(lambda v: v * factors.numpy().astype(np.float64).reshape(shape))
+
+
+def sources(form):
+    """The names that one of `tensors` is made from."""
+    form = {'from': form} if isinstance(form, str) else form
+    origin = form['from']
+    return [origin] if isinstance(origin, str) else origin
+
+
+def taken_by(forms):
+    """The names of the tensors that all these forms are made from."""
+    factors = [form['times'] for form in forms.values() if isinstance(form, dict) and isinstance(form.get('times'), str)]
+    return {name for form in forms.values() for name in sources(form)}.union(factors)
+
+
+def made(state, wanted, form):
+    """The Tensor that a form describes."""
+    form = {'from': form} if isinstance(form, str) else form
+    refuse_unless(isinstance(form, dict) and 'from' in form, wanted, 'from is missing, which says what it is made from')
+    unknown = [key for key in form if key not in FORMS]
+    refuse_unless(not unknown, wanted, "'%s' is not known here; these are: %s" % (', '.join(unknown), ', '.join(FORMS)))
+    parts = [source(state, name, wanted) for name in sources(form)]
+    values = parts[0] if len(parts) == 1 else joined(parts, wanted)
+    if form.get('transpose'):
+        values = values.T
+    if 'shape' in form:
+        shape = tuple(form['shape'])
+        refuse_unless(np.prod(shape, dtype=np.int64) == values.size, wanted, 'the shape %s has not the %d values of %s' % (
+            list(shape), values.size, list(values.shape)))
+        values = values.moved(shape, lambda v: v.reshape(shape))
+    if 'times' in form:
+        values = times(values, form['times'], state, wanted)
+    plus = form.get('plus')
+    return values if plus is None else values.computed(lambda v: v + plus)
+
+
+# ---- the whole ----
+
+def told(description, state):
+    """({name: Tensor} of the checkpoint and of what is made from it, blocks)."""
+    unknown = [key for key in description if key not in KEYS]
+    refuse_unless(not unknown, 'the description', "'%s' is not known here; these are: %s" % (', '.join(unknown), ', '.join(KEYS)))
+    blocks, n = expanded(description.get('blocks'))
+    forms = {}
+    for name, form in description.get('tensors', {}).items():
+        forms.update({filled(name, i): filled(form, i) for i in (range(n) if '{i}' in name else (0,))})
+    made_of = {name: made(state, name, form) for name, form in forms.items()}
+    taken = taken_by(forms)
+    rest = {name: values for name, values in state.items() if name not in taken}
+    return {**rest, **made_of}, blocks
+
+
+def check_names(state, blocks):
+    """That every block which names tensors has some."""
+    for name in names_in(blocks):
+        refuse_unless(any(key.startswith(name + '.') for key in state), name,
+                      'a block names it, but the checkpoint has no tensor %s.*, and none is described' % name)
+
+
+def export_described(state, path, description, front=(), **metadata):
+    """Writes what a description (or its file's name) tells of a state_dict; returns (the table, the names of what is left out)."""
+    description = read_json(description) if isinstance(description, str) else description
+    state, blocks = told(description, state)
+    check_names(state, blocks)
+    rate = description.get('frame-rate')
+    try:
+        rate = None if rate is None else fractions.Fraction(*rate) if isinstance(rate, list) else fractions.Fraction(str(rate))
+    except (ValueError, TypeError, ZeroDivisionError):
+        raise ExportError('frame-rate is %s, expected a number or two, such as [100, 1]' % json.dumps(rate)) from None
+    known = {**description.get('metadata', {}), **{key.replace('_', '-'): value for key, value in metadata.items() if value is not None}}
+    rate = known.pop('frame-rate', rate)
+    return write(path, state, blocks, description.get('features'), rate, front, **known), unused(state, blocks)

@@ -1,0 +1,174 @@
+"""Lists of blocks, and the file that holds them and their tensors.
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import collections
+import fractions
+import json
+import re
+
+from . import front_end
+from .files import ExportError, np, refuse_unless, save, tensor
+from .law import first_width, kind_of, names_in, table, walk
+from .layers import TORCH, is_harmless
+
+ACTIVATIONS = ('relu', 'gelu', 'gelu-tanh', 'silu', 'tanh', 'sigmoid', 'softmax', 'log-softmax')
+PER_FRAME = ('softmax', 'log-softmax')  # these two are blocks of their own, never an option of another
+VERSION = 1
+
+
+# ---- blocks ----
+
+class Options:
+    """What a module does not tell of its attentions: one value for all, or a list with one for each."""
+
+    def __init__(self, **options):
+        self.options, self.n = options, 0
+
+    def next_attention(self, name):
+        taken = {}
+        for key, value in self.options.items():
+            if isinstance(value, (list, tuple)):
+                refuse_unless(self.n < len(value), name, '%s has %d values, and this is attention %d' % (key, len(value), self.n + 1))
+                value = value[self.n]
+            taken[key] = value
+        self.n += 1
+        return taken
+
+    def check(self):
+        for key, value in self.options.items():
+            if isinstance(value, (list, tuple)) and len(value) != self.n:
+                raise ExportError('%s has %d values, but the module has %d attentions' % (key, len(value), self.n))
+
+
+def attention_block(name, heads, **options):
+    """`options`: window, look_ahead and the other properties of the element `attention`; None: its default."""
+    if options.get('window') is None:
+        raise ExportError('%s: the module does not tell how many frames each frame attends to: say it (window=16, or one number per layer)' % name)
+    options = {key.replace('_', '-'): value for key, value in options.items() if value is not None}
+    return {'attention': name, 'heads': heads, **options}
+
+
+def norm_block(name, eps, **options):
+    return {'norm': name, **({} if eps == 1e-5 else {'eps': eps}), **options}
+
+
+def encoder_layer(name, attention, eps, activation, norm_first):
+    """The blocks of an nn.TransformerEncoderLayer, whose modules are called as PyTorch calls them."""
+    feed_forward = [{'linear': name + 'linear1', 'activation': activation}, {'linear': name + 'linear2'}]
+    norms = [norm_block(name + norm, eps) for norm in ('norm1', 'norm2')]
+    if norm_first:
+        return [{'residual': [norms[0], attention]}, {'residual': [norms[1], *feed_forward]}]
+    return [{'residual': [attention]}, norms[0], {'residual': feed_forward}, norms[1]]
+
+
+def activated(blocks, activation):
+    """The blocks with an activation behind them: an option of the last one, where it can have one."""
+    if blocks and kind_of(blocks[-1]) in ('linear', 'conv') and 'activation' not in blocks[-1] and activation not in PER_FRAME:
+        return blocks[:-1] + [{**blocks[-1], 'activation': activation}]
+    return blocks + [{'activation': activation}]
+
+
+# ---- from the checkpoint of an nn.TransformerEncoder ----
+
+LAYER = re.compile(r'(.*?)layers\.(\d+)\.self_attn\.in_proj_weight$')
+
+
+def encoders(state):
+    """{prefix: number of layers} of each nn.TransformerEncoder."""
+    found = collections.Counter(match.group(1) for match in map(LAYER.match, state) if match)
+    return {prefix: n for prefix, n in found.items() if not prefix + 'layers.0.multihead_attn.in_proj_weight' in state}  # a decoder
+
+
+def blocks_of_state(state, prefix, heads, activation, norm_first, eps, options):
+    blocks = []
+    for i in range(encoders(state)[prefix]):
+        name = '%slayers.%d.' % (prefix, i)
+        refuse_unless(name + 'self_attn.in_proj_weight' in state, name, 'the checkpoint has no such layer, but later ones')
+        attention = attention_block(name + 'self_attn', heads, **options.next_attention(name))
+        blocks += encoder_layer(name, attention, eps, activation, norm_first)
+    blocks += [norm_block(prefix + 'norm', eps)] if prefix + 'norm.weight' in state else []
+    unknown = [name for name in unused(state, blocks) if name.startswith(prefix + 'layers.')]
+    refuse_unless(not unknown, prefix + 'layers', 'an nn.TransformerEncoder has no %s, and without it the numbers are others' % ', '.join(unknown))
+    return blocks
+
+
+# ---- writing ----
+
+def unused(state, blocks):
+    """The names of what no block computes with."""
+    wanted = tuple(name + '.' for name in names_in(blocks))
+    return [name for name, values in state.items() if not name.startswith(wanted) and not is_harmless(name.rpartition('.')[2], values)]
+
+
+def is_passed_over(name, values, state):
+    """That it holds nothing to compute with: tables and masks, and what becomes another tensor."""
+    owner, _, rest = name.rpartition('.')
+    if owner + '.running_mean' in state:
+        return rest in ('running_mean', 'running_var', 'num_batches_tracked', 'eps', 'weight', 'bias')
+    return is_harmless(rest, values) or is_harmless('.'.join(name.split('.')[-2:]), values)
+
+
+def folded(state, blocks):
+    """BatchNorm1d as the factor and offset that it is: {name: Tensor}."""
+    made = {}
+    for name in names_in(blocks):
+        if name + '.running_mean' in state:
+            var = tensor(state[name + '.running_var'])
+            ones, zeros = var.computed(np.ones_like), var.computed(np.zeros_like)
+            mean, weight, bias = (tensor(state.get(name + key, default)) for key, default in (
+                ('.running_mean', zeros), ('.weight', ones), ('.bias', zeros)))
+
+            def factor(var=var, weight=weight, eps=state[name + '.eps']):
+                return weight.numpy().astype(np.float64) / np.sqrt(var.numpy().astype(np.float64) + eps)
+            made[name + '.weight'] = weight.computed(lambda _, factor=factor: factor())
+            made[name + '.bias'] = bias.computed(lambda b, mean=mean, factor=factor: b - mean.numpy().astype(np.float64) * factor())
+    return made
+
+
+# What an attention computes with; and the key of its block without which it does not.
+OF_ATTENTION = {name + part: None for name in ('q_proj', 'k_proj', 'v_proj', 'out_proj', 'o_proj', 'output_proj', 'dense', 'linears.0', 'linears.1',
+                                               'linears.2', 'linears.3') for part in ('.weight', '.bias')}
+OF_ATTENTION.update(dict.fromkeys((*TORCH, 'relative_bias')), **dict.fromkeys(('linear_pos.weight', 'pos_bias_u', 'pos_bias_v'), 'position'),
+                    **{name + part: 'qk-norm' for name in ('q_norm', 'k_norm') for part in ('.weight', '.bias')})
+
+
+def check_tensors(tensors, blocks):
+    """That the blocks compute with every tensor under their names: what is left out would be missing."""
+    known = {}
+    for block in walk(blocks):
+        kind = kind_of(block)
+        if isinstance(block.get(kind), str) and kind not in ('glu', 'activation'):
+            rests = [rest for rest, key in OF_ATTENTION.items() if key is None or key in block] if kind == 'attention' else ['weight', 'bias']
+            known.setdefault(block[kind], (kind, set()))[1].update(rests)
+    inner = {name + '.' + rest for name, (_, rests) in known.items() for rest in rests}
+    for name in tensors:
+        owner = next((each for each in known if name.startswith(each + '.')), None)
+        refuse_unless(name in inner, owner, 'it is a block %s, which does not compute with %s: without it the numbers are others' % (
+            known[owner][0], name))
+
+
+def write(path, state, blocks, features=None, frame_rate=None, front=(), **metadata):
+    """Writes the blocks and the tensors that they name, out of {name: tensor}; returns the table. `front`: blocks in front of them, front_end.py.
+    `metadata`: what the model was trained on."""
+    if not blocks:
+        raise ExportError('there are no blocks: the module does nothing to a frame')
+    state, blocks = front_end.put_in_front(front, state, blocks)
+    wanted = tuple(name + '.' for name in names_in(blocks))
+    batch_norms = folded(state, blocks)
+    tensors = {name: tensor(values, name) for name, values in state.items() if name.startswith(wanted) and not is_passed_over(name, values, state)}
+    tensors.update(batch_norms)
+    check_tensors(tensors, blocks)
+    features = features or first_width(blocks, tensors)
+    if features is None:
+        raise ExportError('no block tells how many values a frame has: say it (features=80)')
+    encoder = {'version': VERSION, 'features': int(features), 'blocks': blocks}
+    rate = None
+    if frame_rate is not None:
+        rate = fractions.Fraction(str(frame_rate))
+        encoder['frame-rate'] = [rate.numerator, rate.denominator]
+        metadata['frame_rate'] = rate  # logmel reads this one
+    text = table(blocks, tensors, features, rate)
+    known = {key.replace('_', '-'): value for key, value in metadata.items() if value is not None}
+    save(path, tensors, {'encoder': json.dumps(encoder, separators=(',', ':')), **known})
+    return text

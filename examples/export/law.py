@@ -1,0 +1,206 @@
+"""What blocks do to widths, rates and time, what they cost, and the table that says so.
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import collections
+
+from .files import BYTES, refuse_unless
+
+KINDS = ('linear', 'norm', 'glu', 'affine', 'sinusoid', 'attention', 'conv', 'stack', 'residual')
+
+
+def kind_of(block):
+    """Its one key that says what it is."""
+    return next((kind for kind in KINDS if kind in block), 'activation')
+
+
+def walk(blocks):
+    """Each block and those inside of residuals, in the order in which frames meet them."""
+    for block in blocks:
+        if kind_of(block) == 'residual':
+            yield from walk(block['residual'])
+        else:
+            yield block
+
+
+def names_in(blocks):
+    """Of the tensors, without what stands behind the last dot."""
+    for block in walk(blocks):
+        name = block.get(kind_of(block))
+        if isinstance(name, str) and kind_of(block) not in ('glu', 'activation'):
+            yield name
+
+
+def attentions_in(blocks):
+    return (block for block in walk(blocks) if kind_of(block) == 'attention')
+
+
+def named(tensors, name):
+    """{rest of its name: tensor} of those of a block."""
+    return {key[len(name) + 1:]: values for key, values in tensors.items() if key.startswith(name + '.')}
+
+
+def shape_of(tensors, name, rank):
+    shape = tuple(tensors[name + '.weight'].shape) if name + '.weight' in tensors else None
+    refuse_unless(shape is not None, name, 'it has no tensor %s.weight' % name)
+    refuse_unless(len(shape) == rank, name, '%s.weight has %d dimensions, not %d' % (name, len(shape), rank))
+    return shape
+
+
+# ---- widths and reach ----
+
+Reach = collections.namedtuple('Reach', 'stride back ahead')
+
+
+def behind(first, second):
+    """The reach of two blocks in a row."""
+    return Reach(first.stride * second.stride, first.back + first.stride * second.back, first.ahead + first.stride * second.ahead)
+
+
+def attention_width(name, tensors, width):
+    for output in ('out_proj', 'o_proj'):
+        if '%s.%s.weight' % (name, output) in tensors:
+            return tensors['%s.%s.weight' % (name, output)].shape[0]
+    return width
+
+
+def measure(block, tensors, width):
+    """(width behind it, its reach) of one block."""
+    kind, one = kind_of(block), Reach(1, 0, 0)
+    name = block.get(kind)
+    if kind == 'linear':
+        return shape_of(tensors, name, 2)[0], one
+    if kind == 'glu':
+        return width // 2, one
+    if kind == 'stack':
+        return width * name, Reach(name, 0, name - 1)
+    if kind == 'attention':
+        return attention_width(name, tensors, width), Reach(1, block['window'] - 1, block.get('look-ahead', 0))
+    if kind == 'conv':
+        outputs, _, kernel = shape_of(tensors, name, 3)
+        left = block.get('left', 0)
+        return outputs, Reach(block.get('stride', 1), left, (kernel - 1) * block.get('dilation', 1) - left)
+    return measure_all(name, tensors, width) if kind == 'residual' else (width, one)
+
+
+def measure_all(blocks, tensors, width):
+    """The same of blocks in a row."""
+    reach = Reach(1, 0, 0)
+    for block in blocks:
+        width, further = measure(block, tensors, width)
+        reach = behind(reach, further)
+    return width, reach
+
+
+def first_width(blocks, tensors):
+    """Values per frame that come in, which the first block with a matrix tells; None: none does."""
+    for block in blocks:
+        kind = kind_of(block)
+        name = block.get(kind)
+        if kind == 'residual':
+            width = first_width(name, tensors)
+        elif kind == 'conv':
+            width = shape_of(tensors, name, 3)[1] * block.get('groups', 1)
+        elif kind == 'attention':
+            width = next((tensors[key].shape[1] for key in (name + '.in_proj_weight', name + '.q_proj.weight') if key in tensors), None)
+        elif kind == 'linear':
+            width = shape_of(tensors, name, 2)[1]
+        elif kind in ('norm', 'affine') and name is not None:
+            width = shape_of(tensors, name, 1)[0]
+        else:
+            width = None
+        if width is not None:
+            return width
+    return None
+
+
+# ---- parameters and cost ----
+
+def tensors_of(block, tensors):
+    kind = kind_of(block)
+    if kind == 'residual':
+        return [values for inner in block[kind] for values in tensors_of(inner, tensors)]
+    name = block.get(kind)
+    return list(named(tensors, name).values()) if isinstance(name, str) and kind not in ('activation', 'glu') else []
+
+
+def parameters_of(block, tensors):
+    return sum(values.size for values in tensors_of(block, tensors))
+
+
+def bytes_of(blocks, tensors):
+    """Of the parameters, as the file stores them."""
+    return sum(values.size * BYTES[values.dtype] for block in blocks for values in tensors_of(block, tensors))
+
+
+def multiplications_of(block, tensors, width):
+    """Of matrices, convolutions and attention, per output; what takes a few for each value (norms, activations) is not counted."""
+    kind = kind_of(block)
+    matrices = sum(values.size for values in tensors_of(block, tensors) if len(values.shape) >= 2)
+    if kind != 'attention':
+        return matrices if kind in ('linear', 'conv') else 0
+    parts = named(tensors, block['attention'])
+    rows = parts['in_proj_weight'].shape[0] // 3 if 'in_proj_weight' in parts else parts['q_proj.weight'].shape[0] if 'q_proj.weight' in parts else width
+    return matrices + 2 * rows * (block['window'] + block.get('look-ahead', 0) + block.get('sinks', 0))
+
+
+def cost_of(blocks, tensors, width):
+    """Additions and multiplications per frame that comes in."""
+    cost, stride = 0, 1
+    for block in blocks:
+        if kind_of(block) == 'residual':
+            cost += cost_of(block['residual'], tensors, width) / stride
+        behind_width, reach = measure(block, tensors, width)
+        stride *= reach.stride
+        cost += 2 * multiplications_of(block, tensors, width) / stride
+        width = behind_width
+    return cost
+
+
+# ---- the table ----
+
+def span(back, ahead):
+    """The frames that an output at t reads."""
+    if not back and not ahead:
+        return ''
+    return 't%s … t%s' % ('\N{MINUS SIGN}%d' % back if back else '', '+%d' % ahead if ahead else '')
+
+
+def words_of(block, tensors, width, stride):
+    """(the words of its row, the width behind it)."""
+    kind = kind_of(block)
+    behind_width, reach = measure(block, tensors, width)
+    name = block.get(kind)
+    if kind == 'residual':
+        return [kind, '', str(width), '', '', ''], behind_width
+    n, cost = parameters_of(block, tensors), cost_of([block], tensors, width) / stride
+    return [kind, '' if name is None else str(name), '%d -> %d' % (width, behind_width) if width != behind_width else str(width),
+            span(reach.back, reach.ahead), '{:,}'.format(n) if n else '', '%.3f' % (cost / 1e6) if cost else ''], behind_width
+
+
+def rows_of(blocks, tensors, width, stride=1, depth=0):
+    """The words of a row for every block; those inside of residuals are indented. `stride`: of what is in front of them."""
+    for block in blocks:
+        words, behind_width = words_of(block, tensors, width, stride)
+        yield ['  ' * depth + words[0], *words[1:]]
+        if kind_of(block) == 'residual':
+            yield from rows_of(block['residual'], tensors, width, stride, depth + 1)
+        stride *= measure(block, tensors, width)[1].stride
+        width = behind_width
+
+
+def duration(frames, frame_rate):
+    return '%d frames' % frames + ('' if frame_rate is None else ' (%g ms at %s frames per second)' % (1000 * frames / frame_rate, frame_rate))
+
+
+def table(blocks, tensors, features, frame_rate=None):
+    """What was made, for a person."""
+    rows = [['block', 'tensors', 'values', 'reads frames', 'parameters', 'MFLOP'], *rows_of(blocks, tensors, features)]
+    width, reach = measure_all(blocks, tensors, features)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ['  '.join(word.ljust(w) for word, w in zip(row, widths)).rstrip() for row in rows]
+    lines += ['', '%d values in, %d out; one output per %s' % (features, width, 'frame' if reach.stride == 1 else '%d frames' % reach.stride),
+              'an output reads %d frames back and %d ahead; delay: %s' % (reach.back, reach.ahead, duration(reach.ahead, frame_rate)),
+              'cost per frame: %.3f MFLOP, and {:,} parameters of {:,} bytes are read'.format(
+                  sum(parameters_of(block, tensors) for block in blocks), bytes_of(blocks, tensors)) % (cost_of(blocks, tensors, features) / 1e6)]
+    return '\n'.join(lines)
