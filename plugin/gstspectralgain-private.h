@@ -48,6 +48,8 @@ typedef struct {
 typedef struct {
   gint64 time;
   SpectralBands *bands; /* a g_rc_box; NULL: all gains are 1 */
+  gboolean is_heard;    /* there was a probability of speech */
+  gboolean is_speech;   /* as the last message says */
   gfloat gains[];       /* [n_bins] */
 } GainFrame;
 
@@ -98,7 +100,10 @@ struct _GstSpectralGain {
   gdouble *samples, *done; /* [frame_length][n_channels], [hop_length][n_channels] */
   GByteArray *output;      /* samples that are done and have not left */
   GstClockTime output_pts;
-  guint64 n_output; /* samples that have left */
+  gdouble output_energy; /* the sum of squares of its values, where full scale is 1 */
+  gboolean is_heard;     /* the gains of `output` came with a probability of speech */
+  gboolean has_speech;   /* somewhere in `output` */
+  guint64 n_output;      /* samples that have left */
   gboolean is_discont;
 
   /* Gains. */

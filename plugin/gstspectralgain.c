@@ -45,7 +45,8 @@
  * With a probability of speech in the frames a message named `spectralgain` is posted whenever speech begins (the
  * probability reaches #GstSpectralGain:threshold) and ends (it falls below by #GstSpectralGain:hysteresis): `speech`
  * (boolean), `probability` (double), and the time of the frame's centre as `timestamp`, `stream-time` and
- * `running-time` (guint64). NaN changes nothing.
+ * `running-time` (guint64). NaN changes nothing. Buffers then have a #GstAudioLevelMeta: the level of the sound that
+ * leaves, and whether there is speech in it, which rtphdrextclientaudiolevel sends to the other side of a call.
  *
  * ## Example launch lines
  * |[

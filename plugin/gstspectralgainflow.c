@@ -11,6 +11,8 @@
  */
 #include "gstspectralgain-private.h"
 
+#include <gst/audio/audio.h>
+
 #include <math.h>
 #include <string.h>
 
@@ -51,6 +53,18 @@ end_flow (GstSpectralGain *self, GstFlowReturn flow)
   GST_OBJECT_UNLOCK (self);
 }
 
+/* RFC 6464: decibels below full scale, 127 and more are silence. */
+static void
+add_level (GstSpectralGain *self, GstBuffer *buffer, guint64 n_values)
+{
+  gdouble decibels = -10 * log10 (self->output_energy / n_values);
+
+  if (self->is_heard)
+    gst_buffer_add_audio_level_meta (buffer, (guint8) rint (CLAMP (decibels, 0, 127)), self->has_speech);
+  self->output_energy = 0;
+  self->is_heard = self->has_speech = FALSE;
+}
+
 static void
 push_output (GstSpectralGain *self)
 {
@@ -68,6 +82,7 @@ push_output (GstSpectralGain *self)
   GST_BUFFER_OFFSET_END (buffer) = self->n_output + n;
   if (self->is_discont)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_DISCONT);
+  add_level (self, buffer, n * self->format.n_channels);
   self->n_output += n;
   self->is_discont = FALSE;
   flow = gst_pad_push (self->srcpad, buffer);
@@ -97,9 +112,11 @@ read_samples (const AudioFormat *format, const guint8 *bytes, gsize n, gdouble *
 static void
 append_output (GstSpectralGain *self, const gdouble *samples, gsize n)
 {
+  gdouble full_scale = self->format.is_float ? 1 : -(gdouble) G_MININT16;
   gsize i;
 
   for (i = 0; i < n; i++) {
+    self->output_energy += samples[i] * samples[i] / (full_scale * full_scale);
     if (self->format.is_float) {
       gfloat f32 = (gfloat) samples[i];
 
@@ -253,6 +270,8 @@ end_stretch (GstSpectralGain *self)
   g_clear_pointer (&self->done, g_free);
   gst_adapter_clear (self->adapter);
   g_byte_array_set_size (self->output, 0);
+  self->output_energy = 0;
+  self->is_heard = self->has_speech = FALSE;
   frame_clock_forget (&self->clock);
   self->is_ended = FALSE;
 }

@@ -78,7 +78,7 @@ ends_with_ones (GstSpectralGain *self)
   return last == NULL || last->bands == NULL;
 }
 
-/* gains [n_bins], or NULL: ones. */
+/* gains [n_values], or NULL: ones. */
 static void
 append_frame (GstSpectralGain *self, gint64 time, const gfloat *gains)
 {
@@ -91,6 +91,8 @@ append_frame (GstSpectralGain *self, gint64 time, const gfloat *gains)
   GST_OBJECT_UNLOCK (self);
   frame->time = time;
   frame->bands = gains != NULL ? g_rc_box_acquire (self->bands) : NULL;
+  frame->is_heard = gains != NULL && self->features.n_features > n_bins;
+  frame->is_speech = frame->is_heard && self->is_speech;
   for (i = 0; i < n_bins; i++)
     frame->gains[i] = spectral_gain_limit (gains[i], floor);
   g_queue_push_tail (&self->frames, frame);
@@ -216,9 +218,9 @@ add_frames (GstSpectralGain *self, GstClockTime pts, const gfloat *values, gsize
   for (i = 0; i < n; i++, values += n_values) {
     GstClockTime at = pts_of (self, pts, i);
 
-    add_frame (self, get_centre (self, at), values);
     if (n_values > n_bins)
       hear (self, at, values[n_bins]);
+    add_frame (self, get_centre (self, at), values);
   }
   reach (self, pts_of (self, pts, n));
 }
@@ -322,6 +324,8 @@ gst_spectral_gain_look_up (GstSpectralGain *self, gint64 time, gint64 tolerance,
   second = link->next != NULL ? link->next->data : NULL;
   if (first->time > time + tolerance)
     return NULL;
+  self->is_heard |= first->is_heard;
+  self->has_speech |= first->is_speech;
   if (second != NULL && time - first->time > tolerance)
     return mix (self, first, second, (gdouble) (time - first->time) / (second->time - first->time), bands);
   *bands = first->bands;

@@ -505,11 +505,60 @@ GST_END_TEST;
 
 GST_START_TEST (test_frames_without_a_probability_post_nothing)
 {
+  static const gfloat samples[5 * HOP] = { 0 };
   Fixture fixture = fixture_new_f32 ("");
+  GstBuffer *buffer;
 
   push_flat_gains (&fixture, 0, 10, 1);
   fail_unless (pop_message (fixture.bus, GST_MESSAGE_ELEMENT) == NULL);
+  push_bytes (fixture.audio, samples, sizeof samples, 0, 0);
+  buffer = gst_harness_pull (fixture.audio);
+  fail_unless (gst_buffer_get_audio_level_meta (buffer) == NULL);
+  gst_buffer_unref (buffer);
   fixture_free (&fixture);
+}
+GST_END_TEST;
+
+/* The gains are 1: the level is that of what went in, 0.1 or 20 dB below full scale in either format. */
+static void
+fail_unless_level (const gchar *format, gconstpointer samples, gsize size, gfloat probability)
+{
+  Fixture fixture = fixture_new ("");
+  gfloat gains[N_BINS + 1];
+  GstAudioLevelMeta *meta;
+  GstBuffer *buffer;
+  guint i;
+
+  for (i = 0; i < N_BINS; i++)
+    gains[i] = 1;
+  gains[N_BINS] = probability;
+  start_audio (&fixture, format, RATE, 1);
+  fail_unless (start_gains (&fixture, N_BINS + 1, 100, 1, ""));
+  for (i = 0; i < 10; i++)
+    push_bytes (fixture.gains, gains, sizeof gains, i * HOP_TIME, 0);
+  push_bytes (fixture.audio, samples, size, 0, 0);
+  buffer = gst_harness_pull (fixture.audio);
+  meta = gst_buffer_get_audio_level_meta (buffer);
+  fail_unless (meta != NULL);
+  fail_unless_equals_int (meta->level, 20);
+  fail_unless_equals_int (meta->voice_activity, probability > 0.5f);
+  gst_buffer_unref (buffer);
+  fixture_free (&fixture);
+}
+
+GST_START_TEST (test_buffers_say_their_level_and_whether_there_is_speech)
+{
+  gfloat f32[5 * HOP];
+  gint16 s16[5 * HOP];
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (f32); i++) {
+    f32[i] = i % 2 == 0 ? 0.1f : -0.1f;
+    s16[i] = i % 2 == 0 ? 3277 : -3277;
+  }
+  fail_unless_level (GST_AUDIO_NE (F32), f32, sizeof f32, 0.9f);
+  fail_unless_level (GST_AUDIO_NE (F32), f32, sizeof f32, 0.1f);
+  fail_unless_level (GST_AUDIO_NE (S16), s16, sizeof s16, 0.9f);
 }
 GST_END_TEST;
 
@@ -544,6 +593,7 @@ spectralgain_streams_suite (void)
   tcase_add_test (events, test_qos_goes_upstream);
   tcase_add_test (events, test_speech_begins_and_ends_with_a_message);
   tcase_add_test (events, test_frames_without_a_probability_post_nothing);
+  tcase_add_test (events, test_buffers_say_their_level_and_whether_there_is_speech);
   return suite;
 }
 
