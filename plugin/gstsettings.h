@@ -8,7 +8,7 @@
 #include <glib-object.h>
 
 /*
- * `field` is a gboolean (set atomically: some are read without a lock), guint, guint64, gdouble, an enum or a gchar *
+ * `field` is a gboolean (set atomically: some are read without a lock), gint, guint, guint64, gdouble, an enum or a gchar *
  * of its own, as the type of `value` says.
  */
 static inline void
@@ -17,6 +17,9 @@ gst_settings_set_field (gpointer field, const GValue *value)
   switch (G_TYPE_FUNDAMENTAL (G_VALUE_TYPE (value))) {
   case G_TYPE_BOOLEAN:
     g_atomic_int_set ((gboolean *) field, g_value_get_boolean (value));
+    break;
+  case G_TYPE_INT:
+    *(gint *) field = g_value_get_int (value);
     break;
   case G_TYPE_UINT:
     *(guint *) field = g_value_get_uint (value);
@@ -45,6 +48,9 @@ gst_settings_get_field (gconstpointer field, GValue *value)
   switch (G_TYPE_FUNDAMENTAL (G_VALUE_TYPE (value))) {
   case G_TYPE_BOOLEAN:
     g_value_set_boolean (value, *(const gboolean *) field);
+    break;
+  case G_TYPE_INT:
+    g_value_set_int (value, *(const gint *) field);
     break;
   case G_TYPE_UINT:
     g_value_set_uint (value, *(const guint *) field);

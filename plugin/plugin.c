@@ -3,6 +3,7 @@
 
 #include "gstattention.h"
 #include "gstattentionencoder.h"
+#include "gstctctext.h"
 #include "gstlogmel.h"
 #include "gstnpyenc.h"
 #include "gstnpyparse.h"
@@ -15,6 +16,7 @@ plugin_init (GstPlugin *plugin)
 
   registered |= GST_ELEMENT_REGISTER (attention, plugin);
   registered |= GST_ELEMENT_REGISTER (attentionencoder, plugin);
+  registered |= GST_ELEMENT_REGISTER (ctctext, plugin);
   registered |= GST_ELEMENT_REGISTER (logmel, plugin);
   registered |= GST_ELEMENT_REGISTER (npyenc, plugin);
   registered |= GST_ELEMENT_REGISTER (npyparse, plugin);
