@@ -38,7 +38,7 @@
  * to the maximum of 30 s; those of Voxtral that stream have a fixed one, #GstLogmel:log-maximum. Streaming models of
  * NeMo were trained with `normalize: NA`, which is just this; where a configuration says per_feature the model was
  * trained on whole recordings, and gets other numbers here. A fixed mean and variance per bin is an `affine` block in
- * the model file: `examples/front_end.py` writes one, and MFCC as a `linear` block.
+ * the model file: `examples/export/front_end.py` writes one, and MFCC as a `linear` block.
  *
  * With #GstLogmel:model-file the frames are those that the model of this file was trained on, as the exporters write it
  * into the metadata: `logmel model-file=m.safetensors ! attentionencoder model-file=m.safetensors` cannot disagree. Its
