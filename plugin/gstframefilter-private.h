@@ -60,7 +60,7 @@ typedef struct _GstFrameFilterRun GstFrameFilterRun;
 
 /*
  * What leaves one pad, in its order: rows, one for each `stride` frames. `src` has a line, of the outputs, and each side
- * has one while somebody looks at it. Every item stands in every line, and has the rows there that belong to its frames.
+ * has one while somebody looks at it. Every item stands in every line, with the rows there that belong to its frames.
  */
 typedef struct _GstFrameFilterLine {
   gint side;               /* or OUTPUTS */

@@ -134,7 +134,7 @@ struct _GstFrameFilter {
 };
 
 /*
- * All are required; those of sides only where there are any. They are called in the streaming thread, or at start and
+ * All are required but for those of sides, where there are none, and of chains, where layers are none. They are called in the streaming thread, or at start and
  * stop, without locks.
  */
 struct _GstFrameFilterClass {
@@ -153,20 +153,20 @@ struct _GstFrameFilterClass {
   void (*layer_changed) (GstFrameFilter *self, AttnLayer *layer);
 
   /*
-   * Not of chains: outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the first time by
-   * `stream`. TRUE: to be called again for the output behind this one.
+   * Not of chains: outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the
+   * first time by `stream`. TRUE: to be called again for the output behind this one.
    */
   gboolean (*before_outputs) (GstFrameFilter *self, AttnStream *stream, gboolean is_new);
 
   /*
-   * Of chains, NULL: nobody asks. A side's rows have something of their own at each row's time, so that
-   * gst_frame_filter_get_row_times () can be asked, though nobody may look.
+   * Of chains: something is set for each row of a side by its time: gst_frame_filter_get_row_times () will be asked,
+   * though nobody may look at the rows.
    */
   gboolean (*follows_rows) (GstFrameFilter *self, guint side);
 
   /*
-   * Of chains: the rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next by
-   * `stream`. `is_new`: for the first time by it.
+   * Of chains: the rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next,
+   * by `stream`. `is_new`: for the first time by it.
    */
   void (*before_rows) (GstFrameFilter *self, AttnStream *stream, guint64 n, gboolean is_new);
 
