@@ -96,7 +96,7 @@ gst_attention_weights_side_done (GstFrameFilter *filter, guint side, GstBuffer *
   gboolean wanted;
 
   GST_OBJECT_LOCK (filter);
-  wanted = filter->post_messages;
+  wanted = filter->post_messages && buffer != NULL;
   interval = filter->interval;
   GST_OBJECT_UNLOCK (filter);
   if (!wanted) {

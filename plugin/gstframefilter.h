@@ -134,8 +134,8 @@ struct _GstFrameFilter {
 };
 
 /*
- * All are required but for those of sides, where there are none, and of chains, where layers are none. They are called in the streaming thread, or at start and
- * stop, without locks.
+ * Those of sides are required where there are any, those of chains may be NULL, and all others are required. They are
+ * called in the streaming thread, or at start and stop, without locks.
  */
 struct _GstFrameFilterClass {
   GstBaseTransformClass parent_class;
@@ -179,7 +179,7 @@ struct _GstFrameFilterClass {
   /* What leaves the pad of a side, where `caps` leave `src`; there is a layer. Transfer full. */
   GstCaps *(*make_side_caps) (GstFrameFilter *self, guint side, GstCaps *caps);
 
-  /* The rows [n_rows][width] of `buffer`, which is to leave. */
+  /* The rows [n_rows][width] of `buffer`, which is to leave; NULL: nobody looks at the side any more. */
   void (*side_done) (GstFrameFilter *self, guint side, GstBuffer *buffer, const gfloat *rows, guint64 n_rows);
 };
 

@@ -294,6 +294,8 @@ update_side (GstFrameFilter *self, guint side)
   Line *line = gst_frame_filter_side (self, side);
   gboolean is_watched = gst_frame_filter_is_watched (self, side), is_needed = is_watched || is_followed (self, side);
 
+  if (line != NULL && line->is_watched && !is_watched)
+    GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, side, NULL, NULL, 0);
   if (line != NULL && !is_needed)
     remove_side (self, side);
   if (!is_needed)

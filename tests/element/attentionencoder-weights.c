@@ -222,6 +222,42 @@ GST_START_TEST (test_a_pad_that_comes_late_begins_with_the_next_frame)
 }
 GST_END_TEST;
 
+/* Rows of frames that another element got leave there. */
+GST_START_TEST (test_rows_go_on_from_a_restored_state)
+{
+  Encoder *e = open_encoder (__i__), rows;
+  guint layer = attn_layer_n_attentions (e->layer) - 1, cut = 41, first;
+  gchar *name = g_strdup_printf ("weights_%u", layer);
+  GstHarness *before = encoder_harness (e), *h = encoder_harness (e);
+  GstHarness *w = gst_harness_new_with_element (h->element, NULL, name);
+  gboolean restored;
+  GBytes *state;
+
+  memset (e->present, 1, e->n);
+  rows = rows_of (e, layer);
+  first = (cut + rows.stride - 1) / rows.stride;
+  gst_harness_set_src_caps (before, encoder_caps (e, FALSE, 0));
+  gst_harness_push (before, encoder_buffer (e, 0, cut));
+  g_signal_emit_by_name (before->element, "save-state", &state);
+  gst_harness_set_src_caps (h, encoder_caps (e, FALSE, 0));
+  gst_harness_push (h, encoder_buffer (e, 0, 9)); /* of another stream, which ends here */
+  g_signal_emit_by_name (h->element, "restore-state", state, &restored);
+  fail_unless (restored);
+  gst_harness_push (h, encoder_buffer (e, cut, 1)); /* no row of its own is ready */
+  drop_buffers (w);
+  gst_harness_push (h, encoder_buffer (e, cut + 1, e->n - cut - 1));
+  gst_harness_push_event (h, gst_event_new_eos ());
+  check_values (w, rows.expected + first * rows.n_outputs, (rows.n_out - first) * rows.n_outputs);
+  g_bytes_unref (state);
+  gst_harness_teardown (w);
+  gst_harness_teardown (h);
+  gst_harness_teardown (before);
+  free_rows (&rows);
+  g_free (name);
+  close_encoder (e);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_a_pad_of_a_layer_that_is_not_there_is_refused)
 {
   Encoder *e = encoder_open ("transformer-6-pre-gelu-ahead");
@@ -523,6 +559,7 @@ attentionencoder_weights_suite (void)
   tcase_add_loop_test (rows, test_rows_of_every_layer_leave_in_order_at_their_times_over_holes, 0, N_ENCODERS);
   tcase_add_loop_test (rows, test_caps_have_the_rate_of_the_layer_and_say_what_a_row_is, 0, 2);
   tcase_add_loop_test (rows, test_a_pad_that_comes_late_begins_with_the_next_frame, 0, N_ENCODERS);
+  tcase_add_loop_test (rows, test_rows_go_on_from_a_restored_state, 0, N_ENCODERS);
   tcase_add_test (rows, test_a_pad_of_a_layer_that_is_not_there_is_refused);
   tcase_add_test (rows, test_messages_say_which_layer_they_are_of);
   tcase_add_test (rows, test_the_scope_draws_any_layer);
