@@ -55,11 +55,11 @@
  *
  * ## Gains
  *
- * The children `layer0`, `layer1`, ... have children `head0`, `head1`, ... with a property `gain`, which multiplies what
- * the head contributes: `layer2::head1::gain=0` silences a head. They are there as soon as
+ * The children `layer0`, `layer1`, ... have children `head0`, `head1`, ... with a property `gain`, which multiplies
+ * what the head contributes: `layer2::head1::gain=0` silences a head. They are there as soon as
  * #GstAttentionEncoder:model-file is set, for which the file is read. A gain can be changed at any time, and holds from
- * the next row that its layer computes. Bound to a #GstController it is evaluated for every row at that row's own stream
- * time, whatever the size of the buffers. Gains are no part of a state; presets hold them.
+ * the next row that its layer computes. Bound to a #GstController it is evaluated for every row at the stream time of
+ * that row, whatever the size of the buffers. Gains are no part of a state; presets hold them.
  *
  * ## What there is not
  *

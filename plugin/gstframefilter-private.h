@@ -59,8 +59,9 @@ typedef struct _GstFrameFilterRun GstFrameFilterRun;
 #define OUTPUTS (-1)
 
 /*
- * What leaves one pad, in its order: rows, one for each `stride` frames. `src` has a line, of the outputs, and each side
- * has one while somebody looks at it. Every item stands in every line, with the rows there that belong to its frames.
+ * What leaves one pad, in its order: rows, one for each `stride` frames. `src` has a line, of the outputs, and each
+ * side has one while somebody looks at it. Every item stands in every line, with the rows there that belong to its
+ * frames.
  */
 typedef struct _GstFrameFilterLine {
   gint side;               /* or OUTPUTS */

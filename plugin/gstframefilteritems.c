@@ -67,20 +67,6 @@ mark_gap (const Item *item)
     GST_BUFFER_FLAG_UNSET (item->out.buffer, GST_BUFFER_FLAG_GAP);
 }
 
-/* At the end of a stream: frames in front of an attention may be fewer than those that came in. */
-static void
-shorten (const Line *line, Item *item)
-{
-  GstBuffer *buffer = item->out.buffer;
-
-  gst_buffer_set_size (buffer, item->n_outputs * line->width * sizeof (gfloat));
-  if (GST_BUFFER_DURATION_IS_VALID (buffer))
-    GST_BUFFER_DURATION (buffer) =
-        gst_util_uint64_scale_round (GST_BUFFER_DURATION (buffer), item->n_outputs, item->n_frames);
-  if (item->n_outputs == 0)
-    gst_clear_buffer (&item->out.buffer);
-}
-
 static void
 complete (GstFrameFilter *self, const Line *line, Item *item)
 {
@@ -90,8 +76,6 @@ complete (GstFrameFilter *self, const Line *line, Item *item)
     GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, line->side, item->out.buffer,
                                                   (const gfloat *) item->out.map.data, item->n_outputs);
   unmap_rows (&item->out);
-  if (item->out.buffer != NULL && item->n_outputs < item->n_frames)
-    shorten (line, item);
 }
 
 /* In its own turn. A gap that has outputs leaves as a run of them. */

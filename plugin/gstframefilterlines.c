@@ -247,6 +247,7 @@ add_waiting_events (GstFrameFilter *self, Line *line)
   }
 }
 
+/* Else one output leaves for each frame, and therefore at least one row: the others are at the end. */
 gboolean
 gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side)
 {

@@ -308,8 +308,8 @@ drain (GstFrameFilter *self)
 
   if (n > n_owed)
     gst_frame_filter_add_beyond (self, self->outputs, n - n_owed);
-  announce_rows (self, GST_FRAME_FILTER_END);
   gst_frame_filter_watch_last_rows (self);
+  announce_rows (self, GST_FRAME_FILTER_END);
   do {
     g_mutex_lock (&self->lock);
     n = attn_stream_finish (self->stream, rows, NULL, marks, MAX_ASIDE);
