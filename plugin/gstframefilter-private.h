@@ -259,13 +259,18 @@ gboolean gst_frame_filter_refuses_event (GstFrameFilter *self, GstEvent *event);
 
 /* ---- gstframefilterlatency.c ---- */
 
+/* There is a layer, and a stream that has not begun; or neither. */
+void gst_frame_filter_note_paces (GstFrameFilter *self);
+
 /* After anything that latency depends on: says so on the bus when it has grown. */
 void gst_frame_filter_update_latency (GstFrameFilter *self);
 
 /* A buffer of so many frames has come in; absent frames have. */
 void gst_frame_filter_note_buffer_size (GstFrameFilter *self, guint64 n_frames);
 void gst_frame_filter_note_absent_frames (GstFrameFilter *self, guint64 n_frames);
-gboolean gst_frame_filter_query_latency (GstFrameFilter *self, GstQuery *query);
+
+/* `side`, or OUTPUTS: the rows of a side are never promised earlier than the outputs. */
+gboolean gst_frame_filter_query_latency (GstFrameFilter *self, gint side, GstQuery *query);
 
 /* Of GstBaseTransformClass. */
 gboolean gst_frame_filter_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query);

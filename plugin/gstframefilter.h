@@ -127,8 +127,9 @@ struct _GstFrameFilter {
   gboolean skipped;            /* outputs were left out for the quality of service, and none has left since */
 
   /* Latency; the object lock. */
-  guint64 n_max;    /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
-  gboolean varying; /* buffers have differed in size; the same */
+  GArray *side_paces; /* Paces, by side, of the layer */
+  guint64 n_max;      /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
+  gboolean varying;   /* buffers have differed in size; the same */
   GstClockTime latency;
   gboolean warned_rate;
 };

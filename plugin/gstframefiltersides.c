@@ -91,7 +91,7 @@ static gboolean
 gst_frame_filter_side_query (GstPad *pad, GstObject *parent, GstQuery *query)
 {
   if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
-    return gst_frame_filter_query_latency (GST_FRAME_FILTER (parent), query);
+    return gst_frame_filter_query_latency (GST_FRAME_FILTER (parent), side_of (pad), query);
   return gst_pad_query_default (pad, parent, query);
 }
 
