@@ -35,6 +35,13 @@ typedef struct {
   GstClockTime latency; /* of a side: what is reported */
 } Pace;
 
+/* Else one output leaves for each frame, and therefore at least one row: the others are at the end. */
+gboolean
+gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side)
+{
+  return self->outputs->leaves_at_once || attn_layer_attention_stride (self->layer, side) != 1;
+}
+
 /* The frames that the first row of a side waits for, by a stream that has not begun. */
 static guint64
 look_ahead_of (GstFrameFilter *self, guint side)

@@ -48,12 +48,6 @@ gst_frame_filter_line_free (Line *line)
   g_free (line);
 }
 
-Line *
-gst_frame_filter_side (GstFrameFilter *self, guint side)
-{
-  return side < self->sides->len ? g_ptr_array_index (self->sides, side) : NULL;
-}
-
 void
 gst_frame_filter_settle_media (GstFrameFilter *self, Line *line)
 {
@@ -245,13 +239,6 @@ add_waiting_events (GstFrameFilter *self, Line *line)
     gst_event_ref (event.event);
     gst_queue_array_push_tail_struct (line->waiting, &event);
   }
-}
-
-/* Else one output leaves for each frame, and therefore at least one row: the others are at the end. */
-gboolean
-gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side)
-{
-  return self->outputs->leaves_at_once || attn_layer_attention_stride (self->layer, side) != 1;
 }
 
 static Line *
