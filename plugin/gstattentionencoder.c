@@ -470,11 +470,11 @@ gst_attention_encoder_class_init (GstAttentionEncoderClass *klass)
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ENCODER_LAYER, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_HEAD, 0);
   gst_element_class_add_static_pad_template (GST_ELEMENT_CLASS (klass), &weights_template);
-  gst_element_class_set_static_metadata (
-      GST_ELEMENT_CLASS (klass), "Encoder", "Filter/Effect/Audio",
-      "A whole Transformer encoder, from one model file, on a live stream of feature "
-      "vectors",
-      "the gst-attention authors");
+  gst_element_class_set_static_metadata (GST_ELEMENT_CLASS (klass), "Encoder", "Filter/Effect/Audio",
+                                         "A whole Transformer encoder, from one model file, on a live stream of "
+                                         "feature vectors: pads weights_%u show what "
+                                         "its layers attend to, layer2::head1::gain=0 silences a head",
+                                         "the gst-attention authors");
 }
 
 static void
