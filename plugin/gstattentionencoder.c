@@ -39,16 +39,41 @@
  * is there. (Where the caps say that a buffer has several frames, a buffer of its own has one, between two CAPS
  * events.)
  *
+ * ## What its layers attend to
+ *
+ * Layers of attention are counted from 0, in the order in which frames meet them. The pad `weights_1` shows what the
+ * second one attends to: heads x span float32 for each frame that comes to the layer, as the pad `weights` of
+ * `attention` has them, at the rate and with the times of those frames. A layer behind a stride of 4 has a row for four
+ * frames. Its caps carry heads, sinks, window and look-ahead, so that `attentionscope` draws it. Rows leave as soon as
+ * they are known, so a layer may be ahead of `src`; the latency that is reported is that of `src`. Each event stands in
+ * its place among the rows, and EOS comes behind the last one. A pad can be requested and released at any time; it
+ * changes no bit of `src`, and one that is not linked holds up nothing. All pads are pushed from one thread, so each
+ * branch needs a queue.
+ *
+ * With #GstFrameFilter:post-messages each layer posts the messages that `attention` posts, with one more field: `layer`
+ * (guint).
+ *
+ * ## Gains
+ *
+ * The children `layer0`, `layer1`, ... have children `head0`, `head1`, ... with a property `gain`, which multiplies
+ * what the head contributes: `layer2::head1::gain=0` silences a head. They are there as soon as
+ * #GstAttentionEncoder:model-file is set, for which the file is read. A gain can be changed at any time, and holds from
+ * the next row that its layer computes. Bound to a #GstController it is evaluated for every row at the stream time of
+ * that row, whatever the size of the buffers. Gains are no part of a state; presets hold them.
+ *
  * ## What there is not
  *
- * Nothing is skipped for being late (`qos`): all that follows is made from the same frames. What the heads attend to
- * cannot be watched, nor can their gains be set: that is for the single layer of `attention`.
+ * Nothing is skipped for being late (`qos`): all that follows is made from the same frames.
  *
  * ## Example
  *
  * |[
  * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attentionencoder model-file=encoder.safetensors ! npyenc !
  * filesink location=encoded.npy ]| Runs an encoder over frames that numpy.save() wrote; numpy.load() reads the result.
+ *
+ * |[
+ * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attentionencoder name=e model-file=encoder.safetensors
+ * e.weights_1 ! queue ! attentionscope ! videoconvert ! autovideosink ]| Shows what the second layer attends to.
  */
 #include "gstattentionencoder-private.h"
 
@@ -377,12 +402,15 @@ install (GObjectClass *object_class, guint id, GParamSpec *pspec)
 static void
 install_properties (GObjectClass *object_class)
 {
-  install (object_class, PROP_MODEL_FILE,
-           g_param_spec_string ("model-file", "Model file",
-                                "Safetensors file with a whole encoder, as examples/export_encoder.py writes it from a "
-                                "model of PyTorch: its parameters, and the list of its blocks. Required. It is read at "
-                                "start; elements that name the same file share its parameters",
-                                NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
+  install (
+      object_class, PROP_MODEL_FILE,
+      g_param_spec_string ("model-file", "Model file",
+                           "Safetensors file with a whole encoder, as examples/export_encoder.py writes it from a "
+                           "model of PyTorch: its parameters, and the list of its blocks. Required. It is read when "
+                           "it is set, so that the children of its layers are there (layer2::head1::gain); what "
+                           "is wrong with it is said at start. Elements that name the same file share its "
+                           "parameters",
+                           NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   install (object_class, PROP_LATENCY_FRAMES,
            g_param_spec_uint64 ("latency-frames", "Latency in frames",
                                 "Later frames that an output waits for: what all layers look ahead, added up. The "
@@ -442,11 +470,11 @@ gst_attention_encoder_class_init (GstAttentionEncoderClass *klass)
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ENCODER_LAYER, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_HEAD, 0);
   gst_element_class_add_static_pad_template (GST_ELEMENT_CLASS (klass), &weights_template);
-  gst_element_class_set_static_metadata (
-      GST_ELEMENT_CLASS (klass), "Encoder", "Filter/Effect/Audio",
-      "A whole Transformer encoder, from one model file, on a live stream of feature "
-      "vectors",
-      "the gst-attention authors");
+  gst_element_class_set_static_metadata (GST_ELEMENT_CLASS (klass), "Encoder", "Filter/Effect/Audio",
+                                         "A whole Transformer encoder, from one model file, on a live stream of "
+                                         "feature vectors: pads weights_%u show what "
+                                         "its layers attend to, layer2::head1::gain=0 silences a head",
+                                         "the gst-attention authors");
 }
 
 static void

@@ -15,7 +15,10 @@ typedef struct _GstAttentionSummary GstAttentionSummary;
 GstAttentionSummary *gst_attention_summary_new (GstFrameFilter *filter, guint attention);
 void gst_attention_summary_free (GstAttentionSummary *summary);
 
-/* Takes the weights [n_frames][heads][span] of `buffer`, one frame of the attention after the other, and posts what is due, every `interval`. */
+/*
+ * Takes the weights [n_frames][heads][span] of `buffer`, one frame of the attention after the other, and posts what is
+ * due, every `interval`.
+ */
 void gst_attention_summary_add (GstAttentionSummary *summary, GstBuffer *buffer, const gfloat *weights,
                                 guint64 n_frames, GstClockTime interval);
 

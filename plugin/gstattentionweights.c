@@ -39,8 +39,8 @@ too_wide:
 }
 
 /*
- * Where rows leave by themselves, at the rate of the frames that come to the attention: by the rule for all that we make,
- * and in other/tensors each in a buffer of its own.
+ * Where rows leave by themselves, at the rate of the frames that come to the attention: by the rule for all that we
+ * make, and in other/tensors each in a buffer of its own.
  */
 static GstCaps *
 make_caps_at_rate (GstFrameFilter *filter, GstCaps *caps, guint width, guint64 stride)
@@ -96,7 +96,7 @@ gst_attention_weights_side_done (GstFrameFilter *filter, guint side, GstBuffer *
   gboolean wanted;
 
   GST_OBJECT_LOCK (filter);
-  wanted = filter->post_messages;
+  wanted = filter->post_messages && buffer != NULL;
   interval = filter->interval;
   GST_OBJECT_UNLOCK (filter);
   if (!wanted) {

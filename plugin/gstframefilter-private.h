@@ -59,8 +59,9 @@ typedef struct _GstFrameFilterRun GstFrameFilterRun;
 #define OUTPUTS (-1)
 
 /*
- * What leaves one pad, in its order: rows, one for each `stride` frames. `src` has a line, of the outputs, and each side
- * has one while somebody looks at it. Every item stands in every line, and has the rows there that belong to its frames.
+ * What leaves one pad, in its order: rows, one for each `stride` frames. `src` has a line, of the outputs, and each
+ * side has one while somebody looks at it. Every item stands in every line, with the rows there that belong to its
+ * frames.
  */
 typedef struct _GstFrameFilterLine {
   gint side;               /* or OUTPUTS */
@@ -92,9 +93,6 @@ gboolean gst_frame_filter_decide_allocation (GstBaseTransform *trans, GstQuery *
 GstFlowReturn gst_frame_filter_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, GstBuffer *input);
 GstFlowReturn gst_frame_filter_generate_output (GstBaseTransform *trans, GstBuffer **output);
 GstFlowReturn gst_frame_filter_transform (GstBaseTransform *trans, GstBuffer *input, GstBuffer *output);
-
-/* What the outputs of `input`, which leave by themselves, take from it. */
-GstBuffer *gst_frame_filter_make_source (GstBuffer *input);
 
 /* ---- gstframefiltergaps.c ---- */
 
@@ -151,12 +149,12 @@ void gst_frame_filter_clear_items (GstQueueArray *items);
 /* Complete items at the head of the line are ready; the next one is being filled. */
 void gst_frame_filter_advance (GstFrameFilter *self, Line *line);
 
-/* What comes next is no single row: the caps say again how many rows a buffer has. */
-void gst_frame_filter_restore_caps (GstFrameFilter *self, Line *line);
-
 /* To `src` and to sides: to all, or to those without a line, which have no place of their own for it. */
 gboolean gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event, gboolean to_lines);
 GstFlowReturn gst_frame_filter_push_ready (GstFrameFilter *self);
+
+/* To the pad of a side, whose rows before it have all left. */
+void gst_frame_filter_tell_side (GstFrameFilter *self, Line *line, GstEvent *event);
 
 /* ---- gstframefilterruns.c ---- */
 
@@ -165,6 +163,9 @@ GstBuffer *gst_frame_filter_new_buffer (GstFrameFilter *self, const Line *line, 
 
 /* Whose number of channels is not that of the outputs. */
 void gst_frame_filter_drop_audio_meta (GstBuffer *buffer);
+
+/* What the outputs of `input`, which leave by themselves, take from it. */
+GstBuffer *gst_frame_filter_make_source (GstBuffer *input);
 
 /* Times that nobody knows. */
 #define GST_FRAME_FILTER_NO_TIMES \
@@ -191,8 +192,7 @@ void gst_frame_filter_clear_line (Line *line); /* nothing waits, or leaves, any 
 
 /* A line for each side that somebody looks at, and for no other. FALSE after an error message. */
 gboolean gst_frame_filter_update_sides (GstFrameFilter *self);
-void gst_frame_filter_free_sides (GstFrameFilter *self);        /* there is no stream any more */
-Line *gst_frame_filter_side (GstFrameFilter *self, guint side); /* NULL: it has none */
+void gst_frame_filter_free_sides (GstFrameFilter *self); /* there is no stream any more */
 
 /* After caps: whether what leaves is other/tensors, which it is where the rate is not a whole number, too. */
 void gst_frame_filter_settle_media (GstFrameFilter *self, Line *line);
@@ -234,6 +234,8 @@ void gst_frame_filter_take_rows (GstFrameFilter *self);
 
 /* ---- gstframefiltersides.c ---- */
 
+Line *gst_frame_filter_side (GstFrameFilter *self, guint side); /* NULL: it has none */
+
 /* Somebody looks at a side; at any. */
 gboolean gst_frame_filter_is_watched (GstFrameFilter *self, guint side);
 gboolean gst_frame_filter_has_watchers (GstFrameFilter *self);
@@ -258,13 +260,18 @@ gboolean gst_frame_filter_refuses_event (GstFrameFilter *self, GstEvent *event);
 
 /* ---- gstframefilterlatency.c ---- */
 
+/* There is a layer, and a stream that has not begun; or neither. */
+void gst_frame_filter_note_paces (GstFrameFilter *self);
+
 /* After anything that latency depends on: says so on the bus when it has grown. */
 void gst_frame_filter_update_latency (GstFrameFilter *self);
 
 /* A buffer of so many frames has come in; absent frames have. */
 void gst_frame_filter_note_buffer_size (GstFrameFilter *self, guint64 n_frames);
 void gst_frame_filter_note_absent_frames (GstFrameFilter *self, guint64 n_frames);
-gboolean gst_frame_filter_query_latency (GstFrameFilter *self, GstQuery *query);
+
+/* `side`, or OUTPUTS: the rows of a side are never promised earlier than the outputs. */
+gboolean gst_frame_filter_query_latency (GstFrameFilter *self, gint side, GstQuery *query);
 
 /* Of GstBaseTransformClass. */
 gboolean gst_frame_filter_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query);

@@ -147,6 +147,7 @@ gst_frame_filter_finalize (GObject *object)
   gst_frame_filter_line_free (self->outputs);
   g_ptr_array_unref (self->sides);
   g_ptr_array_unref (self->summaries);
+  g_array_unref (self->side_paces);
   gst_flow_combiner_unref (self->flows);
   g_ptr_array_unref (self->side_pads);
   g_free (self->model_file);
@@ -231,6 +232,7 @@ gst_frame_filter_init (GstFrameFilter *self)
   self->outputs = gst_frame_filter_line_new (OUTPUTS);
   self->sides = g_ptr_array_new ();
   self->summaries = g_ptr_array_new ();
+  self->side_paces = g_array_new (FALSE, FALSE, 1);
   self->times = GST_FRAME_FILTER_NO_TIMES;
   frame_clock_forget (&self->clock);
   self->side_pads = g_ptr_array_new ();

@@ -127,15 +127,16 @@ struct _GstFrameFilter {
   gboolean skipped;            /* outputs were left out for the quality of service, and none has left since */
 
   /* Latency; the object lock. */
-  guint64 n_max;    /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
-  gboolean varying; /* buffers have differed in size; the same */
+  GArray *side_paces; /* Paces, by side, of the layer */
+  guint64 n_max;      /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
+  gboolean varying;   /* buffers have differed in size; the same */
   GstClockTime latency;
   gboolean warned_rate;
 };
 
 /*
- * All are required; those of sides only where there are any. They are called in the streaming thread, or at start and
- * stop, without locks.
+ * Those of sides are required where there are any, those of chains may be NULL, and all others are required. They are
+ * called in the streaming thread, or at start and stop, without locks.
  */
 struct _GstFrameFilterClass {
   GstBaseTransformClass parent_class;
@@ -153,20 +154,20 @@ struct _GstFrameFilterClass {
   void (*layer_changed) (GstFrameFilter *self, AttnLayer *layer);
 
   /*
-   * Not of chains: outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the first time by
-   * `stream`. TRUE: to be called again for the output behind this one.
+   * Not of chains: outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the
+   * first time by `stream`. TRUE: to be called again for the output behind this one.
    */
   gboolean (*before_outputs) (GstFrameFilter *self, AttnStream *stream, gboolean is_new);
 
   /*
-   * Of chains, NULL: nobody asks. A side's rows have something of their own at each row's time, so that
-   * gst_frame_filter_get_row_times () can be asked, though nobody may look.
+   * Of chains: something is set for each row of a side by its time: gst_frame_filter_get_row_times () will be asked,
+   * though nobody may look at the rows.
    */
   gboolean (*follows_rows) (GstFrameFilter *self, guint side);
 
   /*
-   * Of chains: the rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next by
-   * `stream`. `is_new`: for the first time by it.
+   * Of chains: the rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next,
+   * by `stream`. `is_new`: for the first time by it.
    */
   void (*before_rows) (GstFrameFilter *self, AttnStream *stream, guint64 n, gboolean is_new);
 
@@ -179,7 +180,7 @@ struct _GstFrameFilterClass {
   /* What leaves the pad of a side, where `caps` leave `src`; there is a layer. Transfer full. */
   GstCaps *(*make_side_caps) (GstFrameFilter *self, guint side, GstCaps *caps);
 
-  /* The rows [n_rows][width] of `buffer`, which is to leave. */
+  /* The rows [n_rows][width] of `buffer`, which is to leave; NULL: nobody looks at the side any more. */
   void (*side_done) (GstFrameFilter *self, guint side, GstBuffer *buffer, const gfloat *rows, guint64 n_rows);
 };
 

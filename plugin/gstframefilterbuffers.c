@@ -41,17 +41,6 @@ make_output (GstFrameFilter *self, GstBuffer *input, gsize n_frames)
   return buffer;
 }
 
-GstBuffer *
-gst_frame_filter_make_source (GstBuffer *input)
-{
-  GstBuffer *source = gst_buffer_new ();
-
-  gst_buffer_copy_into (source, input, GST_BUFFER_COPY_FLAGS | GST_BUFFER_COPY_META, 0, -1);
-  gst_frame_filter_drop_audio_meta (source);
-  GST_BUFFER_FLAG_UNSET (source, GST_BUFFER_FLAG_DISCONT | GST_BUFFER_FLAG_RESYNC | GST_BUFFER_FLAG_GAP);
-  return source;
-}
-
 /* What will leave for `input`, ready to be filled. FALSE after an error message. */
 static gboolean
 prepare_output (GstFrameFilter *self, Item *item, GstBuffer *input)

@@ -128,7 +128,7 @@ place (GstFrameFilter *self, GstEvent *event)
     Line *line = gst_frame_filter_side (self, i);
 
     if (line != NULL && is_empty (self, line))
-      gst_frame_filter_push_event_to_side (self, i, event);
+      gst_frame_filter_tell_side (self, line, event);
     else if (line != NULL)
       wait_in (line, gst_event_ref (event));
   }

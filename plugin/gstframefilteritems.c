@@ -67,20 +67,6 @@ mark_gap (const Item *item)
     GST_BUFFER_FLAG_UNSET (item->out.buffer, GST_BUFFER_FLAG_GAP);
 }
 
-/* At the end of a stream: frames in front of an attention may be fewer than those that came in. */
-static void
-shorten (const Line *line, Item *item)
-{
-  GstBuffer *buffer = item->out.buffer;
-
-  gst_buffer_set_size (buffer, item->n_outputs * line->width * sizeof (gfloat));
-  if (GST_BUFFER_DURATION_IS_VALID (buffer))
-    GST_BUFFER_DURATION (buffer) =
-        gst_util_uint64_scale_round (GST_BUFFER_DURATION (buffer), item->n_outputs, item->n_frames);
-  if (item->n_outputs == 0)
-    gst_clear_buffer (&item->out.buffer);
-}
-
 static void
 complete (GstFrameFilter *self, const Line *line, Item *item)
 {
@@ -90,8 +76,6 @@ complete (GstFrameFilter *self, const Line *line, Item *item)
     GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, line->side, item->out.buffer,
                                                   (const gfloat *) item->out.map.data, item->n_outputs);
   unmap_rows (&item->out);
-  if (item->out.buffer != NULL && item->n_outputs < item->n_frames)
-    shorten (line, item);
 }
 
 /* In its own turn. A gap that has outputs leaves as a run of them. */
@@ -159,8 +143,8 @@ set_single_caps (GstFrameFilter *self, Line *line)
   gst_caps_unref (caps);
 }
 
-void
-gst_frame_filter_restore_caps (GstFrameFilter *self, Line *line)
+static void
+restore_caps (GstFrameFilter *self, Line *line)
 {
   GstCaps *caps = g_steal_pointer (&line->own_caps);
 
@@ -174,9 +158,20 @@ static void
 settle_caps (GstFrameFilter *self, Line *line, gboolean is_single)
 {
   if (!is_single)
-    gst_frame_filter_restore_caps (self, line);
+    restore_caps (self, line);
   else if (line->own_caps == NULL && line->gives_tensors && !line->leaves_at_once)
     set_single_caps (self, line);
+}
+
+static void
+restore_all_caps (GstFrameFilter *self, gboolean of_sides)
+{
+  guint i;
+
+  restore_caps (self, self->outputs);
+  for (i = 0; of_sides && self->n_lines > 0 && i < self->sides->len; i++)
+    if (gst_frame_filter_side (self, i) != NULL)
+      restore_caps (self, gst_frame_filter_side (self, i));
 }
 
 gboolean
@@ -185,7 +180,7 @@ gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event, gboolean 
   gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
 
   if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
-    gst_frame_filter_restore_caps (self, self->outputs);
+    restore_all_caps (self, to_lines);
   gst_event_ref (event);
   ok = gst_frame_filter_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
   if (ok || !is_caps)
@@ -215,6 +210,13 @@ push_row_buffer (GstFrameFilter *self, Line *line, GstBuffer *buffer, gboolean i
   return gst_frame_filter_push_side (self, line->side, buffer);
 }
 
+void
+gst_frame_filter_tell_side (GstFrameFilter *self, Line *line, GstEvent *event)
+{
+  restore_caps (self, line);
+  gst_frame_filter_push_event_to_side (self, line->side, event);
+}
+
 static void
 push_event (GstFrameFilter *self, Line *line, GstEvent *event)
 {
@@ -222,7 +224,7 @@ push_event (GstFrameFilter *self, Line *line, GstEvent *event)
     gst_frame_filter_forward_event (self, event, FALSE);
     return;
   }
-  gst_frame_filter_push_event_to_side (self, line->side, event);
+  gst_frame_filter_tell_side (self, line, event);
   gst_event_unref (event);
 }
 

@@ -28,6 +28,56 @@ gst_frame_filter_get_other_rate (GstFrameFilter *self, gint *rate_n, gint *rate_
   *rate_d = numerator != 0 ? (gint) denominator : self->frame_rate_d;
 }
 
+/* How the rows of a line leave. */
+typedef struct {
+  guint64 look_ahead, stride; /* in frames */
+  gboolean leaves_at_once;
+  GstClockTime latency; /* of a side: what is reported */
+} Pace;
+
+/* Else one output leaves for each frame, and therefore at least one row: the others are at the end. */
+gboolean
+gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side)
+{
+  return self->outputs->leaves_at_once || attn_layer_attention_stride (self->layer, side) != 1;
+}
+
+/* The frames that the first row of a side waits for, by a stream that has not begun. */
+static guint64
+look_ahead_of (GstFrameFilter *self, guint side)
+{
+  guint64 low = 0, high = attn_layer_reach_ahead (self->layer) + 1;
+
+  while (high - low > 1) {
+    guint64 middle = low + (high - low) / 2;
+
+    if (attn_stream_rows_ready (self->stream, side, middle) > 0)
+      high = middle;
+    else
+      low = middle;
+  }
+  return high - 1;
+}
+
+void
+gst_frame_filter_note_paces (GstFrameFilter *self)
+{
+  guint i, n = self->stream != NULL ? self->n_sides : 0;
+  GArray *paces = g_array_sized_new (FALSE, FALSE, sizeof (Pace), n), *old;
+
+  for (i = 0; i < n; i++) {
+    Pace pace = { .look_ahead = look_ahead_of (self, i), .stride = attn_layer_attention_stride (self->layer, i) };
+
+    pace.leaves_at_once = gst_frame_filter_side_leaves_at_once (self, i);
+    g_array_append_val (paces, pace);
+  }
+  GST_OBJECT_LOCK (self);
+  old = self->side_paces;
+  self->side_paces = paces;
+  GST_OBJECT_UNLOCK (self);
+  g_array_unref (old);
+}
+
 /*
  * In frames, where buffers have `n`. Where an output leaves in the buffer of its frame, that leaves with its last
  * frame, when the look-ahead of that one is there. Else the output of frame i stride leaves with the buffer that frame
@@ -35,31 +85,62 @@ gst_frame_filter_get_other_rate (GstFrameFilter *self, gint *rate_n, gint *rate_
  * multiples of n, unless sizes vary.
  */
 static guint64
-count_late_frames (GstFrameFilter *self, guint64 look_ahead, guint64 n)
+count_late_frames (GstFrameFilter *self, const Pace *pace, guint64 n)
 {
-  if (!self->outputs->leaves_at_once)
+  guint64 look_ahead = pace->look_ahead;
+
+  if (!pace->leaves_at_once)
     return self->varying ? look_ahead + n - 1 : (look_ahead + n - 1) / n * n;
-  return self->varying
-             ? look_ahead
-             : look_ahead - look_ahead % gst_util_greatest_common_divisor_int64 (n, attn_layer_stride (self->layer));
+  return self->varying ? look_ahead
+                       : look_ahead - look_ahead % gst_util_greatest_common_divisor_int64 (n, pace->stride);
+}
+
+/* Called with the object lock. */
+static GstClockTime
+latency_of (GstFrameFilter *self, const Pace *pace)
+{
+  GstFeatures rate = self->features;
+
+  if (self->frame_rate_n > 0 || rate.rate_n <= 0)
+    gst_frame_filter_get_other_rate (self, &rate.rate_n, &rate.rate_d);
+  if (pace->look_ahead == 0)
+    return 0;
+  if (rate.rate_n <= 0) {
+    warn_of_rate (self, pace->look_ahead);
+    return 0;
+  }
+  return gst_features_duration (&rate, count_late_frames (self, pace, MAX (self->n_max, 1)));
 }
 
 /* Of the layer that there is: the properties may be those of the next one. Called with the object lock. */
 static GstClockTime
 compute_latency (GstFrameFilter *self)
 {
-  guint64 look_ahead = attn_layer_reach_ahead (self->layer), n = MAX (self->n_max, 1);
-  GstFeatures rate = self->features;
+  Pace pace = { .look_ahead = attn_layer_reach_ahead (self->layer),
+                .stride = attn_layer_stride (self->layer),
+                .leaves_at_once = self->outputs->leaves_at_once };
 
-  if (self->frame_rate_n > 0 || rate.rate_n <= 0)
-    gst_frame_filter_get_other_rate (self, &rate.rate_n, &rate.rate_d);
-  if (look_ahead == 0)
-    return 0;
-  if (rate.rate_n <= 0) {
-    warn_of_rate (self, look_ahead);
-    return 0;
+  return latency_of (self, &pace);
+}
+
+/*
+ * Theirs is that of `src`, but where buffers bring all that an output reads, and not all that a row does. TRUE: one has
+ * grown. Called with the object lock.
+ */
+static gboolean
+update_sides (GstFrameFilter *self)
+{
+  gboolean grew = FALSE;
+  guint i;
+
+  for (i = 0; i < self->side_paces->len; i++) {
+    Pace *pace = &g_array_index (self->side_paces, Pace, i);
+    GstClockTime latency = MAX (self->latency, latency_of (self, pace));
+
+    grew = grew || latency > pace->latency;
+    pace->latency = latency;
   }
-  return gst_features_duration (&rate, count_late_frames (self, look_ahead, n));
+  return grew;
 }
 
 void
@@ -72,6 +153,8 @@ gst_frame_filter_update_latency (GstFrameFilter *self)
   latency = compute_latency (self);
   grew = latency > self->latency;
   self->latency = latency;
+  if (update_sides (self) && self->n_side_pads > 0)
+    grew = TRUE;
   GST_OBJECT_UNLOCK (self);
   if (!grew)
     return;
@@ -104,12 +187,14 @@ gst_frame_filter_note_absent_frames (GstFrameFilter *self, guint64 n_frames)
 }
 
 gboolean
-gst_frame_filter_query_latency (GstFrameFilter *self, GstQuery *query)
+gst_frame_filter_query_latency (GstFrameFilter *self, gint side, GstQuery *query)
 {
   GstClockTime own;
 
   GST_OBJECT_LOCK (self);
   own = self->latency;
+  if (side >= 0 && (guint) side < self->side_paces->len)
+    own = MAX (own, g_array_index (self->side_paces, Pace, side).latency);
   GST_OBJECT_UNLOCK (self);
   return gst_features_query_latency (GST_BASE_TRANSFORM_SINK_PAD (self), query, own);
 }
@@ -118,6 +203,6 @@ gboolean
 gst_frame_filter_query (GstBaseTransform *trans, GstPadDirection direction, GstQuery *query)
 {
   if (direction == GST_PAD_SRC && GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
-    return gst_frame_filter_query_latency (GST_FRAME_FILTER (trans), query);
+    return gst_frame_filter_query_latency (GST_FRAME_FILTER (trans), OUTPUTS, query);
   return gst_frame_filter_base_class->query (trans, direction, query);
 }

@@ -48,12 +48,6 @@ gst_frame_filter_line_free (Line *line)
   g_free (line);
 }
 
-Line *
-gst_frame_filter_side (GstFrameFilter *self, guint side)
-{
-  return side < self->sides->len ? g_ptr_array_index (self->sides, side) : NULL;
-}
-
 void
 gst_frame_filter_settle_media (GstFrameFilter *self, Line *line)
 {
@@ -247,12 +241,6 @@ add_waiting_events (GstFrameFilter *self, Line *line)
   }
 }
 
-gboolean
-gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side)
-{
-  return self->outputs->leaves_at_once || attn_layer_attention_stride (self->layer, side) != 1;
-}
-
 static Line *
 add_side (GstFrameFilter *self, guint side)
 {
@@ -294,6 +282,8 @@ update_side (GstFrameFilter *self, guint side)
   Line *line = gst_frame_filter_side (self, side);
   gboolean is_watched = gst_frame_filter_is_watched (self, side), is_needed = is_watched || is_followed (self, side);
 
+  if (line != NULL && line->is_watched && !is_watched)
+    GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, side, NULL, NULL, 0);
   if (line != NULL && !is_needed)
     remove_side (self, side);
   if (!is_needed)

@@ -208,7 +208,8 @@ install_messages (GObjectClass *object_class)
       object_class, PROP_POST_MESSAGES,
       g_param_spec_boolean ("post-messages", "Post messages",
                             "Say on the bus what each head attends to, once per interval: entropy (bits), mean lag and "
-                            "most attended lag (frames back), weight of the sinks. Element messages named attention",
+                            "most attended lag (frames back), weight of the sinks. Element messages named attention; "
+                            "of an encoder each layer posts its own, with its number in the field layer",
                             DEFAULT_POST_MESSAGES, flags));
   g_object_class_install_property (
       object_class, PROP_INTERVAL,

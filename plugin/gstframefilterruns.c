@@ -100,6 +100,17 @@ gst_frame_filter_drop_audio_meta (GstBuffer *buffer)
     gst_buffer_remove_meta (buffer, meta);
 }
 
+GstBuffer *
+gst_frame_filter_make_source (GstBuffer *input)
+{
+  GstBuffer *source = gst_buffer_new ();
+
+  gst_buffer_copy_into (source, input, GST_BUFFER_COPY_FLAGS | GST_BUFFER_COPY_META, 0, -1);
+  gst_frame_filter_drop_audio_meta (source);
+  GST_BUFFER_FLAG_UNSET (source, GST_BUFFER_FLAG_DISCONT | GST_BUFFER_FLAG_RESYNC | GST_BUFFER_FLAG_GAP);
+  return source;
+}
+
 static gboolean
 leaves_in_buffer (gboolean present, const GstBuffer *source)
 {

@@ -9,6 +9,12 @@
 
 /* ---- pads ---- */
 
+Line *
+gst_frame_filter_side (GstFrameFilter *self, guint side)
+{
+  return side < self->sides->len ? g_ptr_array_index (self->sides, side) : NULL;
+}
+
 GstPad *
 gst_frame_filter_ref_side_pad (GstFrameFilter *self, guint side)
 {
@@ -91,7 +97,7 @@ static gboolean
 gst_frame_filter_side_query (GstPad *pad, GstObject *parent, GstQuery *query)
 {
   if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
-    return gst_frame_filter_query_latency (GST_FRAME_FILTER (parent), query);
+    return gst_frame_filter_query_latency (GST_FRAME_FILTER (parent), side_of (pad), query);
   return gst_pad_query_default (pad, parent, query);
 }
 
@@ -272,12 +278,9 @@ void
 gst_frame_filter_push_event_to_side (GstFrameFilter *self, guint side, GstEvent *event)
 {
   GstPad *pad = gst_frame_filter_ref_side_pad (self, side);
-  Line *line = gst_frame_filter_side (self, side);
 
   if (pad == NULL)
     return;
-  if (line != NULL && GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
-    gst_frame_filter_restore_caps (self, line);
   push_event (self, pad, event);
   gst_object_unref (pad);
 }

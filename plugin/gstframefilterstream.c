@@ -308,8 +308,8 @@ drain (GstFrameFilter *self)
 
   if (n > n_owed)
     gst_frame_filter_add_beyond (self, self->outputs, n - n_owed);
-  announce_rows (self, GST_FRAME_FILTER_END);
   gst_frame_filter_watch_last_rows (self);
+  announce_rows (self, GST_FRAME_FILTER_END);
   do {
     g_mutex_lock (&self->lock);
     n = attn_stream_finish (self->stream, rows, NULL, marks, MAX_ASIDE);
@@ -386,6 +386,7 @@ gst_frame_filter_free_layer (GstFrameFilter *self)
   g_mutex_unlock (&self->lock);
   g_clear_pointer (&self->layer_file, g_free);
   gst_frame_filter_free_sides (self);
+  gst_frame_filter_note_paces (self);
   GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, FALSE);
   GST_FRAME_FILTER_GET_CLASS (self)->layer_changed (self, NULL);
   if (self->resumed) /* what the restored stream owed is gone with it */
@@ -421,6 +422,7 @@ use_layer (GstFrameFilter *self, AttnLayer *layer, AttnStream *stream, GError **
   self->outputs->width = attn_layer_n_outputs (layer);
   self->outputs->leaves_at_once = attn_layer_stride (layer) != 1 || attn_layer_count (layer, 1) != 1;
   g_mutex_unlock (&self->lock);
+  gst_frame_filter_note_paces (self);
   GST_INFO_OBJECT (self, "%u features, %u outputs; kernels %s", attn_layer_n_features (layer),
                    attn_layer_n_outputs (layer), attn_layer_kernels (layer));
   if (!gst_frame_filter_restore_file_state (self, error)) {

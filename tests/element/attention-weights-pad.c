@@ -67,6 +67,42 @@ GST_START_TEST (test_pad_that_comes_late_is_told_what_went_before)
 }
 GST_END_TEST;
 
+static guint n_told; /* events, before any buffer */
+
+static GstPadProbeReturn
+see_event (GstPad *pad, GstPadProbeInfo *info, gpointer n_buffers)
+{
+  if (info->type & GST_PAD_PROBE_TYPE_BUFFER)
+    ++*(guint *) n_buffers;
+  else if (GST_EVENT_TYPE (info->data) == GST_EVENT_CUSTOM_DOWNSTREAM && *(guint *) n_buffers == 0)
+    n_told++;
+  return GST_PAD_PROBE_OK;
+}
+
+/* It stands behind the frames that wait, and so before those of the pad. */
+GST_START_TEST (test_event_that_waits_comes_to_a_new_pad_once)
+{
+  GstElement *element = new_element ();
+  GstHarness *h = gst_harness_new_with_element (element, "sink", "src"), *w;
+  guint n_buffers = 0;
+
+  n_told = 0;
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS);
+  push (h, 0, 12);
+  gst_harness_push_event (h, gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM, gst_structure_new_empty ("x")));
+  w = gst_harness_new_with_element (element, NULL, subject_weights ());
+  gst_pad_add_probe (w->sinkpad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, see_event, &n_buffers,
+                     NULL);
+  push_in_pieces (h, 12, N, 4);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  fail_unless_equals_int (n_told, 1);
+  fail_unless_equals_int (n_buffers, (N - 12) / 4);
+  gst_harness_teardown (w);
+  gst_harness_teardown (h);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 /* Behind them nothing can come. */
 GST_START_TEST (test_caps_that_src_refuses_do_not_come_to_the_pad)
 {
@@ -348,6 +384,7 @@ attention_weights_pad_suite (void)
   tcase_add_checked_fixture (pad, setup, NULL);
   tcase_add_test (pad, test_pad_that_comes_and_goes_changes_no_bit);
   tcase_add_test (pad, test_pad_that_comes_late_is_told_what_went_before);
+  tcase_add_test (pad, test_event_that_waits_comes_to_a_new_pad_once);
   tcase_add_test (pad, test_caps_that_src_refuses_do_not_come_to_the_pad);
   tcase_add_test (pad, test_there_is_one_pad_for_the_weights_of_a_layer);
   tcase_add_test (pad, test_weights_survive_a_restart);

@@ -95,6 +95,41 @@ GST_START_TEST (test_latency_of_a_live_source_is_what_is_reported)
 }
 GST_END_TEST;
 
+/*
+ * Buffers of two frames bring all that an output reads, and not the frame that a row of the layer in front of the
+ * stride looks ahead to.
+ */
+GST_START_TEST (test_latency_of_weights_is_what_is_reported_for_them)
+{
+  static const gchar blocks[] =
+      "{\\'residual\\':[{\\'attention\\':\\'attn\\',\\'heads\\':2,\\'window\\':9,\\'look-ahead\\':1}]},"
+      "{\\'conv\\':\\'conv\\',\\'stride\\':2,\\'left\\':2}";
+  guint size = __i__;
+  Encoder *e = encoder_of_blocks (blocks);
+  Measurement m = { .clock = gst_test_clock_new () };
+  GstElement *pipeline =
+      launch ("audiotestsrc is-live=true samplesperbuffer=%u num-buffers=50 ! audio/x-raw,format=" GST_AUDIO_NE (
+                  F32) ",rate=100,channels=8 ! identity sync=true ! attentionencoder name=e "
+                       "model-file=\"%s\" e.weights_0 ! queue ! fakesink sync=false",
+              size, e->file);
+  GstElement *element = gst_bin_get_by_name (GST_BIN (pipeline), "e");
+  GstPad *weights = gst_element_get_static_pad (element, "weights_0");
+
+  gst_pipeline_use_clock (GST_PIPELINE (pipeline), m.clock);
+  gst_pad_add_probe (weights, GST_PAD_PROBE_TYPE_BUFFER, measure, &m, NULL);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  let_time_pass (pipeline, m.clock);
+  fail_unless (m.n_buffers > 10);
+  fail_unless_equals_clocktime (m.latest, reported_latency (weights));
+  gst_object_unref (weights);
+  gst_object_unref (element);
+  free_pipeline (pipeline);
+  gst_object_unref (m.clock);
+  g_unlink (e->file);
+  encoder_free (e);
+}
+GST_END_TEST;
+
 /* ---- a process that is killed ---- */
 
 /* Frames begin ... end - 1 in buffers of 1, 3 and 7. */
@@ -175,6 +210,7 @@ attentionencoder_live_suite (void)
 
   suite_add_tcase (suite, live);
   tcase_add_loop_test (live, test_latency_of_a_live_source_is_what_is_reported, 0, 3 * 4);
+  tcase_add_loop_test (live, test_latency_of_weights_is_what_is_reported_for_them, 1, 5);
   tcase_add_loop_test (live, test_a_killed_process_is_followed_by_one_that_goes_on_with_equal_bytes, 0, 5);
   return suite;
 }

@@ -143,12 +143,9 @@ make_blocks (guint n_front, guint n_convolutions, guint n_layers, const guint *l
   return g_string_free (blocks, FALSE);
 }
 
-/*
- * An encoder over 100 frames of eight features: `n_convolutions` that halve the rate, each with one frame of look-ahead
- * of its own, and layers that look ahead as said, `n_front` of them in front. They share random parameters.
- */
+/* An encoder of these blocks, which share random parameters, over 100 frames of eight features. */
 static inline Encoder *
-encoder_write (guint n_front, guint n_convolutions, guint n_layers, const guint *look_ahead)
+encoder_of_blocks (const gchar *blocks)
 {
   enum { D = 8, N = 100 };
   static const struct {
@@ -161,16 +158,15 @@ encoder_write (guint n_front, guint n_convolutions, guint n_layers, const guint 
                   { "attn.out_proj.weight", "[8,8]", D * D },
                   { "linear.weight", "[8,8]", D * D },
                   { "input", "[100,8]", N * D } };
-  gchar *blocks = make_blocks (n_front, n_convolutions, n_layers, look_ahead);
   gchar *path = g_strdup_printf ("%s/attentionencoder-XXXXXX", g_get_tmp_dir ());
   GString *header = g_string_new (NULL);
   gfloat *values;
   guint i, n = 0;
 
   g_string_append_printf (header,
-                          "{'__metadata__':{'layers':'%u','encoder':'{\\'version\\':1,\\'features\\':8,"
+                          "{'__metadata__':{'layers':'1','encoder':'{\\'version\\':1,\\'features\\':8,"
                           "\\'blocks\\':[%s]}'}",
-                          n_layers, blocks);
+                          blocks);
   for (i = 0; i < G_N_ELEMENTS (tensors); n += tensors[i++].n)
     g_string_append_printf (header, ",'%s':{'dtype':'F32','shape':%s,'data_offsets':[%u,%u]}", tensors[i].name,
                             tensors[i].shape, 4 * n, 4 * (n + tensors[i].n));
@@ -180,8 +176,21 @@ encoder_write (guint n_front, guint n_convolutions, guint n_layers, const guint 
   g_close (g_mkstemp (path), NULL);
   write_safetensors (path, g_string_free (header, FALSE), values, 4 * n);
   g_free (values);
-  g_free (blocks);
   return encoder_open_file (path);
+}
+
+/*
+ * `n_convolutions` that halve the rate, each with one frame of look-ahead of its own, and layers that look ahead as
+ * said, `n_front` of them in front.
+ */
+static inline Encoder *
+encoder_write (guint n_front, guint n_convolutions, guint n_layers, const guint *look_ahead)
+{
+  gchar *blocks = make_blocks (n_front, n_convolutions, n_layers, look_ahead);
+  Encoder *e = encoder_of_blocks (blocks);
+
+  g_free (blocks);
+  return e;
 }
 
 static inline void
