@@ -520,6 +520,16 @@ def test_description_names_the_tensors_of_any_model():
     assert exported('any.safetensors', '--tensors').startswith('w_in F32 [6, 6]\nflat F32 [18]\n')
 
 
+def test_batch_norm_of_a_description_becomes_an_affine():
+    rng = np.random.default_rng(7)
+    p = {'bn.weight': rng.standard_normal(5), 'bn.bias': rng.standard_normal(5), 'bn.running_mean': rng.standard_normal(5), 'bn.running_var': rng.uniform(0, 1, 5)}
+    export_encoder.save('any.safetensors', {name: values.astype(np.float32) for name, values in p.items()})
+    for eps in (1e-5, 0.1):
+        exported(*describe(features=5, tensors={}, blocks=[{'affine': 'bn', **({} if eps == 1e-5 else {'batch-norm-eps': eps})}]))
+        x = frames(20, 5)
+        close(x, (x - p['bn.running_mean']) / np.sqrt(p['bn.running_var'] + eps) * p['bn.weight'] + p['bn.bias'], 1)
+
+
 def test_descriptions_that_are_wrong_are_refused_by_name():
     export_encoder.save('any.safetensors', described_state())
     for changed, words in (({'colour': 1}, ["'colour'", 'features']), ({'blocks': {}}, ['blocks', '{}']), ({'blocks': [{'linear': 'nowhere'}]}, ['nowhere.*']),
