@@ -412,9 +412,18 @@ def test_voxtral_realtime_is_that_of_its_modelling_code_in_bf16():
     close(x, voxtral_read(x, state))
     encoder = attn.Encoder('encoder.safetensors')
     told = {key: encoder.metadata(key) for key in ('style', 'bins', 'sample-rate', 'hop-length', 'frame-length', 'fft-size', 'log-maximum')}
-    assert told == {'style': 'whisper', 'bins': '128', 'sample-rate': '16000', 'hop-length': '10', 'frame-length': '25', 'fft-size': '400',
+    assert told == {'style': 'whisper', 'bins': str(BINS), 'sample-rate': '16000', 'hop-length': '10', 'frame-length': '25', 'fft-size': '400',
                     'log-maximum': '1.5'}, told
     assert 'multi_modal_projector.linear_1.weight' in said and '6 is 5 back' in said, said
+    with open('folder/preprocessor_config.json', 'w') as f:
+        json.dump({'feature_size': BINS, 'sampling_rate': 8000, 'hop_length': 100, 'win_length': 300, 'n_fft': 300, 'global_log_mel_max': 2.5}, f)
+    exported('folder', 'other.safetensors')
+    other = attn.Encoder('other.safetensors')
+    told = [other.metadata(key) for key in ('sample-rate', 'hop-length', 'frame-length', 'fft-size', 'log-maximum', 'frame-rate')]
+    assert told == ['8000', '12.5', '37.5', '300', '2.5', '80'], told
+    with open('folder/preprocessor_config.json', 'w') as f:
+        json.dump({'feature_size': 80}, f)
+    refused(['feature_size=80', 'num_mel_bins=12'], 'folder', 'x.safetensors')
     written = files.open_safetensors('encoder.safetensors')[0]
     assert {values.dtype for values in written.values()} == {'BF16'}
     assert np.array_equal(written['audio_tower.embedder.conv1.weight'].stored(), tensors['audio_tower.embedder.conv1.weight'].stored())
