@@ -10,11 +10,10 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import os
 import sys
 
-import numpy as np
-
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 import export_encoder  # noqa: E402
+from export_encoder import np  # noqa: E402: it says what to install where there is none
 
 BINS, WIDTH, INNER, LAYERS = 80, 16, 32, 4
 
