@@ -32,7 +32,7 @@ from export import front_end
 from export.files import ExportError, load, np, refuse_unless, save  # noqa: F401: what other programs take from here
 from export.checkpoints import of_onnx, parameters, read_checkpoint, read_config  # noqa: F401
 from export.layers import LAYOUTS, export_layer, export_layer_state, find, left_out, prefixes  # noqa: F401
-from export.encoders import ACTIVATIONS, Options, blocks_of_state, encoders, unused, write  # noqa: F401
+from export.encoders import ACTIVATIONS, Options, activated, attention_block, blocks_of_state, encoder_layer, encoders, norm_block, unused, write  # noqa: F401
 from export.check import check, check_layer
 from export.modules import blocks_of, export  # noqa: F401
 from export.description import export_described

@@ -19,8 +19,8 @@ os.environ['ATTN_LIBRARY'] = os.path.abspath(sys.argv[1])
 BENCH = os.path.abspath(sys.argv[2])
 
 import attn
+import export_encoder
 import tap
-from export import files
 
 TOLERANCE = 2e-6  # of the largest output: what attn.h promises for f32
 
@@ -147,13 +147,13 @@ def encoder_of_two(path, silenced=None):
         tensors['%s.o_proj.weight' % 'ab'[silenced[0]]][:, 4 * silenced[1]:4 * silenced[1] + 4] = 0
     blocks = [{'residual': [{'attention': 'a', 'heads': 2, 'window': 5, 'look-ahead': 2}]}, {'stack': 2}, {'linear': 'half'},
               {'residual': [{'attention': 'b', 'heads': 2, 'window': 3, 'sinks': 1}]}]
-    files.save(path, tensors, {'encoder': json.dumps({'version': 1, 'features': 8, 'blocks': blocks})})
+    export_encoder.save(path, tensors, {'encoder': json.dumps({'version': 1, 'features': 8, 'blocks': blocks})})
     return attn.Encoder(path), tensors
 
 
 def alone(tensors, name, x, **options):
     """(outputs, weights) of one of these attentions by itself."""
-    files.save('alone.safetensors', {key[2:]: tensors[key] for key in tensors if key.startswith(name + '.')})
+    export_encoder.save('alone.safetensors', {key[2:]: tensors[key] for key in tensors if key.startswith(name + '.')})
     return attn.Layer('alone.safetensors', heads=2, **options).forward(x, weights=True)
 
 

@@ -169,6 +169,25 @@ def test_encoders_of_a_checkpoint_are_listed_and_chosen():
     assert not os.path.exists('out.safetensors')
 
 
+def test_layer_that_stands_alone_is_an_encoder_of_one():
+    alone = {name.replace('layers.0.', 'top.'): values for name, values in arrays(1, final_norm=False).items()}
+    export_encoder.save('alone.safetensors', {**alone, 'head.weight': np.zeros((3, D), np.float32)})
+    assert exporter('alone.safetensors').stdout.startswith("'top.' 1 layers\n")
+    done = exporter('alone.safetensors', 'encoder.safetensors', '--heads', str(HEADS), '--window', '9', '--look-ahead', '2', '--norm-first')
+    assert done.returncode == 0 and 'left out, of other modules: 1 tensors: head.weight' in done.stdout, done.stdout
+    close(attn.Encoder('encoder.safetensors').forward(frames()), by_formula(frames(), arrays(1, final_norm=False), 1, (9,), (2,), True, 'relu'))
+    decoder = {**alone, 'top.multihead_attn.in_proj_weight': np.zeros((3 * D, D), np.float32)}
+    assert export_encoder.encoders(decoder) == {}, export_encoder.encoders(decoder)
+
+
+def test_tensors_of_layers_that_pytorch_does_not_have_are_refused():
+    for name in ('layers.1.layer_scale.gamma', 'layers.0.self_attn.bias_k', 'layers.0.norm1.running_mean'):
+        export_encoder.save('more.safetensors', {**arrays(2), name: np.ones(D, np.float32)})
+        done = exporter('more.safetensors', 'out.safetensors', '--heads', '4', '--window', '5')
+        assert done.returncode == 1 and name.rpartition('.')[2] in done.stdout and 'Traceback' not in done.stdout, done.stdout
+    assert not os.path.exists('out.safetensors')
+
+
 def test_what_is_no_encoder_is_refused():
     export_encoder.save('none.safetensors', {'weight': np.zeros((3, 3), np.float32)})
     assert 'no nn.TransformerEncoder' in exporter('none.safetensors', 'x.safetensors').stdout and not os.path.exists('x.safetensors')

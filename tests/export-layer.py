@@ -284,6 +284,16 @@ def test_checkpoint_in_safetensors_by_command():
     close(attend(frames(), model_file='m.safetensors'), attention_by_definition(frames(), arrays()))
 
 
+def test_check_runs_a_pipeline_where_the_library_is_missing():
+    os.mkdir('a folder')
+    export_encoder.save('layer.safetensors', arrays())
+    words = ['layer.safetensors', 'a folder/m.safetensors', '--layer', '--heads', str(HEADS), '--window', str(WINDOW), '--check']
+    done = command(*words, environment={**os.environ, 'ATTN_LIBRARY': 'none'})
+    assert done.returncode == 0 and 'checked: a pipeline of gst-launch-1.0 against the formula' in done.stdout, done.stdout
+    done = command(*words, environment={**os.environ, 'ATTN_LIBRARY': 'none', 'PATH': ''})
+    assert done.returncode == 1 and 'neither libattn' in done.stdout and 'Traceback' not in done.stdout, done.stdout
+
+
 def test_configuration_beside_the_checkpoint_is_read():
     os.mkdir('hub')
     export_encoder.save('hub/model.safetensors', fused('query_key_value', 'dense', 'interleaved', 'gpt_neox.layers.0.attention.'))

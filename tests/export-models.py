@@ -412,9 +412,18 @@ def test_voxtral_realtime_is_that_of_its_modelling_code_in_bf16():
     close(x, voxtral_read(x, state))
     encoder = attn.Encoder('encoder.safetensors')
     told = {key: encoder.metadata(key) for key in ('style', 'bins', 'sample-rate', 'hop-length', 'frame-length', 'fft-size', 'log-maximum')}
-    assert told == {'style': 'whisper', 'bins': '128', 'sample-rate': '16000', 'hop-length': '10', 'frame-length': '25', 'fft-size': '400',
+    assert told == {'style': 'whisper', 'bins': str(BINS), 'sample-rate': '16000', 'hop-length': '10', 'frame-length': '25', 'fft-size': '400',
                     'log-maximum': '1.5'}, told
     assert 'multi_modal_projector.linear_1.weight' in said and '6 is 5 back' in said, said
+    with open('folder/preprocessor_config.json', 'w') as f:
+        json.dump({'feature_size': BINS, 'sampling_rate': 8000, 'hop_length': 100, 'win_length': 300, 'n_fft': 300, 'global_log_mel_max': 2.5}, f)
+    exported('folder', 'other.safetensors')
+    other = attn.Encoder('other.safetensors')
+    told = [other.metadata(key) for key in ('sample-rate', 'hop-length', 'frame-length', 'fft-size', 'log-maximum', 'frame-rate')]
+    assert told == ['8000', '12.5', '37.5', '300', '2.5', '80'], told
+    with open('folder/preprocessor_config.json', 'w') as f:
+        json.dump({'feature_size': 80}, f)
+    refused(['feature_size=80', 'num_mel_bins=12'], 'folder', 'x.safetensors')
     written = files.open_safetensors('encoder.safetensors')[0]
     assert {values.dtype for values in written.values()} == {'BF16'}
     assert np.array_equal(written['audio_tower.embedder.conv1.weight'].stored(), tensors['audio_tower.embedder.conv1.weight'].stored())
@@ -518,6 +527,16 @@ def test_description_names_the_tensors_of_any_model():
     encoder = attn.Encoder('encoder.safetensors')
     assert encoder.metadata('bins') == '6' and json.loads(encoder.metadata('encoder'))['frame-rate'] == [125, 2]
     assert exported('any.safetensors', '--tensors').startswith('w_in F32 [6, 6]\nflat F32 [18]\n')
+
+
+def test_batch_norm_of_a_description_becomes_an_affine():
+    rng = np.random.default_rng(7)
+    p = {'bn.weight': rng.standard_normal(5), 'bn.bias': rng.standard_normal(5), 'bn.running_mean': rng.standard_normal(5), 'bn.running_var': rng.uniform(0, 1, 5)}
+    export_encoder.save('any.safetensors', {name: values.astype(np.float32) for name, values in p.items()})
+    for eps in (1e-5, 0.1):
+        exported(*describe(features=5, tensors={}, blocks=[{'affine': 'bn', **({} if eps == 1e-5 else {'batch-norm-eps': eps})}]))
+        x = frames(20, 5)
+        close(x, (x - p['bn.running_mean']) / np.sqrt(p['bn.running_var'] + eps) * p['bn.weight'] + p['bn.bias'], 1)
 
 
 def test_descriptions_that_are_wrong_are_refused_by_name():

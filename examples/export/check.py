@@ -47,10 +47,9 @@ def run_pipeline(path, x, is_layer):
         environment['GST_PLUGIN_PATH'] = os.pathsep.join([built('plugin')] + [p for p in [os.environ.get('GST_PLUGIN_PATH')] if p])
     with tempfile.TemporaryDirectory() as folder:
         np.save(os.path.join(folder, 'x.npy'), x)
-        line = 'filesrc location=x.npy ! npyparse ! %s model-file=%s ! npyenc ! filesink location=y.npy' % (
-            'attention' if is_layer else 'attentionencoder', json.dumps(os.path.abspath(path)))
-        done = subprocess.run(['sh', '-c', 'exec gst-launch-1.0 -q ' + line], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True)
+        words = ['gst-launch-1.0', '-q', *'filesrc location=x.npy ! npyparse !'.split(), 'attention' if is_layer else 'attentionencoder',
+                 'model-file=' + os.path.abspath(path), *'! npyenc ! filesink location=y.npy'.split()]
+        done = subprocess.run(words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         refuse_unless(done.returncode == 0, path, 'the pipeline failed: ' + done.stdout.strip())
         return np.load(os.path.join(folder, 'y.npy'))
 

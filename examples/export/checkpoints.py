@@ -7,6 +7,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import json
 import os
+import sys
 import tarfile
 import textwrap
 
@@ -15,6 +16,7 @@ from .files import ExportError, open_safetensors, refuse_unless, tensor
 # Where checkpoints keep their parameters, and what wrappers put into their names.
 CONTAINERS = ('state_dict', 'model_state_dict', 'model', 'module', 'net', 'network', 'model.state_dict', 'weights', 'params')
 WRAPPERS = ('_orig_mod.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_module.')
+LARGE = 1 << 28  # bytes of a checkpoint, from where on a person may want to know that it is in memory
 INDEX, ALONE = 'model.safetensors.index.json', 'model.safetensors'
 FLOATS = ('torch.float64', 'torch.float32', 'torch.float16', 'torch.bfloat16')
 ONNX = """%s: an .onnx holds a protobuf, which is not read here. With the package onnx, two lines of Python write its tensors:
@@ -73,7 +75,9 @@ def unpickled(path, source):
             try:
                 return torch.load(path, map_location='cpu', weights_only=True, mmap=True)
             except (TypeError, ValueError, RuntimeError):  # PyTorch before 2.1, or a file of before 1.6
-                pass
+                if os.path.getsize(path) >= LARGE:
+                    print('%s: read into memory, once: PyTorch %s cannot map it (2.1 and later can, what 1.6 and later wrote)' % (
+                        path, torch.__version__), file=sys.stderr)
         return torch.load(source, map_location='cpu', weights_only=True)
     except OSError:
         raise

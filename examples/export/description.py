@@ -9,7 +9,8 @@
 `blocks` is what the file will say (attn.h lists the kinds and their keys), and the names in it are those of the checkpoint. `repeat` writes its
 blocks n times, with {i} = 0, 1, ... in their names. `tensors` makes those that the checkpoint has under another name or in another form:
 `from` one tensor, or several whose rows come one behind the other; then `transpose`: true, `shape`: another one of as many values, `times`: a
-number, or a tensor with a factor for each row, `plus`: a number. `metadata`: what the model was trained on.
+number, or a tensor with a factor for each row, `plus`: a number. `metadata`: what the model was trained on. An `affine` whose name is that of an
+nn.BatchNorm1d becomes its factor and offset; the block says `batch-norm-eps` where it is not 1e-5.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -17,9 +18,9 @@ import fractions
 import json
 
 from .checkpoints import read_json
-from .encoders import unused, write
+from .encoders import batch_norms_of, unused, write
 from .files import ExportError, joined, np, refuse_unless, tensor
-from .law import names_in
+from .law import names_in, walk
 
 KEYS = ('features', 'frame-rate', 'tensors', 'blocks', 'metadata')
 FORMS = ('from', 'transpose', 'shape', 'times', 'plus')
@@ -119,8 +120,10 @@ def told(description, state):
         forms.update({filled(name, i): filled(form, i) for i in (range(n) if '{i}' in name else (0,))})
     made_of = {name: made(state, name, form) for name, form in forms.items()}
     taken = taken_by(forms)
-    rest = {name: values for name, values in state.items() if name not in taken}
-    return {**rest, **made_of}, blocks
+    state = {**{name: values for name, values in state.items() if name not in taken}, **made_of}
+    for name in batch_norms_of(state, blocks):
+        state[name + '.eps'] = next(block.pop('batch-norm-eps', 1e-5) for block in walk(blocks) if block.get('affine') == name)
+    return state, blocks
 
 
 def check_names(state, blocks):

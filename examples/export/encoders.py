@@ -74,17 +74,28 @@ def activated(blocks, activation):
 LAYER = re.compile(r'(.*?)layers\.(\d+)\.self_attn\.in_proj_weight$')
 
 
+ATTENTION = 'self_attn.in_proj_weight'
+BESIDE = ('linear1.weight', 'linear2.weight', 'norm1.weight', 'norm2.weight')
+
+
+def is_alone(state, name):
+    """That `name` is the attention of an nn.TransformerEncoderLayer that stands in no nn.TransformerEncoder."""
+    prefix = name[:-len(ATTENTION)]
+    return name.endswith(ATTENTION) and not LAYER.match(name) and all(prefix + beside in state for beside in BESIDE)
+
+
 def encoders(state):
-    """{prefix: number of layers} of each nn.TransformerEncoder."""
+    """{prefix: number of layers} of each nn.TransformerEncoder, and of each nn.TransformerEncoderLayer that stands alone."""
     found = collections.Counter(match.group(1) for match in map(LAYER.match, state) if match)
-    return {prefix: n for prefix, n in found.items() if not prefix + 'layers.0.multihead_attn.in_proj_weight' in state}  # a decoder
+    found.update(name[:-len(ATTENTION)] for name in state if is_alone(state, name))
+    decoders = {name[:-len('multihead_attn.in_proj_weight')] for name in state if name.endswith('multihead_attn.in_proj_weight')}
+    return {prefix: n for prefix, n in found.items() if not decoders & {prefix, prefix + 'layers.0.'}}
 
 
 def blocks_of_state(state, prefix, heads, activation, norm_first, eps, options):
-    blocks = []
-    for i in range(encoders(state)[prefix]):
-        name = '%slayers.%d.' % (prefix, i)
-        refuse_unless(name + 'self_attn.in_proj_weight' in state, name, 'the checkpoint has no such layer, but later ones')
+    blocks, layers = [], ['%slayers.%d.' % (prefix, i) for i in range(encoders(state)[prefix])]
+    for name in [prefix] if prefix + ATTENTION in state else layers:
+        refuse_unless(name + ATTENTION in state, name, 'the checkpoint has no such layer, but later ones')
         attention = attention_block(name + 'self_attn', heads, **options.next_attention(name))
         blocks += encoder_layer(name, attention, eps, activation, norm_first)
     blocks += [norm_block(prefix + 'norm', eps)] if prefix + 'norm.weight' in state else []
@@ -101,29 +112,29 @@ def unused(state, blocks):
     return [name for name, values in state.items() if not name.startswith(wanted) and not is_harmless(name.rpartition('.')[2], values)]
 
 
-def is_passed_over(name, values, state):
+def batch_norms_of(state, blocks):
+    """The names of affine blocks that are an nn.BatchNorm1d in the checkpoint."""
+    return {block['affine'] for block in walk(blocks) if kind_of(block) == 'affine' and block['affine'] + '.running_mean' in state}
+
+
+def is_passed_over(name, values, batch_norms):
     """That it holds nothing to compute with: tables and masks, and what becomes another tensor."""
     owner, _, rest = name.rpartition('.')
-    if owner + '.running_mean' in state:
+    if owner in batch_norms:
         return rest in ('running_mean', 'running_var', 'num_batches_tracked', 'eps', 'weight', 'bias')
     return is_harmless(rest, values) or is_harmless('.'.join(name.split('.')[-2:]), values)
 
 
-def folded(state, blocks):
-    """BatchNorm1d as the factor and offset that it is: {name: Tensor}."""
-    made = {}
-    for name in names_in(blocks):
-        if name + '.running_mean' in state:
-            var = tensor(state[name + '.running_var'])
-            ones, zeros = var.computed(np.ones_like), var.computed(np.zeros_like)
-            mean, weight, bias = (tensor(state.get(name + key, default)) for key, default in (
-                ('.running_mean', zeros), ('.weight', ones), ('.bias', zeros)))
+def folded(state, name):
+    """An nn.BatchNorm1d as the factor and offset that it is: {name: Tensor}."""
+    var, eps = tensor(state[name + '.running_var']), state[name + '.eps']
+    ones, zeros = var.computed(np.ones_like), var.computed(np.zeros_like)
+    mean, weight, bias = (tensor(state.get(name + key, default)) for key, default in (('.running_mean', zeros), ('.weight', ones), ('.bias', zeros)))
 
-            def factor(var=var, weight=weight, eps=state[name + '.eps']):
-                return weight.numpy().astype(np.float64) / np.sqrt(var.numpy().astype(np.float64) + eps)
-            made[name + '.weight'] = weight.computed(lambda _, factor=factor: factor())
-            made[name + '.bias'] = bias.computed(lambda b, mean=mean, factor=factor: b - mean.numpy().astype(np.float64) * factor())
-    return made
+    def factor():
+        return weight.numpy().astype(np.float64) / np.sqrt(var.numpy().astype(np.float64) + eps)
+    return {name + '.weight': weight.computed(lambda _: factor()),
+            name + '.bias': bias.computed(lambda b: b - mean.numpy().astype(np.float64) * factor())}
 
 
 # What an attention computes with; and the key of its block without which it does not.
@@ -155,9 +166,10 @@ def write(path, state, blocks, features=None, frame_rate=None, front=(), **metad
         raise ExportError('there are no blocks: the module does nothing to a frame')
     state, blocks = front_end.put_in_front(front, state, blocks)
     wanted = tuple(name + '.' for name in names_in(blocks))
-    batch_norms = folded(state, blocks)
-    tensors = {name: tensor(values, name) for name, values in state.items() if name.startswith(wanted) and not is_passed_over(name, values, state)}
-    tensors.update(batch_norms)
+    batch_norms = batch_norms_of(state, blocks)
+    tensors = {name: tensor(values, name) for name, values in state.items() if name.startswith(wanted) and not is_passed_over(name, values, batch_norms)}
+    for name in sorted(batch_norms):
+        tensors.update(folded(state, name))
     check_tensors(tensors, blocks)
     features = features or first_width(blocks, tensors)
     if features is None:

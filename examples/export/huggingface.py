@@ -301,13 +301,14 @@ def kyutai(state, prefix, options):
 
 # ---- Voxtral Realtime ----
 
-def voxtral_features(folder):
+def voxtral_features(folder, bins):
     """(metadata, frames per second): what the folder's preprocessor says, or else what the published code has."""
     path = os.path.join(folder or '', 'preprocessor_config.json')
     said = read_json(path) if folder and os.path.exists(path) else {}
     rate, hop = said.get('sampling_rate', 16000), said.get('hop_length', 160)
+    refuse_unless(said.get('feature_size', bins) == bins, path, 'it says feature_size=%s, but config.json num_mel_bins=%d' % (said.get('feature_size'), bins))
     milliseconds = {key: '%.15g' % (1000 * samples / rate) for key, samples in (('frame-length', said.get('win_length', 400)), ('hop-length', hop))}
-    metadata = {'style': 'whisper', 'sample-rate': rate, 'bins': said.get('feature_size', 128), **milliseconds, 'fft-size': said.get('n_fft', 400),
+    metadata = {'style': 'whisper', 'sample-rate': rate, 'bins': bins, **milliseconds, 'fft-size': said.get('n_fft', 400),
                 'log-maximum': said.get('global_log_mel_max', 1.5)}
     return {key: value for key, value in metadata.items() if value is not None}, fractions.Fraction(rate, hop)
 
@@ -339,7 +340,7 @@ def voxtral(state, config, options):
         forms[at + 'mlp.up_gate.weight'] = {'from': [at + 'mlp.up_proj.weight', at + 'mlp.gate_proj.weight']}
     blocks.append({'norm': prefix + 'norm', 'kind': 'rms', **({} if eps == 1e-5 else {'eps': eps})})
     check_used(state, prefix, blocks, forms, config.title)
-    metadata, rate = voxtral_features(options.folder)
+    metadata, rate = voxtral_features(options.folder, bins)
     made = {'features': bins, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms, 'metadata': metadata}
     return Known("%s's encoder" % config.title, made, readings([window], options.reading))
 

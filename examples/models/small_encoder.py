@@ -10,11 +10,10 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import os
 import sys
 
-import numpy as np
-
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-from export import encoders  # noqa: E402
+import export_encoder  # noqa: E402
+from export_encoder import np  # noqa: E402: it says what to install where there is none
 
 BINS, WIDTH, INNER, LAYERS = 80, 16, 32, 4
 
@@ -22,8 +21,8 @@ BINS, WIDTH, INNER, LAYERS = 80, 16, 32, 4
 def layer(i):
     """The blocks of one layer, with the norms in front (pre-norm)."""
     name = 'layers.%d.' % i
-    attention = encoders.attention_block(name + 'self_attn', 2, window=25, look_ahead=1, position='rope')
-    return encoders.encoder_layer(name, attention, 1e-5, 'gelu', norm_first=True)
+    attention = export_encoder.attention_block(name + 'self_attn', 2, window=25, look_ahead=1, position='rope')
+    return export_encoder.encoder_layer(name, attention, 1e-5, 'gelu', norm_first=True)
 
 
 def shapes():
@@ -51,7 +50,7 @@ def main(path):
     blocks = [{'conv': 'conv1', 'stride': 2, 'left': 2, 'activation': 'gelu'}, {'conv': 'conv2', 'stride': 2, 'left': 2, 'activation': 'gelu'}]
     blocks += [block for i in range(LAYERS) for block in layer(i)] + [{'norm': 'norm'}]
     tensors = {name: values(name, shape, random) for name, shape in shapes().items()}
-    print(encoders.write(path, tensors, blocks, features=BINS, frame_rate=100, bins=BINS))
+    print(export_encoder.write(path, tensors, blocks, features=BINS, frame_rate=100, bins=BINS))
 
 
 if __name__ == '__main__':
