@@ -18,7 +18,8 @@
  * much meanwhile.
  *
  * Feature streams, absent frames, states (#GstFrameFilter:state-file), metadata about the front end (`sample-rate`,
- * `bins`, `style` ...), and what ends a stream are those of `attention`.
+ * `bins`, `style` ...), and what ends a stream are those of `attention`. With the same file, `logmel model-file=...` in
+ * front makes the frames that the encoder was trained on; others are refused.
  *
  * ## What leaves
  *

@@ -30,7 +30,7 @@ import numpy as np
 
 D = 80
 TIMEOUT = 120  # seconds per line
-TEXTS = ['examples/README.md', 'examples/denoise/README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'tests/README.md', 'NEWS.md']
+TEXTS = ['examples/README.md', 'examples/denoise/README.md', 'examples/speech-or-not/README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'tests/README.md', 'NEWS.md']
 README_LINES = 120  # a reader decides on one page
 TWO_COMMANDS = ['./examples/quickstart', './tests/run']  # the set-up, before anything else
 
@@ -45,9 +45,11 @@ SUBSTITUTES = [
     (r'^examples/denoise/train.py$', 'examples/denoise/train.py --help'),
     (r'^examples/denoise/evaluate$', 'cat "$EVALUATED" 2>/dev/null || examples/denoise/evaluate | tee "$EVALUATED"'),  # once is enough
     (r'^(?:dpkg-buildpackage|apt-get) .*', 'true'),  # tests/fresh runs them
+    (r'^examples/speech-or-not/train.py$', 'examples/speech-or-not/train.py --help'),
+    (r'^examples/speech-or-not/evaluate$', 'examples/speech-or-not/evaluate --quick'),
     (r'\bauto(?:audio|video)sink\b', 'fakesink'),
     # a second of a microphone, and Ctrl-C
-    (r'^gst-launch-1.0 -e autoaudiosrc\b', 'timeout --foreground --preserve-status -s INT 2 gst-launch-1.0 -e audiotestsrc is-live=true'),
+    (r'^gst-launch-1.0 (-[em]) autoaudiosrc\b', r'timeout --foreground --preserve-status -s INT 2 gst-launch-1.0 \1 audiotestsrc is-live=true'),
 ]
 
 

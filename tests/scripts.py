@@ -72,8 +72,9 @@ def test_help_needs_no_torch():
 
 
 def test_training_without_torch_says_what_to_install():
-    done = run([os.path.join(ROOT, 'examples', 'denoise', 'train.py'), '--out', '.'], **without('torch'))
-    assert done.returncode == 1 and done.stdout.count('\n') == 1 and 'apt-get install python3-torch' in done.stdout, done.stdout
+    for lesson in ('denoise', 'speech-or-not'):
+        done = run([os.path.join(ROOT, 'examples', lesson, 'train.py'), '--out', '.'], **without('torch'))
+        assert done.returncode == 1 and done.stdout.count('\n') == 1 and 'apt-get install python3-torch' in done.stdout, done.stdout
 
 
 # ---- packages ----

@@ -9,6 +9,10 @@ import tempfile
 import threading
 
 
+class Skip(Exception):
+    """Raised by a test that cannot be run here, with the reason."""
+
+
 def run_all(names, prefix, plugin):
     """All functions among `names` (globals ()) that start with the prefix; gst-launch finds the plugin in its folder. Returns the exit status."""
     os.environ['GST_PLUGIN_PATH'] = os.path.abspath(plugin)
@@ -21,6 +25,8 @@ def run_all(names, prefix, plugin):
             try:
                 test()
                 print('ok %d - %s' % (i, name), flush=True)
+            except Skip as reason:
+                print('ok %d - %s # SKIP %s' % (i, name, reason), flush=True)
             except Exception as error:
                 failed += 1
                 print('# ' + ('%s: %s' % (type(error).__name__, error)).replace('\n', '\n# '))
