@@ -1,17 +1,17 @@
 #!/usr/bin/python3
-"""Trains the layer that cleans noisy log-mel frames, and fits the filters that it is compared with: model.safetensors, baselines.safetensors.
+"""Trains the encoder that cleans speech, and fits the linear filter that it is compared with: model.safetensors, filter.safetensors.
 
-    GST_PLUGIN_PATH=build/plugin examples/denoise/train.py [--out FOLDER] [--steps N]
+    examples/denoise/train.py [--speech FOLDER --noise FOLDER] [--out FOLDER] [--steps N]
 
-Some minutes on one core. Everything is seeded and runs in one thread, so that a second run on the same machine makes the same files.
-Needs the packages of packages_train in tests/packages.sh.
+Half an hour on one core. Everything is seeded and runs in one thread: a second run on the same machine makes the same files. A run that was
+ended goes on where it was. Needs the packages of packages_train in tests/packages.sh.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import argparse
+import glob
 import os
 import sys
-import tempfile
 
 try:
     import numpy as np
@@ -19,55 +19,73 @@ except ImportError as error:
     sys.exit('train.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.dirname(HERE)]
+sys.path.insert(0, HERE)
 
-import baselines
 import data
-import export_encoder
 
-SECONDS, STREAMS = 24, 360  # two hours and a half
+SECONDS, STREAMS = 12, 420  # of speech, and as many of noise
 
-
-# ---- data ----
 
 def varied(rng, samples, n):
-    """As if somebody else spoke into another microphone: higher and faster or deeper and slower, so that it takes `n` samples; brighter or
-    darker; louder or softer."""
-    hertz = np.fft.rfftfreq(len(samples), 1 / data.RATE)
-    tilt = np.maximum(hertz / 1000, 0.1) ** rng.uniform(-0.3, 0.3)
-    changed = np.fft.irfft(np.fft.rfft(samples) * tilt, n)
-    return data.LEVEL / data.rms(changed) * 10 ** (rng.uniform(-6, 6) / 20) * changed
+    """As if somebody else spoke: higher and faster or deeper and slower, so that it takes `n` samples."""
+    changed = np.fft.irfft(np.fft.rfft(samples), n)
+    return data.LEVEL / data.rms(changed) * changed
 
 
-def noisy_streams(kinds, n_streams):
-    """(noisy, clean) [streams, frames, bins]: speakers and kinds in turn, everything else at random."""
+def speech_pool(rng, speakers, n_streams):
+    n, pool = SECONDS * data.RATE, []
+    for i in range(n_streams):
+        pool.append(varied(rng, data.joined(rng, speakers[i % len(speakers)], int(n * rng.uniform(0.8, 1.25))), n))
+    return np.stack(pool).astype(np.int16)
+
+
+def noise_pool(rng, voices, recordings, n_streams):
+    n, kinds, pool = SECONDS * data.RATE, list(data.TRAINED.items()), []
+    for i in range(n_streams):
+        name, kind = kinds[i % len(kinds)]
+        noise = kind(rng, n, recordings if name == 'recorded' else voices)
+        pool.append(noise * min(data.LEVEL / np.sqrt(np.mean(np.square(noise))), 30000 / np.abs(noise).max()))
+    return np.stack(pool).astype(np.int16)
+
+
+def files_in(folder):
+    paths = sorted(path for path in glob.glob(os.path.join(glob.escape(folder), '**'), recursive=True) if os.path.isfile(path))
+    found = data.recordings(paths, 0.5)
+    if not found:
+        sys.exit('%s: no sound file of half a second or more' % folder)
+    return found
+
+
+def make_pools(options):
+    """(speech, noise) [streams, samples]. From one's own folders, or from Debian's packages."""
+    speakers = [files_in(options.speech)] if options.speech else data.training_speech()
+    recordings = files_in(options.noise) if options.noise else data.training_noise()
+    print('%.0f minutes of speech, %.0f of recorded noise' % (
+        sum(len(part) for parts in speakers for part in parts) / data.RATE / 60, sum(map(len, recordings)) / data.RATE / 60), flush=True)
     rng = np.random.default_rng(1)
-    speech = {language: data.utterances(language) for language in data.TRAINING}
-    voices, n = sum(speech.values(), []), SECONDS * data.RATE
-    noisy, clean = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for i in range(n_streams):
-            language, kind = data.TRAINING[i % len(data.TRAINING)], kinds[i // len(data.TRAINING) % len(kinds)]
-            one = varied(rng, data.joined(rng, speech[language], int(n * rng.uniform(0.85, 1.2))), n)
-            for samples, made in zip(data.mix(rng, one, kind, rng.uniform(-5, 25), voices), (noisy, clean)):
-                made.append(data.frames(samples, folder))
-    return np.stack(noisy), np.stack(clean)
+    return speech_pool(rng, speakers, options.streams), noise_pool(rng, sum(speakers, []), recordings, options.streams)
 
 
 def main():
-    parser = argparse.ArgumentParser(description='Trains the layer that cleans noisy log-mel frames.')
-    parser.add_argument('--out', default=HERE, metavar='FOLDER', help='where the two files are written (default: beside this program)')
-    parser.add_argument('--steps', type=int, default=2000, metavar='N', help='of training (default: %(default)s)')
-    parser.add_argument('--streams', type=int, default=STREAMS, metavar='N', help='of 24 s that are made (default: %(default)s)')
+    parser = argparse.ArgumentParser(description='Trains the encoder that cleans speech.')
+    parser.add_argument('--speech', metavar='FOLDER', help='with clean speech, in any format (default: what Debian has)')
+    parser.add_argument('--noise', metavar='FOLDER', help='with noise, likewise; noise that is made comes on top')
+    parser.add_argument('--out', default=HERE, metavar='FOLDER', help='where the files are written (default: beside this program)')
+    parser.add_argument('--steps', type=int, default=3700, metavar='N', help='of training (default: %(default)s)')
+    parser.add_argument('--streams', type=int, default=STREAMS, metavar='N', help='of 12 s that are made (default: %(default)s)')
     options = parser.parse_args()
-    import layer  # which needs PyTorch: --help does not
+    import encoder  # which needs PyTorch: --help does not
+    import baselines
 
-    noisy, clean = noisy_streams(data.KINDS, options.streams)
-    print('%d streams, %d frames' % (len(noisy), noisy.shape[0] * noisy.shape[1]), flush=True)
-    baselines.fit(noisy, clean, layer.WINDOW, layer.LOOK_AHEAD).save(os.path.join(options.out, 'baselines.safetensors'))
-    export_encoder.export_layer_state(layer.make(noisy, clean, options.steps), os.path.join(options.out, 'model.safetensors'), heads=layer.HEADS,
-                              window=layer.WINDOW, look_ahead=layer.LOOK_AHEAD, **data.MADE_FROM,
-                              licence='CC-BY-SA-3.0; credits: examples/denoise/README.md')
+    pools = make_pools(options)
+    checkpoint = os.path.join(options.out, 'checkpoint.pt')
+    model = encoder.Trainer(options.steps, checkpoint, *pools).run()
+    norm = model[0].over
+    filters = baselines.fit(*pools, norm.running_mean, norm.running_var.sqrt())
+    licence = {} if options.speech else {'licence': 'CC-BY-SA-3.0; credits: examples/denoise/README.md'}
+    print(baselines.export(filters, os.path.join(options.out, 'filter.safetensors'), **licence))
+    print(encoder.export(model, os.path.join(options.out, 'model.safetensors'), **licence))
+    os.remove(checkpoint)
 
 
 if __name__ == '__main__':
