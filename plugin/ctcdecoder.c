@@ -263,11 +263,11 @@ ctc_decoder_get_now (const CtcDecoder *decoder)
 /* ---- states ---- */
 
 /*
- * A state is MAGIC, the SHA-256 of what follows in hexadecimal digits, and a GVariant in little endian: phrases, hash of
- * the tokens, last, has_text, owes_space, text; then how long before now the text began, and ended, and `told` was.
+ * A state is CTC_STATE_MAGIC, the SHA-256 of what follows in hexadecimal digits, and a GVariant in little endian:
+ * phrases, the hash of the tokens, last, has_text, owes_space, text; then how long before now the text began, and
+ * ended, and `told` was.
  */
-#define MAGIC "ctctext state 1\n"
-#define N_MAGIC (sizeof MAGIC - 1)
+#define N_MAGIC (sizeof CTC_STATE_MAGIC - 1)
 #define N_HASH 64
 #define TYPE "(bsibbayttt)"
 
@@ -303,7 +303,7 @@ ctc_decoder_save (const CtcDecoder *decoder, guint64 told)
   GByteArray *bytes = g_byte_array_new ();
   gchar *hash = hash_of (g_variant_get_data (variant), g_variant_get_size (variant));
 
-  g_byte_array_append (bytes, (const guint8 *) MAGIC, N_MAGIC);
+  g_byte_array_append (bytes, (const guint8 *) CTC_STATE_MAGIC, N_MAGIC);
   g_byte_array_append (bytes, (const guint8 *) hash, N_HASH);
   g_byte_array_append (bytes, g_variant_get_data (variant), g_variant_get_size (variant));
   g_free (hash);
@@ -321,7 +321,7 @@ open_state (GBytes *state)
   GBytes *content;
   gchar *hash;
 
-  if (size < N_MAGIC + N_HASH || memcmp (data, MAGIC, N_MAGIC) != 0)
+  if (size < N_MAGIC + N_HASH || memcmp (data, CTC_STATE_MAGIC, N_MAGIC) != 0)
     return NULL;
   hash = hash_of (data + N_MAGIC + N_HASH, size - N_MAGIC - N_HASH);
   if (memcmp (hash, data + N_MAGIC, N_HASH) == 0) {

@@ -19,6 +19,9 @@ G_BEGIN_DECLS
 /* Bytes of a text at which it is cut, however short: where no time passes. */
 #define CTC_MAX_TEXT 65536
 
+/* What every saved state begins with. */
+#define CTC_STATE_MAGIC "ctctext state 1\n"
+
 typedef struct {
   gboolean phrases;     /* words stay together until there is a pause, with spaces in between */
   guint64 timeout;      /* ns */

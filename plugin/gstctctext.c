@@ -49,7 +49,7 @@
  * Log-mel frames through an encoder, and its words on the terminal.
  * |[
  * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attentionencoder model-file=encoder.safetensors ! ctctext
- * tokens=tokens.txt separator="" ! matroskamux ! filesink location=words.mkv ]|
+ * tokens=tokens.txt ! matroskamux ! filesink location=words.mkv ]|
  * The same words as subtitles in a Matroska file. `srtenc` in the place of the muxer writes an .srt file.
  */
 #include "gstctctext-private.h"

@@ -13,7 +13,7 @@ gst_ctc_text_open_state_file (GstCtcText *self)
 
   if (self->used.state_file == NULL)
     return TRUE;
-  self->file = state_file_open (self->used.state_file, &state, &error);
+  self->file = state_file_open (self->used.state_file, CTC_STATE_MAGIC, &state, &error);
   if (self->file == NULL)
     goto not_opened;
   if (state != NULL && !ctc_decoder_check (self->decoder, state, &error))

@@ -4,6 +4,9 @@
  */
 #include "gstframefilter-private.h"
 
+/* What every state begins with (attn.h). */
+#define MAGIC "attnstat"
+
 /* NULL: no memory. Called with the lock. */
 static GBytes *
 state_of (const AttnStream *stream)
@@ -79,7 +82,7 @@ gst_frame_filter_open_state_file (GstFrameFilter *self)
   path = g_strdup (self->state_file);
   GST_OBJECT_UNLOCK (self);
   if (path != NULL)
-    self->file = state_file_open (path, &self->file_state, &error);
+    self->file = state_file_open (path, MAGIC, &self->file_state, &error);
   g_free (path);
   if (error == NULL)
     return TRUE;

@@ -8,8 +8,8 @@
 #include <glib-object.h>
 
 /*
- * `field` is a gboolean (set atomically: some are read without a lock), gint, guint, guint64, gdouble, an enum or a gchar *
- * of its own, as the type of `value` says.
+ * `field` is a gboolean (set atomically: some are read without a lock), gint, guint, guint64, gdouble, an enum
+ * or a gchar * of its own, as the type of `value` says.
  */
 static inline void
 gst_settings_set_field (gpointer field, const GValue *value)

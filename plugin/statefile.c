@@ -16,8 +16,7 @@
 /* The new file while it is written: short, so that the name of the state may be as long as names can be. */
 #define NEW_NAME ".state-XXXXXX"
 
-/* What every state begins with (attn.h). Of a file that begins otherwise, however large, the beginning is enough. */
-#define MAGIC "attnstat"
+/* Of a file that does not begin as a state does, however large, so much is enough. */
 #define BEGINNING 64
 
 struct _StateFile {
@@ -163,14 +162,14 @@ open_over (StateFile *file)
 
 /* `size` is that of the file. */
 static gboolean
-read_content (StateFile *file, gsize size, GBytes **bytes, GError **error)
+read_content (StateFile *file, const gchar *magic, gsize size, GBytes **bytes, GError **error)
 {
   gsize n = MIN (size, BEGINNING);
   guint8 *data = g_malloc (n), *all = NULL;
 
   if (!read_all (file->fd, data, n))
     goto cannot_read;
-  if (n < size && memcmp (data, MAGIC, strlen (MAGIC)) == 0) {
+  if (n < size && memcmp (data, magic, strlen (magic)) == 0) {
     errno = ENOMEM;
     all = g_try_realloc (data, size);
     if (all == NULL)
@@ -283,7 +282,7 @@ check_folder (StateFile *file, GError **error)
 }
 
 StateFile *
-state_file_open (const gchar *path, GBytes **bytes, GError **error)
+state_file_open (const gchar *path, const gchar *magic, GBytes **bytes, GError **error)
 {
   StateFile *file = g_new0 (StateFile, 1);
   gboolean ok = FALSE;
@@ -303,7 +302,7 @@ state_file_open (const gchar *path, GBytes **bytes, GError **error)
       ok = check_folder (file, error);
     else
       ok = open_and_lock (file, &about, error) && check_writable (file, &about, error)
-           && read_content (file, about.st_size, bytes, error);
+           && read_content (file, magic, about.st_size, bytes, error);
   }
   if (!ok)
     g_clear_pointer (&file, state_file_close);

@@ -16,7 +16,7 @@ typedef struct _StateFile StateFile;
  * another process, gets an error. `*bytes` (transfer full) is its content, NULL where there is no file yet. An error
  * also where nothing could be written later: the sentence names the file. NULL after an error, of G_FILE_ERROR.
  */
-StateFile *state_file_open (const gchar *path, GBytes **bytes, GError **error);
+StateFile *state_file_open (const gchar *path, const gchar *magic, GBytes **bytes, GError **error);
 
 /* For messages. Transfer full. */
 gchar *state_file_dup_name (const StateFile *file);

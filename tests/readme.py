@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs what the texts tell their readers to run, as it stands there and in that order, each text in a folder that looks like the project's
 after the build; the pages of docs/ each in one that looks as README.md leaves it, with its exports. Files that a line reads were made by a line
-before it; the reader's own, a checkpoint of PyTorch, is the one exception. Every link inside the project leads somewhere. TAP.
+before it; the reader's own, a checkpoint of PyTorch and its list of tokens, are the one exception. Every link inside the project leads somewhere. TAP.
 
   readme.py SOURCE-ROOT BUILD-FOLDER
 
@@ -77,6 +77,8 @@ def furnish(root, build):
     os.symlink(build, 'build')
     shutil.copytree(os.path.join(root, 'examples'), 'examples', ignore=shutil.ignore_patterns('output', '__pycache__'))
     checkpoint('checkpoint.safetensors')
+    with open('tokens.txt', 'w') as f:  # of its outputs, but for the blank
+        f.write(''.join('▁t%d\n' % i for i in range(D - 1)))
 
 
 def check_files(line):

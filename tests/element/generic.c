@@ -31,8 +31,11 @@ make (GList *feature)
 
   fail_unless (element != NULL, "%s", GST_OBJECT_NAME (feature->data));
   gst_object_unref (loaded);
-  if (g_str_equal (GST_OBJECT_NAME (feature->data), "attentionencoder")) /* required */
+  /* What is required. */
+  if (g_str_equal (GST_OBJECT_NAME (feature->data), "attentionencoder"))
     g_object_set (element, "model-file", GOLDEN_DIR "/encoder/conv-strides.safetensors", NULL);
+  if (g_str_equal (GST_OBJECT_NAME (feature->data), "ctctext"))
+    g_object_set (element, "tokens", GOLDEN_DIR "/ctc/tokens.txt", NULL);
   return element;
 }
 
@@ -188,11 +191,13 @@ GST_START_TEST (test_memory_that_cannot_be_mapped_is_an_error)
                                                                   "look-ahead=0" },
     { "logmel", "audio/x-raw, format=" GST_AUDIO_NE (S16) ", layout=interleaved, rate=16000, channels=1" },
     { "npyparse", "application/x-npy" },
+    { "ctctext tokens=\"" GOLDEN_DIR "/ctc/tokens.txt\"",
+      "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=4" },
   };
   guint i;
 
   for (i = 0; i < G_N_ELEMENTS (cases); i++) {
-    GstHarness *h = gst_harness_new (cases[i].element);
+    GstHarness *h = gst_harness_new_parse (cases[i].element);
     GstBus *bus = attach_bus (h->element);
     gchar *text;
 

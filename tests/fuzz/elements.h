@@ -47,6 +47,7 @@ static const FuzzedElement fuzzed_elements[] = {
   { "spectralgain", { RAW ("F32", "8000", "1"), RAW ("S16", "16000", "2"), RAW ("F32", "11025", "1") } },
   { "attentionencoder",
     { RAW ("F32", "100", "5"), RAW ("F32", "25", "5"), TENSORS ("5:3:1:1", "25/2"), TENSORS ("5:1:1:1", "0/1") } },
+  { "ctctext", FEATURE_CAPS },
 };
 
 /* What its pad `gains` takes beside them: with and without a probability of speech, and of other bands. */
@@ -202,6 +203,8 @@ start_element (Fuzzed *fuzzed, const gchar *factory)
   fuzzed->element = gst_object_ref_sink (gst_element_factory_make (factory, NULL));
   if (g_str_equal (factory, "attentionencoder"))
     g_object_set (fuzzed->element, "model-file", ENCODER_FILE, NULL); /* convolutions, with a stride */
+  if (g_str_equal (factory, "ctctext"))
+    g_object_set (fuzzed->element, "tokens", TOKENS_FILE, NULL); /* of 4 values */
   fuzzed->n_in = fuzzed->n_out = 0;
   fuzzed->src = gst_pad_new (NULL, GST_PAD_SRC);
   pad = gst_element_get_static_pad (fuzzed->element, "sink");
