@@ -129,6 +129,7 @@ def sections(root):
             match = re.search(r'^/\*\*\n \* SECTION:element-(\w+)\n(?: \* @[^\n]*\n)* \*\n(.*?)^ \*/', f.read(), re.M | re.S)
         if match:
             text = re.sub(r'^ \* ?', '', match[2], flags=re.M)
+            text = re.sub(r'(\w-)\n(?=\w)', r'\1', text)  # clang-format breaks lines behind a hyphen
             text = re.sub(r'\|\[\s*(.*?)\s*\]\|\s*', r'\n```\n\1\n```\n', text, flags=re.S)
             text = re.sub(r'#\w+::([\w-]+)|[#%]([A-Z]\w+)\b(?!:)', lambda m: '`%s`' % (m[1] or m[2]), text)
             found[match[1]] = re.sub(r'#\w+:([a-z][\w-]*)', r'[`\1`](#property-\1)', text)
