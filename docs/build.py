@@ -20,7 +20,6 @@ ENTRIES = [('README.md', 'gst-attention'), ('docs/attention.md', 'Attention'), (
            ('docs/features.md', 'Features'), ('docs/scope.md', 'Scope'), ('docs/embedding.md', 'Embedding'), ('docs/scaling.md', 'Scaling'),
            ('docs/performance.md', 'Performance'), ('docs/troubleshooting.md', 'Troubleshooting'), ('examples/README.md', 'Examples'),
            ('elements', 'Elements'), ('src/attn.h', 'C reference'), ('NEWS.md', 'News')]
-ELEMENTS = ['attention', 'attentionencoder', 'attentionscope', 'logmel', 'npyparse', 'npyenc', 'spectralgain']
 SPECIAL = {'README.md': 'index.html', 'elements': 'elements/index.html', 'src/attn.h': 'api/attn_8h.html',
            'src/attn_sdpa.h': 'api/attn__sdpa_8h.html'}
 PICTURES = ('.png',)
@@ -180,7 +179,7 @@ def element_page(name, shown, section):
 
 def make_elements(site, plugins):
     found, rows = sections(site.root), ''
-    for name in ELEMENTS:
+    for name in sorted(found):
         summary, body = element_page(name, inspect(name, plugins), found[name])
         site.write('elements/%s.html' % name, name, body)
         rows += '<dt><a href="%s.html">%s</a></dt><dd>%s</dd>\n' % (name, name, html.escape(summary))

@@ -384,14 +384,14 @@ install_properties (GObjectClass *object_class)
                                 "start; elements that name the same file share its parameters",
                                 NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   install (object_class, PROP_LATENCY_FRAMES,
-           g_param_spec_uint64 ("latency-frames", "Latency in frames",
-                                "Later frames that an output waits for: what all layers look ahead, added up. The "
-                                "latency that is reported follows from it and from the frame rate, and from the size "
-                                "of the buffers. 0 before the file is read",
-                                0, G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+           g_param_spec_uint64 (
+               "latency-frames", "Latency in frames",
+               "Number of later frames that an output waits for: the sum of all look-aheads. The reported latency "
+               "follows from it, from the frame rate and from the size of the buffers. 0 before the file is read",
+               0, G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
   install (object_class, PROP_MODEL,
            g_param_spec_boxed ("model", "Model",
-                               "What the file holds, once it is read: features and outputs (guint, values per frame), "
+                               "Contents of the file, once it is read: features and outputs (guint, values per frame), "
                                "blocks (guint), parameters (guint64), stride, reach-back and reach-ahead (guint64, "
                                "frames), attentions (array of structures: heads, window, look-ahead, sinks). Empty "
                                "before",
