@@ -10,7 +10,7 @@
  * A whole encoder, such as a Transformer of many layers, on a live stream of feature vectors (frames): norms,
  * feed-forward layers, attention, convolutions and residuals, as one model file (#GstAttentionEncoder:model-file) says.
  * `examples/export_encoder.py` writes such a file from a module of PyTorch. For one layer of attention by itself there
- * is the element `attention`; several of those one behind the other have no residuals and no norms, and are no encoder.
+ * is the element `attention`; several of those in a row have no residuals and no norms, so they are not an encoder.
  *
  * Each block keeps its own past and computes every frame once. What leaves is what the whole stream at once would give,
  * bit for bit, however many frames a buffer holds. What layers look ahead adds up, and is reported as latency:
@@ -305,8 +305,8 @@ gst_attention_encoder_start (GstBaseTransform *trans)
   /* ERRORS */
 no_file:
   GST_ELEMENT_ERROR (trans, RESOURCE, SETTINGS,
-                     ("there is no model-file, and an encoder has to come from one: examples/export_encoder.py makes "
-                      "it from a model of PyTorch"),
+                     ("model-file is not set: an encoder comes from a file, which examples/export_encoder.py makes "
+                      "from a model of PyTorch"),
                      (NULL));
   return FALSE;
 }
