@@ -20,7 +20,6 @@ ENTRIES = [('README.md', 'gst-attention'), ('docs/attention.md', 'Attention'), (
            ('docs/features.md', 'Features'), ('docs/scope.md', 'Scope'), ('docs/embedding.md', 'Embedding'), ('docs/scaling.md', 'Scaling'),
            ('docs/performance.md', 'Performance'), ('docs/troubleshooting.md', 'Troubleshooting'), ('examples/README.md', 'Examples'),
            ('elements', 'Elements'), ('src/attn.h', 'C reference'), ('NEWS.md', 'News')]
-ELEMENTS = ['attention', 'attentionencoder', 'attentionscope', 'logmel', 'npyparse', 'npyenc', 'spectralgain']
 SPECIAL = {'README.md': 'index.html', 'elements': 'elements/index.html', 'src/attn.h': 'api/attn_8h.html',
            'src/attn_sdpa.h': 'api/attn__sdpa_8h.html'}
 PICTURES = ('.png',)
@@ -129,6 +128,7 @@ def sections(root):
             match = re.search(r'^/\*\*\n \* SECTION:element-(\w+)\n(?: \* @[^\n]*\n)* \*\n(.*?)^ \*/', f.read(), re.M | re.S)
         if match:
             text = re.sub(r'^ \* ?', '', match[2], flags=re.M)
+            text = re.sub(r'(\w-)\n(?=\w)', r'\1', text)  # clang-format breaks lines behind a hyphen
             text = re.sub(r'\|\[\s*(.*?)\s*\]\|\s*', r'\n```\n\1\n```\n', text, flags=re.S)
             text = re.sub(r'#\w+::([\w-]+)|[#%]([A-Z]\w+)\b(?!:)', lambda m: '`%s`' % (m[1] or m[2]), text)
             found[match[1]] = re.sub(r'#\w+:([a-z][\w-]*)', r'[`\1`](#property-\1)', text)
@@ -179,7 +179,7 @@ def element_page(name, shown, section):
 
 def make_elements(site, plugins):
     found, rows = sections(site.root), ''
-    for name in ELEMENTS:
+    for name in sorted(found):
         summary, body = element_page(name, inspect(name, plugins), found[name])
         site.write('elements/%s.html' % name, name, body)
         rows += '<dt><a href="%s.html">%s</a></dt><dd>%s</dd>\n' % (name, name, html.escape(summary))

@@ -10,7 +10,7 @@
  * A whole encoder, such as a Transformer of many layers, on a live stream of feature vectors (frames): norms,
  * feed-forward layers, attention, convolutions and residuals, as one model file (#GstAttentionEncoder:model-file) says.
  * `examples/export_encoder.py` writes such a file from a module of PyTorch. For one layer of attention by itself there
- * is the element `attention`; several of those one behind the other have no residuals and no norms, and are no encoder.
+ * is the element `attention`; several of those in a row have no residuals and no norms, so they are not an encoder.
  *
  * Each block keeps its own past and computes every frame once. What leaves is what the whole stream at once would give,
  * bit for bit, however many frames a buffer holds. What layers look ahead adds up, and is reported as latency:
@@ -331,8 +331,8 @@ gst_attention_encoder_start (GstBaseTransform *trans)
   /* ERRORS */
 no_file:
   GST_ELEMENT_ERROR (trans, RESOURCE, SETTINGS,
-                     ("there is no model-file, and an encoder has to come from one: examples/export_encoder.py makes "
-                      "it from a model of PyTorch"),
+                     ("model-file is not set: an encoder comes from a file, which examples/export_encoder.py makes "
+                      "from a model of PyTorch"),
                      (NULL));
   return FALSE;
 }
@@ -413,14 +413,14 @@ install_properties (GObjectClass *object_class)
                            "parameters",
                            NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   install (object_class, PROP_LATENCY_FRAMES,
-           g_param_spec_uint64 ("latency-frames", "Latency in frames",
-                                "Later frames that an output waits for: what all layers look ahead, added up. The "
-                                "latency that is reported follows from it and from the frame rate, and from the size "
-                                "of the buffers. 0 before the file is read",
-                                0, G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+           g_param_spec_uint64 (
+               "latency-frames", "Latency in frames",
+               "Number of later frames that an output waits for: the sum of all look-aheads. The reported latency "
+               "follows from it, from the frame rate and from the size of the buffers. 0 before the file is read",
+               0, G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
   install (object_class, PROP_MODEL,
            g_param_spec_boxed ("model", "Model",
-                               "What the file holds, once it is read: features and outputs (guint, values per frame), "
+                               "Contents of the file, once it is read: features and outputs (guint, values per frame), "
                                "blocks (guint), parameters (guint64), stride, reach-back and reach-ahead (guint64, "
                                "frames), attentions (array of structures: heads, window, look-ahead, sinks). Empty "
                                "before",

@@ -204,8 +204,8 @@ install_position_properties (GObjectClass *object_class)
 
   install (object_class, PROP_POSITION,
            g_param_spec_enum ("position", "Position",
-                              "How attention knows how far away a frame is: as the model was trained. Without a model, "
-                              "alibi makes near frames count more",
+                              "How scores depend on the distance of a frame. It must be what the model was trained "
+                              "with. Without a model, alibi makes near frames count more",
                               GST_TYPE_ATTENTION_POSITION, DEFAULT_POSITION, flags));
   install (
       object_class, PROP_ROPE_BASE,
@@ -213,12 +213,11 @@ install_position_properties (GObjectClass *object_class)
                            "position=rope: pair i of n/2 turns by base^(-2i/n) radians per frame. 10000 as in the "
                            "paper; models for long contexts have more (rope_theta in Hugging Face's configurations)",
                            1, G_MAXDOUBLE, DEFAULT_ROPE_BASE, flags));
-  install (
-      object_class, PROP_ROPE_LAYOUT,
-      g_param_spec_enum ("rope-layout", "RoPE layout",
-                         "position=rope: which values of a head are a pair. The wrong one gives wrong outputs without "
-                         "an error: it is half for models in Hugging Face's files, mostly",
-                         GST_TYPE_ATTENTION_ROPE_LAYOUT, DEFAULT_ROPE_LAYOUT, flags));
+  install (object_class, PROP_ROPE_LAYOUT,
+           g_param_spec_enum ("rope-layout", "RoPE layout",
+                              "position=rope: which values of a head are a pair. The wrong one gives wrong outputs "
+                              "without an error. Models in files of Hugging Face mostly have half",
+                              GST_TYPE_ATTENTION_ROPE_LAYOUT, DEFAULT_ROPE_LAYOUT, flags));
   install (
       object_class, PROP_ROPE_DIMENSIONS,
       g_param_spec_uint ("rope-dimensions", "RoPE dimensions",
@@ -279,11 +278,12 @@ install_model_properties (GObjectClass *object_class)
           "metadata says; those that are set must agree. None = parameter-free attention: each head takes its own "
           "slice of the frame as query, key and value",
           NULL, flags));
-  install (object_class, PROP_MODEL_PREFIX,
-           g_param_spec_string ("model-prefix", "Model prefix",
-                                "What stands before the names of the parameters in the model file, such as "
-                                "encoder.layers.0.self_attn. (with the dot)",
-                                "", flags));
+  install (
+      object_class, PROP_MODEL_PREFIX,
+      g_param_spec_string (
+          "model-prefix", "Model prefix",
+          "Prefix of the names of the parameters in the model file, such as encoder.layers.0.self_attn. (with the dot)",
+          "", flags));
 }
 
 static void

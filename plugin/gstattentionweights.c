@@ -32,7 +32,7 @@ too_wide:
   GST_ELEMENT_ERROR (filter, LIBRARY, SETTINGS,
                      ("%u heads that attend to %" G_GUINT64_FORMAT " frames have %" G_GUINT64_FORMAT
                       " weights per frame, above the %u that a stream of "
-                      "weights may have: do without the pad weights and post-messages, or with a smaller window",
+                      "weights may have: leave out the pad weights and post-messages, or use a smaller window",
                       config->n_heads, span_of (config), *width, GST_FEATURES_MAX_FEATURES),
                      ("attention %u of the layer", side));
   return FALSE;

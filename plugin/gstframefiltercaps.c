@@ -149,7 +149,7 @@ has_output_rate (GstFrameFilter *self, const GstFeatures *features, GError **err
     return TRUE;
   g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
                "at %d/%d frames per second, one output for %" G_GUINT64_FORMAT
-               " frames has a rate that no caps can tell: a fraction of two numbers up to %d",
+               " frames has a rate that caps cannot hold: a fraction of two numbers up to %d",
                features->rate_n, features->rate_d, stride, G_MAXINT);
   return FALSE;
 }

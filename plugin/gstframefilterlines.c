@@ -116,7 +116,7 @@ make_side_buffer (GstFrameFilter *self, const Line *line, Item *item, GstBuffer 
   /* ERRORS */
 no_memory:
   GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
-                     ("no memory for what is shown of %" G_GUINT64_FORMAT " frames", item->n_frames), (NULL));
+                     ("no memory for the weights of %" G_GUINT64_FORMAT " frames", item->n_frames), (NULL));
   gst_frame_filter_clear_item (item);
   item->is_unwanted = TRUE;
 }

@@ -141,15 +141,16 @@ install_time (GObjectClass *object_class)
   g_object_class_install_property (
       object_class, PROP_FRAME_RATE,
       gst_param_spec_fraction ("frame-rate", "Frame rate",
-                               "Frames per second where the caps do not tell, used for the latency that "
-                               "look-ahead costs, and for absent frames. 0/1 = from the caps",
+                               "Frames per second, for caps that do not tell it. The latency of look-ahead and the "
+                               "number of absent frames follow from it. 0/1 = from the caps",
                                0, 1, G_MAXINT, 1, 0, 1, flags));
   g_object_class_install_property (
       object_class, PROP_ALIGNMENT_THRESHOLD,
-      g_param_spec_uint64 ("alignment-threshold", "Alignment threshold",
-                           "A timestamp that jumps forward by so much (in nanoseconds), and by a frame or more, leaves "
-                           "the frames in between absent; less is jitter. With the DISCONT flag one frame is enough",
-                           1, G_MAXUINT64 - 1, DEFAULT_ALIGNMENT_THRESHOLD, flags));
+      g_param_spec_uint64 (
+          "alignment-threshold", "Alignment threshold",
+          "A timestamp that jumps forward by this time (in nanoseconds) or more, and by at least one frame, leaves the "
+          "frames in between absent. A smaller jump is jitter. With the DISCONT flag one frame is enough",
+          1, G_MAXUINT64 - 1, DEFAULT_ALIGNMENT_THRESHOLD, flags));
 }
 
 static void
@@ -159,13 +160,13 @@ install_state (GObjectClass *object_class)
 
   g_object_class_install_property (
       object_class, PROP_STATE_FILE,
-      g_param_spec_string ("state-file", "State file",
-                           "Where the stream is kept between runs: restored at start if the file is there, written at "
-                           "EOS and at stop (as the last frame left it, before the drain) if frames have come. A "
-                           "regular file, or a link to where one is or can be, and no other stream's; opened at start, "
-                           "so that another name counts from the next start on. A damaged file, or that of another "
-                           "layer, is an error, and is left alone",
-                           NULL, flags));
+      g_param_spec_string (
+          "state-file", "State file",
+          "File that keeps the stream between runs. It is restored at start if it exists, and written at EOS and at "
+          "stop if frames have come, with the state after the last frame and before the drain. It must be a regular "
+          "file, or a link to one, and belong to this stream alone. It is opened at start; a new name counts from the "
+          "next start on. A damaged file, or one of another layer, is an error, and stays as it is",
+          NULL, flags));
 }
 
 static void
@@ -176,18 +177,18 @@ install_arithmetic (GObjectClass *object_class)
   g_object_class_install_property (
       object_class, PROP_PRECISION,
       g_param_spec_enum ("precision", "Precision",
-                         "What parameters and window are stored in; everything is computed in float32. 16 bits halve "
-                         "the memory, and the time where reading it is the work (many features, one frame per "
-                         "buffer). Error, of the largest output, where scores are of order one: f16 0.1 %, bf16 0.8 %, "
-                         "more where a frame has fewer than 8 values",
+                         "The type in which parameters and window are stored. All arithmetic is float32. 16 bits halve "
+                         "the memory. They also halve the time if most of it goes into reading memory (many features, "
+                         "one frame per buffer). The error, relative to the largest output, where scores are of order "
+                         "one: f16 0.1 %, bf16 0.8 %, more if a frame has fewer than 8 values",
                          GST_TYPE_ATTENTION_PRECISION, DEFAULT_PRECISION, flags));
   g_object_class_install_property (
       object_class, PROP_ARITHMETIC,
       g_param_spec_enum ("arithmetic", "Arithmetic",
-                         "How buffers of several frames are computed. fast: where the processor has a matrix unit "
-                         "(Intel AMX), they go through it, in blocks of up to 16, each product of float32 as three of "
-                         "bf16; 16 frames per buffer suit it best, and buffers of one frame are better off with "
-                         "exact. Takes two to three times the memory. stats says whether there is a unit: kernels",
+                         "How buffers of several frames are computed. fast sends them through the processor's matrix "
+                         "unit (Intel AMX) in blocks of up to 16 frames, each product of float32 as three of bf16. Use "
+                         "16 frames per buffer with fast, and exact for buffers of one frame. fast takes two to three "
+                         "times the memory. The field kernels of stats names the unit if there is one",
                          GST_TYPE_ATTENTION_ARITHMETIC, DEFAULT_ARITHMETIC, flags));
   g_object_class_install_property (
       object_class, PROP_THREADS,
@@ -206,11 +207,12 @@ install_messages (GObjectClass *object_class)
 
   g_object_class_install_property (
       object_class, PROP_POST_MESSAGES,
-      g_param_spec_boolean ("post-messages", "Post messages",
-                            "Say on the bus what each head attends to, once per interval: entropy (bits), mean lag and "
-                            "most attended lag (frames back), weight of the sinks. Element messages named attention; "
-                            "of an encoder each layer posts its own, with its number in the field layer",
-                            DEFAULT_POST_MESSAGES, flags));
+      g_param_spec_boolean (
+          "post-messages", "Post messages",
+          "Post element messages named attention on the bus, one per interval. They hold, for each head, the entropy "
+          "(bits), the mean lag and the most attended lag (frames back), and the weight of the sinks. "
+          "Each layer of an encoder posts its own, with its number in the field layer",
+          DEFAULT_POST_MESSAGES, flags));
   g_object_class_install_property (
       object_class, PROP_INTERVAL,
       g_param_spec_uint64 ("interval", "Interval",
@@ -218,10 +220,11 @@ install_messages (GObjectClass *object_class)
                            G_MAXUINT64, DEFAULT_INTERVAL, flags));
   g_object_class_install_property (
       object_class, PROP_STATS,
-      g_param_spec_boxed ("stats", "Statistics",
-                          "Since the start: frames (guint64, absent ones included), absent-frames (guint64), kernels "
-                          "(string: which instructions compute), average-time-per-frame (guint64, ns in the core)",
-                          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+      g_param_spec_boxed (
+          "stats", "Statistics",
+          "Statistics since the start: frames (guint64, including absent ones), absent-frames (guint64), kernels "
+          "(string, the instruction set in use), average-time-per-frame (guint64, ns in the core)",
+          GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 
 void

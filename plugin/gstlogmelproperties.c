@@ -431,11 +431,11 @@ install_framing (const LogmelSettings *defaults, GParamFlags flags)
                                                  "style says: the next power of two (kaldi, nemo) or the samples of "
                                                  "a frame (whisper)",
                                                  0, LOGMEL_MAX_FFT_SIZE, defaults->fft_size, flags);
-  properties[PROP_WINDOW_FUNCTION] =
-      g_param_spec_enum ("window-function", "Window function",
-                         "What a frame is faded in and out with: symmetric (kaldi, nemo) or periodic (whisper); if not "
-                         "set, povey (kaldi) or hann (others)",
-                         GST_TYPE_LOGMEL_WINDOW, defaults->window_function, flags);
+  properties[PROP_WINDOW_FUNCTION] = g_param_spec_enum (
+      "window-function", "Window function",
+      "The window that each frame is multiplied by, symmetric (kaldi, nemo) or periodic (whisper); if not "
+      "set, povey (kaldi) or hann (others)",
+      GST_TYPE_LOGMEL_WINDOW, defaults->window_function, flags);
 }
 
 static void
@@ -467,8 +467,8 @@ gst_logmel_install_properties (GObjectClass *klass)
 
   logmel_settings_init (&defaults, DEFAULT_STYLE);
   properties[PROP_STYLE] = g_param_spec_enum ("style", "Style",
-                                              "Whose numbers to compute: they must be those that the model was trained "
-                                              "on. Properties that were not set follow the style",
+                                              "The program whose features to compute. It must be the one that the "
+                                              "model was trained with. Properties that were not set follow the style",
                                               GST_TYPE_LOGMEL_STYLE, defaults.style, flags);
   install_framing (&defaults, flags);
   install_bands (&defaults, flags);
@@ -477,15 +477,15 @@ gst_logmel_install_properties (GObjectClass *klass)
       "style=whisper: the maximum that a model was trained with, fixed for all audio (global_log_mel_max in the "
       "configuration of Voxtral's streaming models, 1.5 there). Values more than 8 below it are raised to that, and "
       "each "
-      "x becomes (x + 4) / 4. 0 = none of that: Whisper itself takes the maximum of a whole recording, which a stream "
-      "does not know",
+      "x becomes (x + 4) / 4. 0 = off. Whisper itself uses the maximum of the whole recording, which a stream does not "
+      "know",
       -G_MAXDOUBLE, G_MAXDOUBLE, defaults.log_maximum, flags);
-  properties[PROP_MODEL_FILE] = g_param_spec_string (
-      "model-file", "Model file",
-      "The safetensors file of the model that the frames are for, as the exporters write it. The other properties take "
-      "what its metadata say that it was trained on; those that are set must agree, and so must the sample rate of the "
-      "audio. None = the properties alone count",
-      NULL, flags);
+  properties[PROP_MODEL_FILE] =
+      g_param_spec_string ("model-file", "Model file",
+                           "The safetensors file of the model that the frames are for, as the exporters write it. The "
+                           "other properties take their values from its metadata. Properties that are set must agree "
+                           "with them, and so must the sample rate of the audio. None = the properties alone count",
+                           NULL, flags);
   g_object_class_install_properties (klass, N_PROPS, properties);
 
   gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_STYLE, 0);

@@ -135,8 +135,8 @@ install_properties (GObjectClass *object_class)
   g_object_class_install_property (
       object_class, PROP_NAN_IS_GAP,
       g_param_spec_boolean ("nan-is-gap", "NaN is gap",
-                            "A row that is wholly NaN is a gap: it goes out as zeros with the GAP flag, in a buffer of "
-                            "its own or with its like, and attention takes it for an absent frame",
+                            "Treat a row of nothing but NaN as a gap. It goes out as zeros with the GAP flag, in a "
+                            "buffer that holds only such rows, and attention counts it as an absent frame",
                             DEFAULT_NAN_IS_GAP, flags));
 }
 

@@ -297,22 +297,22 @@ gst_spectral_gain_install_properties (GObjectClass *klass)
 
   logmel_settings_init (&defaults, GST_LOGMEL_STYLE_KALDI);
   install_bands (&defaults, flags | GST_PARAM_MUTABLE_READY);
-  properties[PROP_FLOOR] =
-      g_param_spec_double ("floor", "Floor",
-                           "The least gain, in dB: a band is never turned down further. -20 keeps the sound of the "
-                           "room, and hides what a model gets wrong; -120 is silence",
-                           -120.0, 0.0, DEFAULT_FLOOR, flags | GST_PARAM_MUTABLE_PLAYING);
-  properties[PROP_THRESHOLD] =
-      g_param_spec_double ("threshold", "Threshold", "The probability from which on there is speech; a message says so",
-                           0.0, 1.0, DEFAULT_THRESHOLD, flags | GST_PARAM_MUTABLE_PLAYING);
+  properties[PROP_FLOOR] = g_param_spec_double ("floor", "Floor",
+                                                "The least gain, in dB. No band is turned down further. -20 keeps the "
+                                                "sound of the room and hides the errors of a model; -120 is silence",
+                                                -120.0, 0.0, DEFAULT_FLOOR, flags | GST_PARAM_MUTABLE_PLAYING);
+  properties[PROP_THRESHOLD] = g_param_spec_double (
+      "threshold", "Threshold", "The probability from which on there is speech. A message reports the change", 0.0, 1.0,
+      DEFAULT_THRESHOLD, flags | GST_PARAM_MUTABLE_PLAYING);
   properties[PROP_HYSTERESIS] =
       g_param_spec_double ("hysteresis", "Hysteresis",
                            "How far below the threshold the probability must fall before there is no speech any more",
                            0.0, 1.0, DEFAULT_HYSTERESIS, flags | GST_PARAM_MUTABLE_PLAYING);
-  properties[PROP_MAX_WAIT] = g_param_spec_uint64 (
-      "max-wait", "Maximum wait",
-      "In nanoseconds: so much audio is taken while its gains have not come, and for so long it is then waited until "
-      "that is an error. More than the latency of the branch that makes the gains; 18446744073709551615 = for ever",
-      0, G_MAXUINT64, DEFAULT_MAX_WAIT, flags | GST_PARAM_MUTABLE_PLAYING);
+  properties[PROP_MAX_WAIT] =
+      g_param_spec_uint64 ("max-wait", "Maximum wait",
+                           "Time in nanoseconds. The element holds this much audio while the gains are missing, and "
+                           "then waits as long before it reports an error. It must be more than the latency of the "
+                           "branch that computes the gains. 18446744073709551615 = for ever",
+                           0, G_MAXUINT64, DEFAULT_MAX_WAIT, flags | GST_PARAM_MUTABLE_PLAYING);
   g_object_class_install_properties (klass, N_PROPS, properties);
 }

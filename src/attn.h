@@ -25,7 +25,7 @@
  *
  * What is computed
  * ----------------
- * For frame t and head h, with k = h / (n_heads / n_kv_heads) the key/value head it uses:
+ * For frame t and head h, which uses the key/value head k = h / (n_heads / n_kv_heads):
  *
  *   query = Wq[h] x_t + bq[h]      key_j = Wk[k] x_j + bk[k]      value_j = Wv[k] x_j + bv[k]
  *   J     = { j : t - window < j <= t + look_ahead } and { j : j < n_sinks, j <= t }, each frame once,
@@ -35,15 +35,15 @@
  *   context[h] = gain[h] sum over J of w_j value_j;      0 when J is empty
  *   out_t = Wo concat (context[0] ... context[n_heads - 1]) + bo
  *
- * Position, if any (AttnPosition), changes the scores, by the distance of j from t alone:
+ * A position (AttnPosition) changes the scores. It depends on the distance between j and t alone:
  *
- *   RoPE      query and key_j are rotated before they meet, pair i of their values by t theta_i and j theta_i,
+ *   RoPE      query and key_j are rotated before their product, pair i of their values by t theta_i and j theta_i,
  *             theta_i = rope_base^(-2i/n), i < n/2, n = rope_dimensions: (x, y) becomes (x cos - y sin, x sin + y cos)
  *   ALiBi     - slope[h] |t - j| is added; slope[h] = 2^(-8 (h + 1) / n_heads) where n_heads is a power of two, else as
  *             in the paper's code
  *   relative  relative_bias[h][j - t + window - 1] is added; 0 for a sink that the window has left behind
  *
- * A sink is seen at its true distance. Frame numbers are used exactly: frame 10^15 is answered as well as frame 0.
+ * A sink counts at its true distance. Frame numbers are exact: outputs at frame 10^15 are as accurate as at frame 0.
  *
  * The window is never padded: at the start and at the end of a stream it is shorter. Without a model the projections
  * are the identity: head h takes its own slice of the frame as query, key and value, and out_t is the concatenation.
@@ -57,12 +57,12 @@
  * the whole sequence, bit for bit. All sums run in one fixed order, all arithmetic is float32 with fused multiply-add
  * where written. (ATTN_ARITHMETIC_FAST is the exception, and says what it promises.)
  *   - Inputs and parameters below the smallest normal float32 (1.18e-38) count as 0.
- *   - Every sum of products starts from a guard of some 3e-31, which is taken off again at its end: no sum passes
- *     through denormals, which cost processors many times as much. So a sum is off by up to 1.2e-38 per term besides
- *     its rounding, which is nothing where products, scores and outputs lie between 1e-30 and 1e30. Of outputs below
- *     1e-30 digits go, those below 1e-37 may be 0. Beyond 3.4e38 a sum is infinite.
+ *   - Every sum of products starts from a guard of about 3e-31, which is subtracted at its end. So no sum passes
+ *     through denormals, which cost processors many times as much time. Besides its rounding, a sum is off by up to
+ *     1.2e-38 per term. This does not matter where products, scores and outputs lie between 1e-30 and 1e30. Outputs
+ *     below 1e-30 lose digits, and outputs below 1e-37 may be 0. A sum beyond 3.4e38 is infinite.
  *   - A NaN reaches only the outputs whose window (or sinks) hold the frame it came in. Every NaN is stored as
- *   0x7fc00000.
+ *     0x7fc00000.
  *
  *
  * Threads and real time
@@ -71,10 +71,10 @@
  * Functions marked [real-time] do not allocate, lock, log or make a system call, and their work per frame is bounded.
  * They set the floating-point mode they need and put the caller's back.
  *
- * With n_threads > 1 each stream has threads of its own, which share the work of a push by heads and by outputs where
- * there is enough of it (some ten microseconds; otherwise the caller works alone). The bits do not depend on it. A
- * thread that has found no work for some hundred microseconds sleeps: then a push takes a lock and a system call to
- * wake it. A process that was forked has none of these threads: its streams go on alone, with the same bits.
+ * With n_threads > 1 each stream has its own threads. They share the work of a push, by heads and by outputs, if it
+ * takes more than about ten microseconds; otherwise the caller works alone. The bits do not depend on the threads. A
+ * thread sleeps after about a hundred microseconds without work. The next push then takes a lock and makes a system
+ * call to wake it. A forked process has none of these threads: there the caller works alone, and the bits are the same.
  *
  *
  * A complete program
@@ -99,7 +99,7 @@
 #ifndef ATTN_H
 #define ATTN_H
 
-/* Of this header; attn_version () says that of the library. */
+/* The version of this header. attn_version () returns that of the library. */
 #define ATTN_VERSION_MAJOR 0
 #define ATTN_VERSION_MINOR 1
 #define ATTN_VERSION_MICRO 0
@@ -125,8 +125,8 @@ typedef enum {
   ATTN_OK = 0,
   ATTN_ERROR_CONFIG, /* a value of the configuration is out of range, or two of them disagree */
   ATTN_ERROR_FILE,   /* the model file cannot be read */
-  ATTN_ERROR_FORMAT, /* the model file is no valid safetensors file */
-  ATTN_ERROR_MODEL,  /* the model is no layer or encoder that is known here, or disagrees with the configuration */
+  ATTN_ERROR_FORMAT, /* the model file is not a valid safetensors file */
+  ATTN_ERROR_MODEL,  /* the model holds no layer or encoder of a known kind, or disagrees with the configuration */
   ATTN_ERROR_MEMORY, /* out of memory, or a size beyond what can be addressed */
   ATTN_ERROR_STATE   /* a saved state that is damaged, or does not belong to the layer */
 } AttnStatus;
@@ -142,20 +142,20 @@ ATTN_API const char *attn_version (void);
 
 /* ---- configuration ---- */
 
-/* Limits. They keep every derived size far below 2^63 and name what "too large" means. */
+/* Limits. They keep every derived size far below 2^63. */
 #define ATTN_MAX_FEATURES 65536u
 #define ATTN_MAX_WINDOW 16777216u /* also for look_ahead and n_sinks */
 #define ATTN_MAX_THREADS 64u
 
 /*
- * A field of AttnConfig that the program leaves to the model: it takes what the model says, or else the default that
- * stands beside it. In attn_config_default () all fields that a model can speak of are unset. A field that is set, be
- * it to its default, has to agree with what the model says.
+ * The value of a field of AttnConfig that the program leaves to the model. Such a field takes its value from the
+ * model's metadata, or else the default in the comment beside it. attn_config_default () leaves all fields unset that
+ * metadata can set. A field that is set must agree with the metadata, even if it is set to its default.
  */
 #define ATTN_UNSET UINT32_MAX                        /* of whole numbers */
 #define ATTN_UNSET_DOUBLE (-1.7976931348623157e+308) /* of doubles */
 
-/* How a score knows of the distance between two frames. */
+/* How a score depends on the distance between two frames. */
 typedef enum {
   ATTN_POSITION_UNSET = -1,
   ATTN_POSITION_NONE,    /* not at all */
@@ -172,17 +172,17 @@ typedef enum {
 } AttnRopeLayout;
 
 /*
- * What parameters (not biases), keys and values are stored in. They are rounded to nearest, ties to even; everything is
- * computed in float32. Half the memory is read, which is what a large layer waits for. The bits are the same
- * everywhere, as in f32.
+ * The type in which parameters (not biases), keys and values are stored. They are rounded to nearest, ties to even. All
+ * arithmetic is float32. The 16-bit types halve the memory that is read, and reading it takes most of the time of a
+ * large layer. The bits are the same everywhere, as with f32.
  *
- * Error of an output against float64, where scores are of order one and a frame has 8 values or more, relative to the
- * largest output: f32 2e-6, f16 2 * 2^-11 (1e-3), bf16 2 * 2^-8 (8e-3), which one random layer in a hundred exceeds.
- * Larger scores magnify the rounding of the keys. In a narrower layer few errors cancel, and an output may be the small
- * rest of large products: of layers with one value per frame one in five exceeds these figures, some a hundred times.
- * For any layer without RoPE holds: f16 and bf16 add at most (exp (6 u S) (1 + u)^3 - 1) M, which is (3 + 6 S) u M
- * where u S is small; u = 2^-11 or 2^-8, S is the largest score and M the output, both as if every product were
- * positive. (What f16 stores below 6e-5 is off by up to 2^-25 instead.)
+ * The error of an output against float64, relative to the largest output, where scores are of order one and a frame has
+ * 8 values or more: f32 2e-6, f16 2 * 2^-11 (1e-3), bf16 2 * 2^-8 (8e-3). One random layer in a hundred exceeds these
+ * figures. Larger scores magnify the rounding of the keys. In a narrower layer fewer errors cancel, and an output may
+ * be the small difference of large products: one in five of the layers with one value per frame exceeds the figures,
+ * some by a hundred times. There is a bound for any layer without RoPE: f16 and bf16 add at most (exp (6 u S) (1 + u)^3
+ * - 1) M, which is (3 + 6 S) u M where u S is small. Here u = 2^-11 or 2^-8, S is the largest score and M the output,
+ * both computed as if every product were positive. (f16 stores values below 6e-5 with an error of up to 2^-25.)
  */
 typedef enum {
   ATTN_PRECISION_F32,
@@ -191,24 +191,30 @@ typedef enum {
 } AttnPrecision;
 
 /*
- * How frames are computed. ATTN_ARITHMETIC_EXACT: in one fixed order of float32 operations, the same bits everywhere.
- * ATTN_ARITHMETIC_FAST: where the processor has a matrix unit (Intel AMX, on Linux), frames that are pushed together go
- * through it, in blocks of 4 to 16: a push is cut where the number of a frame is a multiple of 16, so that 16 at a time
- * suit it best. Every product of float32 becomes three of bf16, high high + high low + low high, summed in float32. The
- * largest error of an output against exact, relative to the largest output, is about 1e-5 where scores are of order one
- * and values above 1e-32; with a window in f16 or bf16 up to a tenth of what storing it costs. No bits are promised:
- * they depend on how the stream is cut into blocks, and on the unit. What is not finite, or 2^53 or more, takes the way
- * of exact. Smaller blocks, and all where there is no such unit, have the bits of exact, if with a unit not its time:
- * every frame is prepared for it as well. Parameters and windows take twice the memory, in f16 and bf16 three times,
- * where the values per head are a multiple of 32; a smaller head counts as 32 (keys) and 16 (values). The first layer
- * of fast asks the system to let this process use the unit; if it refuses, there is none.
+ * How frames are computed.
+ *
+ * ATTN_ARITHMETIC_EXACT uses one fixed order of float32 operations, and gives the same bits everywhere.
+ *
+ * ATTN_ARITHMETIC_FAST sends frames that are pushed together through the processor's matrix unit (Intel AMX, on Linux),
+ * in blocks of 4 to 16. A push is cut where the number of a frame is a multiple of 16, so 16 frames per push suit it
+ * best. Every product of float32 becomes three of bf16, high high + high low + low high, summed in float32. The largest
+ * error of an output against exact, relative to the largest output, is about 1e-5 where scores are of order one and
+ * values above 1e-32. With a window in f16 or bf16 it is up to a tenth of the error of storing the window. The bits are
+ * not promised: they depend on the unit, and on how the stream is cut into blocks. Values that are not finite, and
+ * values of 2^53 or more, are computed as in exact.
+ *
+ * Smaller blocks, and all blocks on a machine without such a unit, give exactly the bits of exact. With a unit they
+ * cost a little more than in exact, because each frame is also stored for the unit. Parameters and windows take twice
+ * the memory (three times in f16 and bf16) if the values per head are a multiple of 32; a smaller head counts as 32
+ * (keys) and 16 (values). The first layer of this kind asks the system to let the process use the unit. If the system
+ * refuses, the layer works as without one.
  */
 typedef enum { ATTN_ARITHMETIC_EXACT, ATTN_ARITHMETIC_FAST } AttnArithmetic;
 
 /*
- * Start from attn_config_default (): fields may be added in the place of the reserved ones. "Unset" is what the default
- * configuration holds; the value behind it is what an unset field becomes where there is no model, or none that speaks
- * of it.
+ * Start from attn_config_default (): later versions may put fields in the place of the reserved ones. "Unset" in a
+ * comment below says that the default configuration leaves the field unset. The value behind it applies if there is no
+ * model, or if its metadata does not set the field.
  */
 typedef struct {
   uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
@@ -248,15 +254,17 @@ ATTN_API AttnConfig attn_config_default (void);
  *                                  .weight, .bias
  *   Annotated Transformer          linears.0 (q), linears.1 (k), linears.2 (v), linears.3 (output); each .weight, .bias
  *
- * Shapes are [out, in], as in PyTorch: q [n_heads * dk, D], k [n_kv_heads * dk, D], v [n_kv_heads * dv, D],
- * output [Dout, n_heads * dv]. The output projection may be absent (then Dout = n_heads * dv), and so may any bias.
- * With any scheme there may be `relative_bias` [n_heads, window + look_ahead], oldest first: entry j is added to the
- * scores of frame t - window + 1 + j. A layer made from such a model has ATTN_POSITION_RELATIVE, and from no other.
+ * Shapes are [out, in], as in PyTorch: q [n_heads * dk, D], k [n_kv_heads * dk, D], v [n_kv_heads * dv, D], output
+ * [Dout, n_heads * dv]. The output projection may be absent (then Dout = n_heads * dv), and so may any bias. With any
+ * scheme there may be `relative_bias` [n_heads, window + look_ahead], oldest first: entry j is added to the scores of
+ * frame t - window + 1 + j. A layer made from such a model has ATTN_POSITION_RELATIVE. Other models do not allow that
+ * position.
  *
- * Any other tensor under the prefix is an error that names it and says what it would have meant: to leave it out would
- * give other numbers without a word. Exceptions, which hold what nothing is computed with here: rotary_emb.inv_freq,
- * rotary_emb.cos_cached, rotary_emb.sin_cached (tables of RoPE), position_ids, masked_bias, a `bias` of four dimensions
- * or of dtype BOOL (a mask: the window stands for it), and mask, causal_mask and attn_mask of dtype BOOL.
+ * Any other tensor under the prefix is an error, because leaving it out would silently give other numbers. The error
+ * names the tensor and says what it is for. These tensors are ignored, because the layer does not need them:
+ * rotary_emb.inv_freq, rotary_emb.cos_cached, rotary_emb.sin_cached (tables of RoPE), position_ids, masked_bias, a
+ * `bias` of four dimensions or of dtype BOOL (a mask: the window stands for it), and mask, causal_mask and attn_mask of
+ * dtype BOOL.
  *
  * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, softcap, position
  * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions are what the fields of
@@ -265,7 +273,7 @@ ATTN_API AttnConfig attn_config_default (void);
  */
 typedef struct AttnModel AttnModel;
 
-/* Reads the layer under `prefix` from the file at `path`. *model is the caller's, attn_model_free (). Any thread. */
+/* Reads the layer under `prefix` from the file at `path`. The caller frees *model by attn_model_free (). Any thread. */
 ATTN_API ATTN_CHECKED AttnStatus attn_model_open (const char *path, const char *prefix, AttnModel **model,
                                                   AttnError *error);
 
@@ -274,33 +282,33 @@ ATTN_API ATTN_CHECKED AttnStatus attn_model_open_memory (const void *data, size_
                                                          AttnModel **model, AttnError *error);
 
 /*
- * The header of the file alone, however large its parameters are: for attn_model_metadata () and
- * attn_config_resolve (). What is wrong with names, shapes and dtypes is found; no layer can be made from it.
+ * Reads the header of the file alone, for attn_model_metadata () and attn_config_resolve (). It finds all faults of
+ * names, shapes and dtypes. No layer can be made from this model.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_model_peek (const char *path, const char *prefix, AttnModel **model,
                                                   AttnError *error);
 
 /*
- * The metadata of a safetensors file by themselves, whatever its tensors are, for programs that make what a model
- * takes: sample-rate, bins ... Reads the header alone. *metadata is the caller's, attn_metadata_free (). Any thread.
+ * The metadata of a safetensors file, whatever its tensors are. Programs that make the input of a model read
+ * sample-rate, bins ... there. Reads the header alone. The caller frees *metadata by attn_metadata_free (). Any thread.
  */
 typedef struct AttnMetadata AttnMetadata;
 
 ATTN_API ATTN_CHECKED AttnStatus attn_metadata_open (const char *path, AttnMetadata **metadata, AttnError *error);
 
-/* The text under `key`, there as long as *metadata is; NULL: no such entry. Any thread. */
+/* The text under `key`. It lives as long as *metadata. NULL: no such entry. Any thread. */
 ATTN_API const char *attn_metadata_get (const AttnMetadata *metadata, const char *key);
 
 /* Accepts NULL. */
 ATTN_API void attn_metadata_free (AttnMetadata *metadata);
 
-/* The text that the file's metadata has under `key`, the model's; NULL: no such entry. Any thread. */
+/* The text under `key` in the file's metadata. It lives as long as the model. NULL: no such entry. Any thread. */
 ATTN_API const char *attn_model_metadata (const AttnModel *model, const char *key);
 
 /*
- * Fills the fields of *config that are unset by what the model (NULL: none) says, or else by their defaults, as
- * attn_layer_new () does; n_features 0 becomes what the model says. What is set is not compared. On failure, where the
- * metadata holds a value that cannot be, returns ATTN_ERROR_MODEL and leaves *config as it was.
+ * Sets the unset fields of *config from the model's metadata (`model` NULL: none), or else to their defaults, as
+ * attn_layer_new () does. n_features 0 becomes the width of the model. Fields that are set are not compared. If the
+ * metadata holds an impossible value, returns ATTN_ERROR_MODEL and leaves *config unchanged.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *error);
 
@@ -313,8 +321,8 @@ typedef struct AttnLayer AttnLayer;
 
 /*
  * Checks the configuration (against the model, if there is one) and packs the parameters. `model` NULL: parameter-free.
- * *layer is the caller's, attn_layer_free () after its last stream is gone. `error` may be NULL. On failure *layer is
- * NULL. Any thread.
+ * The caller frees *layer by attn_layer_free (), after its last stream. `error` may be NULL. On failure *layer is NULL.
+ * Any thread.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_layer_new (const AttnConfig *config, const AttnModel *model, AttnLayer **layer,
                                                  AttnError *error);
@@ -323,17 +331,16 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
 /* ---- encoders ---- */
 
 /*
- * Whole encoders
- * --------------
- * An encoder is a list of blocks: the frames that leave one come to the next. Each block keeps its own past and owes
- * its own outputs, so every frame is computed once, and the stream has the bits of the whole sequence: look-ahead of
- * many layers adds up to a delay (attn_layer_reach_ahead ()), and nothing is computed again. An encoder is a layer like
- * any other: streams over it are pushed, skipped, drained, saved and restored, and attn_forward () is what they equal.
+ * Whole encoders -------------- An encoder is a list of blocks. The frames that leave a block enter the next one. Each
+ * block keeps its own past and waits for its own later frames. So every frame is computed once, and the stream has the
+ * bits of the whole sequence. The look-aheads of many layers add up to a delay, attn_layer_reach_ahead (). An encoder
+ * is a layer like any other: streams over it are pushed, skipped, drained, saved and restored, and they equal
+ * attn_forward ().
  *
- * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. In a row,
- * s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. Absent frames: a block that
- * works on one frame leaves it absent, nothing attends to it, conv and stack read it as zeros (their output is absent
- * when all frames that it reads are), and a residual is absent where its input is.
+ * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. Two blocks
+ * in a row have s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. A block that
+ * works on single frames leaves absent ones absent. Nothing attends to an absent frame. conv and stack read it as
+ * zeros; their output is absent if all frames that it reads are. A residual is absent where its input is.
  *
  * The file is a safetensors file with an entry `encoder` in its metadata, JSON:
  *
@@ -344,8 +351,8 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *                   {"linear": "layers.0.linear2"}]},
  *     {"linear": "ctc"}, {"activation": "log-softmax"}]}
  *
- * `frame-rate` may be missing. The key that says a block's kind has the name of its tensors as its value, or what
- * stands here; other keys have the default in brackets:
+ * `frame-rate` may be missing. One key of each block is its kind. The value of that key is the name of the block's
+ * tensors, or the value that this table gives. Other keys have the default in brackets:
  *
  *   linear      activation (W x + b). NAME.weight [out, in], NAME.bias [out] or none. `activation` (none): all of those
  *               below but softmax and log-softmax
@@ -369,17 +376,17 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *               only convolutions of stride 1 with left + right = (kernel - 1) dilation
  *
  * Everything is checked, and an error names the block (blocks[4].residual[1]), the tensor and both numbers. Unknown
- * keys are errors, and so are tensors under the name of a block that no block computes with. (Those that AttnModel lets
- * pass are let pass.) Two blocks may name the same tensor. Tensors under no block's name, and what the metadata says of
- * single layers (heads, window ...), are ignored. All other metadata are the program's: attn_layer_metadata ().
+ * keys are errors, and so are tensors under the name of a block that no block computes with. (Tensors that AttnModel
+ * ignores are ignored here, too.) Two blocks may name the same tensor. Tensors under no block's name are ignored, and
+ * so are the metadata of single layers (heads, window ...). attn_layer_metadata () returns all other metadata.
  *
- * Memory: the layer has all parameters once more, packed. At most 4096 blocks, 2^32 parameters and, added up over the
- * blocks, 2^24 values per frame are read. A stream has for each attention its window, (window + look_ahead) (keys +
- * values) float32, for each convolution the frames under its kernel, and for each residual those that wait, R width
- * float32: attn_layer_stream_size ().
+ * Memory: the layer holds a packed copy of all parameters. An encoder has at most 4096 blocks, 2^32 parameters, and
+ * 2^24 values per frame, added up over the blocks. A stream holds the window of each attention, (window + look_ahead)
+ * (keys + values) float32; the frames under the kernel of each convolution; and the frames that wait in each residual,
+ * R width float32. attn_layer_stream_size () returns the sum.
  */
 
-/* Start from attn_encoder_options_default (): fields may be added in the place of the reserved ones. */
+/* Start from attn_encoder_options_default (): later versions may put fields in the place of the reserved ones. */
 typedef struct {
   AttnPrecision precision;   /* of all parameters and windows. Default ATTN_PRECISION_F32 */
   AttnArithmetic arithmetic; /* of linear layers and attentions. Default ATTN_ARITHMETIC_EXACT */
@@ -390,8 +397,8 @@ typedef struct {
 ATTN_API AttnEncoderOptions attn_encoder_options_default (void);
 
 /*
- * Makes a layer of a whole encoder, from the file at `path`. `options` NULL: the default. *layer is the caller's, as
- * that of attn_layer_new (); on failure it is NULL. `error` may be NULL. Any thread.
+ * Makes a layer of a whole encoder from the file at `path`. `options` NULL: the default. The caller frees *layer by
+ * attn_layer_free (), after its last stream. On failure *layer is NULL. `error` may be NULL. Any thread.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_encoder_open (const char *path, const AttnEncoderOptions *options,
                                                     AttnLayer **layer, AttnError *error);
@@ -402,12 +409,12 @@ ATTN_API ATTN_CHECKED AttnStatus attn_encoder_open_memory (const void *data, siz
                                                            AttnError *error);
 
 /*
- * The text that the file's metadata has under `key` (such as what the encoder was trained on), the layer's; NULL: no
- * such entry, or a layer of attn_layer_new ().
+ * The text under `key` in the file's metadata, which may describe the training data. It lives as long as the layer.
+ * NULL: no such entry, or a layer of attn_layer_new ().
  */
 ATTN_API const char *attn_layer_metadata (const AttnLayer *layer, const char *key);
 
-/* The frames per second that an encoder's file speaks of, as a fraction; 0/1: it does not. */
+/* The frames per second in an encoder's file, as a fraction. 0/1: the file does not say. */
 ATTN_API void attn_layer_frame_rate (const AttnLayer *layer, uint32_t *numerator, uint32_t *denominator);
 
 /* ---- what a layer is ---- */
@@ -425,26 +432,26 @@ ATTN_API uint64_t attn_layer_reach_back (const AttnLayer *layer);
 ATTN_API uint64_t attn_layer_reach_ahead (const AttnLayer *layer);
 
 /*
- * The outputs that have left after `n_frames` inputs: of a stream that goes on, max (0, floor ((n_frames - 1 - R) / s)
- * + 1), however they were cut into pushes; and of one that was drained.
+ * The number of outputs after `n_frames` inputs. ready: of a stream that goes on, max (0, floor ((n_frames - 1 - R) /
+ * s) + 1), however the inputs were cut into pushes. count: of a stream that was drained.
  */
 ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
 ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
 
 /*
- * Of the layer of an encoder's file: its blocks, those inside of residuals counted, and the parameters that they
- * compute with (those that two blocks name count twice). Of others: 0.
+ * The number of blocks of an encoder, including those inside residuals, and the number of their parameters. A tensor
+ * that two blocks name counts twice. 0 for a layer of attn_layer_new ().
  */
 ATTN_API uint32_t attn_layer_n_blocks (const AttnLayer *layer);
 ATTN_API uint64_t attn_layer_n_parameters (const AttnLayer *layer);
 
-/* The attentions of a layer: 1, but for encoders, which may have any number. */
+/* The number of attentions of a layer: 1, except in encoders, which may have any number. */
 ATTN_API uint32_t attn_layer_n_attentions (const AttnLayer *layer);
 
 /*
- * The configuration in effect of attention `i`, in the order in which frames meet them: nothing is unset, and
- * n_features is the width of the frames that come to it. Zeros that stand for what follows from other fields are still
- * zeros. The layer's; NULL: there are not so many.
+ * The configuration in effect of attention `i`, in the order in which frames meet them: no field is unset, and
+ * n_features is the width of the frames that come to it. A zero that stands for a value derived from other fields is
+ * still a zero. It lives as long as the layer. NULL: there are not so many.
  */
 ATTN_API const AttnConfig *attn_layer_attention (const AttnLayer *layer, uint32_t i);
 
@@ -460,16 +467,16 @@ ATTN_API uint32_t attn_layer_n_sinks (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
 
 /*
- * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j; slot
- * i < n_sinks is sink i as soon as the window has left it behind (before, it stands in its slot of the window only). A
+ * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j. Slot
+ * i < n_sinks is sink i once the window has left it behind; before that, the sink has only its slot of the window. A
  * slot without a frame, or with an absent one, is 0. The span is that of attention 0; the others have their own, by
  * attn_layer_attention ().
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
 
 /*
- * The bytes that a stream over the layer allocates, all at once; SIZE_MAX: more than can be addressed. Windows and
- * look-aheads that a file asks for decide it, so whoever opens files of strangers looks at it first.
+ * The number of bytes that a stream over the layer allocates, all at once. SIZE_MAX: more than can be addressed. A file
+ * can ask for large windows and look-aheads: if it comes from a stranger, check this number first.
  */
 ATTN_API size_t attn_layer_stream_size (const AttnLayer *layer);
 
@@ -480,52 +487,55 @@ ATTN_API const char *attn_layer_kernels (const AttnLayer *layer);
 
 typedef struct AttnStream AttnStream;
 
-/* Starts at frame 0. *stream is the caller's, attn_stream_free (). All memory it will ever use is allocated here. */
+/*
+ * Starts at frame 0. The caller frees *stream by attn_stream_free (). All memory that it will ever use is allocated
+ * here.
+ */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_new (const AttnLayer *layer, AttnStream **stream, AttnError *error);
 ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 
 /*
  * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
- * when frame i stride + reach_ahead has come in. Returns how many: what attn_stream_ready () says before, and never
- * more than n. `weights`, if not NULL, receives as many rows [n_heads][span]; it must be NULL unless the layer is a
- * single attention, as attn_layer_new () makes it (attn_stream_watch () is for any layer). `out` NULL: the outputs are
- * not wanted. `out` and `weights` may not overlap `frames`. Cost, of a single attention: O (n (D^2 + span D)).
+ * when frame i stride + reach_ahead has come in. Returns their number. attn_stream_ready () returns it before the push;
+ * it is never more than n. `weights`, if not NULL, receives as many rows [n_heads][span]. It must be NULL unless the
+ * layer is a single attention, as attn_layer_new () makes it; attn_stream_watch () works with any layer. `out` NULL:
+ * the outputs are not wanted. `out` and `weights` may not overlap `frames`. Cost, of a single attention: O (n (D^2 +
+ * span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 
 /*
  * [real-time] As attn_stream_push () for `n` frames that are absent (lost, or known to be silent): nothing attends to
- * them, frame numbers go on, and their own outputs (and weights) are 0. `out` NULL: nothing is written, and the cost
- * for any `n` is at most that of as many frames as the layer reaches, back and ahead. (A convolution that reaches over
- * the gap has outputs which are there.)
+ * them, frame numbers go on, and their own outputs (and weights) are 0. `out` NULL: nothing is written, and for any `n`
+ * the call costs no more than a push of as many frames as the layer reaches back and ahead. (A convolution that reaches
+ * over the gap has outputs that are present.)
  */
 ATTN_API uint64_t attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights);
 
 /*
- * [real-time] The end of the stream: writes the outputs that still waited for later frames, attn_stream_pending () of
- * them, and returns how many. Then the stream is at its end: reset it before the next push, which otherwise returns 0
- * and does nothing.
+ * [real-time] The end of the stream: writes the attn_stream_pending () outputs that still wait for later frames, and
+ * returns their number. Reset the stream before the next push; without a reset, a push does nothing and returns 0.
  */
 ATTN_API size_t attn_stream_drain (AttnStream *stream, float *out, float *weights);
 
 /*
- * [real-time] The same as attn_stream_push () and attn_stream_skip () (`frames` NULL), and as attn_stream_drain (), for
- * who has to know which outputs are absent: present [], as many as there are outputs, becomes 1 for each that is there
- * and 0 for each that is absent, and therefore all zeros. It may be NULL. attn_stream_finish () stops where `room` may
- * not be enough for the next outputs, which are up to 16: so it is at least that, and who has no more calls again,
- * until it returns 0.
+ * [real-time] attn_stream_run () does the same as attn_stream_push () or, with `frames` NULL, attn_stream_skip ().
+ * attn_stream_finish () does the same as attn_stream_drain (). Both also tell which outputs are absent: present [i]
+ * becomes 1 if output i is present, and 0 if it is absent and therefore all zeros. `present` may be NULL. `room` is the
+ * number of outputs that there is space for, at least 16. attn_stream_finish () stops when the rest of the room may be
+ * too small for the next outputs, which are up to 16 at once. Call it until it returns 0.
  */
 ATTN_API uint64_t attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights,
                                    uint8_t *present);
 ATTN_API size_t attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present, size_t room);
 
-/* [real-time] 1 when the stream is at its end: attn_stream_drain () was the last to touch its frames. Else 0. */
+/* [real-time] 1 if the stream is at its end: it was drained, and not reset since. Else 0. */
 ATTN_API int attn_stream_is_drained (const AttnStream *stream);
 
 /*
- * [real-time] Forgets all frames; the next one is number `first_frame`. A number that is not a multiple of the layer's
- * stride is ATTN_ERROR_CONFIG, and changes nothing: 0 never fails, nor does any number where the stride is 1. `error`
- * may be NULL. The cost does not depend on the windows.
+ * [real-time] Forgets all frames. The next one has the number `first_frame`, which must be a multiple of the layer's
+ * stride: otherwise returns ATTN_ERROR_CONFIG and changes nothing. (0 never fails; with stride 1 no number does.)
+ * `error` may be NULL. The cost does not depend on the windows.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_reset (AttnStream *stream, uint64_t first_frame, AttnError *error);
 
@@ -535,10 +545,10 @@ ATTN_API uint64_t attn_stream_next_frame (const AttnStream *stream);
 /* [real-time] The number of the next output to leave: output i is that of frame i stride. */
 ATTN_API uint64_t attn_stream_next_output (const AttnStream *stream);
 
-/* [real-time] Outputs that wait for later frames: what attn_stream_drain () would write now. */
+/* [real-time] The number of outputs that wait for later frames. attn_stream_drain () would write them now. */
 ATTN_API size_t attn_stream_pending (const AttnStream *stream);
 
-/* [real-time] Outputs that a push, or a skip, of `n` frames would write now: the room that it takes. */
+/* [real-time] The number of outputs that a push or a skip of `n` frames would write now. */
 ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
 
 /*
@@ -557,13 +567,13 @@ ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
  *     show (watch.first + i, watch.weights + i * n_heads * span);
  */
 
-/* What somebody sees of one attention. It is the caller's, and so is all that it points to. */
+/* Receives the rows of one attention. The caller owns it, and all that it points to. */
 typedef struct {
-  float *weights;   /* [room][n_heads][span]; NULL: rows are only counted */
+  float *weights;   /* [room][n_heads][span]; NULL: the rows are only counted */
   uint8_t *present; /* [room]: 1: the row is there; 0: its frame is absent, and its weights are 0. NULL: not wanted */
   uint64_t room;    /* rows that may be written */
   uint64_t first;   /* number of the first row that the last call computed */
-  uint64_t n_rows;  /* how many it computed. Where they are more than `room`, only the first ones were written */
+  uint64_t n_rows; /* number of rows that it computed. If they are more than `room`, only the first ones were written */
 } AttnWatch;
 
 /*
@@ -571,14 +581,13 @@ typedef struct {
  * *watch, oldest first. A push (or a skip) of `n` frames computes attn_stream_rows_ready () of them, never more than n;
  * a drain, or all calls of finish together, attn_stream_rows_pending (). A row has the bits that attn_forward () gives
  * for that attention alone, over the frames that come to it. Watching changes no bit of an output (in
- * ATTN_ARITHMETIC_FAST: while there is room). It costs the writing of the rows, and heads whose gain is 0 are computed,
- * too. What a long absence costs then depends on `room`.
+ * ATTN_ARITHMETIC_FAST: while there is room). It costs the time to write the rows, and heads whose gain is 0 are
+ * computed, too. The cost of a long absence then depends on `room`.
  *
- * The stream keeps the pointer: *watch must be there until the stream is freed or has another one. Between two calls
- * `weights`, `present` and `room` may be changed. `watch` NULL: nobody watches any more. Whoever watches stays through
- * attn_stream_reset () and attn_stream_restore (). These, and this function, set n_rows to 0 and `first` to the number
- * of the next row.
- * Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention.
+ * The stream keeps the pointer: *watch must stay valid until the stream is freed or gets another one. Between two calls
+ * `weights`, `present` and `room` may be changed. `watch` NULL ends the watching; attn_stream_reset () and
+ * attn_stream_restore () do not. These two, and this function, set n_rows to 0 and `first` to the number of the next
+ * row. Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_watch (AttnStream *stream, uint32_t attention, AttnWatch *watch);
 
@@ -596,35 +605,32 @@ ATTN_API uint64_t attn_stream_rows_pending (const AttnStream *stream, uint32_t a
  * [real-time] From the next row of the attention on (attn_stream_next_row ()), the context of `head` is multiplied by
  * `gain` (one float32 multiplication, rounded) before the output projection. With look-ahead, that is look_ahead frames
  * before the next frame to come to the attention. 1, where every stream begins, changes no bit. At 0 the context is 0
- * whatever the frames hold, and the head is only computed where its weights are asked for; the weights of an attention
- * do not depend on its gains. Gains stay through attn_stream_reset () and attn_stream_restore (): they are no part of a
- * state. Of a layer with one attention, `attention` is 0.
- * Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention, when `head` is not below its n_heads
- * or when `gain` is not finite. A gain below the smallest normal float32 counts as 0.
+ * whatever the frames hold, and the head is only computed if its weights are asked for. The weights of an attention do
+ * not depend on its gains. attn_stream_reset () and attn_stream_restore () do not change gains: a state does not
+ * contain them. In a layer with one attention, `attention` is 0. Returns ATTN_ERROR_CONFIG, and changes nothing, when
+ * there is no such attention, when `head` is not below its n_heads or when `gain` is not finite. A gain below the
+ * smallest normal float32 counts as 0.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint32_t attention, uint32_t head,
                                                        float gain);
 
 /*
  * [real-time] Each of the next `n` rows of the attention has gains of its own, gains [n][n_heads], as if
- * attn_stream_set_gain () were called between rows. So gains that change with time do not ask for pushes of single
- * frames. The rows behind these have the gains of the last one. `gains` is the caller's, and is read until its rows are
- * computed, or until this function, attn_stream_reset () or attn_stream_restore () ends that. `n` 0 ends it. In
- * ATTN_ARITHMETIC_FAST a block of frames ends where gains change.
- * Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention or when a gain is not finite. Cost:
- * O (n n_heads).
+ * attn_stream_set_gain () were called between rows. So gains can change with time although many frames are pushed at
+ * once. Later rows have the gains of the last one. The caller owns `gains`. It is read until its rows are computed, or
+ * until this function, attn_stream_reset () or attn_stream_restore () is called. `n` 0 ends the gains per row. In
+ * ATTN_ARITHMETIC_FAST a block of frames ends where gains change. Returns ATTN_ERROR_CONFIG, and changes nothing, when
+ * there is no such attention or when a gain is not finite. Cost: O (n n_heads).
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_row_gains (AttnStream *stream, uint32_t attention, const float *gains,
                                                             uint64_t n);
 
 /*
- * Saving and restoring
- * --------------------
- * A state holds all of the past that can still reach an output: the frame numbers, the keys and values of windows and
- * sinks, and what waits for a look-ahead. A stream that restores it goes on with the bits
- * with which the saved one would have gone on: in another process, on another machine, with other kernels (in
- * ATTN_ARITHMETIC_FAST: where the stream is cut alike, and on the same unit). Only the
- * layer must be the same: configuration and parameters, compared by a 64-bit hash.
+ * Saving and restoring -------------------- A state holds the past that can still reach an output: the frame numbers,
+ * the keys and values of windows and sinks, and the frames that wait for a look-ahead. A stream that restores it goes
+ * on with the bits that the saved stream would have given, also in another process, on another machine and with other
+ * kernels. (In ATTN_ARITHMETIC_FAST the stream must be cut alike, and the unit must be the same.) The layer must be the
+ * same in configuration and parameters, which are compared by a 64-bit hash.
  *
  * The bytes, little-endian everywhere, without padding:
  *
@@ -635,7 +641,7 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_row_gains (AttnStream *stream, 
  *   24  8  hash of the layer
  *   32  8  number of the first frame since the reset
  *   40  8  number of the next frame to come in
- *   48     per block of the layer a section: 8 bytes that say how many follow, and these
+ *   48     per block of the layer a section: 8 bytes with its length, then as many bytes
  *   end-8  8  FNV-1a of all bytes before
  *
  * The section of an attention:
@@ -660,19 +666,20 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_row_gains (AttnStream *stream, 
 ATTN_API size_t attn_stream_state_size (const AttnStream *stream);
 
 /*
- * [real-time] Writes the state to `data` [size], with `size` what attn_stream_state_size () says now; the same stream
- * always gives the same bytes. Otherwise returns ATTN_ERROR_STATE and writes nothing. `error` may be NULL.
- * Cost: O (size).
+ * [real-time] Writes the state to `data` [size]. `size` must be attn_stream_state_size () now; otherwise returns
+ * ATTN_ERROR_STATE and writes nothing. The same stream always gives the same bytes. `error` may be NULL. Cost: O
+ * (size).
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_save (const AttnStream *stream, void *data, size_t size, AttnError *error);
 
 /*
  * [real-time] The stream becomes the one that was saved in `data` [size], which is not needed after the call. Gains
- * stay as they are. attn_stream_pending () says how many outputs the saved stream still owed: they come first.
- * Everything is checked before anything changes. On failure returns ATTN_ERROR_STATE, and the stream is as it was:
- * too short, no state, another version, not as long as it says, damaged (checksum), of another layer, or a state that
- * no stream could have produced. `error`, which may be NULL, says which, with both values. (On success and on failure
- * nothing is allocated, but a sentence takes time to write: pass NULL where that counts.) Cost: O (size).
+ * stay as they are. The outputs that the saved stream still owed come first; attn_stream_pending () returns their
+ * number. Everything is checked before anything changes. On failure returns ATTN_ERROR_STATE and leaves the stream
+ * unchanged: if the data is too short, is not a state, has another version or another length than it says, is damaged
+ * (checksum), belongs to another layer, or is a state that no stream could have produced. `error` names the fault, with
+ * both values; it may be NULL. (Nothing is ever allocated, but writing a sentence takes time: pass NULL if that
+ * matters.) Cost: O (size).
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_restore (AttnStream *stream, const void *data, size_t size,
                                                       AttnError *error);
@@ -680,10 +687,10 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_restore (AttnStream *stream, const 
 /* ---- the whole sequence at once ---- */
 
 /*
- * What a stream must equal (to the bit, unless in ATTN_ARITHMETIC_FAST): the layer over `n` frames [n][D] that start at
- * number `first_frame`, a multiple of the stride, all known. `present` [n], NULL = all: 0 marks an absent frame. Writes
- * out [attn_layer_count (n)][Dout] and, if not NULL, weights [n][n_heads][span], which only a single attention has. All
- * gains are 1. Allocates the memory of a stream: at most that of a window, and no more than n frames need. Any thread.
+ * Runs the layer over a whole sequence: `n` frames [n][D], the first of which has the number `first_frame`, a multiple
+ * of the stride. A stream gives the same bits (except in ATTN_ARITHMETIC_FAST). `present` [n], NULL = all: 0 marks an
+ * absent frame. Writes out [attn_layer_count (n)][Dout] and, if not NULL, weights [n][n_heads][span], which only a
+ * single attention has. All gains are 1. Allocates the memory of a stream, but no more than n frames need. Any thread.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_forward (const AttnLayer *layer, const float *frames, const uint8_t *present,
                                                size_t n, uint64_t first_frame, float *out, float *weights,

@@ -31,7 +31,7 @@ typedef enum {
   ATTN_TYPE_BF16 = 16 /* bfloat16, the upper half of a float32 */
 } AttnType;
 
-/* Which scores are stored. The numbers are those of qk_matmul_output_mode in ONNX, whose mode 3 are the weights. */
+/* Which scores are stored. The numbers are those of qk_matmul_output_mode in ONNX. Its mode 3 asks for the weights. */
 typedef enum {
   ATTN_SCORES_PRODUCT = 0, /* scale query . key, of every key */
   ATTN_SCORES_CAPPED,      /* the same after the softcap */
@@ -43,9 +43,9 @@ typedef enum {
 
 /*
  * Scaled dot-product attention on explicit tensors: the operator Attention of ONNX, opsets 23, 24 and 25
- * (https://onnx.ai/onnx/operators/onnx__Attention.html). The keys are those of the past and then those of `key`, N =
- * n_past + n_keys together, values likewise. For query i and key j of a batch and a head (which uses key/value head
- * head / (n_heads / n_kv_heads)):
+ * (https://onnx.ai/onnx/operators/onnx__Attention.html). There are N = n_past + n_keys keys: those of the past, then
+ * those of `key`. The values are arranged in the same way. For query i and key j of a batch and a head (which uses
+ * key/value head head / (n_heads / n_kv_heads)):
  *
  *   score  = scale query_i . key_j                   softcap: score := softcap tanh (score / softcap)
  *   score += float_mask[i][j]                        -inf: i does not attend to j
@@ -59,16 +59,16 @@ typedef enum {
  * and weights, never NaN.
  *
  * A mask is [mask_batches][mask_heads][mask_queries][mask_keys] without gaps. Each size is that of the scores (N for
- * the keys), or 1: then it holds for all of them (broadcasting); 0 stands for the size of the scores. With pad_mask a
- * mask may end before the last key; nobody attends to the keys behind its end.
+ * the keys), or 1: then the mask holds for all of them (broadcasting). 0 stands for the size of the scores. With
+ * pad_mask a mask may end before the last key, and no query attends to the keys behind its end.
  *
  * In the words of ONNX: Q, K, V, Y are query, key, value, out; q_num_heads and kv_num_heads are n_heads and n_kv_heads;
  * -1 as the size of a window is ATTN_UNLIMITED; nonpad_kv_seqlen is n_valid_keys; softmax_precision is softmax_type;
- * qk_matmul_output is `scores` in the modes 0 to 2 and `weights` in mode 3. To be set where ONNX differs from the
- * defaults: query_offset = n_past, unless there is a nonpad_kv_seqlen (without a past ONNX begins at the first key);
- * pad_mask = 1 from opset 24 on; the sizes of a mask with fewer than four dimensions are its last ones.
+ * qk_matmul_output is `scores` in the modes 0 to 2 and `weights` in mode 3. ONNX differs from the defaults here. Set
+ * query_offset = n_past, unless there is a nonpad_kv_seqlen: without a past ONNX begins at the first key. Set pad_mask
+ * = 1 from opset 24 on. The sizes of a mask with fewer than four dimensions are its last ones.
  *
- * Start from attn_sdpa_default (): fields may be added in the place of the reserved ones.
+ * Start from attn_sdpa_default (): later versions may put fields in the place of the reserved ones.
  */
 typedef struct {
   const void *query;        /* [n_batches, n_heads, n_queries, dk] in the order that `layout` says */
@@ -104,7 +104,7 @@ typedef struct {
   void *scores;                /* [n_batches][n_heads][n_queries][N]; NULL: not wanted */
   int64_t query_offset;        /* of p, -2^32 ... 2^32. Default ATTN_BESIDE_LAST_KEY: V - n_queries */
   uint32_t n_past;             /* keys in the past, any. Default 0 */
-  uint32_t pad_mask;           /* 1: a mask of one key is no broadcast, but covers the first key. Default 0 */
+  uint32_t pad_mask;           /* 1: a mask of one key covers the first key, without broadcast. Default 0 */
   uint32_t scores_stage;       /* an AttnScores. Default ATTN_SCORES_PRODUCT */
   uint32_t type;               /* of all but bool_mask and the values: F32, F16 or BF16. Default F32 */
   uint32_t value_type;         /* of value, past_value, present_value. Default that of the others */
@@ -115,23 +115,24 @@ typedef struct {
 ATTN_API AttnSdpa attn_sdpa_default (void);
 
 /*
- * Computes what `sdpa` describes. The arrays are the caller's, need the alignment of their types only, and outputs may
- * not overlap inputs. Allocates working memory of the size of one key/value head and 16 rows of scores; returns
- * ATTN_ERROR_MEMORY when there is none, ATTN_ERROR_CONFIG for sizes and options that do not fit together, and then
- * nothing has been written. `error` may be NULL. Any thread. Cost: O (n_batches n_heads n_queries N (dk + dv)), less
- * the tiles of 16 keys that a window leaves out.
+ * Computes what `sdpa` describes. The caller owns the arrays. They need the alignment of their types only, and outputs
+ * may not overlap inputs. Allocates working memory of the size of one key/value head and 16 rows of scores. Returns
+ * ATTN_ERROR_MEMORY if there is none, and ATTN_ERROR_CONFIG if sizes and options do not fit together; then nothing has
+ * been written. `error` may be NULL. Any thread. Cost: O (n_batches n_heads n_queries N (dk + dv)), less the tiles of
+ * 16 keys that a window leaves out.
  *
- * Bits: position j is what a frame number is to a stream, so that over the frames of a parameter-free layer (frames
+ * Bits: position j corresponds to the frame number of a stream. Over the frames of a parameter-free layer (frames
  * [n][D] as query, key and value, ATTN_LAYOUT_HEADS_INSIDE, left_window = window - 1, right_window = look_ahead) the
- * output is that of attn_forward (), to the bit. A float mask is added after the softcap by one fma, mask times
- * log2 (e) plus score, on the scale of powers of two; finite entries beyond +-2^126 count as +-2^126, so that the
- * product is finite; NaN or +inf give what arithmetic gives: a NaN row. What else is asked for changes no bit.
+ * output is that of attn_forward (), to the bit. A float mask is added after the softcap by one fma, mask times log2
+ * (e) plus score, on the scale of powers of two; finite entries beyond +-2^126 count as +-2^126, so that the product is
+ * finite; NaN or +inf give a NaN row. Other options change no bit.
  *
  * Types: 16-bit tensors become float32 when they are read, which is exact; all arithmetic is that of float32 tensors;
  * `out`, `scores` and `weights` are rounded once, when they are stored, to nearest even (beyond the largest number of
  * the type to infinity). Nothing in between is rounded, unless softmax_type says so: then scores are rounded to that
- * type before the softmax (a score that becomes -inf is not attended to) and weights after it, before they meet the
- * values; with ATTN_TYPE_F64 the softmax is computed in float64, and its weights are rounded to float32.
+ * type before the softmax (a key whose score becomes -inf is not attended to), and weights after it, before they are
+ * multiplied by the values; with ATTN_TYPE_F64 the softmax is computed in float64, and its weights are rounded to
+ * float32.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_sdpa (const AttnSdpa *sdpa, AttnError *error);
 

@@ -55,7 +55,7 @@ GST_DEFINE_ENUM (GstAttentionScopeScale, gst_attention_scope_scale,
 
 #define GST_TYPE_ATTENTION_SCOPE_LAYOUT (gst_attention_scope_layout_get_type ())
 GST_DEFINE_ENUM (GstAttentionScopeLayout, gst_attention_scope_layout,
-                 { SCOPE_LAYOUT_AUTO, "As the shape of the picture has room for them", "auto" },
+                 { SCOPE_LAYOUT_AUTO, "Chosen by the shape of the picture", "auto" },
                  { SCOPE_LAYOUT_ROWS, "One below the other", "rows" },
                  { SCOPE_LAYOUT_COLUMNS, "Side by side", "columns" },
                  { SCOPE_LAYOUT_GRID, "As many columns as rows, or one more", "grid" })
@@ -119,20 +119,19 @@ gst_attention_scope_install_properties (GObjectClass *object_class)
                                                         "Time across a panel, in seconds, up to now at its right end",
                                                         0.01, 86400, DEFAULT_SECONDS, flags));
   g_object_class_install_property (object_class, PROP_LAYOUT,
-                                   g_param_spec_enum ("layout", "Layout", "How the panels of the heads stand",
+                                   g_param_spec_enum ("layout", "Layout", "Arrangement of the panels of the heads",
                                                       GST_TYPE_ATTENTION_SCOPE_LAYOUT, DEFAULT_LAYOUT, flags));
   g_object_class_install_property (
       object_class, PROP_LABELS,
-      g_param_spec_boolean ("labels", "Labels",
-                            "Titles, numbers at the axes, and the color bar. They leave by themselves where the "
-                            "picture is too small for them",
-                            DEFAULT_LABELS, flags));
-  g_object_class_install_property (
-      object_class, PROP_QOS,
-      g_param_spec_boolean ("qos", "Quality of service",
-                            "Leave out frames of video that would come too late, as downstream says; their columns "
-                            "are in the next one",
-                            DEFAULT_QOS, flags));
+      g_param_spec_boolean (
+          "labels", "Labels",
+          "Draw titles, numbers at the axes, and the color bar. A picture that is too small for them goes without",
+          DEFAULT_LABELS, flags));
+  g_object_class_install_property (object_class, PROP_QOS,
+                                   g_param_spec_boolean ("qos", "Quality of service",
+                                                         "Skip frames of video that would arrive too late, as "
+                                                         "downstream reports. Their columns are drawn in the next one",
+                                                         DEFAULT_QOS, flags));
 
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_SCOPE_COLOR_MAP, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_SCOPE_SCALE, 0);

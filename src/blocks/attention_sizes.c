@@ -11,9 +11,10 @@ static AttnStatus
 check_heads (const AttnSizes *sizes, AttnError *error)
 {
   if (sizes->n_heads % sizes->n_kv_heads != 0)
-    return attn_fail (error, ATTN_ERROR_CONFIG,
-                      "%zu heads cannot share %zu kv-heads: no whole number of heads for each", sizes->n_heads,
-                      sizes->n_kv_heads);
+    return attn_fail (
+        error, ATTN_ERROR_CONFIG,
+        "%zu heads cannot share %zu kv-heads: the number of heads must be a multiple of the number of kv-heads",
+        sizes->n_heads, sizes->n_kv_heads);
   return ATTN_OK;
 }
 

@@ -363,8 +363,9 @@ check_size (AttnSafetensors *file, const AttnTensor *tensor, AttnError *error)
 
   /* Eight elements take n_bits bytes; only the types narrower than a byte can leave one unfilled. */
   if (tensor->n_elements / 8 >= UINT64_MAX / n_bits || tensor->n_elements % 8 * n_bits % 8 != 0)
-    return attn_fail (error, ATTN_ERROR_FORMAT, "%s: shape %s of %s, dtype %s, is no whole number of bytes below 2^64",
-                      file->path, attn_tensor_shape (tensor).text, attn_quote (tensor->name).text, tensor->dtype_name);
+    return attn_fail (error, ATTN_ERROR_FORMAT,
+                      "%s: shape %s of %s, dtype %s, is not a whole number of bytes below 2^64", file->path,
+                      attn_tensor_shape (tensor).text, attn_quote (tensor->name).text, tensor->dtype_name);
   if (tensor->end - tensor->begin != n_bytes)
     return attn_fail (error, ATTN_ERROR_FORMAT,
                       "%s: %s has data_offsets %" PRIu64 " to %" PRIu64 ", which are %" PRIu64

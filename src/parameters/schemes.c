@@ -268,7 +268,7 @@ name_of (unsigned scheme, Role role)
 static AttnStatus
 fail_both (const Finds *finds, const AttnTensor *a, const AttnTensor *b, AttnError *error)
 {
-  return attn_fail (error, ATTN_ERROR_MODEL, "%s: it has both %s and %s, and it takes one of them to know the layer by",
+  return attn_fail (error, ATTN_ERROR_MODEL, "%s: it has both %s and %s, but a layer has one of them",
                     finds->tensors->label, attn_quote (a->name).text, attn_quote (b->name).text);
 }
 
@@ -279,11 +279,10 @@ attn_schemes_fail_unused (const char *label, const AttnTensor *tensor, const cha
 
   if (reason != NULL)
     return attn_fail (error, ATTN_ERROR_MODEL, "%s: it has %s, but %s", label, attn_quote (tensor->name).text, reason);
-  return attn_fail (
-      error, ATTN_ERROR_MODEL,
-      "%s: it has %s, which no attention layer that is known here has: without it the numbers may be "
-      "others. If it is none of this layer's, leave it out: examples/export_encoder.py --layer writes a layer alone",
-      label, attn_quote (tensor->name).text);
+  return attn_fail (error, ATTN_ERROR_MODEL,
+                    "%s: it has %s, which no known attention layer has: leaving it out could give other numbers. If it "
+                    "does not belong to this layer, remove it: examples/export_encoder.py --layer writes a layer alone",
+                    label, attn_quote (tensor->name).text);
 }
 
 static AttnStatus

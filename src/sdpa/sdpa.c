@@ -108,7 +108,7 @@ pack_key (Operation *op, size_t j, const void *key, size_t first_key, const void
     op->finite[j / ATTN_LANES] &= ~(1u << j % ATTN_LANES);
 }
 
-/* How many of the new keys anybody can ask for: whole tiles, up to the last that is no padding. */
+/* How many of the new keys anybody can ask for: whole tiles, up to the last that is not padding. */
 static size_t
 n_needed_keys (const AttnSdpa *s, size_t batch)
 {

@@ -109,8 +109,10 @@ check_sizes (const AttnSdpa *s, AttnError *error)
       || (status = check_size ("dk", s->dk, error)) || (status = check_size ("dv", s->dv, error)))
     return status;
   if (s->n_heads % s->n_kv_heads != 0)
-    return attn_fail (error, ATTN_ERROR_CONFIG, "%u heads cannot share %u kv-heads: no whole number of heads for each",
-                      s->n_heads, s->n_kv_heads);
+    return attn_fail (
+        error, ATTN_ERROR_CONFIG,
+        "%u heads cannot share %u kv-heads: the number of heads must be a multiple of the number of kv-heads",
+        s->n_heads, s->n_kv_heads);
   if (s->n_past > UINT32_MAX - s->n_keys)
     return attn_fail (error, ATTN_ERROR_MEMORY, "n_past is %u and n_keys is %u, expected less than 2^32 keys together",
                       s->n_past, s->n_keys);
@@ -244,7 +246,7 @@ check_mask_size (const char *name, uint32_t *size, const char *of_scores, uint32
                     of_scores, full);
 }
 
-/* A mask that may end early still covers all keys that are no padding. */
+/* A mask that may end early still covers all keys that are not padding. */
 static AttnStatus
 check_padded_size (AttnSdpa *s, uint32_t n_total, AttnError *error)
 {

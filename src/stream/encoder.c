@@ -59,9 +59,9 @@ check_block (AttnReader *reader, const AttnChain *chain, bool fits, const AttnBl
     return attn_reader_fail (reader, "it has a stride of %llu, but inside of a residual it has to be 1",
                              (unsigned long long) block->stride);
   if (attn_block_count (block, MANY_FRAMES) != MANY_FRAMES)
-    return attn_reader_fail (
-        reader, "of %llu frames it makes %llu, but inside of a residual as many have to leave as come",
-        (unsigned long long) MANY_FRAMES, (unsigned long long) attn_block_count (block, MANY_FRAMES));
+    return attn_reader_fail (reader, "of %llu frames it makes %llu, but inside of a residual the numbers must be equal",
+                             (unsigned long long) MANY_FRAMES,
+                             (unsigned long long) attn_block_count (block, MANY_FRAMES));
   return ATTN_OK;
 }
 
@@ -144,8 +144,8 @@ fail_unused (AttnReader *reader, const AttnBlockName *block, const AttnTensor *t
   if (block->is_attention)
     return attn_schemes_fail_unused (reader->label, tensor, name, &reader->error);
   return attn_reader_fail (reader,
-                           "the file has the tensor %s under its name, which no block computes with: without it the "
-                           "numbers may be others",
+                           "the file has the tensor %s under its name, which no block computes with: leaving it out "
+                           "could give other numbers",
                            attn_quote (tensor->name).text);
 }
 

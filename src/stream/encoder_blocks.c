@@ -308,7 +308,8 @@ check_residual (AttnReader *reader, const AttnChain *chain, size_t width)
 {
   if (chain->n_outputs == width)
     return ATTN_OK;
-  return attn_reader_fail (reader, "what a residual adds has frames of %zu values, but they are added to frames of %zu",
+  return attn_reader_fail (reader,
+                           "the blocks of a residual give frames of %zu values, but these are added to frames of %zu",
                            chain->n_outputs, width);
 }
 

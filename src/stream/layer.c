@@ -65,7 +65,7 @@ init_layer (AttnLayer *layer, const AttnConfig *given, const AttnModel *model, A
 
   if (model != NULL && model->is_header)
     return attn_fail (error, ATTN_ERROR_MODEL,
-                      "%s: its header alone was read (attn_model_peek ()), and a layer takes the parameters",
+                      "%s: only its header was read (attn_model_peek ()), but a layer needs the parameters",
                       model->name);
   if ((status = attn_config_resolve (&config, model, error))
       || (status = attn_machine_pick (&layer->machine, config.arithmetic, error))

@@ -70,7 +70,7 @@ check_envelope (const AttnLayer *layer, const uint8_t *bytes, size_t size, AttnE
     return attn_fail (error, ATTN_ERROR_STATE, "the state has %zu bytes, but no state has less than %d", size,
                       HEADER_SIZE + CHECKSUM_SIZE);
   if (memcmp (bytes, MAGIC, AT_VERSION) != 0)
-    return attn_fail (error, ATTN_ERROR_STATE, "this is no saved state: it does not begin with \"%s\"", MAGIC);
+    return attn_fail (error, ATTN_ERROR_STATE, "this is not a saved state: it does not begin with \"%s\"", MAGIC);
   version = attn_get_number (bytes + AT_VERSION, 4);
   if (version != VERSION)
     return attn_fail (error, ATTN_ERROR_STATE, "the state has version %u, but version %u is expected",

@@ -355,7 +355,7 @@ TEST (tensors_that_do_not_fit_are_refused_with_both_numbers)
     { "{'affine':'a'}", "a.weight 4; a.bias 4 4", { "\"a.bias\" has shape [4, 4]", "[4] is needed" } },
     { "{'residual':[{'linear':'l'}]}",
       "l.weight 3 4",
-      { "blocks[0]: what a residual adds", "frames of 3 values", "frames of 4" } },
+      { "blocks[0]: the blocks of a residual", "frames of 3 values", "frames of 4" } },
   };
 
   CHECK_REFUSALS (refusals);
@@ -445,7 +445,7 @@ TEST (convolutions_and_stacks_that_do_not_fit_are_refused)
     { "{'residual':[{'conv':'c','left':1}]}", 4, 4, 3,
       "blocks[0].residual[0]: of 1099511627776 frames it makes "
       "1099511627775",
-      "as many" },
+      "the numbers must be equal" },
   };
 
   for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {

@@ -63,7 +63,7 @@ TEST (what_is_no_state_is_refused)
   uint8_t text[100] = "This is not what you are looking for.";
   State state = { text, sizeof text };
 
-  CHECK (refuses (stream, &state, "no saved state", "attnstat"));
+  CHECK (refuses (stream, &state, "not a saved state", "attnstat"));
   attn_stream_free (stream);
   attn_layer_free (layer);
 }

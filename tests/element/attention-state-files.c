@@ -226,7 +226,7 @@ GST_START_TEST (test_huge_file_is_refused_by_its_beginning)
   bus = attach_bus (h->element);
   gst_harness_set_src_caps_str (h, CAPS);
   gst_harness_push (h, gst_buffer_new_memdup (frames, D * sizeof (gfloat)));
-  fail_unless_said (bus, GST_MESSAGE_ERROR, "this is no saved state");
+  fail_unless_said (bus, GST_MESSAGE_ERROR, "this is not a saved state");
   detach_bus (h->element, bus);
   gst_object_unref (h->element);
   gst_harness_teardown (h);
@@ -242,8 +242,8 @@ GST_START_TEST (test_model_file_is_not_taken_for_the_state_file)
 
   fail_unless (g_file_get_contents (model_file, &before, &size, NULL));
   fail_unless_equals_int (symlink (model_file, state_file), 0);
-  check_refuses_to_start (make_element (&with_model, model_file), model_file, "this is no saved state");
-  check_refuses_to_start (make_element (&with_model, state_file), model_file, "this is no saved state");
+  check_refuses_to_start (make_element (&with_model, model_file), model_file, "this is not a saved state");
+  check_refuses_to_start (make_element (&with_model, state_file), model_file, "this is not a saved state");
   fail_unless (g_file_get_contents (model_file, &after, &size_after, NULL));
   fail_unless (size == size_after && memcmp (before, after, size) == 0);
   g_free (after);

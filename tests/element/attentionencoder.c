@@ -469,7 +469,7 @@ GST_START_TEST (test_what_is_wrong_with_the_file_is_said_at_start)
   Encoder *e = encoder_open ("llama");
   gsize size;
 
-  check_text (start_with (NULL, "0/1"), "there is no model-file");
+  check_text (start_with (NULL, "0/1"), "model-file is not set");
   check_text (start_with (NULL, "0/1"), "export_encoder.py");
   check_text (start_with ("/nowhere/x.safetensors", "0/1"), "/nowhere/x.safetensors");
   check_text (start_with (GOLDEN_DIR "/attention/alibi.safetensors", "0/1"), "alibi.safetensors");

@@ -283,7 +283,7 @@ GST_START_TEST (test_without_rate_and_timestamps_a_column_is_a_frame_of_video)
 }
 GST_END_TEST;
 
-/* A third of a second is no whole number of nanoseconds: each column completes its frame all the same. */
+/* A third of a second is not a whole number of nanoseconds: each column completes its frame all the same. */
 GST_START_TEST (test_without_timestamps_rounding_does_not_add_up)
 {
   static const gchar *const caps[] = { AUDIO_AT ("3"), NO_RATE };
