@@ -10,12 +10,12 @@
 
 /*
  * a * b and a + b; SIZE_MAX when that does not fit (and SIZE_MAX stays SIZE_MAX), so that one check at the end is
- * enough.
+ * enough. Factors may be counts of a file, which have 64 bits on every machine.
  */
 static inline size_t
-attn_size_mul (size_t a, size_t b)
+attn_size_mul (uint64_t a, uint64_t b)
 {
-  return a == SIZE_MAX || b == SIZE_MAX || (b != 0 && a > SIZE_MAX / b) ? SIZE_MAX : a * b;
+  return a == SIZE_MAX || b == SIZE_MAX || (b != 0 && a > SIZE_MAX / b) ? SIZE_MAX : (size_t) (a * b);
 }
 
 static inline size_t

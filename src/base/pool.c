@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/cpu.h"
+#include "base/float_mode.h"
 #include "base/status.h"
 
 /* Looks at a flag before others are let run: some ten microseconds. */
@@ -61,16 +62,6 @@ has_lost_workers (const AttnPool *pool)
   return pool->n_forks != atomic_load_explicit (&n_forks, memory_order_relaxed);
 }
 
-static inline void
-look_again (void)
-{
-#if defined(ATTN_ARCH_X86)
-  _mm_pause ();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
 /* Looks for a while whether there is another round than `seen`. */
 static bool
 sees_round (AttnPool *pool, unsigned seen)
@@ -80,7 +71,7 @@ sees_round (AttnPool *pool, unsigned seen)
   for (look = 0; look < N_LOOKS; look++) {
     if (atomic_load_explicit (&pool->round, memory_order_acquire) != seen)
       return true;
-    look_again ();
+    attn_cpu_pause ();
   }
   return false;
 }
@@ -204,7 +195,7 @@ attn_pool_run (AttnPool *pool, AttnJob job, void *data)
   start_round (pool, job, data);
   job (data, 0, pool->n_parts);
   while (atomic_load_explicit (&pool->n_busy, memory_order_acquire) != 0) {
-    look_again ();
+    attn_cpu_pause ();
     if (++look % N_LOOKS == 0)
       sched_yield (); /* there may be more threads than cores */
   }

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/half.h"
 #include "base/quote.h"
 #include "base/status.h"
@@ -43,16 +44,6 @@ struct AttnSafetensors {
 
 /* ---- values ---- */
 
-static uint64_t
-get_le (const uint8_t *bytes, unsigned n)
-{
-  uint64_t value = 0;
-
-  while (n-- > 0)
-    value = value << 8 | bytes[n];
-  return value;
-}
-
 /*
  * These give the bits of a float32. They work on integers so that no floating-point mode of the caller changes a
  * parameter.
@@ -61,19 +52,19 @@ get_le (const uint8_t *bytes, unsigned n)
 static uint32_t
 f32_bits (const uint8_t *bytes)
 {
-  return (uint32_t) get_le (bytes, 4);
+  return (uint32_t) attn_get_number (bytes, 4);
 }
 
 static uint32_t
 bf16_bits (const uint8_t *bytes)
 {
-  return attn_float_bits (attn_float_from_bf16 ((uint16_t) get_le (bytes, 2)));
+  return attn_float_bits (attn_float_from_bf16 ((uint16_t) attn_get_number (bytes, 2)));
 }
 
 static uint32_t
 f16_bits (const uint8_t *bytes)
 {
-  return attn_float_bits (attn_float_from_f16 ((uint16_t) get_le (bytes, 2)));
+  return attn_float_bits (attn_float_from_f16 ((uint16_t) attn_get_number (bytes, 2)));
 }
 
 static uint64_t
@@ -87,7 +78,7 @@ shift_right_to_even (uint64_t value, unsigned n)
 static uint32_t
 f64_bits (const uint8_t *bytes)
 {
-  uint64_t bits = get_le (bytes, 8), fraction = bits & ((UINT64_C (1) << 52) - 1);
+  uint64_t bits = attn_get_number (bytes, 8), fraction = bits & ((UINT64_C (1) << 52) - 1);
   uint32_t sign = (uint32_t) (bits >> 32) & 0x80000000;
   int exponent = (int) (bits >> 52 & 0x7ff) - 1023; /* the value is 1.fraction * 2^exponent */
 
@@ -578,7 +569,7 @@ read_header_length (AttnSafetensors *file, size_t *n, AttnError *error)
   status = read_bytes (file, 0, start, LENGTH_SIZE, error);
   if (status != ATTN_OK)
     return status;
-  length = get_le (start, LENGTH_SIZE);
+  length = attn_get_number (start, LENGTH_SIZE);
   if (length > file->size - LENGTH_SIZE)
     return attn_fail (error, ATTN_ERROR_FORMAT,
                       "%s: truncated, or not a safetensors file: its header would have %" PRIu64

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/cpu.h"
+#include "base/float_mode.h"
 #include "kernels/machine.h"
 #include "base/status.h"
 #include "sdpa/types.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cpu.h"
+#include "base/float_mode.h"
 #include "parameters/config.h"
 #include "parameters/schemes.h"
 

@@ -243,12 +243,13 @@ check_conv_weight (AttnReader *reader, const AttnTensor *weight, AttnConv *conv)
               n_inputs, conv->n_inputs, conv->groups, ATTN_MAX_FEATURES);
     return attn_tensors_fail_shape (&reader->tensors, weight, wanted, &reader->error);
   }
+  if (weight->dims[2] - 1 > ATTN_MAX_WINDOW / conv->dilation)
+    return attn_reader_fail (reader, "a kernel of %llu taps with a dilation of %llu reaches over more than %u frames",
+                             (unsigned long long) weight->dims[2], (unsigned long long) conv->dilation,
+                             ATTN_MAX_WINDOW);
   conv->n_outputs = weight->dims[0];
   conv->kernel = weight->dims[2];
-  if (conv->kernel - 1 <= ATTN_MAX_WINDOW / conv->dilation)
-    return ATTN_OK;
-  return attn_reader_fail (reader, "a kernel of %zu taps with a dilation of %llu reaches over more than %u frames",
-                           conv->kernel, (unsigned long long) conv->dilation, ATTN_MAX_WINDOW);
+  return ATTN_OK;
 }
 
 /* The zeros at both ends: no output may lie in them alone, with nothing to read but them. */

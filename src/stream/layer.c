@@ -1,7 +1,7 @@
 /* libattn: layers: made, shared, asked.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "stream/layer.h"
 
-#include "base/cpu.h"
+#include "base/float_mode.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "parameters/model.h"

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "base/cpu.h"
+#include "base/float_mode.h"
 #include "base/status.h"
 
 /* Some ten microseconds of work, many times what it takes to hand it over. */

@@ -23,11 +23,7 @@
 static void
 set_flushing (bool on)
 {
-#if defined(ATTN_ARCH_X86)
-  _mm_setcsr ((_mm_getcsr () & ~0x8040u) | (on ? 0x8040 : 0)); /* FTZ, DAZ */
-#elif defined(__aarch64__)
-  __asm__ volatile("msr fpcr, %0" : : "r"((uint64_t) on << 24)); /* FZ */
-#endif
+  attn_float_set_mode ((attn_float_mode () & ~(uint64_t) ATTN_FLOAT_FLUSH) | (on ? ATTN_FLOAT_FLUSH : 0));
 }
 
 /* The rows that are held to it. */

@@ -2,6 +2,7 @@
  * Streams over encoders: blocks in each other, their states, their threads. (encoder-contract.c has the law over random
  * ones.)  SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include "base/bytes.h"
 #include "base/hash.h"
 #include "model-file.h"
 #include "random.h"
@@ -41,7 +42,7 @@ made (uint32_t n_threads)
   values = malloc (file.n_data);
   random_state = 5;
   random_fill (values, file.n_data / sizeof *values, 0.3f);
-  memcpy (file.bytes + file.size - file.n_data, values, file.n_data);
+  attn_put_floats (file.bytes + file.size - file.n_data, values, file.n_data / sizeof *values);
   free (values);
   if (attn_encoder_open_memory (file.bytes, file.size, &options, &layer, &error) != ATTN_OK)
     printf ("# %s\n", error.message);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "attn.h"
+#include "base/bytes.h"
 #include "random.h"
 
 #define MAX_WIDTH 24   /* values per frame, but of a stack */
@@ -148,12 +149,9 @@ add_tensor (Encoder *e, const char *name, const char *part, const char *shape, u
     abort ();
   random_fill (m.values, n, n_columns == 1 ? 0.5f : sqrtf (3.0f / n_columns));
   for (size_t i = 0; i < n; i++) {
-    uint8_t bytes[4];
-    uint32_t bits;
+    uint8_t bytes[sizeof (float)];
 
-    memcpy (&bits, &m.values[i], sizeof bits);
-    for (int byte = 0; byte < 4; byte++)
-      bytes[byte] = bits >> 8 * byte & 0xff;
+    attn_put_floats (bytes, &m.values[i], 1);
     bytes_append (&e->data, bytes, sizeof bytes);
   }
   bytes_print (&e->header, ",\"%s%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", name, part, shape,
@@ -505,8 +503,7 @@ finish_file (Encoder *e)
   bytes_print (&header, "\"}");
   bytes_append (&header, e->header.bytes, e->header.size);
   bytes_print (&header, "}");
-  for (int i = 0; i < 8; i++)
-    length[i] = (uint64_t) header.size >> 8 * i & 0xff;
+  attn_put_number (length, header.size, sizeof length);
   bytes_append (&e->file, length, sizeof length);
   bytes_append (&e->file, header.bytes, header.size);
   bytes_append (&e->file, e->data.bytes, e->data.size);

@@ -6,13 +6,14 @@
 #define TESTS_CORE_FLAGS_H
 
 #include "base/cpu.h"
+#include "base/float_mode.h"
 
 /* What fetestexcept () does not show: that an operand was denormal. And that a result was. */
 static inline unsigned
 tiny_flags (void)
 {
 #if defined(ATTN_ARCH_X86)
-  return _mm_getcsr () & 0x12; /* DE, UE */
+  return attn_float_mode () & 0x12; /* DE, UE */
 #elif defined(__aarch64__)
   uint64_t flags;
 
@@ -27,7 +28,7 @@ static inline void
 clear_flags (void)
 {
 #if defined(ATTN_ARCH_X86)
-  _mm_setcsr (_mm_getcsr () & ~ATTN_FLOAT_FLAGS);
+  attn_float_set_mode (attn_float_mode () & ~(uint64_t) ATTN_FLOAT_KEPT);
 #elif defined(__aarch64__)
   __asm__ volatile("msr fpsr, %0" : : "r"((uint64_t) 0));
 #endif

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
+#include "base/bytes.h"
 #include "model-file.h"
 #include "random.h"
 
@@ -236,19 +238,30 @@ TEST (doubles_round_to_nearest_even)
 TEST (long_tensors_are_read_in_ranges)
 {
   static float data[5001], values[5001];
+  static uint8_t bytes[sizeof data];
   static const size_t ranges[][2] = { { 0, 5001 }, { 0, 4096 },  { 0, 4097 }, { 4095, 2 },
                                       { 5000, 1 }, { 17, 4500 }, { 3, 0 } };
 
   for (size_t i = 0; i < 5001; i++)
     data[i] = (float) i + 0.25f;
+  attn_put_floats (bytes, data, 5001);
   for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
     size_t first = ranges[i][0], n = ranges[i][1];
 
     memset (values, 0, sizeof values);
-    CHECK (read_elements ("F32", data, sizeof data, 4, first, n, values, NULL) == ATTN_OK);
+    CHECK (read_elements ("F32", bytes, sizeof bytes, 4, first, n, values, NULL) == ATTN_OK);
     CHECK_MSG (memcmp (values, data + first, n * sizeof (float)) == 0, "range %zu", i);
     CHECK_MSG (n == 5001 || values[n] == 0, "range %zu is too long", i);
   }
+}
+
+/* Such a file takes gigabytes: what its tensor is multiplied by is looked at instead. */
+TEST (more_values_than_a_machine_can_address_are_not_taken_for_few)
+{
+  size_t size = attn_size_mul ((UINT64_C (1) << 32) + 5, sizeof (float));
+
+  CHECK (size == (UINT64_C (1) << 34) + 20 || size == SIZE_MAX);
+  CHECK (attn_size_mul (UINT64_C (1) << 62, 4) == SIZE_MAX && attn_size_mul (SIZE_MAX, 1) == SIZE_MAX);
 }
 
 TEST (values_that_are_not_finite_are_named)
@@ -681,6 +694,7 @@ main (int argc, char **argv)
   RUN (bfloat16_is_the_upper_half_of_a_float);
   RUN (doubles_round_to_nearest_even);
   RUN (long_tensors_are_read_in_ranges);
+  RUN (more_values_than_a_machine_can_address_are_not_taken_for_few);
   RUN (values_that_are_not_finite_are_named);
   RUN (integers_are_no_parameters);
   RUN (missing_file_is_named);

@@ -1,0 +1,248 @@
+/*
+ * libattn: the floating-point mode that the core computes in.  SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * An application may run with denormals flushed, with traps or with another rounding: the output must not depend on it.
+ * Each architecture below says
+ * - attn_float_mode () and attn_float_set_mode (): the register, or registers, that hold the mode;
+ * - ATTN_FLOAT_STANDARD: round to nearest, denormals on, no traps;
+ * - ATTN_FLOAT_KEPT: the bits of the register that are no mode, such as sticky flags of exceptions;
+ * - ATTN_FLOAT_FLUSH: the bits that flush denormals to 0; 0 where the processor cannot do so.
+ */
+#ifndef ATTN_SRC_FLOAT_MODE_H
+#define ATTN_SRC_FLOAT_MODE_H
+
+#include <stdint.h>
+
+#if defined(__x86_64__)
+
+#include <xmmintrin.h>
+
+/* MXCSR: all exceptions masked; flags; FTZ and DAZ. */
+#define ATTN_FLOAT_STANDARD 0x1f80
+#define ATTN_FLOAT_KEPT 0x3f
+#define ATTN_FLOAT_FLUSH 0x8040
+
+static inline uint64_t
+attn_float_mode (void)
+{
+  return _mm_getcsr ();
+}
+
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  _mm_setcsr ((uint32_t) mode);
+}
+
+#elif defined(__i386__)
+
+#include <xmmintrin.h>
+
+/* MXCSR; above it the control word of the x87, with which the C library computes fma () for processors without it. */
+#define ATTN_FLOAT_STANDARD (UINT64_C (0x37f) << 32 | 0x1f80)
+#define ATTN_FLOAT_KEPT 0x3f
+#define ATTN_FLOAT_FLUSH 0x8040
+
+static inline uint64_t
+attn_float_mode (void)
+{
+  uint16_t control;
+
+  __asm__ volatile("fnstcw %0" : "=m"(control));
+  return (uint64_t) control << 32 | _mm_getcsr ();
+}
+
+/* With traps, the x87 would trap what was raised without them: its flags are cleared first. */
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  uint16_t control = (uint16_t) (mode >> 32);
+
+  if ((control & 0x3f) != 0x3f)
+    __asm__ volatile("fnclex");
+  __asm__ volatile("fldcw %0" : : "m"(control));
+  _mm_setcsr ((uint32_t) mode);
+}
+
+#elif defined(__aarch64__)
+
+/* FPCR; the flags stand elsewhere. */
+#define ATTN_FLOAT_STANDARD 0
+#define ATTN_FLOAT_KEPT 0
+#define ATTN_FLOAT_FLUSH (1 << 24)
+
+static inline uint64_t
+attn_float_mode (void)
+{
+  uint64_t mode;
+
+  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+  return mode;
+}
+
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+}
+
+#elif defined(__arm__) && defined(__VFP_FP__) && !defined(__SOFTFP__)
+
+/* FPSCR of the VFP. (The NEON of these processors flushes in any mode: the core does not compute with it.) */
+#define ATTN_FLOAT_STANDARD 0
+#define ATTN_FLOAT_KEPT 0xf800009f
+#define ATTN_FLOAT_FLUSH (1 << 24)
+
+static inline uint64_t
+attn_float_mode (void)
+{
+  uint32_t mode;
+
+  __asm__ volatile("vmrs %0, fpscr" : "=r"(mode));
+  return mode;
+}
+
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  __asm__ volatile("vmsr fpscr, %0" : : "r"((uint32_t) mode));
+}
+
+#elif defined(__powerpc64__) && defined(__ALTIVEC__)
+
+#include <string.h>
+
+/* The lower half of FPSCR; above it VSCR, whose bit NJ flushes in vectors, and is set when a process starts. */
+#define ATTN_FLOAT_STANDARD 0
+#define ATTN_FLOAT_KEPT (~(UINT64_C (0x10000) << 32 | 0xff))
+#define ATTN_FLOAT_FLUSH (UINT64_C (0x10000) << 32 | 4)
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define ATTN_FLOAT_VSCR_WORD 0
+#else
+#define ATTN_FLOAT_VSCR_WORD 3
+#endif
+
+static inline uint64_t
+attn_float_mode (void)
+{
+  double scalar;
+  __vector unsigned short vscr = __builtin_altivec_mfvscr ();
+  uint64_t bits;
+  uint32_t words[4];
+
+  __asm__ volatile("mffs %0" : "=d"(scalar));
+  memcpy (&bits, &scalar, sizeof bits);
+  memcpy (words, &vscr, sizeof words);
+  return (uint64_t) words[ATTN_FLOAT_VSCR_WORD] << 32 | (bits & UINT32_MAX);
+}
+
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  uint64_t bits = mode & UINT32_MAX;
+  double scalar;
+  uint32_t words[4] = { 0 };
+  __vector int vscr;
+
+  words[ATTN_FLOAT_VSCR_WORD] = (uint32_t) (mode >> 32);
+  memcpy (&scalar, &bits, sizeof scalar);
+  memcpy (&vscr, words, sizeof vscr);
+  __asm__ volatile("mtfsf 255, %0" : : "d"(scalar));
+  __builtin_altivec_mtvscr (vscr);
+}
+
+#elif defined(__s390x__)
+
+/* FPC: masks of traps, flags, the two modes of rounding. Only that of binary numbers counts. */
+#define ATTN_FLOAT_STANDARD 0
+#define ATTN_FLOAT_KEPT 0x00ffff70
+#define ATTN_FLOAT_FLUSH 0
+
+static inline uint64_t
+attn_float_mode (void)
+{
+  uint32_t mode;
+
+  __asm__ volatile("efpc %0" : "=d"(mode));
+  return mode;
+}
+
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  __asm__ volatile("sfpc %0" : : "d"((uint32_t) mode));
+}
+
+#elif defined(__riscv_flen)
+
+/* frm, the rounding: there is no other mode. */
+#define ATTN_FLOAT_STANDARD 0
+#define ATTN_FLOAT_KEPT 0
+#define ATTN_FLOAT_FLUSH 0
+
+static inline uint64_t
+attn_float_mode (void)
+{
+  unsigned long mode;
+
+  __asm__ volatile("frrm %0" : "=r"(mode));
+  return mode;
+}
+
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  __asm__ volatile("fsrm %0" : : "r"((unsigned long) mode));
+}
+
+#else
+
+#include <fenv.h>
+
+/* What C knows: the rounding alone. */
+#define ATTN_FLOAT_STANDARD FE_TONEAREST
+#define ATTN_FLOAT_KEPT 0
+#define ATTN_FLOAT_FLUSH 0
+
+static inline uint64_t
+attn_float_mode (void)
+{
+  return (uint64_t) fegetround ();
+}
+
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  fesetround ((int) mode);
+}
+
+#endif
+
+/* The bits that are kept come from `kept`, where there are any. */
+static inline void
+attn_float_change_mode (uint64_t mode, uint64_t kept)
+{
+  attn_float_set_mode ((mode & ~(uint64_t) ATTN_FLOAT_KEPT) | (kept & ATTN_FLOAT_KEPT));
+}
+
+/*
+ * Sets the standard mode, and returns the caller's for attn_float_leave (). Sticky flags of exceptions add up across
+ * both, as they do across any function.
+ */
+static inline uint64_t
+attn_float_enter (void)
+{
+  uint64_t mode = attn_float_mode ();
+
+  attn_float_change_mode (ATTN_FLOAT_STANDARD, mode);
+  return mode;
+}
+
+static inline void
+attn_float_leave (uint64_t mode)
+{
+  attn_float_change_mode (mode, ATTN_FLOAT_KEPT != 0 ? attn_float_mode () : 0);
+}
+
+#endif
