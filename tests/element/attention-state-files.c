@@ -459,6 +459,7 @@ attention_state_files_suite (void)
   tcase_add_loop_test (tc, test_longest_name_is_written, 249, 256);
   tcase_add_test (tc, test_relative_name_is_that_of_the_start);
   tcase_add_test (tc, test_what_is_not_a_regular_file_is_an_error_at_start);
+  tcase_add_test (tc, test_huge_file_is_refused_by_its_beginning);
   tcase_add_test (tc, test_model_file_is_not_taken_for_the_state_file);
   tcase_add_loop_test (tc, test_file_of_a_running_stream_is_an_error_at_start, 0, 4);
   tcase_add_test (tc, test_file_is_locked_against_other_processes);
@@ -466,11 +467,8 @@ attention_state_files_suite (void)
   tcase_add_test (tc, test_state_that_is_lost_at_stop_is_an_error_in_the_log);
   tcase_add_test (tc, test_state_that_is_lost_at_eos_is_written_at_stop_if_it_can_be);
   tcase_add_test (tc, test_another_state_file_counts_from_the_next_start_on);
-  if (!subject_is_encoder ()) { /* which knows its layer from the start, and has no prefix */
-    tcase_add_test (tc, test_huge_file_is_refused_by_its_beginning);
-    tcase_add_test (tc, test_messages_are_utf8_whatever_the_names_are);
-    tcase_add_test (tc, test_message_of_a_wrong_width_is_utf8_too);
-  }
+  tcase_add_test (tc, test_messages_are_utf8_whatever_the_names_are);
+  tcase_add_test (tc, test_message_of_a_wrong_width_is_utf8_too);
   return suite;
 }
 

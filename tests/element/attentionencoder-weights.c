@@ -150,11 +150,11 @@ GST_START_TEST (test_rows_of_every_layer_leave_in_order_at_their_times_over_hole
   GRand *rand = g_rand_new_with_seed (__i__);
   guint round, i;
 
-  for (round = 0; round < 30; round++) {
+  for (round = 0; round < 18; round++) {
     Absence absence = round % N_ABSENCES;
     Watched watched;
 
-    if (round < 6)
+    if (round < 3)
       memset (e->present, 1, e->n);
     else
       make_holes (e, rand, absence);
