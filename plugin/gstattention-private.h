@@ -6,6 +6,7 @@
  * and, with `attentionencoder`:
  *   gstattentionweights.c     what each head attends to, on the pads of sides
  *   gstattentionsummary.c     the same in a few numbers, on the bus
+ *   gstattentiongains.c       gains of heads, on their way to the core
  *   gstattentionhead.c        the heads, children of the element
  *   gstattentionlayers.c      layers, shared between elements
  * SPDX-License-Identifier: LGPL-2.1-or-later
@@ -14,6 +15,7 @@
 #define PLUGIN_GSTATTENTION_PRIVATE_H
 
 #include "gstattention.h"
+#include "gstattentiongains.h"
 #include "gstattentionhead.h"
 
 #define GST_CAT_DEFAULT gst_frame_filter_debug
@@ -27,9 +29,7 @@ struct _GstAttention {
   gchar *model_prefix;
   GPtrArray *heads; /* GstAttentionHeads, n_heads of them */
 
-  /* The streaming thread's. */
-  GPtrArray *layer_heads; /* those of `heads` that the layer was made with */
-  guint n_gain_changes;   /* as there were when the stream last read them */
+  GstAttentionGains *gains; /* of those of `heads` that the layer was made with; the streaming thread's */
 };
 
 /* ---- gstattentionproperties.c ---- */

@@ -148,26 +148,19 @@ gst_attention_make_layer (GstFrameFilter *filter, const GstFrameFilterPlan *plan
   return status;
 }
 
-static gpointer
-ref_head (gconstpointer head, gpointer data)
-{
-  return gst_object_ref ((gpointer) head);
-}
-
 static void
 gst_attention_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
 {
   GstAttention *self = GST_ATTENTION (filter);
 
-  g_clear_pointer (&self->layer_heads, g_ptr_array_unref);
+  g_clear_pointer (&self->gains, gst_attention_gains_free);
   if (layer == NULL)
     return;
   GST_INFO_OBJECT (self, "%u heads", attn_layer_n_heads (layer));
   gst_attention_set_in_effect (self, attn_layer_attention (layer, 0));
   GST_OBJECT_LOCK (self);
-  self->layer_heads = g_ptr_array_copy (self->heads, ref_head, NULL);
+  self->gains = gst_attention_gains_new (self->heads, 0);
   GST_OBJECT_UNLOCK (self);
-  g_ptr_array_set_free_func (self->layer_heads, gst_object_unref);
 }
 
 /* A prefix without a file: whoever set it thinks of a model, and would get identity projections. */
@@ -198,19 +191,15 @@ gst_attention_start (GstBaseTransform *trans)
 /* ---- heads ---- */
 
 static gboolean
-gst_attention_before_outputs (GstFrameFilter *filter, AttnStream *stream, gboolean is_new)
+gst_attention_follows_rows (GstFrameFilter *filter, guint side)
 {
-  GstAttention *self = GST_ATTENTION (filter);
-  gboolean controlled = gst_attention_heads_are_controlled (self->layer_heads);
-  guint n_changes;
+  return gst_attention_gains_are_controlled (GST_ATTENTION (filter)->gains);
+}
 
-  if (controlled)
-    gst_attention_heads_sync (self->layer_heads, gst_frame_filter_output_time (filter));
-  n_changes = gst_attention_heads_count_changes ();
-  if (is_new || n_changes != self->n_gain_changes)
-    gst_attention_heads_set_gains (self->layer_heads, stream, 0);
-  self->n_gain_changes = n_changes;
-  return controlled;
+static void
+gst_attention_before_rows (GstFrameFilter *filter, AttnStream *stream, guint64 n, gboolean is_new)
+{
+  gst_attention_gains_apply (GST_ATTENTION (filter)->gains, filter, stream, n, is_new);
 }
 
 /* ---- weights ---- */
@@ -274,7 +263,8 @@ set_filter_functions (GstFrameFilterClass *filter_class)
 {
   filter_class->make_layer = GST_DEBUG_FUNCPTR (gst_attention_make_layer);
   filter_class->layer_changed = GST_DEBUG_FUNCPTR (gst_attention_layer_changed);
-  filter_class->before_outputs = GST_DEBUG_FUNCPTR (gst_attention_before_outputs);
+  filter_class->follows_rows = GST_DEBUG_FUNCPTR (gst_attention_follows_rows);
+  filter_class->before_rows = GST_DEBUG_FUNCPTR (gst_attention_before_rows);
   filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_weights_end);
   filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_weights_get_side_width);
   filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_weights_make_side_caps);

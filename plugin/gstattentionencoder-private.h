@@ -11,15 +11,9 @@
 
 #include "gstattentionencoder.h"
 #include "gstattentionencoderlayer.h"
+#include "gstattentiongains.h"
 
 #define GST_CAT_DEFAULT gst_frame_filter_debug
-
-/* The gains of a layer whose heads a GstController drives: the core reads them. */
-typedef struct {
-  GArray *gains; /* gfloat [rows][heads] */
-  GArray *times; /* GstClockTime [rows] */
-  gboolean is_controlled;
-} RowGains;
 
 struct _GstAttentionEncoder {
   GstFrameFilter parent;
@@ -32,9 +26,7 @@ struct _GstAttentionEncoder {
   guint64 latency_frames;
 
   /* The streaming thread's. */
-  GPtrArray *running;   /* those of `layers` that the layer was made with; NULL: none runs */
-  RowGains *row_gains;  /* [running] */
-  guint n_gain_changes; /* as there were when the stream last read them */
+  GPtrArray *gains; /* GstAttentionGains, of those of `layers` that the layer was made with; NULL: none runs */
 };
 
 /* ---- gstattentionencodergains.c ---- */

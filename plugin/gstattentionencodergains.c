@@ -146,124 +146,34 @@ gst_attention_encoder_preset_init (gpointer iface, gpointer data)
 
 /* ---- what runs ---- */
 
-static void
-free_running (GstAttentionEncoder *self)
-{
-  guint i;
-
-  for (i = 0; self->running != NULL && i < self->running->len; i++) {
-    g_array_unref (self->row_gains[i].gains);
-    g_array_unref (self->row_gains[i].times);
-  }
-  g_clear_pointer (&self->row_gains, g_free);
-  g_clear_pointer (&self->running, g_ptr_array_unref);
-}
-
-static gpointer
-ref_layer (gconstpointer layer, gpointer data)
-{
-  return gst_object_ref ((gpointer) layer);
-}
-
 void
 gst_attention_encoder_use_children (GstAttentionEncoder *self, gboolean runs)
 {
   guint i;
 
-  free_running (self);
+  g_clear_pointer (&self->gains, g_ptr_array_unref);
   if (!runs)
     return;
+  self->gains = g_ptr_array_new_with_free_func ((GDestroyNotify) gst_attention_gains_free);
   GST_OBJECT_LOCK (self);
-  self->running = g_ptr_array_copy (self->layers, ref_layer, NULL);
+  for (i = 0; i < self->layers->len; i++)
+    g_ptr_array_add (self->gains, gst_attention_gains_new (
+                                      gst_attention_encoder_layer_heads (g_ptr_array_index (self->layers, i)), i));
   GST_OBJECT_UNLOCK (self);
-  g_ptr_array_set_free_func (self->running, gst_object_unref);
-  self->row_gains = g_new0 (RowGains, self->running->len);
-  for (i = 0; i < self->running->len; i++) {
-    self->row_gains[i].gains = g_array_new (FALSE, FALSE, sizeof (gfloat));
-    self->row_gains[i].times = g_array_new (FALSE, FALSE, sizeof (GstClockTime));
-  }
-}
-
-/* ---- gains ---- */
-
-static GPtrArray *
-heads_of (GstAttentionEncoder *self, guint layer)
-{
-  return gst_attention_encoder_layer_heads (g_ptr_array_index (self->running, layer));
 }
 
 gboolean
 gst_attention_encoder_follows_rows (GstFrameFilter *filter, guint side)
 {
-  return gst_attention_heads_are_controlled (heads_of (GST_ATTENTION_ENCODER (filter), side));
-}
-
-static void
-set_row_gains (AttnStream *stream, guint layer, const gfloat *gains, guint64 n)
-{
-  if (attn_stream_set_row_gains (stream, layer, gains, n) != ATTN_OK)
-    g_assert_not_reached (); /* the property is finite */
-}
-
-/* What a controller makes of them, at the time of each of the next `n` rows. */
-static void
-control (GstAttentionEncoder *self, AttnStream *stream, guint layer, guint64 n)
-{
-  RowGains *row_gains = &self->row_gains[layer];
-  GPtrArray *heads = heads_of (self, layer);
-  guint64 row;
-  guint head;
-
-  g_array_set_size (row_gains->times, n);
-  g_array_set_size (row_gains->gains, n * heads->len);
-  gst_frame_filter_get_row_times (GST_FRAME_FILTER (self), layer, (GstClockTime *) row_gains->times->data, n);
-  for (row = 0; row < n; row++) {
-    gst_attention_heads_sync (heads, g_array_index (row_gains->times, GstClockTime, row));
-    for (head = 0; head < heads->len; head++)
-      g_array_index (row_gains->gains, gfloat, row * heads->len + head) =
-          gst_attention_head_get_gain (g_ptr_array_index (heads, head));
-  }
-  set_row_gains (stream, layer, (const gfloat *) row_gains->gains->data, n);
-  row_gains->is_controlled = TRUE;
-}
-
-/* TRUE: they are again what was set last. */
-static gboolean
-leave_alone (GstAttentionEncoder *self, AttnStream *stream, guint layer)
-{
-  gboolean was_controlled = self->row_gains[layer].is_controlled;
-
-  if (was_controlled)
-    set_row_gains (stream, layer, NULL, 0);
-  self->row_gains[layer].is_controlled = FALSE;
-  return was_controlled;
-}
-
-/* More of them are those of absent frames, which nobody keeps aside: they have no gains of their own. */
-#define MAX_CONTROLLED 4096
-
-static guint64
-count_rows (const AttnStream *stream, guint layer, guint64 n)
-{
-  return n == GST_FRAME_FILTER_END ? attn_stream_rows_pending (stream, layer)
-                                   : attn_stream_rows_ready (stream, layer, n);
+  return gst_attention_gains_are_controlled (g_ptr_array_index (GST_ATTENTION_ENCODER (filter)->gains, side));
 }
 
 void
 gst_attention_encoder_before_rows (GstFrameFilter *filter, AttnStream *stream, guint64 n, gboolean is_new)
 {
-  GstAttentionEncoder *self = GST_ATTENTION_ENCODER (filter);
-  guint n_changes = gst_attention_heads_count_changes (), i;
-  gboolean changed = is_new || n_changes != self->n_gain_changes;
+  GPtrArray *gains = GST_ATTENTION_ENCODER (filter)->gains;
+  guint i;
 
-  for (i = 0; i < self->running->len; i++) {
-    gboolean is_controlled = gst_attention_heads_are_controlled (heads_of (self, i));
-    guint64 n_rows = is_controlled ? count_rows (stream, i, n) : 0;
-
-    if (is_controlled && n_rows <= MAX_CONTROLLED)
-      control (self, stream, i, n_rows);
-    else if (leave_alone (self, stream, i) || changed)
-      gst_attention_heads_set_gains (heads_of (self, i), stream, i);
-  }
-  self->n_gain_changes = n_changes;
+  for (i = 0; i < gains->len; i++)
+    gst_attention_gains_apply (g_ptr_array_index (gains, i), filter, stream, n, is_new);
 }

@@ -140,17 +140,6 @@ gst_attention_heads_get (GPtrArray *heads, GstObject *parent, guint number)
   return (GObject *) head;
 }
 
-void
-gst_attention_heads_set_gains (GPtrArray *heads, AttnStream *stream, guint attention)
-{
-  guint i;
-
-  for (i = 0; i < heads->len; i++)
-    if (attn_stream_set_gain (stream, attention, i, gst_attention_head_get_gain (g_ptr_array_index (heads, i)))
-        != ATTN_OK)
-      g_assert_not_reached (); /* the property is finite, and the attention has as many heads */
-}
-
 /*
  * Asked for each frame, and gst_object_has_active_control_bindings () locks: 15 ns for each head, a tenth of the
  * element's time at 16 heads. A head that nobody has got hold of has no bindings.

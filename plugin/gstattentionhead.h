@@ -7,8 +7,6 @@
 
 #include <gst/gst.h>
 
-#include "attn.h"
-
 G_BEGIN_DECLS
 
 #define GST_TYPE_ATTENTION_HEAD (gst_attention_head_get_type ())
@@ -35,9 +33,6 @@ void gst_attention_heads_resize (GPtrArray *heads, GstObject *parent, guint n);
 /* Of GstChildProxy, over such an array. Transfer full; NULL: there are not so many. Called without the lock. */
 guint gst_attention_heads_count (GPtrArray *heads, GstObject *parent);
 GObject *gst_attention_heads_get (GPtrArray *heads, GstObject *parent, guint number);
-
-/* Sets the gains of an attention of `stream`, as many as there are heads. */
-void gst_attention_heads_set_gains (GPtrArray *heads, AttnStream *stream, guint attention);
 
 /* Of GstPreset, for elements whose heads come with their properties. */
 void gst_attention_heads_preset_init (gpointer iface, gpointer data);

@@ -236,9 +236,8 @@ void gst_frame_filter_take_rows (GstFrameFilter *self);
 
 Line *gst_frame_filter_side (GstFrameFilter *self, guint side); /* NULL: it has none */
 
-/* Somebody looks at a side; at any. */
+/* Somebody looks at a side. */
 gboolean gst_frame_filter_is_watched (GstFrameFilter *self, guint side);
-gboolean gst_frame_filter_has_watchers (GstFrameFilter *self);
 
 /* Transfer full; NULL: nobody has requested it. */
 GstPad *gst_frame_filter_ref_side_pad (GstFrameFilter *self, guint side);

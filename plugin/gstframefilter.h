@@ -106,7 +106,7 @@ struct _GstFrameFilter {
   /* The streaming thread's. */
   gboolean has_model;     /* the layer is there from start on, and so is its width; or parameter-free */
   gchar *layer_file;      /* that the layer is from; `model_file` may have been set since */
-  gboolean is_new_stream; /* before_outputs () has not seen it yet */
+  gboolean is_new_stream; /* before_rows () has not seen it yet */
   StateFile *file;        /* from start to stop; NULL: no state-file */
   GBytes *file_state;     /* what it held, until there is a layer for it */
   gboolean resumed;       /* the stream was restored, and no frame has come since */
@@ -135,8 +135,8 @@ struct _GstFrameFilter {
 };
 
 /*
- * Those of sides are required where there are any, those of chains may be NULL, and all others are required. They are
- * called in the streaming thread, or at start and stop, without locks.
+ * All are required; those of sides only where there are any. They are called in the streaming thread, or at start and
+ * stop, without locks.
  */
 struct _GstFrameFilterClass {
   GstBaseTransformClass parent_class;
@@ -154,22 +154,16 @@ struct _GstFrameFilterClass {
   void (*layer_changed) (GstFrameFilter *self, AttnLayer *layer);
 
   /*
-   * Not of chains: outputs that leave are computed next, from gst_frame_filter_output_time () on. `is_new`: for the
-   * first time by `stream`. TRUE: to be called again for the output behind this one.
-   */
-  gboolean (*before_outputs) (GstFrameFilter *self, AttnStream *stream, gboolean is_new);
-
-  /*
-   * Of chains: something is set for each row of a side by its time: gst_frame_filter_get_row_times () will be asked,
-   * though nobody may look at the rows.
-   */
-  gboolean (*follows_rows) (GstFrameFilter *self, guint side);
-
-  /*
-   * Of chains: the rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next,
-   * by `stream`. `is_new`: for the first time by it.
+   * The rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next, by `stream`.
+   * `is_new`: for the first time by it.
    */
   void (*before_rows) (GstFrameFilter *self, AttnStream *stream, guint64 n, gboolean is_new);
+
+  /*
+   * Something is set for each row of a side by its time: gst_frame_filter_get_row_times () will be asked, though nobody
+   * may look at the rows.
+   */
+  gboolean (*follows_rows) (GstFrameFilter *self, guint side);
 
   /* The stream has ended; `drained`, or it is forgotten. */
   void (*stream_ended) (GstFrameFilter *self, gboolean drained);
@@ -193,11 +187,6 @@ gchar *gst_frame_filter_dup_model_file (GstFrameFilter *self);
 
 /* The plan of the layer of that file, as things are. Its strings are the caller's. */
 void gst_frame_filter_get_plan (GstFrameFilter *self, GstFrameFilterPlan *plan);
-
-/* ---- for before_outputs () ---- */
-
-/* The stream time of the next output; NONE when it has none. */
-GstClockTime gst_frame_filter_output_time (GstFrameFilter *self);
 
 /* ---- for before_rows () ---- */
 

@@ -269,19 +269,12 @@ remove_side (GstFrameFilter *self, guint side)
 }
 
 static gboolean
-is_followed (GstFrameFilter *self, guint side)
-{
-  GstFrameFilterClass *klass = GST_FRAME_FILTER_GET_CLASS (self);
-
-  return klass->follows_rows != NULL && klass->follows_rows (self, side);
-}
-
-static gboolean
 update_side (GstFrameFilter *self, guint side)
 {
   Line *line = gst_frame_filter_side (self, side);
-  gboolean is_watched = gst_frame_filter_is_watched (self, side), is_needed = is_watched || is_followed (self, side);
+  gboolean is_watched = gst_frame_filter_is_watched (self, side), is_needed;
 
+  is_needed = is_watched || GST_FRAME_FILTER_GET_CLASS (self)->follows_rows (self, side);
   if (line != NULL && line->is_watched && !is_watched)
     GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, side, NULL, NULL, 0);
   if (line != NULL && !is_needed)
@@ -301,9 +294,6 @@ gst_frame_filter_update_sides (GstFrameFilter *self)
 {
   guint i;
 
-  if (self->n_lines == 0 && !gst_frame_filter_has_watchers (self)
-      && GST_FRAME_FILTER_GET_CLASS (self)->follows_rows == NULL)
-    return TRUE;
   for (i = 0; i < self->n_sides; i++)
     if (!update_side (self, i))
       return FALSE;

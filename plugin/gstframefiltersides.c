@@ -59,12 +59,6 @@ gst_frame_filter_is_watched (GstFrameFilter *self, guint side)
 }
 
 gboolean
-gst_frame_filter_has_watchers (GstFrameFilter *self)
-{
-  return g_atomic_int_get (&self->post_messages) || g_atomic_int_get (&self->n_side_pads) > 0;
-}
-
-gboolean
 gst_frame_filter_refuses_event (GstFrameFilter *self, GstEvent *event)
 {
   gdouble rate;

@@ -10,43 +10,14 @@
 
 /* ---- frames ---- */
 
-GstClockTime
-gst_frame_filter_output_time (GstFrameFilter *self)
-{
-  const GstSegment *segment = &GST_BASE_TRANSFORM (self)->segment;
-  const Item *item = gst_queue_array_peek_head_struct (self->outputs->waiting);
-  GstClockTime offset = gst_features_duration (&self->features, item->n_done);
-
-  if (!GST_BUFFER_PTS_IS_VALID (item->out.buffer) || segment->format != GST_FORMAT_TIME)
-    return GST_CLOCK_TIME_NONE;
-  if (!GST_CLOCK_TIME_IS_VALID (offset))
-    offset = 0;
-  return gst_segment_to_stream_time (segment, GST_FORMAT_TIME, GST_BUFFER_PTS (item->out.buffer) + offset);
-}
-
-/* TRUE when the output behind the next one of `item` wants to be asked for by itself. */
-static gboolean
-announce_outputs (GstFrameFilter *self, const Item *item)
-{
-  gboolean is_new = self->is_new_stream;
-
-  if (item->out.buffer == NULL || GST_FRAME_FILTER_GET_CLASS (self)->before_outputs == NULL)
-    return FALSE;
-  self->is_new_stream = FALSE;
-  return GST_FRAME_FILTER_GET_CLASS (self)->before_outputs (self, self->stream, is_new);
-}
-
 /* `n` frames come next, or GST_FRAME_FILTER_END. */
 static void
 announce_rows (GstFrameFilter *self, guint64 n)
 {
-  GstFrameFilterClass *klass = GST_FRAME_FILTER_GET_CLASS (self);
   gboolean is_new = self->is_new_stream;
 
-  if (klass->before_rows == NULL)
-    return;
   self->is_new_stream = FALSE;
-  klass->before_rows (self, self->stream, n, is_new);
+  GST_FRAME_FILTER_GET_CLASS (self)->before_rows (self, self->stream, n, is_new);
 }
 
 /* One call in so many is timed: asking the clock takes a tenth of what a frame takes. */
@@ -183,8 +154,6 @@ run_straight (GstFrameFilter *self, Item *item, const gfloat *frames, guint64 n)
 
   if (item != NULL && item->out.buffer == NULL && has_chains (self))
     return 0;
-  if (item != NULL && announce_outputs (self, item))
-    room = MIN (room, 1);
   take = count_frames_for (self, n, room, &n_out);
   if (n_out > room)
     return 0;
