@@ -223,6 +223,22 @@ def test_table_tells_what_blocks_read_and_cost():
     assert (encoder.stride, encoder.reach_back, encoder.reach_ahead) == (2, 18, 8)
 
 
+def test_table_knows_chunks_and_convolutions_over_frequency():
+    """attn.h does not have them yet: their law, by hand."""
+    tensors = {'c.weight': files.tensor(np.zeros((6, 1, 3, 3), np.float32)), 'a.in_proj_weight': files.tensor(np.zeros((72, 24), np.float32))}
+    conv = {'conv2d': 'c', 'stride': [2, 2], 'left': 2, 'low': 1, 'high': 1}
+    assert law.measure(conv, tensors, 8) == (24, (2, 2, 0))  # 4 bins of 6 channels
+    assert law.measure({'attention': 'a', 'heads': 4, 'chunk': 5, 'chunks': 2}, tensors, 24) == (24, (1, 14, 4))
+    assert law.cost_of([conv, {'attention': 'a', 'heads': 4, 'chunk': 5, 'chunks': 2}], tensors, 8) == (2 * 54 * 4 + 2 * (72 * 24 + 2 * 24 * 15)) / 2
+
+
+def test_table_is_printed_in_any_locale():
+    export_encoder.save('checkpoint.safetensors', arrays(1))
+    done = subprocess.run([EXPORTER, 'checkpoint.safetensors', 'e.safetensors', '--heads', '4', '--window', '9'], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, env={**os.environ, 'PYTHONIOENCODING': 'ascii'})
+    assert done.returncode == 0 and 't?8 ? t' in done.stdout, done.stdout
+
+
 def test_check_compares_the_file_with_its_formulas():
     export_encoder.save('checkpoint.safetensors', arrays(2))
     words = ['checkpoint.safetensors', 'encoder.safetensors', '--heads', str(HEADS), '--window', '9', '--look-ahead', '2', '--check']

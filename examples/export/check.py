@@ -11,7 +11,8 @@ import sys
 import tempfile
 
 from .files import ExportError, np, open_safetensors, refuse_unless
-from .law import attentions_in, kind_of, measure_all, named
+from .keys import kind_of
+from .law import attentions_in, measure_all, named, seen_by
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PER_ATTENTION = 2e-6  # of the largest output: what attn.h promises of one layer in f32
@@ -113,7 +114,8 @@ def projections(p, x, name):
 
 def attention(x, block, p):
     name, heads = block.get('attention', 'the layer'), block['heads']
-    refuse_unless(block.get('position', 'none') in ('none', 'rope'), name, 'position=%s is not computed here' % block.get('position'))
+    unknown = ['%s=%s' % item for item in block.items() if item[0] in ('chunk', 'qk-norm') or item[0] == 'position' and item[1] not in ('none', 'rope')]
+    refuse_unless(not unknown, name, 'the formula of %s is not known here' % ' '.join(unknown))
     q, k, v = projections(p, x, name)
     kv_heads = block.get('kv-heads') or heads * k.shape[1] // q.shape[1]
     q, k, v = q.reshape(len(x), heads, -1), k.reshape(len(x), kv_heads, -1), v.reshape(len(x), kv_heads, -1)
@@ -157,6 +159,7 @@ def by_formula(x, blocks, tensors):
     for block in blocks:
         kind = kind_of(block)
         value = block.get(kind)
+        refuse_unless(kind != 'conv2d', value, 'the formula of conv2d is not known here')
         p = {key: values.numpy().astype(np.float64) for key, values in named(tensors, value).items()} if isinstance(value, str) else {}
         x = {'linear': lambda: x @ p['weight'].T + p.get('bias', 0), 'norm': lambda: normed(x, block, p), 'conv': lambda: conv(x, block, p),
              'glu': lambda: x[:, :x.shape[1] // 2] * activated(x[:, x.shape[1] // 2:], value), 'attention': lambda: attention(x, block, p),
@@ -243,7 +246,7 @@ def by_module(x, module, blocks, rules):
 def frames_for(blocks, tensors, features):
     """Random frames, more than the widest window sees where that is not too many."""
     stride = measure_all(blocks, tensors, features)[1].stride
-    widest = max([block['window'] + block.get('look-ahead', 0) for block in attentions_in(blocks)], default=0)
+    widest = max([1 + sum(seen_by(block)) for block in attentions_in(blocks)], default=0)
     n = min(max(60, widest + 40) * stride, max(MOST_FRAMES, 60 * stride))
     return np.random.default_rng(1).standard_normal((n, features)).astype(np.float32)
 
