@@ -336,6 +336,27 @@ def torch_test_check_compares_the_file_with_the_module():
     refused(['position', 'does not compute'], export_encoder.export, torch_encoder(), 'x.safetensors', window=7, position='rope', check=True)
 
 
+def torch_test_check_sends_frames_through_what_stands_in_front():
+    import torch
+    from torch import nn
+    from export import front_end
+
+    class WithMask(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = torch_encoder()
+
+        def forward(self, x, mask):
+            return self.f(x, mask)
+
+    torch.manual_seed(8)
+    front = [front_end.standardized(np.arange(D) / 9, np.arange(1.0, D + 1))]
+    rules = {WithMask: lambda module, name, blocks_of: blocks_of('f')}
+    table = export_encoder.export(WithMask(), 'encoder.safetensors', window=5, rules=rules, front=front, check=lambda module, frames: module(frames, None))
+    assert 'checked' in table and 'standardized' in table, table
+    refused(['check=lambda', 'mask'], export_encoder.export, WithMask(), 'encoder.safetensors', window=5, rules=rules, check=True)
+
+
 def torch_test_check_calls_modules_of_ones_own():
     from torch import nn
 

@@ -224,8 +224,9 @@ def call(module, x, rules):
     return module(x)
 
 
-def by_module(x, module, blocks, rules):
-    """What a copy of the module answers in float64, with the windows that were exported."""
+def by_module(x, module, blocks, rules, forward):
+    """What a copy of the module answers in float64, with the windows that were exported. `forward` (module, frames): how it is called; None: it
+    takes frames alone."""
     import copy
 
     import torch
@@ -236,9 +237,13 @@ def by_module(x, module, blocks, rules):
     module = copy.deepcopy(module).double().eval()
     undo = masked(module, blocks)
     x = torch.tensor(x, dtype=torch.float64, requires_grad=True)  # so that no fast path passes by the masks
-    out = call(module, x[None], rules)[0].detach().numpy()
+    try:
+        out = (forward(module, x[None]) if forward else call(module, x[None], rules))[0]
+    except TypeError as error:
+        raise ExportError('the module does not take frames alone (%s): say how it is called, check=lambda module, frames: module(frames, ...)' % (
+            error)) from None
     undo()
-    return out
+    return out.detach().numpy()
 
 
 # ---- the comparison ----
@@ -269,14 +274,16 @@ def encoder_of(path):
     return encoder['blocks'], tensors, encoder['features']
 
 
-def check(path, module=None, rules=None):
-    """Runs an exported encoder against the module, or without one against the formulas of its blocks; returns what to print."""
+def check(path, module=None, rules=None, n_front=0, forward=None):
+    """Runs an exported encoder against the module, or without one against the formulas of its blocks; returns what to print. `n_front`: blocks that
+    stand in front of the module; `forward`: see by_module ()."""
     blocks, tensors, features = encoder_of(path)
     x = frames_for(blocks, tensors, features)
     got, by = run(path, x)
     n = len(list(attentions_in(blocks)))
     if module is not None:
-        return compare(path, got, by_module(x, module, blocks, rules), n, by, 'the module (PyTorch, float64)')
+        x = by_formula(x.astype(np.float64), blocks[:n_front], tensors)
+        return compare(path, got, by_module(x, module, blocks, rules, forward), n, by, 'the module (PyTorch, float64)')
     wanted = by_formula(x.astype(np.float64), blocks, tensors)
     return compare(path, got, wanted, n, by, 'the formulas of its blocks (NumPy, float64)')
 
