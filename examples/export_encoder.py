@@ -32,7 +32,8 @@ from export import front_end
 from export.files import ExportError, load, np, refuse_unless, save  # noqa: F401: what other programs take from here
 from export.checkpoints import of_onnx, parameters, read_checkpoint, read_config  # noqa: F401
 from export.layers import LAYOUTS, export_layer, export_layer_state, find, left_out, prefixes  # noqa: F401
-from export.encoders import ACTIVATIONS, Options, activated, attention_block, blocks_of_state, encoder_layer, encoders, norm_block, unused, write  # noqa: F401
+from export.keys import ACTIVATIONS
+from export.encoders import Options, activated, attention_block, blocks_of_state, encoder_layer, encoders, norm_block, unused, write  # noqa: F401
 from export.check import check, check_layer
 from export.modules import blocks_of, export  # noqa: F401
 from export.description import export_described
@@ -83,7 +84,7 @@ def add_encoder(parser):
     told.add_argument('--heads', type=int, help='of each attention')
     told.add_argument('--window', type=frames_list, metavar='FRAMES', help='that each frame attends to, itself included; or one for each layer: 16,16,8')
     told.add_argument('--look-ahead', type=frames_list, metavar='FRAMES', help='later frames that it also attends to (default: 0)')
-    told.add_argument('--activation', choices=ACTIVATIONS[:6], help='between linear1 and linear2 (default: relu, as in PyTorch)')
+    told.add_argument('--activation', choices=ACTIVATIONS, help='between linear1 and linear2 (default: relu, as in PyTorch)')
     told.add_argument('--norm-first', action='store_true', help='norms before attention and feed-forward (default: after them, as in PyTorch)')
     told.add_argument('--eps', type=float, help='of the norms (default: 1e-5, as in PyTorch)')
 
@@ -269,6 +270,7 @@ def main(words=None):
 
 
 if __name__ == '__main__':
+    sys.stdout.reconfigure(errors='replace')  # where the locale has no minus sign
     try:
         main()
     except (ExportError, OSError) as failure:

@@ -223,6 +223,22 @@ def test_table_tells_what_blocks_read_and_cost():
     assert (encoder.stride, encoder.reach_back, encoder.reach_ahead) == (2, 18, 8)
 
 
+def test_table_knows_chunks_and_convolutions_over_frequency():
+    """attn.h does not have them yet: their law, by hand."""
+    tensors = {'c.weight': files.tensor(np.zeros((6, 1, 3, 3), np.float32)), 'a.in_proj_weight': files.tensor(np.zeros((72, 24), np.float32))}
+    conv = {'conv2d': 'c', 'stride': [2, 2], 'left': 2, 'low': 1, 'high': 1}
+    assert law.measure(conv, tensors, 8) == (24, (2, 2, 0))  # 4 bins of 6 channels
+    assert law.measure({'attention': 'a', 'heads': 4, 'chunk': 5, 'chunks': 2}, tensors, 24) == (24, (1, 14, 4))
+    assert law.cost_of([conv, {'attention': 'a', 'heads': 4, 'chunk': 5, 'chunks': 2}], tensors, 8) == (2 * 54 * 4 + 2 * (72 * 24 + 2 * 24 * 15)) / 2
+
+
+def test_table_is_printed_in_any_locale():
+    export_encoder.save('checkpoint.safetensors', arrays(1))
+    done = subprocess.run([EXPORTER, 'checkpoint.safetensors', 'e.safetensors', '--heads', '4', '--window', '9'], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, env={**os.environ, 'PYTHONIOENCODING': 'ascii'})
+    assert done.returncode == 0 and 't?8 ? t' in done.stdout, done.stdout
+
+
 def test_check_compares_the_file_with_its_formulas():
     export_encoder.save('checkpoint.safetensors', arrays(2))
     words = ['checkpoint.safetensors', 'encoder.safetensors', '--heads', str(HEADS), '--window', '9', '--look-ahead', '2', '--check']
@@ -318,6 +334,27 @@ def torch_test_check_compares_the_file_with_the_module():
         module[1].layers[1].linear1.bias[3] += 0.01
     refused(['too far'], export_encoder.check, 'encoder.safetensors', module)
     refused(['position', 'does not compute'], export_encoder.export, torch_encoder(), 'x.safetensors', window=7, position='rope', check=True)
+
+
+def torch_test_check_sends_frames_through_what_stands_in_front():
+    import torch
+    from torch import nn
+    from export import front_end
+
+    class WithMask(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = torch_encoder()
+
+        def forward(self, x, mask):
+            return self.f(x, mask)
+
+    torch.manual_seed(8)
+    front = [front_end.standardized(np.arange(D) / 9, np.arange(1.0, D + 1))]
+    rules = {WithMask: lambda module, name, blocks_of: blocks_of('f')}
+    table = export_encoder.export(WithMask(), 'encoder.safetensors', window=5, rules=rules, front=front, check=lambda module, frames: module(frames, None))
+    assert 'checked' in table and 'standardized' in table, table
+    refused(['check=lambda', 'mask'], export_encoder.export, WithMask(), 'encoder.safetensors', window=5, rules=rules, check=True)
 
 
 def torch_test_check_calls_modules_of_ones_own():

@@ -443,6 +443,10 @@ def test_what_a_configuration_says_and_nobody_knows_is_refused_by_name():
         refused(words, 'folder', 'x.safetensors')
     folder(moonshine_state(), moonshine_config(sliding_windows=WINDOWS[:2]))
     refused(['2 sliding_windows', '3 layers'], 'folder', 'x.safetensors')
+    for changed, words in (({'hidden_size': '32'}, ['hidden_size="32"']), ({'num_hidden_layers': 10 ** 9}, ['num_hidden_layers=1000000000']),
+                           ({'sliding_windows': [[6, 3], 5, [4, 2]]}, ['sliding_windows', '[16, 4]']), ({'frame_ms': 0}, ['frame_ms=0'])):
+        folder(moonshine_state(), moonshine_config(**changed))
+        refused(words, 'folder', 'x.safetensors')
     folder(moonshine_state(), {**moonshine_config(), 'encoder_config': None})
     refused(['encoder_config'], 'folder', 'x.safetensors')
     folder(voxtral_state(), voxtral_config(num_mel_bins=80, rope_parameters={'rope_theta': 1e4}))
@@ -547,10 +551,29 @@ def test_descriptions_that_are_wrong_are_refused_by_name():
                            ({'tensors': {'proj.weight': {'from': ['w_in', 'flat']}}}, ['[6]', '[]']), ({'tensors': {'proj.weight': {'plus': 1}}}, ['from']),
                            ({'tensors': {'proj.weight': {'from': 'w_in', 'times': 'flat'}}}, ['6 rows', '[18]']),
                            ({'blocks': [{'repeat': 2, 'blocks': [{'repeat': 2, 'blocks': []}]}]}, ['blocks[0]', 'repeated']),
-                           ({'frame-rate': 'often'}, ['frame-rate', 'often'])):
+                           ({'frame-rate': 'often'}, ['frame-rate', 'often']), ({'frame-rate': [0, 1]}, ['frame-rate', '[0, 1]']),
+                           ({'metadata': {'encoder': '{}'}}, ['metadata', "'encoder'"]), ({'metadata': {'bins': []}}, ['bins is []']),
+                           ({'features': 7}, ['proj', '6 values', 'have 7']), ({'features': 'six'}, ['features', 'six']),
+                           ({'tensors': {'proj.weight': {'from': 'w_in', 'times': None}}}, ['times is null', 'a number']),
+                           ({'tensors': {'proj.weight': {'from': 'w_in', 'times': 1e10}, 'w.weight': {'from': 'proj.weight'}}}, ['w.weight', 'proj.weight']),
+                           ({'blocks': [{'linear': 'head', 'colour': 1}]}, ['blocks[0]', "no key 'colour'", 'activation']),
+                           ({'blocks': [{'residual': [{'glu': 'tanh'}]}]}, ['blocks[0].residual[0]', 'glu is "tanh"', 'silu']),
+                           ({'blocks': [{'linear': 'head', 'norm': 'head'}]}, ['blocks[0]', 'linear and norm']), ({'blocks': [{}]}, ['blocks[0]', 'none']),
+                           ({'blocks': [{'attention': 'head', 'heads': 2}]}, ['blocks[0]', 'takes window']), ({'blocks': [3]}, ['blocks[0]', '3']),
+                           ({'blocks': [{'stack': 2}, {'residual': [{'stack': 2}]}], 'tensors': {}}, ['residual', 'stride of 2', '24 values', 'of 12']),
+                           ({'blocks': [{'repeat': 10 ** 9, 'blocks': []}]}, ['blocks[0]', 'repeat'])):
         refused(words, *describe(**changed))
     refused(['--heads', 'would change nothing'], *describe(), '--heads', '3')
     assert not os.path.exists('encoder.safetensors')
+
+
+def test_file_is_whole_or_not_there():
+    """What is computed too large is found while the file is written."""
+    export_encoder.save('any.safetensors', {'w': np.full((3, 3), 1e30, np.float32)})
+    exported(*describe(features=3, tensors={'w.weight': {'from': 'w', 'times': 1e3}}, blocks=[{'linear': 'w'}]))
+    before = open('encoder.safetensors', 'rb').read()
+    refused(['[3, 3]', 'not finite'], *describe(features=3, tensors={'w.weight': {'from': 'w', 'times': 1e10}}, blocks=[{'linear': 'w'}]))
+    assert open('encoder.safetensors', 'rb').read() == before and not [name for name in os.listdir('.') if name.endswith('.part')]
 
 
 def test_onnx_is_a_sentence_that_says_how():

@@ -3,6 +3,7 @@
     files         safetensors, and tensors that are read when they are written
     checkpoints   what people have: pickles, folders, archives; in all the usual wrappings
     layers        one attention layer, whatever its tensors are called
+    keys          of blocks: which there are, and their values
     law           of blocks: widths, reach, parameters, cost; the table
     front_end     blocks between logmel and a model: MFCC, a fixed mean and deviation
     encoders      lists of blocks, and the file that holds them

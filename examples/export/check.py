@@ -11,7 +11,8 @@ import sys
 import tempfile
 
 from .files import ExportError, np, open_safetensors, refuse_unless
-from .law import attentions_in, kind_of, measure_all, named
+from .keys import kind_of
+from .law import attentions_in, measure_all, named, seen_by
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PER_ATTENTION = 2e-6  # of the largest output: what attn.h promises of one layer in f32
@@ -113,7 +114,8 @@ def projections(p, x, name):
 
 def attention(x, block, p):
     name, heads = block.get('attention', 'the layer'), block['heads']
-    refuse_unless(block.get('position', 'none') in ('none', 'rope'), name, 'position=%s is not computed here' % block.get('position'))
+    unknown = ['%s=%s' % item for item in block.items() if item[0] in ('chunk', 'qk-norm') or item[0] == 'position' and item[1] not in ('none', 'rope')]
+    refuse_unless(not unknown, name, 'the formula of %s is not known here' % ' '.join(unknown))
     q, k, v = projections(p, x, name)
     kv_heads = block.get('kv-heads') or heads * k.shape[1] // q.shape[1]
     q, k, v = q.reshape(len(x), heads, -1), k.reshape(len(x), kv_heads, -1), v.reshape(len(x), kv_heads, -1)
@@ -157,6 +159,7 @@ def by_formula(x, blocks, tensors):
     for block in blocks:
         kind = kind_of(block)
         value = block.get(kind)
+        refuse_unless(kind != 'conv2d', value, 'the formula of conv2d is not known here')
         p = {key: values.numpy().astype(np.float64) for key, values in named(tensors, value).items()} if isinstance(value, str) else {}
         x = {'linear': lambda: x @ p['weight'].T + p.get('bias', 0), 'norm': lambda: normed(x, block, p), 'conv': lambda: conv(x, block, p),
              'glu': lambda: x[:, :x.shape[1] // 2] * activated(x[:, x.shape[1] // 2:], value), 'attention': lambda: attention(x, block, p),
@@ -221,8 +224,9 @@ def call(module, x, rules):
     return module(x)
 
 
-def by_module(x, module, blocks, rules):
-    """What a copy of the module answers in float64, with the windows that were exported."""
+def by_module(x, module, blocks, rules, forward):
+    """What a copy of the module answers in float64, with the windows that were exported. `forward` (module, frames): how it is called; None: it
+    takes frames alone."""
     import copy
 
     import torch
@@ -233,9 +237,13 @@ def by_module(x, module, blocks, rules):
     module = copy.deepcopy(module).double().eval()
     undo = masked(module, blocks)
     x = torch.tensor(x, dtype=torch.float64, requires_grad=True)  # so that no fast path passes by the masks
-    out = call(module, x[None], rules)[0].detach().numpy()
+    try:
+        out = (forward(module, x[None]) if forward else call(module, x[None], rules))[0]
+    except TypeError as error:
+        raise ExportError('the module does not take frames alone (%s): say how it is called, check=lambda module, frames: module(frames, ...)' % (
+            error)) from None
     undo()
-    return out
+    return out.detach().numpy()
 
 
 # ---- the comparison ----
@@ -243,7 +251,7 @@ def by_module(x, module, blocks, rules):
 def frames_for(blocks, tensors, features):
     """Random frames, more than the widest window sees where that is not too many."""
     stride = measure_all(blocks, tensors, features)[1].stride
-    widest = max([block['window'] + block.get('look-ahead', 0) for block in attentions_in(blocks)], default=0)
+    widest = max([1 + sum(seen_by(block)) for block in attentions_in(blocks)], default=0)
     n = min(max(60, widest + 40) * stride, max(MOST_FRAMES, 60 * stride))
     return np.random.default_rng(1).standard_normal((n, features)).astype(np.float32)
 
@@ -266,14 +274,16 @@ def encoder_of(path):
     return encoder['blocks'], tensors, encoder['features']
 
 
-def check(path, module=None, rules=None):
-    """Runs an exported encoder against the module, or without one against the formulas of its blocks; returns what to print."""
+def check(path, module=None, rules=None, n_front=0, forward=None):
+    """Runs an exported encoder against the module, or without one against the formulas of its blocks; returns what to print. `n_front`: blocks that
+    stand in front of the module; `forward`: see by_module ()."""
     blocks, tensors, features = encoder_of(path)
     x = frames_for(blocks, tensors, features)
     got, by = run(path, x)
     n = len(list(attentions_in(blocks)))
     if module is not None:
-        return compare(path, got, by_module(x, module, blocks, rules), n, by, 'the module (PyTorch, float64)')
+        x = by_formula(x.astype(np.float64), blocks[:n_front], tensors)
+        return compare(path, got, by_module(x, module, blocks, rules, forward), n, by, 'the module (PyTorch, float64)')
     wanted = by_formula(x.astype(np.float64), blocks, tensors)
     return compare(path, got, wanted, n, by, 'the formulas of its blocks (NumPy, float64)')
 

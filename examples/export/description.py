@@ -14,16 +14,17 @@ nn.BatchNorm1d becomes its factor and offset; the block says `batch-norm-eps` wh
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
-import fractions
 import json
+import math
 
 from .checkpoints import read_json
 from .encoders import batch_norms_of, unused, write
-from .files import ExportError, joined, np, refuse_unless, tensor
+from .files import joined, np, refuse_unless, tensor
+from .keys import check_blocks, is_number, is_whole
 from .law import names_in, walk
 
+NO_METADATA = ('encoder', 'path', 'state', 'blocks', 'features', 'frame_rate', 'frame-rate', 'front')
 KEYS = ('features', 'frame-rate', 'tensors', 'blocks', 'metadata')
-FORMS = ('from', 'transpose', 'shape', 'times', 'plus')
 
 
 # ---- repeated blocks ----
@@ -42,12 +43,11 @@ def expanded(blocks, name='blocks'):
     refuse_unless(isinstance(blocks, list), name, 'a list of blocks is needed, but it is %s' % json.dumps(blocks))
     out, most = [], 0
     for i, block in enumerate(blocks):
-        refuse_unless(isinstance(block, dict), '%s[%d]' % (name, i), 'a block is an object, but it is %s' % json.dumps(block))
-        if 'repeat' not in block:
+        if not isinstance(block, dict) or 'repeat' not in block:
             out.append(block)
             continue
         n, inner = block['repeat'], '%s[%d]' % (name, i)
-        refuse_unless(block.keys() == {'repeat', 'blocks'} and isinstance(n, int) and n >= 0, inner,
+        refuse_unless(block.keys() == {'repeat', 'blocks'} and is_whole(n) and n <= 4096, inner,
                       'repeat takes a number, and blocks beside it, but it is %s' % json.dumps(block)[:100])
         once, deeper = expanded(block['blocks'], inner + '.blocks')
         refuse_unless(not deeper, inner, 'what is repeated cannot stand in what is repeated')
@@ -61,6 +61,20 @@ def expanded(blocks, name='blocks'):
 def source(state, name, wanted):
     refuse_unless(name in state, wanted, 'it is to be made from %s, which the checkpoint does not have' % name)
     return tensor(state[name], name)
+
+
+def check_form(form, wanted):
+    """That each key has a value of its kind."""
+    refuse_unless(isinstance(form, dict) and 'from' in form, wanted, 'from is missing, which says what it is made from')
+    names = form['from'] if isinstance(form['from'], list) else [form['from']]
+    kinds = {'from': (names != [] and all(isinstance(name, str) for name in names), 'the name of a tensor, or a list of names'),
+             'transpose': (isinstance(form.get('transpose'), bool), 'true or false'),
+             'shape': (isinstance(form.get('shape'), list) and all(is_whole(n) for n in form['shape']), 'a list of whole numbers'),
+             'times': (isinstance(form.get('times'), str) or is_number(form.get('times')), 'a number, or the name of a tensor'),
+             'plus': (is_number(form.get('plus')), 'a number')}
+    for key in form:
+        refuse_unless(key in kinds, wanted, "'%s' is not known here; these are: %s" % (key, ', '.join(kinds)))
+        refuse_unless(kinds[key][0], wanted, '%s is %s, expected %s' % (key, json.dumps(form[key])[:80], kinds[key][1]))
 
 
 def times(values, by, state, wanted):
@@ -90,16 +104,14 @@ def taken_by(forms):
 def made(state, wanted, form):
     """The Tensor that a form describes."""
     form = {'from': form} if isinstance(form, str) else form
-    refuse_unless(isinstance(form, dict) and 'from' in form, wanted, 'from is missing, which says what it is made from')
-    unknown = [key for key in form if key not in FORMS]
-    refuse_unless(not unknown, wanted, "'%s' is not known here; these are: %s" % (', '.join(unknown), ', '.join(FORMS)))
+    check_form(form, wanted)
     parts = [source(state, name, wanted) for name in sources(form)]
     values = parts[0] if len(parts) == 1 else joined(parts, wanted)
     if form.get('transpose'):
         values = values.T
     if 'shape' in form:
         shape = tuple(form['shape'])
-        refuse_unless(np.prod(shape, dtype=np.int64) == values.size, wanted, 'the shape %s has not the %d values of %s' % (
+        refuse_unless(math.prod(shape) == values.size, wanted, 'the shape %s has not the %d values of %s' % (
             list(shape), values.size, list(values.shape)))
         values = values.moved(shape, lambda v: v.reshape(shape))
     if 'times' in form:
@@ -110,20 +122,34 @@ def made(state, wanted, form):
 
 # ---- the whole ----
 
+def without_eps(block):
+    """The block without what stands in it for a batch norm alone."""
+    if not isinstance(block, dict):
+        return block
+    inner = {'residual': [without_eps(each) for each in block['residual']]} if isinstance(block.get('residual'), list) else {}
+    return {key: value for key, value in {**block, **inner}.items() if key != 'batch-norm-eps' or 'affine' not in block}
+
+
 def told(description, state):
     """({name: Tensor} of the checkpoint and of what is made from it, blocks)."""
     unknown = [key for key in description if key not in KEYS]
     refuse_unless(not unknown, 'the description', "'%s' is not known here; these are: %s" % (', '.join(unknown), ', '.join(KEYS)))
     blocks, n = expanded(description.get('blocks'))
     forms = {}
+    for key in ('tensors', 'metadata'):
+        refuse_unless(isinstance(description.get(key, {}), dict), key, 'it is %s, expected an object' % json.dumps(description.get(key))[:80])
     for name, form in description.get('tensors', {}).items():
         forms.update({filled(name, i): filled(form, i) for i in (range(n) if '{i}' in name else (0,))})
     made_of = {name: made(state, name, form) for name, form in forms.items()}
     taken = taken_by(forms)
     state = {**{name: values for name, values in state.items() if name not in taken}, **made_of}
-    for name in batch_norms_of(state, blocks):
-        state[name + '.eps'] = next(block.pop('batch-norm-eps', 1e-5) for block in walk(blocks) if block.get('affine') == name)
-    return state, blocks
+    plain = [without_eps(block) for block in blocks]
+    check_blocks(plain)
+    for name in batch_norms_of(state, plain):
+        eps = next(block.get('batch-norm-eps', 1e-5) for block in walk(blocks) if block.get('affine') == name)
+        refuse_unless(is_number(eps), name, 'batch-norm-eps is %s, expected a number' % json.dumps(eps)[:80])
+        state[name + '.eps'] = eps
+    return state, plain
 
 
 def check_names(state, blocks):
@@ -138,11 +164,9 @@ def export_described(state, path, description, front=(), **metadata):
     description = read_json(description) if isinstance(description, str) else description
     state, blocks = told(description, state)
     check_names(state, blocks)
-    rate = description.get('frame-rate')
-    try:
-        rate = None if rate is None else fractions.Fraction(*rate) if isinstance(rate, list) else fractions.Fraction(str(rate))
-    except (ValueError, TypeError, ZeroDivisionError):
-        raise ExportError('frame-rate is %s, expected a number or two, such as [100, 1]' % json.dumps(rate)) from None
+    for key, value in description.get('metadata', {}).items():
+        refuse_unless(key not in NO_METADATA, 'metadata', "'%s' does not belong there" % key)
+        refuse_unless(isinstance(value, str) or is_number(value), 'metadata', '%s is %s, expected a number or a text' % (key, json.dumps(value)[:80]))
     known = {**description.get('metadata', {}), **{key.replace('_', '-'): value for key, value in metadata.items() if value is not None}}
-    rate = known.pop('frame-rate', rate)
+    rate = known.pop('frame-rate', description.get('frame-rate'))
     return write(path, state, blocks, description.get('features'), rate, front, **known), unused(state, blocks)

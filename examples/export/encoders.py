@@ -9,11 +9,10 @@ import re
 
 from . import front_end
 from .files import ExportError, np, refuse_unless, save, tensor
-from .law import first_width, kind_of, names_in, table, walk
+from .keys import PER_FRAME, check_blocks, is_whole, kind_of
+from .law import first_width, names_in, table, walk
 from .layers import TORCH, is_harmless
 
-ACTIVATIONS = ('relu', 'gelu', 'gelu-tanh', 'silu', 'tanh', 'sigmoid', 'softmax', 'log-softmax')
-PER_FRAME = ('softmax', 'log-softmax')  # these two are blocks of their own, never an option of another
 VERSION = 1
 
 
@@ -106,6 +105,19 @@ def blocks_of_state(state, prefix, heads, activation, norm_first, eps, options):
 
 # ---- writing ----
 
+def rate_of(frame_rate):
+    """Frames per second of a number, of a text such as 125/2, or of two numbers; None: it is not known."""
+    if frame_rate is None:
+        return None
+    try:
+        rate = fractions.Fraction(*frame_rate) if isinstance(frame_rate, (list, tuple)) else fractions.Fraction(str(frame_rate))
+    except (ValueError, TypeError, ZeroDivisionError):
+        rate = fractions.Fraction(0)
+    if not (0 < rate and max(rate.numerator, rate.denominator) < 1 << 31):
+        raise ExportError('frame-rate is %s, expected a number above 0, such as 100, 62.5, 125/2 or [125, 2]' % json.dumps(frame_rate, default=str))
+    return rate
+
+
 def unused(state, blocks):
     """The names of what no block computes with."""
     wanted = tuple(name + '.' for name in names_in(blocks))
@@ -165,6 +177,7 @@ def write(path, state, blocks, features=None, frame_rate=None, front=(), **metad
     if not blocks:
         raise ExportError('there are no blocks: the module does nothing to a frame')
     state, blocks = front_end.put_in_front(front, state, blocks)
+    check_blocks(blocks)
     wanted = tuple(name + '.' for name in names_in(blocks))
     batch_norms = batch_norms_of(state, blocks)
     tensors = {name: tensor(values, name) for name, values in state.items() if name.startswith(wanted) and not is_passed_over(name, values, batch_norms)}
@@ -174,10 +187,10 @@ def write(path, state, blocks, features=None, frame_rate=None, front=(), **metad
     features = features or first_width(blocks, tensors)
     if features is None:
         raise ExportError('no block tells how many values a frame has: say it (features=80)')
+    refuse_unless(is_whole(features, 1), 'features', 'it is %r, expected a whole number from 1 on' % (features,))
     encoder = {'version': VERSION, 'features': int(features), 'blocks': blocks}
-    rate = None
-    if frame_rate is not None:
-        rate = fractions.Fraction(str(frame_rate))
+    rate = rate_of(frame_rate)
+    if rate is not None:
         encoder['frame-rate'] = [rate.numerator, rate.denominator]
         metadata['frame_rate'] = rate  # logmel reads this one
     text = table(blocks, tensors, features, rate)

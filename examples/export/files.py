@@ -6,6 +6,8 @@ read, and written tensor by tensor: a file of gigabytes takes the memory of its 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import json
+import math
+import os
 import struct
 import sys
 
@@ -50,7 +52,7 @@ class Tensor:
 
     @property
     def size(self):
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def n_bytes(self):
@@ -63,7 +65,13 @@ class Tensor:
     def computed(self, compute):
         """Of the same shape: what `compute` makes of the numbers in float64. Sixteen bits become 32, so that nothing is lost."""
         dtype = 'F64' if self.dtype == 'F64' else 'F32'
-        return Tensor(dtype, self.shape, lambda: compute(self.numpy().astype(np.float64)).astype(DTYPES[dtype]))
+
+        def read():
+            with np.errstate(all='ignore'):
+                values = compute(self.numpy().astype(np.float64)).astype(DTYPES[dtype])
+            refuse_unless(np.isfinite(values).all(), 'a tensor of the shape %s' % list(self.shape), 'what is computed of it is not finite')
+            return values
+        return Tensor(dtype, self.shape, read)
 
     @property
     def T(self):
@@ -132,10 +140,16 @@ def save(path, tensors, metadata=None):
         end += values.n_bytes
     text = json.dumps(header).encode()
     text += b' ' * (-len(text) % 8)  # so that the numbers are aligned
-    with open(path, 'wb') as f:
-        f.write(struct.pack('<Q', len(text)) + text)
-        for values in tensors.values():
-            f.write(np.ascontiguousarray(values.stored(), DTYPES[values.dtype]).reshape(-1).data.cast('B') if values.size else b'')
+    part = '%s.part' % path  # the file is whole, or it is not there
+    try:
+        with open(part, 'wb') as f:
+            f.write(struct.pack('<Q', len(text)) + text)
+            for values in tensors.values():
+                f.write(np.ascontiguousarray(values.stored(), DTYPES[values.dtype]).reshape(-1).data.cast('B') if values.size else b'')
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
 
 
 def tensor_of(entry, data):
@@ -144,7 +158,7 @@ def tensor_of(entry, data):
     refuse_unless(0 <= begin <= end <= len(data), dtype, 'numbers from byte %d to %d, but the file has %d' % (begin, end, len(data)))
     if dtype not in DTYPES:  # masks and counters: of no use here, but they have a shape
         return Tensor(dtype, shape, lambda: np.broadcast_to(np.zeros((), bool), shape))
-    wanted = int(np.prod(shape, dtype=np.int64)) * BYTES[dtype]
+    wanted = math.prod(shape) * BYTES[dtype]
     refuse_unless(end - begin == wanted, dtype, 'the shape %s takes %d bytes, but there are %d' % (list(shape), wanted, end - begin))
     return Tensor(dtype, shape, lambda: data[begin:end].view(DTYPES[dtype]).reshape(shape))
 

@@ -9,12 +9,14 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import collections
 import fractions
 import json
+import math
 import os
 import re
 
 from .checkpoints import read_json
 from .description import taken_by
 from .files import ExportError, np, refuse_unless, tensor
+from .keys import is_number, is_whole
 from .law import names_in
 
 # A window of (16, 4), or of 16: which frames are meant.
@@ -66,6 +68,17 @@ class Config:
             raise ExportError('%s: config.json says nothing of %s%s' % (self.title, key, ': say it by %s' % option if option else ''))
         return value
 
+    def whole(self, key, default=None):
+        """A number from 1 on that it has to say, unless there is a default."""
+        value = self.need(key) if default is None else self.get(key, default)
+        refuse_unless(is_whole(value, 1), self.title, 'config.json says %s=%s, expected a whole number from 1 on' % (key, json.dumps(value)[:80]))
+        return value
+
+    def number(self, key, default):
+        value = self.get(key, default)
+        refuse_unless(is_number(value) and value > 0, self.title, 'config.json says %s=%s, expected a number above 0' % (key, json.dumps(value)[:80]))
+        return value
+
     def ignore(self, *keys):
         """Those of parts that are not exported."""
         self.asked.update(keys)
@@ -79,21 +92,33 @@ class Config:
 
 def activation_of(config, key='hidden_act'):
     name = config.need(key)
-    refuse_unless(name in ACTIVATIONS, config.title, 'config.json says %s=%s, an activation that is not known here; these are: %s' % (
+    refuse_unless(isinstance(name, str) and name in ACTIVATIONS, config.title, 'config.json says %s=%s, an activation that is not known here; these are: %s' % (
         key, name, ', '.join(ACTIVATIONS)))
     return ACTIVATIONS[name]
 
 
+def size_of(config):
+    """Values per head."""
+    return config.whole('head_dim', max(1, config.whole('hidden_size') // config.whole('num_attention_heads')))
+
+
 def rope_of(config, default=None):
     """The keys of rotary positions in the order of Hugging Face's rows."""
-    size = config.get('head_dim', config.need('hidden_size') // config.need('num_attention_heads'))
-    rope = {**config.get('rope_parameters', {}), **(config.get('rope_scaling') or {})}
+    size = size_of(config)
+    rope = {}
+    for key in ('rope_parameters', 'rope_scaling'):
+        said = config.get(key, {})
+        refuse_unless(isinstance(said, dict), config.title, 'config.json has %s=%s, where an object is needed' % (key, json.dumps(said)[:80]))
+        rope.update(said)
     kind = rope.pop('rope_type', rope.pop('type', 'default'))
     base = rope.pop('rope_theta', config.get('rope_theta', default))
     part = rope.pop('partial_rotary_factor', config.get('partial_rotary_factor', 1))
     refuse_unless(kind == 'default', config.title, 'config.json says rope_type=%s, and scaled rotary positions are not supported' % kind)
     refuse_unless(not any(rope.values()), config.title, 'config.json says %s of rotary positions, which is not known here' % json.dumps(rope))
     refuse_unless(base is not None, config.title, 'config.json says nothing of rope_theta: say it by --rope-base')
+    refuse_unless(is_number(base) and is_number(part) and base >= 1 and 0 < part <= 1, config.title,
+                  'config.json says rope_theta=%s and partial_rotary_factor=%s, expected a number from 1 on, and one up to 1' % (
+                      json.dumps(base)[:80], json.dumps(part)[:80]))
     turned = int(size * part)
     return {'position': 'rope', 'rope-layout': 'half', 'rope-base': base, **({'rope-dimensions': turned} if turned != size else {})}
 
@@ -133,18 +158,17 @@ def prefix_of(state, end, title, part=''):
 
 def count_layers(state, prefix, config):
     """As many as config.json says, and no others."""
-    n = config.need('num_hidden_layers')
+    n = config.whole('num_hidden_layers')
     there = {int(match.group(1)) for match in (re.match(re.escape(prefix) + r'layers\.(\d+)\.', name) for name in state) if match}
-    refuse_unless(there == set(range(n)), config.title, 'config.json says num_hidden_layers=%d, but the checkpoint has %d under %slayers' % (
+    refuse_unless(len(there) == n and max(there) == n - 1, config.title, 'config.json says num_hidden_layers=%d, but the checkpoint has %d under %slayers' % (
         n, len(there), prefix))
     return n
 
 
 def heads_of(state, name, config):
     """The keys of the heads, as config.json has them, checked against the rows of the projections under `name`."""
-    heads = config.need('num_attention_heads')
-    size = config.get('head_dim', config.need('hidden_size') // heads)
-    kv_heads = config.get('num_key_value_heads', heads)
+    heads, size = config.whole('num_attention_heads'), size_of(config)
+    kv_heads = config.whole('num_key_value_heads', heads)
     for letter, n in (('q', heads), ('k', kv_heads), ('v', kv_heads)):
         projection = '%s.%s_proj.weight' % (name, letter)
         rows = state[projection].shape[0] if projection in state else None
@@ -184,8 +208,11 @@ def moonshine(state, config, options):
     config = config.part('encoder_config', 'Moonshine Streaming')  # what stands beside it is of the decoder
     prefix = prefix_of(state, 'embedder.comp.log_k', config.title)
     windows, n = config.need('sliding_windows'), count_layers(state, prefix, config)
+    refuse_unless(isinstance(windows, list), config.title, 'config.json says sliding_windows=%s, expected a list of pairs' % json.dumps(windows)[:80])
     refuse_unless(len(windows) == n, config.title, 'config.json has %d sliding_windows, but %d layers' % (len(windows), n))
-    rate, milliseconds = config.get('sample_rate', 16000), config.get('frame_ms', 5.0)
+    refuse_unless(all(isinstance(pair, list) and len(pair) == 2 and is_whole(pair[0], 1) and is_whole(pair[1]) for pair in windows), config.title,
+                  'config.json says sliding_windows=%s, expected pairs such as [16, 4]' % json.dumps(windows)[:80])
+    rate, milliseconds = config.whole('sample_rate', 16000), config.number('frame_ms', 5.0)
     length, activation = int(round(rate * milliseconds / 1000)), activation_of(config)
     heads_of(state, prefix + 'layers.0.self_attn', config)
     config.ignore('intermediate_size', 'attention_bias')  # the shapes tell
@@ -237,11 +264,14 @@ MIMI_OTHERS = '''audio_channels num_filters num_residual_layers kernel_size last
 def mimi(state, config, options):
     config.title = 'Mimi'
     prefix = prefix_of(state, 'layers.0.input_layernorm.weight', config.title, options.part + '_transformer.')
-    width, n, window, eps = config.need('hidden_size'), count_layers(state, prefix, config), config.need('sliding_window'), config.get('norm_eps', 1e-5)
+    width, n = config.whole('hidden_size'), count_layers(state, prefix, config)
+    window, eps = config.whole('sliding_window'), config.number('norm_eps', 1e-5)
     rope, activation = rope_of(config, options.rope_base or 10000), activation_of(config)
     heads_of(state, prefix + 'layers.0.self_attn', config)
     ratios = config.get('upsampling_ratios', [8, 6, 5, 4])
-    rate = fractions.Fraction(str(config.get('sampling_rate', 24000))) / int(np.prod(ratios))
+    refuse_unless(isinstance(ratios, list) and all(is_whole(ratio, 1) for ratio in ratios), config.title,
+                  'config.json says upsampling_ratios=%s, expected whole numbers' % json.dumps(ratios)[:80])
+    rate = fractions.Fraction(config.whole('sampling_rate', 24000), math.prod(ratios))
     config.ignore('intermediate_size', 'attention_bias', *MIMI_OTHERS)
     config.check()
     blocks, forms, seen = [], {}, window_of(window, 0, options.reading)
@@ -305,6 +335,8 @@ def voxtral_features(folder, bins):
     """(metadata, frames per second): what the folder's preprocessor says, or else what the published code has."""
     path = os.path.join(folder or '', 'preprocessor_config.json')
     said = read_json(path) if folder and os.path.exists(path) else {}
+    for key in ('sampling_rate', 'hop_length', 'win_length', 'n_fft'):
+        refuse_unless(is_whole(said.get(key, 1), 1), path, 'it says %s=%s, expected a whole number from 1 on' % (key, json.dumps(said.get(key))[:80]))
     rate, hop = said.get('sampling_rate', 16000), said.get('hop_length', 160)
     refuse_unless(said.get('feature_size', bins) == bins, path, 'it says feature_size=%s, but config.json num_mel_bins=%d' % (said.get('feature_size'), bins))
     milliseconds = {key: '%.15g' % (1000 * samples / rate) for key, samples in (('frame-length', said.get('win_length', 400)), ('hop-length', hop))}
@@ -324,8 +356,8 @@ def voxtral_layer(at, heads, window, rope, eps, activation):
 def voxtral(state, config, options):
     config = config.part('audio_config', 'Voxtral Realtime')  # what stands beside it is of the language model
     prefix = prefix_of(state, 'embedder.conv1.weight', config.title)
-    n, window, eps = count_layers(state, prefix, config), config.need('sliding_window'), config.get('rms_norm_eps', 1e-5)
-    rope, activation, bins = rope_of(config, options.rope_base), activation_of(config), config.get('num_mel_bins', 128)
+    n, window, eps = count_layers(state, prefix, config), config.whole('sliding_window'), config.number('rms_norm_eps', 1e-5)
+    rope, activation, bins = rope_of(config, options.rope_base), activation_of(config), config.whole('num_mel_bins', 128)
     heads_of(state, prefix + 'layers.0.self_attn', config)
     config.ignore('intermediate_size', 'activation_function')  # the last one is made, and not used
     config.check()
@@ -362,7 +394,7 @@ MODELS = {'moonshine_streaming': moonshine, 'moonshine_streaming_encoder': moons
 def recognise(state, config, options=None):
     """The model that a checkpoint and its config.json are, a Known; None: none of those that are known here."""
     options, kind = options or ModelOptions(), config.get('model_type')
-    if kind in MODELS:
+    if isinstance(kind, str) and kind in MODELS:
         return MODELS[kind](state, Config(config, kind, options.ignored), options)
     prefix = kyutai_part(state, options)
     return None if prefix is None else kyutai(state, prefix, options)

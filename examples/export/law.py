@@ -5,13 +5,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import collections
 
 from .files import BYTES, refuse_unless
-
-KINDS = ('linear', 'norm', 'glu', 'affine', 'sinusoid', 'attention', 'conv', 'stack', 'residual')
-
-
-def kind_of(block):
-    """Its one key that says what it is."""
-    return next((kind for kind in KINDS if kind in block), 'activation')
+from .keys import kind_of
 
 
 def walk(blocks):
@@ -47,6 +41,26 @@ def shape_of(tensors, name, rank):
     return shape
 
 
+def check_width(name, takes, width):
+    refuse_unless(takes == width, name, 'it takes frames of %s values, but those that come to it have %d' % (takes, width))
+
+
+def inputs_of(block, tensors):
+    """Values per frame that its tensors are made for; None: they do not tell."""
+    kind = kind_of(block)
+    name = block.get(kind)
+    if kind == 'linear':
+        return shape_of(tensors, name, 2)[1]
+    if kind == 'conv':
+        return shape_of(tensors, name, 3)[1] * block.get('groups', 1)
+    if kind in ('norm', 'affine') and name is not None:
+        return shape_of(tensors, name, 1)[0]
+    if kind == 'attention':
+        parts = named(tensors, name)
+        return next((parts[key].shape[-1] for key in ('in_proj_weight', 'q_proj.weight', 'q_proj_weight', 'linears.0.weight') if key in parts), None)
+    return None
+
+
 # ---- widths and reach ----
 
 Reach = collections.namedtuple('Reach', 'stride back ahead')
@@ -64,23 +78,50 @@ def attention_width(name, tensors, width):
     return width
 
 
+def seen_by(block):
+    """(frames back, frames ahead) of an attention, at most."""
+    if 'chunk' in block:
+        return (block['chunks'] + 1) * block['chunk'] - 1, block['chunk'] - 1
+    return block['window'] - 1, block.get('look-ahead', 0)
+
+
+def bins_of(block, tensors, width):
+    """(bins that come in, bins that go out) of a convolution over time and frequency."""
+    _, inputs, _, kernel = shape_of(tensors, block['conv2d'], 4)
+    channels, stride = inputs * block.get('groups', 1), block.get('stride', [1, 1])[1]
+    refuse_unless(width % channels == 0, block['conv2d'], 'frames of %d values are not whole bins of %d channels' % (width, channels))
+    bins = width // channels
+    return bins, (bins + block.get('low', 0) + block.get('high', 0) - kernel) // stride + 1
+
+
 def measure(block, tensors, width):
     """(width behind it, its reach) of one block."""
     kind, one = kind_of(block), Reach(1, 0, 0)
-    name = block.get(kind)
+    name, takes = block.get(kind), inputs_of(block, tensors)
+    check_width(name, width if takes is None else takes, width)
     if kind == 'linear':
         return shape_of(tensors, name, 2)[0], one
     if kind == 'glu':
+        refuse_unless(width % 2 == 0, 'glu', 'it takes frames of an even number of values, but they have %d' % width)
         return width // 2, one
     if kind == 'stack':
         return width * name, Reach(name, 0, name - 1)
     if kind == 'attention':
-        return attention_width(name, tensors, width), Reach(1, block['window'] - 1, block.get('look-ahead', 0))
+        return attention_width(name, tensors, width), Reach(1, *seen_by(block))
     if kind == 'conv':
         outputs, _, kernel = shape_of(tensors, name, 3)
         left = block.get('left', 0)
         return outputs, Reach(block.get('stride', 1), left, (kernel - 1) * block.get('dilation', 1) - left)
-    return measure_all(name, tensors, width) if kind == 'residual' else (width, one)
+    if kind == 'conv2d':
+        outputs, _, kernel, _ = shape_of(tensors, name, 4)
+        left = block.get('left', 0)
+        return outputs * bins_of(block, tensors, width)[1], Reach(block.get('stride', [1, 1])[0], left, kernel - 1 - left)
+    if kind != 'residual':
+        return width, one
+    inner, reach = measure_all(name, tensors, width)
+    refuse_unless(inner == width and reach.stride == 1, 'residual', 'what it adds has %d values and a stride of %d, but it is added to frames of %d' % (
+        inner, reach.stride, width))
+    return width, reach
 
 
 def measure_all(blocks, tensors, width):
@@ -94,21 +135,21 @@ def measure_all(blocks, tensors, width):
 
 def first_width(blocks, tensors):
     """Values per frame that come in, which the first block with a matrix tells; None: none does."""
-    for block in blocks:
+    for i, block in enumerate(blocks):
         kind = kind_of(block)
         name = block.get(kind)
         if kind == 'residual':
             width = first_width(name, tensors)
-        elif kind == 'conv':
-            width = shape_of(tensors, name, 3)[1] * block.get('groups', 1)
-        elif kind == 'attention':
-            width = next((tensors[key].shape[1] for key in (name + '.in_proj_weight', name + '.q_proj.weight') if key in tensors), None)
-        elif kind == 'linear':
-            width = shape_of(tensors, name, 2)[1]
-        elif kind in ('norm', 'affine') and name is not None:
-            width = shape_of(tensors, name, 1)[0]
+        elif kind == 'stack':
+            width = first_width(blocks[i + 1:], tensors)
+            return width if width is None or width % name else width // name
+        elif kind == 'glu':
+            width = first_width(blocks[i + 1:], tensors)
+            return None if width is None else 2 * width
+        elif kind == 'conv2d':  # which does not tell how many bins there are
+            return None
         else:
-            width = None
+            width = inputs_of(block, tensors)
         if width is not None:
             return width
     return None
@@ -137,11 +178,15 @@ def multiplications_of(block, tensors, width):
     """Of matrices, convolutions and attention, per output; what takes a few for each value (norms, activations) is not counted."""
     kind = kind_of(block)
     matrices = sum(values.size for values in tensors_of(block, tensors) if len(values.shape) >= 2)
+    if kind == 'conv2d':
+        return matrices * bins_of(block, tensors, width)[1]
     if kind != 'attention':
         return matrices if kind in ('linear', 'conv') else 0
     parts = named(tensors, block['attention'])
     rows = parts['in_proj_weight'].shape[0] // 3 if 'in_proj_weight' in parts else parts['q_proj.weight'].shape[0] if 'q_proj.weight' in parts else width
-    return matrices + 2 * rows * (block['window'] + block.get('look-ahead', 0) + block.get('sinks', 0))
+    back, ahead = seen_by(block)
+    seen = back + 1 if 'chunk' in block else back + 1 + ahead
+    return matrices + 2 * rows * (seen + block.get('sinks', 0))
 
 
 def cost_of(blocks, tensors, width):

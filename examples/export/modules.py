@@ -123,7 +123,7 @@ def export(module, path, window=None, look_ahead=None, rules=None, features=None
     """Writes `module` to `path` and returns a table of what it made. `window` and the other options of attentions: one value for all, or a list
     with one for each. `frame_rate`: frames per second, a number or '125/2'. `front`: blocks in
     front of the module, front_end.py. `check`: runs the file against the module, and is an ExportError where
-    they differ. `metadata`: sample_rate, bins, style ..., as logmel has them."""
+    they differ; a function (module, frames [1, n, D]) where the module takes more than frames. `metadata`: sample_rate, bins, style ..., as logmel has them."""
     options = Options(window=window, look_ahead=look_ahead, sinks=sinks, position=position, rope_base=rope_base, rope_layout=rope_layout,
                       rope_dimensions=rope_dimensions, softcap=softcap, scale=scale)
     blocks, state = blocks_of(module, '', rules, options), state_of(module)
@@ -132,4 +132,4 @@ def export(module, path, window=None, look_ahead=None, rules=None, features=None
         blocks = json.loads(json.dumps(blocks).replace('": ""', '": "encoder"'))
         state = {'encoder.' + name.lstrip('.'): values for name, values in state.items()}
     text = write(path, state, blocks, features, frame_rate, front, **metadata)
-    return text + '\n' + check_file(path, module, rules) if check else text
+    return text + '\n' + check_file(path, module, rules, len(front), check if callable(check) else None) if check else text
