@@ -32,8 +32,8 @@ LARGEST = 1200000  # bytes of the model
 MOST_PARAMETERS = 300000
 LATENCY = 55  # ms: 25 of a frame, three frames of look-ahead
 SPEECH = os.path.join(data.SPHINX, 'librivox', 'sense_and_sensibility_01_austen_64kb-0870.wav')
-# The README has SI-SDR +5.3 dB for that reading in a car at 0 dB; a machine's rounding moves it by less than the margin.
-BETTER, MARGIN = 4.0, 0.5  # dB
+# What the README says of that reading in a car; a machine's rounding moves it by less than the margin.
+BETTER, MARGIN = 6.2, 0.5  # dB
 # NumPy's sines and FFTs differ from machine to machine, and a sample that is rounded to the other side moves the last printed digit.
 LAST_DIGIT = {'SI-SDR': 0.021, 'STOI': 0.0021, 'LSD': 0.021, 'AUC': 0.0021}
 
@@ -108,7 +108,7 @@ def test_noisy_and_cleaned_files_are_left_and_the_cleaned_one_is_nearer():
     assert len(clean) == len(noisy) == len(cleaned), (len(clean), len(noisy), len(cleaned))
     before, after = (measures.si_sdr(samples, clean) for samples in (noisy, cleaned))
     assert abs(before) < 2 and after >= before + BETTER - MARGIN, (before, after)
-    assert measures.stoi(cleaned, clean) > measures.stoi(noisy, clean)
+    assert measures.stoi(cleaned, clean) > measures.stoi(noisy, clean) + 0.04
     clean *= data.LEVEL / data.rms(clean)
     assert measures.log_spectral_distance(cleaned, clean) < 0.9 * measures.log_spectral_distance(noisy, clean)
     told = [float(number) for number in re.search(r'SI-SDR (\S+) dB noisy, (\S+) dB cleaned', done.stdout).groups()]

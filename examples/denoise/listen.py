@@ -25,7 +25,7 @@ import data
 import measures
 
 SHOWN = 7  # seconds
-LENGTH, HOP = 512, 160  # samples of a column, and from one to the next
+LENGTH, HOP = 512, 320  # samples of a column, and from one to the next
 WIDTH, HEIGHT = 1000, 180  # of a panel
 LEFT, TOP, GAP, BOTTOM = 64, 30, 52, 24
 COLOURS = ((0.05, 0.03, 0.20), (0.35, 0.10, 0.45), (0.80, 0.25, 0.35), (0.98, 0.60, 0.20), (0.99, 0.98, 0.75))  # soft to loud
