@@ -95,6 +95,8 @@ class Site:
             if not target or re.match(r'[a-z]+:', link):
                 return match[0]
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+            if not os.path.isfile(os.path.join(self.root, target)):
+                fail('%s links to %s, which is not there' % (path, target))
             self.add(target)
             relative = posixpath.relpath(place(target), posixpath.dirname(place(path)) or '.')
             return '%s="%s%s"' % (attribute, html.escape(relative), '#' + fragment if fragment else '')

@@ -9,101 +9,108 @@
  *
  * Multi-head self-attention, the layer at the heart of every Transformer, on a live stream of feature vectors (frames).
  * Each frame attends to the #GstAttention:window frames up to and including itself, and to #GstAttention:look-ahead
- * later ones, and leaves as the mixture of what it saw. Parameters come from a safetensors file
- * (#GstAttention:model-file) as PyTorch users have it; without one each head mixes its own slice of the frame.
+ * later ones, and leaves as a mixture of these frames. The parameters come from a safetensors file
+ * (#GstAttention:model-file), such as PyTorch users have. Without a file each head mixes its own slice of the frame.
  *
  * One buffer leaves per buffer that comes in, with as many frames and the same timestamps. The output does not depend
  * on how many frames a buffer holds. Look-ahead delays buffers, and the element reports that as latency. A branch
- * beside the element, behind the same tee, needs a queue that holds as much meanwhile (`queue max-size-time=0`, where
- * look-ahead is longer than its second): else both wait for each other.
+ * beside the element, behind the same tee, needs a queue that holds as much meanwhile; otherwise both wait for each
+ * other. If the look-ahead is longer than the second that a queue holds, use `queue max-size-time=0`.
  *
  * ## Feature streams
  *
- * `audio/x-raw, format=F32LE`: one channel per feature, one sample per frame, so that all that moves audio moves
- * features; or `other/tensors`, one float32 tensor of dimensions features:frames:1:1, as NNStreamer has it.
+ * `audio/x-raw, format=F32LE`: one channel per feature, one sample per frame. So every element that moves audio moves
+ * features. Or `other/tensors`: one float32 tensor of dimensions features:frames:1:1, as NNStreamer has it.
  *
  * ## Models
  *
- * Properties that are not set take what the metadata of the model file says (`heads`, `kv-heads`, `window`,
+ * Properties that are not set take their values from the metadata of the model file (`heads`, `kv-heads`, `window`,
  * `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`), or else their
- * defaults; one that is set, be it to its default, and disagrees with the file is an error that names both. The file is
- * looked into when #GstAttention:model-file or #GstAttention:model-prefix is set, so that from then on the properties
- * read as they will be, and the children of its heads are there; it is read, and what is wrong with it said, at start.
+ * defaults. If a property that is set, even to its default, disagrees with the file, an error names both values. The
+ * metadata is read when #GstAttention:model-file or #GstAttention:model-prefix is set: from then on the properties show
+ * these values, and the children for the heads exist. The parameters are read at start, and faults of the file are
+ * reported then.
  *
  * Metadata can also say what a model was trained on: `sample-rate`, `bins`, `style`, `frame-length`, `hop-length`,
  * `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale` (named as the properties of `logmel`,
- * which says in its caps what it made) and `frame-rate` (which all caps say). Frames that do not fit are refused. What
- * one side does not say is not compared. The output is no log-mel frame any more: its caps do not say what it is made
- * from.
+ * which puts them into its caps) and `frame-rate` (which all caps have). Frames that do not fit are refused. An entry
+ * that is missing on one side is not compared. The output is not a log-mel frame any more, so its caps do not have
+ * these fields.
  *
  * ## What ends a stream
  *
- * After EOS, a flush, caps of other frames (another D, type or rate; not another number of frames per buffer), a new
- * segment, or a discontinuity that is not a hole the next frame is frame 0 of a new stream. Frames that were still
- * waiting for their look-ahead are pushed first (unless flushed), with a window that is shorter at its end.
+ * These end a stream: EOS, a flush, caps of other frames (another D, type or rate, but not another number of frames per
+ * buffer), a new segment, and a discontinuity that is not a hole. The next frame is frame 0 of a new stream. Frames
+ * that still wait for their look-ahead are pushed first, unless there was a flush. Their windows are shorter at the
+ * end.
  *
  * ## Absent frames
  *
  * GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames absent: nothing
- * attends to them, and frame numbers go on. Every timestamp is looked at. With the DISCONT flag a jump counts from one
- * frame on; without it, as most sources never set it, from #GstFrameFilter:alignment-threshold and one frame on. A
- * timestamp that is less off is jitter, and the drift of a clock is no jump at all, however long it lasts: frames
- * counted are frames sent. Jumps are whole within a quarter of a frame, or within what timestamps jittered by.
+ * attends to them, and frame numbers go on. The element compares every timestamp with the one that it expects. With the
+ * DISCONT flag, a jump of one frame counts. Most sources never set the flag: without it, a jump counts if it is at
+ * least one frame and #GstFrameFilter:alignment-threshold. Smaller differences are jitter. The slow drift of a clock is
+ * never a jump, however long it lasts. A jump is a whole number of frames if it is off by at most a quarter of a frame,
+ * or by the jitter of the timestamps.
  *
- * With the flag, a jump back, or one that is not a whole number of frames, begins a new stream; without it the stream
- * goes on as if nothing were missing. Either is said once in a warning message, with the numbers. The flag alone, where
- * times continue or are unknown, ends nothing.
+ * With the flag, a jump back, or a jump that is not a whole number of frames, begins a new stream. Without it, the
+ * stream goes on as if nothing were missing. A warning message reports each case once, with the numbers. The flag alone
+ * ends nothing if times continue or are unknown.
  *
  * Caps that do not fit are an error when the first buffer comes, or the end.
  *
  * ## State
  *
- * With #GstFrameFilter:state-file a stream outlives its process: the file is read at start, and the next frame goes on
- * where the last one left off; it is written at EOS, and at stop if more has come since. A file that could not be
- * written then is an error at start. Symbolic links are followed. A new file takes the place of the old one at once,
- * with its mode, so that a crash leaves the one or the other; where it cannot (the file is mounted by itself, its
- * folder takes no new file, the disk is full) the old one is written over, and a crash in between damages it. A state
- * that is not kept is an error message on the bus, and an ERROR in the log, as at stop nobody may listen to the bus.
- * Each stream needs a file of its own.
+ * With #GstFrameFilter:state-file a stream outlives its process. The file is read at start, and the next frame goes on
+ * where the last one left off. The file is written at EOS, and at stop if more frames have come since. A file that
+ * cannot be written is an error at start. Symbolic links are followed. A new file replaces the old one as a whole, with
+ * the same mode, so a crash leaves one or the other. Where that is impossible (the file is a mount point, its folder
+ * takes no new file, the disk is full) the old file is overwritten, and a crash meanwhile damages it. A state that
+ * cannot be kept is an error message on the bus, and an ERROR in the log, because at stop nobody may listen to the bus.
+ * Each stream needs its own file.
  *
  * #GstFrameFilter::save-state and #GstFrameFilter::restore-state do the same in memory, from any thread, while buffers
- * flow. A stream that was restored goes on with the bits of an undisturbed one; the events at the beginning of its run
- * do not end it. Outputs that the saved stream still owed belong to buffers of another time, and are dropped. A state
- * belongs to its configuration and parameters; gains are no part of it.
+ * flow. A restored stream goes on with the bits of an undisturbed one. The events at the beginning of its run do not
+ * end it. Outputs that the saved stream still owed are dropped, because their buffers are gone. A state belongs to its
+ * configuration and parameters. It does not contain gains.
  *
  * ## Gains
  *
- * The children `head0`, `head1`, ... have a property `gain`, which multiplies what the head contributes: `attention
- * heads=4 head2::gain=0` silences the third. It can be changed at any time, and holds from the next frame that leaves
- * on. Bound to a #GstController it is evaluated for every frame at that frame's own stream time, whatever the size of
- * the buffers; where the frame rate is unknown, at the time of its buffer; without timestamps it stays as it is.
+ * The children `head0`, `head1`, ... have a property `gain`, which multiplies the contribution of the head: `attention
+ * heads=4 head2::gain=0` silences the third. A gain can be changed at any time, and holds from the next output frame
+ * on. A gain that is bound to a #GstController is evaluated for every frame at the stream time of that frame, whatever
+ * the size of the buffers. If the frame rate is unknown, the time of the buffer counts. Without timestamps the gain
+ * stays as it is.
  *
  * ## What each head attends to
  *
  * The pad `weights` can be requested and released at any time. For every buffer of `src` it gives one with the same
  * timestamps, in the media type of `src`: heads x span float32 per frame, span = sinks + window + look-ahead. Slot
  * sinks + j of frame t is frame t - window + 1 + j, so slot sinks + window - 1 is the frame itself; slot i < sinks is
- * sink i once the window has left it behind. A slot without a frame, or with an absent one, is 0; else a row adds up
- * to 1. Its caps carry heads, sinks, window and look-ahead. Both pads are pushed from one thread, so each branch needs
- * a queue. A branch that is not linked does not hold up the other; quality of service on it skips nothing. It changes
- * no bit of `src`, and costs nothing while it is not there. NumPy: `numpy.load (file).reshape (-1, heads, span)`.
+ * sink i once the window has left it behind. A slot without a frame, or with an absent one, is 0. A row adds up to 1,
+ * or to 0 if there was no frame to attend to. Its caps carry heads, sinks, window and look-ahead. Both pads are pushed
+ * from one thread, so each branch needs a queue. A branch that is not linked does not hold up the other, and quality of
+ * service on this pad skips nothing. The pad changes no bit of `src`, and costs nothing while nobody has requested it.
+ * NumPy: `numpy.load (file).reshape (-1, heads, span)`.
  *
  * |[
  * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention name=a heads=4 a.src ! queue ! fakesink
- * a.weights ! queue ! npyenc ! filesink location=weights.npy ]| What four heads attended to, for NumPy.
+ * a.weights ! queue ! npyenc ! filesink location=weights.npy ]| Writes the weights of four heads for NumPy.
  *
  * With #GstFrameFilter:post-messages the element posts element messages named `attention` on the bus, one per
- * #GstFrameFilter:interval of frames (and for what is left at the end of a stream; where the frame rate is unknown, one
+ * #GstFrameFilter:interval of frames (and one for the rest at the end of a stream; if the frame rate is unknown, one
  * per buffer):
  *
  * * `timestamp`, `stream-time`, `running-time` (guint64, ns): of the first frame
  * * `duration` (guint64, ns), `endtime` (#GstClockTime, running time): of all of them
- * * `frames` (guint64): how many frames attended to something; absent ones do not. The rest is over these
+ * * `frames` (guint64): number of frames that attended to something, which absent ones do not. The other fields are
+ *   means over these
  * * `entropy` (#GstValueArray of gdouble per head, bits): mean of -sum (w log2 w). A head that looks at one frame has
  *   0, one that looks evenly at n has log2 (n)
- * * `mean-lag` (gdouble per head, frames): mean distance of what is attended to in the window; negative: later frames
+ * * `mean-lag` (gdouble per head, frames): mean distance of the attended frames in the window; negative: later frames
  * * `peak-lag` (gint per head, frames): the distance that is attended to most
- * * `sink-weight` (gdouble per head, 0 to 1): share of the sinks that the window has left behind, which no lag counts
+ * * `sink-weight` (gdouble per head, 0 to 1): share of the sinks that the window has left behind; the lags do not count
+ *   them
  *
  * ## Example
  *

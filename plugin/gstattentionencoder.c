@@ -12,8 +12,8 @@
  * `examples/export_encoder.py` writes such a file from a module of PyTorch. For one layer of attention by itself there
  * is the element `attention`; several of those in a row have no residuals and no norms, so they are not an encoder.
  *
- * Each block keeps its own past and computes every frame once. What leaves is what the whole stream at once would give,
- * bit for bit, however many frames a buffer holds. What layers look ahead adds up, and is reported as latency:
+ * Each block keeps its own past and computes every frame once. The output is that of the whole stream at once, bit for
+ * bit, however many frames a buffer holds. The look-aheads of the layers add up, and are reported as latency:
  * #GstAttentionEncoder:latency-frames. A branch beside the element, behind the same tee, needs a queue that holds as
  * much meanwhile.
  *
@@ -21,24 +21,23 @@
  * `bins`, `style` ...), and what ends a stream are those of `attention`. With the same file, `logmel model-file=...` in
  * front makes the frames that the encoder was trained on; others are refused.
  *
- * ## What leaves
+ * ## Output
  *
- * Where one output leaves for each frame (a stride of 1), one buffer leaves for each that comes in, with its
+ * With a stride of 1 there is one output for each frame. Then one buffer leaves for each that comes in, with its
  * timestamps, flags and metas.
  *
  * An encoder with a stride of s, which convolutions and stacks may have, gives one output for s frames. Output i has
  * the time of frame i s and lasts s frames. The output rate is the s-th part: audio/x-raw where that is a whole number
- * of frames per second, else other/tensors. What a buffer makes ready leaves in one buffer, in other/tensors in one
- * buffer for each output; a buffer that makes nothing ready gives none. Flags and metas are those of the buffer that
- * brought frame i s; DISCONT stays with the first output behind it.
+ * of frames per second, else other/tensors. The outputs that a buffer makes ready leave in one buffer, or, as
+ * other/tensors, in one buffer each. A buffer that makes nothing ready gives none. Flags and metas are those of the
+ * buffer that brought frame i s; DISCONT stays with the first output behind it.
  *
  * ## Absent frames
  *
- * A convolution that reaches over a hole gives outputs which are there although their frames are absent. They leave in
- * buffers of their own, at their time. Outputs that are absent leave as the GAP event or the buffer with the GAP flag
- * that brought their frames, or not at all where timestamps jumped. Such a buffer loses the flag if any of its outputs
- * is there. (Where the caps say that a buffer has several frames, a buffer of its own has one, between two CAPS
- * events.)
+ * A convolution that reaches over a hole gives outputs that are present although their frames are absent. They leave in
+ * buffers of their own, at their time. Absent outputs leave as the GAP event or the buffer with the GAP flag that
+ * brought their frames, or not at all if timestamps jumped. Such a buffer loses the flag if any of its outputs is
+ * present. (Where the caps say that a buffer has several frames, a buffer of its own has one, between two CAPS events.)
  *
  * ## What its layers attend to
  *
@@ -56,15 +55,15 @@
  *
  * ## Gains
  *
- * The children `layer0`, `layer1`, ... have children `head0`, `head1`, ... with a property `gain`, which multiplies
- * what the head contributes: `layer2::head1::gain=0` silences a head. They are there as soon as
+ * The children `layer0`, `layer1`, ... have children `head0`, `head1`, ... with a property `gain`, which multiplies the
+ * contribution of the head: `layer2::head1::gain=0` silences a head. They are there as soon as
  * #GstAttentionEncoder:model-file is set, for which the file is read. A gain can be changed at any time, and holds from
  * the next row that its layer computes. Bound to a #GstController it is evaluated for every row at the stream time of
- * that row, whatever the size of the buffers. Gains are no part of a state; presets hold them.
+ * that row, whatever the size of the buffers. A state does not contain gains; presets do.
  *
  * ## What there is not
  *
- * Nothing is skipped for being late (`qos`): all that follows is made from the same frames.
+ * The element never skips late outputs (`qos`), because everything that follows is made from the same frames.
  *
  * ## Example
  *

@@ -210,8 +210,8 @@ install_messages (GObjectClass *object_class)
       g_param_spec_boolean (
           "post-messages", "Post messages",
           "Post element messages named attention on the bus, one per interval. They hold, for each head, the entropy "
-          "(bits), the mean lag and the most attended lag (frames back), and the weight of the sinks. "
-          "Each layer of an encoder posts its own, with its number in the field layer",
+          "(bits), the mean lag and the most attended lag (frames back), and the weight of the sinks. Each layer of an "
+          "encoder posts its own, with its number in the field layer",
           DEFAULT_POST_MESSAGES, flags));
   g_object_class_install_property (
       object_class, PROP_INTERVAL,

@@ -4,7 +4,7 @@
  * @title: logmel
  * @short_description: audio in, log-mel feature frames out
  *
- * Turns mono audio into log-mel frames, the features that most speech models eat: one frame every #GstLogmel:hop-
+ * Turns mono audio into log-mel frames, the input of most speech models: one frame every #GstLogmel:hop-
  * length, each the logarithm of the energy in #GstLogmel:bins bands of the #GstLogmel:frame-length of audio around it.
  * The numbers are those that a model was trained on: #GstLogmel:style chooses between those of Kaldi (also
  * torchaudio.compliance.kaldi.fbank), of Whisper, and of NVIDIA's NeMo (FastConformer, Parakeet, Nemotron).
@@ -17,22 +17,22 @@
  * frequency, high-frequency, window-function, mel-scale and log-maximum, with the values that were used. `attention`
  * and `attentionencoder` refuse frames whose model was trained on others, where its file says so.
  *
- * The timestamp of a frame is the time of its first sample; in the styles of Whisper and NeMo, whose frames reach as
- * far back as forward, the time of its centre. The timestamp of the first buffer and the number of samples since give
- * it. Where the clock of the audio drifts the frames follow it slowly, and no sample is dropped; jitter leaves them
- * where they are.
+ * The timestamp of a frame is the time of its first sample. In the styles of Whisper and NeMo, whose frames reach as
+ * far back as forward, it is the time of its centre. It follows from the timestamp of the first buffer and the number
+ * of samples since. If the clock of the audio drifts, the frames follow it slowly, and no sample is dropped. Jitter
+ * does not move them.
  *
- * Audio that is lost leaves frames absent, and the others where they are: those beside a hole, whatever its length,
- * have the very bits and times that they have in the whole audio, and none reaches across. A GAP event says which are
- * absent, the next buffer has the DISCONT flag, and its offset, the number of its first frame, counts them. Lost is
- * what a GAP event says, and what timestamps jump forward by: a millisecond or more with the DISCONT flag, 40 ms or
- * more without it. The flag alone, where times continue or are unknown, means nothing. A jump back by 40 ms or more
- * with the flag begins anew; without it, from 80 ms on, the frames go on, and a warning says so.
+ * Lost audio leaves frames absent. The frames beside a hole of any length have the bits and times that they have in the
+ * whole audio, and no frame reaches across the hole. A GAP event tells which frames are absent. The next buffer has the
+ * DISCONT flag, and its offset, the number of its first frame, counts the absent ones. Audio is lost where a GAP event
+ * says so, and where timestamps jump forward: by a millisecond or more with the DISCONT flag, by 40 ms or more without
+ * it. The flag alone means nothing if times continue or are unknown. A jump back by 40 ms or more with the flag begins
+ * anew. Without it, the frames go on, and from 80 ms on a warning reports the jump.
  *
  * Whisper's style mirrors the audio at both of its ends, and so holds the first frame back until half a frame and one
  * sample have come, and finishes the last frames when the stream ends: n samples make n / hop frames, rounded down.
  * Audio of half a frame or less is too short to be mirrored and makes none. NeMo's style has zeros there instead, and
- * makes n / hop frames of any audio. Kaldi's style gives the frames that lie wholly inside the audio.
+ * makes n / hop frames from any audio. Kaldi's style gives the frames that lie wholly inside the audio.
  *
  * Nothing is normalised over a recording, of which a stream does not know the end. Whisper's models expect the clamp
  * to the maximum of 30 s; those of Voxtral that stream have a fixed one, #GstLogmel:log-maximum. Streaming models of

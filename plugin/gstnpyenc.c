@@ -8,17 +8,17 @@
  * Writes a stream of feature vectors as one array of shape (frames, features), float32, in C order, which
  * `numpy.load()` reads.
  *
- * The number of frames stands at the beginning of the file and is known at its end. A header with 0 frames is written
- * first, again with the frames so far once a second while frames come, and completed at EOS. So the sink must be able
- * to seek: filesink and giosink on a file can, a pipe cannot and is an error at the start; so is a filesink with
- * append=true, which writes at the end whatever is asked of it. Where a recording has to be stopped by hand, use
- * `gst-launch-1.0 -e`, which sends EOS first. A file that never saw EOS can be read all the same, and lacks no more
- * than what came in its last second; even that may be there, behind what the header counts:
- * `numpy.fromfile(name, numpy.float32, offset=128)`.
+ * The number of frames stands at the beginning of the file, but it is known only at the end. So the element first
+ * writes a header with 0 frames, writes it again once a second with the number of frames so far, and completes it at
+ * EOS. The sink must therefore be able to seek. filesink and giosink on a file can. A pipe cannot, and is an error at
+ * the start; so is a filesink with append=true, which always writes at the end. To stop a recording by hand, use
+ * `gst-launch-1.0 -e`, which sends EOS first. A file without EOS can still be read, and lacks at most the frames of its
+ * last second. Even these may be in the file, behind those that the header counts: `numpy.fromfile(name, numpy.float32,
+ * offset=128)`.
  *
- * Frames are written one behind the other whatever their time stamps say. A buffer with the GAP flag is written as it
- * is, so that rows that npyparse took for gaps (nan-is-gap) come out of attention as zeros, not as NaN; a GAP
- * event has no frames, so nothing is written for it.
+ * Frames are written one after the other, whatever their timestamps. A buffer with the GAP flag is written as it is, so
+ * rows that npyparse took for gaps (nan-is-gap) come out of attention as zeros, not as NaN. A GAP event has no frames,
+ * so nothing is written for it.
  *
  * ## Example launch line
  * |[

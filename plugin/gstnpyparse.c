@@ -5,25 +5,25 @@
  * @short_description: Reads a NumPy .npy file as a feature stream
  * @see_also: npyenc, filesrc
  *
- * Reads what `numpy.save()` wrote: an array of shape (frames, features), or (frames,), which is one feature per frame.
- * float16, float32 and float64 of either byte order go out as float32; a float64 is rounded to nearest even, and beyond
- * the range of float32 becomes infinity. An array of Fortran order is refused:
- * `numpy.save(name, numpy.ascontiguousarray(array))` writes one that is not.
+ * Reads a file of `numpy.save()`: an array of shape (frames, features), or (frames,), which is one feature per frame.
+ * float16, float32 and float64 of either byte order go out as float32. A float64 is rounded to nearest even, and
+ * becomes infinity beyond the range of float32. An array of Fortran order is refused; `numpy.save(name,
+ * numpy.ascontiguousarray(array))` writes it in C order.
  *
- * A file that holds fewer frames than its header says is an error. One that holds more, as npyenc leaves it when it is
- * killed, ends with the last frame that the header counts, as it does for `numpy.load()`; a warning message says so.
+ * A file that holds fewer frames than its header says is an error. A file may hold more, for instance if npyenc was
+ * killed. It then ends with the last frame that the header counts, as for `numpy.load()`, and a warning message reports
+ * it.
  *
- * A file knows no time: #GstNpyParse:frame-rate says how many frames make a second. Frame i has the time stamp i /
- * frame-rate, rounded to the nearest nanosecond, and its number stands in the buffer's offset. The caps are audio/x-raw
- * with one channel per feature where the frame rate is a whole number of Hz, else other/tensors.
+ * The file has no times. #GstNpyParse:frame-rate is the number of frames per second. Frame i has the timestamp i /
+ * frame-rate, rounded to the nearest nanosecond, and its number is in the buffer's offset. The caps are audio/x-raw
+ * with one channel per feature if the frame rate is a whole number of Hz, else other/tensors.
  *
- * What a sensor did not measure is NaN in most arrays, and one row of NaN spoils every window that it is in. With
- * #GstNpyParse:nan-is-gap a row that is wholly NaN becomes a gap: zeros with the GAP flag, which `attention` takes for
- * an absent frame, and which is still a row for whoever writes an array again (npyenc writes zeros, not NaN). Rows that
- * have a number somewhere go out as they are.
+ * Most arrays hold NaN where a sensor measured nothing, and one row of NaN spoils every window that it is in. With
+ * #GstNpyParse:nan-is-gap a row of nothing but NaN becomes a gap: zeros with the GAP flag, which `attention` counts as
+ * an absent frame. It is still a row if the array is written again: npyenc writes zeros, not NaN. Rows with at least
+ * one number go out as they are.
  *
- * Seeks in TIME, DEFAULT (frames) and BYTES land on the very frame: the one that lasts at that time. Rates below 0 are
- * refused.
+ * Seeks in TIME, DEFAULT (frames) and BYTES land exactly on the frame at that place. Rates below 0 are refused.
  *
  * ## Example launch line
  * |[

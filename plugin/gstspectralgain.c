@@ -8,31 +8,29 @@
  * @short_description: Applies a model's gains to the sound
  * @see_also: logmel, attention
  *
- * Turns what a model says into sound. Models that clean speech do not make samples: for each frame they say how much of
- * each band is to be kept, a number from 0 to 1. This element takes the sound on the pad `sink` and those numbers on
- * the pad `gains`, and gives the sound with the gains applied in its spectrum. Speech enhancement calls that a
- * spectral gain (or a mask), hence the name.
+ * Turns the output of a model into sound. Models that clean speech do not make samples. For each frame and band they
+ * give a gain, a number from 0 to 1: the part of the band to keep. This element takes the sound on the pad `sink` and
+ * those numbers on the pad `gains`, and gives the sound with the gains applied in its spectrum. Speech enhancement
+ * calls that a spectral gain (or a mask), hence the name.
  *
  * The sound may be at any rate, S16 or F32, with any number of channels, which all get the same gains. A gain of 1
  * everywhere gives back the very samples.
  *
- * ## Bands
- * A frame of gains holds one value per band, or one more, which is then the probability of speech. The bands are those
- * of logmel: caps that logmel made say which, and where a model has taken these fields away the properties do, which
- * have logmel's names and defaults. A property that was set and caps that say something else are an error. Between the
- * centres of two bands gains are interpolated, as the triangles of the filter bank overlap; what lies below the lowest
- * or above the highest centre takes the gain of that band. The sound may have another sample rate than the audio that
- * logmel saw.
+ * ## Bands A frame of gains holds one value per band, or one more, which is then the probability of speech. The bands
+ * are those of logmel. The caps of logmel describe them. If a model has removed these fields, the properties describe
+ * them, with logmel's names and defaults. A property that was set and disagrees with the caps is an error. Between the
+ * centres of two bands gains are interpolated, as the triangles of the filter bank overlap. Frequencies below the
+ * lowest or above the highest centre take the gain of that band. The sound may have another sample rate than the audio
+ * that logmel saw.
  *
  * NaN and negative gains count as 0, gains above 1000 (60 dB) as 1000; then none is below #GstSpectralGain:floor.
  *
- * ## Time
- * Timestamps decide which gains belong to which samples, however late they come: the gains of a frame belong to its
- * centre, and between two frames they are interpolated. Before the first frame, behind the last and in a gap (a GAP
- * event, a buffer with the GAP flag, timestamps that jump) all gains are 1. The sound waits for its gains, and is never
- * let through without. Up to #GstSpectralGain:max-wait of sound is held, so that the branch with the model needs a
- * queue and the other one does not. Where no gains come for as long while sound is held up, or has ended, that is an
- * error which names both times. At EOS of the pad `gains` nothing is waited for any more.
+ * ## Time Timestamps decide which gains belong to which samples, however late they come: the gains of a frame belong to
+ * its centre, and between two frames they are interpolated. Before the first frame, behind the last and in a gap (a GAP
+ * event, a buffer with the GAP flag, timestamps that jump) all gains are 1. The sound waits for its gains, and never
+ * passes without them. The element holds up to #GstSpectralGain:max-wait of sound, so the branch with the model needs a
+ * queue and the other one does not. If no gains come for as long while sound is held, or has ended, an error names both
+ * times. After EOS on the pad `gains` the sound does not wait.
  *
  * Where sound is missing (a GAP event, a jump of the timestamps) it ends, and begins anew behind the hole. Tags and
  * events of applications overtake the sound that is in work, which is less than a frame.

@@ -8,42 +8,40 @@
  * @short_description: Draws what each head attends to
  * @see_also: attention, npyenc
  *
- * Takes what the pad `weights` of attention gives, and makes video of it: a panel per head, in which each frame of the
- * stream is a column, the newest on the right. Upwards goes the lag, the distance to the frame that is attended to, in
- * frames: the frame itself has lag 0, later frames (look-ahead) have negative lags, sinks that the window has left
- * behind have a strip of their own at the top. The colour is the weight, as the bar on the right says.
+ * Turns the weights from the pad `weights` of attention into video. Each head has a panel, in which each frame of the
+ * stream is a column, the newest on the right. The vertical axis is the lag: the distance to the attended frame, in
+ * frames. The frame itself has lag 0, and later frames (look-ahead) have negative lags. Sinks that the window has left
+ * behind have a strip at the top. The colour is the weight; the bar on the right is its scale.
  *
  * A frame of video holds the columns that arrived since the last one, and its right end is its own end in time; the
- * last one before the end of a stream may be shorter. Size and frame rate are those that downstream asks for (1280x720
- * at 25 frames per second, if it has no wish), and can change at any time. The latency is one frame of video.
+ * last one before the end of a stream may be shorter. Downstream chooses the size and the frame rate (the default is
+ * 1280x720 at 25 frames per second), and can change them at any time. The latency is one frame of video.
  *
- * Where there are more slots than rows of pixels, or more columns than pixels, the largest weight is shown, so that a
- * head that looks at a single frame stays a bright line. Grey is where no frame was, or one that could attend to
- * nothing; red is a weight that is NaN.
+ * If there are more slots than rows of pixels, or more columns than pixels, the largest weight is shown, so a head that
+ * looks at a single frame stays a bright line. Grey marks columns without a frame, or with a frame that could attend to
+ * nothing. Red marks a weight that is NaN.
  *
  * Absent frames and gaps scroll through as grey, until the picture is empty; the rest of a long gap leaves as a GAP
  * event. A new stream, new caps, a new segment, time that goes back, and a change of the properties clear the picture.
- * Where the stream has no timestamps, its frame rate counts; where it has no frame rate either, a column takes one
- * frame of video.
+ * If the stream has no timestamps, its frame rate counts. If it has no frame rate either, a column takes one frame of
+ * video.
  *
- * The caps must say what a row of weights is, in the fields heads, sinks, window and look-ahead, as those of attention
- * do. Weights from a file need them put back: `npyparse ! capssetter caps="audio/x-raw, heads=4, sinks=0, window=100,
- * look-ahead=0"`.
+ * The caps must describe a row of weights in the fields heads, sinks, window and look-ahead, as those of attention do.
+ * For weights from a file, put these fields back: `npyparse ! capssetter caps="audio/x-raw, heads=4, sinks=0,
+ * window=100, look-ahead=0"`.
  *
  * Colour maps are those of matplotlib by S. van der Walt, N. Smith and E. Firing: equal steps of the weight look equal.
- * Text needs Pango at build time (the option `text`); without it panels have no labels.
+ * Labels need Pango at build time (the option `text`).
  *
  * ## Example launch lines
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! logmel ! attention name=a
  * heads=4 window=100 scale=0.005 a.weights ! queue ! attentionscope ! videoconvert ! autovideosink ]|
  * What four heads attend to in recorded speech, live.
- * |[
- * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention name=a heads=4 a.weights ! queue !
+ * |[ gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention name=a heads=4 a.weights ! queue !
  * attentionscope seconds=5 ! video/x-raw,width=1280,height=720,framerate=1/100000 ! videoconvert ! pngenc ! filesink
- * location=attention.png ]|
- * One picture of the last five seconds: a frame of video so long that only the one at the end of the stream comes.
- * Where the pipeline has other sinks, this one, which waits for the end, needs async=false.
+ * location=attention.png ]| One picture of the last five seconds. The frame of video is so long that only one comes, at
+ * the end of the stream. This sink waits for the end: if the pipeline has other sinks, it needs async=false.
  */
 #include "gstattentionscope-private.h"
 
