@@ -61,6 +61,12 @@
  *     through denormals, which cost processors many times as much time. Besides its rounding, a sum is off by up to
  *     1.2e-38 per term. This does not matter where products, scores and outputs lie between 1e-30 and 1e30. Outputs
  *     below 1e-30 lose digits, and outputs below 1e-37 may be 0. A sum beyond 3.4e38 is infinite.
+ *   - The machines that this is tested on: amd64, arm64, armhf, i386, ppc64el, riscv64 and s390x. Files and saved
+ *     states have one order of bytes, and move between all of them. i386 needs SSE2, because its x87 computes with more
+ *     precision than float32 has.
+ *   - The caller's floating-point mode (rounding, flushed denormals, traps) has no influence on the machines above, and
+ *     is put back. On any other machine only the caller's rounding is set aside: there the caller must not flush
+ *     denormals.
  *   - A NaN reaches only the outputs whose window (or sinks) hold the frame it came in. Every NaN is stored as
  *     0x7fc00000.
  *

@@ -8,7 +8,6 @@ packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-
 packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2"
 packages_docs="doxygen cmark-gfm" # of docs/build.py
 packages_ci="clang libclang-rt-dev clang-format $packages_docs"
-packages_aarch64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libjansson-dev:arm64"
 # what examples/denoise/train.py needs; OpenBLAS is ten times as fast as what PyTorch finds otherwise
 packages_train="$packages_run python3-torch libopenblas0-serial gstreamer1.0-libav asterisk-core-sounds-en-g722 asterisk-core-sounds-es-g722
   asterisk-core-sounds-it-g722 asterisk-prompt-it-menardi-wav sonic-pi-samples"

@@ -127,7 +127,7 @@ static inline uint64_t
 attn_float_mode (void)
 {
   double scalar;
-  __vector unsigned short vscr = __builtin_altivec_mfvscr ();
+  __vector int vscr = (__vector int) __builtin_altivec_mfvscr ();
   uint64_t bits;
   uint32_t words[4];
 

@@ -258,7 +258,7 @@ TEST (long_tensors_are_read_in_ranges)
 /* Such a file takes gigabytes: what its tensor is multiplied by is looked at instead. */
 TEST (more_values_than_a_machine_can_address_are_not_taken_for_few)
 {
-  size_t size = attn_size_mul ((UINT64_C (1) << 32) + 5, sizeof (float));
+  uint64_t size = attn_size_mul ((UINT64_C (1) << 32) + 5, sizeof (float));
 
   CHECK (size == (UINT64_C (1) << 34) + 20 || size == SIZE_MAX);
   CHECK (attn_size_mul (UINT64_C (1) << 62, 4) == SIZE_MAX && attn_size_mul (SIZE_MAX, 1) == SIZE_MAX);
