@@ -77,7 +77,7 @@ read_file (const gchar *path, gsize *size, GError **error)
   return content;
 }
 
-/* The number of the line in which `content` stops being text. */
+/* The number of the line that `end` is in. */
 static guint
 count_lines_before (const gchar *content, const gchar *end)
 {
@@ -263,8 +263,6 @@ parse (const gchar *path, gchar *content, GError **error)
   tokens->n = g_strv_length (lines);
   if (tokens->n == 0)
     ok = refuse (path, error, "the file is empty, expected a token in each line");
-  else if (tokens->n > CTC_MAX_TOKENS)
-    ok = refuse (path, error, "the file has %u lines, expected at most %d tokens", tokens->n, CTC_MAX_TOKENS);
   else {
     tokens->texts = g_new0 (gchar *, tokens->n + 1);
     ok = read_lines (tokens, lines, error);
@@ -277,6 +275,17 @@ parse (const gchar *path, gchar *content, GError **error)
   return tokens;
 }
 
+static gboolean
+check_n_lines (const gchar *path, const gchar *content, gsize size, GError **error)
+{
+  gboolean is_ended = size > 0 && content[size - 1] == '\n';
+  guint n = count_lines_before (content, content + size) - is_ended;
+
+  if (n <= CTC_MAX_TOKENS)
+    return TRUE;
+  return refuse (path, error, "the file has %u lines, expected at most %d tokens", n, CTC_MAX_TOKENS);
+}
+
 CtcTokens *
 ctc_tokens_read (const gchar *path, GError **error)
 {
@@ -284,7 +293,7 @@ ctc_tokens_read (const gchar *path, GError **error)
   gsize size;
   gchar *content = read_file (path, &size, error);
 
-  if (content != NULL && check_text (path, content, size, error))
+  if (content != NULL && check_n_lines (path, content, size, error) && check_text (path, content, size, error))
     tokens = parse (path, content, error);
   g_free (content);
   return tokens;

@@ -95,7 +95,7 @@ GST_START_TEST (test_words_are_those_of_the_definition)
   GRand *rand = g_rand_new_with_seed (1);
   guint i;
 
-  for (i = 0; i < 2000; i++) {
+  for (i = 0; i < 400; i++) {
     gchar *path = random_path (rand, g_rand_int_range (rand, 0, 40));
     CtcDecoder *decoder = new_decoder (FALSE, EVER, EVER);
 
@@ -246,7 +246,7 @@ GST_START_TEST (test_state_goes_on_in_the_middle_of_a_word)
   GRand *rand = g_rand_new_with_seed (2);
   guint i, t;
 
-  for (i = 0; i < 100; i++) {
+  for (i = 0; i < 24; i++) {
     gchar *path = random_path (rand, 30);
     guint phrases = i % 2;
     CtcDecoder *whole = new_decoder (phrases, 6 * FRAME, 20 * FRAME),

@@ -57,7 +57,10 @@ new_ctctext (const gchar *line)
   return h;
 }
 
-/* Log-probabilities of frames begin ... begin + n - 1 of a path: the token 0.9, the others the rest. */
+/*
+ * Log-probabilities of frames begin ... begin + n - 1 of a path: the token 0.9, the others the rest. An absent frame
+ * looks as if the first token were said, which nobody may see.
+ */
 static inline GstBuffer *
 path_buffer (const gchar *path, guint begin, guint n)
 {
@@ -68,7 +71,7 @@ path_buffer (const gchar *path, guint begin, guint n)
   gst_buffer_map (buffer, &map, GST_MAP_WRITE);
   for (t = 0; t < n; t++)
     for (i = 0; i < N_TOKENS; i++)
-      ((gfloat *) map.data)[t * N_TOKENS + i] = token_of (path[begin + t]) == (gint) i ? -0.105f : -4.25f;
+      ((gfloat *) map.data)[t * N_TOKENS + i] = ABS (token_of (path[begin + t])) == (gint) i ? -0.105f : -4.25f;
   gst_buffer_unmap (buffer, &map);
   GST_BUFFER_PTS (buffer) = begin * FRAME;
   GST_BUFFER_DURATION (buffer) = n * FRAME;

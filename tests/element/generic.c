@@ -35,7 +35,7 @@ make (GList *feature)
   if (g_str_equal (GST_OBJECT_NAME (feature->data), "attentionencoder"))
     g_object_set (element, "model-file", GOLDEN_DIR "/encoder/conv-strides.safetensors", NULL);
   if (g_str_equal (GST_OBJECT_NAME (feature->data), "ctctext"))
-    g_object_set (element, "tokens", GOLDEN_DIR "/ctc/tokens.txt", NULL);
+    g_object_set (element, "tokens", TOKENS_FILE, NULL);
   return element;
 }
 
@@ -191,7 +191,7 @@ GST_START_TEST (test_memory_that_cannot_be_mapped_is_an_error)
                                                                   "look-ahead=0" },
     { "logmel", "audio/x-raw, format=" GST_AUDIO_NE (S16) ", layout=interleaved, rate=16000, channels=1" },
     { "npyparse", "application/x-npy" },
-    { "ctctext tokens=\"" GOLDEN_DIR "/ctc/tokens.txt\"",
+    { "ctctext tokens=\"" TOKENS_FILE "\"",
       "audio/x-raw, format=" GST_AUDIO_NE (F32) ", layout=interleaved, rate=100, channels=4" },
   };
   guint i;
