@@ -154,8 +154,8 @@ struct _GstFrameFilterClass {
   void (*layer_changed) (GstFrameFilter *self, AttnLayer *layer);
 
   /*
-   * The rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready are computed next, by
-   * `stream`. `is_new`: for the first time by it.
+   * `stream` computes next the rows of all attentions that `n` more frames, or GST_FRAME_FILTER_END, make ready.
+   * `is_new`: it does so for the first time.
    */
   void (*before_rows) (GstFrameFilter *self, AttnStream *stream, guint64 n, gboolean is_new);
 

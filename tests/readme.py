@@ -72,7 +72,7 @@ def checkpoint(path):
 
 def furnish(root, build):
     """The current folder becomes the project's. Only examples/ is written to, so that this one is a copy."""
-    for name in ['src', 'plugin', 'tests', 'meson.build', 'meson_options.txt']:
+    for name in ['src', 'plugin', 'tests', 'docs', 'meson.build', 'meson_options.txt']:
         os.symlink(os.path.join(root, name), name)
     os.symlink(build, 'build')
     shutil.copytree(os.path.join(root, 'examples'), 'examples', ignore=shutil.ignore_patterns('output', '__pycache__'))
