@@ -200,10 +200,10 @@ def table(text):
     """{(title, measure): numbers} of the rows that evaluate prints."""
     rows, title = {}, None
     for line in text.splitlines():
-        match = re.match(r'(.{34}) (SI-SDR|STOI|LSD|AUC) +(.*\d)$', line)
-        if match:
-            title = match[1].strip() or title
-            rows[title, match[2]] = [float(number) for number in match[3].split()]
+        cells = [cell.strip() for cell in line.strip('|').split('|')]
+        if line.startswith('|') and cells[1] in ('SI-SDR', 'STOI', 'LSD', 'AUC'):
+            title = cells[0] or title
+            rows[title, cells[1]] = [float(number) for number in cells[2:] if number]
     return rows
 
 

@@ -5,12 +5,13 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libgli
   libgstreamer-plugins-base1.0-dev libpango1.0-dev"
 packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-x pocketsphinx-testdata python3
   python3-gst-1.0 python3-numpy python3-cairo"
-packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2"
+packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"
 packages_docs="doxygen cmark-gfm" # of docs/build.py
 packages_ci="clang libclang-rt-dev clang-format $packages_docs"
-# what examples/denoise/train.py needs; OpenBLAS is ten times as fast as what PyTorch finds otherwise
+# what train.py of examples/denoise and examples/speech-or-not need; OpenBLAS is ten times as fast as what PyTorch finds otherwise
 packages_train="$packages_run python3-torch libopenblas0-serial gstreamer1.0-libav asterisk-core-sounds-en-g722 asterisk-core-sounds-es-g722
-  asterisk-core-sounds-it-g722 asterisk-prompt-it-menardi-wav sonic-pi-samples"
+  asterisk-core-sounds-it-g722 asterisk-core-sounds-en-wav asterisk-core-sounds-es-wav asterisk-core-sounds-it-wav
+  asterisk-prompt-it-menardi-wav sonic-pi-samples"
 # and examples/denoise/evaluate
 packages_evaluate="$packages_run gstreamer1.0-plugins-bad gstreamer1.0-libav asterisk-core-sounds-fr-g722 asterisk-core-sounds-ru-g722
   asterisk-core-sounds-ru-wav klettres-data codec2-examples asterisk-moh-opsound-g722"
