@@ -4,7 +4,7 @@
     GST_PLUGIN_PATH=build/plugin examples/speech-or-not/train.py [--out FOLDER] [--steps N]
 
 Some minutes on one core. It is seeded and runs in one thread: a second run on the same machine makes the same file. Needs the packages of
-packages_train in examples/packages.sh.
+packages_train in tests/packages.sh.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
