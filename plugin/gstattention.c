@@ -8,107 +8,110 @@
  * @title: attention
  *
  * Multi-head self-attention, the layer at the heart of every Transformer, on a live stream of feature vectors (frames).
- * Each frame attends to the #GstAttention:window frames up to and including itself, and to #GstAttention:look-ahead
- * later ones, and leaves as a mixture of these frames. The parameters come from a safetensors file
- * (#GstAttention:model-file), such as PyTorch users have. Without a file each head mixes its own slice of the frame.
+ * Each frame attends to the last #GstAttention:window frames, itself included, and to #GstAttention:look-ahead later
+ * ones. It leaves as a mixture of these frames. The parameters come from a safetensors file (#GstAttention:model-file),
+ * as PyTorch users have it. Without a file each head mixes its own slice of the frames.
  *
- * One buffer leaves per buffer that comes in, with as many frames and the same timestamps. The output does not depend
- * on how many frames a buffer holds. Look-ahead delays buffers, and the element reports that as latency. A branch
- * beside the element, behind the same tee, needs a queue that holds as much meanwhile; otherwise both wait for each
- * other. If the look-ahead is longer than the second that a queue holds, use `queue max-size-time=0`.
+ * Each input buffer gives one output buffer, with as many frames and the same timestamps. The output does not depend on
+ * how many frames a buffer holds. Look-ahead delays buffers, and the element reports that delay as latency. If a tee
+ * feeds the element and another branch, the other branch needs a queue that holds as much as that delay; otherwise the
+ * two branches wait for each other. If the look-ahead is longer than the second that a queue holds, use `queue
+ * max-size-time=0`.
  *
  * ## Feature streams
  *
- * `audio/x-raw, format=F32LE`: one channel per feature, one sample per frame. So every element that moves audio moves
- * features. Or `other/tensors`: one float32 tensor of dimensions features:frames:1:1, as NNStreamer has it.
+ * A feature stream has one of two kinds of caps. `audio/x-raw, format=F32LE` has one channel per feature and one sample
+ * per frame, so every element that moves audio moves features. `other/tensors` has one float32 tensor of dimensions
+ * features:frames:1:1, as in NNStreamer.
  *
  * ## Models
  *
- * Properties that are not set take their values from the metadata of the model file (`heads`, `kv-heads`, `window`,
- * `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`), or else their
- * defaults. If a property that is set, even to its default, disagrees with the file, an error names both values. The
- * metadata is read when #GstAttention:model-file or #GstAttention:model-prefix is set: from then on the properties show
- * these values, and the children for the heads exist. The parameters are read at start, and faults of the file are
- * reported then.
+ * The metadata of the model file can hold values for the properties `heads`, `kv-heads`, `window`, `look-ahead`,
+ * `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout` and `rope-dimensions`. A property that is not set
+ * takes its value from there, or else has its default. If a property that is set, even to its default, disagrees with
+ * the file, an error names both values. The element reads the metadata when #GstAttention:model-file or
+ * #GstAttention:model-prefix is set. From then on the properties show these values, and the children for the heads
+ * exist. It reads the parameters at start, and reports faults of the file then.
  *
- * Metadata can also say what a model was trained on: `sample-rate`, `bins`, `style`, `frame-length`, `hop-length`,
- * `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale` (named as the properties of `logmel`,
- * which puts them into its caps) and `frame-rate` (which all caps have). Frames that do not fit are refused. An entry
- * that is missing on one side is not compared. The output is not a log-mel frame any more, so its caps do not have
- * these fields.
+ * The metadata can also describe the frames that the model was trained on: `sample-rate`, `bins`, `style`,
+ * `frame-length`, `hop-length`, `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale` (with the
+ * names of the properties of `logmel`, which puts them into its caps) and `frame-rate` (which all caps have). The
+ * element refuses frames that do not fit. It does not compare an entry that is missing on one side. The outputs are not
+ * log-mel frames any more, so their caps do not have these fields.
  *
  * ## What ends a stream
  *
- * These end a stream: EOS, a flush, caps of other frames (another D, type or rate, but not another number of frames per
- * buffer), a new segment, and a discontinuity that is not a hole. The next frame is frame 0 of a new stream. Frames
- * that still wait for their look-ahead are pushed first, unless there was a flush. Their windows are shorter at the
- * end.
+ * These end a stream: EOS, a flush, a new segment, caps that describe other frames (another D, type or rate, but not
+ * another number of frames per buffer), and a discontinuity that is not a hole. The next frame is frame 0 of a new
+ * stream. The element first pushes the outputs that still wait for their look-ahead, unless there was a flush. Their
+ * windows are shorter at the end.
  *
  * ## Absent frames
  *
- * GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames absent: nothing
+ * GAP events, buffers with the GAP flag, and timestamps that jump forward by whole frames leave frames absent: no frame
  * attends to them, and frame numbers go on. The element compares every timestamp with the one that it expects. With the
- * DISCONT flag, a jump of one frame counts. Most sources never set the flag: without it, a jump counts if it is at
- * least one frame and #GstFrameFilter:alignment-threshold. Smaller differences are jitter. The slow drift of a clock is
- * never a jump, however long it lasts. A jump is a whole number of frames if it is off by at most a quarter of a frame,
- * or by the jitter of the timestamps.
+ * DISCONT flag, a jump of one frame counts. Most sources never set the flag. Without it, a jump counts if it is at
+ * least one frame long, and at least #GstFrameFilter:alignment-threshold. Smaller differences are jitter. The slow
+ * drift of a clock never counts as a jump, however long it lasts. A jump is a whole number of frames if it is off by at
+ * most a quarter of a frame, or by the jitter of the timestamps.
  *
  * With the flag, a jump back, or a jump that is not a whole number of frames, begins a new stream. Without it, the
  * stream goes on as if nothing were missing. A warning message reports each case once, with the numbers. The flag alone
- * ends nothing if times continue or are unknown.
+ * does not end a stream if the times continue or are unknown.
  *
- * Caps that do not fit are an error when the first buffer comes, or the end.
+ * Caps that do not fit are an error when the first buffer arrives, or the end of the stream.
  *
  * ## State
  *
- * With #GstFrameFilter:state-file a stream outlives its process. The file is read at start, and the next frame goes on
- * where the last one left off. The file is written at EOS, and at stop if more frames have come since. A file that
- * cannot be written is an error at start. Symbolic links are followed. A new file replaces the old one as a whole, with
+ * With #GstFrameFilter:state-file a stream outlives its process. The element reads the file at start, and the stream
+ * goes on where it stopped. It writes the file at EOS, and at stop if more frames have come since. A file that cannot
+ * be written is an error at start. The element follows symbolic links. A new file replaces the old one as a whole, with
  * the same mode, so a crash leaves one or the other. Where that is impossible (the file is a mount point, its folder
- * takes no new file, the disk is full) the old file is overwritten, and a crash meanwhile damages it. A state that
- * cannot be kept is an error message on the bus, and an ERROR in the log, because at stop nobody may listen to the bus.
- * Each stream needs its own file.
+ * takes no new file, the disk is full), the element overwrites the old file, and a crash while it does so damages the
+ * file. If the element cannot save the state, it posts an error message on the bus, and also logs an ERROR, because at
+ * stop perhaps nobody listens to the bus. Each stream needs its own file.
  *
  * #GstFrameFilter::save-state and #GstFrameFilter::restore-state do the same in memory, from any thread, while buffers
  * flow. A restored stream goes on with the bits of an undisturbed one. The events at the beginning of its run do not
- * end it. Outputs that the saved stream still owed are dropped, because their buffers are gone. A state belongs to its
- * configuration and parameters. It does not contain gains.
+ * end it. If outputs of the saved stream still waited for later frames, the element drops them, because their buffers
+ * are gone. A state belongs to its configuration and parameters. It does not contain gains.
  *
  * ## Gains
  *
  * The children `head0`, `head1`, ... have a property `gain`, which multiplies the contribution of the head: `attention
- * heads=4 head2::gain=0` silences the third. A gain can be changed at any time, and holds from the next output frame
- * on. A gain that is bound to a #GstController is evaluated for every frame at the stream time of that frame, whatever
- * the size of the buffers. If the frame rate is unknown, the time of the buffer counts. Without timestamps the gain
- * stays as it is.
+ * heads=4 head2::gain=0` silences the third head. You can change a gain at any time; it applies from the next output
+ * frame on. You can also bind a gain to a #GstController. The element then evaluates the gain for every frame at the
+ * stream time of that frame, whatever the size of the buffers. If the frame rate is unknown, the time of the buffer
+ * counts. Without timestamps the gain stays as it is.
  *
  * ## What each head attends to
  *
- * The pad `weights` can be requested and released at any time. For every buffer of `src` it gives one with the same
- * timestamps, in the media type of `src`: heads x span float32 per frame, span = sinks + window + look-ahead. Slot
- * sinks + j of frame t is frame t - window + 1 + j, so slot sinks + window - 1 is the frame itself; slot i < sinks is
- * sink i once the window has left it behind. A slot without a frame, or with an absent one, is 0. A row adds up to 1,
- * or to 0 if there was no frame to attend to. Its caps carry heads, sinks, window and look-ahead. Both pads are pushed
- * from one thread, so each branch needs a queue. A branch that is not linked does not hold up the other, and quality of
- * service on this pad skips nothing. The pad changes no bit of `src`, and costs nothing while nobody has requested it.
- * NumPy: `numpy.load (file).reshape (-1, heads, span)`.
+ * You can request and release the pad `weights` at any time. For every buffer of `src` it gives one with the same
+ * timestamps, in the media type of `src`: heads x span float32 per frame, where span = sinks + window + look-ahead.
+ * Slot sinks + j of frame t holds the weight of frame t - window + 1 + j, so slot sinks + window - 1 is that of the
+ * frame itself. Slot i < sinks holds the weight of sink i once the window has left that sink behind. A slot without a
+ * frame, or with an absent one, is 0. The weights of one head add up to 1, or to 0 if there was no frame to attend to.
+ * The caps of the pad carry heads, sinks, window and look-ahead. One thread pushes both pads, so each branch needs a
+ * queue. A branch that is not linked does not hold up the other, and quality of service on this pad skips nothing. The
+ * pad changes no bit of `src`, and costs nothing while nobody has requested it. NumPy: `numpy.load (file).reshape (-1,
+ * heads, span)`.
  *
  * |[
  * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention name=a heads=4 a.src ! queue ! fakesink
  * a.weights ! queue ! npyenc ! filesink location=weights.npy ]| Writes the weights of four heads for NumPy.
  *
- * With #GstFrameFilter:post-messages the element posts element messages named `attention` on the bus, one per
- * #GstFrameFilter:interval of frames (and one for the rest at the end of a stream; if the frame rate is unknown, one
- * per buffer):
+ * With #GstFrameFilter:post-messages the element posts element messages named `attention` on the bus: one per
+ * #GstFrameFilter:interval, and one for the remaining frames at the end of a stream. If the frame rate is unknown, it
+ * posts one per buffer. The fields:
  *
  * * `timestamp`, `stream-time`, `running-time` (guint64, ns): of the first frame
  * * `duration` (guint64, ns), `endtime` (#GstClockTime, running time): of all of them
- * * `frames` (guint64): number of frames that attended to something, which absent ones do not. The other fields are
- *   means over these
- * * `entropy` (#GstValueArray of gdouble per head, bits): mean of -sum (w log2 w). A head that looks at one frame has
- *   0, one that looks evenly at n has log2 (n)
+ * * `frames` (guint64): number of frames that attended to something; absent ones do not. The following fields describe
+ *   these frames
+ * * `entropy` (#GstValueArray of gdouble per head, bits): mean of -sum (w log2 w). A head that attends to one frame has
+ *   0; a head that attends evenly to n frames has log2 (n)
  * * `mean-lag` (gdouble per head, frames): mean distance of the attended frames in the window; negative: later frames
- * * `peak-lag` (gint per head, frames): the distance that is attended to most
+ * * `peak-lag` (gint per head, frames): the distance with the largest weight
  * * `sink-weight` (gdouble per head, 0 to 1): share of the sinks that the window has left behind; the lags do not count
  *   them
  *

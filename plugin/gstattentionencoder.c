@@ -8,62 +8,66 @@
  * @title: attentionencoder
  *
  * A whole encoder, such as a Transformer of many layers, on a live stream of feature vectors (frames): norms,
- * feed-forward layers, attention, convolutions and residuals, as one model file (#GstAttentionEncoder:model-file) says.
- * `examples/export_encoder.py` writes such a file from a module of PyTorch. For one layer of attention by itself there
- * is the element `attention`; several of those in a row have no residuals and no norms, so they are not an encoder.
+ * feed-forward layers, attention, convolutions and residuals, from one model file (#GstAttentionEncoder:model-file).
+ * `examples/export_encoder.py` writes such a file from a module of PyTorch, or from a checkpoint. The element
+ * `attention` runs one layer of attention by itself. Several `attention` elements in a row have no residuals and no
+ * norms between them, so they are not an encoder.
  *
- * Each block keeps its own past and computes every frame once. The output is that of the whole stream at once, bit for
- * bit, however many frames a buffer holds. The look-aheads of the layers add up, and are reported as latency:
- * #GstAttentionEncoder:latency-frames. A branch beside the element, behind the same tee, needs a queue that holds as
- * much meanwhile.
+ * Each block keeps its own past and computes every frame once. The output equals that of the whole stream at once, bit
+ * for bit, however many frames a buffer holds. The look-aheads of the layers add up, and the element reports the sum as
+ * latency: #GstAttentionEncoder:latency-frames. If a tee feeds the element and another branch, the other branch needs a
+ * queue that holds as much as that.
  *
  * Feature streams, absent frames, states (#GstFrameFilter:state-file), metadata about the front end (`sample-rate`,
- * `bins`, `style` ...), and what ends a stream are those of `attention`. With the same file, `logmel model-file=...` in
- * front makes the frames that the encoder was trained on; others are refused.
+ * `bins`, `style` ...), and the ends of a stream are those of `attention`. `logmel model-file=...` with the same file,
+ * in front of the encoder, makes the frames that the encoder was trained on. The encoder refuses other frames.
  *
  * ## Output
  *
- * With a stride of 1 there is one output for each frame. Then one buffer leaves for each that comes in, with its
+ * With a stride of 1 there is one output for each frame. Then each input buffer gives one output buffer, with the same
  * timestamps, flags and metas.
  *
- * An encoder with a stride of s, which convolutions and stacks may have, gives one output for s frames. Output i has
- * the time of frame i s and lasts s frames. The output rate is the s-th part: audio/x-raw where that is a whole number
- * of frames per second, else other/tensors. The outputs that a buffer makes ready leave in one buffer, or, as
- * other/tensors, in one buffer each. A buffer that makes nothing ready gives none. Flags and metas are those of the
- * buffer that brought frame i s; DISCONT stays with the first output behind it.
+ * With a stride of s, which convolutions and stacks can have, an encoder gives one output for s frames. Output i has
+ * the time of frame i s and lasts s frames. The output rate is the input rate divided by s. The caps are audio/x-raw if
+ * that is a whole number of frames per second, else other/tensors. All outputs that become ready with an input buffer
+ * leave in one buffer, or, as other/tensors, in one buffer each. If none becomes ready, no buffer leaves. The flags and
+ * metas are those of the buffer that brought frame i s. A DISCONT flag goes to the first output behind the
+ * discontinuity.
  *
  * ## Absent frames
  *
- * A convolution that reaches over a hole gives outputs that are present although their frames are absent. They leave in
- * buffers of their own, at their time. Absent outputs leave as the GAP event or the buffer with the GAP flag that
- * brought their frames, or not at all if timestamps jumped. Such a buffer loses the flag if any of its outputs is
- * present. (Where the caps say that a buffer has several frames, a buffer of its own has one, between two CAPS events.)
+ * A convolution that reaches over a hole gives outputs that are present although their frames are absent. Such outputs
+ * leave in buffers of their own, at their time. Absent outputs leave as the GAP event, or as the buffer with the GAP
+ * flag, that brought their frames. If the timestamps jumped, absent outputs do not leave at all. A buffer loses its GAP
+ * flag if any of its outputs is present. (If the caps state several frames per buffer, such a buffer of its own holds
+ * one output and leaves between two CAPS events.)
  *
  * ## What its layers attend to
  *
- * Layers of attention are counted from 0, in the order in which frames meet them. The pad `weights_1` shows what the
- * second one attends to: heads x span float32 for each frame that comes to the layer, as the pad `weights` of
- * `attention` has them, at the rate and with the times of those frames. A layer behind a stride of 4 has a row for four
- * frames. Its caps carry heads, sinks, window and look-ahead, so that `attentionscope` draws it. Rows leave as soon as
- * they are known, so a layer may be ahead of `src`; the latency that is reported is that of `src`. Each event stands in
- * its place among the rows, and EOS comes behind the last one. A pad can be requested and released at any time; it
- * changes no bit of `src`, and one that is not linked holds up nothing. All pads are pushed from one thread, so each
- * branch needs a queue.
+ * Layers of attention are counted from 0, in the order in which frames meet them. The pad `weights_1` gives the weights
+ * of the second layer: a row of heads x span float32 for each frame that comes to the layer, in the order of the pad
+ * `weights` of `attention`, with the rate and the times of those frames. A layer behind a stride of 4 gives one row for
+ * four frames. The caps of the pad carry heads, sinks, window and look-ahead, so that `attentionscope` can draw the
+ * rows. Rows leave as soon as they are known, so they may be ahead of `src`; the reported latency is that of `src`.
+ * Each event keeps its place among the rows, and EOS comes behind the last row. You can request and release a pad at
+ * any time. It changes no bit of `src`, and a pad that is not linked holds up nothing. One thread pushes all pads, so
+ * each branch needs a queue.
  *
- * With #GstFrameFilter:post-messages each layer posts the messages that `attention` posts, with one more field: `layer`
- * (guint).
+ * With #GstFrameFilter:post-messages the element posts the messages of `attention` for each layer, with one more field:
+ * `layer` (guint), the number of the layer.
  *
  * ## Gains
  *
  * The children `layer0`, `layer1`, ... have children `head0`, `head1`, ... with a property `gain`, which multiplies the
- * contribution of the head: `layer2::head1::gain=0` silences a head. They are there as soon as
- * #GstAttentionEncoder:model-file is set, for which the file is read. A gain can be changed at any time, and holds from
- * the next row that its layer computes. Bound to a #GstController it is evaluated for every row at the stream time of
- * that row, whatever the size of the buffers. A state does not contain gains; presets do.
+ * contribution of the head: `layer2::head1::gain=0` silences the second head of the third layer. The children exist as
+ * soon as #GstAttentionEncoder:model-file is set: the element reads the file then. You can change a gain at any time;
+ * it applies from the next row that its layer computes. If a gain is bound to a #GstController, the element evaluates
+ * it for every row at the stream time of that row, whatever the size of the buffers. A state does not contain gains;
+ * presets do.
  *
- * ## What there is not
+ * ## Late outputs
  *
- * The element never skips late outputs (`qos`), because everything that follows is made from the same frames.
+ * The element never skips late outputs (`qos`), because it computes the following outputs from the same frames.
  *
  * ## Example
  *

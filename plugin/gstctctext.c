@@ -5,52 +5,53 @@
  * @short_description: The output of a CTC model in, text out
  * @see_also: attentionencoder, textoverlay, srtenc
  *
- * Turns what a speech recogniser computes into words. A CTC model says for each frame how probable each token is, or
- * the blank: log-probabilities, probabilities or the values in front of the softmax, as only the largest counts (the
- * blank, where several are as large). Of neighbours that are the same token one is left, then blanks go, and what
- * remains is the text. That is greedy decoding, without a dictionary or a language model.
+ * Turns the output of a speech recogniser into words. For each frame a CTC model gives one value per token, and one for
+ * the blank: log-probabilities, probabilities or the values in front of the softmax. Only the largest value of a frame
+ * counts; if several are as large, one of them being the blank, the frame is a blank. The element keeps one token of
+ * each run of equal ones, drops the blanks, and the remaining tokens are the text. This is greedy decoding, without a
+ * dictionary or a language model.
  *
  * ## Tokens
- * #GstCtcText:tokens says what the values mean. `tokens.txt` of a sherpa-onnx model has a token and its number in each
- * line, in any order, and a number alone is that of a space; the vocabulary of a NeMo model has a token in each line,
- * in the order of the values, and leaves out the blank, which is the last value. U+2581, which SentencePiece puts in
- * front of words, is a space; without it in the file nothing tells where words begin, and pauses part the text. A token
- * such as <0xE4> is one byte of a character. #GstCtcText:blank is needed where no token is named <blk>, <blank>, <eps>
- * or <pad>.
+ * #GstCtcText:tokens names a file with the token of each value. `tokens.txt` of a sherpa-onnx model has a token and its
+ * number in each line, in any order; a number alone is that of a space. The vocabulary of a NeMo model has a token in
+ * each line, in the order of the values. It leaves out the blank, which is the last value. U+2581, which SentencePiece
+ * puts in front of words, is a space. If the file does not have it, the beginnings of words are unknown, and only
+ * pauses divide the text. A token such as <0xE4> is one byte of a character. If the file names the blank otherwise than
+ * <blk>, <blank>, <eps> or <pad>, set #GstCtcText:blank to its number.
  *
  * ## Words and their times
  * Each word leaves in a buffer of its own, with #GstCtcText:separator behind it. It begins with the first frame of its
- * first token and ends with the last frame of its last token, by the timestamps of the frames. (A model says a token
- * where it is sure of it, often in one frame, which may be later than the sound.)
+ * first token and ends with the last frame of its last token, by the timestamps of the frames. (A model gives a token
+ * when it is sure of it, often in a single frame, which may be later than the sound.)
  *
- * A word is finished when the next one begins, or nothing has followed for #GstCtcText:word-timeout. One that would
- * last longer than #GstCtcText:max-duration is cut. So at most so long, and the word-timeout, lies between the time of
- * a word and the frame that finishes it: that is the latency that live pipelines are told. Lower both where text has to
- * be quick.
+ * A word is complete when the next one begins, or when nothing has followed it for #GstCtcText:word-timeout. A word
+ * that would last longer than #GstCtcText:max-duration is cut. So the frame that completes a word comes at most
+ * max-duration and word-timeout after the beginning of the word. The element reports this sum as its latency. Set both
+ * lower to get the text faster.
  *
- * Where nothing is said GAP events go out, so that `textoverlay` and muxers need not wait for the next word.
+ * While nobody speaks, GAP events go out, so that `textoverlay` and muxers do not wait for the next word.
  *
- * `output=partial` gives once per #GstCtcText:interval, with the time of that interval, all that has been said of the
- * phrase. Phrases end with a pause of word-timeout, or with the word that makes them longer than max-duration.
+ * `output=partial` gives the phrase so far, once per #GstCtcText:interval, with the time of that interval. A phrase
+ * ends with a pause of word-timeout, or with the word that makes it longer than max-duration.
  *
- * ## What is missing
+ * ## Absent frames and the end of a stream
  * Absent frames (a GAP event, a buffer with the GAP flag, timestamps that jump by 40 ms, or with the DISCONT flag by a
- * frame) count as blanks: the same token behind them is said again, and a long hole ends the word. A frame with NaN
- * counts as blank as well, and a warning says so once. Timestamps that jump back end the word, with a warning.
+ * frame) count as blanks. So the same token in front of them and behind them counts twice, and a long hole ends the
+ * word. A frame with NaN counts as a blank as well, and a warning reports that once. Timestamps that jump back end the
+ * word, with a warning.
  *
- * The end of a stream, of a segment, and other caps finish the word. With #GstCtcText:state-file, or the signals
- * #GstCtcText::save-state and #GstCtcText::restore-state, another process goes on in the middle of a word; the word
- * that the first process gave at its end comes again then, whole.
+ * The end of a stream, the end of a segment, and caps of other frames complete the word. With #GstCtcText:state-file,
+ * or the signals #GstCtcText::save-state and #GstCtcText::restore-state, another process can go on in the middle of a
+ * word. The first process gave a part of that word at its end; the other one then gives the whole word again.
  *
  * ## Example launch lines
  * |[
  * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attentionencoder model-file=encoder.safetensors ! ctctext
- * tokens=tokens.txt ! fdsink ]|
- * Log-mel frames through an encoder, and its words on the terminal.
+ * tokens=tokens.txt ! fdsink ]| An encoder reads log-mel frames, and its words go to the terminal.
  * |[
  * gst-launch-1.0 filesrc location=features.npy ! npyparse ! attentionencoder model-file=encoder.safetensors ! ctctext
- * tokens=tokens.txt ! matroskamux ! filesink location=words.mkv ]|
- * The same words as subtitles in a Matroska file. `srtenc` in the place of the muxer writes an .srt file.
+ * tokens=tokens.txt ! matroskamux ! filesink location=words.mkv ]| The same words as subtitles in a Matroska file. Put
+ * `srtenc` in the place of the muxer to write an .srt file.
  */
 #include "gstctctext-private.h"
 

@@ -4,61 +4,63 @@
  * @title: logmel
  * @short_description: audio in, log-mel feature frames out
  *
- * Turns mono audio into log-mel frames, the input of most speech models: one frame every #GstLogmel:hop-
- * length, each the logarithm of the energy in #GstLogmel:bins bands of the #GstLogmel:frame-length of audio around it.
- * The numbers are those that a model was trained on: #GstLogmel:style chooses between those of Kaldi (also
- * torchaudio.compliance.kaldi.fbank), of Whisper, and of NVIDIA's NeMo (FastConformer, Parakeet, Nemotron).
+ * Turns mono audio into log-mel frames, the input of most speech models. There is one frame every
+ * #GstLogmel:hop-length. It holds the logarithm of the energy in #GstLogmel:bins bands, over #GstLogmel:frame-length of
+ * audio. A model needs exactly the features that it was trained on: #GstLogmel:style chooses those of Kaldi (also
+ * torchaudio.compliance.kaldi.fbank), of Whisper, or of NVIDIA's NeMo (FastConformer, Parakeet, Nemotron).
  *
- * Frames leave as audio/x-raw with one channel per bin and one sample per frame, so that 16000 Hz and a hop of 10 ms
- * make 80 channels at 100 Hz. Where the number of frames per second is not a whole number (at 11025 Hz, a hop of 10 ms
- * is 110 samples) they leave as other/tensors, one frame in each buffer.
+ * Frames leave as audio/x-raw with one channel per bin and one sample per frame: with 16000 Hz and a hop of 10 ms, that
+ * is 80 channels at 100 Hz. If the number of frames per second is not a whole number (at 11025 Hz, a hop of 10 ms is
+ * 110 samples), frames leave as other/tensors, one frame in each buffer.
  *
- * The caps also say what the frames are made from: sample-rate, bins, style, frame-length, hop-length, fft-size, low-
- * frequency, high-frequency, window-function, mel-scale and log-maximum, with the values that were used. `attention`
- * and `attentionencoder` refuse frames whose model was trained on others, where its file says so.
+ * The caps also describe how the frames were made: sample-rate, bins, style, frame-length, hop-length, fft-size,
+ * low-frequency, high-frequency, window-function, mel-scale and log-maximum, with the values in use. If the file of a
+ * model describes other frames, `attention` and `attentionencoder` refuse these.
  *
  * The timestamp of a frame is the time of its first sample. In the styles of Whisper and NeMo, whose frames reach as
- * far back as forward, it is the time of its centre. It follows from the timestamp of the first buffer and the number
- * of samples since. If the clock of the audio drifts, the frames follow it slowly, and no sample is dropped. Jitter
- * does not move them.
+ * far back as forward, it is the time of its centre. The element computes it from the timestamp of the first buffer and
+ * the number of samples since. If the clock of the audio drifts, the frames follow it slowly, and no sample is dropped.
+ * Jitter does not move the frames.
  *
  * Lost audio leaves frames absent. The frames beside a hole of any length have the bits and times that they have in the
- * whole audio, and no frame reaches across the hole. A GAP event tells which frames are absent. The next buffer has the
- * DISCONT flag, and its offset, the number of its first frame, counts the absent ones. Audio is lost where a GAP event
- * says so, and where timestamps jump forward: by a millisecond or more with the DISCONT flag, by 40 ms or more without
- * it. The flag alone means nothing if times continue or are unknown. A jump back by 40 ms or more with the flag begins
- * anew. Without it, the frames go on, and from 80 ms on a warning reports the jump.
+ * whole audio, and no frame reaches across the hole. A GAP event reports the absent frames. The next buffer has the
+ * DISCONT flag, and its offset, the number of its first frame, counts the absent ones. Audio counts as lost where a GAP
+ * event says so, and where timestamps jump forward: by a millisecond or more with the DISCONT flag, by 40 ms or more
+ * without it. The flag alone means nothing if times continue or are unknown. With the flag, a jump back by 40 ms or
+ * more begins a new stream. Without the flag, the frames go on, and a warning reports a jump back by 80 ms or more.
  *
- * Whisper's style mirrors the audio at both of its ends, and so holds the first frame back until half a frame and one
- * sample have come, and finishes the last frames when the stream ends: n samples make n / hop frames, rounded down.
- * Audio of half a frame or less is too short to be mirrored and makes none. NeMo's style has zeros there instead, and
- * makes n / hop frames from any audio. Kaldi's style gives the frames that lie wholly inside the audio.
+ * Whisper's style mirrors the audio at both of its ends. So it holds the first frame back until half a frame and one
+ * sample have come, and completes the last frames when the stream ends. n samples make n / hop frames, rounded down.
+ * Audio of half a frame or less is too short to be mirrored, and makes no frame. NeMo's style has zeros beyond the ends
+ * instead, and makes n / hop frames from any audio. Kaldi's style gives only the frames that lie wholly inside the
+ * audio.
  *
- * Nothing is normalised over a recording, of which a stream does not know the end. Whisper's models expect the clamp
- * to the maximum of 30 s; those of Voxtral that stream have a fixed one, #GstLogmel:log-maximum. Streaming models of
- * NeMo were trained with `normalize: NA`, which is just this; where a configuration says per_feature the model was
- * trained on whole recordings, and gets other numbers here. A fixed mean and variance per bin is an `affine` block in
- * the model file: `examples/export/front_end.py` writes one, and MFCC as a `linear` block.
+ * The element does not normalise over a recording, because a stream does not know its end. Whisper's models expect a
+ * clamp to the maximum of 30 s. The streaming models of Voxtral have a fixed maximum, #GstLogmel:log-maximum. The
+ * streaming models of NeMo were trained without normalisation (`normalize: NA`). If the configuration says per_feature,
+ * the model was trained on whole recordings, and gets other numbers here. A fixed mean and variance per bin is an
+ * `affine` block in the model file, and MFCC is a `linear` block: `examples/export/front_end.py` writes both.
  *
- * With #GstLogmel:model-file the frames are those that the model of this file was trained on, as the exporters write it
- * into the metadata: `logmel model-file=m.safetensors ! attentionencoder model-file=m.safetensors` cannot disagree. Its
- * sample rate is asked for upstream, so that an audioresample in front makes it.
+ * With #GstLogmel:model-file the frames are those that the model of this file was trained on, as the exporter wrote
+ * them into the metadata: `logmel model-file=m.safetensors ! attentionencoder model-file=m.safetensors` cannot
+ * disagree. The element asks upstream for the sample rate of the model, so that an audioresample in front makes it.
  *
- * Channels are not mixed and rates not changed: put audioconvert and audioresample in front, never behind. From 8 bits
- * audioconvert makes noise of silence; `audioconvert dithering=none` does not.
+ * The element does not mix channels and does not change the sample rate: put audioconvert and audioresample in front of
+ * it, never behind it. If the audio has 8 bits, audioconvert turns silence into noise; `audioconvert dithering=none`
+ * does not.
  *
  * ## Example launch lines
  * |[
  * gst-launch-1.0 -v audiotestsrc num-buffers=100 wave=pink-noise ! audio/x-raw,rate=16000 ! logmel ! fakesink
  * ]|
- * 80 bins, 100 frames per second, as Kaldi computes them.
+ * Frames of 80 bins, 100 per second, as Kaldi computes them.
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! audio/x-raw,rate=16000 !
  * logmel style=whisper ! attention heads=4 ! fakesink ]|
  * Whisper's features of a file, through self-attention.
  * |[
  * gst-launch-1.0 -v audiotestsrc num-buffers=100 wave=pink-noise ! audio/x-raw,rate=16000 ! logmel style=nemo bins=128
- * ! fakesink ]| What models of NeMo take, where their preprocessor has 128 features.
+ * ! fakesink ]| The input of the models of NeMo whose preprocessor has 128 features.
  */
 #include "gstlogmel-private.h"
 

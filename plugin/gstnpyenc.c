@@ -10,15 +10,15 @@
  *
  * The number of frames stands at the beginning of the file, but it is known only at the end. So the element first
  * writes a header with 0 frames, writes it again once a second with the number of frames so far, and completes it at
- * EOS. The sink must therefore be able to seek. filesink and giosink on a file can. A pipe cannot, and is an error at
- * the start; so is a filesink with append=true, which always writes at the end. To stop a recording by hand, use
+ * EOS. So the sink must be able to seek. filesink, and giosink on a file, can seek. A pipe cannot, and is an error at
+ * the start. So is a filesink with append=true, which always writes at the end. To stop a recording by hand, use
  * `gst-launch-1.0 -e`, which sends EOS first. A file without EOS can still be read, and lacks at most the frames of its
  * last second. Even these may be in the file, behind those that the header counts: `numpy.fromfile(name, numpy.float32,
  * offset=128)`.
  *
  * Frames are written one after the other, whatever their timestamps. A buffer with the GAP flag is written as it is, so
  * rows that npyparse took for gaps (nan-is-gap) come out of attention as zeros, not as NaN. A GAP event has no frames,
- * so nothing is written for it.
+ * so the element writes nothing for it.
  *
  * ## Example launch line
  * |[

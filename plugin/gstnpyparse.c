@@ -7,7 +7,7 @@
  *
  * Reads a file of `numpy.save()`: an array of shape (frames, features), or (frames,), which is one feature per frame.
  * float16, float32 and float64 of either byte order go out as float32. A float64 is rounded to nearest even, and
- * becomes infinity beyond the range of float32. An array of Fortran order is refused; `numpy.save(name,
+ * becomes infinity beyond the range of float32. The element refuses an array in Fortran order; `numpy.save(name,
  * numpy.ascontiguousarray(array))` writes it in C order.
  *
  * A file that holds fewer frames than its header says is an error. A file may hold more, for instance if npyenc was
@@ -18,10 +18,10 @@
  * frame-rate, rounded to the nearest nanosecond, and its number is in the buffer's offset. The caps are audio/x-raw
  * with one channel per feature if the frame rate is a whole number of Hz, else other/tensors.
  *
- * Most arrays hold NaN where a sensor measured nothing, and one row of NaN spoils every window that it is in. With
- * #GstNpyParse:nan-is-gap a row of nothing but NaN becomes a gap: zeros with the GAP flag, which `attention` counts as
- * an absent frame. It is still a row if the array is written again: npyenc writes zeros, not NaN. Rows with at least
- * one number go out as they are.
+ * In most arrays NaN stands for values that a sensor did not measure, and one row of NaN spoils every window that it is
+ * in. With #GstNpyParse:nan-is-gap a row of nothing but NaN becomes a gap: zeros with the GAP flag, which `attention`
+ * counts as an absent frame. It is still a row if the array is written again: npyenc writes zeros, not NaN. Rows with
+ * at least one number go out as they are.
  *
  * Seeks in TIME, DEFAULT (frames) and BYTES land exactly on the frame at that place. Rates below 0 are refused.
  *

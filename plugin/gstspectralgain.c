@@ -10,56 +10,60 @@
  *
  * Turns the output of a model into sound. Models that clean speech do not make samples. For each frame and band they
  * give a gain, a number from 0 to 1: the part of the band to keep. This element takes the sound on the pad `sink` and
- * those numbers on the pad `gains`, and gives the sound with the gains applied in its spectrum. Speech enhancement
- * calls that a spectral gain (or a mask), hence the name.
+ * the gains on the pad `gains`, applies the gains to the spectrum, and gives the resulting sound. Speech enhancement
+ * calls this a spectral gain (or a mask), hence the name.
  *
- * The sound may be at any rate, S16 or F32, with any number of channels, which all get the same gains. A gain of 1
- * everywhere gives back the very samples.
+ * The sound can have any rate, S16 or F32 samples, and any number of channels, which all get the same gains. If all
+ * gains are 1, the output has exactly the samples of the input.
  *
- * ## Bands A frame of gains holds one value per band, or one more, which is then the probability of speech. The bands
- * are those of logmel. The caps of logmel describe them. If a model has removed these fields, the properties describe
- * them, with logmel's names and defaults. A property that was set and disagrees with the caps is an error. Between the
- * centres of two bands gains are interpolated, as the triangles of the filter bank overlap. Frequencies below the
- * lowest or above the highest centre take the gain of that band. The sound may have another sample rate than the audio
- * that logmel saw.
+ * ## Bands
+ * A frame of gains holds one value per band. If it holds one more, the last is the probability of speech. The bands are
+ * those of logmel, whose caps describe them. If a model has removed these fields from the caps, the properties describe
+ * the bands, with logmel's names and defaults. If a property that was set disagrees with the caps, that is an error.
+ * Between the centres of two bands the element interpolates the gains, as the triangles of the filter bank overlap.
+ * Frequencies below the lowest centre or above the highest one take the gain of that band. The sound can have another
+ * sample rate than the audio that logmel saw.
  *
- * NaN and negative gains count as 0, gains above 1000 (60 dB) as 1000; then none is below #GstSpectralGain:floor.
+ * NaN and negative gains count as 0, and gains above 1000 (60 dB) as 1000. After that, no gain is below
+ * #GstSpectralGain:floor.
  *
- * ## Time Timestamps decide which gains belong to which samples, however late they come: the gains of a frame belong to
- * its centre, and between two frames they are interpolated. Before the first frame, behind the last and in a gap (a GAP
- * event, a buffer with the GAP flag, timestamps that jump) all gains are 1. The sound waits for its gains, and never
- * passes without them. The element holds up to #GstSpectralGain:max-wait of sound, so the branch with the model needs a
- * queue and the other one does not. If no gains come for as long while sound is held, or has ended, an error names both
- * times. After EOS on the pad `gains` the sound does not wait.
+ * ## Time
+ * Timestamps decide which gains belong to which samples, however late the gains come. The gains of a frame belong to
+ * its centre, and between two frames the element interpolates. Before the first frame, behind the last one and in a gap
+ * (a GAP event, a buffer with the GAP flag, timestamps that jump) all gains are 1. The sound waits for its gains, and
+ * never passes without them. The element holds up to #GstSpectralGain:max-wait of sound, so the branch with the model
+ * needs a queue and the other one does not. If it holds sound, or the sound has ended, and no gains come for as long,
+ * an error names both times. After EOS on the pad `gains` the sound does not wait.
  *
- * Where sound is missing (a GAP event, a jump of the timestamps) it ends, and begins anew behind the hole. Tags and
- * events of applications overtake the sound that is in work, which is less than a frame.
+ * If sound is missing (a GAP event, a jump of the timestamps), the sound before the hole ends there, and new sound
+ * begins behind it. Tags and events of applications overtake the sound in the element, which is less than a frame.
  *
- * The latency is that of the slower branch: on the side of the sound one frame less a sample (24.9 ms), on the side of
- * the gains nothing beside what the branch itself reports, where frame and hop are those of logmel; it is exact where
- * both branches begin with the same sample.
+ * The latency is that of the slower branch. The element adds one frame less a sample (24.9 ms) on the side of the
+ * sound. On the side of the gains it adds nothing to the latency that the branch itself reports, if the frame and hop
+ * are those of logmel. The latency is exact if both branches begin with the same sample.
  *
  * ## Speech
- * With a probability of speech in the frames a message named `spectralgain` is posted whenever speech begins (the
- * probability reaches #GstSpectralGain:threshold) and ends (it falls below by #GstSpectralGain:hysteresis): `speech`
- * (boolean), `probability` (double), and the time of the frame's centre as `timestamp`, `stream-time` and
- * `running-time` (guint64). NaN changes nothing. Buffers then have a #GstAudioLevelMeta: the level of the sound that
- * leaves, and whether there is speech in it, which rtphdrextclientaudiolevel sends to the other side of a call.
+ * If the frames hold a probability of speech, the element posts a message named `spectralgain` whenever speech begins
+ * (the probability reaches #GstSpectralGain:threshold) or ends (it falls below the threshold by
+ * #GstSpectralGain:hysteresis). The fields are `speech` (boolean), `probability` (double), and the time of the frame's
+ * centre as `timestamp`, `stream-time` and `running-time` (guint64). NaN changes nothing. Buffers then have a
+ * #GstAudioLevelMeta: the level of the output, and whether there is speech in it. rtphdrextclientaudiolevel sends that
+ * to the other side of a call.
  *
  * ## Example launch lines
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! tee name=t t. ! spectralgain
  * name=clean floor=-20 ! wavenc ! filesink location=clean.wav t. ! queue ! logmel ! attention
- * model-file=model.safetensors ! clean.gains ]|
- * A recording through a model that makes a gain per band from log-mel frames, and no band goes below -20 dB.
+ * model-file=model.safetensors ! clean.gains ]| Cleans a recording with a model that makes a gain per band from log-mel
+ * frames. No band goes below -20 dB.
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! logmel ! attention
- * model-file=model.safetensors ! npyenc ! filesink location=gains.npy ]|
- * The same gains as a file, for NumPy to look at and to change ...
+ * model-file=model.safetensors ! npyenc ! filesink location=gains.npy ]| Writes the same gains to a file, to look at
+ * and to change in NumPy.
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! spectralgain name=clean !
- * audioconvert ! autoaudiosink filesrc location=gains.npy ! npyparse ! clean.gains ]|
- * ... and to listen to: one frame every 10 ms, as `npyparse` reads them.
+ * audioconvert ! autoaudiosink filesrc location=gains.npy ! npyparse ! clean.gains ]| Applies the gains from that file,
+ * one frame every 10 ms, and plays the sound.
  */
 #include "gstspectralgain-private.h"
 

@@ -8,13 +8,14 @@
  * @short_description: Draws what each head attends to
  * @see_also: attention, npyenc
  *
- * Turns the weights from the pad `weights` of attention into video. Each head has a panel, in which each frame of the
- * stream is a column, the newest on the right. The vertical axis is the lag: the distance to the attended frame, in
- * frames. The frame itself has lag 0, and later frames (look-ahead) have negative lags. Sinks that the window has left
- * behind have a strip at the top. The colour is the weight; the bar on the right is its scale.
+ * Turns attention weights into video: those from the pad `weights` of attention, or from a pad `weights_%u` of
+ * attentionencoder. Each head has a panel, in which each frame of the stream is a column, the newest on the right. The
+ * vertical axis is the lag: the distance to the attended frame, in frames. The frame itself has lag 0, and later frames
+ * (look-ahead) have negative lags. Sinks that the window has left behind have a strip at the top. The colour is the
+ * weight; the bar on the right is its scale.
  *
- * A frame of video holds the columns that arrived since the last one, and its right end is its own end in time; the
- * last one before the end of a stream may be shorter. Downstream chooses the size and the frame rate (the default is
+ * A frame of video adds the columns that arrived since the last one. Its right edge is the end of its own time; the
+ * last frame before the end of a stream may be shorter. Downstream chooses the size and the frame rate (the default is
  * 1280x720 at 25 frames per second), and can change them at any time. The latency is one frame of video.
  *
  * If there are more slots than rows of pixels, or more columns than pixels, the largest weight is shown, so a head that
@@ -23,12 +24,12 @@
  *
  * Absent frames and gaps scroll through as grey, until the picture is empty; the rest of a long gap leaves as a GAP
  * event. A new stream, new caps, a new segment, time that goes back, and a change of the properties clear the picture.
- * If the stream has no timestamps, its frame rate counts. If it has no frame rate either, a column takes one frame of
- * video.
+ * If the stream has no timestamps, the element uses its frame rate. If it has no frame rate either, a column takes one
+ * frame of video.
  *
- * The caps must describe a row of weights in the fields heads, sinks, window and look-ahead, as those of attention do.
- * For weights from a file, put these fields back: `npyparse ! capssetter caps="audio/x-raw, heads=4, sinks=0,
- * window=100, look-ahead=0"`.
+ * The caps must describe a row of weights in the fields heads, sinks, window and look-ahead, as those of the pads with
+ * weights do. For weights from a file, put these fields back: `npyparse ! capssetter caps="audio/x-raw, heads=4,
+ * sinks=0, window=100, look-ahead=0"`.
  *
  * Colour maps are those of matplotlib by S. van der Walt, N. Smith and E. Firing: equal steps of the weight look equal.
  * Labels need Pango at build time (the option `text`).
@@ -36,8 +37,8 @@
  * ## Example launch lines
  * |[
  * gst-launch-1.0 filesrc location=speech.wav ! wavparse ! audioconvert ! audioresample ! logmel ! attention name=a
- * heads=4 window=100 scale=0.005 a.weights ! queue ! attentionscope ! videoconvert ! autovideosink ]|
- * What four heads attend to in recorded speech, live.
+ * heads=4 window=100 scale=0.005 a.weights ! queue ! attentionscope ! videoconvert ! autovideosink ]| Shows live what
+ * four heads attend to in recorded speech.
  * |[ gst-launch-1.0 filesrc location=features.npy ! npyparse ! attention name=a heads=4 a.weights ! queue !
  * attentionscope seconds=5 ! video/x-raw,width=1280,height=720,framerate=1/100000 ! videoconvert ! pngenc ! filesink
  * location=attention.png ]| One picture of the last five seconds. The frame of video is so long that only one comes, at
