@@ -345,7 +345,8 @@ ctc_decoder_check (const CtcDecoder *decoder, GBytes *state, GError **error)
 
   if (variant == NULL) {
     g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                 "%" G_GSIZE_FORMAT " bytes are not a whole state of ctctext: they are damaged, or something else",
+                 "%" G_GSIZE_FORMAT
+                 " bytes are not a whole state of ctctext: they are damaged, or are not a state at all",
                  g_bytes_get_size (state));
     return FALSE;
   }
@@ -356,7 +357,7 @@ ctc_decoder_check (const CtcDecoder *decoder, GBytes *state, GError **error)
                  phrases ? "partial" : "words", phrases ? "words" : "partial");
   else if (!fits)
     g_set_error (error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                 "the state was saved with other tokens: their hash is %.8s, that of these is %.8s", hash,
+                 "the state was saved with other tokens: the hash of those is %.8s, the hash of these is %.8s", hash,
                  ctc_tokens_get_hash (decoder->tokens));
   g_variant_unref (variant);
   return fits;

@@ -113,7 +113,7 @@ check_stride (const AttnLayer *layer, const gchar *file, AttnError *error)
   if (attn_layer_stride (layer) <= G_MAXINT)
     return ATTN_OK;
   g_snprintf (error->message, sizeof error->message,
-              "%.500s: one output for %" G_GUINT64_FORMAT " frames, but at most %d can be told by caps", file,
+              "%.500s: one output for %" G_GUINT64_FORMAT " frames, but caps can state at most %d", file,
               attn_layer_stride (layer), G_MAXINT);
   return error->status = ATTN_ERROR_MODEL;
 }
@@ -294,8 +294,7 @@ check_pads (GstAttentionEncoder *self)
 no_layer:
   GST_ELEMENT_ERROR (
       self, RESOURCE, SETTINGS,
-      ("there is a pad weights_%u, but the encoder has %u layers of attention, counted from 0 on", number - 1, n),
-      (NULL));
+      ("there is a pad weights_%u, but the encoder has %u layers of attention, counted from 0", number - 1, n), (NULL));
   return FALSE;
 }
 
@@ -406,15 +405,14 @@ install (GObjectClass *object_class, guint id, GParamSpec *pspec)
 static void
 install_properties (GObjectClass *object_class)
 {
-  install (
-      object_class, PROP_MODEL_FILE,
-      g_param_spec_string ("model-file", "Model file",
-                           "Safetensors file with a whole encoder, as examples/export_encoder.py writes it from a "
-                           "model of PyTorch: its parameters, and the list of its blocks. Required. It is read when "
-                           "it is set, so that the children of its layers are there (layer2::head1::gain); what "
-                           "is wrong with it is said at start. Elements that name the same file share its "
-                           "parameters",
-                           NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
+  install (object_class, PROP_MODEL_FILE,
+           g_param_spec_string (
+               "model-file", "Model file",
+               "Safetensors file with a whole encoder, as examples/export_encoder.py writes it from a "
+               "model of PyTorch: its parameters, and the list of its blocks. Required. The element reads the file "
+               "when this property is set, so that the children of its layers exist (layer2::head1::gain), and reports "
+               "faults of the file at start. Elements that name the same file share its parameters",
+               NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   install (object_class, PROP_LATENCY_FRAMES,
            g_param_spec_uint64 (
                "latency-frames", "Latency in frames",
@@ -474,11 +472,11 @@ gst_attention_encoder_class_init (GstAttentionEncoderClass *klass)
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ENCODER_LAYER, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_HEAD, 0);
   gst_element_class_add_static_pad_template (GST_ELEMENT_CLASS (klass), &weights_template);
-  gst_element_class_set_static_metadata (GST_ELEMENT_CLASS (klass), "Encoder", "Filter/Effect/Audio",
-                                         "A whole Transformer encoder, from one model file, on a live stream of "
-                                         "feature vectors: pads weights_%u show what "
-                                         "its layers attend to, layer2::head1::gain=0 silences a head",
-                                         "the gst-attention authors");
+  gst_element_class_set_static_metadata (
+      GST_ELEMENT_CLASS (klass), "Encoder", "Filter/Effect/Audio",
+      "A whole Transformer encoder, from one model file, on a live stream of "
+      "feature vectors: pads weights_%u show what its layers attend to, and layer2::head1::gain=0 silences a head",
+      "the gst-attention authors");
 }
 
 static void

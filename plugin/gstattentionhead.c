@@ -234,8 +234,8 @@ gst_attention_head_class_init (GstAttentionHeadClass *klass)
   g_object_class_install_property (
       object_class, PROP_GAIN,
       g_param_spec_float ("gain", "Gain",
-                          "Factor of what the head contributes, before the output projection. 0 silences it. Under a "
-                          "GstController it is evaluated at the stream time of each frame that leaves",
+                          "Factor of the contribution of the head, before the output projection. 0 silences the head. "
+                          "Under a GstController the gain is evaluated at the stream time of each output frame",
                           -MAX_GAIN, MAX_GAIN, DEFAULT_GAIN,
                           G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_CONTROLLABLE
                               | GST_PARAM_MUTABLE_PLAYING));

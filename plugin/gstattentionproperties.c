@@ -204,7 +204,7 @@ install_position_properties (GObjectClass *object_class)
 
   install (object_class, PROP_POSITION,
            g_param_spec_enum ("position", "Position",
-                              "How scores depend on the distance of a frame. It must be what the model was trained "
+                              "How scores depend on the distance of a frame. Set the value that the model was trained "
                               "with. Without a model, alibi makes near frames count more",
                               GST_TYPE_ATTENTION_POSITION, DEFAULT_POSITION, flags));
   install (
@@ -215,15 +215,14 @@ install_position_properties (GObjectClass *object_class)
                            1, G_MAXDOUBLE, DEFAULT_ROPE_BASE, flags));
   install (object_class, PROP_ROPE_LAYOUT,
            g_param_spec_enum ("rope-layout", "RoPE layout",
-                              "position=rope: which values of a head are a pair. The wrong one gives wrong outputs "
-                              "without an error. Models in files of Hugging Face mostly have half",
+                              "position=rope: the values of a head that form a pair. The wrong layout gives wrong "
+                              "outputs, without an error. Most models in files of Hugging Face need half",
                               GST_TYPE_ATTENTION_ROPE_LAYOUT, DEFAULT_ROPE_LAYOUT, flags));
-  install (
-      object_class, PROP_ROPE_DIMENSIONS,
-      g_param_spec_uint ("rope-dimensions", "RoPE dimensions",
-                         "position=rope: how many values of each head are rotated, an even number; the others stay "
-                         "as they are (partial rotary). 0 = the whole head",
-                         0, ATTN_MAX_FEATURES, DEFAULT_ROPE_DIMENSIONS, flags));
+  install (object_class, PROP_ROPE_DIMENSIONS,
+           g_param_spec_uint ("rope-dimensions", "RoPE dimensions",
+                              "position=rope: number of values of each head that are rotated. It must be even; the "
+                              "other values stay as they are (partial rotary). 0 = the whole head",
+                              0, ATTN_MAX_FEATURES, DEFAULT_ROPE_DIMENSIONS, flags));
 
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_POSITION, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ROPE_LAYOUT, 0);
@@ -239,8 +238,8 @@ install_window_properties (GObjectClass *object_class)
       g_param_spec_uint (
           "heads", "Heads",
           "Attention heads, each with its own query, key and value. 1 = single-head attention. Without a model the "
-          "number of features must be a multiple. Each is a child, headN, with a gain that is live: head2::gain=0 "
-          "silences the third",
+          "number of features must be a multiple of heads. Each head is a child, headN, with a gain that can change at "
+          "any time: head2::gain=0 silences the third head",
           1, ATTN_MAX_FEATURES, DEFAULT_HEADS, flags));
   install (object_class, PROP_KV_HEADS,
            g_param_spec_uint ("kv-heads", "Key/value heads",
@@ -259,8 +258,8 @@ install_window_properties (GObjectClass *object_class)
                               0, ATTN_MAX_WINDOW, DEFAULT_LOOK_AHEAD, flags));
   install (object_class, PROP_SINKS,
            g_param_spec_uint ("sinks", "Sinks",
-                              "Frames at the start of the stream that stay attended to for ever, also when the window "
-                              "has left them behind (attention sinks)",
+                              "Frames at the start of the stream to which every later frame attends, also when the "
+                              "window has left them behind (attention sinks)",
                               0, ATTN_MAX_WINDOW, DEFAULT_SINKS, flags));
 }
 
@@ -269,15 +268,15 @@ install_model_properties (GObjectClass *object_class)
 {
   const GParamFlags flags = G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY;
 
-  install (
-      object_class, PROP_MODEL_FILE,
-      g_param_spec_string (
-          "model-file", "Model file",
-          "Safetensors file with the projections, named as in PyTorch nn.MultiheadAttention, Hugging Face or the "
-          "Annotated Transformer. Properties that are not set (heads, window, look-ahead, position ...) take what its "
-          "metadata says; those that are set must agree. None = parameter-free attention: each head takes its own "
-          "slice of the frame as query, key and value",
-          NULL, flags));
+  install (object_class, PROP_MODEL_FILE,
+           g_param_spec_string (
+               "model-file", "Model file",
+               "Safetensors file with the projections, named as in PyTorch nn.MultiheadAttention, Hugging Face or the "
+               "Annotated Transformer. Properties that are not set (heads, window, look-ahead, position ...) take "
+               "their values from its metadata; properties that are set must agree with it. None = parameter-free "
+               "attention: each head takes its own "
+               "slice of the frame as query, key and value",
+               NULL, flags));
   install (
       object_class, PROP_MODEL_PREFIX,
       g_param_spec_string (

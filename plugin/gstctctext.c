@@ -371,7 +371,7 @@ begin_run (GstCtcText *self)
   /* ERRORS */
 no_tokens:
   GST_ELEMENT_ERROR (self, RESOURCE, NOT_FOUND,
-                     ("tokens is not set: it names the file that says what the values of a frame mean"), (NULL));
+                     ("tokens is not set: it must name a file with the token of each value of a frame"), (NULL));
   return FALSE;
 
 not_read:

@@ -136,15 +136,15 @@ install_tokens (GObjectClass *klass, GParamFlags flags)
   g_object_class_install_property (
       klass, PROP_TOKENS,
       g_param_spec_string ("tokens", "Tokens",
-                           "A text file that says what the values of a frame mean: one token per line, with its number "
-                           "behind it (sherpa-onnx) or in the order of the values (the vocabulary of a NeMo model). A "
+                           "A text file with the token of each value of a frame: one token per line, with its number "
+                           "behind it (sherpa-onnx), or in the order of the values (the vocabulary of a NeMo model). A "
                            "word begins at U+2581, as SentencePiece writes it. Required",
                            NULL, flags));
   g_object_class_install_property (
       klass, PROP_BLANK,
       g_param_spec_int ("blank", "Blank",
-                        "The number of the blank. -1 = that of the token <blk>, <blank>, <eps> or <pad>; the last one "
-                        "where the file has one token less than a frame has values, as NeMo's",
+                        "The number of the blank. -1 = the number of the token <blk>, <blank>, <eps> or <pad>, or the "
+                        "last value, if the file has one token less than a frame has values, as the files of NeMo",
                         -1, CTC_MAX_TOKENS - 1, DEFAULT_BLANK, flags));
 }
 
@@ -154,8 +154,8 @@ install_output (GObjectClass *klass, GParamFlags flags)
   g_object_class_install_property (
       klass, PROP_OUTPUT,
       g_param_spec_enum ("output", "Output",
-                         "Whole words, each in a buffer with the times of its frames; or partial results: once per "
-                         "interval, and for its time, all that has been said of the phrase",
+                         "Whole words, each in a buffer with the times of its frames; or partial results: the phrase "
+                         "so far, once per interval, with the time of the interval",
                          GST_TYPE_CTC_TEXT_OUTPUT, DEFAULT_OUTPUT, flags));
   g_object_class_install_property (
       klass, PROP_INTERVAL,
@@ -166,8 +166,8 @@ install_output (GObjectClass *klass, GParamFlags flags)
   g_object_class_install_property (
       klass, PROP_SEPARATOR,
       g_param_spec_string ("separator", "Separator",
-                           "What stands behind each text, so that words stay apart where nothing but their bytes is "
-                           "kept (fdsink, filesink). Nothing stands behind a word that max-duration cuts",
+                           "Text to put behind each text, so that words stay apart if only their bytes are kept "
+                           "(fdsink, filesink). If max-duration cuts a word, no separator follows its first part",
                            DEFAULT_SEPARATOR, flags));
 }
 
@@ -177,22 +177,22 @@ install_limits (GObjectClass *klass, GParamFlags flags)
   g_object_class_install_property (
       klass, PROP_WORD_TIMEOUT,
       g_param_spec_uint64 ("word-timeout", "Word timeout",
-                           "A word (or phrase) ends where nothing follows it for so long, in nanoseconds; else a word "
-                           "ends where the next one begins. A word with a longer pause in it is given as two",
+                           "A word (or phrase) ends if nothing follows it for this time, in nanoseconds. Otherwise a "
+                           "word ends where the next one begins. A word with a longer pause inside comes out as two",
                            1, MAX_TIME, DEFAULT_WORD_TIMEOUT, flags));
   g_object_class_install_property (
       klass, PROP_MAX_DURATION,
       g_param_spec_uint64 ("max-duration", "Longest duration",
-                           "The longest time that a text may last, in nanoseconds. A longer word is cut, and so is a "
-                           "language without spaces; a phrase ends with its word. The latency of whole words is this "
-                           "and word-timeout",
+                           "The longest duration of a text, in nanoseconds. A longer word is cut, and so is text in a "
+                           "language without spaces. A longer phrase ends with its current word. The latency of whole "
+                           "words is the sum of this and word-timeout",
                            1, MAX_TIME, DEFAULT_MAX_DURATION, flags));
   g_object_class_install_property (
       klass, PROP_STATE_FILE,
       g_param_spec_string ("state-file", "State file",
-                           "Where the stream is kept between runs: restored at start if the file is there, written at "
-                           "EOS and at stop if frames have come, so that a word goes on in its middle. A damaged file, "
-                           "or that of other tokens, is an error, and is left alone",
+                           "File that keeps the stream between runs. The element restores it at start if it exists, "
+                           "and writes it at EOS, and at stop if frames have come. So a stream can go on in the middle "
+                           "of a word. A damaged file, or a file for other tokens, is an error, and stays as it is",
                            NULL, flags));
 }
 

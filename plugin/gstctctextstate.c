@@ -60,8 +60,8 @@ gst_ctc_text_write_state_file (GstCtcText *self)
     return;
   if (!state_file_write (self->file, state, &error)) {
     /* At stop nobody may listen to the bus any more, but the log is still read. */
-    GST_ERROR_OBJECT (self, "the state of the stream is not kept: %s", error->message);
-    GST_ELEMENT_ERROR (self, RESOURCE, WRITE, ("%s", error->message), ("the state of the stream is not kept"));
+    GST_ERROR_OBJECT (self, "the state of the stream was not saved: %s", error->message);
+    GST_ELEMENT_ERROR (self, RESOURCE, WRITE, ("%s", error->message), ("the state of the stream was not saved"));
     g_error_free (error);
     g_mutex_lock (&self->lock);
     self->changed = TRUE; /* to be tried again at stop */
@@ -90,7 +90,8 @@ gst_ctc_text_restore_state (GstCtcText *self, GBytes *state)
   g_return_val_if_fail (state != NULL, FALSE);
   g_mutex_lock (&self->lock);
   if (self->decoder == NULL)
-    g_set_error (&error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "the tokens are not read yet: that is done in PAUSED");
+    g_set_error (&error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                 "the tokens are not known yet: the element reads them in PAUSED");
   else
     ok = ctc_decoder_check (self->decoder, state, &error);
   if (ok) {

@@ -17,14 +17,14 @@ warn_of_jump (GstFrameFilter *self, GstClockTime pts, GstClockTimeDiff jump, gbo
   if (*warned)
     return;
   *warned = TRUE;
-  GST_ELEMENT_WARNING (
-      self, STREAM, FAILED,
-      ("a buffer has the timestamp %" GST_TIME_FORMAT " where %" GST_TIME_FORMAT
-       " was expected: %.2f frames, which is %s. %s",
-       GST_TIME_ARGS (pts), GST_TIME_ARGS (expected), n, jump < 0 ? "a jump back" : "not a whole number",
-       is_discont ? "With the DISCONT flag a new stream begins, and what was in the window is forgotten"
-                  : "Without the DISCONT flag the stream goes on as if nothing were missing"),
-      ("said once per stream"));
+  GST_ELEMENT_WARNING (self, STREAM, FAILED,
+                       ("a buffer has the timestamp %" GST_TIME_FORMAT " where %" GST_TIME_FORMAT
+                        " was expected: %.2f frames, which is %s. %s",
+                        GST_TIME_ARGS (pts), GST_TIME_ARGS (expected), n,
+                        jump < 0 ? "a jump back" : "not a whole number",
+                        is_discont ? "With the DISCONT flag a new stream begins, with an empty window"
+                                   : "Without the DISCONT flag the stream goes on as if nothing were missing"),
+                       ("said once per stream"));
 }
 
 /* The whole frames that are missing before `pts`; -1, after a warning: the time jumps in another way. */

@@ -141,7 +141,7 @@ install_time (GObjectClass *object_class)
   g_object_class_install_property (
       object_class, PROP_FRAME_RATE,
       gst_param_spec_fraction ("frame-rate", "Frame rate",
-                               "Frames per second, for caps that do not tell it. The latency of look-ahead and the "
+                               "Frames per second, for caps that do not state it. The latency of look-ahead and the "
                                "number of absent frames follow from it. 0/1 = from the caps",
                                0, 1, G_MAXINT, 1, 0, 1, flags));
   g_object_class_install_property (
@@ -160,13 +160,13 @@ install_state (GObjectClass *object_class)
 
   g_object_class_install_property (
       object_class, PROP_STATE_FILE,
-      g_param_spec_string (
-          "state-file", "State file",
-          "File that keeps the stream between runs. It is restored at start if it exists, and written at EOS and at "
-          "stop if frames have come, with the state after the last frame and before the drain. It must be a regular "
-          "file, or a link to one, and belong to this stream alone. It is opened at start; a new name counts from the "
-          "next start on. A damaged file, or one of another layer, is an error, and stays as it is",
-          NULL, flags));
+      g_param_spec_string ("state-file", "State file",
+                           "File that keeps the stream between runs. The element restores it at start if it exists, "
+                           "and writes it at EOS, and at stop if frames have come, with the state after the last frame "
+                           "and before the drain. It must be a regular file, or a link to one, and belong to this "
+                           "stream alone. The element opens it at start; a new name counts from the next start on. A "
+                           "damaged file, or one of another layer, is an error, and stays as it is",
+                           NULL, flags));
 }
 
 static void
@@ -192,10 +192,11 @@ install_arithmetic (GObjectClass *object_class)
                          GST_TYPE_ATTENTION_ARITHMETIC, DEFAULT_ARITHMETIC, flags));
   g_object_class_install_property (
       object_class, PROP_THREADS,
-      g_param_spec_uint ("threads", "Threads",
-                         "Threads that share the work of each buffer, the streaming thread included, where there is "
-                         "enough of it (some ten microseconds). For large layers; the output is the same, bit for bit",
-                         1, ATTN_MAX_THREADS, DEFAULT_THREADS, flags));
+      g_param_spec_uint (
+          "threads", "Threads",
+          "Threads that share the work of each buffer, the streaming thread included, where there is "
+          "enough of it (some ten microseconds). They help with large layers. The output is the same, bit for bit",
+          1, ATTN_MAX_THREADS, DEFAULT_THREADS, flags));
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_PRECISION, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ARITHMETIC, 0);
 }
@@ -211,7 +212,7 @@ install_messages (GObjectClass *object_class)
           "post-messages", "Post messages",
           "Post element messages named attention on the bus, one per interval. They hold, for each head, the entropy "
           "(bits), the mean lag and the most attended lag (frames back), and the weight of the sinks. Each layer of an "
-          "encoder posts its own, with its number in the field layer",
+          "encoder posts its own message, with the number of the layer in the field layer",
           DEFAULT_POST_MESSAGES, flags));
   g_object_class_install_property (
       object_class, PROP_INTERVAL,

@@ -106,8 +106,8 @@ current_state (GstFrameFilter *self)
 static void
 complain_of_lost_state (GstFrameFilter *self, const gchar *why)
 {
-  GST_ERROR_OBJECT (self, "the state of the stream is not kept: %s", why);
-  GST_ELEMENT_ERROR (self, RESOURCE, WRITE, ("%s", why), ("the state of the stream is not kept"));
+  GST_ERROR_OBJECT (self, "the state of the stream was not saved: %s", why);
+  GST_ELEMENT_ERROR (self, RESOURCE, WRITE, ("%s", why), ("the state of the stream was not saved"));
 }
 
 static gboolean

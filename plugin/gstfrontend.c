@@ -150,7 +150,7 @@ refuse (GstFrontEndDifference *difference, GError **error)
   gchar *help = strcmp (field, "frame-rate") == 0 ? g_strdup ("")
                 : strcmp (field, "sample-rate") == 0
                     ? g_strdup_printf (": put audioresample ! audio/x-raw,rate=%s in front of logmel", wanted)
-                    : g_strdup_printf (": logmel %s=%s makes what it takes", field, wanted);
+                    : g_strdup_printf (": logmel %s=%s makes the frames that it needs", field, wanted);
 
   g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
                "the model was trained on %s=%.200s, but the stream says %s%.300s", field, wanted, difference->says,

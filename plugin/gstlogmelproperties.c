@@ -251,7 +251,7 @@ refuse_without_style (const gchar *file, GError **error)
   gchar *name = g_filename_display_name (file);
 
   g_set_error (error, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS,
-               "%s does not say which features its model was trained on: its metadata have no entry \"style\". Set "
+               "%s does not say which features its model was trained on: its metadata has no entry \"style\". Set "
                "style, or export the model with --style",
                name);
   g_free (name);
@@ -289,13 +289,13 @@ set_difference (GstLogmel *self, const GstFrontEndDifference *difference, GError
   if (strcmp (difference->field, "sample-rate") == 0)
     g_set_error (
         error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
-        "%s was trained on audio with sample-rate=%.200s, but this has %s: put audioresample in front of logmel", name,
-        difference->trained_on, difference->says);
+        "%s was trained on audio with sample-rate=%.200s, but this audio has %s: put audioresample in front of logmel",
+        name, difference->trained_on, difference->says);
   else
-    g_set_error (
-        error, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS,
-        "%s was trained on %s=%.200s, but the properties make %s=%s: leave them alone, and they follow the file", name,
-        difference->field, difference->trained_on, difference->field, difference->says);
+    g_set_error (error, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS,
+                 "%s was trained on %s=%.200s, but the properties make %s=%s: leave the properties unset, and they "
+                 "follow the file",
+                 name, difference->field, difference->trained_on, difference->field, difference->says);
   g_free (name);
   g_free (file);
 }
@@ -421,21 +421,21 @@ static void
 install_framing (const LogmelSettings *defaults, GParamFlags flags)
 {
   properties[PROP_FRAME_LENGTH] = g_param_spec_double (
-      "frame-length", "Frame length", "Length of the audio that a frame looks at, in ms, rounded down to whole samples",
-      0.0, 60000.0, defaults->frame_length, flags);
-  properties[PROP_HOP_LENGTH] = g_param_spec_double ("hop-length", "Hop length",
-                                                     "From one frame to the next, in ms, rounded down to whole samples",
-                                                     0.0, 60000.0, defaults->hop_length, flags);
-  properties[PROP_FFT_SIZE] = g_param_spec_uint ("fft-size", "FFT size",
-                                                 "Points of the FFT, even, at least the samples of a frame; 0 = as the "
-                                                 "style says: the next power of two (kaldi, nemo) or the samples of "
-                                                 "a frame (whisper)",
-                                                 0, LOGMEL_MAX_FFT_SIZE, defaults->fft_size, flags);
-  properties[PROP_WINDOW_FUNCTION] = g_param_spec_enum (
-      "window-function", "Window function",
-      "The window that each frame is multiplied by, symmetric (kaldi, nemo) or periodic (whisper); if not "
-      "set, povey (kaldi) or hann (others)",
-      GST_TYPE_LOGMEL_WINDOW, defaults->window_function, flags);
+      "frame-length", "Frame length", "Length of the audio of one frame, in ms, rounded down to whole samples", 0.0,
+      60000.0, defaults->frame_length, flags);
+  properties[PROP_HOP_LENGTH] = g_param_spec_double (
+      "hop-length", "Hop length", "Time from one frame to the next, in ms, rounded down to whole samples", 0.0, 60000.0,
+      defaults->hop_length, flags);
+  properties[PROP_FFT_SIZE] = g_param_spec_uint (
+      "fft-size", "FFT size",
+      "Number of points of the FFT. It must be even, and at least the number of samples of a frame. 0 = as in the "
+      "style: the next power of two (kaldi, nemo) or the number of samples of a frame (whisper)",
+      0, LOGMEL_MAX_FFT_SIZE, defaults->fft_size, flags);
+  properties[PROP_WINDOW_FUNCTION] =
+      g_param_spec_enum ("window-function", "Window function",
+                         "The window function, which multiplies each frame. It is symmetric (kaldi, nemo) or periodic "
+                         "(whisper). If not set: povey (kaldi) or hann (others)",
+                         GST_TYPE_LOGMEL_WINDOW, defaults->window_function, flags);
 }
 
 static void
@@ -446,12 +446,12 @@ install_bands (const LogmelSettings *defaults, GParamFlags flags)
                                              "most models, 128 for whisper-large-v3, Voxtral and newer models of NeMo",
                                              1, GST_FEATURES_MAX_FEATURES, defaults->n_bins, flags);
   properties[PROP_LOW_FREQUENCY] = g_param_spec_double (
-      "low-frequency", "Low frequency", "Where the lowest band begins, in Hz; if not set, 20 (kaldi) or 0 (others)",
+      "low-frequency", "Low frequency", "Beginning of the lowest band, in Hz; if not set, 20 (kaldi) or 0 (others)",
       0.0, G_MAXDOUBLE, defaults->low_frequency, flags);
   properties[PROP_HIGH_FREQUENCY] =
       g_param_spec_double ("high-frequency", "High frequency",
-                           "Where the highest band ends, in Hz; 0 = at half of the sample rate, below 0 = so much "
-                           "below that (-400 with 16000 Hz is 7600 Hz)",
+                           "End of the highest band, in Hz. 0 = half of the sample rate; a negative number counts down "
+                           "from there (-400 with 16000 Hz is 7600 Hz)",
                            -G_MAXDOUBLE, G_MAXDOUBLE, defaults->high_frequency, flags);
   properties[PROP_MEL_SCALE] =
       g_param_spec_enum ("mel-scale", "Mel scale",
@@ -466,10 +466,11 @@ gst_logmel_install_properties (GObjectClass *klass)
   LogmelSettings defaults;
 
   logmel_settings_init (&defaults, DEFAULT_STYLE);
-  properties[PROP_STYLE] = g_param_spec_enum ("style", "Style",
-                                              "The program whose features to compute. It must be the one that the "
-                                              "model was trained with. Properties that were not set follow the style",
-                                              GST_TYPE_LOGMEL_STYLE, defaults.style, flags);
+  properties[PROP_STYLE] =
+      g_param_spec_enum ("style", "Style",
+                         "The program whose features the element computes. It must be the one that the model was "
+                         "trained with. Properties that were not set follow the style",
+                         GST_TYPE_LOGMEL_STYLE, defaults.style, flags);
   install_framing (&defaults, flags);
   install_bands (&defaults, flags);
   properties[PROP_LOG_MAXIMUM] = g_param_spec_double (
@@ -480,12 +481,12 @@ gst_logmel_install_properties (GObjectClass *klass)
       "x becomes (x + 4) / 4. 0 = off. Whisper itself uses the maximum of the whole recording, which a stream does not "
       "know",
       -G_MAXDOUBLE, G_MAXDOUBLE, defaults.log_maximum, flags);
-  properties[PROP_MODEL_FILE] =
-      g_param_spec_string ("model-file", "Model file",
-                           "The safetensors file of the model that the frames are for, as the exporters write it. The "
-                           "other properties take their values from its metadata. Properties that are set must agree "
-                           "with them, and so must the sample rate of the audio. None = the properties alone count",
-                           NULL, flags);
+  properties[PROP_MODEL_FILE] = g_param_spec_string (
+      "model-file", "Model file",
+      "The safetensors file of the model that will get the frames, as the exporter writes it. The other properties "
+      "take their values from its metadata. Properties that are set must agree with the metadata, and so must the "
+      "sample rate of the audio. None = only the properties count",
+      NULL, flags);
   g_object_class_install_properties (klass, N_PROPS, properties);
 
   gst_type_mark_as_plugin_api (GST_TYPE_LOGMEL_STYLE, 0);

@@ -126,11 +126,10 @@ install_properties (GObjectClass *object_class)
           1, G_MAXINT, MAX_RATE, 1, DEFAULT_RATE_N, DEFAULT_RATE_D, flags));
   g_object_class_install_property (
       object_class, PROP_FRAMES_PER_BUFFER,
-      g_param_spec_uint (
-          "frames-per-buffer", "Frames per buffer",
-          "Frames in a buffer; the last one has what is left. 1 gives the lowest latency, more the higher "
-          "throughput",
-          1, G_MAXINT, DEFAULT_FRAMES_PER_BUFFER, flags));
+      g_param_spec_uint ("frames-per-buffer", "Frames per buffer",
+                         "Number of frames in a buffer; the last buffer has the remaining ones. 1 gives the lowest "
+                         "latency; a larger number gives a higher throughput",
+                         1, G_MAXINT, DEFAULT_FRAMES_PER_BUFFER, flags));
 
   g_object_class_install_property (
       object_class, PROP_NAN_IS_GAP,

@@ -125,7 +125,7 @@ leave_out (GstNpyParse *self, const gchar *found, guint64 size)
   if (!self->told_size)
     GST_ELEMENT_WARNING (self, STREAM, DECODE,
                          ("the header promises %" G_GUINT64_FORMAT " frames of %u features, %" G_GUINT64_FORMAT
-                          " bytes; the file %s %" G_GUINT64_FORMAT ", and what is behind is left out",
+                          " bytes; the file %s %" G_GUINT64_FORMAT ", and the rest of the file is left out",
                           self->header.n_frames, self->header.n_features, npy_header_data_size (&self->header), found,
                           size),
                          (NULL));

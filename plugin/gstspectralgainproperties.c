@@ -117,7 +117,7 @@ static gboolean
 refuse (GError **error, const gchar *field, const gchar *set, const gchar *said)
 {
   g_set_error (error, GST_STREAM_ERROR, GST_STREAM_ERROR_WRONG_TYPE,
-               "%s=%s was set, but the caps of the gains say %s: leave the property alone, and it follows the caps",
+               "%s=%s was set, but the caps of the gains say %s: leave the property unset, and it follows the caps",
                field, set, said);
   return FALSE;
 }
@@ -255,34 +255,33 @@ install_bands (const LogmelSettings *defaults, GParamFlags flags)
 {
   properties[PROP_STYLE] =
       g_param_spec_enum ("style", "Style",
-                         "As logmel's: where the triangles of the bands are straight (mel or Hz), and whether the "
-                         "timestamp of a frame is its first sample (kaldi) or its centre (others). This and the "
-                         "other properties of the bands follow the caps of the gains where nobody sets them",
+                         "The style of logmel. It tells where the triangles of the bands are straight (mel or Hz), and "
+                         "whether the timestamp of a frame is its first sample (kaldi) or its centre (others). If this "
+                         "and the other properties of the bands are not set, they follow the caps of the gains",
                          GST_TYPE_LOGMEL_STYLE, defaults->style, flags);
   properties[PROP_BINS] = g_param_spec_uint (
-      "bins", "Bins", "Number of bands. A frame holds as many gains, or one value more, the probability of speech", 1,
+      "bins", "Bins", "Number of bands. A frame holds as many gains, or one value more: the probability of speech", 1,
       GST_FEATURES_MAX_FEATURES - 1, defaults->n_bins, flags);
   properties[PROP_FRAME_LENGTH] =
       g_param_spec_double ("frame-length", "Frame length",
-                           "Length of the audio that a frame of gains is for, in ms, and of the frames in which the "
-                           "gains are applied. It is the latency of the audio",
+                           "Length of the audio of one frame of gains, in ms, and of the frames in which the element "
+                           "applies the gains. It is the latency of the audio",
                            0.0, 60000.0, defaults->frame_length, flags);
-  properties[PROP_HOP_LENGTH] =
-      g_param_spec_double ("hop-length", "Hop length",
-                           "From one frame to the next, in ms; the caps of the gains know it where they know a rate. "
-                           "Where it is longer than "
-                           "half of a frame the gains are applied in hops of a whole part of it",
-                           0.0, 60000.0, defaults->hop_length, flags);
+  properties[PROP_HOP_LENGTH] = g_param_spec_double (
+      "hop-length", "Hop length",
+      "Time from one frame to the next, in ms. If the caps of the gains have a rate, it follows from that. If it is "
+      "longer than half of a frame, the element applies the gains in hops that divide it evenly",
+      0.0, 60000.0, defaults->hop_length, flags);
   properties[PROP_LOW_FREQUENCY] =
       g_param_spec_double ("low-frequency", "Low frequency",
-                           "Where the lowest band begins, in Hz; if not set, 20 (kaldi) or 0 (others). What lies below "
-                           "the bands takes the gain of the lowest one",
+                           "Beginning of the lowest band, in Hz; if not set, 20 (kaldi) or 0 (others). Frequencies "
+                           "below the bands take the gain of the lowest one",
                            0.0, G_MAXDOUBLE, defaults->low_frequency, flags);
-  properties[PROP_HIGH_FREQUENCY] = g_param_spec_double (
-      "high-frequency", "High frequency",
-      "Where the highest band ends, in Hz; 0 = at half of the sample rate, below 0 = so much below "
-      "that. What lies above the bands takes the gain of the highest one",
-      -G_MAXDOUBLE, G_MAXDOUBLE, defaults->high_frequency, flags);
+  properties[PROP_HIGH_FREQUENCY] =
+      g_param_spec_double ("high-frequency", "High frequency",
+                           "End of the highest band, in Hz. 0 = half of the sample rate; a negative number counts down "
+                           "from there. Frequencies above the bands take the gain of the highest one",
+                           -G_MAXDOUBLE, G_MAXDOUBLE, defaults->high_frequency, flags);
   properties[PROP_MEL_SCALE] =
       g_param_spec_enum ("mel-scale", "Mel scale",
                          "The scale on which all bands are equally wide; if not set, htk (kaldi) or slaney (others)",
@@ -297,21 +296,21 @@ gst_spectral_gain_install_properties (GObjectClass *klass)
 
   logmel_settings_init (&defaults, GST_LOGMEL_STYLE_KALDI);
   install_bands (&defaults, flags | GST_PARAM_MUTABLE_READY);
-  properties[PROP_FLOOR] = g_param_spec_double ("floor", "Floor",
-                                                "The least gain, in dB. No band is turned down further. -20 keeps the "
-                                                "sound of the room and hides the errors of a model; -120 is silence",
-                                                -120.0, 0.0, DEFAULT_FLOOR, flags | GST_PARAM_MUTABLE_PLAYING);
+  properties[PROP_FLOOR] =
+      g_param_spec_double ("floor", "Floor",
+                           "The smallest gain, in dB. No band is turned down further. -20 keeps the "
+                           "sound of the room and hides the errors of a model; -120 is silence",
+                           -120.0, 0.0, DEFAULT_FLOOR, flags | GST_PARAM_MUTABLE_PLAYING);
   properties[PROP_THRESHOLD] = g_param_spec_double (
-      "threshold", "Threshold", "The probability from which on there is speech. A message reports the change", 0.0, 1.0,
-      DEFAULT_THRESHOLD, flags | GST_PARAM_MUTABLE_PLAYING);
-  properties[PROP_HYSTERESIS] =
-      g_param_spec_double ("hysteresis", "Hysteresis",
-                           "How far below the threshold the probability must fall before there is no speech any more",
-                           0.0, 1.0, DEFAULT_HYSTERESIS, flags | GST_PARAM_MUTABLE_PLAYING);
+      "threshold", "Threshold", "Speech begins when the probability reaches this value. A message reports the change",
+      0.0, 1.0, DEFAULT_THRESHOLD, flags | GST_PARAM_MUTABLE_PLAYING);
+  properties[PROP_HYSTERESIS] = g_param_spec_double (
+      "hysteresis", "Hysteresis", "Speech ends when the probability falls below the threshold by this much", 0.0, 1.0,
+      DEFAULT_HYSTERESIS, flags | GST_PARAM_MUTABLE_PLAYING);
   properties[PROP_MAX_WAIT] =
       g_param_spec_uint64 ("max-wait", "Maximum wait",
-                           "Time in nanoseconds. The element holds this much audio while the gains are missing, and "
-                           "then waits as long before it reports an error. It must be more than the latency of the "
+                           "Time in nanoseconds. The element holds this much audio while the gains are missing. Then "
+                           "it waits for the same time before it reports an error. Set more than the latency of the "
                            "branch that computes the gains. 18446744073709551615 = for ever",
                            0, G_MAXUINT64, DEFAULT_MAX_WAIT, flags | GST_PARAM_MUTABLE_PLAYING);
   g_object_class_install_properties (klass, N_PROPS, properties);

@@ -167,7 +167,7 @@ def test_audioresample_gives_the_rate_that_the_file_names():
 def test_audio_of_another_rate_is_refused():
     encoder_of(**TRAINED_ON)
     line = 'audiotestsrc num-buffers=9 ! audio/x-raw,rate=44100 ! logmel %s ! attentionencoder model-file=model.safetensors ! fakesink'
-    for properties, words in (('model-file=model.safetensors', 'trained on audio with sample-rate=16000, but this has 44100'),
+    for properties, words in (('model-file=model.safetensors', 'trained on audio with sample-rate=16000, but this audio has 44100'),
                               ('style=nemo bins=40 fft-size=2048', 'trained on sample-rate=16000, but the stream says 44100')):
         went_well, printed = tap.launch(line % properties)
         assert not went_well and words in printed, printed

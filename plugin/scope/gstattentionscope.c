@@ -84,8 +84,8 @@ read_field (const GstStructure *structure, const gchar *name, gint least, guint 
 
   if (!gst_structure_get_int (structure, name, &number))
     return wrong_caps (error,
-                       "the caps have no %s=(int): attentionscope takes what the pad weights of attention gives, "
-                       "whose caps have heads, sinks, window and look-ahead",
+                       "the caps have no %s=(int): attentionscope takes attention weights, from a pad weights of "
+                       "attention or attentionencoder, whose caps have heads, sinks, window and look-ahead",
                        name);
   if (number < least)
     return wrong_caps (error, "the caps have %s=%d, expected at least %d", name, number, least);

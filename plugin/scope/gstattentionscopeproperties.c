@@ -106,18 +106,19 @@ gst_attention_scope_install_properties (GObjectClass *object_class)
   g_object_class_install_property (
       object_class, PROP_GAIN,
       g_param_spec_double ("gain", "Gain",
-                           "Factor of the weights: 1 / gain is the weight that is shown brightest, on either scale",
-                           1e-3, 1e6, DEFAULT_GAIN, flags));
+                           "Factor of the weights. The weight 1 / gain gets the brightest color, on either scale", 1e-3,
+                           1e6, DEFAULT_GAIN, flags));
   g_object_class_install_property (
       object_class, PROP_RANGE,
       g_param_spec_double ("range", "Range",
                            "scale=log: powers of ten from the brightest weight down to the darkest, so that 3 shows "
                            "weights from 0.001 to 1",
                            0.1, 38, DEFAULT_RANGE, flags));
-  g_object_class_install_property (object_class, PROP_SECONDS,
-                                   g_param_spec_double ("seconds", "Seconds",
-                                                        "Time across a panel, in seconds, up to now at its right end",
-                                                        0.01, 86400, DEFAULT_SECONDS, flags));
+  g_object_class_install_property (
+      object_class, PROP_SECONDS,
+      g_param_spec_double ("seconds", "Seconds",
+                           "Time from the left to the right of a panel, in seconds; the newest frame is on the right",
+                           0.01, 86400, DEFAULT_SECONDS, flags));
   g_object_class_install_property (object_class, PROP_LAYOUT,
                                    g_param_spec_enum ("layout", "Layout", "Arrangement of the panels of the heads",
                                                       GST_TYPE_ATTENTION_SCOPE_LAYOUT, DEFAULT_LAYOUT, flags));

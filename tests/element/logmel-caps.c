@@ -181,7 +181,8 @@ static const struct {
   gint rate;
   const gchar *message;
 } disagreements[] = {
-  { OF_NEMO, "", 44100, "was trained on audio with sample-rate=16000, but this has 44100: put audioresample in front" },
+  { OF_NEMO, "", 44100,
+    "was trained on audio with sample-rate=16000, but this audio has 44100: put audioresample in front" },
   { OF_NEMO, "style=whisper", RATE, "was trained on style=nemo, but the properties make style=whisper" },
   { OF_NEMO, "bins=80", RATE, "was trained on bins=128, but the properties make bins=80" },
   { OF_NEMO, "fft-size=512", RATE, "was trained on fft-size=1024, but the properties make fft-size=512" },
