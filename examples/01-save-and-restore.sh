@@ -1,10 +1,10 @@
 #!/bin/sh
 # Lesson 1: save the state, and go on in another process.
 #
-# With state-file=FILE a stream outlives its process: the window is written when the pipeline stops, and read when the next one
-# starts. Frames cut in two runs then leave with the bits of one run; without the state, the second run knows nothing of the
-# first 300 frames, and its own first 99, whose windows of 100 reach back there, come out differently.
-# (In C: attn_stream_save () and attn_stream_restore (), or the element's action signals save-state and restore-state.)
+# With state-file=FILE a stream outlives its process: the element writes the window when the pipeline stops, and reads it when the next
+# pipeline starts. So two runs over the parts of a stream give the same bits as one run over the whole. Without the state, the second run
+# does not know the first 300 frames. Its own first 99 frames, whose windows of 100 reach back there, come out differently. (In C:
+# attn_stream_save () and attn_stream_restore (), or the element's action signals save-state and restore-state.)
 #
 # Expected output:
 #   638 frames, cut behind the first 300

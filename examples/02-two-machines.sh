@@ -1,15 +1,15 @@
 #!/bin/sh
-# Lesson 2: two machines. Features leave one, and are attended to on the other. Here both are this machine, as two processes.
+# Lesson 2: two machines. One sends features, and the other attends to them. Here two processes on this machine play both.
 #
-# TCP with GDP loses nothing: caps, timestamps and frames arrive as they left, and the bits are those of attention on the spot. On two
-# machines, the receiver first:
+# TCP with GDP loses nothing: caps, timestamps and frames arrive as they left, and the bits are those of attention in a single process. On
+# two machines, start the receiver first:
 #
 #   tcpserversrc host=0.0.0.0 port=5004 ! gdpdepay ! attention ...
 #   ... ! gdppay ! tcpclientsink host=RECEIVER port=5004
 #
-# RTP over UDP keeps to its time, and what is lost is lost; here the sender drops one packet in twenty on purpose. The jitter buffer
-# says which frames are missing (do-lost), attention counts them as absent, and nobody attends to what was not there: a lost frame
-# reaches only the frames whose window it would have been in. All others leave with the bits of a network that loses nothing.
+# RTP over UDP keeps to its time, and does not send a lost packet again. Here the sender drops one packet in twenty on purpose. The jitter
+# buffer reports which frames are missing (do-lost), and attention counts them as absent: no frame attends to them. So a lost frame changes
+# only the frames whose window would have contained it. All others leave with the bits of a network that loses nothing.
 #
 # Needs gstreamer1.0-plugins-bad for GDP (tests/run installs it), and four seconds.
 #

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """Lesson 3: a head for each sensor. The stream is not audio: it has six channels, and 50 frames per second.
 
-Somebody with a phone at the leg walks, then hurries. Features 0-2 are the accelerometer, which feels every step, left and right
-alike; features 3-5 are the gyroscope, which turns forth with one step and back with the next. Without a model head h takes its own
-slice of the frame, so that with heads=2 each sensor is attended to by itself: a moment looks back at the moments that felt the same,
-and how far back they are is the rhythm. (A live sensor would be pushed into appsrc, as in lesson 6.)
+Somebody with a phone at the leg walks, then hurries. Features 0-2 are the accelerometer, which feels every step, left and right alike.
+Features 3-5 are the gyroscope, which turns forth with one step and back with the next. Without a model head h takes its own slice of the
+frame, so with heads=2 each sensor has a head of its own. Each frame attends to the earlier frames that look like it, and their distance is
+the rhythm. (You would push the frames of a live sensor into appsrc, as in lesson 6.)
 
 Expected output:
    1000 frames of 6 features, 50 per second

@@ -1,12 +1,13 @@
 #!/usr/bin/python3
-"""Lesson 4: one head or two on the same input, with a picture of what each of them sees.
+"""Lesson 4: one head or two on the same input, with a picture of what each head attends to.
 
-A rhythm that speeds up (features 0-3) and a steady one (features 4-7) run side by side. One head weighs all features in one score:
-it finds only the moments at which both rhythms happen to agree. Of two heads each has half of the features, and follows its own.
+A rhythm that speeds up (features 0-3) and a steady one (features 4-7) run side by side. A single head weighs all features in one score: it
+finds only the moments at which both rhythms happen to agree. With two heads, each has half of the features and follows one rhythm.
 
-The pictures, heads-1.png and heads-2.png in the current folder or where the first argument says, are drawn by attentionscope: time runs to
-the right, upwards goes the lag (the frame itself is at the bottom), and the brighter, the more a frame attends there. The one head has
-patches, where the rhythms agree; of the two heads the first has lines that fall, of the rhythm that speeds up, the other level ones.
+attentionscope draws the pictures, heads-1.png and heads-2.png, in the current folder, or in the one that the first argument names. Time
+runs to the right and the lag upwards (the frame itself is at the bottom). A brighter pixel is a larger weight. The single head shows
+patches where the rhythms agree. Of the two heads, the first shows falling lines, for the rhythm that speeds up, and the second shows level
+lines.
 
 Expected output:
    looks back by whole beats    of the faster and faster rhythm    of the steady rhythm

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""Lesson 5: gaps. From a CSV with time stamps and holes to frames, some of which are absent.
+"""Lesson 5: gaps. Turn a CSV file with time stamps and holes into frames, some of which are absent.
 
-The gyroscope at a walker's leg, 50 times per second, comes by radio, and packets get lost: a file of lines `seconds,x,y,z` in which
-every second or so some lines are missing. Each line belongs to the frame that is nearest to its time; a frame without a line is a row
-of NaN, and `npyparse nan-is-gap=true` makes it a gap. Nothing attends to what is not there, the frames around it keep their distance,
-and so the leg repeats when it really does. Lines that are simply put one behind the other make the strides look shorter. (A live
-source marks nothing: attention finds holes in its timestamps by itself, from alignment-threshold on.)
+A gyroscope at a walker's leg sends its values by radio, 50 times per second, and packets get lost. The file has lines `seconds,x,y,z`, and
+every second or so some lines are missing. Each line belongs to the frame that is nearest to its time. A frame without a line is a row of
+NaN, which `npyparse nan-is-gap=true` turns into a gap. No frame attends to an absent one, and the frames around it keep their distance. So
+the rhythm of the leg comes out right. Without the gaps, with one line simply behind the other, the strides look shorter. (A live source
+need not mark holes: attention finds those of alignment-threshold or more in the timestamps.)
 
 Expected output:
    1683 lines of 2000: 32 holes, the longest of 12 frames

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Lesson 6: attention inside an application, with appsrc and appsink, and NumPy arrays in and out. Lesson 11 is the same in C.
 
-Needs python3-gst-1.0 and python3-numpy. Buffers are mapped, not copied, where NumPy looks into them.
+Needs python3-gst-1.0 and python3-numpy. NumPy reads the buffers in place, without a copy.
 
 Expected output:
    four features

@@ -1,9 +1,9 @@
 /*
  * Lesson 7: push frames. The core alone, without GStreamer.
  *
- * A layer says what is computed, a stream holds the past of one sequence of frames. Each frame that is pushed looks at
- * the frames of its window, itself included, and leaves as their mean, weighted by how well they fit it. No model here:
- * a frame is its own query, key and value.
+ * A layer defines the computation, and a stream holds the past of one sequence of frames. Each frame attends to the
+ * frames of its window, itself included, and leaves as their weighted mean: the better a frame fits, the larger its
+ * weight. There is no model here: a frame is its own query, key and value.
  *
  * Build:  cc 07-push-frames.c $(pkg-config --cflags --libs libattn) -o 07-push-frames
  *

@@ -1,9 +1,9 @@
 /*
  * Lesson 8: a block equals frame by frame.
  *
- * How a stream is cut into pushes changes no bit of what comes out: one frame at a time for the lowest latency, many at
- * once for the highest throughput, anything between. attn_forward () over the whole sequence is what all of them equal.
- * With a look-ahead of 2 the first push of one frame releases nothing, and the last two outputs come from the drain.
+ * The number of frames per push changes no bit of the output. Push one frame at a time for the lowest latency, many at
+ * once for the highest throughput, or any number between. All of them equal attn_forward () over the whole sequence.
+ * With a look-ahead of 2 the first push of one frame gives no output, and the last two outputs come from the drain.
  *
  * Build:  cc 08-block-equals-frames.c $(pkg-config --cflags --libs libattn) -o 08-block-equals-frames
  *

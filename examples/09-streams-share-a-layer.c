@@ -1,9 +1,9 @@
 /*
  * Lesson 9: many streams share a layer.
  *
- * A layer never changes once it is made, so any number of streams in any number of threads work over one layer without
- * a lock: the parameters are in memory once, however many speakers, sensors or channels are listened to. What belongs
- * to a stream is its past, and the gains of its heads. A stream is used by one thread at a time.
+ * A layer never changes, so any number of streams in any number of threads can use one layer without a lock. The
+ * parameters are in memory once, however many speakers, sensors or channels you process. A stream has its own past, and
+ * its own gains of the heads. Only one thread at a time may use a stream.
  *
  * Build:  cc 09-streams-share-a-layer.c $(pkg-config --cflags --libs libattn) -lm -pthread -o 09-streams-share-a-layer
  *

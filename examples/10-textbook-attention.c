@@ -1,15 +1,14 @@
 /*
  * Lesson 10: the textbook's attention, on top of the plain operator, attn_sdpa ().
  *
- * The two modules of every course on Transformers (Vaswani et al. 2017, sections 3.2.1 and 3.2.2), and what becomes of
- * them when words come one by one, small enough to be checked by hand:
+ * The two modules of every course on Transformers (Vaswani et al. 2017, sections 3.2.1 and 3.2.2), and the same when
+ * words come one by one. The numbers are small enough to check by hand:
  *
  *   1. scaled dot-product attention with one head: softmax (Q K^T / sqrt (dk)) V, and its weights;
  *   2. multi-head attention: four linear layers around h heads of d_model / h values each, with an optional mask;
  *   3. the same word by word, with the keys and values of earlier words kept, as language models write.
  *
- * Dropout, which textbooks apply to the weights, belongs to training: at inference it is the identity, so that it is
- * not here.
+ * There is no dropout here. Textbooks apply it to the weights, but only in training: at inference it is the identity.
  *
  * Build:  cc 10-textbook-attention.c $(pkg-config --cflags --libs libattn) -o 10-textbook-attention
  *

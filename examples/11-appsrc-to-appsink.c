@@ -1,9 +1,9 @@
 /*
  * Lesson 11: attention inside an application, with appsrc and appsink. Lesson 6 is the same in Python.
  *
- * Frames that the program has go in, attended frames come back, each with the timestamp it came with. With a look-ahead
- * of one frame they come one frame late, and the last when the end of the stream (EOS) says that nothing follows. What
- * goes wrong is a sentence on the bus: here, frames of three features that two heads cannot share.
+ * The program pushes frames and gets attended frames back, each with its timestamp. With a look-ahead of one frame they
+ * come one frame late, and the last one comes after the end of the stream (EOS). If something goes wrong, there is an
+ * error message on the bus: here, two heads cannot share frames of three features.
  *
  * Build:  cc 11-appsrc-to-appsink.c $(pkg-config --cflags --libs gstreamer-app-1.0) -o 11-appsrc-to-appsink
  * Leaks:  with GST_TRACERS=leaks GST_DEBUG=GST_TRACER:7 in the environment GStreamer names every "object-alive" at the

@@ -1,10 +1,10 @@
 /*
  * Lesson 12: a whole encoder, frame by frame.
  *
- * A file says which blocks an encoder has; the core runs them as one stream. What comes out is what the whole sequence
- * at once would give, to the bit, however the frames arrive. Two numbers tell when it comes out: the stride (an output
+ * A file lists the blocks of an encoder, and the core runs them as one stream. The outputs equal those of the whole
+ * sequence at once, to the bit, however the frames arrive. Two numbers tell when outputs come: the stride (one output
  * for each `stride` frames) and the reach ahead (the frames that an output waits for). A layer that looks one frame
- * ahead behind strides of four waits for four frames, and four such layers wait for 16.
+ * ahead, behind strides of four, waits for four frames. Four such layers wait for 16.
  *
  * The encoder is models/small-encoder.safetensors, whose parameters are random: models/small_encoder.py wrote it.
  *

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """Fades heads of attention out and in again, one after the other, while the picture runs.   fade-heads.py [SPEECH] [--help]
 
-Two layers follow each other. A controller moves the gains of the first one's heads; the picture shows the second. Without a model head n
-of the second layer sees just what head n of the first one gave: when that is faded out, it has nothing left to choose by, and attends
-evenly to all of its window. With each line of text come the gains, and the entropy of the second layer's heads in bits; even attention
-to 100 frames has log2(100) = 6.64.
+Two layers follow each other. A controller moves the gains of the heads of the first layer; the picture shows the second layer. Without a
+model head n of the second layer sees only the output of head n of the first one. When that head is faded out, all frames look alike, and
+head n of the second layer attends evenly to its whole window. Each line of text shows the gains, and the entropy of the heads of the second
+layer in bits. Even attention to 100 frames has log2(100) = 6.64 bits.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -30,8 +30,8 @@ PER_HEAD = 2 * Gst.SECOND   # a head is out in the middle of its time
 def arguments():
     parser = argparse.ArgumentParser(description='Fades heads of attention out and in again while the picture runs.')
     parser.add_argument('speech', nargs='?', help='a sound file that GStreamer can decode; none: ten seconds of ticks in noise')
-    parser.add_argument('--picture', metavar='FILE.png', help='no window: the picture at the end goes to a file, as fast as it goes')
-    parser.add_argument('--headless', action='store_true', help='no window and no picture, only the text, as fast as it goes')
+    parser.add_argument('--picture', metavar='FILE.png', help='no window: write the picture at the end to a file, as fast as possible')
+    parser.add_argument('--headless', action='store_true', help='no window and no picture, only the text, as fast as possible')
     return parser.parse_args()
 
 

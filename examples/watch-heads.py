@@ -2,15 +2,15 @@
 """Prints what each head of attention attends to, while the stream runs: the messages that the element posts on the bus with
 post-messages=true.   watch-heads.py [SPEECH] [--help]
 
-An application reads them like this, and reacts, without touching a single frame. Each message is an element message named `attention`
-about the frames of one interval, and holds one number per head:
+An application can read them like this and react, without touching a single frame. Each message is an element message named `attention`. It
+describes the frames of one interval, with one number per head:
 
   entropy      bits    0: a head looks at one frame; log2(n): evenly at n frames
-  mean-lag     frames  how far back it looks on average (negative: into the look-ahead)
-  peak-lag     frames  where it looks most
-  sink-weight  0 to 1  how much of its attention the sinks have that the window has left behind
+  mean-lag     frames  the average distance that it looks back (negative: into the look-ahead)
+  peak-lag     frames  the distance with the largest weight
+  sink-weight  0 to 1  the share of its attention that goes to sinks outside the window
 
-Times (timestamp, stream-time, running-time, duration, endtime) are in nanoseconds; frames says how many frames there were.
+Times (timestamp, stream-time, running-time, duration, endtime) are in nanoseconds; `frames` is the number of frames.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -33,9 +33,9 @@ def arguments():
     parser.add_argument('speech', nargs='?', help='a sound file that GStreamer can decode; none: ten seconds of pink noise')
     parser.add_argument('--heads', type=int, default=4, help='heads of attention, dividing 80 (default: 4)')
     parser.add_argument('--window', type=int, default=100, help='frames of 10 ms that each frame attends to (default: 100)')
-    parser.add_argument('--sinks', type=int, default=0, help='first frames that stay attended to for ever (default: 0)')
+    parser.add_argument('--sinks', type=int, default=0, help='first frames to which every later frame attends (default: 0)')
     parser.add_argument('--interval', type=float, default=0.5, help='seconds between two messages (default: 0.5)')
-    parser.add_argument('--fast', action='store_true', help='as fast as it goes, not at the pace of the speech')
+    parser.add_argument('--fast', action='store_true', help='as fast as possible, not at the pace of the speech')
     return parser.parse_args()
 
 

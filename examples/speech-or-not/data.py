@@ -1,7 +1,7 @@
-"""Speech in noise, and where somebody speaks: shared by train.py and evaluate.
+"""Speech in noise, with labels that tell where somebody speaks: train.py and evaluate share it.
 
-A stream is some seconds of one speaker, with pauses, in one kind of noise. Everything is drawn from seeded generators, so that the same call makes
-the same samples. The features come from the element logmel, the one that the encoder runs behind.
+A stream is some seconds of one speaker, with pauses, in one kind of noise. Everything is drawn from seeded generators, so the same call
+makes the same samples. The features come from the element logmel, behind which the encoder runs.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
