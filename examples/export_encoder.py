@@ -1,25 +1,25 @@
 #!/usr/bin/python3
-"""To safetensors: a trained model, as the elements `attentionencoder` (a whole encoder) and `attention` (one layer) read it.
+"""Writes a trained model to a safetensors file for the element `attentionencoder` (a whole encoder) or `attention` (one layer).
 
-    examples/export_encoder.py checkpoint.pt                                   lists what it has
+    examples/export_encoder.py checkpoint.pt                                   lists its encoders and layers
     examples/export_encoder.py checkpoint.pt encoder.safetensors --heads 4 --window 16 --activation gelu --norm-first
     examples/export_encoder.py folder encoder.safetensors --check              Moonshine Streaming, Mimi, Voxtral Realtime, from Hugging Face
-    examples/export_encoder.py any.nemo encoder.safetensors --describe FILE    whatever a small description names (export/description.py)
+    examples/export_encoder.py any.nemo encoder.safetensors --describe FILE    any other model, by a description (export/description.py)
     examples/export_encoder.py checkpoint.pt model.safetensors --layer --prefix encoder.layers.0.self_attn. --heads 4 --window 100
 
-In the program that trained it everything is taken from the module:
+In the program that trained the model, the exporter takes everything from the module:
 
     import export_encoder
     export_encoder.export(model, 'encoder.safetensors', window=16, look_ahead=4, frame_rate=100, check=True)
     export_encoder.export_layer(model.layers[0], 'model.safetensors', window=100)
 
-A module of one's own becomes blocks by a rule; blocks_of ('f') gives those of its submodule f:
+For a module of your own, write a rule that returns its blocks; blocks_of ('f') returns those of its submodule f:
 
     def blocks_of_mine(module, name, blocks_of):                               x + f(x)
         return [{'residual': blocks_of('f')}]
     export_encoder.export(model, 'encoder.safetensors', rules={Mine: blocks_of_mine}, ...)
 
-What is not known is refused by its name; what is left out is printed. The folder export/ beside this program has its parts.
+The exporter refuses an unknown part of a model by its name, and prints what it leaves out. Its own parts are in the folder export/.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -64,7 +64,7 @@ FRONT_END = ('sample_rate', 'frame_rate', 'bins', 'style', 'frame_length', 'hop_
 
 def add_front_end(parser):
     """The options of FRONT_END, which become metadata."""
-    made = parser.add_argument_group('what it was trained on', 'named as the properties of logmel, which tells the element what it made')
+    made = parser.add_argument_group('the frames that the model was trained on', 'named as the properties of logmel, which writes the same facts into its caps')
     made.add_argument('--sample-rate', type=int, metavar='HZ', help='of the audio')
     made.add_argument('--frame-rate', type=frame_rate, metavar='RATE', help='frames per second: 100, 62.5, 125/2')
     made.add_argument('--bins', type=int)
@@ -80,33 +80,33 @@ def add_front_end(parser):
 
 
 def add_encoder(parser):
-    told = parser.add_argument_group('an encoder, or a layer: what a checkpoint does not tell')
-    told.add_argument('--heads', type=int, help='of each attention')
-    told.add_argument('--window', type=frames_list, metavar='FRAMES', help='that each frame attends to, itself included; or one for each layer: 16,16,8')
+    told = parser.add_argument_group('an encoder, or a layer: facts that a checkpoint does not hold')
+    told.add_argument('--heads', type=int, help='heads of each attention')
+    told.add_argument('--window', type=frames_list, metavar='FRAMES', help='frames that each frame attends to, with itself; or a list: 16,16,8')
     told.add_argument('--look-ahead', type=frames_list, metavar='FRAMES', help='later frames that it also attends to (default: 0)')
-    told.add_argument('--activation', choices=ACTIVATIONS, help='between linear1 and linear2 (default: relu, as in PyTorch)')
+    told.add_argument('--activation', choices=ACTIVATIONS, help='activation between linear1 and linear2 (default: relu, as in PyTorch)')
     told.add_argument('--norm-first', action='store_true', help='norms before attention and feed-forward (default: after them, as in PyTorch)')
-    told.add_argument('--eps', type=float, help='of the norms (default: 1e-5, as in PyTorch)')
+    told.add_argument('--eps', type=float, help='epsilon of the norms (default: 1e-5, as in PyTorch)')
 
 
 def add_models(parser):
-    known = parser.add_argument_group('a model that is known', 'a folder with config.json: ' + ', '.join(MODELS) + "; and Kyutai's file of Mimi")
+    known = parser.add_argument_group('a known model', 'a folder with config.json: ' + ', '.join(MODELS) + "; and Kyutai's file of Mimi")
     known.add_argument('--part', choices=('encoder', 'decoder'), default='encoder', help='which transformer of Mimi (default: encoder)')
     known.add_argument('--window-reading', choices=READINGS, default=READINGS[0],
                        help='(16, 4) is 15 frames back and 3 ahead (exclusive, the default), or 16 and 4 (inclusive)')
-    known.add_argument('--ignore', action='append', metavar='KEY', help='of config.json, which changes nothing in the encoder; may be given again')
+    known.add_argument('--ignore', action='append', metavar='KEY', help='a key of config.json that changes nothing in the encoder; you can repeat this option')
 
 
 def add_layer(parser):
     layer = parser.add_argument_group('one layer, for the element attention')
-    layer.add_argument('--layer', action='store_true', help='takes one attention layer and nothing else')
-    layer.add_argument('--layout', choices=LAYOUTS, help='of query, key and value in one tensor: all queries, all keys, all values; or by heads')
-    layer.add_argument('--kv-heads', type=int, help='of keys and values in one tensor with the queries; else the shapes tell')
-    layer.add_argument('--sinks', type=int, metavar='FRAMES', help='first frames that stay attended to')
-    layer.add_argument('--scale', type=float, help='of query times key (default: 1 / sqrt (values per head))')
+    layer.add_argument('--layer', action='store_true', help='export one attention layer and nothing else')
+    layer.add_argument('--layout', choices=LAYOUTS, help='order of query, key and value in one tensor: all queries, all keys, all values; or by heads')
+    layer.add_argument('--kv-heads', type=int, help='heads of keys and values, if they are in one tensor with the queries; otherwise the shapes tell')
+    layer.add_argument('--sinks', type=int, metavar='FRAMES', help='first frames to which every later frame attends')
+    layer.add_argument('--scale', type=float, help='factor of query times key (default: 1 / sqrt (values per head))')
     layer.add_argument('--softcap', type=float)
     layer.add_argument('--position', choices=POSITIONS)
-    layer.add_argument('--rope-base', type=float, help='also of a known model whose config.json does not tell it')
+    layer.add_argument('--rope-base', type=float, help='also for a known model, if its config.json does not hold it')
     layer.add_argument('--rope-layout', choices=('half', 'interleaved'))
     layer.add_argument('--rope-dimensions', type=int)
 
@@ -118,16 +118,16 @@ def arguments(words=None):
     parser = argparse.ArgumentParser(
         description='Takes an encoder, or with --layer one attention layer, out of a checkpoint, for gst-launch-1.0 ... ! attentionencoder '
                     'model-file=MODEL ! ...',
-        epilog='Modules: import export_encoder in the program that has them. Checkpoints are read with weights_only: no program that is hidden in '
-               'one runs. What is said here is what the element then takes; a pipeline that disagrees gets an error instead of wrong numbers.')
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='what torch.save (module.state_dict (), ...) wrote; a safetensors file, or the index of '
-                        'several; a folder of Hugging Face; a .nemo')
-    parser.add_argument('model', metavar='MODEL', nargs='?', help='safetensors file to write; without it the encoders and layers are listed')
-    parser.add_argument('--tensors', action='store_true', help='lists all tensors, as a description needs their names')
-    parser.add_argument('--prefix', help='of the encoder or the layer, such as encoder. (not needed where there is but one)')
+        epilog='To export a module, import export_encoder in the program that has it. Checkpoints are read with weights_only, so no program that is '
+               'hidden in one runs. The element takes its settings from the exported file; a pipeline that disagrees gets an error, not wrong numbers.')
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='the output of torch.save (module.state_dict (), ...); a safetensors file, or the index of '
+                        'several; a folder from Hugging Face; a .nemo file')
+    parser.add_argument('model', metavar='MODEL', nargs='?', help='safetensors file to write; without it the program lists the encoders and layers')
+    parser.add_argument('--tensors', action='store_true', help='list all tensors; a description needs their names')
+    parser.add_argument('--prefix', help='prefix of the encoder or the layer, such as encoder. (not needed if there is only one)')
     parser.add_argument('--config', metavar='FILE', help='config.json of Hugging Face (default: the one beside the checkpoint, if there is one)')
     parser.add_argument('--describe', metavar='FILE', help='a description that names the tensors of any other model (export/description.py has one)')
-    parser.add_argument('--check', action='store_true', help='runs what was written, and compares it with its formulas in float64')
+    parser.add_argument('--check', action='store_true', help='run the exported file, and compare it with its formulas in float64')
     for add in (add_encoder, add_models, add_layer, add_front_end, front_end.add_options):
         add(parser)
     return parser.parse_args(words)

@@ -1,4 +1,4 @@
-"""An exported file against what it was made from: what libattn or a pipeline computes, and what a PyTorch module or NumPy does in float64.
+"""Checks an exported file: compares the outputs of libattn, or of a pipeline, with those of the PyTorch module or of NumPy in float64.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """

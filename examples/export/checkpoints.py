@@ -1,7 +1,7 @@
-"""What people have: {name: Tensor} of a pickle of PyTorch's, of safetensors, of a folder of Hugging Face's, of a .nemo.
+"""Reads checkpoints: {name: Tensor} from a pickle of PyTorch, from safetensors, from a folder of Hugging Face, from a .nemo.
 
-A .pt checkpoint is a pickle, which could run any program when it is read: it is read with weights_only, which takes plain parameters and refuses
-the rest, and needs PyTorch. Checkpoints in safetensors need NumPy alone.
+A .pt checkpoint is a pickle, which could run any program when it is read. So it is read with weights_only, which takes plain parameters and refuses
+the rest. That needs PyTorch. Checkpoints in safetensors need only NumPy.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -19,7 +19,7 @@ WRAPPERS = ('_orig_mod.', '_fsdp_wrapped_module.', '_checkpoint_wrapped_module.'
 LARGE = 1 << 28  # bytes of a checkpoint, from where on a person may want to know that it is in memory
 INDEX, ALONE = 'model.safetensors.index.json', 'model.safetensors'
 FLOATS = ('torch.float64', 'torch.float32', 'torch.float16', 'torch.bfloat16')
-ONNX = """%s: an .onnx holds a protobuf, which is not read here. With the package onnx, two lines of Python write its tensors:
+ONNX = """%s: an .onnx holds a protobuf, which this program does not read. With the package onnx, two lines of Python write its tensors:
   import onnx, export_encoder
   export_encoder.save('tensors.safetensors', export_encoder.of_onnx(onnx.load('%s')))
 Then name them by a description: examples/export_encoder.py tensors.safetensors MODEL --describe FILE.json"""

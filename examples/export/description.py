@@ -1,4 +1,4 @@
-"""From a description, which names the tensors of a state_dict and lists the blocks: for models whose module is not known.
+"""Exports by a description, which names the tensors of a state_dict and lists the blocks: for models whose module is not known.
 
     {"features": 80, "frame-rate": [100, 1],
      "tensors": {"layers.{i}.norm.weight": {"from": "blocks.{i}.norm.gamma", "plus": 1},

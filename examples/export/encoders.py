@@ -19,7 +19,7 @@ VERSION = 1
 # ---- blocks ----
 
 class Options:
-    """What a module does not tell of its attentions: one value for all, or a list with one for each."""
+    """The settings of the attentions that a module does not hold: one value for all, or a list with one for each."""
 
     def __init__(self, **options):
         self.options, self.n = options, 0

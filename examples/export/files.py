@@ -1,7 +1,7 @@
-"""Safetensors: eight bytes of length, that much JSON, the numbers. And tensors that are read when they are written.
+"""Safetensors files: eight bytes with a length, JSON of that length, the numbers. Also tensors that are read only when they are written.
 
-Debian's PyTorch comes without the package safetensors, and the format is simple: save () and load () are all of it. A file is mapped and not
-read, and written tensor by tensor: a file of gigabytes takes the memory of its largest tensor.
+Debian's PyTorch comes without the package safetensors, and the format is simple: save () and load () are all of it. A file is mapped, not
+read, and is written tensor by tensor. So a file of gigabytes takes only the memory of its largest tensor.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """

@@ -33,7 +33,7 @@ def standardized(mean, deviation, name='standardized'):
     """(x - mean) / deviation, one of each per value: the global CMVN of ESPnet and WeNet, or fixed_mean and fixed_std of NeMo."""
     mean, deviation = np.asarray(mean, np.float64), np.asarray(deviation, np.float64)
     if mean.ndim != 1 or mean.shape != deviation.shape:
-        raise ExportError('the mean has the shape %s and the deviation %s, where both have one number per value' % (mean.shape, deviation.shape))
+        raise ExportError('the mean has the shape %s and the deviation %s, expected one number per value in both' % (mean.shape, deviation.shape))
     wrong = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(deviation) & (deviation > 0)))
     if len(wrong):
         raise ExportError('value %d has the mean %g and the deviation %g: no frame can be divided by that' % (wrong[0], mean[wrong[0]], deviation[wrong[0]]))
@@ -57,7 +57,7 @@ def put_in_front(front, state, blocks):
 def add_options(parser):
     made = parser.add_argument_group('blocks in front of the model')
     made.add_argument('--mfcc', type=int, metavar='N', help='the first N coefficients of the cepstrum of --bins log-mel bins')
-    made.add_argument('--lifter', type=float, default=0, metavar='Q', help="of --mfcc: Kaldi's cepstral lifter, 22 there (default: none)")
+    made.add_argument('--lifter', type=float, default=0, metavar='Q', help="Kaldi's cepstral lifter for --mfcc, 22 there (default: none)")
     made.add_argument('--standardize', metavar='FILE.npy', help='[2, values]: the mean and the deviation of each value, fixed in training')
 
 

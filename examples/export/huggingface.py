@@ -1,8 +1,8 @@
-"""Models that are known: Moonshine Streaming, Mimi and Voxtral Realtime, from their folders at Hugging Face (config.json and model.safetensors),
+"""The known models: Moonshine Streaming, Mimi and Voxtral Realtime, from their folders at Hugging Face (config.json and model.safetensors),
 and Mimi from Kyutai's own file.
 
-Each is a description (description.py) that is made from config.json. What config.json says is used, or known to change nothing in the encoder, or
-refused by its name.
+Each is a description (description.py) that is made from config.json. Each key of config.json is used, or known to change nothing in the encoder,
+or refused by its name.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """

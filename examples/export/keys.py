@@ -1,4 +1,4 @@
-"""Which keys a block may have, and which values: what attn.h says of them, so that what is written is refused here and not where it is read.
+"""The keys that a block may have, and their values, as in attn.h. So a wrong block is refused when it is written, not when it is read.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """

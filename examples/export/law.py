@@ -1,4 +1,4 @@
-"""What blocks do to widths, rates and time, what they cost, and the table that says so.
+"""The effect of blocks on widths, rates and time, their cost, and the table that shows these.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """

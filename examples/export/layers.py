@@ -1,9 +1,9 @@
 """One attention layer, whatever its tensors are called: for the element `attention`.
 
 A layer is nn.MultiheadAttention (or what contains some, such as nn.TransformerEncoderLayer), or one with the names of NAMES and FUSED below, as
-in Hugging Face's files; those are written as q_proj, k_proj, v_proj and out_proj. A config.json is read where it tells heads, positions, and the
-order of fused projections. What stands beside the attention is left out, and named; what belongs to it and is not known is refused. The layer is
-checked before a file is written.
+in Hugging Face's files; those are written as q_proj, k_proj, v_proj and out_proj. A config.json gives heads, positions, and the order
+of fused projections. Tensors beside the attention are left out, and named. Unknown tensors of the attention are refused. The layer is checked before
+a file is written.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """

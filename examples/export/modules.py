@@ -1,10 +1,10 @@
-"""The blocks of a PyTorch module: everything is taken from it.
+"""The blocks of a PyTorch module, which holds everything that an export needs.
 
 A module is an nn.TransformerEncoder, an nn.TransformerEncoderLayer, an nn.MultiheadAttention, nn.Linear, nn.Conv1d, nn.LayerNorm, nn.RMSNorm,
-nn.BatchNorm1d, an activation, nn.GLU, or an nn.Sequential of these. A module of one's own becomes blocks by a rule.
+nn.BatchNorm1d, an activation, nn.GLU, or an nn.Sequential of these. For a module of your own, write a rule that returns its blocks.
 
-What is not known is refused by its name, and so is a class that computes in another way than the one it is derived from. What is only active in
-training (dropout) is left out.
+An unknown module is refused by its name, and so is a class that computes in another way than its base class. Modules that are only active in
+training (dropout) are left out.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """

@@ -1,10 +1,11 @@
 /*
- * Holds the logs of receivers that followed each other against the whole sequence at once.
+ * Compares the logs of receivers that followed each other with the whole sequence at once.
  *
  *   check N_FRAMES LOG...
  *
- * A receiver that went on from frame S must have given, to the bit, what attn_forward () gives for all frames, where
- * those are absent that did not come: before S to its predecessors, from S on to itself. Says how many those were.
+ * A receiver that went on from frame S must have given, to the bit, the outputs that attn_forward () gives for all
+ * frames. The frames that did not come are absent there: before S, those that its predecessors did not get; from S on,
+ * those that it did not get itself. Prints how many these are.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <stdlib.h>

@@ -1,19 +1,19 @@
 /*
- * The side that attends, and that may be killed at any time: its stream goes on in the next process.
+ * The side that attends. You can kill it at any time: its stream goes on in the next process.
  *
  *   receive tcp|udp ADDRESS PORT STATE LOG
  *
  * STATE is the stream's state: written every quarter of a second, and restored at the start if it is there. LOG (see
- * failover.h) is what this process did.
+ * failover.h) lists the work of this process.
  *
- * What to learn from it:
- *   - The state is restored by the element, from its property state-file. Which frame it goes on from stands at byte 40
- *     of the state (attn.h).
- *   - A sender that remembers (tcp) is asked for that frame: then nothing is lost.
- *   - From a sender that does not (udp), the first frame that comes in is a later one. The element cannot know: a state
- *     holds frame numbers and no times. A GAP event in front of that frame says how many are missing, and they are
- *     absent, as lost frames are.
- *   - With look-ahead a state is written when what it owes has left.
+ * It teaches this:
+ *   - The element restores the state, from its property state-file. The number of the next frame stands at byte 40 of the
+ *     state (attn.h).
+ *   - A sender that remembers frames (tcp) sends from that frame on, if asked: then nothing is lost.
+ *   - From a sender that does not (udp), the first frame that comes in is a later one. The element cannot know that: a
+ *     state holds frame numbers but no times. A GAP event in front of that frame tells how many are missing, and these
+ *     are absent, as lost frames are.
+ *   - With look-ahead a state is written only after the outputs that waited for later frames have left.
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */

@@ -2,8 +2,8 @@
 """Writes small-encoder.safetensors, the encoder of the README and of lesson 12:   examples/models/small_encoder.py [FILE]
 
 It has the shape of the encoders that recognize speech: two convolutions of stride 2, then four layers of attention and feed-forward, which each
-look one frame ahead. Nobody trained it: its parameters are random, from a seed, so its outputs mean nothing. It shows how an encoder runs. The
-blocks are written by hand here, which is what to imitate where export_encoder.py does not know a model.
+look one frame ahead. Nobody trained it: its parameters are random, from a seed, so its outputs mean nothing. It shows how an encoder runs. Its
+blocks are written by hand. Imitate this file if export_encoder.py does not know your model.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
