@@ -15,7 +15,7 @@ struct _CtcDecoder {
 
   gint last;           /* token of the last frame */
   gboolean has_text;   /* its run belongs to the text */
-  gboolean owes_space; /* between the text and what comes next */
+  gboolean owes_space; /* between the text and the next one */
   GString *text;       /* that is being said */
   guint64 begin, end;  /* of it */
   guint64 now;         /* NO_TIME: no frame has come */
@@ -113,7 +113,7 @@ clear_text (CtcDecoder *decoder)
   decoder->has_text = decoder->owes_space = FALSE;
 }
 
-/* What is being said is known to end, since the time `at`. */
+/* The current text is known to end, since the time `at`. */
 static void
 finish_text (CtcDecoder *decoder, guint64 at, gboolean is_cut)
 {

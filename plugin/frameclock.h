@@ -2,7 +2,7 @@
  * gst-attention: which timestamps of a stream mean that something is missing. Arithmetic alone; no pads, no buffers.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Frames are what is counted: feature frames for `attention`, samples of audio for `logmel`. A buffer of n frames is
+ * The clock counts frames: feature frames for `attention`, samples of audio for `logmel`. A buffer of n frames is
  * expected to last n / rate; its *step* is how much later than the end of the one before it it begins.
  *
  * With DISCONT somebody says that something is missing, and a step above `tolerance` is believed. Without the flag the
@@ -11,7 +11,7 @@
  *   rounding  of timestamps, to nanoseconds or to a container's milliseconds: below `tolerance`, and never added up, as
  *             each buffer is compared with the one before it.
  *   drift     of a clock: a buffer of T steps by T times some parts per million. As with rounding each step is measured
- *             anew, so that what hours of it come to plays no part, however fast the clock is.
+ *             anew, so that the sum of hours of drift plays no part, however fast the clock is.
  *   jitter    of times that were read from a clock when a buffer happened to arrive. Where each is off by less than
  *             J < threshold, two neighbours differ by up to 2 J, which may be above the threshold. So it is the latest
  *             line that counts, not the last buffer: `late` is how much earlier than it the last buffer was. A buffer
@@ -24,7 +24,7 @@
  *             and arrive at once, are jitter of another kind: the first of each burst defines the line, which falls by
  *             less than the threshold in bursts of up to 64 thresholds.
  *
- * Where all steps lately were within the tolerance, the last buffer is the line.
+ * If all recent steps were within the tolerance, the last buffer is the line.
  *
  * The line knows little before it has seen some buffers. So the first 16 must jump by twice the threshold, which two
  * times within +-threshold never do; unless all times so far, and the jump, are exact to 1/8192 of a frame.
@@ -55,7 +55,7 @@ void frame_clock_set_rate (FrameClock *clock, gint rate_n, gint rate_d, GstClock
 /* Another stream begins, at any time. */
 void frame_clock_forget (FrameClock *clock);
 
-/* Where the next buffer continues the last one; NONE: unknown. */
+/* The time at which the next buffer continues the last one; NONE: unknown. */
 GstClockTime frame_clock_next (const FrameClock *clock);
 
 /* The time that `n` frames take; NONE where the rate is unknown. */
@@ -79,7 +79,7 @@ guint64 frame_clock_count (const FrameClock *clock, GstClockTimeDiff jump);
 /* `n` frames are missing before the next buffer. */
 void frame_clock_skip (FrameClock *clock, guint64 n);
 
-/* What was before ends at `time`, with a GAP event. */
+/* The frames so far end at `time`, with a GAP event. */
 void frame_clock_move (FrameClock *clock, GstClockTime time);
 
 /* A buffer of `n` frames at `pts` (NONE: unknown) has come, whatever frame_clock_jump () said of it. */

@@ -1,5 +1,5 @@
 /*
- * gst-attention: what frames take of time, at rate_n / rate_d of them per second. Times are rounded to the nearest
+ * gst-attention: the duration of frames, at rate_n / rate_d of them per second. Times are rounded to the nearest
  * nanosecond. SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef PLUGIN_FRAMERATE_H

@@ -172,7 +172,7 @@ gst_attention_heads_sync (GPtrArray *heads, GstClockTime time)
 static gboolean (*load_properties) (GstPreset *preset, const gchar *name); /* GStreamer's own */
 
 /*
- * GStreamer loads what properties and children the element has at the beginning. The gains of heads come with the
+ * GStreamer loads the properties and children that the element has at the beginning. The gains of heads come with the
  * number of heads, or with the file: once that is loaded, they can be.
  */
 static gboolean

@@ -21,7 +21,7 @@ G_BEGIN_DECLS
 AttnStatus gst_attention_layers_get (const gchar *file, const gchar *prefix, const AttnConfig *config,
                                      AttnLayer **layer, AttnError *error);
 
-/* The same of a whole encoder, whose options are what differs. */
+/* The same for a whole encoder: its options are compared. */
 AttnStatus gst_attention_layers_get_encoder (const gchar *file, const AttnEncoderOptions *options, AttnLayer **layer,
                                              AttnError *error);
 
@@ -31,7 +31,7 @@ const gchar *gst_attention_layers_metadata (const AttnLayer *layer, const gchar 
 /* The last one who holds the layer frees it. */
 void gst_attention_layers_release (AttnLayer *layer);
 
-/* What the core says of settings, files and memory, as GStreamer says it. Returns FALSE. */
+/* Turns an error of the core about settings, files or memory into one of GStreamer. Returns FALSE. */
 gboolean gst_attention_layers_set_error (GError **error, const AttnError *failure);
 
 G_END_DECLS

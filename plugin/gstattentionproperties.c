@@ -29,7 +29,7 @@ enum {
 
 static GParamSpec *properties[N_PROPS];
 
-/* Of the properties that are fields of AttnConfig: where they stand in it; else 0, which is none of them. */
+/* The offset in AttnConfig of each property that is a field of it; 0, which is no such field, for the others. */
 static const gsize config_offsets[N_PROPS] = {
   [PROP_HEADS] = offsetof (AttnConfig, n_heads),
   [PROP_KV_HEADS] = offsetof (AttnConfig, n_kv_heads),
@@ -75,7 +75,7 @@ GST_DEFINE_ENUM (GstAttentionRopeLayout, gst_attention_rope_layout,
                  { ATTN_ROPE_INTERLEAVED, "Pairs (2i, 2i + 1): RoFormer, GPT-J, and Llama as Meta has it",
                    "interleaved" })
 
-/* ---- what nobody set ---- */
+/* ---- properties that nobody set ---- */
 
 static gboolean
 is_double (guint id)

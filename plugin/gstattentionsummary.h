@@ -1,5 +1,5 @@
 /*
- * gst-attention: what the heads of an attention look at, in a few numbers, on the bus.
+ * gst-attention: summaries of the weights of each head, in a few numbers, on the bus.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef PLUGIN_GSTATTENTIONSUMMARY_H
@@ -22,7 +22,7 @@ void gst_attention_summary_free (GstAttentionSummary *summary);
 void gst_attention_summary_add (GstAttentionSummary *summary, GstBuffer *buffer, const gfloat *weights,
                                 guint64 n_frames, GstClockTime interval);
 
-/* Posts what is left over, if anything is. */
+/* Posts a summary of the remaining frames, if there are any. */
 void gst_attention_summary_post (GstAttentionSummary *summary);
 
 G_END_DECLS

@@ -1,6 +1,6 @@
 /*
- * gst-attention: what each head attends to, for elements whose layer has attentions: side i of the GstFrameFilter is
- * attention i, on a pad and, in a few numbers, on the bus.
+ * gst-attention: the attention weights of each head, for elements whose layer has attentions: side i of the
+ * GstFrameFilter is attention i, on a pad and, in a few numbers, on the bus.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef PLUGIN_GSTATTENTIONWEIGHTS_H
@@ -16,7 +16,7 @@ GstCaps *gst_attention_weights_make_side_caps (GstFrameFilter *filter, guint sid
 void gst_attention_weights_side_done (GstFrameFilter *filter, guint side, GstBuffer *buffer, const gfloat *weights,
                                       guint64 n_rows);
 
-/* What has not been posted yet is posted, if the stream was drained, or forgotten. */
+/* Posts the rest of the numbers, if the stream was drained, or else forgets it. */
 void gst_attention_weights_end (GstFrameFilter *filter, gboolean drained);
 
 G_END_DECLS

@@ -1,12 +1,12 @@
 /*
- * gst-attention: what the files of the element `ctctext` share. SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: declarations that the files of the element `ctctext` share. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   gstctctext.c            pads, events, queries, from start to stop
  *   gstctctextstate.c       streams that outlive their process
  *   gstctctextflow.c        from frames to texts and gaps, and their times
  *   gstctctextproperties.c  settings
  *   ctcdecoder.c            from the best token of each frame to words
- *   ctctokens.c             what the tokens are
+ *   ctctokens.c             the list of the tokens
  *
  * It is a plain GstElement: few texts leave, at other times than the frames that made them. What GstBaseTransform does
  * for buffers that become other buffers (allocation, metadata, QoS) has no meaning here.
@@ -47,16 +47,16 @@ struct _GstCtcText {
 
   /* From start to stop. */
   CtcTokens *tokens;
-  CtcTextSettings used; /* what the properties were at start */
+  CtcTextSettings used; /* the properties, as they were at start */
   StateFile *file;      /* NULL: none */
 
   /* Under `lock`, which is never held across a push or a message. */
   GMutex lock;
   CtcDecoder *decoder; /* NULL: not started */
-  GBytes *restored;    /* what the next frame goes on from; NULL: from the one before it */
+  GBytes *restored;    /* the state from which the next frame goes on; NULL: that of the frame before it */
   GBytes *ended;       /* before the stream ended; NULL: a frame has come since */
   gboolean changed;    /* since the state file was written */
-  GstClockTime told;   /* up to here downstream knows what there is; NONE: nothing was told yet */
+  GstClockTime told;   /* up to here downstream knows all texts and gaps; NONE: it knows nothing yet */
 
   /* Streaming thread. */
   GstFeatures features; /* n_features is 0 until there are caps */
@@ -78,7 +78,7 @@ void gst_ctc_text_clear_settings (CtcTextSettings *settings);
 void gst_ctc_text_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec);
 void gst_ctc_text_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec);
 
-/* A copy of what the properties are now, into `settings`, which are cleared before. */
+/* Copies the current properties into `settings`, after clearing these. */
 void gst_ctc_text_get_settings (GstCtcText *self, CtcTextSettings *settings);
 
 /* From the time of a text to that of the frame that finishes it, at most. */
@@ -90,7 +90,7 @@ GstClockTime gst_ctc_text_get_latency (GstCtcText *self);
 GstFlowReturn gst_ctc_text_take_buffer (GstCtcText *self, GstBuffer *buffer);
 GstFlowReturn gst_ctc_text_take_gap (GstCtcText *self, GstClockTime timestamp, GstClockTime duration);
 
-/* What is being said ends here, and leaves. */
+/* The current text ends here, and leaves. */
 GstFlowReturn gst_ctc_text_end_stream (GstCtcText *self);
 
 /* The same, and nothing leaves. */

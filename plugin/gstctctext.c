@@ -148,7 +148,7 @@ refused:
 
 /* ---- events ---- */
 
-/* Texts have times: what comes in bytes begins at 0. Takes the event. */
+/* Texts have times: a segment in bytes begins at 0. Takes the event. */
 static gboolean
 take_segment (GstCtcText *self, GstEvent *event)
 {
@@ -239,7 +239,7 @@ gst_ctc_text_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
     break;
   case GST_EVENT_EOS:
     gst_ctc_text_end_stream (self);
-    gst_ctc_text_write_state_file (self); /* while somebody listens to what goes wrong */
+    gst_ctc_text_write_state_file (self); /* while somebody still listens to errors */
     break;
   default:
     break;
@@ -259,7 +259,7 @@ gst_ctc_text_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
   return gst_ctc_text_take_buffer (self, buffer);
 }
 
-/* ---- what comes from downstream ---- */
+/* ---- events and queries from downstream ---- */
 
 static gboolean
 refuses_seek (GstCtcText *self, GstEvent *event)
@@ -417,8 +417,8 @@ install_signals (GType type)
   /**
    * GstCtcText::save-state:
    *
-   * What the next frame would go on from. After the end of a stream, until the next frame, that is the state before
-   * the end. Any thread, while buffers flow.
+   * The state from which the next frame would go on. After the end of a stream, until the next frame, that is the state
+   * before the end. Any thread, while buffers flow.
    *
    * Returns: (transfer full) (nullable): the state; %NULL below PAUSED
    */
@@ -427,7 +427,7 @@ install_signals (GType type)
 
   /**
    * GstCtcText::restore-state:
-   * @state: what save-state or a state file gave
+   * @state: the bytes that save-state or a state file gave
    *
    * The next frame goes on from @state; the word that is being said ends before it. The times of a word that goes on
    * are counted back from that frame. Any thread, while buffers flow.

@@ -6,7 +6,7 @@
 
 #include <glib-object.h>
 
-/* Defines type_name_get_type () for this file. What follows are its values, each { value, "what it is", "nick" }. */
+/* Defines type_name_get_type () for this file. Its values follow, each { value, "what it is", "nick" }. */
 #define GST_DEFINE_ENUM(TypeName, type_name, ...) \
   static GType type_name##_get_type (void);       \
   G_DEFINE_ENUM_TYPE (TypeName, type_name, __VA_ARGS__)

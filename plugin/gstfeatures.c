@@ -1,5 +1,5 @@
 /*
- * gst-attention: what a feature stream is: its caps, its buffers, its time.
+ * gst-attention: feature streams: their caps, buffers and times.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "gstfeatures.h"

@@ -1,5 +1,5 @@
 /*
- * gst-attention: what a feature stream is: the caps of every pad that carries feature vectors, read and made in one
+ * gst-attention: feature streams: the caps of every pad that carries feature vectors, read and made in one
  * place. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A feature stream is audio/x-raw (one channel per feature, one sample per frame) or NNStreamer's other/tensors (one
@@ -55,14 +55,17 @@ GstCaps *gst_features_to_caps (guint n_features, gint rate_n, gint rate_d, guint
 /* For gst_features_replace_n_features (): the caps no longer say how many. */
 #define GST_FEATURES_ANY_NUMBER 0
 
-/* `caps` (fixed or not) with `n_features` in the place of what they say; everything else is kept. Transfer full. */
+/*
+ * `caps` (fixed or not) with `n_features` in the place of their number of features; everything else is kept. Transfer
+ * full.
+ */
 GstCaps *gst_features_replace_n_features (GstCaps *caps, guint n_features);
 
 /* `caps` with buffers of so many frames, where they say how many (other/tensors). Transfer full. */
 GstCaps *gst_features_set_frames_per_buffer (GstCaps *caps, guint frames_per_buffer);
 
 /*
- * What `caps` (fixed or not) become where one frame leaves for each `n` that come: the rate is divided by n, and
+ * The form of `caps` (fixed or not) if one frame leaves for each `n` that come: the rate is divided by n, and
  * audio/x-raw becomes other/tensors where that is not a whole number. In other/tensors each frame has its own buffer.
  * Transfer full.
  */
@@ -80,7 +83,7 @@ gboolean gst_features_count_frames (const GstFeatures *features, gsize size, gsi
 /* A buffer of `n_values`, in one memory that begins at a cache line; NULL: no memory. Transfer full. */
 GstBuffer *gst_features_new_buffer (guint64 n_values);
 
-/* Answers a query of the latency: what is upstream of `sinkpad` says, and `own`. */
+/* Answers a query of the latency with the latency of the elements upstream of `sinkpad`, and `own`. */
 gboolean gst_features_query_latency (GstPad *sinkpad, GstQuery *query, GstClockTime own);
 
 /* Posts `error`, which it takes, as an error message of `element`. */

@@ -19,7 +19,7 @@ G_DEFINE_ABSTRACT_TYPE (GstFrameFilter, gst_frame_filter, GST_TYPE_BASE_TRANSFOR
 
 /* ---- from start to stop ---- */
 
-/* What caps queries are told, after the model came or went. */
+/* The answer to caps queries, after the model came or went. */
 static void
 publish_width (GstFrameFilter *self)
 {
@@ -68,7 +68,7 @@ begin_run (GstFrameFilter *self)
   gst_frame_filter_reset_flows (self);
 }
 
-/* With a model everything but the rate is known already, and what is wrong with it is said now. */
+/* With a model everything but the rate is known already, so its faults are reported now. */
 static gboolean
 read_model (GstFrameFilter *self)
 {
@@ -162,9 +162,9 @@ install_signals (GType type)
   /**
    * GstFrameFilter::save-state:
    *
-   * What the next frame would go on from. After the end of a stream, until the next frame, that is the state before the
-   * drain. Any thread, while buffers flow; then it may be taken in the middle of a buffer, and the number of the next
-   * frame stands at byte 40 (see attn.h).
+   * The state from which the next frame would go on. After the end of a stream, until the next frame, that is the state
+   * before the drain. Any thread, while buffers flow; then it may be taken in the middle of a buffer, and the number of
+   * the next frame stands at byte 40 (see attn.h).
    *
    * Returns: (transfer full) (nullable): the state; %NULL when there is no stream yet
    */
@@ -173,7 +173,7 @@ install_signals (GType type)
 
   /**
    * GstFrameFilter::restore-state:
-   * @state: what save-state or a state file gave
+   * @state: the bytes that save-state or a state file gave
    *
    * The next frame that comes in goes on from @state. What still waits for its look-ahead is answered before, as at the
    * end of a stream. Any thread, while buffers flow.

@@ -39,7 +39,7 @@ typedef struct _GstFrameFilter GstFrameFilter;
 typedef struct _GstFrameFilterLine GstFrameFilterLine;
 typedef struct _GstFrameFilterClass GstFrameFilterClass;
 
-/* What the base class knows of the layer that is to be made. */
+/* The settings that the base class knows of the layer to make. */
 typedef struct {
   gchar *model_file; /* NULL: parameter-free */
   guint n_features;  /* D, values per frame; 0: as the model says */
@@ -57,7 +57,7 @@ typedef struct {
 struct _GstFrameFilter {
   GstBaseTransform parent;
 
-  /* ---- what subclasses read ---- */
+  /* ---- fields that subclasses read ---- */
 
   AttnLayer *layer;     /* with a model from start, else from the caps on; the streaming thread's */
   GstFeatures features; /* of the frames that come in; the same */
@@ -108,10 +108,10 @@ struct _GstFrameFilter {
   gchar *layer_file;      /* that the layer is from; `model_file` may have been set since */
   gboolean is_new_stream; /* before_rows () has not seen it yet */
   StateFile *file;        /* from start to stop; NULL: no state-file */
-  GBytes *file_state;     /* what it held, until there is a layer for it */
+  GBytes *file_state;     /* its contents, until there is a layer for them */
   gboolean resumed;       /* the stream was restored, and no frame has come since */
   gboolean draining;
-  GstFrameFilterLine *outputs; /* what leaves `src` */
+  GstFrameFilterLine *outputs; /* the line of `src` */
   GPtrArray *sides;            /* Lines by number; NULL: nobody looks */
   guint n_lines;               /* of sides, that are there */
   guint64 end_of_present;      /* the number behind the last frame that was there */
@@ -123,7 +123,7 @@ struct _GstFrameFilter {
   GstClockTimeDiff gap_rest;   /* time of GAP events that was not a whole frame; below 0: taken in advance */
   gboolean warned_new_stream;  /* of a jump that began one */
   gboolean warned_jump;        /* of one that did not */
-  GstFlowReturn flow;          /* what the pads' pushes last came to */
+  GstFlowReturn flow;          /* the last result of the pads' pushes */
   gboolean skipped;            /* outputs were left out for the quality of service, and none has left since */
 
   /* Latency; the object lock. */
@@ -171,7 +171,7 @@ struct _GstFrameFilterClass {
   /* Values per row, of a side that somebody looks at. FALSE after an error message. */
   gboolean (*get_side_width) (GstFrameFilter *self, guint side, guint64 *width);
 
-  /* What leaves the pad of a side, where `caps` leave `src`; there is a layer. Transfer full. */
+  /* The caps of the pad of a side, if `src` has `caps`; there is a layer. Transfer full. */
   GstCaps *(*make_side_caps) (GstFrameFilter *self, guint side, GstCaps *caps);
 
   /* The rows [n_rows][width] of `buffer`, which is to leave; NULL: nobody looks at the side any more. */

@@ -58,7 +58,7 @@ ends_stream (GstFrameFilter *self, GstEvent *event)
 }
 
 /*
- * What `event` means for the frames that come behind it; those before it have left, or wait in front of it. FALSE: it
+ * Handles the effect of `event` on the frames behind it; those before it have left, or wait in front of it. FALSE: it
  * goes no further.
  */
 static gboolean
@@ -168,7 +168,7 @@ handle_serialized (GstFrameFilter *self, GstEvent *event)
     gst_frame_filter_adopt_restored (self);
   if (ends)
     end_stream (self);
-  if (GST_EVENT_TYPE (event) == GST_EVENT_EOS) /* while somebody listens to what goes wrong */
+  if (GST_EVENT_TYPE (event) == GST_EVENT_EOS) /* while somebody still listens to errors */
     gst_frame_filter_write_state_file (self);
   if (!heed_event (self, event)) {
     gst_event_unref (event);

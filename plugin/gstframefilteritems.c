@@ -1,5 +1,5 @@
 /*
- * gst-attention: GstFrameFilter: what has come in and not left yet, and how it leaves.
+ * gst-attention: GstFrameFilter: items that have come in and not left yet, and how they leave.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "gstframefilter-private.h"
@@ -228,7 +228,7 @@ push_event (GstFrameFilter *self, Line *line, GstEvent *event)
   gst_event_unref (event);
 }
 
-/* All of them: nobody waits for what is behind a buffer that was refused, but for the events there. */
+/* All of them: nobody waits for the buffers behind one that was refused, only for the events there. */
 static GstFlowReturn
 push_line (GstFrameFilter *self, Line *line, GstFlowReturn flow)
 {

@@ -1,5 +1,6 @@
 /*
- * gst-attention: GstFrameFilter: what leaves each pad: the line of `src`, and one for each side that somebody looks at.
+ * gst-attention: GstFrameFilter: the outputs of each pad: the line of `src`, and one for each side that somebody looks
+ * at.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The core computes the rows of an attention when the frames are there that it looks ahead to, so that those of a side
@@ -121,7 +122,7 @@ no_memory:
   item->is_unwanted = TRUE;
 }
 
-/* What leaves `src` in a buffer of its own does so here, or its rows leave by themselves. */
+/* An item that leaves `src` in a buffer of its own does so here, or its rows leave by themselves. */
 void
 gst_frame_filter_add_item_to_side (GstFrameFilter *self, Line *line, const Item *item)
 {
@@ -209,7 +210,7 @@ watch (GstFrameFilter *self, guint side, AttnWatch *watch)
   return ok;
 }
 
-/* What comes now are rows of frames that are not here, if any do. */
+/* The rows that come now, if any, are of frames that are not here. */
 static void
 begin_line (GstFrameFilter *self, Line *line)
 {
@@ -320,7 +321,7 @@ gst_frame_filter_watch_anew (GstFrameFilter *self)
       begin_line (self, gst_frame_filter_side (self, i));
 }
 
-/* ---- what the core shows ---- */
+/* ---- rows that the core shows ---- */
 
 /* Whether all absent frames may be given at once: none of them shows a row that is there. */
 static gboolean
@@ -457,7 +458,7 @@ gst_frame_filter_take_rows (GstFrameFilter *self)
 
 /* ---- when ---- */
 
-/* Where the rate is unknown, all rows of a buffer have its time. */
+/* If the rate is unknown, all rows of a buffer have its time. */
 static GstClockTime
 row_time (GstFrameFilter *self, const Line *line, const Item *item, guint64 row)
 {

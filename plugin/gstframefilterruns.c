@@ -6,8 +6,8 @@
  * together leaves in one buffer, or in a buffer for each frame where the caps say how many a buffer has. Of other
  * chains those do that are there though no buffer brought their frames.
  *
- * A *run* is what leaves together. It goes on as long as outputs are neighbours in time, all there or all absent, and
- * nothing that their buffers say would be lost.
+ * A *run* is the outputs that leave together. It goes on as long as outputs are neighbours in time, all there or all
+ * absent, and nothing that their buffers say would be lost.
  */
 #include "gstframefilter-private.h"
 
@@ -184,7 +184,7 @@ gst_frame_filter_end_run (GstFrameFilter *self, Line *line)
     gst_queue_array_push_tail_struct (line->ready, &item);
 }
 
-/* ---- what belongs together ---- */
+/* ---- outputs that belong together ---- */
 
 static gboolean
 continues_in_time (GstFrameFilter *self, GstClockTime end, GstClockTime begin)

@@ -77,7 +77,7 @@ static gboolean
 gst_frame_filter_side_event (GstPad *pad, GstObject *parent, GstEvent *event)
 {
   switch (GST_EVENT_TYPE (event)) {
-  case GST_EVENT_QOS:         /* that a picture is late is no reason to skip what it shows */
+  case GST_EVENT_QOS:         /* if a picture is late, the frames that it shows still count */
   case GST_EVENT_RECONFIGURE: /* the caps follow from those of `sink` alone */
     gst_event_unref (event);
     return TRUE;
@@ -148,7 +148,7 @@ gst_frame_filter_remove_side_pad (GstFrameFilter *self, GstPad *pad)
   gst_element_remove_pad (GST_ELEMENT (self), pad);
 }
 
-/* ---- what their pushes come to ---- */
+/* ---- results of their pushes ---- */
 
 GstFlowReturn
 gst_frame_filter_combine_flow (GstFrameFilter *self, GstPad *pad, GstFlowReturn flow)
@@ -203,8 +203,8 @@ make_caps (GstFrameFilter *self, GstPad *pad, GstEvent *event)
 }
 
 /*
- * What `event` of `src` is on the pad of a side. Transfer full. NULL: nothing. That `src` has caps does not mean that
- * there is a layer: those that came after them may have been refused.
+ * The form of `event` of `src` on the pad of a side. Transfer full. NULL: nothing. That `src` has caps does not mean
+ * that there is a layer: those that came after them may have been refused.
  */
 static GstEvent *
 translate (GstFrameFilter *self, GstPad *pad, GstEvent *event)
@@ -246,7 +246,7 @@ was_told (GstPad *pad, GstEventType type)
   return event != NULL;
 }
 
-/* A pad without a STREAM_START has just come, or been activated: what `src` was told comes first. */
+/* A pad without a STREAM_START has just come, or been activated: the sticky events of `src` come first. */
 static void
 catch_up (GstFrameFilter *self, GstPad *pad)
 {
@@ -317,7 +317,7 @@ gst_frame_filter_push_side (GstFrameFilter *self, guint side, GstBuffer *rows)
   catch_up (self, pad);
   if (was_told (pad, GST_EVENT_SEGMENT))
     flow = gst_pad_push (pad, rows);
-  else /* `src` has just been deactivated, and forgotten what it was told */
+  else /* `src` has just been deactivated, and has forgotten its sticky events */
     gst_buffer_unref (rows);
   flow = gst_frame_filter_combine_flow (self, pad, flow);
   gst_object_unref (pad);

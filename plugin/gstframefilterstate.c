@@ -4,7 +4,7 @@
  */
 #include "gstframefilter-private.h"
 
-/* What every state begins with (attn.h). */
+/* The bytes with which every state begins (attn.h). */
 #define MAGIC "attnstat"
 
 /* NULL: no memory. Called with the lock. */
@@ -91,7 +91,7 @@ gst_frame_filter_open_state_file (GstFrameFilter *self)
   return FALSE;
 }
 
-/* What the next frame would go on from; NULL: there is no stream, or no memory. Called with the lock. */
+/* The state from which the next frame would go on; NULL: there is no stream, or no memory. Called with the lock. */
 static GBytes *
 current_state (GstFrameFilter *self)
 {
@@ -155,7 +155,8 @@ gst_frame_filter_save_state (GstFrameFilter *self)
 
 /*
  * Into a stream of its own, which the streaming thread adopts with the next frame: the present one still has buffers
- * to answer, and a state that is refused must not disturb it. Returns what is no longer needed. Called with the lock.
+ * to answer, and a state that is refused must not disturb it. Returns the object that is no longer needed. Called with
+ * the lock.
  */
 static AttnStream *
 leave_restored (GstFrameFilter *self, GBytes *state, AttnError *error)

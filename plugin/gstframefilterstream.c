@@ -20,7 +20,7 @@ announce_rows (GstFrameFilter *self, guint64 n)
   GST_FRAME_FILTER_GET_CLASS (self)->before_rows (self, self->stream, n, is_new);
 }
 
-/* One call in so many is timed: asking the clock takes a tenth of what a frame takes. */
+/* One call in so many is timed: asking the clock takes a tenth of the time of a frame. */
 #define CALLS_PER_TIMED_CALL 16
 
 /* The next `n` of `frames` (NULL: absent ones) to the core; how many outputs got ready. */
@@ -358,7 +358,7 @@ gst_frame_filter_free_layer (GstFrameFilter *self)
   gst_frame_filter_note_paces (self);
   GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, FALSE);
   GST_FRAME_FILTER_GET_CLASS (self)->layer_changed (self, NULL);
-  if (self->resumed) /* what the restored stream owed is gone with it */
+  if (self->resumed) /* the outputs that the restored stream still owed are gone with it */
     gst_frame_filter_clear_items (self->outputs->waiting);
   self->resumed = FALSE;
 }

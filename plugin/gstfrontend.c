@@ -1,5 +1,5 @@
 /*
- * gst-attention: what features were made from, against what a model was trained on.
+ * gst-attention: compares the settings that made the features with those that a model was trained on.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "gstfrontend.h"
@@ -131,7 +131,7 @@ gst_front_end_differs (GstFrontEndLookup lookup, gconstpointer model, const GstC
     if (text == NULL || frame_rate_fits (text, features, &difference->says))
       return FALSE;
   }
-  difference->trained_on = g_strescape (text, NULL); /* what a file holds may be no text for a terminal */
+  difference->trained_on = g_strescape (text, NULL); /* the bytes of a file may not be text for a terminal */
   return TRUE;
 }
 

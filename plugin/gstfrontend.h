@@ -1,5 +1,5 @@
 /*
- * gst-attention: what the features of a stream were made from, and what a model was trained on.
+ * gst-attention: the settings that made the features of a stream, and those that a model was trained on.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Features that look alike need not be alike: log-mel frames of 80 bins at 100 Hz come from speech at 8 kHz as well as
@@ -15,7 +15,7 @@
 
 G_BEGIN_DECLS
 
-/* Of a text such as "16000", "62.5" or "125/2"; NAN: it is not one. */
+/* The number in a text such as "16000", "62.5" or "125/2"; NAN: the text is not a number. */
 gdouble gst_front_end_parse_number (const gchar *text);
 
 /* The text that the metadata of a model have under `key`; NULL: they do not speak of it. */
@@ -23,8 +23,8 @@ typedef const gchar *(*GstFrontEndLookup) (gconstpointer model, const gchar *key
 
 typedef struct {
   const gchar *field; /* such as "bins" */
-  gchar *trained_on;  /* what the metadata say, escaped */
-  gchar *says;        /* what the caps say */
+  gchar *trained_on;  /* the value in the metadata, escaped */
+  gchar *says;        /* the value in the caps */
 } GstFrontEndDifference;
 
 /*
@@ -42,7 +42,7 @@ void gst_front_end_difference_clear (GstFrontEndDifference *difference);
  */
 gboolean gst_front_end_check (const AttnLayer *layer, const GstCaps *caps, const GstFeatures *features, GError **error);
 
-/* `caps` without these fields, for frames that are no longer what a front end made. Takes them. Transfer full. */
+/* `caps` without these fields, for frames that are not those of a front end any more. Takes them. Transfer full. */
 GstCaps *gst_front_end_remove (GstCaps *caps);
 
 G_END_DECLS

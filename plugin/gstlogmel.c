@@ -94,7 +94,7 @@ static GstStaticPadTemplate src_template =
 G_DEFINE_TYPE (GstLogmel, gst_logmel, GST_TYPE_BASE_TRANSFORM)
 GST_ELEMENT_REGISTER_DEFINE (logmel, "logmel", GST_RANK_NONE, GST_TYPE_LOGMEL)
 
-/* Settings that do not fit the rate make no frames, but what is wrong may be the rate. */
+/* Settings that do not fit the rate make no frames, but the wrong one may be the rate. */
 static gboolean
 fits_model (GstLogmel *self, const LogmelSettings *settings, gint rate, GError **error)
 {
@@ -184,7 +184,7 @@ transform_structure (const GstStructure *structure, const LogmelSettings *settin
 
 /*
  * Only the rate that the model was trained on where upstream can give it, as an audioresample can. Any other arrives,
- * so that the error can name both. `filter`: what upstream can give, or NULL.
+ * so that the error can name both. `filter`: the caps that upstream can give, or NULL.
  */
 static GstCaps *
 get_sink_caps (GstLogmel *self, GstCaps *filter)
@@ -262,7 +262,7 @@ set_framing (GstLogmel *self)
   gst_logmel_restart (self);
 }
 
-/* The audio is other audio from now on: `logmel` is what its frames are made with. */
+/* The audio is other audio from now on: `logmel` makes its frames. */
 static void
 begin_audio (GstLogmel *self, Logmel *logmel, const LogmelSettings *settings, const GstAudioInfo *info)
 {
@@ -386,7 +386,7 @@ take_caps (GstLogmel *self, GstEvent *event)
   gboolean ret;
 
   gst_event_parse_caps (event, &caps);
-  logmel = make_logmel (self, caps, &info, &settings); /* before downstream is asked: what does not fit is our error */
+  logmel = make_logmel (self, caps, &info, &settings); /* before downstream is asked: wrong settings are our error */
   if (logmel == NULL) {
     gst_event_unref (event);
     return FALSE;
@@ -544,7 +544,7 @@ not_time:
   return FALSE;
 }
 
-/* What a jump back without the flag means: that the clock was put back. */
+/* Handles a jump back without the flag: the clock was put back. */
 static GstFlowReturn
 put_back (GstLogmel *self, GstClockTime pts, GstClockTimeDiff jump)
 {
@@ -561,7 +561,7 @@ put_back (GstLogmel *self, GstClockTime pts, GstClockTimeDiff jump)
   return GST_FLOW_OK;
 }
 
-/* What the timestamp of a buffer means for the audio before it. */
+/* Handles the effect of the timestamp of a buffer on the audio before it. */
 static GstFlowReturn
 look_at_time (GstLogmel *self, GstClockTime pts, gboolean is_discont)
 {
@@ -638,7 +638,7 @@ not_mapped:
   return GST_FLOW_ERROR;
 }
 
-/* What came before `buffer`, and what could not be used of it. */
+/* The audio before `buffer`, and the part of it that could not be used. */
 static GstFlowReturn
 catch_up (GstLogmel *self, GstClockTime pts, gboolean is_discont)
 {
@@ -693,7 +693,7 @@ gst_logmel_generate_output (GstBaseTransform *trans, GstBuffer **buffer)
   if (n_frames > 0)
     return gst_logmel_make_buffer (self, n_frames, FALSE, buffer);
 
-  gst_logmel_fill_history (self); /* with what is left, towards the next frame */
+  gst_logmel_fill_history (self); /* with the rest, towards the next frame */
   gst_logmel_release_input (self);
   return GST_FLOW_OK;
 }

@@ -76,7 +76,7 @@ gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings)
   GST_OBJECT_UNLOCK (self);
 }
 
-/* ---- what is in effect ---- */
+/* ---- settings in effect ---- */
 
 static void
 copy_field (LogmelSettings *to, const LogmelSettings *from, guint id)
@@ -195,7 +195,7 @@ read_rate (const AttnMetadata *metadata, guint *rate, GError **error)
   return TRUE;
 }
 
-/* What the file says, into the properties that nobody has set. On failure it says nothing. */
+/* Copies the values of the file into the properties that nobody has set. On failure the file counts as empty. */
 static AttnMetadata *
 read_file (GstLogmel *self, const gchar *file, GError **error)
 {
@@ -326,7 +326,7 @@ gst_logmel_get_model_rate (GstLogmel *self)
   return rate;
 }
 
-/* What is wrong with a file is said at start. */
+/* Faults of a file are reported at start. */
 static void
 set_model_file (GstLogmel *self, const GValue *value)
 {

@@ -37,7 +37,7 @@
 GST_DEBUG_CATEGORY_STATIC (npy_enc_debug);
 #define GST_CAT_DEFAULT npy_enc_debug
 
-/* How much of what came in a file may lack that is never finished. */
+/* The time of input that a file may lack if it is never finished. */
 #define HEADER_INTERVAL GST_SECOND
 
 struct _GstNpyEnc {
@@ -123,7 +123,7 @@ find_appending_sink (GstPad *pad)
   return found;
 }
 
-/* What comes next stands `offset` bytes from the beginning of the file. */
+/* The next bytes stand `offset` bytes from the beginning of the file. */
 static void
 seek_to (GstNpyEnc *self, guint64 offset)
 {
@@ -157,14 +157,17 @@ push_header (GstNpyEnc *self)
   return flow;
 }
 
-/* Where the frames so far end. */
+/* The place where the frames so far end. */
 static guint64
 end_of_frames (GstNpyEnc *self)
 {
   return NPY_HEADER_SIZE + self->n_frames * self->features.n_features * sizeof (gfloat);
 }
 
-/* So that whatever becomes of us, the file can be read. The sink writes out what it holds back before it seeks. */
+/*
+ * Makes the file readable, even if we are killed later. The sink writes out the bytes that it holds back before it
+ * seeks.
+ */
 static GstFlowReturn
 update_header (GstNpyEnc *self)
 {
@@ -352,7 +355,7 @@ partial_frame:
   return GST_FLOW_ERROR;
 }
 
-/* What is written stays written: there is no going back for the frames. */
+/* Bytes that are written stay written: the frames cannot be taken back. */
 static gboolean
 gst_npy_enc_src_event (GstPad *pad, GstObject *parent, GstEvent *event)
 {

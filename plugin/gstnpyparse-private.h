@@ -1,5 +1,6 @@
 /*
- * gst-attention: what the files of the element `npyparse` share. SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: declarations that the files of the element `npyparse` share.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   gstnpyparse.c        settings, events, the ends of a file
  *   gstnpyparseframes.c  from the bytes of a file to buffers of frames

@@ -11,7 +11,7 @@
 /* GstBaseParse counts the bytes of a buffer in a gint, and float16 doubles on its way to float32. */
 #define MAX_BUFFER_SIZE (G_MAXINT / 4)
 
-/* ---- what there is, and what was asked for ---- */
+/* ---- the frames of the file, and those asked for ---- */
 
 /*
  * The size of the file, where it is certain: who is pulled from counts the same bytes, but a query that is pushed up
@@ -74,7 +74,7 @@ refuse_caps (GstNpyParse *self, GstCaps *caps)
                        ("caps %" GST_PTR_FORMAT, caps));
 }
 
-/* Tells downstream what buffers of `n_frames` look like. audio/x-raw has no number of frames: said once, it stays. */
+/* Sends downstream the caps of buffers of `n_frames`. audio/x-raw has no number of frames: sent once, it stays. */
 static GstFlowReturn
 negotiate (GstNpyParse *self, guint n_frames)
 {
@@ -118,7 +118,7 @@ refuse_map (GstNpyParse *self, GstBuffer *buffer)
   return GST_FLOW_ERROR;
 }
 
-/* An unfinished file: what its header does not count may be a part of a frame. Said once. */
+/* An unfinished file: the bytes that its header does not count may be a part of a frame. Warns once. */
 static void
 leave_out (GstNpyParse *self, const gchar *found, guint64 size)
 {
@@ -180,7 +180,7 @@ too_large:
   return GST_FLOW_ERROR;
 }
 
-/* Bytes that the next buffer is made of; 1 at the end, to notice what should not be there. */
+/* Number of bytes of the next buffer; 1 at the end, to notice bytes that should not be there. */
 static gsize
 next_size (GstNpyParse *self, guint64 next_frame)
 {
@@ -217,8 +217,8 @@ truncated:
 }
 
 /*
- * To the base class the header is a frame like others, so that it pushes what it holds back and does not call an array
- * without frames an error. The empty buffer goes no further than pre_push_frame ().
+ * The base class sees the header as a frame like others, so that it pushes the frames that it holds back and does not
+ * call an array without frames an error. The empty buffer goes no further than pre_push_frame ().
  */
 static GstFlowReturn
 handle_header (GstNpyParse *self, GstBaseParseFrame *frame)
@@ -385,7 +385,7 @@ gst_npy_parse_handle_frame (GstBaseParse *parse, GstBaseParseFrame *frame, gint 
 {
   GstNpyParse *self = GST_NPY_PARSE (parse);
 
-  /* An error is said once, though the base class tries again what it holds at EOS. */
+  /* Posts an error once, although the base class tries the held bytes again at EOS. */
   if (self->flow < GST_FLOW_EOS && GST_PAD_MODE (GST_BASE_PARSE_SINK_PAD (self)) == GST_PAD_MODE_PUSH)
     return self->flow;
 

@@ -1,12 +1,13 @@
 /*
- * gst-attention: what the files of the element `spectralgain` share. SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: declarations that the files of the element `spectralgain` share.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   gstspectralgain.c            the other pads, events, queries, states
  *   gstspectralgaingains.c       the pad `gains`
  *   gstspectralgainflow.c        from buffers of audio to buffers of audio
  *   gstspectralgainframes.c      the gains over time
  *   gstspectralgainlatency.c     how late samples leave, and how long they wait for their gains
- *   gstspectralgainproperties.c  settings, and what the caps of the gains say of them
+ *   gstspectralgainproperties.c  settings, and their values in the caps of the gains
  *   spectralgain.c               the mathematics of one frame
  *
  * Two threads come in, one per pad, and either may bring what is missing for the next samples to leave; so either
@@ -63,7 +64,7 @@ struct _GstSpectralGain {
   guint is_set;            /* a bit per property, set by the user: caps must not disagree */
   GstClockTime latency;    /* from audio in to audio out; 0 until there are caps */
   gint64 gains_latency;    /* from gains in to audio out */
-  GstClockTime audio_held; /* of audio that waits for gains, beyond what is in work */
+  GstClockTime audio_held; /* of audio that waits for gains, beyond the frame in work */
   GstClockTime gains_held; /* of gains that wait for audio */
   GstClockTime audio_at;   /* running time up to which each has come; NONE: nothing has */
   GstClockTime gains_at;   /* of their timestamps */

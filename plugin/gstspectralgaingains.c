@@ -134,7 +134,7 @@ flush_gains (GstSpectralGain *self)
   gst_spectral_gain_set (self, &self->is_gains_flushing, FALSE);
 }
 
-/* What leaves is audio: of the gains' events none does. */
+/* Only audio leaves: the events of the gains do not. */
 gboolean
 gst_spectral_gain_gains_event (GstPad *pad, GstObject *parent, GstEvent *event)
 {

@@ -1,5 +1,5 @@
 /*
- * gst-attention: the element `spectralgain`: its properties, and what the caps of the gains say of them.
+ * gst-attention: the element `spectralgain`: its properties, and their values in the caps of the gains.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "gstspectralgain-private.h"
@@ -69,7 +69,7 @@ is_set (guint bits, guint id)
   return bits >> id & 1;
 }
 
-/* What nobody has set follows the style, as in logmel. */
+/* Properties that nobody has set follow the style, as in logmel. */
 static void
 set_style (LogmelSettings *settings, guint bits, GstLogmelStyle style)
 {
@@ -111,7 +111,7 @@ gst_spectral_gain_get_property (GObject *object, guint id, GValue *value, GParam
   GST_OBJECT_UNLOCK (self);
 }
 
-/* ---- what the caps say ---- */
+/* ---- values of the caps ---- */
 
 static gboolean
 refuse (GError **error, const gchar *field, const gchar *set, const gchar *said)
@@ -122,7 +122,7 @@ refuse (GError **error, const gchar *field, const gchar *set, const gchar *said)
   return FALSE;
 }
 
-/* A number of the caps in the place of what nobody has set. `set`: the property, with 0 and below spelled out. */
+/* Uses a number of the caps for a property that nobody has set. `set`: the property, with 0 and below spelled out. */
 static gboolean
 read_number (const GstStructure *caps, guint bits, guint id, gdouble set, gdouble *number, GError **error)
 {

@@ -15,7 +15,7 @@
 #define POVEY_EXPONENT 0.85     /* Kaldi, feat/feature-window: a Hann window that goes to 0 like a Hamming window */
 #define KALDI_FLOOR FLT_EPSILON /* both floors as in the originals, where they keep the logarithm finite */
 #define WHISPER_FLOOR 1e-10
-#define WHISPER_RANGE 8.0  /* log10: what is further below the maximum is as good as silence */
+#define WHISPER_RANGE 8.0  /* log10: values further below the maximum count as silence */
 #define NEMO_GUARD 0x1p-24 /* log_zero_guard_value, which is added */
 
 /* Below this a weight is the rounding of an edge that falls on an FFT point, such as the last on half of the rate. */

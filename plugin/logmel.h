@@ -50,7 +50,7 @@ typedef struct {
   gdouble log_maximum; /* log10, of style whisper; 0 = none: neither clamp nor scale */
 } LogmelSettings;
 
-/* What the settings come to at a sample rate. */
+/* The settings in samples, at a sample rate. */
 typedef struct {
   guint frame_length, hop_length; /* samples */
   guint fft_size;                 /* points, even, at least frame_length */

@@ -19,7 +19,7 @@ typedef struct {
   const gchar *p, *end;
 } Cursor;
 
-/* What the dict says, one flag per key. */
+/* The entries of the dict, with one flag per key. */
 typedef struct {
   gboolean has_descr, has_fortran_order, has_shape;
   NpyArray *array;

@@ -24,7 +24,8 @@ G_BEGIN_DECLS
 #define NPY_MAX_DICT_SIZE 65535
 
 /*
- * What npy_header_write () writes, whatever the shape: the values behind it stay 64-byte aligned, as NumPy wants them.
+ * Bytes that npy_header_write () writes, whatever the shape: the values behind it stay 64-byte aligned, as NumPy wants
+ * them.
  */
 #define NPY_HEADER_SIZE 128
 

@@ -22,7 +22,7 @@ guint64 npy_frame_at_offset (const NpyHeader *header, guint64 offset);
 /* The byte of the file that a frame begins with, or the end of the last one. */
 guint64 npy_frame_offset (const NpyHeader *header, guint64 frame);
 
-/* Where frames are concerned, all formats are. FALSE: a format that a file does not have. */
+/* A place in frames is a place in all formats. FALSE: a format that a file does not have. */
 gboolean npy_place_convert (const NpyHeader *header, const GstFeatures *features, GstFormat src_format,
                             guint64 src_value, GstFormat dest_format, gint64 *dest_value);
 

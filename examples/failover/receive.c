@@ -7,8 +7,8 @@
  * failover.h) lists the work of this process.
  *
  * It teaches this:
- *   - The element restores the state, from its property state-file. The number of the next frame stands at byte 40 of the
- *     state (attn.h).
+ *   - The element restores the state, from its property state-file. The number of the next frame stands at byte 40 of
+ *     the state (attn.h).
  *   - A sender that remembers frames (tcp) sends from that frame on, if asked: then nothing is lost.
  *   - From a sender that does not (udp), the first frame that comes in is a later one. The element cannot know that: a
  *     state holds frame numbers but no times. A GAP event in front of that frame tells how many are missing, and these

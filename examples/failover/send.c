@@ -1,8 +1,9 @@
 /*
  * The side of the microphone: 100 frames per second, as many as the command line says.
  *
- *   send tcp ADDRESS PORT N_FRAMES           a receiver that connects names the first frame that it wants, and gets it if
- *                                            it is among the last 1000; connections may break, and come again
+ *   send tcp ADDRESS PORT N_FRAMES           a receiver that connects names the first frame that it wants, and
+ *                                            gets it if it is among the last 1000; connections may break, and
+ *                                            come again
  *   send udp ADDRESS PORT N_FRAMES PERCENT   receivers ask for nothing, and PERCENT of the packets get lost on the way
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
