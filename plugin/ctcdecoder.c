@@ -263,7 +263,7 @@ ctc_decoder_get_now (const CtcDecoder *decoder)
 /* ---- states ---- */
 
 /*
- * A state is CTC_STATE_MAGIC, the SHA-256 of what follows in hexadecimal digits, and a GVariant in little endian:
+ * A state is CTC_STATE_MAGIC, the SHA-256 of the rest in hexadecimal digits, and a GVariant in little endian:
  * phrases, the hash of the tokens, last, has_text, owes_space, text; then how long before now the text began, and
  * ended, and `told` was.
  */

@@ -1,5 +1,5 @@
 /*
- * gst-attention: the tokens of a CTC model: what each value of its output means, from a text file. No pads, no streams.
+ * gst-attention: the tokens of a CTC model: from a text file, one for each value of its output. No pads, no streams.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * One token per line. In a file with numbers (sherpa-onnx) each line ends with the number of its token, and a number

@@ -49,7 +49,7 @@ typedef struct {
   guint n_seen;        /* buffers with a time; no more than are needed */
 } FrameClock;
 
-/* Says what is counted. What is known of the stream is kept. */
+/* Sets what is counted, and keeps everything that is known of the stream. */
 void frame_clock_set_rate (FrameClock *clock, gint rate_n, gint rate_d, GstClockTime tolerance, GstClockTime threshold);
 
 /* Another stream begins, at any time. */

@@ -4,7 +4,7 @@
  *   gstattention.c            the object, its layer and its heads
  *   gstattentionproperties.c  properties
  * and, with `attentionencoder`:
- *   gstattentionweights.c     what each head attends to, on the pads of sides
+ *   gstattentionweights.c     the weights of each head, on the pads of sides
  *   gstattentionsummary.c     the same in a few numbers, on the bus
  *   gstattentiongains.c       gains of heads, on their way to the core
  *   gstattentionhead.c        the heads, children of the element
@@ -24,8 +24,8 @@ struct _GstAttention {
   GstFrameFilter parent;
 
   /* Properties; the object lock. */
-  AttnConfig config;    /* what was set; all else is unset */
-  AttnConfig in_effect; /* what the unset ones are, as far as is known */
+  AttnConfig config;    /* the values that were set; all else is unset */
+  AttnConfig in_effect; /* the values of the unset ones, as far as is known */
   gchar *model_prefix;
   GPtrArray *heads; /* GstAttentionHeads, n_heads of them */
 

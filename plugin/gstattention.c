@@ -173,7 +173,7 @@ gst_attention_layer_changed (GstFrameFilter *filter, AttnLayer *layer)
   GST_OBJECT_UNLOCK (self);
 }
 
-/* A prefix without a file: whoever set it thinks of a model, and would get identity projections. */
+/* A prefix without a file: the user expects a model, and would get identity projections. */
 static gboolean
 check_prefix (GstAttention *self)
 {

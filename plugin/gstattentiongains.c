@@ -93,7 +93,7 @@ control (GstAttentionGains *self, GstFrameFilter *filter, AttnStream *stream, gu
   self->is_controlled = TRUE;
 }
 
-/* TRUE: what was set last is no longer what the stream has. */
+/* TRUE: the stream no longer has the gains that were set last. */
 static gboolean
 end_control (GstAttentionGains *self, AttnStream *stream)
 {

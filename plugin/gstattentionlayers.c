@@ -1,5 +1,5 @@
 /*
- * gst-attention: layers that elements share, known by what their files are on disk.
+ * gst-attention: layers that elements share, known by their files on disk.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* st_mtim */

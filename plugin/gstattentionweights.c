@@ -1,5 +1,5 @@
 /*
- * gst-attention: what each head attends to, on pads and on the bus.
+ * gst-attention: the attention weights of each head, on pads and on the bus.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "gstattentionweights.h"

@@ -13,7 +13,7 @@
 /* Beyond that a timestamp is damaged, and sums of two are still in range. */
 #define MAX_TIME (G_MAXINT64 / 4)
 
-/* ---- what leaves ---- */
+/* ---- output ---- */
 
 static GstFlowReturn
 push_ready (GstCtcText *self)

@@ -92,7 +92,7 @@ start_run (GstFrameFilter *self)
   return FALSE;
 }
 
-/* The pads are active already: who pushes too early waits. */
+/* The pads are active already: a thread that pushes too early waits. */
 static gboolean
 gst_frame_filter_start (GstBaseTransform *trans)
 {

@@ -197,7 +197,7 @@ gst_frame_filter_distribute (GstFrameFilter *self, Line *line, const gfloat *row
   }
 }
 
-/* ---- who looks ---- */
+/* ---- watched sides ---- */
 
 static gboolean
 watch (GstFrameFilter *self, guint side, AttnWatch *watch)

@@ -102,7 +102,7 @@ current_state (GstFrameFilter *self)
   return self->stream != NULL ? state_of (self->stream) : NULL;
 }
 
-/* At stop nobody may listen to the bus any more, but the log is still read. */
+/* At stop perhaps nobody listens to the bus any more, but the log is still read. */
 static void
 complain_of_lost_state (GstFrameFilter *self, const gchar *why)
 {

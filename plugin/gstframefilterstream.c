@@ -348,7 +348,7 @@ void
 gst_frame_filter_free_layer (GstFrameFilter *self)
 {
   g_mutex_lock (&self->lock);
-  g_clear_pointer (&self->stream, attn_stream_free); /* and then who watched it */
+  g_clear_pointer (&self->stream, attn_stream_free); /* and then its watches */
   attn_stream_free (self->restored);
   g_atomic_pointer_set (&self->restored, NULL);
   g_clear_pointer (&self->layer, gst_attention_layers_release);

@@ -1,5 +1,5 @@
 /*
- * gst-attention: what the files of the element `logmel` share. SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: declarations that the files of the element `logmel` share. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   gstlogmel.c            caps, events, queries
  *   gstlogmelproperties.c  settings, also those that a model file says
@@ -24,7 +24,7 @@ struct _GstLogmel {
   GstBaseTransform parent;
 
   /* Under the object lock. */
-  LogmelSettings settings; /* what is in effect: what was set, else what the file says, else what the style says */
+  LogmelSettings settings; /* in effect: a value that was set, else that of the file, else that of the style */
   LogmelSettings set;
   guint is_set; /* a bit per property, set by the user */
   gchar *model_file;
@@ -48,14 +48,14 @@ struct _GstLogmel {
   guint n_before, n_after;
   guint n_mixed; /* samples in front of each one that it is mixed with before the framing: 1 in NeMo's style */
 
-  /* The audio since the framing began; what was lost counts. */
+  /* The audio since the framing began; lost audio counts. */
   gdouble *history; /* from the first sample of the next frame on */
   guint n_history;
   gdouble before; /* the newest sample as it came */
   guint64 n_skip; /* samples until the next frame begins, where frames do not touch */
   guint64 n_samples, n_frames;
   GstClockTime first_pts;  /* NONE: unknown */
-  GstClockTimeDiff shift;  /* what the clock of the audio has drifted by since */
+  GstClockTimeDiff shift;  /* the drift of the clock of the audio since */
   gboolean is_behind_hole; /* the next frame is the first one there */
   FrameClock clock;        /* of samples */
   gboolean warned_jump;
@@ -69,10 +69,10 @@ struct _GstLogmel {
 
 /* ---- gstlogmelproperties.c ---- */
 
-/* A copy of what the properties say. Any thread. */
+/* A copy of the properties. Any thread. */
 void gst_logmel_get_settings (GstLogmel *self, LogmelSettings *settings);
 
-/* Reads the model file, if one is set. FALSE: what is wrong is in `error`. */
+/* Reads the model file, if one is set. FALSE: `error` says why. */
 gboolean gst_logmel_read_model (GstLogmel *self, GError **error);
 
 /* Whether `caps`, which leave, are what the model was trained on; where they are not, `error` says why. */
@@ -95,7 +95,7 @@ void gst_logmel_get_property (GObject *object, guint id, GValue *value, GParamSp
 /* Lets go of the buffer in work, if there is one. */
 void gst_logmel_release_input (GstLogmel *self);
 
-/* Other audio comes: forgets what has come and not yet become a frame. */
+/* Other audio comes: forgets the audio that has not yet become a frame. */
 void gst_logmel_restart (GstLogmel *self);
 
 /* The samples that must have come before the first frame leaves. */

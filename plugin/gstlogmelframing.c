@@ -224,7 +224,7 @@ no_memory:
   return GST_FLOW_ERROR;
 }
 
-/* Makes and pushes up to `n_frames` of what has come. */
+/* Makes and pushes up to `n_frames` of the audio that has come. */
 static GstFlowReturn
 push_rest (GstLogmel *self, guint64 n_frames)
 {

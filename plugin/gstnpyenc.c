@@ -44,7 +44,7 @@ struct _GstNpyEnc {
   GstElement element;
 
   GstPad *sinkpad, *srcpad;
-  GstClock *clock; /* of the machine, as it is people who wait: that of the pipeline may stand still */
+  GstClock *clock; /* of the machine, because people wait: that of the pipeline may stand still */
 
   /* Streaming thread. */
   GstFeatures features;     /* n_features is 0 until there are caps */

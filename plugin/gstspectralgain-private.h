@@ -75,7 +75,7 @@ struct _GstSpectralGain {
   gboolean is_gains_flushing;
   gboolean is_stopping;
   guint n_ending;     /* EOS events of the pad `sink` whose audio waits for its last gains */
-  GstFlowReturn flow; /* of what was pushed */
+  GstFlowReturn flow; /* of the last push */
   GCond changed;      /* any of these */
   GThread *watch;     /* while the audio is ending */
 
@@ -85,7 +85,7 @@ struct _GstSpectralGain {
   AudioFormat arriving; /* of the last CAPS event that came */
   GstSegment arriving_segment;
   GQueue items;       /* GstBuffer and GstEvent of the pad `sink`, in order, not yet looked at */
-  AudioFormat format; /* of what is in work */
+  AudioFormat format; /* of the frame in work */
   GstSegment segment;
   FrameClock clock;      /* of samples */
   SpectralGain *filter;  /* NULL: no audio is in work */
@@ -95,7 +95,7 @@ struct _GstSpectralGain {
   gint64 position;     /* samples from the first one of this stretch of audio to the next frame */
   gint64 n_samples;    /* of this stretch, that have come */
   GstClockTime begin;  /* PTS of the first */
-  gboolean is_ended;   /* it is complete: what follows has other caps, another segment or another time */
+  gboolean is_ended;   /* it is complete: the next buffers have other caps, another segment or another time */
   gint64 grid;         /* running time of some frame's begin; frames behind a hole keep their distance to it */
   gboolean has_grid;
   gdouble *samples, *done; /* [frame_length][n_channels], [hop_length][n_channels] */
@@ -120,7 +120,7 @@ struct _GstSpectralGain {
   gboolean is_speech;
 };
 
-/* Where nobody says it the bands are of audio at the rate of this one. */
+/* If nobody sets their rate, the bands are of audio at the rate of this one. */
 static inline SpectralBands
 gst_spectral_gain_resolve_bands (const SpectralBands *bands, gint rate)
 {
@@ -153,7 +153,7 @@ gboolean gst_spectral_gain_gains_event (GstPad *pad, GstObject *parent, GstEvent
 
 /* ---- gstspectralgainflow.c ---- */
 
-/* Lets what has come leave as far as it can. */
+/* Lets the items leave as far as they can. */
 GstFlowReturn gst_spectral_gain_advance (GstSpectralGain *self);
 
 /* Forgets all audio, and how it went on. */
@@ -191,10 +191,10 @@ gboolean gst_spectral_gain_read_format (AudioFormat *format, GstCaps *caps);
 /* Posts it, and ends the flow. Takes the error. */
 void gst_spectral_gain_fail (GstSpectralGain *self, GError *error);
 
-/* A flag under the object lock: who waits looks again. */
+/* A flag under the object lock: waiting threads look again. */
 void gst_spectral_gain_set (GstSpectralGain *self, gboolean *flag, gboolean value);
 
-/* Something goes on: who waits for gains begins to count anew. */
+/* Something goes on: threads that wait for gains begin to count anew. */
 void gst_spectral_gain_count_anew (GstSpectralGain *self);
 
 /* The caps of either pad have changed. */

@@ -263,7 +263,7 @@ gst_spectral_gain_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
   return gst_pad_event_default (pad, parent, event);
 }
 
-/* ---- queries, and what comes from downstream ---- */
+/* ---- queries, and events from downstream ---- */
 
 /* Audio goes through as it is. Transfer full. */
 static GstCaps *
@@ -374,7 +374,7 @@ begin_run (GstSpectralGain *self)
   GST_OBJECT_UNLOCK (self);
 }
 
-/* Whoever waits goes. */
+/* All waiting threads go. */
 static void
 stop (GstSpectralGain *self)
 {

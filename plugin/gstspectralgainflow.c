@@ -429,7 +429,7 @@ ends_stretch (GstSpectralGain *self, GstMiniObject *item)
   }
 }
 
-/* All that came before it has left, but for what goes on behind it. */
+/* Everything before it has left, except audio that goes on behind it. */
 static void
 take_event (GstSpectralGain *self, GstEvent *event)
 {

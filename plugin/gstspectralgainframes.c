@@ -2,7 +2,7 @@
  * gst-attention: the element `spectralgain`: the gains over time.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Frames of gains stand at the running time of their centre, and what lies between two neighbours is interpolated.
+ * Frames of gains stand at the running time of their centre, and gains between two neighbours are interpolated.
  * Where none came (before the first, in a gap, behind the last) all gains are 1, and so is the whole frame next to it:
  * frames of ones are put a hop beside those that came, and between two of them there is nothing but ones.
  */
@@ -262,7 +262,7 @@ wrong_size:
   return GST_FLOW_ERROR;
 }
 
-/* ---- what counts at a time ---- */
+/* ---- the gains at a time ---- */
 
 gboolean
 gst_spectral_gain_is_known (GstSpectralGain *self, gint64 time, gint64 tolerance)

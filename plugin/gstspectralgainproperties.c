@@ -93,7 +93,7 @@ gst_spectral_gain_set_property (GObject *object, guint id, const GValue *value, 
   self->is_set |= 1u << id;
   if (id == PROP_STYLE)
     set_style (&self->settings.bands, self->is_set, g_value_get_enum (value));
-  g_cond_broadcast (&self->changed); /* who waits may wait for another time */
+  g_cond_broadcast (&self->changed); /* waiting threads may have to wait for another time */
   GST_OBJECT_UNLOCK (self);
   if (id == PROP_STYLE) {
     g_object_notify_by_pspec (object, properties[PROP_LOW_FREQUENCY]);

@@ -189,7 +189,7 @@ cannot_read:
   return FALSE;
 }
 
-/* The path still means what was opened: who had the lock before may have put another file there. */
+/* Checks that the path still means the open file: the last owner of the lock may have put another file there. */
 static gboolean
 is_current (StateFile *file, const struct stat *opened)
 {

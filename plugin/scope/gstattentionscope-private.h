@@ -1,10 +1,10 @@
 /*
- * gst-attention: what the files of the element `attentionscope` share. SPDX-License-Identifier: LGPL-2.1-or-later
+ * gst-attention: declarations that the files of `attentionscope` share. SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   gstattentionscope.c            pads, caps, events
  *   gstattentionscopeproperties.c  settings
  *   gstattentionscopetime.c        from columns to frames of video
- *   scopepicture.c                 the picture: what scrolls;      scopelayout.c  what stands still
+ *   scopepicture.c                 the parts that scroll;          scopelayout.c  those that stand still
  *   scopecolors.c                  colour maps;                    scopetext.c    text
  */
 #ifndef PLUGIN_SCOPE_GSTATTENTIONSCOPE_PRIVATE_H
@@ -27,7 +27,7 @@ struct _GstAttentionScope {
   ScopeSettings settings;
   gboolean settings_changed, qos;
   GstClockTime latency;       /* of a frame of video; 0 until there are caps */
-  GstClockTime earliest_time; /* running time; what ends before comes too late */
+  GstClockTime earliest_time; /* running time; frames that end before it come too late */
   gdouble proportion;
 
   /* Streaming thread. */
@@ -45,7 +45,7 @@ struct _GstAttentionScope {
   /* Time. What is relative counts from `base`; frame n of the video begins at n frames of it. */
   gboolean has_base;
   GstClockTime base;         /* PTS of the first column */
-  GstClockTime reached;      /* relative: the end of what came */
+  GstClockTime reached;      /* relative: the end of the frames that came */
   GstClockTime filled;       /* relative: the end of the last column */
   guint64 n_frames;          /* of video, since the base */
   guint64 n_untimed;         /* columns without timestamps, one behind the other */

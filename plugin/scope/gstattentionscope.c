@@ -93,7 +93,7 @@ read_field (const GstStructure *structure, const gchar *name, gint least, guint 
   return TRUE;
 }
 
-/* FALSE, with an error, when the caps do not say what a row of weights is, or say it twice. */
+/* FALSE, with an error, when the caps do not describe a row of weights, or contradict themselves. */
 static gboolean
 read_shape (ScopeShape *shape, const GstFeatures *features, const GstCaps *caps, GError **error)
 {
@@ -293,7 +293,7 @@ refused:
   return FALSE;
 }
 
-/* ---- what comes in ---- */
+/* ---- input ---- */
 
 static void
 reset_segments (GstAttentionScope *self)
@@ -440,7 +440,7 @@ gst_attention_scope_sink_event (GstPad *pad, GstObject *parent, GstEvent *event)
   return gst_pad_event_default (pad, parent, event);
 }
 
-/* ---- what comes from downstream ---- */
+/* ---- events and queries from downstream ---- */
 
 static void
 take_qos (GstAttentionScope *self, GstEvent *event)
@@ -467,7 +467,7 @@ gst_attention_scope_src_event (GstPad *pad, GstObject *parent, GstEvent *event)
   if (GST_EVENT_TYPE (event) != GST_EVENT_QOS)
     return gst_pad_event_default (pad, parent, event);
   take_qos (GST_ATTENTION_SCOPE (parent), event);
-  gst_event_unref (event); /* that a picture is late is no reason to skip what it shows */
+  gst_event_unref (event); /* if a picture is late, the frames that it shows still count */
   return TRUE;
 }
 

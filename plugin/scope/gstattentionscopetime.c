@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Frame n of the video begins n frames after the first column; it is complete, and leaves, when columns have come up to
- * its end. What comes later than it should leaves a hole; what comes earlier begins anew.
+ * its end. A frame that comes too late leaves a hole; one that comes too early begins anew.
  */
 #include "gstattentionscope-private.h"
 
@@ -139,7 +139,7 @@ not_mapped:
   return GST_FLOW_ERROR;
 }
 
-/* Nothing but grey has been shown for as long as a picture is: what lies between goes as an event. */
+/* Nothing but grey has been shown for as long as a picture is: the rest of the gap goes as an event. */
 static void
 skip_empty_frames (GstAttentionScope *self)
 {

@@ -167,7 +167,7 @@ scope_layout_get_plot (const ScopeLayout *layout, guint head, guint *x, guint *y
   *y = layout->top + head / layout->n_columns * layout->pitch_y;
 }
 
-/* ---- what stands still ---- */
+/* ---- the parts that stand still ---- */
 
 typedef struct {
   const ScopeLayout *layout;

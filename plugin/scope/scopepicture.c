@@ -1,5 +1,5 @@
 /*
- * gst-attention: the picture of the element `attentionscope`: what scrolls.
+ * gst-attention: the picture of the element `attentionscope`: the parts that scroll.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "scopepicture.h"
@@ -13,7 +13,7 @@ struct _ScopePicture {
   ScopeLayout layout;
   guint32 colors[SCOPE_N_COLORS];
   guint64 seconds; /* across, ns */
-  guint32 *pixels; /* [height][width]: what stands still, and the rings in the places of the plots */
+  guint32 *pixels; /* [height][width]: the still parts, and the rings in the places of the plots */
   guint *first; /* [plot_height + 1]: row y shows slots first[y] to first[y + 1] - 1, or first[y], if these are none */
   guint64 n_drawn; /* pixels of time since the beginning; the next goes into the ring at n_drawn % plot_width */
 
@@ -190,7 +190,7 @@ draw_until (ScopePicture *picture, guint64 pixel)
 {
   guint width = picture->layout.plot_width;
 
-  if (pixel > picture->n_drawn && pixel - picture->n_drawn > width) /* what would have left the plot again */
+  if (pixel > picture->n_drawn && pixel - picture->n_drawn > width) /* columns that would have left the plot again */
     picture->n_drawn = pixel - width;
   for (; picture->n_drawn < pixel; picture->n_drawn++)
     draw_pixels (picture, picture->has_column && picture->n_drawn < picture->column_end);
@@ -228,7 +228,7 @@ scope_picture_add (ScopePicture *picture, guint64 begin, guint64 end, const gflo
 
 /* ---- out ---- */
 
-/* Row y of the picture: what stands still up to the next plot, the ring from its oldest pixel on, and so on. */
+/* Row y of the picture: the still part up to the next plot, the ring from its oldest pixel on, and so on. */
 static void
 write_row_of_plots (const ScopePicture *picture, guint first_head, guint y, guint oldest, guint32 *to)
 {

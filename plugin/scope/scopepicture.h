@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Time is in nanoseconds since the picture began, and lies on a grid of pixels that never moves: pixel p begins at p *
- * seconds / plot_width. The plots are a ring of pixels, in which only what is new is drawn; to scroll is to read them
+ * seconds / plot_width. The plots are a ring of pixels, in which only new columns are drawn; to scroll is to read them
  * from another place. Where several columns share a pixel, or several slots a row, the largest weight is shown: a head
  * that looks at a single frame stays a bright line, however thin.
  */
