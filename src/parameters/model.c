@@ -168,7 +168,7 @@ attn_model_metadata (const AttnModel *model, const char *key)
 
 /* ---- the file ---- */
 
-/* `opened`: how that went. The file is closed. */
+/* `opened`: the result of opening `file`, which is closed here. */
 static AttnStatus
 read_file (AttnStatus opened, AttnSafetensors *file, const char *prefix, bool header_only, AttnModel **model,
            AttnError *error)

@@ -285,8 +285,8 @@ TEST (keys_that_make_no_block_are_refused_with_their_path)
 {
   static const Refusal refusals[] = {
     { "3", "", { "blocks[0]: it is 3", "expected an object" } },
-    { "{}", "", { "blocks[0]: it has no key that says its kind", "linear, norm, activation", "missing" } },
-    { "{'lineer':'x'}", "", { "blocks[0]: it has no key that says its kind", "\"lineer\"" } },
+    { "{}", "", { "blocks[0]: it has no key that names its kind", "linear, norm, activation", "missing" } },
+    { "{'lineer':'x'}", "", { "blocks[0]: it has no key that names its kind", "\"lineer\"" } },
     { "{'linear':'x','norm':'y'}", "", { "blocks[0]: it has both linear and norm" } },
     { "{'activation':'relu','eps':1}", "", { "blocks[0]: it has the key \"eps\"", "kind activation" } },
     { "{'activation':'relu'},{'residual':[{'activation':'relu'},{'residual':[{'activation':'relu','x':1}]}]}",
@@ -443,7 +443,7 @@ TEST (convolutions_and_stacks_that_do_not_fit_are_refused)
       "has to be 1" },
     { "{'residual':[{'conv':'c','left':2,'stride':2}]}", 4, 4, 3, "blocks[0].residual[0]: it has a stride of 2", "1" },
     { "{'residual':[{'conv':'c','left':1}]}", 4, 4, 3,
-      "blocks[0].residual[0]: of 1099511627776 frames it makes "
+      "blocks[0].residual[0]: from 1099511627776 frames it makes "
       "1099511627775",
       "the numbers must be equal" },
   };
