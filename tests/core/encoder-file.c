@@ -1,5 +1,5 @@
 /*
- * Encoders in files: what is read, and each thing that is refused, with the block, the tensor and both numbers.
+ * Encoders in files: what is accepted, and each refusal, which names the block, the tensor and both numbers.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <stdarg.h>
@@ -57,7 +57,7 @@ open_with (const AttnEncoderOptions *options, AttnLayer **layer, AttnError *erro
   end_file (&file);
   copy = exact_copy (file.bytes, file.size);
   status = attn_encoder_open_memory (copy, file.size, options, layer, error);
-  free (copy); /* whatever the layer needs it has copied */
+  free (copy); /* the layer has copied what it needs */
   return status;
 }
 
@@ -179,7 +179,7 @@ repeated (const char *before, size_t n, const char *text, const char *after)
   return all;
 }
 
-/* A file whose header is text and nothing else. */
+/* A file that has only a header with this text. */
 static AttnStatus
 open_header (const char *header, AttnLayer **layer, AttnError *error)
 {
@@ -225,7 +225,7 @@ TEST (amounts_beyond_the_limits_are_refused)
                "at most 4194304");
 }
 
-/* The text of `n` residuals in each other. */
+/* The text of `n` nested residuals. */
 static const char *
 nested (unsigned n)
 {
@@ -496,7 +496,7 @@ TEST (tensors_of_others_and_harmless_ones_are_let_pass)
 
   CHECK (layer != NULL);
   attn_layer_free (layer);
-  /* What would be none of the attention's is another block's. */
+  /* Tensors that would not belong to the attention belong to another block. */
   layer = opened ("{'norm':'a.q_norm'},{'attention':'a','heads':2,'window':5}",
                   QKV "; a.q_norm.weight 4; a.position_ids 9");
   CHECK (layer != NULL);
@@ -529,7 +529,7 @@ TEST (options_that_cannot_be_are_refused)
   CHECK (open_with (&options, &layer, &error) == ATTN_ERROR_CONFIG && strstr (error.message, "field 3") != NULL);
 }
 
-/* ---- what can be asked ---- */
+/* ---- properties of a layer ---- */
 
 TEST (encoder_says_what_it_is)
 {
@@ -559,7 +559,7 @@ TEST (encoder_says_what_it_is)
   attn_layer_free (layer);
 }
 
-/* A claim of 2^24 frames costs nothing until a stream is made, and can be seen before. */
+/* A window of 2^24 frames costs nothing until a stream is made, and can be seen before. */
 TEST (size_of_a_stream_can_be_asked_before_it_is_made)
 {
   AttnLayer *small = opened ("{'attention':'a','heads':2,'window':5}", QKV);
