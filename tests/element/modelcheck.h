@@ -7,7 +7,7 @@
 #include <gst/check/gstcheck.h>
 #include <string.h>
 
-/* A safetensors file of this header, with ' for ", and these bytes behind it. Takes the header. */
+/* A safetensors file with this header, with ' in place of ", and these bytes behind it. Takes the header. */
 static inline void
 write_safetensors (const gchar *path, gchar *header, gconstpointer data, gsize size)
 {

@@ -23,7 +23,7 @@ check_header (const NpyHeader *header, size_t size)
   REQUIRE (header->n_frames <= (G_MAXINT64 - header->header_size) / npy_header_frame_size (header));
 }
 
-/* What is accepted comes back the same when it is written and read again. */
+/* An accepted header comes back the same when it is written and read again. */
 static void
 check_written (const NpyHeader *header)
 {
