@@ -565,8 +565,8 @@ read_header_length (AttnSafetensors *file, size_t *n, AttnError *error)
 
   if (file->size < LENGTH_SIZE)
     return attn_fail (error, ATTN_ERROR_FORMAT,
-                      "%s: not a safetensors file: such files begin with %d bytes, but it has only %" PRIu64,
-                      file->path, LENGTH_SIZE, file->size);
+                      "%s: not a safetensors file: such files begin with %d bytes, but it has %" PRIu64, file->path,
+                      LENGTH_SIZE, file->size);
   status = read_bytes (file, 0, start, LENGTH_SIZE, error);
   if (status != ATTN_OK)
     return status;

@@ -135,8 +135,8 @@ TEST (entry_that_is_not_an_encoder_is_refused)
   static const struct {
     const char *entry, *a, *b;
   } entries[] = {
-    { "{'version':1", "is not the JSON", "of 12)" },
-    { "{'version':1,'version':1}", "is not the JSON", "duplicate" },
+    { "{'version':1", "cannot be parsed as JSON", "of 12)" },
+    { "{'version':1,'version':1}", "cannot be parsed as JSON", "duplicate" },
     { "[1]", "is a list", "expected an object" },
     { "{'features':4,'blocks':[{'activation':'relu'}]}", "has no key version", "" },
     { "{'version':1,'blocks':[{'activation':'relu'}]}", "has no key features", "" },
@@ -147,7 +147,7 @@ TEST (entry_that_is_not_an_encoder_is_refused)
     { "{'version':1,'features':65537,'blocks':[]}", "features is 65537", "from 1 to 65536" },
     { "{'version':1,'features':-4,'blocks':[]}", "features is -4", "from 1 to 65536" },
     { "{'version':1,'features':4.5,'blocks':[]}", "features is 4.5", "a whole number" },
-    { "{'version':1,'features':99999999999999999999,'blocks':[]}", "is not the JSON", "integer" },
+    { "{'version':1,'features':99999999999999999999,'blocks':[]}", "cannot be parsed as JSON", "integer" },
     { "{'version':1,'features':4,'blocks':[]}", "blocks is an empty list", "at least one block" },
     { "{'version':1,'features':4,'blocks':{}}", "blocks is an object", "expected a list" },
     { "{'version':1,'features':4,'blocks':[{'activation':'relu'}],'bloks':1}", "the key \"bloks\"", "not known" },

@@ -544,7 +544,7 @@ TEST (missing_tensors_are_refused)
   REFUSED (s.query = NULL, ATTN_ERROR_CONFIG, "query is NULL", "2 x 4 x 3 x 2");
   REFUSED (s.key = NULL, ATTN_ERROR_CONFIG, "key is NULL", "2 x 2 x 5 x 2");
   REFUSED ((s.value = NULL, s.dv = 7), ATTN_ERROR_CONFIG, "value is NULL", "2 x 2 x 5 x 7");
-  REFUSED (s.out = NULL, ATTN_ERROR_CONFIG, "out and weights", "NULL");
+  REFUSED (s.out = NULL, ATTN_ERROR_CONFIG, "out, weights, scores and presents", "NULL");
 }
 
 TEST (sizes_beyond_memory_are_a_status)
