@@ -1,4 +1,4 @@
-/* libattn: text from outside, as it stands in a message.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: text from outside, made safe for messages.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/quote.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /*
  * libattn: the section of a saved state that the block `attention` writes. attn.h describes its layout. Its contents
- * follow from three frame numbers (Span): no count can disagree with another. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * follow from three frame numbers (Span): no count can disagree with another.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <string.h>
 

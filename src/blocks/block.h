@@ -1,10 +1,10 @@
 /*
- * libattn: what a layer is made of. A block turns a stream of frames into another one; a layer is a chain of blocks
- * (chain.h), and a stream runs frames through them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: blocks, the parts of a layer. A block turns a stream of frames into another one; a layer is a chain of
+ * blocks (chain.h), and a stream runs frames through them.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A block has two parts. The block itself (parameters, sizes) never changes and is shared by any number of streams.
- * Its state in a stream (what it remembers, what it still owes) stands in the stream's arena and belongs to one thread
- * at a time. Each kind of block is one table of functions, as each instruction set is one table of kernels.
+ * A block has two parts. The block itself (parameters, sizes) never changes and is shared by any number of streams. Its
+ * state in a stream (its past, and the outputs that it still owes) stands in the stream's arena and belongs to one
+ * thread at a time. Each kind of block is one table of functions, as each instruction set is one table of kernels.
  *
  * Frames travel in runs of neighbours that are all present or all absent. A block takes as much of a run as it has room
  * for, and is then asked for its outputs until none is ready: every frame is computed once, and no block waits for
@@ -62,7 +62,9 @@ typedef struct AttnBlock AttnBlock;
 typedef struct AttnChain AttnChain;
 typedef struct AttnChainState AttnChainState;
 
-/* Below, `state` is what plan () made for one stream. Between new and free nothing allocates, locks or fails. */
+/*
+ * Below, `state` is the state that plan () made for one stream. Between new and free nothing allocates, locks or fails.
+ */
 typedef struct {
   const char *name;
 

@@ -1,6 +1,6 @@
 /*
- * libattn: blocks one after the other: a whole layer, or the f of a residual x + f (x). SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * libattn: blocks one after the other: a whole layer, or the f of a residual x + f (x).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A chain is pulled: the caller asks the last block for outputs, and a block without any asks the block before it. So a
  * block is given frames only when it is empty, and at most one run of frames waits between two blocks.

@@ -1,6 +1,6 @@
 /*
- * libattn: a delay line: rows of values that wait, by frame number, for later frames. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * libattn: a delay line: rows of values that wait, by frame number, for later frames.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_DELAY_H
 #define ATTN_SRC_DELAY_H

@@ -1,7 +1,7 @@
 /*
  * libattn: blocks that turn each frame into another one, without looking at its neighbours: linear layers, norms,
- * activations. Only their computation differs; all else is written once, here. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * activations. Only their computation differs; all else is written once, here.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Their state holds frames between take () and give (), but nothing between pushes, so that their section of a saved
  * state is empty. Absent frames pass, any number at once.

@@ -1,6 +1,7 @@
 /*
  * libattn: positions: the tables of a layer to rotate queries and keys (RoPE) or to add to scores (ALiBi, relative
- * bias). SPDX-License-Identifier: LGPL-2.1-or-later
+ * bias).
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * All three depend on frame numbers only through differences, and no value that grows with them is ever rounded. A
  * float32 angle is off by 3.6e-3 after 10^6 frames; here an angle is a phase, a 64-bit fraction of a turn, computed in

@@ -178,8 +178,8 @@ typedef struct {
 typedef struct {
   size_t width;        /* values of a frame, in and out */
   size_t n_taps;       /* frames that an output reads */
-  size_t tap_stride;   /* from what one tap reads to the next, in values */
-  size_t frame_stride; /* from what one output reads to the next */
+  size_t tap_stride;   /* distance from the values of one tap to those of the next */
+  size_t frame_stride; /* distance from the values of one output to those of the next */
   const float *weight; /* [n_taps][width], oldest first, cleaned */
   const float *start;  /* [width], the bias plus ATTN_GUARD */
 } AttnConvolution;

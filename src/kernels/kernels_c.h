@@ -1,6 +1,6 @@
 /*
- * libattn: the code that the kernels in plain C share. The contracts stand in kernels.h. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * libattn: the code that the kernels in plain C share. The contracts stand in kernels.h.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   kernels_c.c              projections and attention
  *   kernels_c_frames.c       sums over a frame, and operations on single values

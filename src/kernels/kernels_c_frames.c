@@ -1,5 +1,6 @@
 /*
- * libattn: frames in plain C: norms, softmax, and what goes value by value.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: frames in plain C: norms, softmax, and operations on single values.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "kernels/kernels_c.h"
 

@@ -1,6 +1,6 @@
 /*
  * libattn: 16 float32 lanes as one value, for the instruction set that this file is compiled for: one register of
- * AVX-512, two of AVX2, four of NEON. kernels_simd*.c use it. SPDX-License-Identifier: LGPL-2.1-or-later
+ * AVX-512, two of AVX2, four of NEON. kernels_simd*.c use it.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * LANES_ROOM says how many accumulators fit into the registers beside the values that a loop loads.
  */
@@ -123,7 +123,7 @@ lanes_copysign (Lanes x, Lanes sign)
       _mm512_ternarylogic_epi32 (bit, _mm512_castps_si512 (sign), _mm512_castps_si512 (x), 0xca));
 }
 
-/* The bits of x plus those of `shifted` times 2^23: x 2^n, where n is what the lowest bits of `shifted` hold. */
+/* The bits of x plus those of `shifted` times 2^23: x 2^n, where n is the number in the lowest bits of `shifted`. */
 LANES_INLINE Lanes
 lanes_add_exponent (Lanes x, Lanes shifted)
 {

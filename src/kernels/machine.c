@@ -1,4 +1,4 @@
-/* libattn: which kernels a layer computes with.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: picks the kernels of a layer.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _DEFAULT_SOURCE /* syscall () */
 
 #include "kernels/machine.h"

@@ -1,6 +1,6 @@
 /*
- * libattn: the fields of a configuration: their values in a model, and their ranges. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * libattn: the fields of a configuration: their values in a model, and their ranges.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* newlocale */
 

@@ -384,7 +384,7 @@ parse_tensor (AttnSafetensors *file, AttnTensor *tensor, const char *name, const
 
 /* ---- the whole header ---- */
 
-/* null is what the reference implementation takes as no metadata. */
+/* The reference implementation takes null as no metadata. */
 static AttnStatus
 check_metadata (AttnSafetensors *file, AttnError *error)
 {

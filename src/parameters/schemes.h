@@ -1,5 +1,5 @@
 /*
- * libattn: what the parameters of an attention are called: the naming schemes, which of them a file has under a prefix,
+ * libattn: the names of the parameters of an attention: the naming schemes, which of them a file has under a prefix,
  * and where query, key, value and output stand in it.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_SCHEMES_H

@@ -1,4 +1,4 @@
-/* libattn: the plain operator: computes what a plan says.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the plain operator: carries out a plan.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa/sdpa.h"
 
 #include <math.h>

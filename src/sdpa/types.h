@@ -1,6 +1,6 @@
 /*
- * libattn: values of the types of tensors. Inside, all arithmetic is float32. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * libattn: values of the types of tensors. Inside, all arithmetic is float32.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_TYPES_H
 #define ATTN_SRC_TYPES_H

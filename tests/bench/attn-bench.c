@@ -1,6 +1,6 @@
 /*
- * The time that a frame takes, beside the least time that it could take: one line per run. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * The time that a frame takes, beside the least time that it could take: one line per run.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 /*
  * The cost that the element `attention` adds to the core, how many of them a core carries, and the cost of
- * attentionscope. SPDX-License-Identifier: LGPL-2.1-or-later
+ * attentionscope.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L
 #include <malloc.h>

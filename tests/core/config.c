@@ -1,4 +1,4 @@
-/* What a configuration may be, and what is said about one that may not.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The values that a configuration may have, and the errors about others.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <locale.h>
 #include <math.h>
 

@@ -1,7 +1,8 @@
 /*
  * No operation takes or makes denormal numbers, which cost a hundred times as much on some processors. The test is
  * exact and needs no timing: the processor keeps sticky flags of both. Only cancellation can raise them, in fewer than
- * one sum of ten thousand; this is counted where it happens most. SPDX-License-Identifier: LGPL-2.1-or-later
+ * one sum of ten thousand; this is counted where it happens most.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Plain C is tested only where the processor has an instruction for fma; elsewhere fmaf () is a function, which may use
  * denormals.

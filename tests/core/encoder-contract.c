@@ -1,8 +1,8 @@
 /*
  * The contract of every encoder, whatever its blocks: a stream equals the whole sequence to the bit, outputs come when
  * the law says, absent frames follow its rules, an input reaches exactly the outputs that read it, and a saved stream
- * goes on elsewhere. The law stands in encoder-law.h, derived from the definitions. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * goes on elsewhere. The law stands in encoder-law.h, derived from the definitions.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   core-encoder-contract --restore FILE: the test of a new process starts this (see continue_in_new_process ()).
  */

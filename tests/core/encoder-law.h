@@ -1,7 +1,7 @@
 /*
  * The law of an encoder, by its definitions: which frames exist behind every block, which of them are absent, what each
- * of them reads, and its values in double. This code is independent of the library, and slow. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * of them reads, and its values in double. This code is independent of the library, and slow.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_ENCODER_LAW_H
 #define TESTS_CORE_ENCODER_LAW_H

@@ -1,6 +1,6 @@
 /*
- * Random encoders and random streams over them, for the tests of encoders' streams. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * Random encoders and random streams over them, for the tests of encoders' streams.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_ENCODER_STORIES_H
 #define TESTS_CORE_ENCODER_STORIES_H

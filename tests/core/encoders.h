@@ -137,7 +137,9 @@ typedef struct {
 
 /* ---- tensors ---- */
 
-/* `shape`: what the header says of these rows and columns. Values of the size that keeps sums of them of order one. */
+/*
+ * `shape`: the shape in the header for these rows and columns. Values of the size that keeps sums of them of order one.
+ */
 static inline Matrix
 add_tensor (Encoder *e, const char *name, const char *part, const char *shape, uint32_t n_rows, uint32_t n_columns)
 {
@@ -542,7 +544,7 @@ random_encoder (int max_blocks, bool with_reach)
   return e;
 }
 
-/* One block of this kind, and, where it is a residual, what is in it. */
+/* One block of this kind and, if it is a residual, the blocks inside. */
 static inline Encoder
 encoder_of_one (BlockKind kind)
 {

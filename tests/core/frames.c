@@ -1,7 +1,7 @@
 /*
  * Kernels over frames: norms, softmax, and operations on single values. Each row equals plain C to the bit, at every
- * length around the vectors, between guard bands; plain C against float64; without denormals. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * length around the vectors, between guard bands; plain C against float64; without denormals.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /*
- * Model files made in memory, good and bad ones, and the check that a refusal names its cause. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * Model files made in memory, good and bad ones, and the check that a refusal names its cause.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_MODEL_FILE_H
 #define TESTS_CORE_MODEL_FILE_H

@@ -1,4 +1,4 @@
-/* Models: what is found in a file, and what is refused.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Models: layers that are found in a file, and refusals.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "parameters/model.h"
 
 #include "golden/model/values.h"

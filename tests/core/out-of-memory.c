@@ -16,7 +16,7 @@
 #include "check.h"
 #include "model-file.h"
 
-/* ---- what fails ---- */
+/* ---- failures ---- */
 
 static atomic_long countdown = -1; /* calls until the one that fails; below 0: none will */
 static atomic_long n_alive;        /* pieces of memory */

@@ -1,7 +1,7 @@
 /*
- * Random numbers for the core's tests: the same on every machine.  SPDX-License-Identifier: LGPL-2.1-or-later The seed
- * is printed and can be set with ATTN_TEST_SEED. ATTN_TEST_PERCENT is the share of the random rounds that are run
- * (100): less under an emulator, more over night.
+ * Random numbers for the core's tests: the same on every machine.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The seed is printed and can be set with ATTN_TEST_SEED. ATTN_TEST_PERCENT is the share of the random rounds that are
+ * run (100): less under an emulator, more over night.
  */
 #ifndef TESTS_CORE_RANDOM_H
 #define TESTS_CORE_RANDOM_H

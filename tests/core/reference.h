@@ -17,7 +17,7 @@
  *                                        rotated key: of the length of its pair
  *   n products by a matrix unit          (matrix.h) each is off by 3 v^2 (1 + 2 v), v = 2^-8 being that of bf16: two
  *                                        operands that lose v^2 each, and low low, which is left out. Then a sum,
- *                                        in any order, of 3 n, and what is denormal in it becomes 0
+ *                                        in any order, of 3 n, and denormals in it become 0
  *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
  *                                        reserve
  *

@@ -1,4 +1,4 @@
-/* Random streams for the core's tests, their outputs, and comparisons. SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Random streams for the core's tests, their outputs, and comparisons.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_CORE_SEQUENCES_H
 #define TESTS_CORE_SEQUENCES_H
 

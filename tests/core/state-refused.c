@@ -1,6 +1,6 @@
 /*
- * Bytes that are not a state of the layer are refused, and leave the stream unchanged. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * Bytes that are not a state of the layer are refused, and leave the stream unchanged.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv () */
 

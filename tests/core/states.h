@@ -1,4 +1,4 @@
-/* Saved states for the core's tests, and a stream with a past to save. SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Saved states for the core's tests, and a stream with a past to save.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_CORE_STATES_H
 #define TESTS_CORE_STATES_H
 

@@ -1,4 +1,4 @@
-/* What a stream must be: attn_forward () to the bit, however it is fed.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A stream must equal attn_forward () to the bit, however it is fed.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fenv.h>
 
 #include "check.h"

@@ -237,7 +237,7 @@ GST_START_TEST (test_messages_count_frames_that_attended)
 }
 GST_END_TEST;
 
-/* And so does a stop. */
+/* So does a stop. */
 GST_START_TEST (test_flush_forgets_what_was_not_posted)
 {
   GstElement *element = new_element ();

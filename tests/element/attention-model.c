@@ -1,6 +1,6 @@
 /*
- * The element `attention`: the metadata of its model file: values of unset properties, and the frames have to be made
- * from.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The element `attention`: the metadata of its model file: values of unset properties, and the origin that the frames
+ * must have.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "outputcheck.h"
 

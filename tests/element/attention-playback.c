@@ -1,6 +1,6 @@
 /*
  * The element `attention`: how it takes part in playback: seeks, rates, quality of service, statistics, presets, and
- * what it costs the allocator.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * its allocations.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "attentioncheck.h"
 

@@ -49,7 +49,7 @@ note_frames (Soak *soak, guint n, guint8 present)
     soak->present[soak->next++ % N_TABLE] = present;
 }
 
-/* ---- what happens ---- */
+/* ---- actions ---- */
 
 static void
 push_buffer (Soak *soak, GstBufferFlags flags)
@@ -111,7 +111,7 @@ begin (Soak *soak)
   soak->n_streams++;
 }
 
-/* ---- what came out ---- */
+/* ---- outputs ---- */
 
 static void
 expect_last (const Soak *soak, gfloat *out)

@@ -1,6 +1,6 @@
 /*
- * The element `attention`: which files may hold a state, and that no state is silently lost. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * The element `attention`: which files may hold a state, and that no state is silently lost.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _GNU_SOURCE /* symlink */
 #include "statefilecheck.h"
@@ -382,7 +382,7 @@ GST_START_TEST (test_another_state_file_counts_from_the_next_start_on)
   fail_if (g_file_test (other, G_FILE_TEST_EXISTS));
   check_run (90, N);
   gst_element_set_state (h->element, GST_STATE_PLAYING);
-  check_run (N, N); /* nobody has it */
+  check_run (N, N); /* no stream has it */
   gst_harness_teardown (h);
   g_free (other);
 }

@@ -1,6 +1,6 @@
 /*
- * The element `attention`: what comes out, when, and in which order.  SPDX-License-Identifier: LGPL-2.1-or-later The
- * numbers are checked against attn_forward (), which is checked in tests/core.
+ * The element `attention`: its outputs, their times and their order.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The numbers are checked against attn_forward (), which is checked in tests/core.
  */
 #include "outputcheck.h"
 

@@ -1,6 +1,6 @@
 /*
- * Code for the tests of the element `attention`: 100 frames of six features per second. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * Code for the tests of the element `attention`: 100 frames of six features per second.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_ATTENTIONCHECK_H
 #define TESTS_ELEMENT_ATTENTIONCHECK_H

@@ -1,6 +1,6 @@
 /*
- * The element `attentionscope`: events, caps and buffers, and its errors about refused ones. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * The element `attentionscope`: events, caps and buffers, and its errors about refused ones.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "scopecheck.h"
 

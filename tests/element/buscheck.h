@@ -1,6 +1,4 @@
-/*
- * What tests do with a bus.  SPDX-License-Identifier: LGPL-2.1-or-later
- */
+/* Code for tests with a bus.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_ELEMENT_BUSCHECK_H
 #define TESTS_ELEMENT_BUSCHECK_H
 

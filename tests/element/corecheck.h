@@ -1,6 +1,6 @@
 /*
- * The core's outputs for frames, for tests that compare an element's outputs with them. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * The core's outputs for frames, for tests that compare an element's outputs with them.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_CORECHECK_H
 #define TESTS_ELEMENT_CORECHECK_H

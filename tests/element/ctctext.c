@@ -1,6 +1,6 @@
 /*
- * The element `ctctext`: texts, their times, gaps, errors, and the events that end a stream. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * The element `ctctext`: texts, their times, gaps, errors, and the events that end a stream.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "ctctextcheck.h"
 

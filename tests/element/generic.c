@@ -1,4 +1,4 @@
-/* Rules for every element of the plugins, also for future ones. SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Rules for every element of the plugins, also for future ones.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
 #include <gst/audio/audio.h>

@@ -1,5 +1,5 @@
 /*
- * Model files that tests write themselves. SPDX-License-Identifier: LGPL-2.1-or-later
+ * Model files that tests write themselves.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_MODELCHECK_H
 #define TESTS_ELEMENT_MODELCHECK_H

@@ -1,6 +1,6 @@
 /*
- * Code for the tests of npyenc and npyparse: files, headers made by hand, whole pipelines. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * Code for the tests of npyenc and npyparse: files, headers made by hand, whole pipelines.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_NPYCHECK_H
 #define TESTS_ELEMENT_NPYCHECK_H

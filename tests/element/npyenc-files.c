@@ -1,6 +1,7 @@
 /*
  * The element `npyenc` and its sinks: files that can and cannot be written, the arrays that NumPy reads from them, a
- * second life. SPDX-License-Identifier: LGPL-2.1-or-later
+ * second life.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <fcntl.h>
 #include <signal.h>

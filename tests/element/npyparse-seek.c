@@ -1,10 +1,10 @@
 /*
- * The element `npyparse`: seeks, and its answers about durations and positions. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * The element `npyparse`: seeks, and its answers about durations and positions.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "npyparsecheck.h"
 
-/* Seeks after the preroll and collects what comes: frames [first, last) of an array of N_FRAMES, 100 per second. */
+/* Seeks after the preroll and collects the outputs: frames [first, last) of an array of N_FRAMES, 100 per second. */
 #define N_FRAMES 3000
 
 static void

@@ -1,4 +1,4 @@
-/* Code for the tests of npyparse: its sources, and its outputs. SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Code for the tests of npyparse: its sources, and its outputs.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_ELEMENT_NPYPARSECHECK_H
 #define TESTS_ELEMENT_NPYPARSECHECK_H
 

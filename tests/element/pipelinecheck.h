@@ -1,6 +1,4 @@
-/*
- * Whole pipelines, and a folder for what they read and write. SPDX-License-Identifier: LGPL-2.1-or-later
- */
+/* Whole pipelines, and a folder for their files.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_ELEMENT_PIPELINECHECK_H
 #define TESTS_ELEMENT_PIPELINECHECK_H
 

@@ -1,6 +1,6 @@
 /*
- * Whole pipelines over files: the same frames give the same bytes in any format. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * Whole pipelines over files: the same frames give the same bytes in any format.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <gst/app/app.h>
 #include <gst/audio/audio.h>

@@ -1,6 +1,6 @@
 /*
- * gst-attention: tests of the element spectralgain: caps, events, ends and refusals. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * gst-attention: tests of the element spectralgain: caps, events, ends and refusals.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "spectralgaincheck.h"
 

@@ -1,6 +1,6 @@
 /*
  * Code for the tests of spectralgain: the element with a harness on each of its pads, sound and gains that go in, and
- * what the sound must come out as.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * the expected output.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_SPECTRALGAINCHECK_H
 #define TESTS_ELEMENT_SPECTRALGAINCHECK_H

@@ -1,6 +1,6 @@
 /*
- * Code for the tests of state files: runs that go on, and users without rights. SPDX-License-Identifier:
- * LGPL-2.1-or-later
+ * Code for the tests of state files: runs that go on, and users without rights.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_STATEFILECHECK_H
 #define TESTS_ELEMENT_STATEFILECHECK_H

@@ -1,6 +1,6 @@
 /*
  * Every element while threads push buffers, change caps and states, set properties, and ask for pads, all at once; then
- * it must still do what it is for. The rest is the sanitizers' to say.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * it must still do what it is for. The sanitizers find all other faults.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <string.h>
 

@@ -1,7 +1,8 @@
 /*
  * The element under test in suites about frames, not about heads: `attention`, or with
  * ATTN_TEST_ELEMENT=attentionencoder an encoder whose only block is that layer. Its projections are the identity, so
- * that it gives the same bits. SPDX-License-Identifier: LGPL-2.1-or-later
+ * that it gives the same bits.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_SUBJECTCHECK_H
 #define TESTS_ELEMENT_SUBJECTCHECK_H

@@ -1,6 +1,6 @@
 /*
  * Code for the tests of attention's weights and messages: frames, an element with a harness on each of its pads, and
- * what the core gives.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * the core's results.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_WEIGHTSCHECK_H
 #define TESTS_ELEMENT_WEIGHTSCHECK_H

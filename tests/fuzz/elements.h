@@ -149,7 +149,7 @@ caps_to_take (GstPad *pad)
   return video;
 }
 
-/* A pad of ours that takes what `pad` pushes. */
+/* A pad of ours that receives the buffers of `pad`. */
 static inline GstPad *
 take_from (GstPad *pad, gpointer counter)
 {

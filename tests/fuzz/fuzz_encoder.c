@@ -3,7 +3,8 @@
  * byte tells what the others are: a whole file; the text of the encoder, over existing tensors; or the choices of the
  * random encoders of the tests (core/encoders.h) and then some damage, so that most are nearly right. In an encoder
  * that opens, a stream in pieces equals the whole sequence to the bit, also across a restore, and gives as many outputs
- * as it says. SPDX-License-Identifier: LGPL-2.1-or-later
+ * as it says.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define TESTS_CORE_RANDOM_H /* the choices come from the input */
 #include <stdint.h>

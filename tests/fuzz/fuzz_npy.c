@@ -1,6 +1,6 @@
 /*
- * Fuzzes the .npy header and the conversion of the values behind it: whatever the bytes, the reader answers, keeps
- * inside them, and accepts nothing that it could not mean.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Fuzzes the .npy header and the conversion of the values behind it: whatever the bytes, the reader answers, stays
+ * inside them, and accepts no impossible header.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "npy.h"
 

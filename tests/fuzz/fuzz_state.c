@@ -2,7 +2,8 @@
  * Any bytes as a saved state: restored or refused with a sentence, and never a crash. The first byte picks the layer.
  * The bytes are tried as they are and as a forger would leave them, with magic, version, size, hash and checksum
  * mended. A restored stream is saved again, which must give the same bytes (at the second saving if NaNs and denormals
- * were cleaned), and goes on: frames, absent ones, the end. SPDX-License-Identifier: LGPL-2.1-or-later
+ * were cleaned), and goes on: frames, absent ones, the end.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <stdlib.h>
 #include <string.h>

@@ -24,7 +24,7 @@ next (Input *input)
   return *input->data++;
 }
 
-/* ---- what an element has besides its pads ---- */
+/* ---- an element beside its pads ---- */
 
 typedef struct {
   Fuzzed fuzzed;
@@ -47,7 +47,7 @@ forget (Life *life)
   life->refused = life->segment = FALSE;
 }
 
-/* ---- what happens ---- */
+/* ---- actions ---- */
 
 static void
 send_segment (Life *life)
