@@ -12,7 +12,7 @@
  *   frame     one feature vector: D float32 values (D = n_features).
  *   stream    a sequence of frames, numbered from 0 on.
  *   window    the number of frames that a frame attends to, itself included.
- *   look-ahead  the number of later frames that it attends to as well. Each delays the output by one frame.
+ *   look-ahead  the number of later frames that it attends to as well. Each of them delays the output by one frame.
  *   sinks     the first frames of the stream, which stay attended to for ever.
  *   head      one of n_heads attentions that run side by side; each has a query of dk values per frame.
  *   score     query . key times scale. weight: softmax of the scores. context: the weighted mean of the values.
@@ -61,7 +61,7 @@
  *     through denormals, which cost processors many times as much time. Besides its rounding, a sum is off by up to
  *     1.2e-38 per term. This does not matter where products, scores and outputs lie between 1e-30 and 1e30. Outputs
  *     below 1e-30 lose digits, and outputs below 1e-37 may be 0. A sum beyond 3.4e38 is infinite.
- *   - The machines that this is tested on: amd64, arm64, armhf, i386, ppc64el, riscv64 and s390x. Files and saved
+ *   - The library is tested on amd64, arm64, armhf, i386, ppc64el, riscv64 and s390x. Files and saved
  *     states have one order of bytes, and move between all of them. i386 needs SSE2, because its x87 computes with more
  *     precision than float32 has.
  *   - The caller's floating-point mode (rounding, flushed denormals, traps) has no influence on the machines above, and
@@ -223,7 +223,7 @@ typedef enum { ATTN_ARITHMETIC_EXACT, ATTN_ARITHMETIC_FAST } AttnArithmetic;
  * model, or if its metadata does not set the field.
  */
 typedef struct {
-  uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = what the model says. Default 0 */
+  uint32_t n_features; /* D, values per frame, 1 ... ATTN_MAX_FEATURES; 0 = the model's width. Default 0 */
   uint32_t n_heads;    /* 1 ... ATTN_MAX_FEATURES; divides D, or the rows of a model's projections. Unset: 1 */
   uint32_t n_kv_heads; /* key/value heads, divides n_heads; 0 = n_heads. Unset: 0 */
   uint32_t window;     /* frames, 1 ... ATTN_MAX_WINDOW, the frame itself included. Unset: 64 */
@@ -273,9 +273,9 @@ ATTN_API AttnConfig attn_config_default (void);
  * dtype BOOL.
  *
  * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, softcap, position
- * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions are what the fields of
- * AttnConfig become that are unset; those that are set must agree with them. What else the metadata says is the
- * program's to read, such as what the model was trained on: attn_model_metadata ().
+ * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions give the unset fields of
+ * AttnConfig their values; fields that are set must agree with them. A program reads the other entries, such as a note
+ * on the training data, by attn_model_metadata ().
  */
 typedef struct AttnModel AttnModel;
 
@@ -337,11 +337,12 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
 /* ---- encoders ---- */
 
 /*
- * Whole encoders -------------- An encoder is a list of blocks. The frames that leave a block enter the next one. Each
- * block keeps its own past and waits for its own later frames. So every frame is computed once, and the stream has the
- * bits of the whole sequence. The look-aheads of many layers add up to a delay, attn_layer_reach_ahead (). An encoder
- * is a layer like any other: streams over it are pushed, skipped, drained, saved and restored, and they equal
- * attn_forward ().
+ * Whole encoders
+ * --------------
+ * An encoder is a list of blocks. The frames that leave a block enter the next one. Each block keeps its own past and
+ * waits for its own later frames. So every frame is computed once, and the stream has the bits of the whole sequence.
+ * The look-aheads of many layers add up to a delay, attn_layer_reach_ahead (). An encoder is a layer like any other:
+ * streams over it are pushed, skipped, drained, saved and restored, and they equal attn_forward ().
  *
  * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. Two blocks
  * in a row have s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. A block that
@@ -438,8 +439,8 @@ ATTN_API uint64_t attn_layer_reach_back (const AttnLayer *layer);
 ATTN_API uint64_t attn_layer_reach_ahead (const AttnLayer *layer);
 
 /*
- * The number of outputs after `n_frames` inputs. ready: of a stream that goes on, max (0, floor ((n_frames - 1 - R) /
- * s) + 1), however the inputs were cut into pushes. count: of a stream that was drained.
+ * The number of outputs after `n_frames` inputs. ready: while the stream goes on, max (0, floor ((n_frames - 1 - R) /
+ * s) + 1), however the inputs were cut into pushes. count: after the stream was drained.
  */
 ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
 ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
@@ -457,17 +458,17 @@ ATTN_API uint32_t attn_layer_n_attentions (const AttnLayer *layer);
 /*
  * The configuration in effect of attention `i`, in the order in which frames meet them: no field is unset, and
  * n_features is the width of the frames that come to it. A zero that stands for a value derived from other fields is
- * still a zero. It lives as long as the layer. NULL: there are not so many.
+ * still a zero. It lives as long as the layer. NULL: the layer has fewer attentions.
  */
 ATTN_API const AttnConfig *attn_layer_attention (const AttnLayer *layer, uint32_t i);
 
 /*
- * Input frames per frame that comes to attention `i`: the stride of what stands in front of it. Frame j of the
- * attention, and so its row j, is that of input frame j stride. 0: there are not so many.
+ * Input frames per frame that comes to attention `i`: the stride of the blocks in front of it. Frame j of the
+ * attention, and so its row j, is that of input frame j stride. 0: the layer has fewer attentions.
  */
 ATTN_API uint64_t attn_layer_attention_stride (const AttnLayer *layer, uint32_t i);
 
-/* Of attention 0; 0 where there is none. */
+/* The numbers of attention 0; 0 if the layer has no attention. */
 ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_n_sinks (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
@@ -592,8 +593,8 @@ typedef struct {
  *
  * The stream keeps the pointer: *watch must stay valid until the stream is freed or gets another one. Between two calls
  * `weights`, `present` and `room` may be changed. `watch` NULL ends the watching; attn_stream_reset () and
- * attn_stream_restore () do not. These two, and this function, set n_rows to 0 and `first` to the number of the next
- * row. Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention.
+ * attn_stream_restore () do not end it. All three functions set n_rows to 0 and `first` to the number of the next row.
+ * Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_watch (AttnStream *stream, uint32_t attention, AttnWatch *watch);
 
@@ -601,8 +602,8 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_watch (AttnStream *stream, uint32_t
 ATTN_API uint64_t attn_stream_next_row (const AttnStream *stream, uint32_t attention);
 
 /*
- * [real-time] The rows of the attention that a push, or a skip, of `n` frames would compute now, and those that
- * attn_stream_drain () would. 0: there is no such attention.
+ * [real-time] The rows of the attention that a push, or a skip, of `n` frames would compute now, and the rows that
+ * attn_stream_drain () would compute. 0: there is no such attention.
  */
 ATTN_API uint64_t attn_stream_rows_ready (const AttnStream *stream, uint32_t attention, uint64_t n);
 ATTN_API uint64_t attn_stream_rows_pending (const AttnStream *stream, uint32_t attention);
@@ -632,11 +633,13 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_row_gains (AttnStream *stream, 
                                                             uint64_t n);
 
 /*
- * Saving and restoring -------------------- A state holds the past that can still reach an output: the frame numbers,
- * the keys and values of windows and sinks, and the frames that wait for a look-ahead. A stream that restores it goes
- * on with the bits that the saved stream would have given, also in another process, on another machine and with other
- * kernels. (In ATTN_ARITHMETIC_FAST the stream must be cut alike, and the unit must be the same.) The layer must be the
- * same in configuration and parameters, which are compared by a 64-bit hash.
+ * Saving and restoring
+ * --------------------
+ * A state holds the past that can still reach an output: the frame numbers, the keys and values of windows and sinks,
+ * and the frames that wait for a look-ahead. A stream that restores it goes on with the bits that the saved stream
+ * would have given, also in another process, on another machine and with other kernels. (In ATTN_ARITHMETIC_FAST the
+ * stream must be cut alike, and the unit must be the same.) The layer must be the same in configuration and parameters,
+ * which are compared by a 64-bit hash.
  *
  * The bytes, little-endian everywhere, without padding:
  *
@@ -662,9 +665,9 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_row_gains (AttnStream *stream, 
  *
  *   0      the sections of its blocks, each with its 8 bytes
  *          one bit per frame that waits, as above
- *          per frame of them that is present: its values, float32
+ *          per waiting frame that is present: its values, float32
  *
- * That of conv and of stack, where the stream is not drained: the frames that later outputs read, bits and values as
+ * The section of conv or stack, empty if the stream is drained: the frames that later outputs read, bits and values as
  * above. Blocks that work on one frame keep nothing: their sections are empty.
  */
 

@@ -74,14 +74,14 @@ typedef struct {
   const void *query;        /* [n_batches, n_heads, n_queries, dk] in the order that `layout` says */
   const void *key;          /* [n_batches, n_kv_heads, n_keys, dk] */
   const void *value;        /* [n_batches, n_kv_heads, n_keys, dv] */
-  const uint8_t *bool_mask; /* NULL = none, or: not 0 = attend */
-  const void *float_mask;   /* NULL = none (also with a bool mask), or: is added to the scores */
+  const uint8_t *bool_mask; /* NULL = none; otherwise not 0 = attend */
+  const void *float_mask;   /* NULL = none; is added to the scores, also beside a bool mask */
   void *out;                /* [n_batches, n_heads, n_queries, dv] in the order of `layout`; NULL: not wanted */
   void *weights;            /* [n_batches][n_heads][n_queries][N]; NULL: not wanted */
-  uint32_t n_batches;       /* any; 0: there is nothing to do. Default 1 */
+  uint32_t n_batches;       /* any; 0: nothing is computed. Default 1 */
   uint32_t n_heads;         /* 1 ... ATTN_MAX_FEATURES. Default 1 */
   uint32_t n_kv_heads;      /* divides n_heads; 0 = n_heads. Default 0 */
-  uint32_t n_queries;       /* any; 0: there is nothing to attend. Default 0 */
+  uint32_t n_queries;       /* any; 0: nothing is computed. Default 0 */
   uint32_t n_keys;          /* any, N < 2^32; N = 0: nothing to attend to, the output is 0. Default 0 */
   uint32_t dk;              /* values of a query or key, 1 ... ATTN_MAX_FEATURES. Default 0, to be set */
   uint32_t dv;              /* values of a value or output, 1 ... ATTN_MAX_FEATURES; 0 = dk. Default 0 */
@@ -96,18 +96,18 @@ typedef struct {
   double scale;             /* as in AttnConfig */
   double softcap;           /* as in AttnConfig */
 
-  const void *past_key;        /* [n_batches][n_kv_heads][n_past][dk]; NULL, and so is past_value: none */
+  const void *past_key;        /* [n_batches][n_kv_heads][n_past][dk]; NULL (and past_value NULL): no past */
   const void *past_value;      /* [n_batches][n_kv_heads][n_past][dv] */
   void *present_key;           /* [n_batches][n_kv_heads][N][dk], receives past and `key`; NULL: not wanted */
   void *present_value;         /* [n_batches][n_kv_heads][N][dv], receives past and `value`; NULL as present_key */
-  const int64_t *n_valid_keys; /* [n_batches], 0 ... n_keys, the rest is padding; NULL: none. Without a past */
+  const int64_t *n_valid_keys; /* [n_batches], 0 ... n_keys, later keys are padding; NULL: none. Not with a past */
   void *scores;                /* [n_batches][n_heads][n_queries][N]; NULL: not wanted */
   int64_t query_offset;        /* of p, -2^32 ... 2^32. Default ATTN_BESIDE_LAST_KEY: V - n_queries */
   uint32_t n_past;             /* keys in the past, any. Default 0 */
-  uint32_t pad_mask;           /* 1: a mask of one key covers the first key, without broadcast. Default 0 */
+  uint32_t pad_mask;           /* 1: a mask of one key covers the first key, without broadcasting. Default 0 */
   uint32_t scores_stage;       /* an AttnScores. Default ATTN_SCORES_PRODUCT */
-  uint32_t type;               /* of all but bool_mask and the values: F32, F16 or BF16. Default F32 */
-  uint32_t value_type;         /* of value, past_value, present_value. Default that of the others */
+  uint32_t type;               /* of all tensors but bool_mask and the values: F32, F16 or BF16. Default F32 */
+  uint32_t value_type;         /* of value, past_value, present_value. Default: `type` */
   uint32_t softmax_type;       /* an AttnType: see "Types" below. Default: float32 arithmetic */
   uint64_t reserved[6];        /* 0 */
 } AttnSdpa;

@@ -1,4 +1,4 @@
-/* libattn: which version this is.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: its version.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "attn.h"
 
 #define TEXT(number) #number

@@ -22,7 +22,7 @@ import attn
 import export_encoder
 import tap
 
-TOLERANCE = 2e-6  # of the largest output: what attn.h promises for f32
+TOLERANCE = 2e-6  # of the largest output: the promise of attn.h for f32
 
 
 def random_layer(rng):
@@ -139,7 +139,7 @@ def test_gain_of_zero_silences_a_head():
 
 
 def encoder_of_two(path, silenced=None):
-    """Two attentions with residuals, the second at half the rate; of attention and head `silenced` the output columns are 0. (encoder, its tensors)"""
+    """Two attentions with residuals, the second at half the rate; the output columns of the attention and head `silenced` are 0. (encoder, its tensors)"""
     rng = np.random.default_rng(7)
     tensors = {'%s.%s_proj.weight' % (name, part): 0.5 * rng.standard_normal((8, 8)).astype(np.float32) for name in 'ab' for part in 'qkvo'}
     tensors['half.weight'] = 0.3 * rng.standard_normal((8, 16)).astype(np.float32)
@@ -171,7 +171,7 @@ def test_streams_of_encoders_show_what_each_attention_attends_to():
     assert np.array_equal(np.concatenate([rows[0].weights for _, rows in seen]), weights)
     behind = (x + out).reshape(35, 16) @ tensors['half.weight'].T.astype(np.float64)
     weights = alone(tensors, 'b', behind, window=3, sinks=1)[1]
-    assert np.abs(np.concatenate([rows[1].weights for _, rows in seen]) - weights).max() <= 1e-5  # what rounding `behind` to float32 comes to
+    assert np.abs(np.concatenate([rows[1].weights for _, rows in seen]) - weights).max() <= 1e-5  # the rounding of `behind` to float32
     assert (encoder.attention_stride(0), encoder.attention_stride(1)) == (1, 2)
 
 

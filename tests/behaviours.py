@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Every test that is written is run, once. TAP.   behaviours.py [--list: print the names of all tests, which are the behaviours]
+"""Checks that every test is run, once. TAP.   behaviours.py [--list: print the names of all tests, which are the behaviours]
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -13,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def tests_of(path):
-    """(those that are written, those that are run)"""
+    """(the tests that are written, the tests that are run)"""
     with open(path) as f:
         text = f.read()
     written = re.findall(r'^(?:TEST|GOLDEN) \((\w+)', text, re.M) + re.findall(r'^GST_START_TEST \((\w+)\)', text, re.M)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the parts may know of each other, read off the sources and the built libraries. TAP.
+# Checks which parts know of each other, from the sources and the built libraries. TAP.
 #   boundaries.sh SOURCE-ROOT LIBATTN [ATTENTION-PLUGIN SCOPE-PLUGIN]          (CC and CXX: the compilers, "" = none)
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u
@@ -23,7 +23,7 @@ skip () {
   echo "ok $n - $1 # SKIP $2"
 }
 
-# upward FILES: where one names a function that a file before it defines.
+# upward FILES: the places where one names a function that a file before it defines.
 upward () {
   awk 'FNR == 1 { file++ }
     file < ARGC / 2 && /^gst_[a-z_]+ \(/ { level[$1] = file }
@@ -51,7 +51,7 @@ compiles () {
   report "$name" "$(echo '#include "attn_sdpa.h"' | "$@" -I"$root/src" -Wall -Wextra -Wpedantic -Werror -fsyntax-only - 2>&1)"
 }
 
-# The program that stands in attn.h, with what it leaves to its reader.
+# The program in attn.h, with the parts that it leaves to the reader.
 program () {
   echo '#include <stdio.h>'
   echo '#include "attn.h"'

@@ -1,11 +1,11 @@
 /*
- * The test frame of the core: TAP on standard output, no dependencies, so that the core's tests also run where only a
- * cross compiler and an emulator are.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The test framework of the core: TAP on standard output, no dependencies, so that the core's tests also run where only
+ * a cross compiler and an emulator are.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   TEST (window_of_one_copies_values) { ... CHECK (x == y); CHECK_MSG (x == y, "x %d, y %d", x, y); }
  *   int main (int argc, char **argv) { RUN (window_of_one_copies_values); return check_done (); }
  *
- * A failed check ends its test (not the program). With an argument only tests whose names contain it run.
+ * A failed check ends its test, not the program. With an argument, only tests whose names contain it run.
  */
 #ifndef TESTS_CHECK_H
 #define TESTS_CHECK_H
@@ -34,7 +34,7 @@ static const char *check_only; /* set it from argv[1] */
 
 #define CHECK(condition) CHECK_MSG (condition, "failed")
 
-/* A call of the core on which the rest of the program rests. */
+/* A call of the core that the rest of the program depends on. */
 #define MUST(call)                      \
   do {                                  \
     if ((call) != 0) {                  \

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""The trained encoder of examples/denoise does what its README says. TAP.
+"""Checks that the trained encoder of examples/denoise does what its README says. TAP.
 
     denoise.py PLUGIN-FOLDER            the shipped encoder over some seconds of speech; the measures against their definitions
-    denoise.py PLUGIN-FOLDER --full     the figures of the README; training twice is the same; training anew is as good. An hour
+    denoise.py PLUGIN-FOLDER --full     the figures of the README; two trainings give the same; a new training is as good. An hour
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -32,9 +32,9 @@ LARGEST = 1200000  # bytes of the model
 MOST_PARAMETERS = 300000
 LATENCY = 55  # ms: 25 of a frame, three frames of look-ahead
 SPEECH = os.path.join(data.SPHINX, 'librivox', 'sense_and_sensibility_01_austen_64kb-0870.wav')
-# What the README says of that reading in a car; a machine's rounding moves it by less than the margin.
+# The README's figure for this reading in a car; the rounding of a machine changes it by less than the margin.
 BETTER, MARGIN = 6.2, 0.5  # dB
-# NumPy's sines and FFTs differ from machine to machine, and a sample that is rounded to the other side moves the last printed digit.
+# NumPy's sines and FFTs differ from machine to machine, and a sample that is rounded the other way changes the last printed digit.
 LAST_DIGIT = {'SI-SDR': 0.021, 'STOI': 0.0021, 'LSD': 0.021, 'AUC': 0.0021}
 
 
@@ -68,7 +68,7 @@ def sizes(path):
 def test_model_is_small_and_credits_its_data():
     _, metadata = export_encoder.load(MODEL)
     assert os.path.getsize(MODEL) <= LARGEST and sizes(MODEL) <= MOST_PARAMETERS, (os.path.getsize(MODEL), sizes(MODEL))
-    made_from = {name.replace('_', '-'): str(value) for name, value in data.MADE_FROM.items()}  # by which other frames are refused
+    made_from = {name.replace('_', '-'): str(value) for name, value in data.MADE_FROM.items()}  # other frames are refused by these
     assert made_from.items() <= metadata.items() and 'CC-BY-SA' in metadata['licence'], metadata
     with open(os.path.join(DENOISE, 'README.md')) as f:
         text = f.read()
@@ -123,7 +123,7 @@ def test_what_is_not_speech_is_refused():
 
 
 def test_evaluation_compares_through_the_real_pipeline():
-    """A single stream of it, of speech that is at hand everywhere."""
+    """A single stream of speech that every system has."""
     evaluate = program('evaluate')
     data.people, data.music, data.KINDS, evaluate.LEVELS = lambda: {'sphinx': data.sphinx()}, lambda: None, {'car': data.car}, (0,)
     ways = ['noisy', 'webrtcdsp', 'linear filter', 'encoder']
@@ -131,7 +131,7 @@ def test_evaluation_compares_through_the_real_pipeline():
     found, areas = evaluate.measure(ways, options)
     ratios = {way: figures[0] for way, figures in found['sphinx', 'car', 0].items()}
     assert abs(ratios['noisy']) < 2 and ratios['encoder'] > ratios['linear filter'] > ratios['noisy'], ratios
-    assert ratios['webrtcdsp'] > ratios['noisy'] + 1, ratios  # only if it was lined up with the clean speech
+    assert ratios['webrtcdsp'] > ratios['noisy'] + 1, ratios  # only if it is aligned with the clean speech
     assert areas['encoder'] > 0.8 and 0.4 < areas['webrtcdsp'] < areas['encoder'], areas
     assert evaluate.report(found, areas, ways) in (True, False)
 
@@ -153,14 +153,14 @@ def speech_and_noise():
 
 
 def test_stoi_has_the_properties_of_its_paper():
-    """Taal et al. (2011): 15 bands from 150 Hz to 4.3 kHz; 1 for the speech itself, at any level; less with more noise; silence does not count."""
+    """Taal et al. (2011): 15 bands from 150 Hz to 4.3 kHz; it is 1 for the speech itself, at any level, and less with more noise; silence does not count."""
     clean, noise = speech_and_noise()
     points = np.flatnonzero(measures.third_octaves().any(axis=0)) * measures.STOI_RATE / measures.STOI_POINTS
     assert measures.third_octaves().sum(axis=0).max() == 1 and points[0] < 150 and abs(points[-1] - 4300) < 50, points
     assert abs(measures.stoi(3 * clean, clean) - 1) < 1e-9
     worse = [measures.stoi(clean + 10 ** (-level / 20) * noise, clean) for level in (20, 10, 0, -10)]
     assert worse == sorted(worse, reverse=True) and worse[0] > 0.95 and worse[-1] < 0.6, worse
-    assert measures.stoi(noise, clean) < worse[-1]  # nothing of the speech is in it
+    assert measures.stoi(noise, clean) < worse[-1]  # it holds no speech
     pause = np.zeros(data.RATE)
     padded = np.concatenate([pause, clean, pause])
     loud = padded + np.concatenate([noise[:data.RATE], np.zeros(len(clean)), noise[:data.RATE]])
@@ -280,7 +280,7 @@ def full_test_training_anew_is_as_good():
     done = run('evaluate', '--quick', *files, timeout=3600)
     shipped = run('evaluate', '--quick', timeout=3600)
     for key, numbers in table(shipped.stdout).items():
-        if key[1] == 'SI-SDR':  # another machine's rounding is another training: none is the better one
+        if key[1] == 'SI-SDR':  # rounding makes a different training on each machine: none is better
             assert table(done.stdout)[key][-1] >= numbers[-1] - 1, (key, numbers, table(done.stdout)[key])
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs the examples in Python without a screen, and checks what they print. TAP.   examples.py EXAMPLES-FOLDER PLUGIN-FOLDER
+"""Runs the examples in Python without a screen, and checks their output. TAP.   examples.py EXAMPLES-FOLDER PLUGIN-FOLDER
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -30,7 +30,7 @@ def write_tone(path):
 
 
 def check_watch(script, speech):
-    """Each interval a block of four heads, whose numbers are within their bounds."""
+    """Each interval prints a block of four heads, whose numbers are within their bounds."""
     text = run(script, '--fast', '--window', '50', '--sinks', '2', '--interval', '1', speech)
     blocks = re.findall(r'^ *([\d.]+) s, (\d+) frames\n((?:  head .*\n)+)', text, re.M)
     assert [(float(time), int(frames)) for time, frames, _ in blocks] == [(0, 100), (1, 100), (2, 98)], text
@@ -46,14 +46,14 @@ def check_help(script):
 
 
 def check_error(script, option):
-    """A file that is not there: a sentence, no traceback."""
+    """A missing file gives a sentence, not a traceback."""
     done = subprocess.run(['/usr/bin/python3', script, option, '/nowhere/speech.wav'], timeout=60, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 1 and os.path.basename(script) in done.stdout and 'Traceback' not in done.stdout, done.stdout
 
 
 def check_fade(script):
-    """Where a head is faded out, the head behind it attends evenly to its 100 frames; the others do not."""
+    """If a head is faded out, the head behind it attends evenly to its 100 frames; the others do not."""
     rows = re.findall(r'^ *([\d.]+) s   gains ([\d. ]+)   entropy ([\d. ]+)$', run(script, '--headless'), re.M)
     assert len(rows) == 20, rows
     faded = set()
@@ -86,7 +86,7 @@ def read_encoder(path):
 
 
 def check_small_encoder(examples):
-    """The file holds what its script writes, and the table that the script prints says what lesson 12 does."""
+    """The file equals the output of its script, and the script's table agrees with lesson 12."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'made.safetensors')
         text = run(os.path.join(examples, 'models', 'small_encoder.py'), path)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# A lesson prints what its head says, below "Expected output:", up to an empty line. TAP.
+# A lesson prints the text in its head, below "Expected output:", up to an empty line. TAP.
 #   expect.sh SOURCE PROGRAM
-# With GST_TRACERS=leaks GST_DEBUG=GST_TRACER:7 it may leave no object of GStreamer alive either.
+# With GST_TRACERS=leaks GST_DEBUG=GST_TRACER:7 the lesson may not leave any object of GStreamer alive either.
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u
 name=$(basename "$1")

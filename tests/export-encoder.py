@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Encoders that examples/export_encoder.py wrote, run by libattn (src/attn.py). TAP.
 
-    export-encoder.py LIBRARY            what needs no PyTorch: checkpoints against their formulas in float64, errors
-    export-encoder.py LIBRARY --torch    real modules against PyTorch in float64; fails where there is no PyTorch
+    export-encoder.py LIBRARY            without PyTorch: checkpoints against their formulas in float64, errors
+    export-encoder.py LIBRARY --torch    real modules against PyTorch in float64; fails if PyTorch is missing
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -23,7 +23,7 @@ import export_encoder
 import tap
 from export import check, files, law
 
-TOLERANCE = 2e-6  # of the largest output, per layer of attention: what attn.h promises for f32
+TOLERANCE = 2e-6  # of the largest output, per layer of attention: the promise of attn.h for f32
 FRAMES, D, HEADS, INNER = 60, 24, 4, 40
 BLOCKS = {'norm_first': False, 'activation': 'relu', 'eps': 1e-5}
 
@@ -31,7 +31,7 @@ BLOCKS = {'norm_first': False, 'activation': 'relu', 'eps': 1e-5}
 # ---- helpers ----
 
 def arrays(n_layers, prefix='', final_norm=True, seed=1):
-    """What a state_dict of nn.TransformerEncoder holds, without PyTorch."""
+    """The contents of a state_dict of nn.TransformerEncoder, without PyTorch."""
     rng = np.random.default_rng(seed)
     shapes = {}
     for i in range(n_layers):
@@ -100,7 +100,7 @@ def feed_forward(x, p, name, activation):
 
 
 def by_formula(x, state, n_layers, windows, look_aheads, norm_first, activation, prefix=''):
-    """nn.TransformerEncoder as its documentation says it is."""
+    """nn.TransformerEncoder by its documentation."""
     p = {name: values.astype(np.float64) for name, values in state.items()}
     x = x.astype(np.float64)
     for i in range(n_layers):
@@ -224,7 +224,7 @@ def test_table_tells_what_blocks_read_and_cost():
 
 
 def test_table_knows_chunks_and_convolutions_over_frequency():
-    """attn.h does not have them yet: their law, by hand."""
+    """attn.h does not have these blocks yet: checks their law by hand."""
     tensors = {'c.weight': files.tensor(np.zeros((6, 1, 3, 3), np.float32)), 'a.in_proj_weight': files.tensor(np.zeros((72, 24), np.float32))}
     conv = {'conv2d': 'c', 'stride': [2, 2], 'left': 2, 'low': 1, 'high': 1}
     assert law.measure(conv, tensors, 8) == (24, (2, 2, 0))  # 4 bins of 6 channels
@@ -258,7 +258,7 @@ def test_check_says_when_outputs_are_too_far():
 
 
 def test_formulas_of_the_check_are_those_of_every_block():
-    """Each kind and each key against libattn, which others compare with PyTorch."""
+    """Each kind and each key against libattn, which other tests compare with PyTorch."""
     rng = np.random.default_rng(6)
     shapes = {'in': (D, 10), 'c1': (D, D // 2, 3), 'c2': (D, D, 2), 'glu': (2 * D, D), 'out': (7, 2 * D), 'n': (D,), 'r': (D,), 'aff': (D,)}
     state = {name + '.weight': rng.standard_normal(shape) / shape[-1] ** 0.5 for name, shape in shapes.items()}

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Layers that examples/export_encoder.py wrote, run in the real pipeline. TAP.
 
-    export-layer.py PLUGIN-FOLDER            what needs no PyTorch: the format, prefixes, errors
-    export-layer.py PLUGIN-FOLDER --torch    real modules and checkpoints; fails where there is no PyTorch
+    export-layer.py PLUGIN-FOLDER            without PyTorch: the format, prefixes, errors
+    export-layer.py PLUGIN-FOLDER --torch    real modules and checkpoints; fails if PyTorch is missing
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -20,14 +20,14 @@ sys.path.insert(0, os.path.dirname(EXPORTER))
 import export_encoder
 import tap
 
-TOLERANCE = 2e-6  # of the largest output: what attn.h promises for f32
-FRAMES, D, HEADS, WINDOW = 90, 24, 4, 16  # not 3 heads: query, key and value are 3, and one could be taken for the other
+TOLERANCE = 2e-6  # of the largest output: the promise of attn.h for f32
+FRAMES, D, HEADS, WINDOW = 90, 24, 4, 16  # not 3 heads: query, key and value are 3, and the two could be confused
 
 
 # ---- helpers ----
 
 def attend(x, **properties):
-    """x [frames, D] through the element. Raises with what gst-launch said."""
+    """x [frames, D] through the element. Raises the output of gst-launch."""
     np.save('x.npy', x)
     words = ' '.join('%s=%s' % (key.replace('_', '-'), value) for key, value in properties.items())
     line = 'filesrc location=x.npy ! npyparse ! attention %s ! npyenc ! filesink location=y.npy' % words
@@ -45,7 +45,7 @@ def close(got, wanted):
 
 
 def refused(words, call, *arguments, **named):
-    """The call fails with a sentence that holds all the words."""
+    """The call fails with a sentence that contains all the words."""
     try:
         call(*arguments, **named)
     except (export_encoder.ExportError, RuntimeError) as error:
@@ -56,7 +56,7 @@ def refused(words, call, *arguments, **named):
 
 
 def arrays(prefix='', bias=True, seed=1):
-    """What a state_dict of nn.MultiheadAttention holds, without PyTorch."""
+    """The contents of a state_dict of nn.MultiheadAttention, without PyTorch."""
     rng = np.random.default_rng(seed)
     shapes = {'in_proj_weight': (3 * D, D), 'out_proj.weight': (D, D)}
     if bias:
@@ -202,7 +202,7 @@ def fused(name, output, layout, prefix='', transpose=False):
     layer, made = arrays(), {}
     for part in ('weight', 'bias'):
         values = layer['in_proj_' + part]
-        if layout == 'interleaved':  # of each head its query, its key, its value
+        if layout == 'interleaved':  # query, key and value of each head together
             values = np.concatenate([np.split(projection, HEADS)[head] for head in range(HEADS) for projection in np.split(values, 3)])
         made[prefix + name + '.' + part] = values.T if transpose else values
         made[prefix + output + '.' + part] = layer['out_proj.' + part].T if transpose else layer['out_proj.' + part]
@@ -366,7 +366,7 @@ def test_help():
 # ---- with PyTorch ----
 
 def offline(attention, x, look_ahead=0):
-    """What the module answers, in float64."""
+    """The output of the module, in float64."""
     import torch
     attention = attention.double()
     x = torch.from_numpy(x).double()[None if attention.batch_first else slice(None)]

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Models that examples/export_encoder.py knows, with small random weights in the layouts of their folders, run by libattn and compared with
-their published code, which is read here once more, in float64. And descriptions, for models that it does not know. TAP.
+their published code, written down here again in float64. And descriptions, for models that it does not know. TAP.
 
-    export-models.py LIBRARY            what needs no PyTorch
-    export-models.py LIBRARY --torch    archives and pickles; fails where there is no PyTorch
+    export-models.py LIBRARY            tests without PyTorch
+    export-models.py LIBRARY --torch    archives and pickles; fails if PyTorch is missing
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -28,7 +28,7 @@ import export_encoder
 import tap
 from export import files
 
-TOLERANCE = 2e-6  # of the largest output, per layer of attention: what attn.h promises for f32
+TOLERANCE = 2e-6  # of the largest output, per layer of attention: the promise of attn.h for f32
 LAYERS, D, HEADS, KV_HEADS, SIZE, INNER = 3, 32, 4, 2, 10, 48
 
 
@@ -42,7 +42,7 @@ def exporter(*words, limit=None):
 
 
 def exported(*words):
-    """What the command prints, which goes well; without another process, which takes its time."""
+    """The output of the command, which must succeed; without another process, which would take time."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         export_encoder.main(list(words))
@@ -249,7 +249,7 @@ def test_moonshine_streaming_is_that_of_its_modelling_code():
 
 def test_other_reading_of_windows_is_taken_when_asked_for():
     tensors, state = in_bf16(moonshine_state('encoder.'))
-    folder(tensors, moonshine_config()['encoder_config'])  # of the encoder alone, in bf16: what is computed is written in f32
+    folder(tensors, moonshine_config()['encoder_config'])  # of the encoder alone, in bf16: computed tensors are written in f32
     said = exported('folder', 'encoder.safetensors', '--window-reading', 'inclusive')
     assert 'window inclusive <- taken: ' in said, said
     dtypes = {name: values.dtype for name, values in files.open_safetensors('encoder.safetensors')[0].items()}
@@ -295,7 +295,7 @@ def kyutai_read(x, state, part):
     return x
 
 
-# What Hugging Face calls them.
+# Their names at Hugging Face.
 RENAMED = (('transformer.transformer', 'transformer'), ('linear1', 'mlp.fc1'), ('linear2', 'mlp.fc2'), ('out_proj', 'o_proj'), ('norm1', 'input_layernorm'),
            ('norm2', 'post_attention_layernorm'), ('layer_scale_1', 'self_attn_layer_scale'), ('layer_scale_2', 'mlp_layer_scale'))
 
@@ -430,7 +430,7 @@ def test_voxtral_realtime_is_that_of_its_modelling_code_in_bf16():
     assert os.path.getsize('encoder.safetensors') < 2 * sum(values.size for values in state.values()) + 12000
 
 
-# ---- what is refused ----
+# ---- refusals ----
 
 def test_what_a_configuration_says_and_nobody_knows_is_refused_by_name():
     folder(mimi_state(kyutai_state('encoder')), mimi_config(query_norm=True))
@@ -568,7 +568,7 @@ def test_descriptions_that_are_wrong_are_refused_by_name():
 
 
 def test_file_is_whole_or_not_there():
-    """What is computed too large is found while the file is written."""
+    """A computed value that is too large is found while the file is written."""
     export_encoder.save('any.safetensors', {'w': np.full((3, 3), 1e30, np.float32)})
     exported(*describe(features=3, tensors={'w.weight': {'from': 'w', 'times': 1e3}}, blocks=[{'linear': 'w'}]))
     before = open('encoder.safetensors', 'rb').read()
@@ -580,7 +580,7 @@ def test_onnx_is_a_sentence_that_says_how():
     open('model.onnx', 'wb').close()
     said = exporter('model.onnx', 'x.safetensors')
     assert said.returncode == 1 and '--describe' in said.stdout
-    os.mkdir('onnx')  # in the place of the package: what of it the two lines need
+    os.mkdir('onnx')  # in the place of the package, with the parts that the two lines need
     with open('onnx/__init__.py', 'w') as f:
         f.write('class load:\n  def __init__(self, path):\n    self.graph = self\n    self.initializer = [Named("w"), Named("n")]\n'
                 'class Named:\n  def __init__(self, name):\n    self.name = name\n')
@@ -595,7 +595,7 @@ def test_onnx_is_a_sentence_that_says_how():
 # ---- large files ----
 
 def test_file_is_never_in_memory_as_a_whole():
-    """A sparse file of 320 MB in 40 tensors, under a limit of memory that is less than half of it. What is mapped does not count."""
+    """A sparse file of 320 MB in 40 tensors, under a memory limit of less than half of it. Mapped memory does not count."""
     n, rows = 40, 2048
     header = {'a%d.w' % i: {'dtype': 'BF16', 'shape': [rows, rows], 'data_offsets': [i * 2 * rows * rows, (i + 1) * 2 * rows * rows]} for i in range(n)}
     text = json.dumps(header).encode()

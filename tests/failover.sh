@@ -1,5 +1,5 @@
 #!/bin/sh
-# The fail-over example, whose exit code is 0 only when all bits are equal. TAP.   failover.sh EXAMPLE ONE-OF-ITS-PROGRAMS
+# Runs the fail-over example, whose exit code is 0 only if all bits are equal. TAP.   failover.sh EXAMPLE ONE-OF-ITS-PROGRAMS
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u
 n=0 failed=0 loopback=no spaces=

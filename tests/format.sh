@@ -1,5 +1,5 @@
 #!/bin/sh
-# The C sources are as clang-format 14 (Debian 12's) leaves them, and no line is longer than 120 columns. TAP.
+# Checks that the C sources are formatted by clang-format 14 (Debian 12's), and that no line is longer than 120 columns. TAP.
 #   format.sh SOURCE-ROOT          to mend it: clang-format -i src/*.[ch] src/*/*.[ch] plugin/*.[ch] plugin/*/*.[ch] tests/*.[ch] tests/*/*.[ch] examples/*.c examples/*/*.[ch]
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Features from the sound to the model: what examples/export/front_end.py puts in front of one. TAP.   front-end.py PLUGIN-FOLDER
+"""Features from sound to model: the front end that examples/export/front_end.py puts in front of a model. TAP.   front-end.py PLUGIN-FOLDER
 
 Against the published definitions, in float64, of tests/golden/logmel.py and of this file.
 
@@ -21,20 +21,20 @@ import logmel as definitions
 import tap
 from export import front_end
 
-TOLERANCE = 1e-4  # of a bin, in the units of its logarithm: what logmel promises
+TOLERANCE = 1e-4  # of a bin, in the units of its logarithm: the promise of logmel
 RATE = 16000
 
 
 # ---- helpers ----
 
 def speech():
-    """A second of it, int16."""
+    """A second of audio, int16."""
     with open(os.path.join(GOLDEN, 'logmel-speech-kaldi.bin'), 'rb') as f:
         return np.frombuffer(f.read(), '<i2', RATE, 256)
 
 
 def of_pipeline(elements, samples, rate=RATE):
-    """[frames, values] of what comes out of elements behind the samples."""
+    """[frames, values], the output of elements behind the samples."""
     samples.astype('<i2').tofile('samples.raw')
     went_well, printed = tap.launch('filesrc location=samples.raw ! rawaudioparse format=pcm pcm-format=s16le sample-rate=%d num-channels=1 ! %s ! '
                                     'npyenc ! filesink location=frames.npy' % (rate, elements))
@@ -104,7 +104,7 @@ def test_blocks_in_front_stand_before_the_model():
 
 
 def checkpoint():
-    """Of an nn.TransformerEncoder of one layer and 8 values per frame."""
+    """The state_dict of an nn.TransformerEncoder of one layer and 8 values per frame."""
     rng = np.random.default_rng(2)
     shapes = {'self_attn.in_proj_weight': (24, 8), 'self_attn.in_proj_bias': (24,), 'self_attn.out_proj.weight': (8, 8), 'self_attn.out_proj.bias': (8,),
               'linear1.weight': (16, 8), 'linear1.bias': (16,), 'linear2.weight': (8, 16), 'linear2.bias': (8,), 'norm1.weight': (8,), 'norm1.bias': (8,),

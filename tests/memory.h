@@ -15,7 +15,7 @@
 #endif
 #endif
 
-/* Resident, in KiB; 0 where nobody tells, or where a sanitizer keeps what was freed. */
+/* Resident memory in KiB; 0 if it is unknown, or if a sanitizer keeps freed memory. */
 static inline long
 resident_kib (void)
 {

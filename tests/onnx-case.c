@@ -24,7 +24,7 @@ static const gchar *const input_names[] = { "Q", "K", "V", "attn_mask", "past_ke
                                             NULL };
 static const gchar *const output_names[] = { "Y", "present_key", "present_value", "qk_matmul_output", NULL };
 
-/* What a tensor holds: an AttnType, or one of these. */
+/* The type of a tensor: an AttnType, or one of these. */
 enum { KIND_BOOL = 100, KIND_INT64 };
 
 typedef struct {
@@ -44,7 +44,7 @@ typedef struct {
   Tensor got[N_OUTPUTS];      /* without dimensions: not asked for */
   gint64 mode;                /* qk_matmul_output_mode */
   AttnSdpa sdpa;
-  gboolean is_refused; /* by the specification's rules; otherwise a sentence says what failed */
+  gboolean is_refused; /* by the specification's rules; otherwise a sentence gives the failure */
   gchar *sentence;
 } Case;
 
@@ -53,7 +53,7 @@ typedef struct {
 static gboolean fail (Case *c, const gchar *format, ...) G_GNUC_PRINTF (2, 3);
 static gboolean refuse (Case *c, const gchar *format, ...) G_GNUC_PRINTF (2, 3);
 
-/* The case cannot be run, or gave something else than expected. Returns FALSE. */
+/* The case cannot be run, or its result is not the expected one. Returns FALSE. */
 static gboolean
 fail (Case *c, const gchar *format, ...)
 {
@@ -272,7 +272,7 @@ integer (const Case *c, const gchar *name, gint64 absent)
   return value != NULL ? json_integer_value (value) : absent;
 }
 
-/* That they are the operator's, and of their types. */
+/* Checks that the attributes belong to the operator and have its types. */
 static gboolean
 check_attributes (Case *c)
 {
@@ -633,7 +633,7 @@ run (Case *c)
   return TRUE;
 }
 
-/* A case that says "refused" is one that must be refused, in these words. */
+/* A case with "refused" must be refused, with these words. */
 static gboolean
 passes (Case *c, const gchar *path)
 {

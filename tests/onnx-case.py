@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Runs every case of golden/onnx through the driver onnx-case, and cases that it must not pass. TAP.
+"""Runs every case of golden/onnx through the driver onnx-case, and cases that it must fail. TAP.
 
   onnx-case.py DRIVER
 
@@ -62,7 +62,7 @@ def scalar_mask(descr, raw, **update):
     return apply
 
 
-# name: (case, what is changed, what the driver says; None: it passes all the same)
+# name: (case, the change, the driver's message; None: it still passes)
 CHANGES = {
     'unchanged_case_passes': ('four-dimensions', lambda folder: None, None),
     'value_within_the_tolerance_passes': ('four-dimensions', change_value('<f', lambda x: x * 1.0009), None),
@@ -75,7 +75,7 @@ CHANGES = {
     'window_is_used': ('window-left', describe(lambda case: case['attributes'].clear()), 'values differ'),
     'softcap_is_used': ('softcap', describe(lambda case: case['attributes'].clear()), 'values differ'),
     'mask_is_used': ('mask-2d', describe(lambda case: case['inputs'].pop('attn_mask')), 'values differ'),
-    # A number that is added to all scores changes no weight, and every key that may be attended to is one without a mask.
+    # A number that is added to all scores changes no weight, and without a mask every key may be attended to.
     'scalar_mask_holds_for_all': ('four-dimensions', scalar_mask('|b1', b'\1', opset=23), None),
     'scalar_mask_is_not_padded': ('four-dimensions', scalar_mask('|b1', b'\1', opset=24), None),
     'scalar_float_mask_shifts_all_scores': ('four-dimensions', scalar_mask('<f4', struct.pack('<f', 0.5), opset=24), None),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The project as others get it: installed, as a subproject, as a tarball, linked into a program. TAP.
+# The project as users get it: installed, as a subproject, as a tarball, linked into a program. TAP.
 #   package.sh SOURCE-ROOT BUILD-FOLDER          (CC: the compiler; BUILD-FOLDER is built, with the plugin)
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u
@@ -8,7 +8,7 @@ work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 n=0 failed=0
 
-# check NAME COMMAND...: passes when the command does; else says what it printed.
+# check NAME COMMAND...: passes if the command does; otherwise shows its output.
 check () {
   name=$1; shift
   n=$((n + 1))
@@ -34,7 +34,7 @@ use_installed_core () {
   [ "$(LD_LIBRARY_PATH=$libdir "$work/user")" = "1 4" ]
 }
 
-# As the head of each lesson says.
+# Compiled by the line in the head of each lesson.
 build_lessons () (
   export PKG_CONFIG_PATH="$libdir/pkgconfig"
   cp "$root"/examples/*.c "$work" && cd "$work" || exit 1
@@ -52,7 +52,7 @@ use_installed_plugin () {
   gst-launch-1.0 -q audiotestsrc num-buffers=2 ! audio/x-raw,format=F32LE,channels=4 ! attention heads=2 ! fakesink
 }
 
-# A project of somebody else that fetches this one by the wrap file, with the lines of docs/embedding.md.
+# Another project that fetches this one by the wrap file, with the lines of docs/embedding.md.
 use_as_subproject () {
   mkdir -p "$work/outer/subprojects"
   sed "s|^url = .*|url = file://$root|; s|^revision = .*|revision = $(git -C "$root" rev-parse HEAD)|" "$root/examples/libattn.wrap" \
@@ -63,7 +63,7 @@ use_as_subproject () {
   [ "$("$work/outer/build/program")" = "1 4" ]
 }
 
-# without NAME: a PATH on which a program is not to be found.
+# without NAME: a PATH without this program.
 without () (
   mkdir -p "$work/bin"
   IFS=:
@@ -75,7 +75,7 @@ without () (
   echo "$work/bin"
 )
 
-# What a release would be: it builds, on a machine without dpkg-dev.
+# The tarball of a release builds on a machine without dpkg-dev.
 make_tarball () {
   meson dist -C "$build" --no-tests --allow-dirty --formats=xztar || return 1
   tarball=$(ls -t "$build"/meson-dist/*.tar.xz | head -n 1)
@@ -89,7 +89,7 @@ install_release () {
   [ ! -e /etc/debian_version ] || [ -e "$work/prefix/lib/$(${CC:-cc} -print-multiarch)/libattn.so" ]
 }
 
-# What `meson install` says to export is enough, and nothing is said where everything looks already, or for a package.
+# The exports that `meson install` prints are enough. It prints none if every program looks there already, or for a package.
 use_what_install_says () (
   unset LD_LIBRARY_PATH PKG_CONFIG_PATH GST_PLUGIN_PATH_1_0 PYTHONPATH ATTN_LIBRARY
   export GST_REGISTRY_1_0="$work/registry-said"

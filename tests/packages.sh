@@ -1,4 +1,4 @@
-# What the project needs, as Debian 12 and 13 name it, how to get it, and how to build. Sourced by examples/quickstart and tests/run.
+# The packages that the project needs, by their names in Debian 12 and 13, how to install them, and how to build. Sourced by examples/quickstart and tests/run.
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
 packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libglib2.0-dev libgstreamer1.0-dev
@@ -8,7 +8,7 @@ packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-
 packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"
 packages_docs="doxygen cmark-gfm" # of docs/build.py
 packages_ci="clang libclang-rt-dev clang-format $packages_docs"
-# what train.py of examples/denoise and examples/speech-or-not need; OpenBLAS is ten times as fast as what PyTorch finds otherwise
+# for train.py of examples/denoise and examples/speech-or-not; OpenBLAS is ten times as fast as the library that PyTorch finds otherwise
 packages_train="$packages_run python3-torch libopenblas0-serial gstreamer1.0-libav asterisk-core-sounds-en-g722 asterisk-core-sounds-es-g722
   asterisk-core-sounds-it-g722 asterisk-core-sounds-en-wav asterisk-core-sounds-es-wav asterisk-core-sounds-it-wav
   asterisk-prompt-it-menardi-wav sonic-pi-samples"
@@ -17,13 +17,13 @@ packages_evaluate="$packages_run gstreamer1.0-plugins-bad gstreamer1.0-libav ast
   asterisk-core-sounds-ru-wav klettres-data codec2-examples asterisk-moh-opsound-g722"
 packages_full="valgrind $packages_train $packages_evaluate"
 
-# as_root: what to put in front of a command that needs root: nothing, or sudo. Fails where there is neither.
+# as_root: the prefix of a command that needs root: empty, or sudo. Fails if the user is not root and has no sudo.
 as_root () {
   [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo sudo; }
 }
 
-# install_packages NAME...: installs those that are missing, as root or through sudo. Where that cannot be it says how, and fails; on another
-# system than Debian it lists all, and goes on.
+# install_packages NAME...: installs missing packages, as root or through sudo. If it cannot, it prints how, and fails; on a
+# system other than Debian it lists all, and goes on.
 install_packages () {
   if ! command -v dpkg-query >/dev/null; then
     echo "This is not Debian: please see to it that the equivalents of these are installed: $*" >&2
@@ -48,7 +48,7 @@ install_packages () {
   rm -f "$log"
 }
 
-# counted: lines of ninja become a number that runs, on a terminal; elsewhere a line for each fifth.
+# counted: turns the lines of ninja into a running number on a terminal; elsewhere into a line for each fifth.
 counted () {
   last=0
   while read -r line; do
@@ -67,7 +67,7 @@ counted () {
   [ ! -t 1 ] || echo
 }
 
-# ninja_counted LOG [ninja's arguments]: builds, and shows how far it has come. All that ninja says goes to LOG.
+# ninja_counted LOG [ninja's arguments]: builds, and shows the progress. The output of ninja goes to LOG.
 ninja_counted () {
   log=$1; shift
   rm -f "$log.failed"

@@ -1,16 +1,16 @@
 #!/usr/bin/python3
 """Runs what the texts tell their readers to run, as it stands there and in that order, each text in a folder that looks like the project's
-after the build; the pages of docs/ each in one that looks as README.md leaves it, with its exports. Files that a line reads were made by a line
-before it; the reader's own, a checkpoint of PyTorch and its list of tokens, are the one exception. Every link inside the project leads somewhere. TAP.
+after the build; each page of docs/ in a folder as README.md leaves it, with its exports. Files that a line reads were made by a line
+before it; the only exception are the reader's own files, a checkpoint of PyTorch and its list of tokens. Every link inside the project leads somewhere. TAP.
 
   readme.py SOURCE-ROOT BUILD-FOLDER
 
 Of every code block in the .md files, by its language:
-  sh       each line is run, after the exports above it in the same file (SUBSTITUTES: what is run in the place of a few)
+  sh       each line is run, after the exports above it in the same file (SUBSTITUTES replaces a few lines)
   python   is run, after the same exports
   json     is written to case.json, for the lines that follow
-  meson    stands in a project of somebody else, which tests/package.sh builds
-  (none)   shows what the block before it prints: each line must be there; in one that begins with "took" numbers may differ
+  meson    belongs to another project, which tests/package.sh builds
+  (none)   shows the output of the block before it: each line must be there; in a line that begins with "took" numbers may differ
 Any other block is an error. Of the elements' documentation in plugin/ each launch line |[ ... ]| is run, with the files that README.md made.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
@@ -31,10 +31,10 @@ import numpy as np
 D = 80
 TIMEOUT = 120  # seconds per line
 TEXTS = ['examples/README.md', 'examples/denoise/README.md', 'examples/speech-or-not/README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'tests/README.md', 'NEWS.md']
-README_LINES = 120  # a reader decides on one page
+README_LINES = 120  # a reader decides after one page
 TWO_COMMANDS = ['./examples/quickstart', './tests/run']  # the set-up, before anything else
 
-# What would take minutes, run this very test again, or open a window. Pattern of a line, and what it becomes.
+# Lines that would take minutes, run this test again, or open a window: the pattern of a line, and its replacement.
 SUBSTITUTES = [
     (r'^(?:\./)?tests/run$', 'tests/run --help'),
     (r'^(?:\./)?tests/run (\w+)$', r'tests/run --help | grep "^  \1 "'),
@@ -55,7 +55,7 @@ SUBSTITUTES = [
 # ---- the folder ----
 
 def checkpoint(path):
-    """What a reader has trained: an encoder of two layers as PyTorch names it, in safetensors."""
+    """The reader's trained model: an encoder of two layers with PyTorch's names, in safetensors."""
     rng = np.random.default_rng(1)
     shapes = {'self_attn.in_proj_weight': (3 * D, D), 'self_attn.in_proj_bias': (3 * D,), 'self_attn.out_proj.weight': (D, D),
               'self_attn.out_proj.bias': (D,), 'linear1.weight': (2 * D, D), 'linear1.bias': (2 * D,), 'linear2.weight': (D, 2 * D),
@@ -71,18 +71,18 @@ def checkpoint(path):
 
 
 def furnish(root, build):
-    """The current folder becomes the project's. Only examples/ is written to, so that this one is a copy."""
+    """Makes the current folder look like the project's. Lines write only to examples/, so only that is a copy."""
     for name in ['src', 'plugin', 'tests', 'docs', 'meson.build', 'meson_options.txt']:
         os.symlink(os.path.join(root, name), name)
     os.symlink(build, 'build')
     shutil.copytree(os.path.join(root, 'examples'), 'examples', ignore=shutil.ignore_patterns('output', '__pycache__'))
     checkpoint('checkpoint.safetensors')
-    with open('tokens.txt', 'w') as f:  # of its outputs, but for the blank
+    with open('tokens.txt', 'w') as f:  # of its outputs, except the blank
         f.write(''.join('▁t%d\n' % i for i in range(D - 1)))
 
 
 def check_files(line):
-    """What a gst-launch line wrote: as many frames as it read, finite."""
+    """The output of a gst-launch line has as many frames as its input, all finite."""
     if 'features.npy ! npyparse' in line and 'attended.npy' in line:
         a, b = np.load('features.npy'), np.load('attended.npy')
         assert a.shape == b.shape and len(a) > 100, (a.shape, b.shape)
@@ -110,7 +110,7 @@ def check_files(line):
 
 
 def refuse_text(environment):
-    """The quickstart ends, and says why, for a file that is no sound: gst-launch-1.0 may wait for ever."""
+    """The quickstart ends, and says why, for a file that is not audio: gst-launch-1.0 may wait for ever."""
     done = subprocess.run(['examples/quickstart', 'meson.build'], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=TIMEOUT)
     assert done.returncode == 1 and 'a sound file that GStreamer can decode?' in done.stderr, done.stderr
@@ -135,7 +135,7 @@ class Tap:
 
 
 def run(command, environment):
-    """Returns what the command printed. An error in the middle of a pipeline is not waited for."""
+    """Returns the output of the command. It does not wait for the end of a pipeline after an error."""
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, start_new_session=True)
     try:
@@ -208,7 +208,7 @@ def check_text(tap, name, text, environment, exports=()):
 
 
 def check_readme(text):
-    """It is short, and its first two commands are the set-up."""
+    """README.md is short, and its first two commands are the set-up."""
     n = len(text.splitlines())
     assert n <= README_LINES, 'README.md has %d lines, at most %d are wanted' % (n, README_LINES)
     commands = [line.split()[0] for language, block in blocks(text) if language == 'sh' for line in block.splitlines()]

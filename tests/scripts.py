@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What the scripts say to somebody who lacks something, and what the summary says of tests that failed. TAP.   scripts.py PLUGIN-FOLDER
+"""The messages of the scripts if something is missing, and of the summary about failed tests. TAP.   scripts.py PLUGIN-FOLDER
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -80,7 +80,7 @@ def test_training_without_torch_says_what_to_install():
 # ---- packages ----
 
 def bare(names):
-    """A PATH of a system with all programs but sudo, where somebody who is not root has none of the packages."""
+    """A PATH as on a system with all programs but sudo, for a user without root and without any of the packages."""
     os.mkdir('bin')
     for folder in ('/bin', '/usr/bin'):
         for name in os.listdir(folder):
@@ -119,7 +119,7 @@ def test_build_shows_how_far_it_is():
 # ---- the summary ----
 
 def summary(logs, taps=(), failed=''):
-    """What tests/summary.py says of logs as meson writes them."""
+    """The output of tests/summary.py for logs as meson writes them."""
     with open('x.json', 'w') as f:
         f.writelines(json.dumps(log) + '\n' for log in logs)
     for name, text in taps:

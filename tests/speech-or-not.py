@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""The trained encoder of examples/speech-or-not does what its README says. TAP.
+"""Checks that the trained encoder of examples/speech-or-not does what its README says. TAP.
 
     speech-or-not.py PLUGIN-FOLDER            the shipped encoder over a few streams; the decisions that a person sees
-    speech-or-not.py PLUGIN-FOLDER --full     against PyTorch; all figures of the README; training twice is the same; training anew is as good
+    speech-or-not.py PLUGIN-FOLDER --full     against PyTorch; all figures of the README; two trainings give the same; a new training is as good
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -25,7 +25,7 @@ import tap
 
 LARGEST = 120000  # bytes of the model
 WORST_ROW = 75  # percent, where a coin has 50: of every kind of noise that --quick hears
-LATEST = 0.3  # seconds between what is said and what is heard: the window of a frame, its neighbours, and how softly a word begins
+LATEST = 0.3  # seconds between speech and its detection: the window of a frame, its neighbours, and the soft begin of a word
 # The samples come from the sines and FFTs of a machine's NumPy, rounded to 16 bits: a frame may fall to the other side of 0.5.
 LAST_DIGIT = 0.11
 
@@ -50,7 +50,7 @@ def needs(*speakers):
 
 
 def spoken_at_two_seconds():
-    """(samples, when speech begins, when it ends): a speaker that the training has not heard, in a car that it has not heard either."""
+    """(samples, when speech begins, when it ends): the training has heard neither this speaker nor this car."""
     needs(data.HELD_OUT[0])
     rng = np.random.default_rng(4)
     speech = np.concatenate([np.zeros(2 * data.RATE), data.asterisk(data.HELD_OUT[0])[2], np.zeros(2 * data.RATE)])

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Counts test functions in logs, and says why those that failed did: summary.py DIRECTORY. Last line: "N passed, M failed".
+"""Counts test functions in logs, and says why tests failed: summary.py DIRECTORY. Last line: "N passed, M failed".
 
-Logs are meson's (NAME.json), TAP (NAME.tap), and the list of what failed beside the tests (failed: a line each, and lines that begin with #
+Logs are meson's (NAME.json), TAP (NAME.tap), and the list of other failures (failed: a line each, and lines that begin with #
 below it that say why). A gst-check program says "Checks: 12, Failures: 1, Errors: 0", a TAP program "ok" or "not ok" per test. A program
 that failed without saying which test did (a crash before the first, a time-out) counts as one failure.
 SPDX-License-Identifier: LGPL-2.1-or-later
@@ -12,7 +12,7 @@ import os
 import re
 import sys
 
-LINES = 12  # at most, of what a test said, and of stderr
+LINES = 12  # the most lines of a test's output, and of stderr
 
 
 def count(test):
@@ -34,7 +34,7 @@ def count(test):
 
 
 def reasons(test):
-    """What a program that failed said of it, as lines: each test that failed, with TAP's remarks before it, and the end of stderr."""
+    """The output of a failed program about its failure, as lines: each failed test, with TAP's remarks before it, and the end of stderr."""
     said, remarks = [], []
     for line in test.get('stdout', '').splitlines():
         if re.match(r'not ok \d+', line):
@@ -51,7 +51,7 @@ def reasons(test):
 
 
 def programs(path):
-    """What a log tells of: dictionaries as meson writes them."""
+    """The contents of a log: dictionaries as meson writes them."""
     with open(path) as log:
         if path.endswith('.json'):
             yield from map(json.loads, log)

@@ -1,4 +1,4 @@
-"""Runs test functions in Python, each in a folder of its own that is removed, and prints TAP.
+"""Runs Python test functions, each in a temporary folder of its own, and prints TAP.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -36,7 +36,7 @@ def run_all(names, prefix, plugin):
 
 
 def launch(line, timeout=60):
-    """(whether it went well, what gst-launch-1.0 printed up to its first error): after one it does not always return."""
+    """(success, output up to the first error) of gst-launch-1.0, which does not always return after an error."""
     process = subprocess.Popen(['gst-launch-1.0', '-q', *shlex.split(line)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     watchdog = threading.Timer(timeout, process.kill)
     watchdog.start()

@@ -9,8 +9,8 @@
 #define ATTN_ALIGNMENT 64
 
 /*
- * a * b and a + b; SIZE_MAX when that does not fit (and SIZE_MAX stays SIZE_MAX), so that one check at the end is
- * enough. Factors may be counts of a file, which have 64 bits on every machine.
+ * a * b and a + b; SIZE_MAX when the result does not fit (and SIZE_MAX stays SIZE_MAX), so that one check at the end is
+ * enough. Factors may be counts from a file, which have 64 bits on every machine.
  */
 static inline size_t
 attn_size_mul (uint64_t a, uint64_t b)
@@ -39,11 +39,11 @@ void *attn_alloc (size_t size);
 void attn_free (void *memory); /* accepts NULL */
 
 /*
- * One piece of memory for many arrays. What needs them is planned twice: without memory, to learn how much it takes
- * together, and again with it.
+ * One piece of memory for many arrays. The arrays are planned twice: first without memory, to add up how much they
+ * need, and then with it.
  */
 typedef struct {
-  char *memory; /* NULL: nothing but counting */
+  char *memory; /* NULL: only counting */
   size_t used;  /* bytes; SIZE_MAX: too large to address */
 } AttnArena;
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The low `n_bytes` of a number; returns where the next one goes. */
+/* Writes the low `n_bytes` of a number; returns where the next number goes. */
 static inline uint8_t *
 attn_put_number (uint8_t *bytes, uint64_t number, int n_bytes)
 {

@@ -1,4 +1,4 @@
-/* libattn: what the processor can do.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the features of the processor.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef ATTN_SRC_CPU_H
 #define ATTN_SRC_CPU_H
 

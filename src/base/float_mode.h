@@ -2,10 +2,10 @@
  * libattn: the floating-point mode that the core computes in.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * An application may run with denormals flushed, with traps or with another rounding: the output must not depend on it.
- * Each architecture below says
+ * Each architecture below defines
  * - attn_float_mode () and attn_float_set_mode (): the register, or registers, that hold the mode;
  * - ATTN_FLOAT_STANDARD: round to nearest, denormals on, no traps;
- * - ATTN_FLOAT_KEPT: the bits of the register that are no mode, such as sticky flags of exceptions;
+ * - ATTN_FLOAT_KEPT: the bits of the register that are not part of the mode, such as sticky flags of exceptions;
  * - ATTN_FLOAT_FLUSH: the bits that flush denormals to 0; 0 where the processor cannot do so.
  */
 #ifndef ATTN_SRC_FLOAT_MODE_H
@@ -38,7 +38,7 @@ attn_float_set_mode (uint64_t mode)
 
 #include <xmmintrin.h>
 
-/* MXCSR; above it the control word of the x87, with which the C library computes fma () for processors without it. */
+/* MXCSR; above it the control word of the x87, which the C library's fma () uses on processors without FMA. */
 #define ATTN_FLOAT_STANDARD (UINT64_C (0x37f) << 32 | 0x1f80)
 #define ATTN_FLOAT_KEPT 0x3f
 #define ATTN_FLOAT_FLUSH 0x8040
@@ -52,7 +52,7 @@ attn_float_mode (void)
   return (uint64_t) control << 32 | _mm_getcsr ();
 }
 
-/* With traps, the x87 would trap what was raised without them: its flags are cleared first. */
+/* With traps on, the x87 would trap on exceptions that were raised while they were off: its flags are cleared first. */
 static inline void
 attn_float_set_mode (uint64_t mode)
 {
@@ -66,7 +66,7 @@ attn_float_set_mode (uint64_t mode)
 
 #elif defined(__aarch64__)
 
-/* FPCR; the flags stand elsewhere. */
+/* FPCR; the flags are in another register. */
 #define ATTN_FLOAT_STANDARD 0
 #define ATTN_FLOAT_KEPT 0
 #define ATTN_FLOAT_FLUSH (1 << 24)
@@ -112,7 +112,9 @@ attn_float_set_mode (uint64_t mode)
 
 #include <string.h>
 
-/* The lower half of FPSCR; above it VSCR, whose bit NJ flushes in vectors, and is set when a process starts. */
+/*
+ * The lower half of FPSCR; above it VSCR, whose bit NJ flushes denormals in vectors, and is set when a process starts.
+ */
 #define ATTN_FLOAT_STANDARD 0
 #define ATTN_FLOAT_KEPT (~(UINT64_C (0x10000) << 32 | 0xff))
 #define ATTN_FLOAT_FLUSH (UINT64_C (0x10000) << 32 | 4)
@@ -154,7 +156,7 @@ attn_float_set_mode (uint64_t mode)
 
 #elif defined(__s390x__)
 
-/* FPC: masks of traps, flags, the two modes of rounding. Only that of binary numbers counts. */
+/* FPC: masks of traps, flags, the two modes of rounding. Only the rounding of binary numbers counts. */
 #define ATTN_FLOAT_STANDARD 0
 #define ATTN_FLOAT_KEPT 0x00ffff70
 #define ATTN_FLOAT_FLUSH 0
@@ -200,7 +202,7 @@ attn_float_set_mode (uint64_t mode)
 
 #include <fenv.h>
 
-/* What C knows: the rounding alone. */
+/* Standard C only has the rounding. */
 #define ATTN_FLOAT_STANDARD FE_TONEAREST
 #define ATTN_FLOAT_KEPT 0
 #define ATTN_FLOAT_FLUSH 0
@@ -219,7 +221,7 @@ attn_float_set_mode (uint64_t mode)
 
 #endif
 
-/* The bits that are kept come from `kept`, where there are any. */
+/* The kept bits, if there are any, come from `kept`. */
 static inline void
 attn_float_change_mode (uint64_t mode, uint64_t kept)
 {
@@ -228,7 +230,7 @@ attn_float_change_mode (uint64_t mode, uint64_t kept)
 
 /*
  * Sets the standard mode, and returns the caller's for attn_float_leave (). Sticky flags of exceptions add up across
- * both, as they do across any function.
+ * both calls, as they do across any function.
  */
 static inline uint64_t
 attn_float_enter (void)

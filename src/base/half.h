@@ -3,8 +3,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * f16 is binary16 of IEEE 754-2008: 11 bits of precision, largest value 65504, subnormals below 2^-14. bf16 is the
- * upper half of a float32: 8 bits of precision, the same range. From float32 both round to nearest, ties to even, what
- * is too large to infinity; a NaN becomes the one with only its quiet bit set. To float32 both are exact.
+ * upper half of a float32: 8 bits of precision, the same range. Conversion from float32 rounds to nearest, ties to
+ * even, and values that are too large to infinity; a NaN becomes the one with only its quiet bit set. Conversion to
+ * float32 is exact.
  */
 #ifndef ATTN_SRC_HALF_H
 #define ATTN_SRC_HALF_H
@@ -40,8 +41,8 @@ attn_round_shift (uint32_t value, unsigned n)
 }
 
 /*
- * x, of which the compiler knows nothing: clang, and gcc for aarch64, would compute with what is about to be replaced,
- * and choose later.
+ * Hides the value of x from the compiler: clang, and gcc for aarch64, would compute with a value that is about to be
+ * replaced, and choose later.
  */
 static inline float
 attn_opaque (float x)
@@ -54,7 +55,7 @@ attn_opaque (float x)
   return attn_bits_float (bits);
 }
 
-/* x, or 0 where its magnitude is below `limit`. On the bits: no denormal is computed with. */
+/* x, or 0 where its magnitude is below `limit`. It works on the bits: no denormal enters the arithmetic. */
 static inline float
 attn_flush (float x, float limit)
 {
@@ -63,7 +64,7 @@ attn_flush (float x, float limit)
   return attn_opaque (attn_bits_float ((bits & 0x7fffffff) < attn_float_bits (limit) ? 0 : bits));
 }
 
-/* x rounded to a float32; what would be denormal there is 0. (A compiler would round first and choose then.) */
+/* x rounded to a float32; a result that would be denormal is 0. (A compiler would round first and choose then.) */
 static inline float
 attn_float_or_0 (double x)
 {
@@ -83,7 +84,7 @@ attn_f16_from_float (float x)
 
   if (magnitude > 0x7f800000)
     return 0x7e00;
-  if (magnitude >= 0x47800000) /* 2^16; what rounds up to it from below does so by carrying into the exponent */
+  if (magnitude >= 0x47800000) /* 2^16; values below that round up to it do so by carrying into the exponent */
     return sign | 0x7c00;
   if (magnitude >= 0x38800000) /* 2^-14, the smallest normal: the exponent's bias goes from 127 to 15 */
     return sign | attn_round_shift (magnitude - (UINT32_C (112) << 23), 13);

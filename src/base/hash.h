@@ -2,9 +2,9 @@
  * libattn: FNV-1a, the hash that tells layers apart and finds damage in saved states.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * 64 bits, after Fowler, Noll, Vo and Eastlake, "The FNV Non-Cryptographic Hash Algorithm" (IETF
- * draft-eastlake-fnv): per byte an exclusive or and a multiplication by an odd number. Both can be undone, so that a
- * single changed byte always shows. Against accidents, not against an attacker.
+ * 64 bits, after Fowler, Noll, Vo and Eastlake, "The FNV Non-Cryptographic Hash Algorithm" (IETF draft-eastlake-fnv):
+ * per byte an exclusive or and a multiplication by an odd number. Both can be undone, so that a single changed byte
+ * always shows. The hash guards against accidents, not against an attacker.
  */
 #ifndef ATTN_SRC_HASH_H
 #define ATTN_SRC_HASH_H
@@ -33,7 +33,7 @@ attn_hash_number (uint64_t hash, uint64_t number, int n_bytes)
   return hash;
 }
 
-/* By their bits: 0 and -0 are two values, and a NaN is itself. */
+/* Hashes the bits of the values: 0 and -0 differ, and a NaN equals itself. */
 static inline uint64_t
 attn_hash_floats (uint64_t hash, const float *values, size_t n)
 {

@@ -11,16 +11,16 @@
 #include "base/float_mode.h"
 #include "base/status.h"
 
-/* Looks at a flag before others are let run: some ten microseconds. */
+/* How often a thread looks at a flag before it yields: some ten microseconds. */
 #define N_LOOKS 500
 
 /*
- * Times that a worker lets others run before it sleeps. Asleep, it would be woken where the caller runs, again and
- * again, though another core is idle: a scheduler moves threads that are ready to run.
+ * How often a worker yields before it sleeps. A sleeping worker would be woken on the caller's core, again and again,
+ * although another core is idle: a scheduler only moves threads that are ready to run.
  */
 #define N_YIELDS 20
 
-/* Forks that led to this process. A thread is that of the process which started it: after a fork it is not there. */
+/* Forks that led to this process. A thread belongs to the process that started it: after a fork it does not exist. */
 static atomic_uint n_forks;
 static pthread_once_t counts_forks = PTHREAD_ONCE_INIT;
 
@@ -37,7 +37,7 @@ struct AttnPool {
   Worker *workers;  /* [n_parts - 1], of which n_workers run */
   AttnJob job;      /* of this round; NULL: end */
   void *data;
-  atomic_uint round;      /* of jobs; what is above is written before it changes */
+  atomic_uint round;      /* of jobs; the fields above are written before it changes */
   atomic_size_t n_busy;   /* workers that have not finished this round */
   atomic_size_t n_asleep; /* or about to be */
   pthread_mutex_t lock;   /* for sleeping only */
@@ -62,7 +62,7 @@ has_lost_workers (const AttnPool *pool)
   return pool->n_forks != atomic_load_explicit (&n_forks, memory_order_relaxed);
 }
 
-/* Looks for a while whether there is another round than `seen`. */
+/* Waits a while for a round other than `seen`. */
 static bool
 sees_round (AttnPool *pool, unsigned seen)
 {
@@ -76,7 +76,10 @@ sees_round (AttnPool *pool, unsigned seen)
   return false;
 }
 
-/* Sleeping, a worker cannot miss a round: it says so before it looks, and the caller looks after it has changed it. */
+/*
+ * A worker that sleeps cannot miss a round: it says so before it looks, and the caller looks after it has changed the
+ * round.
+ */
 static void
 wait_for_round (AttnPool *pool, unsigned seen)
 {

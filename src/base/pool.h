@@ -1,9 +1,9 @@
 /*
  * libattn: a few threads that share the work of one stream.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Every part of a job has its thread, always the same one, so that what a part reads stays in that core's cache. Part 0
- * is the caller's own. A worker that waits looks for its next job for some hundred microseconds and then sleeps; to
- * wake it takes a lock and a system call, which is why streams of one thread, the default, have no pool at all.
+ * Every part of a job always runs in the same thread, so that the data it reads stay in that core's cache. Part 0 is
+ * the caller's own. A waiting worker looks for its next job for some hundred microseconds and then sleeps. Waking it
+ * takes a lock and a system call, so streams with one thread, the default, have no pool at all.
  */
 #ifndef ATTN_SRC_POOL_H
 #define ATTN_SRC_POOL_H
@@ -17,7 +17,7 @@ typedef struct AttnPool AttnPool;
 /* Part `part` of `n_parts` of a job. Runs in the floating-point mode of attn_float_enter (). */
 typedef void (*AttnJob) (void *data, size_t part, size_t n_parts);
 
-/* Where part `part` of `n` pieces of work begins. One part alone, as for every small block, costs no division. */
+/* Where part `part` of `n` pieces of work begins. A single part, as every small block has, costs no division. */
 static inline size_t
 attn_share (size_t n, size_t part, size_t n_parts)
 {
@@ -30,7 +30,7 @@ void attn_pool_free (AttnPool *pool); /* accepts NULL */
 
 /*
  * Runs all parts, side by side, and returns when they are done. `pool` NULL: one part, at once. One caller at a time.
- * In a process that was forked since, which has none of its threads, the caller does all parts.
+ * In a process that was forked later, and has none of the pool's threads, the caller does all parts.
  */
 void attn_pool_run (AttnPool *pool, AttnJob job, void *data);
 

@@ -1,4 +1,4 @@
-/* libattn: text from outside, as it stands in a message.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: text from outside, made safe for messages.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/quote.h"
 
 #include <stdio.h>
@@ -21,7 +21,7 @@ put_escaped (char *to, const char *text, size_t n, char quote)
   return to;
 }
 
-/* `quote` 0: none around it, none escaped. */
+/* `quote` 0: no quotes around the text, and none escaped. */
 static AttnQuote
 quote_with (const char *text, size_t n, char quote)
 {
@@ -61,7 +61,7 @@ attn_quote_bare (const char *text)
   return quote_with (text, strlen (text), '\0');
 }
 
-/* Bytes of the character of UTF-8 that `text` begins with, 0: it begins with none, or with a control character. */
+/* Bytes of the UTF-8 character that `text` begins with; 0 if it begins with none, or with a control character. */
 static size_t
 utf8_size (const unsigned char *text)
 {

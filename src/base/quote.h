@@ -7,7 +7,9 @@
 
 #include <stddef.h>
 
-/* The most bytes of a text that are shown; of a longer one, its start and its end, where tensor names differ. */
+/*
+ * The most bytes of a text that are shown. A longer text is shown by its start and its end, where tensor names differ.
+ */
 #define ATTN_QUOTE_HEAD 40
 #define ATTN_QUOTE_TAIL 56
 
@@ -15,7 +17,7 @@ typedef struct {
   char text[2 + 4 * (ATTN_QUOTE_HEAD + ATTN_QUOTE_TAIL) + 3 + 1];
 } AttnQuote;
 
-/* `text` in quotes, shortened, everything but printable ASCII as \xNN. For arguments: attn_quote (name).text */
+/* `text` in quotes, shortened, everything but printable ASCII as \xNN. Use in arguments: attn_quote (name).text */
 AttnQuote attn_quote (const char *text);
 AttnQuote attn_quote_n (const char *text, size_t n); /* its first n bytes */
 
@@ -30,8 +32,8 @@ typedef struct {
 } AttnPathText;
 
 /*
- * A path without quotes. Names are anything but NUL, and messages are UTF-8: what is not, and control characters, as
- * \xNN.
+ * A path without quotes. Names may hold any byte but NUL, and messages are UTF-8: other bytes, and control characters,
+ * are shown as \xNN.
  */
 AttnPathText attn_quote_path (const char *path);
 

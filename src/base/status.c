@@ -1,4 +1,4 @@
-/* libattn: how a function says that it failed.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: filling in an AttnError.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/status.h"
 
 #include <stdarg.h>

@@ -11,8 +11,8 @@
 #endif
 
 /*
- * Writes status and sentence to `error` (NULL: nothing) and returns `status`, so that a check is one `return attn_fail
- * (...)`.
+ * Writes status and sentence to `error` (NULL: nothing) and returns `status`, so that a check is a single `return
+ * attn_fail (...)`.
  */
 AttnStatus attn_fail (AttnError *error, AttnStatus status, const char *format, ...) ATTN_PRINTF (3, 4);
 

@@ -101,9 +101,9 @@ attn_wide_div (AttnWide a, uint32_t divisor)
 }
 
 /*
- * The exponent of the double is the whole part. Of what is left, 1 <= y < 2, each squaring tells one bit: y^2 >= 2 when
- * log2 (y) >= 1/2. A rounding error doubles with each squaring, as the weight of the bits halves: together they stay
- * below 2^-222.
+ * The exponent of the double is the whole part. Each squaring of the rest, 1 <= y < 2, gives one bit: y^2 >= 2 when
+ * log2 (y) >= 1/2. A rounding error doubles with each squaring while the weight of the bits halves: the sum of the
+ * errors stays below 2^-222.
  */
 AttnWide
 attn_wide_log2 (double x)

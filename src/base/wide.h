@@ -1,5 +1,5 @@
 /*
- * libattn: fixed-point numbers of 256 bits, for constants that have to be right to their last bit on every machine (the
+ * libattn: fixed-point numbers of 256 bits, for constants that must be correct to the last bit on every machine (the
  * pow () of two C libraries may differ). Integers only; used when a layer is made, never on a stream.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
@@ -30,7 +30,7 @@ AttnWide attn_wide_log2 (double x);
 /* 2^-x; error below 2^-210. */
 AttnWide attn_wide_exp2_negative (AttnWide x);
 
-/* The 64 bits behind the point that begin at limb `top`: 6 for the first ones, 4 for those that follow. */
+/* The 64 bits behind the point that begin at limb `top`: 6 for the first 64 bits, 4 for the next 64. */
 static inline uint64_t
 attn_wide_bits (AttnWide x, int top)
 {

@@ -107,8 +107,8 @@ hash_positions (uint64_t hash, const AttnAttention *attention)
 }
 
 /*
- * Of what is computed with, not of the fields of the configuration: the same layer said in other words (kv-heads 0, or
- * as many as heads) has the same states.
+ * Hashes the numbers that the block computes with, not the fields of the configuration: the same layer in other words
+ * (kv-heads 0, or as many as heads) has the same states.
  */
 static uint64_t
 attention_hash (const AttnBlock *block, uint64_t hash)
@@ -166,8 +166,8 @@ attention_reset (void *data, uint64_t first)
 }
 
 /*
- * Absent frames: as many as fit into the current tile, until all that wait are absent, too. Then any number: nobody
- * will ask what was there.
+ * Takes as many absent frames as fit into the current tile, until all waiting frames are absent, too; then any number,
+ * as nothing will read what was there.
  */
 static uint64_t
 take_absent (AttnAttentionState *state, uint64_t n)
@@ -199,7 +199,7 @@ attention_take (void *data, const AttnRun *run)
   return n;
 }
 
-/* How many frames have all the later frames that they attend to. */
+/* The number of frames that have all the later frames they attend to. */
 static uint64_t
 n_ready (const AttnAttentionState *state)
 {

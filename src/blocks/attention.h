@@ -2,11 +2,11 @@
  * libattn: the block `attention`: projections, a window of keys and values, softmax over it.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   attention_sizes.c   its numbers
+ *   attention_sizes.c its sizes
  *   attention.c         the block: made, hashed, and its state in a stream: frames in, outputs out
- *   attention_rows.c    the mathematics: a block of frames' queries against what the window holds
+ *   attention_rows.c    the mathematics: the queries of a block of frames against the window
  *   attention_state.c   the section of a saved state
- *   attention_watch.c   who watches its rows, and the gains that they are computed with
+ *   attention_watch.c   the watcher of its rows, and the gains that they are computed with
  */
 #ifndef ATTN_SRC_ATTENTION_H
 #define ATTN_SRC_ATTENTION_H
@@ -49,15 +49,15 @@ typedef struct {
   AttnDelay queries; /* [][n_query] of the frames that wait for their look-ahead */
   AttnScratch scratch;
   uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
-  uint64_t n_absent;    /* so many of the frames that came last are absent */
+  uint64_t n_absent;    /* number of absent frames at the end of those that came in */
   bool at_end;          /* no more frames will come */
   bool has_gains;       /* one of them is not 1 */
   float *gains;         /* [n_heads] */
 
-  /* Rows: an output each. */
-  bool by_row;            /* one of these is there */
+  /* Rows, one for each output. */
+  bool by_row;            /* one of these is set */
   float *weights;         /* [][n_heads][span] of the next rows; moves on with them. NULL: the call asks for none */
-  AttnWatch *watch;       /* NULL: nobody watches */
+  AttnWatch *watch;       /* NULL: there is no watcher */
   const float *row_gains; /* [n_row_gains][n_heads] of the next rows; moves on with them */
   uint64_t n_row_gains;
 } AttnAttentionState;
@@ -65,8 +65,8 @@ typedef struct {
 extern const AttnBlockKind attn_attention_kind;
 
 /*
- * A block for frames as `config` and `model` (NULL: parameter-free) say. On failure *attention is for its kind's free
- * (). `machine` outlives it.
+ * Makes the block that `config` and `model` (NULL: parameter-free) describe. On failure the caller frees *attention by
+ * its kind's free (). `machine` must outlive the block.
  */
 AttnStatus attn_attention_new (const AttnConfig *config, const AttnModel *model, const AttnMachine *machine,
                                AttnAttention **attention, AttnError *error);
@@ -78,16 +78,16 @@ AttnStatus attn_attention_set_gain (AttnAttentionState *state, uint32_t head, fl
 AttnStatus attn_attention_set_row_gains (AttnAttentionState *state, const float *gains, uint64_t n);
 void attn_attention_watch (AttnAttentionState *state, AttnWatch *watch);
 
-/* Those of the next rows go to `weights`; NULL: to who watches alone. */
+/* The weights of the next rows go to `weights`; NULL: only to the watcher. */
 void attn_attention_set_weights (AttnAttentionState *state, float *weights);
 
 /*
- * Where by_row: the rows of `run` are computed next. It may become shorter, and its gains hold. Returns where its
- * weights go; NULL: nowhere.
+ * Called, if by_row is set, before the rows of `run` are computed: sets their gains, and may shorten `run`. Returns
+ * where its weights go; NULL: nowhere.
  */
 float *attn_attention_begin_rows (AttnAttentionState *state, AttnRun *run);
 
-/* And they have been, if they are there. */
+/* The rows of `run` have been computed, unless they are absent. */
 void attn_attention_end_rows (AttnAttentionState *state, const AttnRun *run, float *weights);
 
 /* ---- attention_rows.c ---- */
@@ -101,14 +101,15 @@ void attn_scratch_plan (AttnScratch *scratch, const AttnRing *ring, AttnArena *a
 void attn_take_frames (AttnAttentionState *state, const float *frames, size_t n);
 
 /*
- * The `n` <= 16 frames from next_output on, whose queries [n][n_query] have waited, against what the ring holds for
- * them: contexts to scratch->contexts [n][n_context], times the gains, and, if wanted, weights [n][n_heads][span].
+ * The `n` <= 16 frames from next_output on, whose queries [n][n_query] have waited, against the frames that the ring
+ * holds for them. Writes contexts, times the gains, to scratch->contexts [n][n_context] and, if wanted, weights
+ * [n][n_heads][span].
  */
 void attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *weights);
 
 /*
- * The projections alone: projected [n][n_projected] of cleaned frames, out [n][n_outputs] of contexts [n][n_context];
- * the identity copies. `pool` and `left` as in linear.h.
+ * Only the projections: from cleaned frames to projected [n][n_projected], from contexts [n][n_context] to out
+ * [n][n_outputs]; the identity copies. `pool` and `left` as in linear.h.
  */
 void attn_project_frames (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *projected,
                           const float *frames, size_t n);

@@ -6,8 +6,9 @@
 #include "blocks/linear.h"
 
 /*
- * Of the largest left operand: a block's frames, contexts or queries, or its weights, a step for two tiles and one more
- * where tiles do not follow each other: behind the sinks, where the ring begins anew, and at the end.
+ * The size of the largest left operand: a block's frames, contexts or queries, or its weights, which take a step for
+ * two tiles and one more where tiles do not follow each other: behind the sinks, where the ring begins anew, and at the
+ * end.
  */
 static size_t
 max_left_size (const AttnRing *ring)
@@ -45,7 +46,7 @@ attn_scratch_plan (AttnScratch *scratch, const AttnRing *ring, AttnArena *arena)
   scratch->sines = take_rows (arena, 1, sizes->n_rope_pairs);
 }
 
-/* The threads that share the work on `n` frames; NULL: it is not worth it. */
+/* The threads that share the work on `n` frames; NULL: sharing is not worth it. */
 static inline AttnPool *
 pool_for (const AttnAttentionState *state, size_t n)
 {
@@ -54,7 +55,7 @@ pool_for (const AttnAttentionState *state, size_t n)
 
 /* ---- frames to queries, keys and values ---- */
 
-/* RoPE for the queries and keys of frame number `frame`: projected [n_query + n_key]. */
+/* Rotates (RoPE) the queries and keys of frame number `frame`: projected [n_query + n_key]. */
 static void
 rotate_frame (AttnAttentionState *state, uint64_t frame, float *projected)
 {
@@ -121,8 +122,8 @@ attn_take_frames (AttnAttentionState *state, const float *frames, size_t n)
 /* ---- rows of scores ---- */
 
 /*
- * Rows of scores and what they are: row r is head head + r head_step of frame number frame + r frame_step, one of the
- * steps being 1 and the other 0.
+ * Rows of scores, and whose they are: row r belongs to head head + r head_step of frame number frame + r frame_step;
+ * one of the steps is 1, the other 0.
  */
 typedef struct {
   const AttnAttention *attention;
@@ -134,7 +135,7 @@ typedef struct {
   uint16_t *left; /* room for a left operand; NULL: not for the matrix unit */
 } Rows;
 
-/* A sink that the window has left behind: ALiBi by its distance; a trained bias knows nothing of it. */
+/* A sink that the window has left behind: ALiBi counts its distance; a trained bias has no entry for it. */
 static void
 bias_sinks (const Rows *a, size_t head, uint64_t frame, float *scores)
 {
@@ -151,7 +152,7 @@ bias_sinks (const Rows *a, size_t head, uint64_t frame, float *scores)
 
 /*
  * Adds ALiBi or the relative bias, from the first to the last tile with a frame that the row attends to: a view of
- * several frames has tiles beyond, which the table does not reach.
+ * several frames has more tiles, which the table does not reach.
  */
 static void
 bias_row (const Rows *a, size_t row)
@@ -174,14 +175,14 @@ bias_row (const Rows *a, size_t row)
                                      end - tile);
 }
 
-/* The weights [span] of a row, from its tiles, where they are divided, to their slots. */
+/* Divides the weights of a row in its tiles and moves them to their slots [span]. */
 static void
 store_weights (const Rows *a, size_t row, float *weights)
 {
   const AttnSizes *sizes = &a->attention->sizes;
   const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
   float *scores = a->rows.scores + row * a->rows.score_stride;
-  /* What leads from a frame's number to its slot; modulo 2^64, as the window may begin before frame 0. */
+  /* The offset from a frame's number to its slot; modulo 2^64, as the window may begin before frame 0. */
   uint64_t to_slot = sizes->n_sinks + sizes->window - 1 - (a->frame + row * a->frame_step);
   size_t tile, lane;
 
@@ -199,8 +200,8 @@ store_weights (const Rows *a, size_t row, float *weights)
 }
 
 /*
- * A head's context [dv] leaves with its gain. 0 silences it whatever it saw: 0 * NaN would be NaN. 1 is no
- * multiplication.
+ * Multiplies a head's context [dv] by its gain. A gain of 0 writes 0 whatever the context is: 0 * NaN would be NaN. A
+ * gain of 1 multiplies nothing.
  */
 static void
 apply_gain (const AttnAttention *attention, float gain, float *context)
@@ -237,8 +238,8 @@ mix_rows (const Rows *a, const AttnRing *ring, float *contexts, size_t context_s
 }
 
 /*
- * From queries, query_stride apart, to contexts, context_stride apart. `weights`, if not NULL, is the first row's,
- * weight_stride from the next's.
+ * From queries, query_stride apart, to contexts, context_stride apart. `weights`, if not NULL, points to the first
+ * row's weights; the next row's stand weight_stride behind.
  */
 static void
 attend_rows (Rows *a, const AttnRing *ring, const float *queries, size_t query_stride, float *contexts,
@@ -264,8 +265,8 @@ attend_rows (Rows *a, const AttnRing *ring, const float *queries, size_t query_s
 /* ---- blocks of frames ---- */
 
 /*
- * Heads from `head` to before `end` that one call can take: they are heard, and share one key/value head or have one
- * each.
+ * The number of heads from `head` on, before `end`, that one call can take: their gains are not 0, and they share one
+ * key/value head or have one each.
  */
 static size_t
 n_together (const AttnSizes *sizes, const float *gains, size_t head, size_t end)
@@ -279,7 +280,7 @@ n_together (const AttnSizes *sizes, const float *gains, size_t head, size_t end)
   return n;
 }
 
-/* A block of frames, of which threads share the heads. */
+/* A block of frames, whose heads the threads share. */
 typedef struct {
   const AttnAttention *attention;
   const AttnMachine *machine;
@@ -294,8 +295,8 @@ typedef struct {
 } Frames;
 
 /*
- * The block is large enough for a matrix unit, and all that it attends to is split. What else stands in those tiles, of
- * frames that are out of sight or of another stream, is finite there, and its weights are 0.
+ * The block is large enough for a matrix unit, and all that it attends to is split. Other frames in those tiles, out of
+ * sight or of another stream, are finite there, and their weights are 0.
  */
 static bool
 is_for_unit (const Frames *b)
@@ -341,7 +342,7 @@ attend_heads (const Frames *b, size_t begin, size_t end, float *scores, uint16_t
     .precision = sizes->precision,
   };
   for (a.head = begin; a.head < end; a.head += n_heads) {
-    bool is_heard = b->gains == NULL || b->gains[a.head] != 0 || b->weights != NULL; /* or nobody sees what it does */
+    bool is_heard = b->gains == NULL || b->gains[a.head] != 0 || b->weights != NULL; /* else nothing reads its result */
 
     n_heads = b->n == 1 && is_heard ? n_together (sizes, b->weights == NULL ? b->gains : NULL, a.head, end) : 1;
     a.rows.n_rows = b->n == 1 ? n_heads : b->n;

@@ -40,7 +40,7 @@ parameter_free_sizes (AttnSizes *sizes, AttnError *error)
   return ATTN_OK;
 }
 
-/* Rows of a projection of the model, shared out among heads. */
+/* Divides the rows of a projection of the model among heads. */
 static AttnStatus
 divide_rows (const AttnModel *model, const char *name, size_t rows, size_t n_heads, const char *heads, size_t *per_head,
              AttnError *error)
@@ -102,7 +102,7 @@ check_relative_shape (const AttnModel *model, const AttnSizes *sizes, AttnError 
                     sizes->n_heads, n_frames);
 }
 
-/* A trained bias is for relative positions, and they are for it. */
+/* A trained bias needs relative positions, and these need the bias. */
 static AttnStatus
 check_relative_bias (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
 {
@@ -149,7 +149,7 @@ rope_sizes (const AttnConfig *config, AttnSizes *sizes, AttnError *error)
 
 /* ---- all together ---- */
 
-/* As the configuration has it. */
+/* Copies the numbers of the configuration. */
 static AttnSizes
 configured (const AttnConfig *config, const AttnMachine *machine)
 {
@@ -170,7 +170,7 @@ configured (const AttnConfig *config, const AttnMachine *machine)
   };
 }
 
-/* What follows from the rest. */
+/* Derives the other sizes. */
 static void
 derive (AttnSizes *sizes)
 {

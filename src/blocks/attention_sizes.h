@@ -1,6 +1,6 @@
 /*
  * libattn: the numbers of one attention: its configuration, its model and its machine, checked together and spelled
- * out. What a window, a delay line or working memory take is derived from these where they are made, and checked for
+ * out. The sizes of windows, delay lines and working memory are derived from these where they are made, and checked for
  * overflow there.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_ATTENTION_SIZES_H
@@ -18,7 +18,7 @@ typedef struct {
   size_t heads_per_kv; /* n_heads / n_kv_heads */
   size_t dk;           /* values of a query or key, per head */
   size_t dv;           /* values of a value or context, per head */
-  size_t dk_stored;    /* rows of keys in a tile of the window: dk, in bf16 rounded up to pairs */
+  size_t dk_stored;    /* rows of keys in a tile of the window: dk, rounded up to pairs in bf16 */
 
   size_t n_query;     /* n_heads * dk: the queries of a frame */
   size_t n_key;       /* n_kv_heads * dk */
@@ -40,11 +40,11 @@ typedef struct {
   AttnSoftcap softcap;
   AttnPrecision precision;
   AttnArithmetic arithmetic;
-  bool is_split;      /* parameters and window are kept a second time, for a matrix unit (matrix.h) */
-  uint32_t n_threads; /* of a stream that is worth it, at least 1 */
+  bool is_split;      /* parameters and window are stored a second time, for a matrix unit (matrix.h) */
+  uint32_t n_threads; /* of a stream, as many as are worth it, at least 1 */
 } AttnSizes;
 
-/* Of a resolved configuration. `model` NULL: parameter-free. */
+/* The sizes for a resolved configuration. `model` NULL: parameter-free. */
 AttnStatus attn_attention_sizes (AttnSizes *sizes, const AttnConfig *config, const AttnModel *model,
                                  const AttnMachine *machine, AttnError *error);
 

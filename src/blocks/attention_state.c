@@ -1,6 +1,6 @@
 /*
- * libattn: the section of a saved state that the block `attention` writes. Its layout stands in attn.h. What it holds
- * follows from three frame numbers (Span): no count can disagree with another.
+ * libattn: the section of a saved state that the block `attention` writes. attn.h describes its layout. Its contents
+ * follow from three frame numbers (Span): no count can disagree with another.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <string.h>
@@ -82,7 +82,7 @@ attn_attention_saved_size (const void *data)
   return section_size (&state->attention->sizes, &span, n_present, n_queries);
 }
 
-/* The presence bits, then the keys and values of the frames that are there. */
+/* Writes the presence bits, then the keys and values of the frames that are present. */
 static uint8_t *
 put_frames (uint8_t *bytes, const AttnAttentionState *state, const Span *span)
 {
@@ -123,7 +123,7 @@ attn_attention_save (const void *data, uint8_t *bytes)
 
 /* ---- restoring ---- */
 
-/* That a stream can have come to these frame numbers. */
+/* Checks that a stream can have these frame numbers. */
 static AttnStatus
 check_numbers (const AttnSizes *sizes, uint64_t next_output, const AttnProgress *progress, Span *span, AttnError *error)
 {
@@ -142,7 +142,7 @@ check_numbers (const AttnSizes *sizes, uint64_t next_output, const AttnProgress 
   return ATTN_OK;
 }
 
-/* That the bytes are as many as the presence bits ask for, which fit into `size`. */
+/* Checks that there are as many bytes as the presence bits ask for, and that these bits fit into `size`. */
 static AttnStatus
 check_frames (const AttnSizes *sizes, const uint8_t *bytes, size_t size, const Span *span, AttnError *error)
 {
@@ -183,7 +183,10 @@ attn_attention_check (const void *data, const uint8_t *bytes, size_t size, AttnP
   return ATTN_OK;
 }
 
-/* Who knows who wrote the state. A -0 is kept: rounding to 16 bits may leave one in a window. */
+/*
+ * Cleans the values, as anybody may have written the state. A -0 is kept: rounding to 16 bits may leave one in a
+ * window.
+ */
 static const uint8_t *
 get_cleaned (const AttnKernels *kernels, const uint8_t *bytes, float *values, size_t n)
 {
@@ -196,7 +199,7 @@ get_cleaned (const AttnKernels *kernels, const uint8_t *bytes, float *values, si
   return bytes;
 }
 
-/* The frames come in as they did, without being computed again. */
+/* Puts the frames into the ring as when they came in, without computing them again. */
 static const uint8_t *
 get_frames (AttnAttentionState *state, const uint8_t *bytes, const Span *span)
 {
@@ -212,7 +215,7 @@ get_frames (AttnAttentionState *state, const uint8_t *bytes, const Span *span)
     bool is_sink;
     uint64_t frame = held_frame (span, i, &is_sink);
 
-    /* What nobody can see any more lies between the sinks and the window. */
+    /* Frames that no output can see any more lie between the sinks and the window. */
     attn_ring_skip (&state->ring, frame - state->ring.next);
     if (!(presence[i / 8] >> i % 8 & 1))
       continue;

@@ -1,6 +1,6 @@
 /*
- * libattn: the rows of the block `attention`: who watches them, and the gains that they are computed with. A stream
- * that does neither comes by none of this.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: the rows of the block `attention`: their watcher, and the gains that they are computed with. A stream
+ * without either never runs this code.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <float.h>
 #include <math.h>
@@ -50,7 +50,7 @@ attn_attention_set_row_gains (AttnAttentionState *state, const float *gains, uin
   return ATTN_OK;
 }
 
-/* The gains of the next rows hold. `run` ends where others begin. */
+/* Sets the gains of the next rows. `run` ends where other gains begin. */
 static void
 take_row_gains (AttnAttentionState *state, AttnRun *run)
 {
@@ -83,7 +83,7 @@ attn_attention_watch (AttnAttentionState *state, AttnWatch *watch)
   note_by_row (state);
 }
 
-/* Where the next row of who watches goes; NULL: nowhere. */
+/* Where the watcher's next row goes; NULL: nowhere. */
 static float *
 watched_row (const AttnAttentionState *state)
 {

@@ -1,19 +1,19 @@
 /*
- * libattn: what a layer is made of. A block turns a stream of frames into another one; a layer is a chain of blocks
- * (chain.h), and a stream runs frames through them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: blocks, the parts of a layer. A block turns a stream of frames into another one; a layer is a chain of
+ * blocks (chain.h), and a stream runs frames through them.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A block has two parts. The block itself (parameters, sizes) never changes and is shared by any number of streams.
- * Its state in a stream (what it remembers, what it still owes) stands in the stream's arena and belongs to one thread
- * at a time. Each kind of block is one table of functions, as each instruction set is one table of kernels.
+ * A block has two parts. The block itself (parameters, sizes) never changes and is shared by any number of streams. Its
+ * state in a stream (its past, and the outputs that it still owes) stands in the stream's arena and belongs to one
+ * thread at a time. Each kind of block is one table of functions, as each instruction set is one table of kernels.
  *
- * Frames travel in runs of neighbours which are all there, or all absent. A block takes as much of a run as it has room
- * for, and is then asked for what is ready until there is nothing more: every frame is computed once, and no block
- * waits for another.
+ * Frames travel in runs of neighbours that are all present or all absent. A block takes as much of a run as it has room
+ * for, and is then asked for its outputs until none is ready: every frame is computed once, and no block waits for
+ * another.
  *
- * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R, those that
- * exist. So of n inputs max (0, floor ((n - 1 - R) / s) + 1) outputs are ready, neither more nor less. Frames are
- * numbered at each block's own rate: input i s is the first that output i counts from, and a stream begins at a frame
- * whose number the strides divide.
+ * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R that exist.
+ * So exactly max (0, floor ((n - 1 - R) / s) + 1) outputs are ready after n inputs. Frames are numbered at each block's
+ * own rate: input i s is the first that output i counts from, and a stream begins at a frame whose number the strides
+ * divide.
  */
 #ifndef ATTN_SRC_BLOCK_H
 #define ATTN_SRC_BLOCK_H
@@ -28,20 +28,20 @@
 /* Neighbouring frames. */
 typedef struct {
   uint64_t first;      /* the number of the first of them */
-  uint64_t n;          /* at most ATTN_LANES that are there; absent ones: any number */
-  bool present;        /* all of them are there, or none is */
-  bool more;           /* of outputs: others may be ready behind them */
-  const float *values; /* [n][width] of those that are there; of outputs NULL: they were not wanted */
+  uint64_t n;          /* at most ATTN_LANES if they are present, any number if absent */
+  bool present;        /* all of them are present, or all absent */
+  bool more;           /* in a run of outputs: more may be ready behind them */
+  const float *values; /* [n][width] if they are present; NULL in a run of outputs that are not wanted */
 } AttnRun;
 
-/* What the blocks of a stream share: its threads, and how long it can become. */
+/* The blocks of a stream share its threads, and the longest length that it can have. */
 typedef struct {
   AttnPool *pool;      /* NULL: the caller alone */
-  uint64_t min_shared; /* operations from which on threads share them */
-  size_t max_frames;   /* more will not come between two resets; SIZE_MAX: any number may */
+  uint64_t min_shared; /* the number of operations from which threads share them */
+  size_t max_frames;   /* the most frames between two resets; SIZE_MAX: any number */
 } AttnWork;
 
-/* The threads that share so many operations; NULL: it is not worth it. */
+/* The threads that share `n_operations`; NULL: sharing is not worth it. */
 static inline AttnPool *
 attn_work_pool (const AttnWork *work, uint64_t n_operations)
 {
@@ -49,11 +49,12 @@ attn_work_pool (const AttnWork *work, uint64_t n_operations)
 }
 
 /*
- * How far a stream has come in front of a block; behind it, when the block has added itself: its outputs, at its rate.
+ * How far a stream has come in front of a block. The block turns it into how far its own outputs have come, at its
+ * rate.
  */
 typedef struct {
   uint64_t first; /* the number of its first frame */
-  uint64_t next;  /* and of the next one */
+  uint64_t next;  /* the number of the next one */
   bool at_end;    /* no more frames will come */
 } AttnProgress;
 
@@ -61,16 +62,18 @@ typedef struct AttnBlock AttnBlock;
 typedef struct AttnChain AttnChain;
 typedef struct AttnChainState AttnChainState;
 
-/* Below, `state` is what plan () made for one stream. Between new and free nothing allocates, locks or fails. */
+/*
+ * Below, `state` is the state that plan () made for one stream. Between new and free nothing allocates, locks or fails.
+ */
 typedef struct {
   const char *name;
 
   void (*free) (AttnBlock *block);
 
-  /* How many outputs a finished stream of `n` frames has; NULL: n. count (0) is 0. */
+  /* The number of outputs of a finished stream of `n` frames; NULL: n. count (0) is 0. */
   uint64_t (*count) (const AttnBlock *block, uint64_t n);
 
-  /* `hash`, continued with all that the outputs of the block depend on. */
+  /* `hash`, continued with everything that the outputs of the block depend on. */
   uint64_t (*hash) (const AttnBlock *block, uint64_t hash);
 
   /* Takes the state's memory out of the arena and sets it up; NULL while the arena counts. */
@@ -80,25 +83,28 @@ typedef struct {
   void (*reset) (void *state, uint64_t first);
 
   /*
-   * Takes the first frames of `run`, at least one, and returns how many. Nothing is ready to be given before. The
-   * values of the run stay where they are until give () has nothing more.
+   * Takes the first frames of `run`, at least one, and returns how many. Called only when no output is ready. The
+   * values of the run stay where they are until give () has no more outputs.
    */
   uint64_t (*take) (void *state, const AttnRun *run);
 
   /* The next outputs that are ready, to out [16][n_outputs] (NULL: not wanted); n = 0: none is. */
   AttnRun (*give) (void *state, float *out);
 
-  /* No more frames will come, and nothing is ready: all that is owed becomes ready. */
+  /* No more frames will come, and no output is ready: all outputs still owed become ready. */
   void (*end) (void *state);
 
-  /* A section of a saved state: its size now, and its bytes. */
+  /* A section of a saved state: its present size, and its bytes. */
   size_t (*saved_size) (const void *state);
   uint8_t *(*save) (const void *state, uint8_t *bytes);
 
-  /* Whether `size` bytes can be the section of a stream that came so far, to which the block adds itself. */
+  /*
+   * Checks that `size` bytes can be the section of a stream that has come as far as `progress`, which the block moves
+   * on.
+   */
   AttnStatus (*check) (const void *state, const uint8_t *bytes, size_t size, AttnProgress *progress, AttnError *error);
 
-  /* The state becomes the one of a section that was checked; progress as in check. */
+  /* Restores the state from a checked section; moves `progress` on as check does. */
   void (*restore) (void *state, const uint8_t *bytes, AttnProgress *progress);
 
   /* The blocks inside of this one, and their state. NULL: there are none. */
@@ -117,14 +123,14 @@ struct AttnBlock {
   uint64_t reach_ahead; /* R */
 };
 
-/* How many outputs are ready after `n` frames of a stream that goes on. */
+/* The number of outputs that are ready after `n` frames of a stream that goes on. */
 static inline uint64_t
 attn_block_ready (const AttnBlock *block, uint64_t n)
 {
   return n > block->reach_ahead ? (n - 1 - block->reach_ahead) / block->stride + 1 : 0;
 }
 
-/* And of one that is finished. */
+/* The number of outputs of a finished stream of `n` frames. */
 static inline uint64_t
 attn_block_count (const AttnBlock *block, uint64_t n)
 {

@@ -67,7 +67,7 @@ attn_chain_ready (const AttnChain *chain, uint64_t n)
   return n;
 }
 
-/* With the names of the kinds: two of them may have the same parameters. */
+/* Includes the names of the kinds: two kinds may have the same parameters. */
 uint64_t
 attn_chain_hash (const AttnChain *chain, uint64_t hash)
 {
@@ -151,7 +151,7 @@ attn_chain_end (AttnChainState *state)
   state->at_end = true;
 }
 
-/* Block `i` takes what it has room for. A long push is cut where tiles are. */
+/* Block `i` takes the frames that it has room for. A long push is cut where tiles begin. */
 static void
 take (AttnChainState *state, size_t i)
 {
@@ -169,7 +169,7 @@ take (AttnChainState *state, size_t i)
   link->may_give = true;
 }
 
-/* All blocks are empty: the next of them is told that no more frames will come. False: there is none. */
+/* All blocks are empty: tells the next of them that no more frames will come. False: all have been told. */
 static bool
 end_next (AttnChainState *state, size_t *i)
 {
@@ -181,7 +181,7 @@ end_next (AttnChainState *state, size_t *i)
   return true;
 }
 
-/* From the last block back to one that has something, and forth with what it gives. */
+/* Goes from the last block back to one that has outputs, and forward with them. */
 AttnRun
 attn_chain_give (AttnChainState *state, float *out)
 {

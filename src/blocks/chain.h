@@ -1,9 +1,9 @@
 /*
- * libattn: blocks one after the other, which are the whole of a layer, or what a residual adds to its frames.
+ * libattn: blocks one after the other: a whole layer, or the f of a residual x + f (x).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A chain is pulled: who wants outputs asks the last block, which asks the one before it when it has nothing itself. So
- * a block is given frames only when it is empty, and one run of frames at most waits between two blocks.
+ * A chain is pulled: the caller asks the last block for outputs, and a block without any asks the block before it. So a
+ * block is given frames only when it is empty, and at most one run of frames waits between two blocks.
  */
 #ifndef ATTN_SRC_CHAIN_H
 #define ATTN_SRC_CHAIN_H
@@ -11,8 +11,8 @@
 #include "blocks/block.h"
 
 /*
- * The longest reach, ahead or back, and the largest stride of a chain, in frames that come in. Frame numbers have 64
- * bits, so that nothing is near an overflow.
+ * The longest reach, ahead or back, and the largest stride of a chain, in frames that come in. With 64-bit frame
+ * numbers nothing comes near an overflow.
  */
 #define ATTN_MAX_REACH (UINT64_C (1) << 48)
 
@@ -28,26 +28,26 @@ struct AttnChain {
 typedef struct {
   void *state;    /* of the block */
   AttnWork work;  /* of the stream, with as many frames as reach the block */
-  AttnRun input;  /* what it has not taken yet */
+  AttnRun input;  /* the frames that it has not taken yet */
   float *outputs; /* [16][n_outputs], on their way to the next block; the last has none */
-  bool may_give;  /* it has been given something since it had nothing more */
+  bool may_give;  /* it has taken frames since it last had no more outputs */
 } AttnLink;
 
 struct AttnChainState {
   const AttnChain *chain;
   AttnLink *links; /* [n_blocks] */
   bool at_end;     /* no more frames will come */
-  size_t n_ended;  /* so many blocks have been told */
+  size_t n_ended;  /* the number of blocks that have been told so */
 };
 
 /* A chain without blocks, with room for `n_blocks`, for frames of n_inputs values. */
 AttnStatus attn_chain_init (AttnChain *chain, size_t n_inputs, size_t n_blocks, AttnError *error);
 void attn_chain_clear (AttnChain *chain); /* frees the blocks; accepts a zeroed one */
 
-/* Appends `block`, the chain's from now on. False: the chain would reach or stride beyond ATTN_MAX_REACH. */
+/* Appends `block`, which the chain owns from now on. False: the chain would reach or stride beyond ATTN_MAX_REACH. */
 bool attn_chain_add (AttnChain *chain, AttnBlock *block);
 
-/* Outputs of a finished stream of `n` frames, and of one that goes on. */
+/* The number of outputs of a finished stream of `n` frames, and of a stream that goes on. */
 uint64_t attn_chain_count (const AttnChain *chain, uint64_t n);
 uint64_t attn_chain_ready (const AttnChain *chain, uint64_t n);
 
@@ -59,25 +59,22 @@ void attn_chain_reset (AttnChainState *state, uint64_t first);
 AttnRun attn_chain_give (AttnChainState *state, float *out);
 void attn_chain_end (AttnChainState *state);
 
-/* Nothing is on its way between the blocks. */
+/* No frame is on its way between the blocks. */
 void attn_chain_empty (AttnChainState *state, bool at_end);
 
-/* All of `run` comes in. Nothing is ready to be given before. */
+/* Takes all of `run`. Called only when no output is ready. */
 static inline void
 attn_chain_take (AttnChainState *state, const AttnRun *run)
 {
   state->links[0].input = *run;
 }
 
-/* ---- chain_state.c: a section of a saved state per block: 8 bytes that say how many follow, and these ---- */
+/* ---- chain_state.c: a section of a saved state per block: its length in 8 bytes, then its bytes ---- */
 
 size_t attn_chain_saved_size (const AttnChainState *state);
 uint8_t *attn_chain_save (const AttnChainState *state, uint8_t *bytes);
 
-/*
- * As the block's check () and restore (), but that `*bytes` moves on to behind the sections, none of which ends behind
- * `end`.
- */
+/* As the block's check () and restore (), but `*bytes` moves on behind the sections. No section ends behind `end`. */
 AttnStatus attn_chain_check (const AttnChainState *state, const uint8_t **bytes, const uint8_t *end,
                              AttnProgress *progress, AttnError *error);
 void attn_chain_restore (AttnChainState *state, const uint8_t **bytes, AttnProgress *progress);

@@ -33,7 +33,7 @@ attn_chain_save (const AttnChainState *state, uint8_t *bytes)
   return bytes;
 }
 
-/* The section at `*bytes`, which moves on behind it; NULL: it does not end before `end`. */
+/* The section at `*bytes`, which moves on behind it; NULL: the section goes beyond `end`. */
 static const uint8_t *
 next_section (const uint8_t **bytes, const uint8_t *end, size_t *size)
 {
@@ -50,7 +50,7 @@ next_section (const uint8_t **bytes, const uint8_t *end, size_t *size)
   return section;
 }
 
-/* That a block has given exactly what it can have given. */
+/* Checks that a block has given exactly the outputs that were ready. */
 static AttnStatus
 check_outputs (const AttnBlock *block, const AttnProgress *before, const AttnProgress *behind, AttnError *error)
 {

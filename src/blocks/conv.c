@@ -1,8 +1,8 @@
 /*
  * libattn: the block `conv`.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Frames are counted with the zeros on the left: output k of a stream reads the rows k stride + j dilation. What
- * outputs may still read stands in one piece, oldest first; when there is no room behind it, it moves to the front.
+ * Rows are counted with the zeros on the left: output k of a stream reads the rows k stride + j dilation. The rows that
+ * outputs may still read stand in one piece, oldest first; when there is no room behind them, they move to the front.
  */
 #include "blocks/conv.h"
 
@@ -18,30 +18,30 @@ typedef struct {
   AttnBlock block;
   size_t n_taps, n_groups;
   uint64_t dilation, left, right;
-  uint64_t span;               /* rows from the first that an output reads to the last */
-  AttnProjection *projections; /* [n_groups] of all taps of a group; NULL: each value is convolved by itself */
-  float *weight;               /* [n_taps][width] of such values */
+  uint64_t span;               /* rows from the first to the last that an output reads */
+  AttnProjection *projections; /* [n_groups], each over all taps of a group; NULL: each value is convolved by itself */
+  float *weight;               /* [n_taps][width], if each value is convolved by itself */
   float *start;                /* [width] */
   AttnActivation activation;
 } Conv;
 
-/* What a row is. */
+/* The kinds of rows. */
 enum { ABSENT, PRESENT, OUTSIDE };
 
 typedef struct {
   const Conv *conv;
   const AttnWork *work;
-  float *rows;       /* [n_slots][n_inputs]: base ... end - 1; 0 unless they are PRESENT */
+  float *rows;       /* [n_slots][n_inputs], rows base ... end - 1; 0 unless PRESENT */
   uint8_t *presence; /* [n_slots] */
   size_t n_slots;
   float *gathered;      /* [16][n_taps][inputs of a group] */
   float *grouped;       /* [16][outputs of a group] */
   uint16_t *left;       /* room for a left operand (matrix.h) */
   uint64_t first;       /* the number of the first frame */
-  uint64_t base, end;   /* rows, the zeros on the left being the first of them */
+  uint64_t base, end;   /* numbers of rows, the zeros on the left included */
   uint64_t next_output; /* counted from 0 */
-  uint64_t n_passed;    /* outputs before it that are absent and were not given yet */
-  uint64_t n_absent;    /* so many of the frames that came last are absent */
+  uint64_t n_passed;    /* absent outputs before it that were not given yet */
+  uint64_t n_absent;    /* number of absent frames at the end of those that came in */
   bool at_end;
 } ConvState;
 
@@ -179,7 +179,7 @@ conv_free (AttnBlock *data)
   attn_free (conv);
 }
 
-/* Outputs that read no row from `end` on. */
+/* The number of outputs that read no row from `end` on. */
 static uint64_t
 n_outputs_before (const Conv *conv, uint64_t end)
 {
@@ -222,7 +222,7 @@ conv_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
   ConvState *state = attn_arena_take (arena, sizeof *state), plan = { .conv = conv, .work = work };
   size_t row = attn_size_mul (block->n_inputs, sizeof (float)), inputs = attn_size_mul (row, conv->n_taps);
 
-  /* Twice the span: what moves to the front has made room for as much. */
+  /* Twice the span: the rows that move to the front have made room for as many. */
   plan.n_slots = attn_size_add (attn_size_mul (conv->span, 2), attn_size_add (conv->right, 4 * ATTN_LANES));
   plan.rows = attn_arena_take (arena, attn_size_mul (plan.n_slots, row));
   plan.presence = attn_arena_take (arena, plan.n_slots);
@@ -240,7 +240,7 @@ conv_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
   return state;
 }
 
-/* So many rows come that nobody has: zeros. There is room for them. */
+/* Appends `n` rows of zeros, for which there is room. */
 static void
 append_zeros (ConvState *state, size_t n, uint8_t presence)
 {
@@ -286,14 +286,14 @@ make_room (ConvState *state, size_t n)
   state->base += n_old;
 }
 
-/* How many outputs have all that they read. */
+/* The number of outputs that have all the rows they read. */
 static uint64_t
 n_ready (const ConvState *state)
 {
   return n_outputs_before (state->conv, state->end) - state->next_output;
 }
 
-/* A stretch so long that it is all that the outputs read: they pass with it, and what is left of it stands here. */
+/* An absence so long that outputs read nothing else: they pass with it, and only its end is stored. */
 static void
 pass_absent (ConvState *state, uint64_t n)
 {
@@ -337,7 +337,7 @@ conv_take (void *data, const AttnRun *run)
   return n;
 }
 
-/* There is something for the output to read; or nothing at all, which is no reason to be absent. */
+/* The output reads at least one present frame, or only rows outside of the stream, which do not make it absent. */
 static bool
 is_present (const ConvState *state, uint64_t output)
 {
@@ -354,7 +354,7 @@ is_present (const ConvState *state, uint64_t output)
   return is_outside;
 }
 
-/* gathered [n][n_taps][width]: what the outputs read of `width` values from `first` on. */
+/* gathered [n][n_taps][width]: the `width` values, from `first` on, that the outputs read. */
 static void
 gather (const ConvState *state, const float *rows, size_t n, size_t first, size_t width)
 {
@@ -384,7 +384,7 @@ compute_group (const ConvState *state, const float *rows, size_t n, size_t group
     memcpy (out + i * conv->block.n_outputs + group * n_outputs, to + i * n_outputs, n_outputs * sizeof *out);
 }
 
-/* The next `n` <= 16 outputs. */
+/* Computes the next `n` <= 16 outputs. */
 static void
 compute (const ConvState *state, size_t n, float *out)
 {
@@ -440,9 +440,9 @@ conv_end (void *data)
   append_zeros (state, state->conv->right, OUTSIDE);
 }
 
-/* ---- a section of a saved state: the frames that outputs may still read; none at the end of the stream ---- */
+/* ---- a section of a saved state: the frames that outputs may still read; empty at the end of the stream ---- */
 
-/* The first row that is saved; it is a frame. */
+/* The first row that is saved. It is never one of the zeros on the left. */
 static uint64_t
 first_saved (const Conv *conv, uint64_t end, uint64_t next_output)
 {

@@ -16,7 +16,7 @@ typedef struct {
   uint64_t stride;     /* >= 1 */
   uint64_t dilation;   /* >= 1 */
   uint64_t left;       /* zeros before the first frame: at most (kernel - 1) dilation */
-  uint64_t right;      /* and behind the last one: at most (kernel - 1) dilation + stride - 1 */
+  uint64_t right;      /* zeros behind the last frame: at most (kernel - 1) dilation + stride - 1 */
   const float *weight; /* [n_outputs][n_inputs / groups][kernel] */
   const float *bias;   /* [n_outputs], or NULL */
   AttnActivation activation;
@@ -24,8 +24,9 @@ typedef struct {
 } AttnConv;
 
 /*
- * One fma chain from the bias, taps oldest first, inputs ascending within a tap. All is copied, cleaned; numbers are
- * checked by the caller. `machine` outlives the block. On failure *block is for its kind's free (), or NULL.
+ * Each output is one fma chain from the bias, taps oldest first, inputs ascending within a tap. Copies the parameters,
+ * cleaned. The caller has checked the numbers. `machine` must outlive the block. On failure *block is NULL, or the
+ * caller frees it by its kind's free ().
  */
 AttnStatus attn_conv_new (const AttnMachine *machine, const AttnConv *conv, AttnBlock **block, AttnError *error);
 

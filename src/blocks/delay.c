@@ -40,7 +40,7 @@ attn_delay_run (const AttnDelay *delay, uint64_t frame, uint64_t n)
   const uint8_t *present = delay->present + slot;
   uint64_t i = 1;
 
-  /* More than all slots: a jump over absent frames. */
+  /* More than all slots: a jump over absent frames */
   if (n > delay->n_slots)
     return n;
   n = n < delay->n_slots - slot ? n : delay->n_slots - slot;

@@ -1,5 +1,5 @@
 /*
- * libattn: a delay line: rows of values that wait, by frame number, until what comes later is there.
+ * libattn: a delay line: rows of values that wait, by frame number, for later frames.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_DELAY_H
@@ -16,10 +16,10 @@ typedef struct {
   uint8_t *present; /* [n_slots] */
 } AttnDelay;
 
-/* For up to `n_waiting` rows besides those of a tile of frames that comes in. */
+/* Makes room for `n_waiting` rows and one more tile of frames that comes in. */
 AttnDelay attn_delay_plan (size_t n_waiting, size_t width, AttnArena *arena);
 
-/* The row of `frame`, and whether the frame is there. */
+/* The row of `frame`, and whether the frame is present. */
 static inline float *
 attn_delay_row (const AttnDelay *delay, uint64_t frame)
 {
@@ -32,7 +32,7 @@ attn_delay_has (const AttnDelay *delay, uint64_t frame)
   return delay->present[frame & (delay->n_slots - 1)];
 }
 
-/* The row of `frame`, which is there from now on: the caller writes its values. */
+/* The row of `frame`, which is present from now on: the caller writes its values. */
 static inline float *
 attn_delay_add (AttnDelay *delay, uint64_t frame)
 {
@@ -46,7 +46,7 @@ void attn_delay_put (AttnDelay *delay, uint64_t frame, const float *values);
 /* The `n` frames from `frame` on, any number, are absent. */
 void attn_delay_skip (AttnDelay *delay, uint64_t frame, uint64_t n);
 
-/* From `frame` on, how many of `n` are alike, all there or all absent; those that are there stand in one piece. */
+/* How many of the `n` frames from `frame` on are alike, all present or all absent; present rows stand in one piece. */
 uint64_t attn_delay_run (const AttnDelay *delay, uint64_t frame, uint64_t n);
 
 #endif

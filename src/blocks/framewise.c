@@ -1,4 +1,4 @@
-/* libattn: what all framewise blocks share.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the code that all framewise blocks share.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "blocks/framewise.h"
 
 #include "base/status.h"

@@ -1,10 +1,10 @@
 /*
- * libattn: blocks that turn each frame into another one, without a look at its neighbours: linear layers, norms,
- * activations. They differ in what they compute; all else is written once, here.
+ * libattn: blocks that turn each frame into another one, without looking at its neighbours: linear layers, norms,
+ * activations. Only their computation differs; all else is written once, here.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Their state holds the frames between take () and give () and nothing between pushes, so that their section of a
- * saved state is empty. Absent frames pass, any number at once.
+ * Their state holds frames between take () and give (), but nothing between pushes, so that their section of a saved
+ * state is empty. Absent frames pass, any number at once.
  */
 #ifndef ATTN_SRC_FRAMEWISE_H
 #define ATTN_SRC_FRAMEWISE_H
@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
   const AttnFramewise *framewise;
   const AttnWork *work;
-  AttnRun run;   /* the frames that are held; n = 0: none are */
+  AttnRun run;   /* the frames that are held; n = 0: none */
   float *frames; /* [16][n_inputs] of them, cleaned */
   void *scratch; /* [scratch_size] */
 } AttnFramewiseState;
@@ -46,7 +46,7 @@ AttnStatus attn_framewise_check (const void *state, const uint8_t *bytes, size_t
                                  AttnError *error);
 void attn_framewise_restore (void *state, const uint8_t *bytes, AttnProgress *progress);
 
-/* A kind, of its own functions and of those that all share. */
+/* Makes a kind of its own functions and the shared ones. */
 #define ATTN_FRAMEWISE_KIND(name_, free_, hash_, compute_) \
   {                                                        \
     .kind = { .name = name_,                               \
@@ -64,21 +64,19 @@ void attn_framewise_restore (void *state, const uint8_t *bytes, AttnProgress *pr
     .compute = compute_                                    \
   }
 
-/*
- * Room for a block of `size` bytes, which begins with an AttnFramewise; NULL: out of memory, and the error says so.
- */
+/* Memory for a block of `size` bytes, which begins with an AttnFramewise; NULL: out of memory, and `error` says so. */
 void *attn_framewise_new (size_t size, const AttnFramewiseKind *kind, const AttnMachine *machine, size_t n_inputs,
                           size_t n_outputs, AttnError *error);
 
-/* The activation of `n` frames [n][width], each by itself, in place. */
+/* Applies the activation to `n` frames [n][width], each by itself, in place. */
 void attn_activate_frames (const AttnKernels *kernels, float *frames, size_t n, size_t width,
                            AttnActivation activation);
 
 /*
  * ---- the blocks ----
  *
- * Each copies its parameters, cleaned. `machine` outlives the block. Widths, and what else a file may say, are checked
- * by the caller. On failure *block is for its kind's free (), or NULL.
+ * Each copies its parameters, cleaned. `machine` must outlive the block. The caller has checked widths and all else
+ * that a file may say. On failure *block is NULL, or the caller frees it by its kind's free ().
  */
 
 /* activation (weight x + bias) */

@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 
-/* Where the weight of output `o` and input `i` stands. */
+/* The place of the weight of output `o` and input `i`. */
 static size_t
 packed_index (const AttnProjection *projection, size_t o, size_t i)
 {
@@ -41,7 +41,7 @@ attn_linear_init (AttnProjection *projection, size_t n_inputs, size_t n_outputs,
 static AttnStatus
 check_range (const char *name, const AttnLinear *linear, AttnPrecision precision, AttnError *error)
 {
-  const float limit = 65520; /* halfway to what would be next, 65536, and rounded up to it */
+  const float limit = 65520; /* halfway from 65504 to 65536, and rounded up */
   size_t n = linear->n_outputs * linear->n_inputs, i;
 
   for (i = 0; i < n && precision == ATTN_PRECISION_F16; i++)
@@ -53,7 +53,7 @@ check_range (const char *name, const AttnLinear *linear, AttnPrecision precision
   return ATTN_OK;
 }
 
-/* What the padding computes is never stored. */
+/* The results of the padding are never stored. */
 AttnStatus
 attn_linear_pack (AttnProjection *projection, size_t first, const char *name, const AttnLinear *linear,
                   const AttnKernels *kernels, AttnError *error)
@@ -119,7 +119,7 @@ attn_linear_clear (AttnProjection *projection)
   attn_free (projection->split);
 }
 
-/* What is stored, as float32 in the order of the model: the packing may change. */
+/* Hashes the stored values as float32 in the order of the model, because the packing may change. */
 uint64_t
 attn_linear_hash (uint64_t hash, const AttnProjection *projection)
 {
@@ -139,14 +139,14 @@ attn_linear_hash (uint64_t hash, const AttnProjection *projection)
   return attn_hash_floats (hash, projection->bias, projection->n_outputs);
 }
 
-/* A projection that threads share, a number of panels each. */
+/* A projection that threads share: each takes a number of panels. */
 typedef struct {
   const AttnMachine *machine;
   const AttnProjection *projection;
   float *out;
   const float *in;
   size_t n_frames;
-  const uint16_t *left; /* the frames for the matrix unit; NULL: it is not its work */
+  const uint16_t *left; /* the frames for the matrix unit; NULL: the unit is not used */
 } Projecting;
 
 static void

@@ -8,28 +8,31 @@
 #include "blocks/block.h"
 #include "parameters/model.h"
 
-/* Room for n_outputs by n_inputs parameters. On failure the half-built projection is for attn_linear_clear (). */
+/*
+ * Makes room for n_outputs by n_inputs parameters. On failure the caller clears the half-built projection by
+ * attn_linear_clear ().
+ */
 AttnStatus attn_linear_init (AttnProjection *projection, size_t n_inputs, size_t n_outputs, AttnPrecision precision,
                              AttnError *error);
 void attn_linear_clear (AttnProjection *projection); /* frees the arrays; accepts a zeroed one */
 
 /*
- * The parameters of `linear`, cleaned, become those of the outputs from `first` on. `name` is for the error: a
+ * The parameters of `linear`, cleaned, become those of the outputs from `first` on. `name` is for the error about a
  * parameter that the precision cannot hold.
  */
 AttnStatus attn_linear_pack (AttnProjection *projection, size_t first, const char *name, const AttnLinear *linear,
                              const AttnKernels *kernels, AttnError *error);
 
-/* The stored weights once more, for a matrix unit (matrix.h); not if one is too large for it. */
+/* Stores the weights once more, for a matrix unit (matrix.h), unless one is too large for it. */
 AttnStatus attn_linear_split (AttnProjection *projection, AttnError *error);
 
-/* `hash`, continued with what is stored. */
+/* `hash`, continued with the stored values. */
 uint64_t attn_linear_hash (uint64_t hash, const AttnProjection *projection);
 
 /*
- * out [n][n_outputs] = weight in [n][n_inputs] + bias, cleaned, n <= ATTN_LANES. The projection has a weight. `pool`:
- * whose threads share the outputs; NULL = the caller alone. `left`: room for the frames as a left operand (matrix.h),
- * where the weights are split.
+ * out [n][n_outputs] = weight in [n][n_inputs] + bias, cleaned, n <= ATTN_LANES. The projection has a weight. The
+ * threads of `pool` share the outputs; NULL = the caller alone. `left`: room for the frames as a left operand
+ * (matrix.h), if the weights are split.
  */
 void attn_linear_run (const AttnMachine *machine, AttnPool *pool, const AttnProjection *projection, uint16_t *left,
                       float *out, const float *in, size_t n);

@@ -3,7 +3,7 @@
 #include "base/status.h"
 #include "blocks/framewise.h"
 
-/* One value after the other: a weight and a bias for each. */
+/* A block with a weight and a bias for each value. */
 typedef struct {
   AttnFramewise framewise;
   bool is_rms;   /* of a norm */

@@ -33,7 +33,7 @@ attn_rope_turns (AttnTurns *turns, double base, size_t n_pairs)
 
   for (size_t i = 0; i < n_pairs; i++) {
     turns[i] = to_turns (wide);
-    wide = attn_wide_mul (wide, ratio); /* loses less than 2^-190 over all the pairs there can be */
+    wide = attn_wide_mul (wide, ratio); /* the error stays below 2^-190 over the largest number of pairs */
   }
 }
 
@@ -55,8 +55,8 @@ attn_rope_phase (AttnTurns turns, uint64_t frame)
 
 /*
  * The nearest quarter turn, and the rest of at most 1/8 turn by polynomials in its square; coefficients and errors
- * (2^-47 and 2^-52): tests/golden/position_tables.py --constants. In double, so that only the last rounding, to
- * float32, is to be seen. It is done once per frame and pair, for all heads.
+ * (2^-47 and 2^-52): tests/golden/position_tables.py --constants. It computes in double, so that only the last
+ * rounding, to float32, shows. It runs once per frame and pair, for all heads.
  */
 void
 attn_rope_angle (uint64_t phase, float *cosine, float *sine)
@@ -112,8 +112,8 @@ attn_alibi_slope (size_t head, size_t n_heads)
 }
 
 /*
- * In double and rounded once. The distance is exact below 2^53 frames and to nearest from there on, where any slope has
- * long made the weight 0.
+ * It computes in double and rounds once. The distance is exact below 2^53 frames; from there on it is rounded, but any
+ * slope has long made the weight 0.
  */
 static float
 alibi_bias (float slope, uint64_t distance)
@@ -131,8 +131,8 @@ attn_alibi_biases (float slope, uint64_t frame, uint64_t first, float *biases)
 /* ---- tables of biases ---- */
 
 /*
- * `x` times log2 (e), rounded once; denormal parameters count as 0. People mask with the largest number there is: it
- * must not become infinite.
+ * `x` times log2 (e), rounded once; denormal parameters count as 0. People mask with the largest float32: it must not
+ * become infinite.
  */
 static float
 to_log2 (float x)

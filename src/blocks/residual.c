@@ -19,8 +19,8 @@ typedef struct {
   AttnDelay inputs;     /* x, cleaned, from next_output on */
   uint64_t next_input;  /* the number of the next frame to come in */
   uint64_t next_output; /* and of the next one to leave */
-  uint64_t n_absent;    /* so many of the frames that came last are absent */
-  AttnRun given;        /* f (x) that nothing was added to yet */
+  uint64_t n_absent;    /* number of absent frames at the end of those that came in */
+  AttnRun given;        /* f (x), to which x was not added yet */
   float *outputs;       /* [16][width] of f */
 } AttnResidualState;
 
@@ -104,7 +104,7 @@ residual_reset (void *data, uint64_t first)
   state->given.n = 0;
 }
 
-/* So many as there is room for. Of absent frames any number, when all that wait are absent, too. */
+/* Takes as many frames as there is room for; any number of absent ones when all waiting frames are absent, too. */
 static uint64_t
 n_taken (const AttnResidualState *state, const AttnRun *run)
 {
@@ -139,7 +139,7 @@ residual_take (void *data, const AttnRun *run)
   return taken.n;
 }
 
-/* out = x + f (x) of the run, whose frames are there. */
+/* out = x + f (x) of the run, whose frames are present. */
 static void
 add (const AttnResidualState *state, const AttnRun *run, float *out)
 {
@@ -181,7 +181,10 @@ residual_end (void *data)
   attn_chain_end (((AttnResidualState *) data)->chain);
 }
 
-/* ---- the section of a saved state: those of its blocks; which frames wait, a bit each; those that are there ---- */
+/*
+ * ---- the section of a saved state: the sections of its blocks; a bit for each waiting frame; the frames that are
+ * present ----
+ */
 
 static size_t
 residual_saved_size (const void *data)
@@ -253,7 +256,7 @@ residual_restore (void *data, const uint8_t *bytes, AttnProgress *progress)
       continue;
     row = attn_delay_add (&state->inputs, state->next_output + i);
     bytes = attn_get_floats (bytes, row, block->n_inputs);
-    block->machine->kernels->scale (row, row, 1, block->n_inputs); /* who knows who wrote the state */
+    block->machine->kernels->scale (row, row, 1, block->n_inputs); /* anybody may have written the state */
     state->n_absent = 0;
   }
 }

@@ -5,7 +5,7 @@
 
 #include "blocks/ring_split.h"
 
-/* Bytes of a window; reading a larger one takes so long that how it begins does not matter. */
+/* Bytes of a window; reading a larger one takes so long that its first lines do not matter. */
 #define LARGEST_PREFETCHED (512 * 1024)
 
 static size_t
@@ -63,7 +63,7 @@ slot_of (const AttnRing *ring, uint64_t frame, bool is_sink)
   return is_sink ? frame / ATTN_LANES : ring->n_sink_slots + frame / ATTN_LANES % ring->n_window_slots;
 }
 
-/* The hardware goes on by itself within a page: a line of each is enough, and costs little where it is there. */
+/* The hardware continues by itself within a page: one line of each page is enough, and costs little if it is cached. */
 static void
 prefetch_pages (const void *memory, size_t size)
 {
@@ -103,7 +103,9 @@ store_16 (uint16_t *keys, uint16_t *values, size_t lane, const uint16_t *key, co
     values[attn_stored_index (lane, sizes->dv, d, sizes->precision)] = value[d];
 }
 
-/* One head's key [dk] and value [dv] of one frame to its place; those of a window in 16 bits stand in ring->row. */
+/*
+ * Writes one head's key [dk] and value [dv] of one frame to its place; in a window of 16 bits they come from ring->row.
+ */
 static void
 store_head (AttnRing *ring, size_t head, size_t slot, size_t lane, const float *key, const float *value)
 {
@@ -158,7 +160,7 @@ set_bit (uint16_t *bits, size_t lane, bool is_set)
   *bits = (*bits & ~(1u << lane)) | (uint32_t) is_set << lane;
 }
 
-/* The frame is there, whether its values are finite, and whether it can be split. */
+/* Notes that the frame is present, whether its values are finite, and whether it can be split. */
 static void
 note_frame (AttnRing *ring, size_t slot, size_t lane, bool is_finite, bool is_splittable)
 {
@@ -221,7 +223,7 @@ void
 attn_ring_skip (AttnRing *ring, uint64_t n)
 {
   uint64_t end = ring->next + n;
-  /* The tiles that are entered on the way: those that begin at ring->next or later, before `end`. */
+  /* The tiles that the window enters: those that begin at ring->next or later, before `end`. */
   uint64_t tile = ring->next / ATTN_LANES + (ring->next % ATTN_LANES != 0),
            end_tile = end / ATTN_LANES + (end % ATTN_LANES != 0);
 

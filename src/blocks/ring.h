@@ -3,8 +3,8 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Frame f stands in lane f % 16 of tile f / 16. Inside a tile keys are dimension-major (a score kernel takes 16 frames
- * at once) and values row-major (a context kernel takes 16 values at once). A tile is never moved, the two ends of a
- * window are masked, so the same ring serves any buffer size and needs no second copy.
+ * at once) and values row-major (a context kernel takes 16 values at once). A tile is never moved, and the two ends of
+ * a window are masked. So one ring serves any buffer size and needs no second copy.
  *
  * Slots for tiles: first those of the sinks, which have tiles of their own, in the same lanes; then those of the
  * window, where tile T stands in slot T % n_window_slots.
@@ -24,20 +24,20 @@ typedef struct {
   size_t n_slots;         /* all */
   void *keys;             /* [n_kv_heads][n_slots][dk_stored][16], in the precision of the sizes (kernels.h) */
   void *values;           /* [n_kv_heads][n_slots][16][dv], and ATTN_VALUES_SLACK */
-  uint16_t *present;      /* [n_slots], a bit per lane: the frame is there */
-  uint16_t *finite;       /* [n_slots], a bit per lane: so are its values, or what stood there before */
+  uint16_t *present;      /* [n_slots], a bit per lane: the frame is present */
+  uint16_t *finite;       /* [n_slots], a bit per lane: its values, old ones included, are finite */
   uint16_t *row;          /* [n_key + n_value], a frame on its way to 16 bits; NULL where the window is float32 */
   uint16_t *split_keys;   /* [n_kv_heads][n_slots] right operands of dk by 16 (matrix.h); NULL: nothing is split */
   uint16_t *split_values; /* [n_kv_heads] right operands of n_split_rows by dv, and half a step behind them */
-  uint16_t *splittable;   /* [n_slots], as `finite`: small enough to be split. What is not stands there as 0 */
+  uint16_t *splittable;   /* [n_slots], as `finite`: small enough to be split; others are stored as 0 */
   size_t n_split_rows;    /* 16 n_slots, in whole steps */
   uint64_t first;         /* the number of the first frame since the reset */
   uint64_t next;          /* the number of the next frame */
 } AttnRing;
 
 /*
- * What up to 16 neighbouring frames attend to, together: tiles in the order of time, first those of sinks, then those
- * of the window. The arrays are the caller's.
+ * The tiles that up to 16 neighbouring frames attend to together, in the order of time: first those of sinks, then
+ * those of the window. The caller owns the arrays.
  */
 typedef struct {
   size_t n_tiles;
@@ -63,8 +63,8 @@ void attn_ring_plan (AttnRing *ring, const AttnSizes *sizes, size_t max_frames, 
 void attn_ring_reset (AttnRing *ring, uint64_t first);
 
 /*
- * Asks for a small window to be brought into the caches, while something else is computed: where many streams take
- * turns it has left them.
+ * Prefetches a small window into the caches while something else is computed: where many streams take turns, it has
+ * left the caches.
  */
 void attn_ring_prefetch (const AttnRing *ring);
 
@@ -78,10 +78,10 @@ void attn_ring_write (AttnRing *ring, const AttnMachine *machine, AttnPool *pool
 /* Appends `n` absent frames, any number. */
 void attn_ring_skip (AttnRing *ring, uint64_t n);
 
-/* `frame` is one of those that the window still holds, or with `is_sink` one of the sinks. */
+/* Whether `frame` is present. The window must still hold it; with `is_sink` it is one of the sinks. */
 bool attn_ring_has (const AttnRing *ring, uint64_t frame, bool is_sink);
 
-/* The same; when the frame is there, keys [n_key] and values [n_value] receive it. */
+/* The same; if the frame is present, copies it to keys [n_key] and values [n_value]. */
 bool attn_ring_read (const AttnRing *ring, uint64_t frame, bool is_sink, float *keys, float *values);
 
 /* The keys and the values of a key/value head, from slot 0 on. */
@@ -121,7 +121,7 @@ attn_ring_room (const AttnRing *ring)
   return ATTN_LANES - ring->next % ATTN_LANES;
 }
 
-/* Fills in what the `n` <= 16 frames from number `frame` on attend to. */
+/* Fills the view of the `n` <= 16 frames from number `frame` on. */
 void attn_ring_view (const AttnRing *ring, uint64_t frame, size_t n, AttnView *view);
 
 #endif

@@ -20,7 +20,7 @@ attn_ring_plan_split (AttnRing *ring, AttnArena *arena)
     memset (ring->splittable, 0xff, ring->n_slots * sizeof (uint16_t));
 }
 
-/* `n` values of some frames [n_frames][stride] as the window holds them, in float32 again: widened [16][32]. */
+/* Rounds `n` values of some frames [n_frames][stride] as the window stores them, back in float32: widened [16][32]. */
 static void
 as_stored (const AttnArrivals *a, float *widened, const float *in, size_t n_frames, size_t n)
 {
@@ -34,7 +34,7 @@ as_stored (const AttnArrivals *a, float *widened, const float *in, size_t n_fram
   }
 }
 
-/* The same, up to 32 values, in two parts [2][16][32]; all are 0 of a frame with one that is too large. */
+/* The same for up to 32 values, in two parts [2][16][32]; a frame with a value that is too large is all 0. */
 static void
 split_stored (const AttnArrivals *a, uint16_t *parts, const float *in, size_t n_frames, size_t n)
 {
@@ -80,7 +80,7 @@ split_keys (const AttnArrivals *a, size_t head, size_t slot, size_t lane, size_t
   }
 }
 
-/* Rows [n][32], of which 16 columns, from row `first` on, of a right operand whose row 0 is `to`: in pairs. */
+/* Writes rows [n][32], 16 of their columns, in pairs to a right operand whose row 0 is `to`, from row `first` on. */
 static void
 store_rows (uint16_t *to, size_t first, const uint16_t *rows, size_t n)
 {

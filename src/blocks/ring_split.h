@@ -11,10 +11,10 @@
 /* Takes the memory out of the arena, for a ring whose slots are known. */
 void attn_ring_plan_split (AttnRing *ring, AttnArena *arena);
 
-/* Key and value `head` of the first `n` arrivals to their places in `slot`. */
+/* Writes key and value `head` of the first `n` arrivals to their places in `slot`. */
 void attn_ring_split_head (const AttnArrivals *a, size_t head, size_t slot, size_t n);
 
-/* Arrival `i` is small enough for that. What is not stands there as 0. */
+/* Whether arrival `i` is small enough to be split. Others are stored as 0. */
 bool attn_ring_can_split (const AttnArrivals *a, size_t i);
 
 #endif

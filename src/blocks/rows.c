@@ -54,7 +54,7 @@ attn_rows_check (const uint8_t *bytes, size_t size, size_t n, size_t width, cons
   return ATTN_OK;
 }
 
-/* Who knows who wrote the state: cleaned. */
+/* Cleans the values, as anybody may have written the state. */
 void
 attn_rows_restore (const AttnKernels *kernels, const uint8_t *bytes, float *rows, uint8_t *present, size_t n,
                    size_t width)

@@ -7,20 +7,20 @@
 
 #include "blocks/block.h"
 
-/* Bytes of `n` rows of `width` values, of which n_present are there. */
+/* Bytes of `n` rows of `width` values, n_present of them present. */
 size_t attn_rows_bytes (size_t n, size_t n_present, size_t width);
 
-/* The same; present [n] is 1 for those that are there. */
+/* The same; present [n] is 1 for rows that are present. */
 size_t attn_rows_size (const uint8_t *present, size_t n, size_t width);
 
-/* rows [n][width]; returns where the next part goes. */
+/* Writes rows [n][width]; returns where the next part goes. */
 uint8_t *attn_rows_save (uint8_t *bytes, const float *rows, const uint8_t *present, size_t n, size_t width);
 
 /* Whether `size` bytes can be the `n` frames that wait in a block `name`. */
 AttnStatus attn_rows_check (const uint8_t *bytes, size_t size, size_t n, size_t width, const char *name,
                             AttnError *error);
 
-/* What was checked; rows that are not there become 0. */
+/* Reads checked bytes; absent rows become 0. */
 void attn_rows_restore (const AttnKernels *kernels, const uint8_t *bytes, float *rows, uint8_t *present, size_t n,
                         size_t width);
 

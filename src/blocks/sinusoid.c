@@ -6,7 +6,7 @@
 #include "blocks/framewise.h"
 #include "blocks/position.h"
 
-/* Phases as RoPE has them: exact at any frame. */
+/* Phases as in RoPE: exact at any frame. */
 typedef struct {
   AttnFramewise framewise;
   AttnTurns *turns; /* [width / 2] */

@@ -15,10 +15,10 @@ typedef struct {
   const Stack *stack;
   float *rows;          /* [n][n_inputs], 0 where a frame is absent */
   uint8_t *present;     /* [n] */
-  size_t n_rows;        /* of the next output, so far */
+  size_t n_rows;        /* rows of the next output that have come in */
   uint64_t n_passed;    /* absent outputs before it that were not given yet */
   uint64_t next_output; /* its number */
-  bool any;             /* one of the rows is there */
+  bool any;             /* one of the rows is present */
   bool at_end;
 } StackState;
 
@@ -138,7 +138,7 @@ stack_end (void *data)
   ((StackState *) data)->at_end = true;
 }
 
-/* ---- a section of a saved state: the frames of the next output; none at the end of the stream ---- */
+/* ---- a section of a saved state: the frames of the next output; empty at the end of the stream ---- */
 
 static size_t
 stack_saved_size (const void *data)

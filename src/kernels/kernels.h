@@ -4,19 +4,18 @@
  *
  * Every function below has one fixed order of operations; every row of the table gives the same bits. "fma chain" means
  * acc = fma (a_i, b_i, acc) for i ascending. Arrays may have any alignment that their type has; they do not overlap
- * unless said. "Cleaned" values: those below the smallest normal float32 are +0, every NaN is 0x7fc00000.
+ * unless a comment says so. "Cleaned" values: those below the smallest normal float32 are +0, every NaN is 0x7fc00000.
  *
  * A processor that meets a denormal number, or makes one, may take a hundred times as long. So no sum of products
  * starts from 0, but from ATTN_GUARD, which is subtracted at the end: inside an fma a product is exact, however small,
- * and next to the guard the result is normal. And what multiplies one value by another counts as 0 what would leave the
- * normal range (attn_smallest_factor ()), before it does. That something is denormal is found on its bits: a comparison
- * would count as using it. What is left is what cancellation can make: a sum of 2^-126 or less next to terms of 2^-102
- * or more.
+ * and next to the guard the result is normal. And before two values are multiplied, one whose product would leave the
+ * normal range counts as 0 (attn_smallest_factor ()). A denormal is found by its bits: a comparison would count as
+ * using it. The only denormals left come from cancellation: a sum of 2^-126 or less next to terms of 2^-102 or more.
  *
  * Parameters, keys and values are stored in one of three precisions and become float32, exactly, as they are loaded.
  * They stand as matrices [rows][width], and sums run down the rows: inputs by outputs, dimensions by frames, frames by
- * values. In bf16 two neighbouring rows share words of 32 bits, [rows / 2][width][2]: either is made a vector of
- * float32 by one instruction, a shift or a mask.
+ * values. In bf16 two neighbouring rows share words of 32 bits, [rows / 2][width][2]: one instruction, a shift or a
+ * mask, turns either row into a vector of float32.
  */
 #ifndef ATTN_SRC_KERNELS_H
 #define ATTN_SRC_KERNELS_H
@@ -41,7 +40,7 @@ attn_precision_size (AttnPrecision precision)
   return precision == ATTN_PRECISION_F32 ? 4 : 2;
 }
 
-/* The rows that a stored matrix of `n_rows` takes: in bf16 they are pairs. */
+/* The number of rows that a matrix of `n_rows` is stored in: in bf16 rows are stored in pairs. */
 static inline size_t
 attn_stored_rows (size_t n_rows, AttnPrecision precision)
 {
@@ -55,10 +54,10 @@ typedef struct {
 } AttnSoftcap;
 
 /*
- * What sums of products start from; about 3e-31. As small as can be: the place of the last bit of anything from half of
- * it on is 2^-126 or more, so that the difference of two sums next to the guard, too, is normal or 0. Its significand
- * is prime, so that hardly a product of two float32 is exactly its opposite. For it a sum is off by at most half of a
- * last place of the guard, 2^-126, per term.
+ * The start of sums of products; about 3e-31. It is as small as possible: the last bit of any value of at least half of
+ * it has a weight of 2^-126 or more, so that the difference of two sums near the guard is normal or 0, too. Its
+ * significand is prime, so that hardly any product of two float32 is exactly its opposite. The guard costs a sum at
+ * most half of its own last place, 2^-126, per term.
  */
 #define ATTN_GUARD 0x1.8f5c06p-102f
 
@@ -70,9 +69,9 @@ typedef struct {
   size_t n_outputs;
   size_t panel; /* outputs of a panel: attn_panel () of all of them */
   AttnPrecision precision;
-  void *weight;    /* [n_panels][n_inputs][panel], in bf16 of inputs in pairs; NULL: the identity */
-  float *bias;     /* [n_panels][panel], 0 where there is none */
-  float *start;    /* [n_panels][panel], the bias plus ATTN_GUARD: what sums start from */
+  void *weight;    /* [n_panels][n_inputs][panel], inputs in pairs in bf16; NULL: the identity */
+  float *bias;     /* [n_panels][panel], 0 where there is no bias */
+  float *start;    /* [n_panels][panel], the bias plus ATTN_GUARD: the start of sums */
   uint16_t *split; /* the weights once more, as a right operand of n_inputs rows (matrix.h); NULL: there is none */
 } AttnProjection;
 
@@ -82,7 +81,8 @@ typedef struct {
 #define ATTN_VALUES_SLACK (ATTN_LANES * sizeof (float))
 
 /*
- * The width of a panel: up to five vectors, so that as little as can be is padding. Four or five suit the kernels best.
+ * The width of a panel: up to five vectors, so that there is as little padding as possible. Four or five suit the
+ * kernels best.
  */
 static inline size_t
 attn_panel (size_t n_outputs)
@@ -98,7 +98,7 @@ attn_panel (size_t n_outputs)
   return best * ATTN_LANES;
 }
 
-/* Where an element of a matrix stands. A row with an even number begins at row * width in every precision. */
+/* The place of an element of a matrix. A row with an even number begins at row * width in every precision. */
 static inline size_t
 attn_stored_index (size_t row, size_t width, size_t column, AttnPrecision precision)
 {
@@ -120,20 +120,20 @@ attn_stored_value (const void *array, size_t i, AttnPrecision precision)
 }
 
 /*
- * The smallest magnitude whose product with `factor` is normal, and no less than the smallest normal number itself: all
- * below counts as 0. Infinite where the factor is 0. (A little more than the quotient, so that rounding cannot make it
- * less.)
+ * The smallest magnitude whose product with `factor` is normal, and no less than the smallest normal number itself:
+ * smaller values count as 0. Infinite if the factor is 0. (A little more than the quotient, so that rounding cannot
+ * make it less.)
  */
 static inline float
 attn_smallest_factor (float factor)
 {
   float magnitude = fabsf (factor);
-  float divisor = attn_opaque (magnitude < 1 ? magnitude : 1); /* so that no tiny quotient is made and thrown away */
+  float divisor = attn_opaque (magnitude < 1 ? magnitude : 1); /* so that no tiny quotient is made in vain */
 
   return magnitude < 1 ? 0x1.000002p-126f / divisor : 0x1p-126f;
 }
 
-/* The smallest magnitude stored as infinity: itself; 65520, which is rounded up; 2^128 less half of a last place. */
+/* The smallest magnitude stored as infinity: infinity; 65520, which is rounded up; 2^128 less half of a last place. */
 static inline float
 attn_infinite_from (AttnPrecision precision)
 {
@@ -142,7 +142,7 @@ attn_infinite_from (AttnPrecision precision)
   return attn_bits_float (bits[precision]);
 }
 
-/* What a value becomes behind a linear layer; the last two take all values of a frame at once. */
+/* The functions behind a linear layer; the last two take all values of a frame at once. */
 typedef enum {
   ATTN_ACTIVATION_NONE,
   ATTN_ACTIVATION_RELU,
@@ -156,8 +156,8 @@ typedef enum {
 } AttnActivation;
 
 /*
- * Where activations become what they are at infinity, or nearly so: gelu and silu of -x are 0 from there on, having
- * come as close as 2^-100 and 2^-117. The last one: up to it e^x is normal.
+ * The points where activations reach their limits at infinity, or nearly so: gelu and silu of -x are 0 from there on;
+ * before, they are down to 2^-100 and 2^-117. ATTN_LEAST_EXPONENT: down to it e^x is normal.
  */
 #define ATTN_HALF_IS_NORMAL 0x1.00001p-125f
 #define ATTN_GELU_FAR 12.25f
@@ -165,10 +165,10 @@ typedef enum {
 #define ATTN_SILU_FAR 86.0f
 #define ATTN_LEAST_EXPONENT -0x1.5d589ep6f
 
-/* What a norm does to a frame. */
+/* A norm over a frame. */
 typedef struct {
   size_t width;
-  bool is_rms;         /* over the mean of squares; else over mean and variance */
+  bool is_rms;         /* by the mean of squares; else by mean and variance */
   float eps;           /* 1e-30 ... 1e30 */
   const float *weight; /* [width], cleaned */
   const float *start;  /* [width], the bias plus ATTN_GUARD */
@@ -178,8 +178,8 @@ typedef struct {
 typedef struct {
   size_t width;        /* values of a frame, in and out */
   size_t n_taps;       /* frames that an output reads */
-  size_t tap_stride;   /* from what one tap reads to the next, in values */
-  size_t frame_stride; /* from what one output reads to the next */
+  size_t tap_stride;   /* distance from the values of one tap to those of the next */
+  size_t frame_stride; /* distance from the values of one output to those of the next */
   const float *weight; /* [n_taps][width], oldest first, cleaned */
   const float *start;  /* [width], the bias plus ATTN_GUARD */
 } AttnConvolution;
@@ -192,7 +192,7 @@ typedef struct {
   size_t n_rows;
   size_t n_tiles;
   const uint32_t *slots;  /* [n_tiles]: tile i stands at slots[i] of the arrays of keys and values */
-  const uint16_t *finite; /* [all slots]: bit i: the values of frame i are finite, attended to or not */
+  const uint16_t *finite; /* [all slots]: bit i: the values of frame i are finite, even if it is not attended to */
   const uint16_t *masks;  /* row r: [n_tiles] at masks + r mask_stride: bit i: frame i is attended to */
   size_t mask_stride;     /* 0: the same for all rows */
   float *scores; /* row r: [n_tiles][16] at scores + r score_stride; become weights, not yet divided by their sum */
@@ -210,10 +210,10 @@ typedef struct {
    */
   void (*scale) (float *out, const float *in, float factor, size_t n);
 
-  /* Every |values[i]| < limit; a NaN is not. */
+  /* Whether every |values[i]| < limit; for a NaN this is false. */
   bool (*all_below) (const float *values, size_t n, float limit);
 
-  /* out[i] = in[i], cleaned before, rounded as in half.h. `precision` is ATTN_PRECISION_F16 or _BF16. */
+  /* out[i] = in[i], already cleaned, rounded as in half.h. `precision` is ATTN_PRECISION_F16 or _BF16. */
   void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
 
   /*
@@ -224,18 +224,18 @@ typedef struct {
                    const AttnProjection *projection);
 
   /*
-   * rows->scores = keys . query: per key one fma chain over the dk dimensions, from the guard, which stays in it: to
-   * what comes of scores 3e-31 is nothing, and differences of small ones are normal. Row r: queries + r query_stride
-   * and keys + r key_stride, [slots][dk][16] (in bf16 of dimensions in pairs); strides in elements.
+   * rows->scores = keys . query: per key one fma chain over the dk dimensions, from the guard, which stays in it: 3e-31
+   * is nothing to the weights, and differences of small scores are normal. Row r: queries + r query_stride and keys + r
+   * key_stride, [slots][dk][16] (dimensions in pairs in bf16); strides in elements.
    */
   void (*scores) (const AttnRows *rows, const float *queries, size_t query_stride, const void *keys, size_t key_stride,
                   size_t dk);
 
   /*
-   * In place, scores [n_tiles][16], guard and all, s + guard := fma (cap, sign (s) (1 - 2^-y) / (1 + 2^-y), guard) with
-   * y = factor |s|: cap tanh (s factor ln (2) / 2). Where |s| < 4 attn_smallest_factor (factor) it stays as it is:
-   * factor cap ln (2) / 2 is 1. Per score, without any order; within 4 units of the last place, next to the guard. NaN
-   * stays NaN, an infinite score becomes +-cap. factor and cap are positive and normal.
+   * In place, scores [n_tiles][16], which contain the guard, s + guard := fma (cap, sign (s) (1 - 2^-y) / (1 + 2^-y),
+   * guard) with y = factor |s|: cap tanh (s factor ln (2) / 2). Where |s| < 4 attn_smallest_factor (factor) it stays as
+   * it is: factor cap ln (2) / 2 is 1. Each score by itself, so no order matters; within 4 units of the last place,
+   * next to the guard. NaN stays NaN, an infinite score becomes +-cap. factor and cap are positive and normal.
    */
   void (*softcap) (float *scores, float factor, float cap, size_t n_tiles);
 
@@ -250,8 +250,8 @@ typedef struct {
    * Row r: contexts + r context_stride [dv] = the fma chain, from the guard, of weights and values over the frames
    * whose bit is set, ascending; less the guard; times the reciprocal, as `scale` does it. values + r value_stride:
    * [slots][16][dv], in bf16 of frame pairs, ATTN_VALUES_SLACK behind the last; strides in elements. The values of
-   * frames without a bit never count, be they NaN; their weights are 0, as softmax leaves them. (Adding 0 times a
-   * finite value changes at most the sign of a zero, which the guard takes away at the end.)
+   * frames without a bit never count, even if they are NaN; their weights are 0, as softmax leaves them. (Adding 0
+   * times a finite value changes at most the sign of a zero, which the guard takes away at the end.)
    */
   void (*context) (const AttnRows *rows, float *contexts, size_t context_stride, const void *values,
                    size_t value_stride, size_t dv);
@@ -266,12 +266,12 @@ typedef struct {
   /* scores [n_tiles][16] += biases [n_tiles][16]. */
   void (*add_biases) (float *scores, const float *biases, size_t n_tiles);
 
-  /* ---- frames, whose values are cleaned; so is what comes out. All but `convolve` may work in place. ---- */
+  /* ---- frames: inputs and outputs are cleaned. All but `convolve` may work in place. ---- */
 
   /*
-   * out[i] = the activation of in[i]; not of the two that take a frame. Off from the true value by no more than: gelu,
-   * gelu-tanh, silu 2^-22 max (|y|, 2^-20 |x|), tanh and sigmoid 2 units of the last place. What would be below the
-   * smallest normal number is 0. At -infinity gelu, gelu-tanh and silu are 0, their limit.
+   * out[i] = the activation of in[i], except the two that take a frame. The error is at most: gelu, gelu-tanh, silu
+   * 2^-22 max (|y|, 2^-20 |x|), tanh and sigmoid 2 units of the last place. Results below the smallest normal number
+   * are 0. At -infinity gelu, gelu-tanh and silu are 0, their limit.
    */
   void (*activate) (float *out, const float *in, size_t n, AttnActivation activation);
 
@@ -285,7 +285,7 @@ typedef struct {
 
   /*
    * Each frame, [n_frames][width]. Sums run in 16 lanes as above, each from the guard, which is subtracted before the
-   * lanes are added up; a sum whose mean would be tiny counts as 0. m = the sum / width, of rms 0; d = in[i] - m, 0
+   * lanes are added up; a sum whose mean would be tiny counts as 0. m = the sum / width, or 0 for rms; d = in[i] - m, 0
    * where that is tiny; v = the sum of squares, one fma each, / width; r = 1 / sqrt (v + eps), 0 where the squares
    * overflow; out[i] = fma (d r, weight[i], start[i]) - guard, d r as `scale` does it.
    */
@@ -307,14 +307,14 @@ typedef struct {
   void (*convolve) (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution);
 } AttnKernels;
 
-/* sum / n, 0 where that would be tiny. */
+/* sum / n, 0 where it would be tiny. */
 static inline float
 attn_mean (float sum, size_t n)
 {
   return attn_flush (sum, n * 0x1p-126f) / n;
 }
 
-/* The natural logarithm of x >= 1, to within 2^-40 of it; that of anything else but +infinity is a NaN. */
+/* The natural logarithm of x >= 1, to within 2^-40 of it; NaN for any other x but +infinity. */
 double attn_logarithm (float x);
 
 extern const AttnKernels attn_kernels_c;

@@ -1,7 +1,7 @@
 /*
- * libattn: the kernels in plain C, which all others must equal to the bit: to be read, and for processors that have no
- * others. The contracts stand in kernels.h. Compiled for the baseline of the architecture, where fmaf () may be a slow
- * call.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: the kernels in plain C, which all others must equal to the bit. They are for readers, and for processors
+ * that have no others. The contracts stand in kernels.h. Compiled for the baseline of the architecture, where fmaf ()
+ * may be a slow call.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "kernels/kernels_c.h"
 
@@ -119,7 +119,7 @@ exp2m1_negative (float y)
   return fmaf (power, p * r, power - 1.0f);
 }
 
-/* Below the limit a score is what it would become: tanh (x) is x there. The 4 leaves room for what comes of y. */
+/* Below the limit the softcap leaves a score as it is: tanh (x) is x there. The 4 leaves room for the steps after y. */
 static void
 softcap (float *scores, float factor, float cap, size_t n_tiles)
 {
@@ -169,7 +169,7 @@ softmax (const AttnRows *rows)
         1 / softmax_row (rows->scores + r * rows->score_stride, rows->masks + r * rows->mask_stride, rows->n_tiles);
 }
 
-/* Element `d` of the context of row `r`, whose values begin at `first`, plus the guard, before it is divided. */
+/* Element `d` of the context of row `r`, whose values begin at `first`, plus the guard, before the division. */
 static float
 mix_values (const AttnRows *rows, size_t r, const void *values, size_t first, size_t width, size_t d)
 {

@@ -1,9 +1,9 @@
 /*
- * libattn: what the kernels in plain C share. The contracts stand in kernels.h.
+ * libattn: the code that the kernels in plain C share. The contracts stand in kernels.h.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  *   kernels_c.c              projections and attention
- *   kernels_c_frames.c       sums over a frame, and what goes value by value
+ *   kernels_c_frames.c       sums over a frame, and operations on single values
  *   kernels_c_activation.c   activations
  */
 #ifndef ATTN_SRC_KERNELS_C_H
@@ -19,7 +19,7 @@
 
 #define LANES for (int lane = 0; lane < ATTN_LANES; lane++)
 
-/* On the bits: no compiler reasons about which NaN it is, and none needs the denormals' slow path. */
+/* Works on the bits: compilers do not reason about which NaN it is, and no denormal takes the slow path. */
 static inline float
 clean (float x)
 {
@@ -58,14 +58,14 @@ exp2_sum (float r, float sum)
 }
 
 /*
- * e^x for x <= 0; 0 below 2^-126. x log2 (e) = n + r, with the log2 (e) of 48 bits: that of 24 would cost as many last
- * places as x is large.
+ * e^x for x <= 0; 0 below 2^-126. x log2 (e) = n + r, with log2 (e) to 48 bits: with 24 bits the error would be about
+ * |x| last places.
  */
 static inline float
 exp_negative (float x)
 {
   const float shift = 0x1.8p23f, high = 0x1.715476p0f, low = 0x1.4ae0cp-26f;
-  float y = x > ATTN_LEAST_EXPONENT ? x : ATTN_LEAST_EXPONENT; /* a compiler may go on before it chooses */
+  float y = x > ATTN_LEAST_EXPONENT ? x : ATTN_LEAST_EXPONENT; /* a compiler may compute on before it chooses */
   float sum = fmaf (y, high, shift), r = fmaf (y, low, fmaf (y, high, -(sum - shift))), p = exp2_sum (r, sum);
 
   p = x < ATTN_LEAST_EXPONENT ? 0.0f : p;

@@ -11,8 +11,8 @@ relu (float x)
 }
 
 /*
- * The magnitude of x, or `far` from there on and where x is a NaN: what is computed with it stays in range, and the
- * caller chooses by x.
+ * The magnitude of x, or `far` if x is beyond it or a NaN: computations with the result stay in range, and the caller
+ * chooses by x.
  */
 static inline float
 magnitude_up_to (float x, float far)
@@ -24,8 +24,8 @@ magnitude_up_to (float x, float far)
 
 /*
  * Phi (-a), 0 <= a <= ATTN_GELU_FAR: the tail of the normal distribution, e^(-a^2 / 2) t R (u) with t = 1 / (1 + a / 4)
- * and u = a t - 5/4. The square is kept to 48 bits, and log2 (e) / 2 as well; t R is, and meets 2^r - 1: none of them
- * is rounded alone.
+ * and u = a t - 5/4. The square and log2 (e) / 2 are kept to 48 bits. So is t R, until it is multiplied by 2^r - 1:
+ * none of them is rounded alone.
  */
 static inline float
 normal_tail (float a)
@@ -50,7 +50,7 @@ normal_tail (float a)
   return add_exponent (q + fmaf (q, exp2_slope (r) * r, rest), sum);
 }
 
-/* x Phi (x); of what is negative x Phi (-|x|), else x - x Phi (-|x|). */
+/* x Phi (x): x Phi (-|x|) for negative x, else x - x Phi (-|x|). */
 static inline float
 gelu (float x)
 {
@@ -65,8 +65,8 @@ gelu (float x)
 }
 
 /*
- * 1 + 2^(n + r), n the low bits of `sum`, |n| <= 126. 2^(n + r) is not rounded by itself; and where 1 + 2^n
- * would be, 2^n is added last.
+ * 1 + 2^(n + r), n the low bits of `sum`, |n| <= 126. 2^(n + r) is not rounded by itself; and where 1 + 2^n would be
+ * rounded, 2^n is added last.
  */
 static inline float
 one_plus_exp2 (float r, float sum)
@@ -76,7 +76,7 @@ one_plus_exp2 (float r, float sum)
   return power > 0x1p23f ? fmaf (power, slope, 1) + power : fmaf (power, slope, 1 + power);
 }
 
-/* 1 + e^-x, for x between `least` and 30, from where on it is 1 */
+/* 1 + e^-x, for x from `least` to 30, above which it is 1 */
 static inline float
 one_plus_exp (float x, float least)
 {
@@ -91,9 +91,9 @@ one_plus_exp (float x, float least)
 }
 
 /*
- * 1 + e^-v with v = sqrt (8 / pi) (x + 0.044715 x^3), |x| <= ATTN_GELU_TANH_FAR. In units of log2 (e), to 48 bits: what
- * is lost in v is lost once more for each unit of it. Where the second term is larger than the first, nobody sees what
- * the sum loses.
+ * 1 + e^-v with v = sqrt (8 / pi) (x + 0.044715 x^3), |x| <= ATTN_GELU_TANH_FAR. The sum runs in units of log2 (e), to
+ * 48 bits: the error of v counts once more for each unit of v. Where the second term is larger than the first, the
+ * error of the sum does not show.
  */
 static inline float
 one_plus_exp_of_gelu_tanh (float x)

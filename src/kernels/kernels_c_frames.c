@@ -1,9 +1,10 @@
 /*
- * libattn: frames in plain C: norms, softmax, and what goes value by value.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: frames in plain C: norms, softmax, and operations on single values.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "kernels/kernels_c.h"
 
-/* The sum of 16 lanes, which are lost. */
+/* The sum of 16 lanes, which are overwritten. */
 static float
 sum_of (float *lanes)
 {
@@ -13,7 +14,7 @@ sum_of (float *lanes)
   return lanes[0];
 }
 
-/* The same, over n, without the guard that each of them started from. */
+/* The same, divided by n, without the guard that each lane started from. */
 static float
 mean_of (float *lanes, size_t n)
 {
@@ -21,7 +22,7 @@ mean_of (float *lanes, size_t n)
   return attn_mean (sum_of (lanes), n);
 }
 
-/* x less m, 0 where that is tiny: it is squared, or multiplied, next. */
+/* x less m, 0 where it is tiny: it is squared or multiplied next. */
 static inline float
 difference (float x, float m)
 {
@@ -71,8 +72,8 @@ attn_norm_c (float *out, const float *in, size_t n_frames, const AttnNorm *norm)
 }
 
 /*
- * x = 2^e m, sqrt (1/2) <= m < sqrt (2); log m = 2 atanh (s), s = (m - 1) / (m + 1): its series, of which 2^-54 is left
- * over. In double, once per frame.
+ * x = 2^e m, sqrt (1/2) <= m < sqrt (2); log m = 2 atanh (s), s = (m - 1) / (m + 1): its series, with an error of
+ * 2^-54. Computed in double, once per frame.
  */
 double
 attn_logarithm (float x)

@@ -11,11 +11,11 @@
 #include "kernels/unroll.h"
 
 #define GROUP ((size_t) ATTN_LANES)         /* columns of an accumulator */
-#define N_GROUPS 4                          /* as many as there are accumulators */
+#define N_GROUPS 4                          /* the number of accumulators */
 #define HALF_STEP_PART (ATTN_STEP_PART / 2) /* of a right operand: 16 of its rows */
 #define FOUR_GUARDS ATTN_GUARD, ATTN_GUARD, ATTN_GUARD, ATTN_GUARD
 #define GUARDS FOUR_GUARDS, FOUR_GUARDS, FOUR_GUARDS, FOUR_GUARDS /* a group */
-#define ACROSS(n_rows) (2 * (n_rows) *GROUP) /* from a group of columns of a right operand to the next */
+#define ACROSS(n_rows) (2 * (n_rows) *GROUP) /* from one group of columns of a right operand to the next */
 
 /* Sums over n_steps of a left operand, for up to N_GROUPS groups of columns. */
 typedef struct {
@@ -26,14 +26,14 @@ typedef struct {
   const AttnRows *rows; /* the steps are tiles of these; NULL: they stand one after another */
 } Sums;
 
-/* The next groups of `n` columns that there are accumulators for. */
+/* The number of groups of the next `n` columns, as far as there are accumulators. */
 static int
 n_groups (size_t n)
 {
   return n < N_GROUPS * GROUP ? (n + GROUP - 1) / GROUP : N_GROUPS;
 }
 
-/* Tiles that stand one behind the other are a step together. */
+/* Two tiles that stand one behind the other make one step. */
 static size_t
 n_tiles_of_step (const AttnRows *rows, size_t tile)
 {
@@ -41,8 +41,8 @@ n_tiles_of_step (const AttnRows *rows, size_t tile)
 }
 
 /*
- * One step, `offset` behind the first. The three products of a group wait for each other; the processor runs those of
- * the other groups meanwhile by itself.
+ * One step, `offset` behind the first. The three products of a group wait for each other; meanwhile the processor runs
+ * those of the other groups.
  */
 UNIT_INLINE void
 add_step (Unit *unit, const int n, const Sums *sums, const uint16_t *left, size_t offset)
@@ -126,7 +126,7 @@ split (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t 
   return can_split;
 }
 
-/* Whole groups go straight to where they belong; a last one that is not whole is cut. */
+/* Whole groups are written straight to their place; an incomplete last one is cut. */
 static void
 project (float *out, size_t out_stride, const uint16_t *left, size_t n_frames, const AttnProjection *projection)
 {
@@ -150,7 +150,7 @@ project (float *out, size_t out_stride, const uint16_t *left, size_t n_frames, c
   unit_end (&unit);
 }
 
-/* From the guard, as in AttnKernels.scores: the unit needs none, but what follows does. */
+/* Starts from the guard, as AttnKernels.scores does: the unit needs none, but the next steps do. */
 static void
 scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk)
 {
@@ -183,7 +183,7 @@ split_weights (const AttnRows *rows, uint16_t *left)
   return can_split;
 }
 
-/* context [n] = sums times their reciprocal; what would be denormal becomes 0. */
+/* context [n] = sums times their reciprocal; results that would be denormal become 0. */
 static void
 divide (float *restrict context, const float *restrict sums, float reciprocal, size_t n)
 {

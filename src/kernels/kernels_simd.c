@@ -115,7 +115,7 @@ to_weights (float *scores, const uint16_t *masks, size_t n_tiles, Lanes max)
   return sum;
 }
 
-/* Step by step for all rows: within a row each step would wait for the one before. */
+/* Runs each step for all rows: within one row each step would wait for the one before. */
 static void
 softmax (const AttnRows *rows)
 {

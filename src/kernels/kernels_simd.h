@@ -1,14 +1,14 @@
 /*
- * libattn: what the kernels over vectors of 16 lanes (lanes.h) share. Their sources, kernels_simd*.c, are compiled once
- * per instruction set. The contracts stand in kernels.h, and what each computes, simply written, in kernels_c.c; here
- * it is arranged for speed:
+ * libattn: the code that the kernels over vectors of 16 lanes (lanes.h) share. Their sources, kernels_simd*.c, are
+ * compiled once per instruction set. The contracts stand in kernels.h, and the same computations, simply written, in
+ * kernels_c.c; here they are arranged for speed:
  *
  *   kernels_simd_project.c  a tile of frames times vectors of outputs stays in registers while it runs down a panel.
  *                           For one frame, where reading the panels is the work, several are read side by side.
  *   kernels_simd_attend.c   scores: several tiles of keys, for several queries, at once: one chain of fma alone would
  *                           wait for itself. Contexts: several rows at once, for the same reason.
  *   kernels_simd_activation.c  activations
- *   kernels_simd_frames.c   sums over a frame: those of several frames at once; and what goes value by value
+ *   kernels_simd_frames.c   sums over a frame, several frames at once; and operations on single values
  *   kernels_simd.c          everything else, and the table
  *
  * The size of a register tile is a literal wherever the inlined functions are used, so that their arrays of Lanes are
@@ -86,7 +86,7 @@ store_first (float *p, Lanes x, size_t n)
     lanes_store_n (p, x, n);
 }
 
-/* At values [n], from `i` on, as far as they go. */
+/* Stores x to values [n] from `i` on, as far as they go. */
 LANES_INLINE void
 store_within (float *values, size_t i, size_t n, Lanes x)
 {
@@ -100,7 +100,7 @@ load_first (const float *p, size_t n)
   return n >= N_LANES ? lanes_load (p) : lanes_load_n (p, n);
 }
 
-/* What a sum that started from the guard is without it. */
+/* A sum that started from the guard, without it. */
 LANES_INLINE Lanes
 without_guard (Lanes sum)
 {

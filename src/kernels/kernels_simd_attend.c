@@ -1,7 +1,7 @@
 /* libattn: kernels over 16 lanes: scores and contexts.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kernels/kernels_simd.h"
 
-/* How many of `n` tiles to take at once, where `most` can be: in parts of equal size. */
+/* How many of `n` tiles to take at once, at most `most`: in parts of equal size. */
 LANES_INLINE size_t
 share (size_t n, size_t most)
 {
@@ -12,7 +12,7 @@ share (size_t n, size_t most)
 
 /* ---- scores ---- */
 
-/* Dimension d + odd of some queries, times that of some tiles of keys. */
+/* Adds the products of dimension d + odd of some queries and of some tiles of keys. */
 LANES_INLINE void
 score_dimension (const int n_queries, const int n_tiles, AttnPrecision precision, const int odd, const float *query,
                  size_t query_stride, const void *const tiles[8], size_t d, Lanes acc[6][8])
@@ -28,7 +28,7 @@ score_dimension (const int n_queries, const int n_tiles, AttnPrecision precision
   }
 }
 
-/* `n_queries` rows over n_tiles tiles, from `row` and `tile` on; keys are those of `row`. */
+/* `n_queries` rows over n_tiles tiles, from `row` and `tile` on, with the keys of `row`. */
 LANES_INLINE void
 score_tiles (const int n_queries, const int n_tiles, AttnPrecision precision, const AttnRows *rows, size_t row,
              size_t tile, const float *query, size_t query_stride, const void *keys, size_t dk)
@@ -138,7 +138,7 @@ SIMD (scores) (const AttnRows *rows, const float *queries, size_t query_stride, 
 
 /* ---- context ---- */
 
-/* What the rows from `row` on attend to in a tile, together. */
+/* The frames of a tile that any of the rows from `row` on attends to. */
 LANES_INLINE uint32_t
 attended (const AttnRows *rows, const int n_rows, size_t row, size_t tile)
 {
@@ -150,7 +150,7 @@ attended (const AttnRows *rows, const int n_rows, size_t row, size_t tile)
   return any;
 }
 
-/* What each of them attends to. */
+/* The frames that all of them attend to. */
 LANES_INLINE uint32_t
 attended_by_all (const AttnRows *rows, const int n_rows, size_t row, size_t tile)
 {
@@ -162,7 +162,7 @@ attended_by_all (const AttnRows *rows, const int n_rows, size_t row, size_t tile
   return all;
 }
 
-/* What mix_rows () works on. */
+/* The data of mix_rows (). */
 typedef struct {
   const AttnRows *rows;
   float *contexts;
@@ -173,8 +173,8 @@ typedef struct {
 } Mix;
 
 /*
- * The values of frame `frame` + `odd` of a tile, times their weights. `shared`: all rows have the same values.
- * `careful`: to rows that do not attend to the frame, by their masks of the tile, they are 0.
+ * Adds the values of frame `frame` + `odd` of a tile, times their weights. `shared`: all rows have the same values.
+ * `careful`: the values count as 0 for rows whose mask of the tile does not attend to the frame.
  */
 LANES_INLINE void
 mix_frame (const int n_rows, const int n_vectors, const bool shared, const bool careful, AttnPrecision precision,
@@ -200,8 +200,8 @@ mix_frame (const int n_rows, const int n_vectors, const bool shared, const bool 
 }
 
 /*
- * The frames of a tile, of which some have values that are not finite. 0 times such a value would not be 0: what no row
- * attends to is left out, and what not every row does is mixed with care.
+ * Adds a tile in which some frames have values that are not finite. 0 times such a value would not be 0: frames that no
+ * row attends to are left out, and frames that some rows attend to are mixed with care.
  */
 LANES_INLINE void
 mix_odd_tile (const int n_rows, const int n_vectors, const bool shared, AttnPrecision precision, const Mix *mix,
@@ -226,8 +226,8 @@ mix_odd_tile (const int n_rows, const int n_vectors, const bool shared, AttnPrec
 }
 
 /*
- * Sums of n_rows rows [n_rows][n] to contexts, from `column` on. Apart from the tile's own loop, where it would be
- * unrolled as often as there are accumulators.
+ * Divides the sums of n_rows rows [n_rows][n] into contexts, from `column` on. It is a function of its own because
+ * inside the tile's loop it would be unrolled as often as there are accumulators.
  */
 static inline void
 divide (const Mix *mix, size_t n_rows, const float *sums, size_t n, size_t column)
@@ -240,8 +240,8 @@ divide (const Mix *mix, size_t n_rows, const float *sums, size_t n, size_t colum
 }
 
 /*
- * Some rows, some vectors of their contexts, from `column` on. Frames that a row does not attend to are multiplied by
- * its weight of 0.
+ * Computes some vectors of the contexts of some rows, from `column` on. Frames that a row does not attend to are
+ * multiplied by its weight of 0.
  */
 LANES_INLINE void
 mix_rows (const int n_rows, const int n_vectors, const bool shared, AttnPrecision precision, const Mix *mix,

@@ -1,6 +1,6 @@
 /*
- * libattn: frames: norms, softmax, and what goes value by value, as kernels_c_frames.c has them. A sum over a frame is
- * one chain in each lane, which waits for itself: several frames run side by side.
+ * libattn: frames: norms, softmax, and operations on single values, as in kernels_c_frames.c. A sum over a frame is one
+ * chain in each lane, and each step waits for the one before: so several frames run side by side.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "kernels/kernels_simd.h"
@@ -23,7 +23,7 @@ difference (Lanes x, float m)
 
 /* ---- norm ---- */
 
-/* means [n_frames] of the values, or of the squares of what is left of them without m. */
+/* means [n_frames] of the values, or of the squares of the values less m. */
 LANES_INLINE void
 find_means (float *means, const float *in, size_t width, const int n_frames)
 {
@@ -165,7 +165,7 @@ SIMD (add) (float *out, const float *a, const float *b, size_t n)
 
 /* ---- convolutions ---- */
 
-/* The next vector of values, of several outputs: each tap's weights are loaded once for them. */
+/* The next vector of values of several outputs: the weights of each tap are loaded once for all of them. */
 LANES_INLINE void
 convolve_frames (float *out, const float *in, const AttnConvolution *convolution, size_t i, const int n_frames)
 {

@@ -1,21 +1,21 @@
 /* libattn: kernels over 16 lanes: projections.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kernels/kernels_simd.h"
 
-#define INPUTS_PER_PASS 128 /* of a panel, so that what several tiles of frames read stays in the first-level cache */
+#define INPUTS_PER_PASS 128 /* of a panel; what several tiles of frames read stays in the first-level cache */
 #define FRAMES_PER_BLOCK 16
 
 /* Some inputs of a block of frames against one panel. */
 typedef struct {
   const float *in;
   const void *weight; /* of the first of these inputs */
-  const float *start; /* what the chains go on from: their start [panel], the same for all frames, or `acc` */
+  const float *start; /* the chains go on from here: their start [panel], the same for all frames, or `acc` */
   float *acc;         /* [FRAMES_PER_BLOCK][panel] */
   size_t in_stride, start_stride;
   size_t n_inputs;
   size_t panel;
 } Pass;
 
-/* Input i + odd of some frames, times its weights. */
+/* Adds input i + odd of some frames, times its weights. */
 LANES_INLINE void
 project_input (const int n_frames, const int n_vectors, AttnPrecision precision, const int odd, const Pass *pass,
                const float *in, size_t i, size_t output, Lanes acc[6][5])
@@ -35,7 +35,7 @@ LANES_INLINE void
 project_tile (const int n_frames, const int n_vectors, AttnPrecision precision, const Pass *pass_in, size_t frame,
               size_t output)
 {
-  const Pass copy = *pass_in, *pass = &copy; /* nobody else's, so that it stays in registers */
+  const Pass copy = *pass_in, *pass = &copy; /* a local copy, so that it stays in registers */
   const float *in = pass->in + frame * pass->in_stride, *start = pass->start + frame * pass->start_stride + output;
   size_t panel = pass->panel, i;
   float *out = pass->acc + frame * panel + output;
@@ -99,7 +99,7 @@ PROJECT_TILE (6, 1)
 static const ProjectTile project_tiles[][4] = { { 0 }, { TILES_OF (1), project_6x1 } };
 #endif
 
-/* All frames against the inputs of one pass, in tiles of as many frames as there is room for. */
+/* All frames against the inputs of one pass, in tiles of as many frames as fit. */
 static void
 project_pass (AttnPrecision precision, const Pass *pass, size_t n_frames)
 {
@@ -159,7 +159,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
   }
 }
 
-/* Input i + odd of one frame, times its weights in several panels. */
+/* Adds input i + odd of one frame, times its weights in several panels. */
 LANES_INLINE void
 project_input_of_frame (const int n_panels, const int n_vectors, AttnPrecision precision, const int odd,
                         const void *weight, size_t panel_rows, const float *in, size_t i, Lanes acc[4][5])
@@ -172,7 +172,7 @@ project_input_of_frame (const int n_panels, const int n_vectors, AttnPrecision p
                          acc[p][c]);
 }
 
-/* One frame against panels side by side, each n_vectors wide: as many streams from memory as there are panels. */
+/* One frame against panels side by side, each n_vectors wide: each panel is a stream from memory. */
 LANES_INLINE void
 project_panels (const int n_panels, const int n_vectors, AttnPrecision precision, float *out, const float *in,
                 const AttnProjection *projection, size_t output)

@@ -1,8 +1,8 @@
 /*
  * libattn: 16 float32 lanes as one value, for the instruction set that this file is compiled for: one register of
- * AVX-512, two of AVX2, four of NEON. What kernels_simd*.c are written in. SPDX-License-Identifier: LGPL-2.1-or-later
+ * AVX-512, two of AVX2, four of NEON. kernels_simd*.c use it.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * LANES_ROOM says how many accumulators fit into the registers beside what a loop loads.
+ * LANES_ROOM says how many accumulators fit into the registers beside the values that a loop loads.
  */
 #ifndef ATTN_SRC_LANES_H
 #define ATTN_SRC_LANES_H
@@ -123,7 +123,7 @@ lanes_copysign (Lanes x, Lanes sign)
       _mm512_ternarylogic_epi32 (bit, _mm512_castps_si512 (sign), _mm512_castps_si512 (x), 0xca));
 }
 
-/* The bits of x plus those of `shifted` times 2^23: x 2^n, where n is what the lowest bits of `shifted` hold. */
+/* The bits of x plus those of `shifted` times 2^23: x 2^n, where n is the number in the lowest bits of `shifted`. */
 LANES_INLINE Lanes
 lanes_add_exponent (Lanes x, Lanes shifted)
 {
@@ -174,8 +174,9 @@ lanes_is_tiny (Lanes x)
 }
 
 /*
- * x is cleaned. What becomes a subnormal is not for the instruction, to which it is an underflow: added to 1/2, whose
- * last place is 2^-24 as that of the subnormals of f16, it is rounded and stands in the lowest bits.
+ * x is cleaned. The instruction is not used for values that become subnormal, because it would raise an underflow: they
+ * are added to 1/2, whose last place is 2^-24, as in the subnormals of f16. The sum rounds them and holds them in its
+ * lowest bits.
  */
 LANES_INLINE void
 lanes_store_f16 (uint16_t *p, Lanes x)
@@ -191,7 +192,7 @@ lanes_store_f16 (uint16_t *p, Lanes x)
   _mm256_storeu_si256 ((__m256i *) p, _mm256_or_si256 (halves, _mm512_cvtepi32_epi16 (rounded)));
 }
 
-/* x is no NaN but 0x7fc00000. Half of the last place is added, a little less where that is the even one already. */
+/* A NaN x is 0x7fc00000. Adds half of the last place, or a little less where the last place is even already. */
 LANES_INLINE void
 lanes_store_bf16 (uint16_t *p, Lanes x)
 {

@@ -1,4 +1,4 @@
-/* libattn: which kernels a layer computes with.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: picks the kernels of a layer.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _DEFAULT_SOURCE /* syscall () */
 
 #include "kernels/machine.h"
@@ -18,7 +18,7 @@
 /* One of several implementations, best first in its table. */
 typedef struct {
   const void *kernels;     /* AttnKernels or AttnMatrixKernels */
-  const char *const *name; /* of them */
+  const char *const *name; /* the name in the kernels */
   bool (*runs_here) (void);
 } Row;
 
@@ -31,7 +31,7 @@ always (void)
 #ifdef ATTN_HAVE_AMX
 /*
  * Intel AMX: tiles of at least 16 rows of 64 bytes and products of bf16, vectors that become bf16, registers that the
- * operating system keeps, and its leave to use them, which it gives to a process once and for all its threads.
+ * operating system keeps, and its permission to use them, which it gives to a process once and for all its threads.
  */
 static bool
 has_amx (void)
@@ -49,7 +49,7 @@ has_amx (void)
   __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(d) : "c"(0));
   if ((xcr0 & tile_registers) != tile_registers)
     return false;
-  /* Palette 1: bytes of a row in the lower half, registers in the upper; and the rows of one. */
+  /* Palette 1: bytes of a row in the lower half, number of registers in the upper; and the rows of a register. */
   if (!__get_cpuid_count (0x1d, 1, &a, &b, &c, &d) || (b & 0xffff) < 64 || b >> 16 < 8 || (c & 0xffff) < 16)
     return false;
   return syscall (SYS_arch_prctl, arch_req_xcomp_perm, xtiledata) == 0;
@@ -142,7 +142,7 @@ pick_kernels (AttnMachine *machine, AttnError *error)
   return ATTN_OK;
 }
 
-/* Nobody gets plain C without asking: it is slower than what it stands for. */
+/* Plain C is used only on request: it is slower than the kernels without a matrix unit. */
 static AttnStatus
 pick_matrix (AttnMachine *machine, AttnError *error)
 {

@@ -1,13 +1,13 @@
 /*
- * libattn: sums of products by a matrix unit (arithmetic=fast): what its operands are, and the kernels over them.
+ * libattn: sums of products by a matrix unit (arithmetic=fast): the operands, and the kernels over them.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A matrix unit multiplies bf16 and adds up in float32. So each float32 x stands as two bf16, high = x rounded and
- * low = x - high rounded, and a b is taken for high high + high low + low high. With u = 2^-8, how far rounding to bf16
- * goes, what x loses is below u^2 |x|, and the product that is left out below u^2 |a b|: each product is off by less
- * than 3 u^2 |a b| (1 + u), u^2 being 1.5e-5, and on the average by a small part of that. The order of the sums is the
- * unit's. What is denormal counts as 0: of values below some 1e-32 low parts go, and with them those digits. (A low
- * part itself is x - high, which is exact, so that it raises no flag where it is denormal.)
+ * A matrix unit multiplies bf16 and adds up in float32. So each float32 x stands as two bf16, high = x rounded and low
+ * = x - high rounded, and a b is taken for high high + high low + low high. With u = 2^-8, the error of rounding to
+ * bf16, x loses less than u^2 |x|, and the product that is left out is below u^2 |a b|: each product is off by less
+ * than 3 u^2 |a b| (1 + u), where u^2 is 1.5e-5, and on average by a small part of that. The unit decides the order of
+ * the sums. Denormals count as 0: values below some 1e-32 lose their low part, and its digits. (The low part x - high
+ * is exact, so that it raises no flag where it is denormal.)
  *
  * The unit works in steps of 32 terms of a sum, for up to 16 rows and 16 columns of results:
  *
@@ -23,29 +23,29 @@
 #define ATTN_STEP 32 /* terms of a sum that the unit takes at once */
 
 /*
- * All values that go through a unit are smaller, so that no sum of 2^18 products, which is as long as one can be, could
- * overflow, whatever its order. Larger ones, infinity and NaN are left to the order of the other kernels.
+ * All values that go through a unit are smaller. So no sum of 2^18 products, the longest that there can be, overflows,
+ * whatever its order. Larger ones, infinity and NaN are left to the order of the other kernels.
  */
 #define ATTN_SPLIT_LIMIT 0x1p54f
 
-/* Of a left operand: the values of a part of a step, high or low, and of both. */
+/* The number of values of a step of a left operand: of one part, high or low, and of both. */
 #define ATTN_STEP_PART ((size_t) ATTN_LANES * ATTN_STEP)
 #define ATTN_STEP_SIZE (2 * ATTN_STEP_PART)
 
 /*
- * By what the instructions are documented to take, not measured: a step of a group of 16 columns keeps a unit busy for
- * 48 cycles, for one row as for 16, and the fma for 16 per frame.
+ * From the documented costs of the instructions, not measured: a step of a group of 16 columns takes a unit 48 cycles,
+ * for one row or for 16, and it takes the fma 16 cycles per frame.
  */
 #define ATTN_MIN_MATRIX_ROWS 4
 
-/* How many values a right operand has. */
+/* The number of values of a right operand. */
 static inline size_t
 attn_right_size (size_t n_rows, size_t n_columns)
 {
   return attn_size_mul (attn_size_mul (attn_round_up (n_rows, ATTN_STEP), attn_round_up (n_columns, ATTN_LANES)), 2);
 }
 
-/* Where the high part of an element of a right operand stands; the low part is n_rows * 16 behind it. */
+/* The place of the high part of an element of a right operand; the low part is n_rows * 16 behind it. */
 static inline size_t
 attn_right_index (size_t row, size_t column, size_t n_rows)
 {
@@ -53,7 +53,7 @@ attn_right_index (size_t row, size_t column, size_t n_rows)
          + attn_stored_index (row, ATTN_LANES, column % ATTN_LANES, ATTN_PRECISION_BF16);
 }
 
-/* An element of a right operand: both parts of it. */
+/* Writes both parts of an element of a right operand. */
 static inline void
 attn_set_right (uint16_t *operand, size_t row, size_t column, size_t n_rows, float value)
 {
@@ -63,7 +63,7 @@ attn_set_right (uint16_t *operand, size_t row, size_t column, size_t n_rows, flo
   high[n_rows * ATTN_LANES] = attn_bf16_from_float (value - attn_float_from_bf16 (*high));
 }
 
-/* How many values a left operand of n columns has. */
+/* The number of values of a left operand of n columns. */
 static inline size_t
 attn_left_size (size_t n)
 {
@@ -71,16 +71,16 @@ attn_left_size (size_t n)
 }
 
 /*
- * Operands, and what the functions of the same name in AttnKernels do, but for the order and the rounding above, of
- * values below ATTN_SPLIT_LIMIT. Results are cleaned, except that a 0 may have a sign.
+ * Makes operands, and does what the functions of the same name in AttnKernels do, except for the order and the rounding
+ * above. Values are below ATTN_SPLIT_LIMIT. Results are cleaned, except that a 0 may have a sign.
  */
 typedef struct {
   const char *name;
 
   /*
    * Rows of a step: high [n_rows][32] = the first n <= 32 values of each row of in [n_rows][in_stride], rounded to
-   * bf16; low [n_rows][32] = what that leaves, rounded to bf16; 0 behind them. Returns whether all is below
-   * ATTN_SPLIT_LIMIT; if not, what was written means nothing.
+   * bf16; low [n_rows][32] = the rest, rounded to bf16; 0 behind them. Returns whether all values are below
+   * ATTN_SPLIT_LIMIT; if not, the written values mean nothing.
    */
   bool (*split) (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t n_rows, size_t n);
 
@@ -89,8 +89,8 @@ typedef struct {
                    const AttnProjection *projection);
 
   /*
-   * rows->scores = keys . queries plus the guard, the rows being queries of one head. left: the queries. keys
-   * [slots]: of each a right operand [dk rounded up to 32] by 16.
+   * rows->scores = keys . queries plus the guard, where the rows are queries of one head. left: the queries. keys
+   * [slots]: each a right operand [dk rounded up to 32] by 16.
    */
   void (*scores) (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk);
 

@@ -1,10 +1,10 @@
 /*
  * libattn: the registers of a matrix unit, for the instruction set that this file is compiled for: Intel AMX, or plain
- * C, which says what AMX does (Intel 64 and IA-32 Architectures Software Developer's Manual, TDPBF16PS). What
+ * C, which does the same as AMX (Intel 64 and IA-32 Architectures Software Developer's Manual, TDPBF16PS). What
  * kernels_matrix.c is written in.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Four accumulators [n_rows][16] of float32; the high and the low part of a step of a left operand, [n_rows][32] of
- * bf16; and the same of a right operand, [16][16][2]. Which register it is is a literal wherever these are used.
+ * bf16; and the same of a right operand, [16][16][2]. The number of the register is a literal wherever these are used.
  */
 #ifndef ATTN_SRC_MATRIX_UNIT_H
 #define ATTN_SRC_MATRIX_UNIT_H
@@ -28,7 +28,7 @@ enum { UNIT_HIGH, UNIT_LOW };
 
 #define UNIT_NAME amx
 
-/* Values of bf16 as float32: its upper half. */
+/* A value of bf16 as float32, whose upper half it is. */
 UNIT_INLINE __m512
 unit_widen (__m256i halves)
 {
@@ -52,7 +52,7 @@ unit_split (uint16_t *high, uint16_t *low, const float *in, size_t n)
 }
 
 typedef struct {
-  char nothing; /* the registers are the thread's */
+  char nothing; /* the registers belong to the thread */
 } Unit;
 
 /* Registers 0 to 3 are accumulators, 4 and 5 the left operand, 6 and 7 the right one. */
@@ -60,8 +60,8 @@ typedef struct {
 #define UNIT_RIGHT 6
 
 /*
- * In assembly, as compilers take the intrinsics to read less memory than they do. The names of registers are part of
- * the instructions; a switch over a literal leaves one of them.
+ * In assembly, because compilers assume that the intrinsics read less memory than they do. The names of registers are
+ * part of the instructions; a switch over a literal leaves one of them.
  */
 #define UNIT_CASE(REGISTER, ...)   \
   case REGISTER:                   \
@@ -88,7 +88,7 @@ unit_begin (Unit *unit, size_t n_rows)
   __asm__ volatile("ldtilecfg %0" : : "m"(shapes) : "memory");
 }
 
-/* Nothing is left in the registers that a switch of threads would have to save. */
+/* Empties the registers, so that a switch of threads has nothing to save. */
 UNIT_INLINE void
 unit_end (Unit *unit)
 {
@@ -262,9 +262,9 @@ unit_load_right (Unit *unit, const int part, const uint16_t *from)
 }
 
 /*
- * Even and odd terms apart, by fused multiply-add; results that are denormal are 0. In double a product is exact, and a
- * sum with one so close to exact that rounding it twice is rounding it once: where it is not exact, one term lies far
- * below the last place of the other.
+ * Even and odd terms are summed apart, by fused multiply-add; denormal results are 0. In double a product is exact, and
+ * a sum with it is so close to exact that rounding it twice equals rounding it once: where it is not exact, one term
+ * lies far below the last place of the other.
  */
 static inline void
 unit_multiply (Unit *unit, const int accumulator, const int left, const int right)

@@ -8,7 +8,7 @@
 #define UNROLL _Pragma ("GCC unroll 32")
 #endif
 
-/* A loop that leaves nothing behind but its iterations. */
+/* A loop that the compiler unrolls completely. */
 #define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * libattn: the fields of a configuration: what a model says of them, and what they may be.
+ * libattn: the fields of a configuration: their values in a model, and their ranges.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* newlocale */
@@ -32,7 +32,7 @@ static const char *const layout_names[] = { "half", "interleaved", NULL };
 enum { SCALE, SOFTCAP, POSITION, ROPE_BASE, ROPE_LAYOUT, ROPE_DIMENSIONS };
 static const AttnField fields[] = {
   [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_MIN, DBL_MAX), OF_MODEL },
-  /* Far inside of float32, with room for the factors; far outside of any score. */
+  /* Well within float32, with room for the factors; far beyond any score. */
   [SOFTCAP] = { "softcap", AT (softcap), DOUBLE ("off"), FROM (1e-30, 1e30), OF_MODEL },
   [POSITION] = { "position", AT (position), NAMED (position_names, ATTN_POSITION_RELATIVE), OF_MODEL },
   [ROPE_BASE] = { "rope-base", AT (rope_base), DOUBLE (NULL), FROM (1, DBL_MAX), .by_default = 10000, OF_MODEL },
@@ -107,7 +107,7 @@ attn_config_default (void)
   return config;
 }
 
-/* ---- what they may be ---- */
+/* ---- ranges ---- */
 
 static bool
 is_in_range (const AttnField *field, double value)
@@ -120,7 +120,7 @@ typedef struct {
   char text[96];
 } RangeText;
 
-/* Behind "expected": a whole number from 1 to 65536. */
+/* The words behind "expected", such as: a whole number from 1 to 65536. */
 static RangeText
 describe_range (const AttnField *field)
 {
@@ -181,16 +181,16 @@ attn_config_scores (double scale, double softcap, size_t dk, float *query_factor
   return ATTN_OK;
 }
 
-/* ---- what a model claims ---- */
+/* ---- claims of a model ---- */
 
-/* The text of the metadata; NULL: the model, if there is one, does not speak of it. */
+/* The text in the metadata; NULL: there is no model, or it says nothing about the field. */
 static const char *
 claim_of (const AttnModel *model, const AttnField *field)
 {
   return model != NULL && field->in_metadata ? attn_model_metadata (model, field->name) : NULL;
 }
 
-/* The number that `text` is, whatever decimal point the application's locale has; NAN when it is none. */
+/* `text` as a number, whatever decimal point the application's locale has; NAN if it is not a number. */
 static double
 parse_number (const char *text)
 {
@@ -207,7 +207,7 @@ parse_number (const char *text)
   return end != text && *end == '\0' ? number : NAN;
 }
 
-/* NAN when it is none of them. */
+/* The index of the name; NAN if `text` is none of them. */
 static double
 parse_name (const AttnField *field, const char *text)
 {
@@ -237,7 +237,7 @@ parse_claim (const AttnModel *model, const AttnField *field, const char *claim, 
   return is_in_range (field, *value) ? ATTN_OK : fail_claim (model, field, claim, error);
 }
 
-/* `field`, which is unset, becomes what the model says, or else its default. */
+/* Gives the unset `field` the model's value, or else its default. */
 static AttnStatus
 resolve_field (AttnConfig *config, const AttnField *field, const AttnModel *model, AttnError *error)
 {
@@ -251,8 +251,8 @@ resolve_field (AttnConfig *config, const AttnField *field, const AttnModel *mode
 }
 
 /*
- * Where neither program nor metadata says anything of the position. Numbers for a rotation that nobody asked for:
- * whoever wrote them forgot the position.
+ * Neither the program nor the metadata gives a position. If the metadata holds numbers for a rotation, its writer
+ * forgot the position.
  */
 static AttnStatus
 resolve_position (AttnConfig *config, const AttnModel *model, AttnError *error)
@@ -263,9 +263,10 @@ resolve_position (AttnConfig *config, const AttnModel *model, AttnError *error)
     const char *claim = claim_of (model, &fields[i]);
 
     if (claim != NULL)
-      return attn_fail (error, ATTN_ERROR_MODEL,
-                        "%s: the model's metadata says %s=%s, but no position, and position was not set: is it rope?",
-                        model->name, fields[i].name, attn_quote_bare (claim).text);
+      return attn_fail (
+          error, ATTN_ERROR_MODEL,
+          "%s: the model's metadata says %s=%s but gives no position, and position was not set: is it rope?",
+          model->name, fields[i].name, attn_quote_bare (claim).text);
   }
   return ATTN_OK;
 }

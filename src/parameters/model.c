@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*  SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _POSIX_C_SOURCE 200809L /* strdup */
 
 #include "parameters/model.h"
@@ -168,7 +168,7 @@ attn_model_metadata (const AttnModel *model, const char *key)
 
 /* ---- the file ---- */
 
-/* `opened`: how that went. The file is closed. */
+/* `opened`: the result of opening `file`, which is closed here. */
 static AttnStatus
 read_file (AttnStatus opened, AttnSafetensors *file, const char *prefix, bool header_only, AttnModel **model,
            AttnError *error)

@@ -10,12 +10,12 @@
 #include "parameters/tensors.h"
 
 /*
- * The most outputs of one projection (heads times dk), and inputs of the output projection (heads times dv): room for
- * heads that are together four times as wide as the widest frame.
+ * The most outputs of one projection (heads times dk), and inputs of the output projection (heads times dv): all heads
+ * together may be four times as wide as the widest frame.
  */
 #define ATTN_MODEL_MAX_ROWS (4 * ATTN_MAX_FEATURES)
 
-/* One linear layer: out = weight in + bias. Absent: weight NULL (then bias too). */
+/* One linear layer: out = weight in + bias. Absent: weight NULL, and then bias NULL. */
 typedef struct {
   uint32_t n_outputs;
   uint32_t n_inputs;
@@ -42,8 +42,8 @@ struct AttnMetadata {
 
 /*
  * Checked: query, key and value have the same n_inputs (D); D and output.n_outputs (Dout) are at most
- * ATTN_MAX_FEATURES. Not checked, because it takes the number of heads: what the n_outputs of query, key and value and
- * output.n_inputs have to do with each other.
+ * ATTN_MAX_FEATURES. Not checked, because it depends on the number of heads: how the n_outputs of query, key and value
+ * and output.n_inputs go together.
  */
 struct AttnModel {
   char *name;         /* path and prefix, for messages: model.safetensors: "encoder.self_attn." */
@@ -56,14 +56,14 @@ struct AttnModel {
 };
 
 /*
- * The attention under `prefix`, without metadata; `shared` as in schemes.h. On failure *model, if it is not NULL, is
- * for attn_model_free ().
+ * The attention under `prefix`, without metadata; `shared` as in schemes.h. On failure the caller frees *model, if it
+ * is not NULL, by attn_model_free ().
  */
 AttnStatus attn_model_read (AttnTensors *tensors, const char *prefix, bool shared, AttnModel **model, AttnError *error);
 
 void attn_linear_free_arrays (AttnLinear *linear); /* accepts an absent one */
 
-/* On failure what was copied is for attn_metadata_clear (), which accepts a zeroed one. */
+/* On failure the caller clears the copies by attn_metadata_clear (), which accepts a zeroed one. */
 AttnStatus attn_metadata_copy (AttnMetadata *metadata, const AttnSafetensors *file, AttnError *error);
 void attn_metadata_clear (AttnMetadata *metadata);
 

@@ -34,10 +34,10 @@
 struct AttnSafetensors {
   char *path;            /* as shown in messages */
   int fd;                /* -1: in memory */
-  const uint8_t *memory; /* [size], the caller's; NULL: in a file */
+  const uint8_t *memory; /* [size], owned by the caller; NULL: in a file */
   uint64_t size;         /* of the whole file */
   uint64_t data_begin;   /* offset of the data in the file */
-  json_t *header;        /* keeps the names alive */
+  json_t *header;        /* holds the names */
   AttnTensor *tensors;   /* [n_tensors], ascending in their data */
   size_t n_tensors;
 };
@@ -86,7 +86,7 @@ f64_bits (const uint8_t *bytes)
     return sign | 0x7f800000 | (fraction != 0);
   if (exponent > 127)
     return sign | 0x7f800000;
-  if (exponent < -126 - 24) /* below half of the smallest subnormal, 2^-149 */
+  if (exponent < -126 - 24) /* below half of 2^-149, the smallest subnormal */
     return sign;
   fraction |= UINT64_C (1) << 52;
   if (exponent < -126)
@@ -95,7 +95,7 @@ f64_bits (const uint8_t *bytes)
   return sign | (((uint32_t) (exponent + 126) << 23) + (uint32_t) shift_right_to_even (fraction, 29));
 }
 
-/* Every dtype of the format; `bits` NULL: not for parameters. */
+/* Every dtype of the format; `bits` NULL: parameters cannot have it. */
 static const struct Dtype {
   const char *name;
   unsigned n_bits;
@@ -257,7 +257,7 @@ json_type_name (const json_t *json)
   return json == NULL ? "missing" : names[json_typeof (json)];
 }
 
-/* `what` completes "X has ...", `instead` says what was found. */
+/* `what` completes "X has ..."; `instead` names the thing that was found. */
 static AttnStatus
 fail_entry (AttnSafetensors *file, const AttnTensor *tensor, const char *what, const char *instead, AttnError *error)
 {
@@ -384,7 +384,7 @@ parse_tensor (AttnSafetensors *file, AttnTensor *tensor, const char *name, const
 
 /* ---- the whole header ---- */
 
-/* null is what the reference implementation takes as no metadata. */
+/* The reference implementation takes null as no metadata. */
 static AttnStatus
 check_metadata (AttnSafetensors *file, AttnError *error)
 {
@@ -410,7 +410,7 @@ compare_tensors (const void *a, const void *b)
 
   if (left->begin != right->begin)
     return left->begin < right->begin ? -1 : 1;
-  if (left->end != right->end) /* an empty one comes first */
+  if (left->end != right->end) /* empty tensors come first */
     return left->end < right->end ? -1 : 1;
   return strcmp (left->name, right->name);
 }
@@ -445,7 +445,8 @@ fail_gap (AttnSafetensors *file, const AttnTensor *before, const AttnTensor *ten
 {
   if (before == NULL)
     return attn_fail (error, ATTN_ERROR_FORMAT,
-                      "%s: %s begins at byte %" PRIu64 " of the data, but is the first, which begins at byte 0",
+                      "%s: %s begins at byte %" PRIu64
+                      " of the data, but it is the first tensor, which must begin at byte 0",
                       file->path, attn_quote (tensor->name).text, tensor->begin);
   return attn_fail (error, ATTN_ERROR_FORMAT,
                     "%s: %s begins at byte %" PRIu64 " of the data, but %s before it ends at byte %" PRIu64 ": %s",
@@ -454,7 +455,7 @@ fail_gap (AttnSafetensors *file, const AttnTensor *before, const AttnTensor *ten
                     tensor->begin < before->end ? "they overlap" : "the bytes between them belong to no tensor");
 }
 
-/* The data of the tensors stands in a row, from the first byte of the data to the last. */
+/* Checks that the tensors follow each other without gaps, from the first byte of the data to the last. */
 static AttnStatus
 check_layout (AttnSafetensors *file, AttnError *error)
 {
@@ -481,8 +482,8 @@ check_layout (AttnSafetensors *file, AttnError *error)
 }
 
 /*
- * Before anything is allocated: parsed, "{}," takes a hundred times the memory that it takes as text. Only counts, and
- * leaves it to the parser to say what is wrong.
+ * Called before anything is allocated: parsed, "{}," takes a hundred times the memory of its text. It only counts, and
+ * leaves it to the parser to name other faults.
  */
 static AttnStatus
 check_amount (AttnSafetensors *file, const char *text, size_t n, AttnError *error)
@@ -515,7 +516,7 @@ parse_header (AttnSafetensors *file, const char *text, size_t n, AttnError *erro
   json_error_t json_error;
   AttnStatus status;
 
-  /* The format wants it, and says so in order that a file can be told from others by its ninth byte. */
+  /* The format demands it, so that its files can be recognised by the ninth byte. */
   if (n == 0 || text[0] != '{')
     return attn_fail (error, ATTN_ERROR_FORMAT,
                       "%s: not a safetensors file: the header of %zu bytes does not begin with \"{\"", file->path, n);
@@ -529,11 +530,11 @@ parse_header (AttnSafetensors *file, const char *text, size_t n, AttnError *erro
   /* Out of memory is the one failure for which jansson has no words. */
   if (json_error.text[0] == '\0' || json_error_code (&json_error) == json_error_out_of_memory)
     return fail_memory (file->path, n, error);
-  return attn_fail (error, ATTN_ERROR_FORMAT, "%s: the header is not the JSON it has to be: %s (byte %d of %zu)",
+  return attn_fail (error, ATTN_ERROR_FORMAT, "%s: the header cannot be parsed as JSON: %s (byte %d of %zu)",
                     file->path, attn_quote_bare (json_error.text).text, json_error.position, n);
 }
 
-/* What people are known to hand over instead. */
+/* Other files that people hand over by mistake. */
 static const char *
 guess_format (const uint8_t *start)
 {
@@ -554,7 +555,7 @@ guess_format (const uint8_t *start)
   return "";
 }
 
-/* Before anything is allocated: a length is only a claim. */
+/* Called before anything is allocated: a length is only a claim. */
 static AttnStatus
 read_header_length (AttnSafetensors *file, size_t *n, AttnError *error)
 {
@@ -564,7 +565,7 @@ read_header_length (AttnSafetensors *file, size_t *n, AttnError *error)
 
   if (file->size < LENGTH_SIZE)
     return attn_fail (error, ATTN_ERROR_FORMAT,
-                      "%s: not a safetensors file: those begin with %d bytes, and it has %" PRIu64, file->path,
+                      "%s: not a safetensors file: such files begin with %d bytes, but it has %" PRIu64, file->path,
                       LENGTH_SIZE, file->size);
   status = read_bytes (file, 0, start, LENGTH_SIZE, error);
   if (status != ATTN_OK)
@@ -640,7 +641,7 @@ open_path (AttnSafetensors *file, const char *path, AttnError *error)
 {
   struct stat about;
 
-  /* Not to wait for the writer of a fifo, which is refused below. */
+  /* Does not wait for the writer of a fifo, which is refused below. */
   file->fd = open (path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
   if (file->fd < 0)
     return fail_errno (file->path, "cannot be opened", error);
@@ -651,7 +652,7 @@ open_path (AttnSafetensors *file, const char *path, AttnError *error)
   if (!S_ISREG (about.st_mode))
     return attn_fail (
         error, ATTN_ERROR_FILE,
-        "%s: is not a regular file (a pipe, a socket or a device), but only those can be read at any place",
+        "%s: is not a regular file (a pipe, a socket or a device), but only a regular file can be read at any place",
         file->path);
   file->size = (uint64_t) about.st_size;
   return ATTN_OK;

@@ -3,9 +3,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The file is: header length N, 8 bytes, little-endian; N bytes of JSON; the data. Files come from strangers: every
- * field is checked before anything is read through it, with the rules of the reference implementation (no duplicate
- * names, no overlap, no holes, the data ends where the file ends, N at most 100 MB). Only the header is kept in memory;
- * tensors are read on demand, so a layer of a large checkpoint costs no more than itself.
+ * field is checked before it is used, by the rules of the reference implementation (no duplicate names, no overlap, no
+ * holes, the data ends where the file ends, N at most 100 MB). Only the header is kept in memory; tensors are read on
+ * demand, so a layer of a large checkpoint costs no more than itself.
  */
 #ifndef ATTN_SRC_SAFETENSORS_H
 #define ATTN_SRC_SAFETENSORS_H
@@ -19,7 +19,7 @@ typedef enum {
   ATTN_DTYPE_F16,
   ATTN_DTYPE_BF16,
   ATTN_DTYPE_F64,
-  ATTN_DTYPE_OTHER /* valid in the format (integers, F8, ...), but nothing that attn_safetensors_read () reads */
+  ATTN_DTYPE_OTHER /* valid in the format (integers, F8, ...), but not read by attn_safetensors_read () */
 } AttnDtype;
 
 /* One entry of the header. Owned by the AttnSafetensors. */
@@ -35,9 +35,9 @@ typedef struct {
 
 typedef struct AttnSafetensors AttnSafetensors;
 
-/* *file is the caller's; NULL on failure. `path` stands in front of every message. */
+/* The caller owns *file; it is NULL on failure. `path` stands in front of every message. */
 AttnStatus attn_safetensors_open (const char *path, AttnSafetensors **file, AttnError *error);
-/* `data` stays the caller's and must outlive *file; nothing is copied. */
+/* The caller keeps `data`, which must outlive *file; nothing is copied. */
 AttnStatus attn_safetensors_open_memory (const void *data, size_t size, AttnSafetensors **file, AttnError *error);
 void attn_safetensors_close (AttnSafetensors *file); /* accepts NULL */
 
@@ -45,16 +45,16 @@ size_t attn_safetensors_n_tensors (const AttnSafetensors *file);
 const AttnTensor *attn_safetensors_tensor (const AttnSafetensors *file, size_t i);    /* in the order of their data */
 const char *attn_safetensors_metadata (const AttnSafetensors *file, const char *key); /* NULL: no such entry */
 size_t attn_safetensors_n_metadata (const AttnSafetensors *file);
-/* Calls `take` with each entry, until it returns something else than ATTN_OK, which is returned. */
+/* Calls `take` with each entry until it returns another status than ATTN_OK, and returns that status. */
 AttnStatus attn_safetensors_each_metadata (const AttnSafetensors *file,
                                            AttnStatus (*take) (void *data, const char *key, const char *value),
                                            void *data);
-/* For messages: the end of the path if it is very long; "memory" when it was opened from there. */
+/* For messages: the path, or the end of a very long one; "memory" if it was opened from there. */
 const char *attn_safetensors_path (const AttnSafetensors *file);
 
 /*
  * Reads elements first ... first + n - 1 (of tensor->n_elements, in the order of the file) as float32 into values [n].
- * F64 is rounded to nearest even. A value that is not finite, or not after rounding, is refused: no parameter may be
+ * F64 is rounded to nearest even. A value that is not finite, before or after rounding, is refused: no parameter may be
  * NaN or infinite.
  */
 AttnStatus attn_safetensors_read (AttnSafetensors *file, const AttnTensor *tensor, uint64_t first, uint64_t n,

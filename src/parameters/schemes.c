@@ -15,15 +15,13 @@
 
 /* ---- names ---- */
 
-/* Sets of schemes: out_proj belongs to two. */
+/* Bits for sets of schemes: out_proj belongs to two. */
 enum { TORCH = 1, HUGGING_FACE = 2, ANNOTATED = 4, ANY_SCHEME = TORCH | HUGGING_FACE | ANNOTATED };
 
-/* What a linear layer makes. */
+/* The outputs of a linear layer. */
 typedef enum { QUERY, KEY, VALUE, OUTPUT, QUERY_KEY_VALUE } Role;
 
-/*
- * The linear layers of all schemes. `is_telling`: it makes a prefix worth showing to somebody who gave another one.
- */
+/* The linear layers of all schemes. `is_telling`: its prefix is worth showing to a user who gave a wrong one. */
 static const struct {
   const char *weight, *bias; /* bias NULL: it stands elsewhere */
   unsigned schemes;
@@ -51,14 +49,14 @@ static const struct {
 #define RELATIVE_BIAS "relative_bias"
 
 #define ONE_BIAS "trained position biases are supported as one tensor, relative_bias, alone"
-#define TRANSFORMER_XL "positions as in Transformer-XL, which the queries meet, are not supported"
-#define GATED_BIAS "position biases that the queries gate (WavLM) are not supported"
-#define GATE "a gate of what the heads give is not supported"
+#define TRANSFORMER_XL "the positions of Transformer-XL, which are multiplied by the queries, are not supported"
+#define GATED_BIAS "position biases that are gated by the queries (WavLM) are not supported"
+#define GATE "a gate on the outputs of the heads is not supported"
 #define SUB_NORM "a norm between the heads and the output projection is not supported"
 #define Q_NORM "normalised queries are not supported"
 #define K_NORM "normalised keys are not supported"
 #define TRAINED_SCALE "a trained scale of the scores is not supported"
-#define LATENT "keys and values that are made from a latent (MLA) are not supported"
+#define LATENT "keys and values that are computed from a latent (MLA) are not supported"
 #define PLAIN "only plain weights and biases are supported, neither quantised nor adapted ones"
 #define FUSED                                                                                            \
   "query, key and value in one tensor, the order of which differs from family to family, are not read: " \
@@ -68,8 +66,8 @@ static const struct {
   "out_proj"
 
 /*
- * Starts of names that change the attention in a way that this library does not compute, and what they would have
- * meant; the more special ones first.
+ * Starts of the names of tensors that change the attention in a way that this library does not compute, and the reasons
+ * for the user; the more special ones first.
  */
 static const struct {
   const char *start, *reason;
@@ -148,7 +146,9 @@ static const struct {
   { "wv.", RENAMED },
 };
 
-/* What stands beside the parameters in files, and changes nothing: tables, and masks, for which there is the window. */
+/*
+ * Tensors that stand beside the parameters in files and change nothing: tables, and masks, which the window replaces.
+ */
 static const struct {
   const char *name;
   bool may_be_any, may_have_4_dims; /* else of dtype BOOL */
@@ -189,9 +189,9 @@ attn_schemes_is_harmless (const AttnTensor *tensor, const char *name)
   return false;
 }
 
-/* ---- what is under the prefix ---- */
+/* ---- tensors under the prefix ---- */
 
-/* A linear layer, or what is there of it. */
+/* A linear layer, or the part of it that the file has. */
 typedef struct {
   const AttnTensor *weight, *bias;
 } Pair;
@@ -201,11 +201,11 @@ typedef struct {
   const char *prefix;
   Pair pairs[N_NAMES];
   const AttnTensor *relative_bias;
-  /* The first of those that nothing here computes with: of what is known, and of what is not. */
+  /* The first tensors that nothing here computes with: one of a known name, and one of an unknown name. */
   const AttnTensor *unsupported, *unknown;
 } Finds;
 
-/* Where `name` belongs; NULL: nowhere. */
+/* The place of the tensor `name`; NULL: none. */
 static const AttnTensor **
 place_of (Finds *finds, const char *name)
 {
@@ -237,7 +237,7 @@ find_tensors (Finds *finds)
   }
 }
 
-/* What there is of a linear layer: its weight or else its bias. */
+/* The tensor that the file has of a linear layer: its weight or else its bias. */
 static const AttnTensor *
 either (const Finds *finds, size_t i)
 {
@@ -291,7 +291,7 @@ fail_unused (const Finds *finds, const AttnTensor *tensor, AttnError *error)
   return attn_schemes_fail_unused (finds->tensors->label, tensor, tensor->name + strlen (finds->prefix), error);
 }
 
-/* The length of the prefix that makes `name` a telling one; SIZE_MAX: it is none. */
+/* The length of the prefix of a telling `name`; SIZE_MAX: the name is not telling. */
 static size_t
 telling_prefix (const char *name)
 {
@@ -307,7 +307,7 @@ telling_prefix (const char *name)
   return SIZE_MAX;
 }
 
-/* Writes ", "-separated prefixes into text [size] and returns how many there are in the file. */
+/* Writes the telling prefixes of the file into text [size], ", "-separated, and returns their number. */
 static size_t
 list_prefixes (const AttnSafetensors *file, char *text, size_t size)
 {
@@ -325,7 +325,7 @@ list_prefixes (const AttnSafetensors *file, char *text, size_t size)
   return n_prefixes;
 }
 
-/* A name as layers of attention have them. */
+/* Whether layers of attention have such a name. */
 static bool
 is_suspect (const char *name)
 {
@@ -337,7 +337,7 @@ is_suspect (const char *name)
   return false;
 }
 
-/* Writes some names into text [size], ", "-separated: of those that look like attention, or else of all. */
+/* Writes some names into text [size], ", "-separated: names that look like attention, or else any. */
 static void
 list_tensors (const AttnSafetensors *file, char *text, size_t size)
 {
@@ -368,10 +368,11 @@ fail_nothing (const Finds *finds, AttnError *error)
                       "%s: no attention layer under the prefix %s; the file has one under %s%s", finds->tensors->label,
                       attn_quote (finds->prefix).text, found, more);
   list_tensors (finds->tensors->file, found, sizeof found);
-  return attn_fail (error, ATTN_ERROR_MODEL,
-                    "%s: no attention layer under the prefix %s, nor anywhere else in its %zu tensors, such as %s. "
-                    "examples/export_encoder.py --layer knows more names, and writes them as they are read here",
-                    finds->tensors->label, attn_quote (finds->prefix).text, n_tensors, n_tensors == 0 ? "none" : found);
+  return attn_fail (
+      error, ATTN_ERROR_MODEL,
+      "%s: no attention layer under the prefix %s, nor anywhere else in its %zu tensors, such as %s. "
+      "examples/export_encoder.py --layer knows more names, and writes the tensors under the names that are read here",
+      finds->tensors->label, attn_quote (finds->prefix).text, n_tensors, n_tensors == 0 ? "none" : found);
 }
 
 /* ---- shapes ---- */
@@ -407,7 +408,7 @@ check_bias (const Finds *finds, const AttnTensor *bias, uint64_t n_rows, const A
   return attn_tensors_fail_shape (finds->tensors, bias, wanted, error);
 }
 
-/* How many heads and frames there have to be, the configuration of a layer knows. */
+/* The configuration of a layer decides how many heads and frames are needed. */
 static AttnStatus
 check_relative_bias (const Finds *finds, AttnError *error)
 {
@@ -427,9 +428,9 @@ check_relative_bias (const Finds *finds, AttnError *error)
   return attn_tensors_fail_shape (finds->tensors, tensor, wanted, error);
 }
 
-/* ---- the schemes: each finds out where query, key, value and output stand ---- */
+/* ---- the schemes: each finds query, key, value and output ---- */
 
-/* The weight of linear layer `i`, without which `present` makes no sense. */
+/* Checks that linear layer `i` has its weight, without which `present` makes no sense. */
 static AttnStatus
 require (const Finds *finds, const AttnTensor *present, size_t i, AttnError *error)
 {
@@ -458,7 +459,7 @@ locate_weight (const Finds *finds, size_t i, AttnSource *source, AttnError *erro
   return check_weight (finds, source->weight, ATTN_MODEL_MAX_ROWS, ATTN_MAX_FEATURES, error);
 }
 
-/* The output projection has one of some names. It may be absent, and its shape has other bounds. */
+/* Finds the output projection, which has one of several names. It may be absent, and its shape has other bounds. */
 static AttnStatus
 locate_output (const Finds *finds, unsigned scheme, AttnSource *output, AttnError *error)
 {
@@ -483,7 +484,7 @@ locate_output (const Finds *finds, unsigned scheme, AttnSource *output, AttnErro
   return status == ATTN_OK ? check_bias (finds, output->bias, output->n_rows, output->weight, error) : status;
 }
 
-/* Query, key and value in one weight: a third of its rows each. */
+/* Query, key and value in one weight: each has a third of the rows. */
 static AttnStatus
 locate_thirds (const Finds *finds, const AttnTensor *weight, AttnSources *sources, AttnError *error)
 {
@@ -492,8 +493,8 @@ locate_thirds (const Finds *finds, const AttnTensor *weight, AttnSources *source
   if (status != ATTN_OK)
     return status;
   if (weight->dims[0] % 3 != 0)
-    return attn_tensors_fail_shape (finds->tensors, weight, "its rows are query, key and value and have to divide by 3",
-                                    error);
+    return attn_tensors_fail_shape (finds->tensors, weight,
+                                    "its rows are query, key and value, so their number must divide by 3", error);
   for (unsigned i = 0; i < ATTN_N_PROJECTIONS; i++) {
     sources->projections[i].weight = weight;
     sources->projections[i].n_rows = weight->dims[0] / 3;
@@ -591,8 +592,8 @@ static const struct {
 };
 
 /*
- * Exactly one may have tensors under the prefix, and nothing but its tensors may be there. What is known to be beyond
- * this library is told before "nothing found": it says more.
+ * Exactly one scheme may have tensors under the prefix, and no other tensors may be there. A tensor that is known to be
+ * unsupported is reported before "nothing found", because that says more.
  */
 static AttnStatus
 find_scheme (const Finds *finds, bool shared, size_t *scheme, AttnError *error)
@@ -616,7 +617,7 @@ find_scheme (const Finds *finds, bool shared, size_t *scheme, AttnError *error)
   return finds->unknown != NULL && !shared ? fail_unused (finds, finds->unknown, error) : ATTN_OK;
 }
 
-/* Self-attention: one frame makes query, key and value. */
+/* Self-attention: query, key and value come from the same frame. */
 static AttnStatus
 check_inputs (const Finds *finds, const AttnSources *sources, AttnError *error)
 {
@@ -628,7 +629,7 @@ check_inputs (const Finds *finds, const AttnSources *sources, AttnError *error)
     if (other->dims[1] != query->dims[1])
       return attn_fail (error, ATTN_ERROR_MODEL,
                         "%s: %s %s takes %" PRIu64 " inputs, but %s %s takes %" PRIu64
-                        ": cross-attention, where only self-attention is supported",
+                        ": this is cross-attention, but only self-attention is supported",
                         finds->tensors->label, attn_quote (query->name).text, attn_tensor_shape (query).text,
                         query->dims[1], attn_quote (other->name).text, attn_tensor_shape (other).text, other->dims[1]);
   }

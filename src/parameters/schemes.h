@@ -1,5 +1,5 @@
 /*
- * libattn: what the parameters of an attention are called: the naming schemes, which of them a file has under a prefix,
+ * libattn: the names of the parameters of an attention: the naming schemes, which of them a file has under a prefix,
  * and where query, key, value and output stand in it.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_SCHEMES_H
@@ -9,7 +9,7 @@
 
 enum { ATTN_QUERY, ATTN_KEY, ATTN_VALUE, ATTN_N_PROJECTIONS };
 
-/* Where one linear layer stands: some rows of a weight and, if there is a bias, of the bias. */
+/* The tensors of one linear layer: some rows of a weight and, if there is a bias, of the bias. */
 typedef struct {
   const AttnTensor *weight, *bias;
   uint64_t first_row, n_rows; /* of the weight */
@@ -24,16 +24,16 @@ typedef struct {
 } AttnSources;
 
 /*
- * Under `prefix`: exactly one scheme, whose shapes fit together. Nothing else may be there, unless the tensors are
- * `shared` with other blocks: then the caller looks for what nobody computes with when all of them are known.
+ * Finds exactly one scheme under `prefix`, whose shapes fit together. No other tensor may be there, unless the tensors
+ * are `shared` with other blocks: then the caller looks for unused tensors when all blocks are known.
  */
 AttnStatus attn_schemes_find (const AttnTensors *tensors, const char *prefix, bool shared, AttnSources *sources,
                               AttnError *error);
 
-/* Whether `tensor`, called `name` under a prefix, may be passed over. */
+/* Whether `tensor`, called `name` under a prefix, may be ignored. */
 bool attn_schemes_is_harmless (const AttnTensor *tensor, const char *name);
 
-/* That nothing computes with `tensor`, called `name` under the prefix of an attention, and what it would mean. */
+/* The error that nothing computes with `tensor`, called `name` under the prefix of an attention, and why. */
 AttnStatus attn_schemes_fail_unused (const char *label, const AttnTensor *tensor, const char *name, AttnError *error);
 
 #endif

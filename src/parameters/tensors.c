@@ -37,7 +37,7 @@ attn_tensors_clear (AttnTensors *tensors)
   tensors->by_name = NULL;
 }
 
-/* How many names come before `text`; those that begin with it do not, unless `behind`. */
+/* The number of names before `text`. With `behind`, names that begin with `text` count as before it. */
 static size_t
 n_before (const AttnTensors *tensors, const char *text, bool behind)
 {

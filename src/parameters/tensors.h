@@ -11,41 +11,44 @@
 
 typedef struct {
   const AttnTensor *tensor;
-  bool is_used; /* something has been computed with, or will be */
+  bool is_used; /* a block computes with it */
 } AttnNamedTensor;
 
 typedef struct {
   AttnSafetensors *file;
-  const char *label;        /* in front of every message: the path, or the path and a block's */
+  const char *label;        /* in front of every message: the path, or the path and the block's name */
   AttnNamedTensor *by_name; /* [n], ascending */
   size_t n;
-  bool header_only;    /* nothing is read */
-  uint64_t n_read;     /* values that were read */
-  uint64_t max_values; /* that may be; 0: any number */
+  bool header_only;    /* no values are read */
+  uint64_t n_read;     /* number of values that were read */
+  uint64_t max_values; /* the most that may be read; 0: any number */
 } AttnTensors;
 
-/* All tensors of `file`, which outlives them. */
+/* All tensors of `file`, which must outlive them. */
 AttnStatus attn_tensors_init (AttnTensors *tensors, AttnSafetensors *file, AttnError *error);
 void attn_tensors_clear (AttnTensors *tensors); /* accepts a zeroed one */
 
 /* The first tensor whose name begins with `prefix`, an index of by_name, and how many there are. */
 size_t attn_tensors_under (const AttnTensors *tensors, const char *prefix, size_t *n);
 
-/* The tensor called `first` and `second`, one behind the other; NULL: there is none. */
+/* The tensor whose name is `first` followed by `second`; NULL: there is none. */
 const AttnTensor *attn_tensors_find (const AttnTensors *tensors, const char *first, const char *second);
 
-/* Its values first ... first + n - 1 to a new array, the caller's, also on failure. The tensor is used. */
+/*
+ * Reads the tensor's values first ... first + n - 1 into a new array, which the caller owns, also on failure. Marks the
+ * tensor as used.
+ */
 AttnStatus attn_tensors_read (AttnTensors *tensors, const AttnTensor *tensor, uint64_t first, uint64_t n,
                               float **values, AttnError *error);
 
-/* That the dtype is one of those that can be read. */
+/* Checks that the dtype can be read. */
 AttnStatus attn_tensors_check_dtype (const AttnTensors *tensors, const AttnTensor *tensor, AttnError *error);
 
-/* "... has shape [3, 4], but " and `wanted`. */
+/* The error "... has shape [3, 4], but " and `wanted`. */
 AttnStatus attn_tensors_fail_shape (const AttnTensors *tensors, const AttnTensor *tensor, const char *wanted,
                                     AttnError *error);
 
-/* Out of memory, or a size that cannot be addressed: for `what`. */
+/* The error for `what`: out of memory, or a size that cannot be addressed. */
 AttnStatus attn_tensors_fail_memory (const AttnTensors *tensors, size_t size, const char *what, AttnError *error);
 
 #endif

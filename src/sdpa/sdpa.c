@@ -1,4 +1,4 @@
-/* libattn: the plain operator: computes what a plan says.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: the plain operator: carries out a plan.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sdpa/sdpa.h"
 
 #include <math.h>
@@ -10,10 +10,10 @@
 #include "base/status.h"
 #include "sdpa/types.h"
 
-/* Queries that are answered together: they meet the keys while these are in the processor's caches. */
+/* Queries that are computed together, while the keys are in the processor's caches. */
 #define BLOCK ATTN_LANES
 
-/* One call: the plan, one key/value head as the kernels want it, and one block of queries. */
+/* One call: the plan, one key/value head in the form of the kernels, and one block of queries. */
 typedef struct {
   AttnSdpaPlan plan;
   const AttnKernels *kernels;
@@ -21,16 +21,16 @@ typedef struct {
   float *keys;      /* [n_tiles][dk][16] */
   float *values;    /* [n_tiles][16][dv], and ATTN_VALUES_SLACK */
   uint32_t *slots;  /* [n_tiles]: tile i stands at i */
-  uint16_t *finite; /* [n_tiles], a bit for each key whose value is */
+  uint16_t *finite; /* [n_tiles], a bit for each key whose value is finite */
 
   AttnRange visible[BLOCK]; /* keys that position and padding leave to a query */
-  AttnRange tiles;          /* those that any of the queries sees, or all of them */
+  AttnRange tiles;          /* tiles that any of the queries sees, or all tiles */
   float *queries;           /* [BLOCK][dk] */
   float *scores;            /* [BLOCK][n_tiles][16] */
   uint16_t *masks;          /* [BLOCK][n_tiles], the keys that a query attends to */
   float reciprocals[BLOCK];
   float *contexts;  /* [BLOCK][dv] */
-  float *line;      /* [n_tiles][16] or [dk], on its way from or to a tensor */
+  float *line;      /* [n_tiles][16] or [dk], a row on its way from or to a tensor */
   AttnMaskRow mask; /* of the query at hand */
 } Operation;
 
@@ -89,7 +89,7 @@ clear (Operation *op)
 
 /* ---- keys and values ---- */
 
-/* One key and its value, each from its first element on: cleaned, key j to lane j % 16 of tile j / 16. */
+/* Stores one key and its value, cleaned: key j goes to lane j % 16 of tile j / 16. */
 static void
 pack_key (Operation *op, size_t j, const void *key, size_t first_key, const void *value, size_t first_value)
 {
@@ -108,7 +108,7 @@ pack_key (Operation *op, size_t j, const void *key, size_t first_key, const void
     op->finite[j / ATTN_LANES] &= ~(1u << j % ATTN_LANES);
 }
 
-/* How many of the new keys anybody can ask for: whole tiles, up to the last that is not padding. */
+/* The number of new keys that can be asked for: whole tiles, up to the last key that is not padding. */
 static size_t
 n_needed_keys (const AttnSdpa *s, size_t batch)
 {
@@ -139,7 +139,7 @@ pack_head (Operation *op, size_t batch, size_t head)
   }
 }
 
-/* One head's past rows and then its new ones, `size` bytes each, as they are. */
+/* Copies one head's past rows and then its new ones, `size` bytes each, unchanged. */
 static void
 join_head (const AttnSdpa *s, uint8_t *present, const uint8_t *past, const uint8_t *added, size_t size, size_t batch,
            size_t head)
@@ -191,7 +191,7 @@ take_query (Operation *op, size_t batch, size_t head, size_t i, size_t q)
   size_t first = attn_sdpa_row (s->layout, s->n_heads, s->n_queries, s->dk, batch, head, i);
 
   attn_type_load (s->type, query, s->query, first, s->dk);
-  op->kernels->scale (query, query, 1, s->dk); /* a denormal is 0 also when the factor is large */
+  op->kernels->scale (query, query, 1, s->dk); /* a denormal is 0 even if the factor is large */
   op->kernels->scale (query, query, op->plan.query_factor, s->dk);
   op->visible[q] = attn_sdpa_visible (&op->plan, batch, i);
 }
@@ -216,7 +216,7 @@ tiles_of_block (const Operation *op, size_t n)
   return (AttnRange){ keys.begin / ATTN_LANES, (keys.end + ATTN_LANES - 1) / ATTN_LANES };
 }
 
-/* A float mask's entry in the range in which log2 (e) times it is finite; NaN and infinity stay. */
+/* Limits a float mask's entry to the range in which log2 (e) times it is finite; NaN and infinity stay. */
 static inline float
 limit_bias (float x)
 {
@@ -237,7 +237,7 @@ add_biases (float *scores, const float *biases, AttnRange tiles)
 
 /* ---- outputs ---- */
 
-/* values [n_tiles][16] := `other` wherever the query does not attend to a key. */
+/* Sets values [n_tiles][16] to `other` wherever the query does not attend to a key. */
 static void
 fill_unattended (const Operation *op, size_t q, float *values, float other)
 {
@@ -251,7 +251,7 @@ fill_unattended (const Operation *op, size_t q, float *values, float other)
   }
 }
 
-/* The scores as they are at `stage`, in units of 1 and without the guard, if that is what the caller wants. */
+/* Stores the scores of `stage`, in units of 1 and without the guard, if the caller wants this stage. */
 static void
 store_scores (Operation *op, AttnScores stage, size_t q, size_t row)
 {
@@ -287,7 +287,7 @@ store_weights (Operation *op, size_t q, size_t row)
 /* ---- blocks of queries ---- */
 
 /*
- * The scores of query `i` before the softmax, and the keys that it attends to; on the way the scores are stored where
+ * Computes the scores of query `i` before the softmax, and the keys that it attends to; stores the scores on the way if
  * the caller wants them.
  */
 static void
@@ -310,7 +310,7 @@ finish_scores (Operation *op, size_t batch, size_t head, size_t i, size_t q)
     add_biases (scores, op->mask.biases, op->tiles);
 }
 
-/* The weights, and the contexts if they are wanted, of queries [first, first + n) of one head. */
+/* Computes the weights, and the contexts if they are wanted, of queries [first, first + n) of one head. */
 static void
 attend (Operation *op, size_t batch, size_t head, size_t first, size_t n)
 {

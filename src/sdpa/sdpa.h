@@ -1,6 +1,6 @@
 /*
  * libattn: the parts of the plain operator. sdpa_check.c makes a plan from the caller's description, sdpa_mask.c says
- * which keys a query attends to, sdpa_softmax.c knows the precisions of the softmax, sdpa.c computes.
+ * which keys a query attends to, sdpa_softmax.c has the precisions of the softmax, sdpa.c computes.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_SDPA_H
@@ -11,7 +11,7 @@
 
 /* Everything that follows from a description. */
 typedef struct {
-  AttnSdpa given; /* with its defaults resolved, all but query_offset */
+  AttnSdpa given; /* with all defaults resolved but that of query_offset */
   size_t n_total; /* keys: past and new ones */
   size_t n_tiles; /* of 16 keys */
   bool has_mask;
@@ -23,7 +23,10 @@ typedef struct {
 /* Checks `sdpa` and makes the plan. */
 AttnStatus attn_sdpa_plan (AttnSdpaPlan *plan, const AttnSdpa *sdpa, AttnError *error);
 
-/* Row `i` of a head in a tensor of n rows per head and `width` values per row, in `layout`: its first value. */
+/*
+ * The place of the first value of row `i` of a head, in a tensor of n rows per head and `width` values per row, in
+ * `layout`.
+ */
 static inline size_t
 attn_sdpa_row (AttnLayout layout, size_t n_heads, size_t n, size_t width, size_t batch, size_t head, size_t i)
 {
@@ -40,28 +43,30 @@ typedef struct {
 /* The keys that padding, is_causal and the windows leave to query `i`. */
 AttnRange attn_sdpa_visible (const AttnSdpaPlan *plan, size_t batch, size_t i);
 
-/* What the masks say of one row of scores. A row that broadcasting makes the same for many queries is made once. */
+/* The masks for one row of scores. A row that broadcasting makes the same for many queries is made once. */
 typedef struct {
   bool is_made;
-  size_t element;  /* of the mask, where the row begins */
-  float *biases;   /* [n_tiles][16] of the float mask, denormals as 0; without meaning where a mask forbids the key */
+  size_t element;  /* the element of the mask where the row begins */
+  float *biases;   /* [n_tiles][16] of the float mask, denormals as 0; meaningless where a mask forbids the key */
   uint16_t *lanes; /* [n_tiles], a bit for each key that the masks allow */
 } AttnMaskRow;
 
 AttnStatus attn_mask_row_init (AttnMaskRow *row, const AttnSdpaPlan *plan, AttnError *error);
 void attn_mask_row_clear (AttnMaskRow *row);
 
-/* Makes the row of a query, at least its `tiles`. */
+/* Makes at least the `tiles` of the row of a query. */
 void attn_mask_row_make (AttnMaskRow *row, const AttnSdpaPlan *plan, size_t batch, size_t head, size_t i,
                          AttnRange tiles);
 
-/* The `tiles` of lanes [n_tiles] := a bit for each of `keys` that the masks allow, too. `row` NULL: no masks. */
+/*
+ * Sets the `tiles` of lanes [n_tiles] to a bit for each of `keys` that the masks allow as well. `row` NULL: no masks.
+ */
 void attn_sdpa_lanes (uint16_t *lanes, AttnRange tiles, const AttnMaskRow *row, AttnRange keys);
 
 /*
- * AttnKernels.softmax in the precision of `type`. Where that asks for rounding, the weights come divided by their sum,
- * and the reciprocals are 1. A row that attends to nothing gets 0, and so do its weights. `masks` is rows->masks: keys
- * whose scores become -inf by rounding are taken out.
+ * As AttnKernels.softmax, in the precision of `type`. If `type` asks for rounding, the weights are already divided by
+ * their sum, and the reciprocals are 1. A row that attends to nothing gets 0, and so do its weights. `masks` is
+ * rows->masks: keys whose scores become -inf by rounding are taken out.
  */
 void attn_sdpa_softmax (const AttnKernels *kernels, AttnType type, const AttnRows *rows, uint16_t *masks);
 

@@ -11,7 +11,7 @@
 #include "parameters/config.h"
 #include "sdpa/types.h"
 
-/* Far enough for any query to stand anywhere beside N < 2^32 keys; and sums of three of them fit an int64_t. */
+/* Large enough for any query to stand anywhere beside N < 2^32 keys; sums of three of them fit an int64_t. */
 #define MAX_OFFSET (INT64_C (1) << 32)
 
 AttnSdpa
@@ -121,7 +121,7 @@ check_sizes (const AttnSdpa *s, AttnError *error)
 
 /* ---- tensors ---- */
 
-/* That the bytes of a tensor can be addressed, and that it is there unless it is empty. */
+/* Checks that the bytes of a tensor can be addressed, and that it is not NULL unless it is empty. */
 static AttnStatus
 check_tensor (const char *name, const void *tensor, bool optional, const uint32_t sizes[4], size_t element,
               AttnError *error)
@@ -147,7 +147,7 @@ check_tensor (const char *name, const void *tensor, bool optional, const uint32_
   return ATTN_OK;
 }
 
-/* A tensor per key/value head, of `n` keys or values. */
+/* A tensor with `n` keys or values per key/value head. */
 static AttnStatus
 check_cache (const char *name, const void *tensor, bool optional, const AttnSdpa *s, uint32_t n, bool is_value,
              AttnError *error)
@@ -181,8 +181,7 @@ check_outputs (const AttnSdpa *s, uint32_t n_total, AttnError *error)
   AttnStatus status;
 
   if (!any && s->n_batches != 0 && s->n_queries != 0)
-    return attn_fail (error, ATTN_ERROR_CONFIG,
-                      "out and weights are NULL, scores and presents, too: nothing is asked for");
+    return attn_fail (error, ATTN_ERROR_CONFIG, "out, weights, scores and presents are all NULL: nothing is asked for");
   if ((status = check_tensor ("out", s->out, true, out, size, error))
       || (status = check_tensor ("weights", s->weights, true, scores, size, error))
       || (status = check_tensor ("scores", s->scores, true, scores, size, error))
@@ -191,7 +190,7 @@ check_outputs (const AttnSdpa *s, uint32_t n_total, AttnError *error)
   return check_cache ("present_value", s->present_value, true, s, n_total, true, error);
 }
 
-/* ---- what goes together ---- */
+/* ---- tensors that go together ---- */
 
 static AttnStatus
 check_pair (const char *key, const void *a, const char *value, const void *b, AttnError *error)
@@ -202,7 +201,7 @@ check_pair (const char *key, const void *a, const char *value, const void *b, At
                     a == NULL ? value : key);
 }
 
-/* Padding is a matter of caches that the caller keeps, pasts and presents one of those that grow here. */
+/* Padding belongs to caches that the caller keeps; pasts and presents belong to caches that grow here. */
 static AttnStatus
 check_padding (const AttnSdpa *s, AttnError *error)
 {
@@ -212,11 +211,11 @@ check_padding (const AttnSdpa *s, AttnError *error)
     return ATTN_OK;
   if (s->past_key != NULL || s->present_key != NULL)
     return attn_fail (error, ATTN_ERROR_CONFIG,
-                      "n_valid_keys and %s are both given: padding goes without past and present",
+                      "n_valid_keys and %s are both given: padding cannot be combined with past and present",
                       s->past_key != NULL ? "past_key" : "present_key");
   for (batch = 0; batch < s->n_batches; batch++)
     if (s->n_valid_keys[batch] < 0 || s->n_valid_keys[batch] > s->n_keys)
-      return attn_fail (error, ATTN_ERROR_CONFIG, "n_valid_keys[%u] is %lld, but n_keys is %u: expected 0 to that",
+      return attn_fail (error, ATTN_ERROR_CONFIG, "n_valid_keys[%u] is %lld, but n_keys is %u: expected 0 to n_keys",
                         batch, (long long) s->n_valid_keys[batch], s->n_keys);
   return ATTN_OK;
 }
@@ -234,7 +233,7 @@ check_together (const AttnSdpa *s, AttnError *error)
 
 /* ---- masks ---- */
 
-/* One size of a mask: 0 becomes that of the scores. */
+/* One size of a mask: 0 becomes the size of the scores. */
 static AttnStatus
 check_mask_size (const char *name, uint32_t *size, const char *of_scores, uint32_t full, AttnError *error)
 {
@@ -242,8 +241,8 @@ check_mask_size (const char *name, uint32_t *size, const char *of_scores, uint32
     *size = full;
   if (*size == full || *size == 1)
     return ATTN_OK;
-  return attn_fail (error, ATTN_ERROR_CONFIG, "%s is %u, but %s is %u: expected that, or 1 to broadcast", name, *size,
-                    of_scores, full);
+  return attn_fail (error, ATTN_ERROR_CONFIG, "%s is %u, but %s is %u: expected the same, or 1 to broadcast", name,
+                    *size, of_scores, full);
 }
 
 /* A mask that may end early still covers all keys that are not padding. */
@@ -260,8 +259,8 @@ check_padded_size (AttnSdpa *s, uint32_t n_total, AttnError *error)
   for (batch = 0; s->n_valid_keys != NULL && batch < s->n_batches; batch++)
     if (s->n_valid_keys[batch] > s->mask_keys)
       return attn_fail (error, ATTN_ERROR_CONFIG,
-                        "mask_keys is %u, but n_valid_keys[%u] is %lld: expected that or more", s->mask_keys, batch,
-                        (long long) s->n_valid_keys[batch]);
+                        "mask_keys is %u, but n_valid_keys[%u] is %lld: expected that many or more", s->mask_keys,
+                        batch, (long long) s->n_valid_keys[batch]);
   return ATTN_OK;
 }
 
@@ -279,7 +278,7 @@ check_mask_sizes (AttnSdpa *s, uint32_t n_total, AttnError *error)
   return check_mask_size ("mask_keys", &s->mask_keys, "n_past + n_keys", n_total, error);
 }
 
-/* The masks' sizes, and the strides that follow: 0 along what is broadcast. */
+/* The masks' sizes, and the strides that follow: 0 along dimensions that are broadcast. */
 static AttnStatus
 check_mask (AttnSdpaPlan *plan, AttnError *error)
 {

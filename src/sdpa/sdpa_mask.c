@@ -43,7 +43,7 @@ attn_mask_row_clear (AttnMaskRow *row)
   attn_free (row->lanes);
 }
 
-/* Key `j`, whose element of the mask is `element`. */
+/* Adds key `j`, whose element of the mask is `element`. */
 static void
 make_key (AttnMaskRow *row, const AttnSdpa *s, size_t element, size_t j)
 {
@@ -65,7 +65,7 @@ attn_mask_row_make (AttnMaskRow *row, const AttnSdpaPlan *plan, size_t batch, si
   size_t element = batch * strides[0] + head * strides[1] + i * strides[2];
   size_t n_keys = plan->given.pad_mask ? plan->given.mask_keys : plan->n_total, j;
 
-  if (strides[2] == 0) { /* the same for all queries: whole, whatever this one sees */
+  if (strides[2] == 0) { /* shared by all queries: made whole, whatever this query sees */
     if (row->is_made && row->element == element)
       return;
     tiles = (AttnRange){ 0, plan->n_tiles };

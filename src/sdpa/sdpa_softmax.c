@@ -7,9 +7,9 @@
 #include "sdpa/types.h"
 
 /*
- * 2^x for x <= 0, in float64. x = n + r, n whole, |r| <= 1/2: 2^r by its Taylor series, ln (2)^k / k!, of which what is
- * left out is below (ln (2) / 2)^14 / 14! < 2^-57; times 2^n by adding n to the exponent, as in kernels_c.c. (Of a NaN
- * that was a float32 the low bits, which would be n, are 0: it stays NaN.)
+ * 2^x for x <= 0, in float64. x = n + r, n whole, |r| <= 1/2: 2^r by its Taylor series, ln (2)^k / k!, of which the
+ * omitted rest is below (ln (2) / 2)^14 / 14! < 2^-57; times 2^n by adding n to the exponent, as in kernels_c.c. (In a
+ * NaN that was a float32 the low bits, which would be n, are 0: it stays NaN.)
  */
 static double
 exp2_negative (double x)
@@ -73,7 +73,7 @@ softmax_f64 (float *scores, const uint16_t *masks, size_t n)
     scores[j] = is_attended (masks, j) ? attn_float_or_0 (exp2_negative (scores[j] - max) / sum[0]) : 0.0f;
 }
 
-/* Scores as they are in units of log2 (e), rounded to `type` as they are in units of 1; guard and all. */
+/* Rounds scores to `type` in units of 1; they come and go in units of log2 (e), with the guard. */
 static void
 round_scores (AttnType type, float *scores, uint16_t *masks, size_t n)
 {
@@ -117,7 +117,7 @@ attn_sdpa_softmax (const AttnKernels *kernels, AttnType type, const AttnRows *ro
     return;
   kernels->softmax (rows);
   for (row = 0; row < rows->n_rows; row++) {
-    if (isinf (rows->reciprocals[row])) /* a sum of nothing; any other is 1 at least */
+    if (isinf (rows->reciprocals[row])) /* an empty sum; any other is at least 1 */
       rows->reciprocals[row] = 0;
     if (!is_rounded)
       continue;

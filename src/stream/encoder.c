@@ -11,15 +11,15 @@
 
 #define ENTRY "encoder"
 
-/* Longer than any stream: of so many frames a block inside a residual gives as many. */
+/* Longer than any stream: from so many frames a block inside a residual must give as many. */
 #define MANY_FRAMES (UINT64_C (1) << 40)
 
 /* ---- lists of blocks ---- */
 
 /*
- * Constructors do not know where their block stands: what they say, or what the reader of the file says of it, gets the
- * block's label in front. What has one, of this block or of one inside of it, keeps it. What a constructor finds wrong
- * with a configuration is the file's fault.
+ * Constructors do not know where their block stands. So their errors, and those of the file's reader, get the block's
+ * label in front. An error that has a label already, of this block or of one inside of it, keeps it. A wrong
+ * configuration is the file's fault.
  */
 static AttnStatus
 label_error (AttnReader *reader)
@@ -39,7 +39,7 @@ label_error (AttnReader *reader)
   return reader->error.status;
 }
 
-/* What holds for every block, whatever its kind: the sums up to it, and what a residual asks of it. */
+/* Checks that hold for every kind of block: the sums up to it, and the conditions of a residual. */
 static AttnStatus
 check_block (AttnReader *reader, const AttnChain *chain, bool fits, const AttnBlock *block)
 {
@@ -56,10 +56,10 @@ check_block (AttnReader *reader, const AttnChain *chain, bool fits, const AttnBl
   if (reader->depth == 0)
     return ATTN_OK;
   if (block->stride != 1)
-    return attn_reader_fail (reader, "it has a stride of %llu, but inside of a residual it has to be 1",
+    return attn_reader_fail (reader, "it has a stride of %llu, but inside a residual the stride has to be 1",
                              (unsigned long long) block->stride);
   if (attn_block_count (block, MANY_FRAMES) != MANY_FRAMES)
-    return attn_reader_fail (reader, "of %llu frames it makes %llu, but inside of a residual the numbers must be equal",
+    return attn_reader_fail (reader, "from %llu frames it makes %llu, but inside a residual the numbers must be equal",
                              (unsigned long long) MANY_FRAMES,
                              (unsigned long long) attn_block_count (block, MANY_FRAMES));
   return ATTN_OK;
@@ -73,7 +73,7 @@ add_block (AttnReader *reader, const json_t *json, AttnChain *chain)
   bool fits;
 
   if (++reader->n_blocks > ATTN_MAX_BLOCKS)
-    return attn_reader_fail (reader, "this is block %zu, those inside of residuals counted, but at most %u are allowed",
+    return attn_reader_fail (reader, "this is block %zu, counting those inside residuals, but at most %u are allowed",
                              reader->n_blocks, ATTN_MAX_BLOCKS);
   status = attn_reader_block (reader, json, chain->n_outputs, &block);
   if (status != ATTN_OK) {
@@ -113,7 +113,7 @@ compare_names (const void *a, const void *b)
   return strcmp (((const AttnBlockName *) a)->name, ((const AttnBlockName *) b)->name);
 }
 
-/* The block under whose name the tensor stands; NULL: there is none. The longest name, where there are several. */
+/* The block under whose name the tensor stands; NULL: there is none. The longest name wins. */
 static const AttnBlockName *
 block_of (const AttnReader *reader, const char *tensor)
 {
@@ -187,7 +187,7 @@ parse_entry (AttnReader *reader, json_t **json)
   /* Out of memory is the one failure for which jansson has no words. */
   if (error.text[0] == '\0' || json_error_code (&error) == json_error_out_of_memory)
     return attn_tensors_fail_memory (&reader->tensors, length, "the entry \"" ENTRY "\"", &reader->error);
-  return attn_reader_fail (reader, "the entry \"" ENTRY "\" is not the JSON it has to be: %s (byte %d of %zu)",
+  return attn_reader_fail (reader, "the entry \"" ENTRY "\" cannot be parsed as JSON: %s (byte %d of %zu)",
                            attn_quote_bare (error.text).text, error.position, length);
 }
 
@@ -204,7 +204,7 @@ check_keys (AttnReader *reader, const json_t *json)
     return attn_reader_fail (reader, "the entry \"" ENTRY "\" is %s, expected an object", attn_json_text (json).text);
   for (i = 0; i < n_required; i++)
     if (json_object_get (json, keys[i]) == NULL)
-      return attn_reader_fail (reader, "the entry \"" ENTRY "\" has no key %s, which it takes", keys[i]);
+      return attn_reader_fail (reader, "the entry \"" ENTRY "\" has no key %s, which it needs", keys[i]);
   json_object_foreach ((json_t *) json, key, value)
   {
     for (i = 0; i < n && strcmp (key, keys[i]) != 0; i++)
@@ -329,7 +329,7 @@ init_layer (AttnLayer *layer, AttnReader *reader, AttnSafetensors *file)
   return attn_layer_sum_up (layer, &reader->error);
 }
 
-/* `opened`: how that went. The file is closed. */
+/* `opened`: the result of opening `file`, which is closed here. */
 static AttnStatus
 read_file (AttnStatus opened, AttnSafetensors *file, const AttnEncoderOptions *options, AttnLayer **result,
            AttnError *error)

@@ -1,9 +1,9 @@
 /*
- * libattn: the reader of encoders: from the entry `encoder` of a file's metadata to a chain of blocks. The text is a
- * stranger's: whatever it holds that is not known, or does not fit, is an error that names the block.
+ * libattn: the reader of encoders: from the entry `encoder` of a file's metadata to a chain of blocks. The text comes
+ * from a stranger: anything in it that is not known, or does not fit, is an error that names the block.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   encoder.c         the file: its entry, lists of blocks, what nothing computes with
+ *   encoder.c         the file: its entry, lists of blocks, unused tensors
  *   encoder_keys.c    the keys of a block, and the tensors under its name
  *   encoder_blocks.c  the kinds of blocks: their keys and their constructors
  */
@@ -21,11 +21,11 @@
 
 #define ATTN_ENCODER_VERSION 1
 #define ATTN_MAX_ENCODER_TEXT (4u << 20)         /* bytes: parsed, they take up to a hundred times as much */
-#define ATTN_MAX_BLOCKS 4096u                    /* those inside of residuals counted */
-#define ATTN_MAX_DEPTH 8u                        /* residuals in each other */
+#define ATTN_MAX_BLOCKS 4096u                    /* counting those inside residuals */
+#define ATTN_MAX_DEPTH 8u                        /* residuals nested in each other */
 #define ATTN_MAX_NAME 512u                       /* bytes of a block's name */
 #define ATTN_MAX_PARAMETERS (UINT64_C (1) << 32) /* of all blocks; a tensor that two of them name counts twice */
-#define ATTN_MAX_VALUES (1u << 24)               /* of a frame, summed up over what all blocks give */
+#define ATTN_MAX_VALUES (1u << 24)               /* of a frame, added up over the outputs of all blocks */
 
 /* The name of a block in the file, whose tensors begin with it and a dot. */
 typedef struct {
@@ -34,12 +34,12 @@ typedef struct {
   bool is_attention;
 } AttnBlockName;
 
-/* What was read so far. */
+/* The state of the reader. */
 typedef struct {
   AttnTensors tensors; /* its label is the path of the file and of the block */
   const AttnEncoderOptions *options;
   const AttnMachine *machine;
-  size_t path_length; /* of the label: the file's */
+  size_t path_length; /* of the path of the file in the label */
   char label[640];
   size_t n_blocks, depth;
   uint64_t n_values;
@@ -58,21 +58,23 @@ AttnStatus attn_reader_chain (AttnReader *reader, const char *key, const json_t 
 
 /* ---- encoder_blocks.c ---- */
 
-/* The block that `json` says, for frames of `width` values. On failure *block, if it is not NULL, is half-built. */
+/*
+ * The block that `json` describes, for frames of `width` values. On failure *block, if it is not NULL, is half-built.
+ */
 AttnStatus attn_reader_block (AttnReader *reader, const json_t *json, size_t width, AttnBlock **block);
 
 /* ---- encoder_keys.c ---- */
 
-/* A sentence about the block that is read, which stands in front of it. */
+/* Fails with a sentence about the present block, and puts the block's label in front. */
 AttnStatus attn_reader_fail (AttnReader *reader, const char *format, ...) ATTN_PRINTF (2, 3);
 
-/* What a value is, for sentences: "relu", 3, a list. */
+/* A value in the words of a sentence: "relu", 3, a list. */
 typedef struct {
   char text[sizeof (AttnQuote)];
 } AttnJsonText;
 AttnJsonText attn_json_text (const json_t *value);
 
-/* The value of `key`: a whole number; *value stays as it is where the key is missing. */
+/* The value of `key`, a whole number; *value stays as it is if the key is missing. */
 AttnStatus attn_reader_whole (AttnReader *reader, const json_t *json, const char *key, uint64_t min, uint64_t max,
                               uint64_t *value);
 
@@ -80,24 +82,27 @@ AttnStatus attn_reader_whole (AttnReader *reader, const json_t *json, const char
 AttnStatus attn_reader_number (AttnReader *reader, const json_t *json, const char *key, double min, double max,
                                double *value);
 
-/* One of `names`, which ends with NULL: its index. */
+/* The index of the value in `names`, which ends with NULL. */
 AttnStatus attn_reader_choice (AttnReader *reader, const json_t *json, const char *key, const char *const *names,
                                size_t *value);
 
-/* The name of the block, under the key that says its kind. */
+/* The name of the block, under the key that names its kind. */
 AttnStatus attn_reader_name (AttnReader *reader, const json_t *json, const char *key, const char **name);
 
-/* The tensor called `name` and `end`, which has to be there, of a dtype that can be read. */
+/* The tensor whose name is `name` followed by `end`. It must be there, with a dtype that can be read. */
 AttnStatus attn_reader_tensor (AttnReader *reader, const char *name, const char *end, const AttnTensor **tensor);
 
 /*
- * The tensor called `name` and `end`, [n]: its values, the caller's, also on failure. Where it is not required and
- * not there, *values is NULL.
+ * The values [n] of the tensor whose name is `name` followed by `end`. The caller owns them, also on failure. If it is
+ * not required and not there, *values is NULL.
  */
 AttnStatus attn_reader_vector (AttnReader *reader, const char *name, const char *end, size_t n, bool required,
                                float **values);
 
-/* NAME.weight [out, width] and, if it is there, NAME.bias [out]. For attn_linear_free_arrays (), also on failure. */
+/*
+ * NAME.weight [out, width] and, if it is there, NAME.bias [out]. The caller frees them by attn_linear_free_arrays (),
+ * also on failure.
+ */
 AttnStatus attn_reader_linear (AttnReader *reader, const char *name, size_t width, AttnLinear *linear);
 
 #endif

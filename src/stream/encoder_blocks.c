@@ -13,7 +13,7 @@
 #include "blocks/residual.h"
 #include "parameters/config.h"
 
-/* In the order of AttnActivation; those that take a whole frame come last. */
+/* In the order of AttnActivation; activations over a whole frame come last. */
 static const char *const activation_names[] = { "none", "relu",    "gelu",    "gelu-tanh",   "silu",
                                                 "tanh", "sigmoid", "softmax", "log-softmax", NULL };
 static const char *const value_activation_names[] = { "none", "relu", "gelu",    "gelu-tanh",
@@ -138,7 +138,7 @@ make_sinusoid (AttnReader *reader, const json_t *json, size_t width, AttnBlock *
 
 /* ---- attention ---- */
 
-/* One field of its configuration, as the key of its name says it. */
+/* Reads one field of the configuration from the key of the same name. */
 static AttnStatus
 set_field (AttnReader *reader, const AttnField *field, const json_t *json, AttnConfig *config)
 {
@@ -174,7 +174,7 @@ read_config (AttnReader *reader, const json_t *json, size_t width, AttnConfig *c
   config->n_threads = reader->options->n_threads;
   for (i = 0; i < sizeof required / sizeof required[0]; i++)
     if (json_object_get (json, required[i]) == NULL)
-      return attn_reader_fail (reader, "attention has no key %s, which it takes", required[i]);
+      return attn_reader_fail (reader, "attention has no key %s, which it needs", required[i]);
   for (i = 0; (field = attn_config_field (i)) != NULL; i++)
     if (field->in_metadata && json_object_get (json, field->name) != NULL
         && (status = set_field (reader, field, json, config)) != ATTN_OK)
@@ -239,7 +239,8 @@ check_conv_weight (AttnReader *reader, const AttnTensor *weight, AttnConv *conv)
   if (weight->n_dims != 3 || weight->dims[1] != n_inputs || weight->dims[0] == 0 || weight->dims[2] == 0
       || weight->dims[0] > ATTN_MAX_FEATURES || weight->dims[0] % conv->groups != 0) {
     snprintf (wanted, sizeof wanted,
-              "[out, %zu, kernel] is needed, for frames of %zu values in %zu groups, which divide out, at most %u",
+              "[out, %zu, kernel] is needed, for frames of %zu values in %zu groups, where out is a multiple of the "
+              "groups, at most %u",
               n_inputs, conv->n_inputs, conv->groups, ATTN_MAX_FEATURES);
     return attn_tensors_fail_shape (&reader->tensors, weight, wanted, &reader->error);
   }
@@ -252,7 +253,7 @@ check_conv_weight (AttnReader *reader, const AttnTensor *weight, AttnConv *conv)
   return ATTN_OK;
 }
 
-/* The zeros at both ends: no output may lie in them alone, with nothing to read but them. */
+/* Reads the zeros at both ends. No output may read zeros alone. */
 static AttnStatus
 read_conv_zeros (AttnReader *reader, const json_t *json, AttnConv *conv)
 {
@@ -337,8 +338,8 @@ make_residual (AttnReader *reader, const json_t *json, size_t width, AttnBlock *
 /* ---- the table ---- */
 
 typedef struct {
-  const char *name;    /* of the key that says the kind */
-  bool is_configured;  /* keys are also the fields of AttnConfig that a model may speak of */
+  const char *name;    /* of the key that names the kind */
+  bool is_configured;  /* its keys include the fields of AttnConfig that a model may give */
   const char *keys[8]; /* the others */
   AttnStatus (*make) (AttnReader *reader, const json_t *json, size_t width, AttnBlock **block);
 } Kind;
@@ -357,7 +358,7 @@ static const Kind kinds[] = {
 };
 #define N_KINDS (sizeof kinds / sizeof kinds[0])
 
-/* `activation` beside another kind is that one's key. */
+/* Beside another kind, `activation` is a key of that kind. */
 static AttnStatus
 find_kind (AttnReader *reader, const json_t *json, const Kind **kind)
 {
@@ -382,7 +383,7 @@ find_kind (AttnReader *reader, const json_t *json, const Kind **kind)
     *kind = activation;
   if (*kind != NULL)
     return ATTN_OK;
-  return attn_reader_fail (reader, "it has no key that says its kind, which is one of %s; its first key is %s", list,
+  return attn_reader_fail (reader, "it has no key that names its kind, which is one of %s; its first key is %s", list,
                            json_object_size (json) == 0
                                ? "missing"
                                : attn_quote (json_object_iter_key (json_object_iter ((json_t *) json))).text);

@@ -1,7 +1,7 @@
 /* libattn: whole sequences.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "stream/stream.h"
 
-/* Frames from `first` on that are alike, all there or all absent. */
+/* The number of frames from `first` on that are alike, all present or all absent. */
 static size_t
 n_alike (const uint8_t *present, size_t first, size_t n)
 {

@@ -1,4 +1,4 @@
-/* libattn: layers: made, shared, asked.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libattn: layers: how they are made, and their properties.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "stream/layer.h"
 
 #include "base/float_mode.h"
@@ -39,7 +39,7 @@ attn_layer_sum_up (AttnLayer *layer, AttnError *error)
   return ATTN_OK;
 }
 
-/* One block, as the configuration says. */
+/* Makes the one block of the configuration. */
 static AttnStatus
 make_block (AttnLayer *layer, const AttnConfig *config, const AttnModel *model, AttnError *error)
 {
@@ -106,7 +106,7 @@ attn_layer_free (AttnLayer *layer)
   attn_free (layer);
 }
 
-/* ---- questions ---- */
+/* ---- properties ---- */
 
 uint32_t
 attn_layer_n_features (const AttnLayer *layer)

@@ -7,7 +7,7 @@
 #include "parameters/model.h"
 
 struct AttnLayer {
-  AttnMachine machine; /* that its blocks compute with */
+  AttnMachine machine; /* the kernels of its blocks */
   AttnChain chain;
   size_t n_attentions;
   const AttnAttention **attentions; /* [n_attentions], in the order of frames, those inside of residuals too */
@@ -15,18 +15,18 @@ struct AttnLayer {
   AttnMetadata metadata;            /* of an encoder's file */
   uint32_t n_blocks;                /* the same */
   uint64_t n_parameters;            /* the same */
-  uint32_t frame_rate[2];           /* frames per second that an encoder's file speaks of, a fraction; 0, 0: of none */
-  uint64_t hash;                    /* of everything that the output depends on: what saved states are compared by */
+  uint32_t frame_rate[2];           /* frames per second in an encoder's file, a fraction; 0, 0: none */
+  uint64_t hash;                    /* of everything that the output depends on; saved states are compared by it */
 };
 
-/* The first attention: whose heads and window a layer of one block speaks of. There is one. */
+/* The first attention, which gives a layer of one block its heads and its window. There must be one. */
 static inline const AttnAttention *
 attn_layer_first (const AttnLayer *layer)
 {
   return layer->attentions[0];
 }
 
-/* What follows from the chain. */
+/* Derives the rest from the chain. */
 AttnStatus attn_layer_sum_up (AttnLayer *layer, AttnError *error);
 
 #endif

@@ -60,14 +60,14 @@ attn_stream_save (const AttnStream *stream, void *data, size_t size, AttnError *
 
 /* ---- restoring ---- */
 
-/* That the bytes are a state, whole, and this layer's. */
+/* Checks that the bytes are a whole state of this layer. */
 static AttnStatus
 check_envelope (const AttnLayer *layer, const uint8_t *bytes, size_t size, AttnError *error)
 {
   uint64_t version, stated, hash, checksum, sum;
 
   if (size < HEADER_SIZE + CHECKSUM_SIZE)
-    return attn_fail (error, ATTN_ERROR_STATE, "the state has %zu bytes, but no state has less than %d", size,
+    return attn_fail (error, ATTN_ERROR_STATE, "the state has %zu bytes, but no state has fewer than %d", size,
                       HEADER_SIZE + CHECKSUM_SIZE);
   if (memcmp (bytes, MAGIC, AT_VERSION) != 0)
     return attn_fail (error, ATTN_ERROR_STATE, "this is not a saved state: it does not begin with \"%s\"", MAGIC);
@@ -93,7 +93,7 @@ check_envelope (const AttnLayer *layer, const uint8_t *bytes, size_t size, AttnE
   return ATTN_OK;
 }
 
-/* How far the stream had come. */
+/* Reads how far the stream had come. */
 static AttnStatus
 get_progress (const AttnLayer *layer, const uint8_t *bytes, AttnProgress *progress, AttnError *error)
 {

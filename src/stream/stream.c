@@ -6,12 +6,12 @@
 #include "base/float_mode.h"
 #include "base/status.h"
 
-/* Some ten microseconds of work, many times what it takes to hand it over. */
+/* Some ten microseconds of work, many times the cost of handing it over. */
 #define MIN_SHARED 400000
 
 /* ---- life ---- */
 
-/* Finds the attentions of a chain, as the layer listed them. */
+/* Finds the attentions of a chain in the order of the layer's list. */
 static size_t
 find_attentions (const AttnChainState *chain, AttnAttentionState **list)
 {
@@ -154,8 +154,8 @@ attn_stream_ready (const AttnStream *stream, uint64_t n)
 /* ---- frames ---- */
 
 /*
- * Outputs that are ready leave the stream, and their marks, to where they are wanted, until another run may not fit
- * into `room`. Returns how many.
+ * Writes the outputs that are ready, and their marks, to where they are wanted, until another run may not fit into
+ * `room`. Returns their number.
  */
 static uint64_t
 give (AttnStream *stream, float *out, uint8_t *present, uint64_t room)

@@ -8,12 +8,12 @@
 struct AttnStream {
   const AttnLayer *layer;
   AttnWork work;
-  char *memory; /* of all that follows */
+  char *memory; /* of everything in the stream */
   AttnChainState *chain;
   AttnAttentionState **attentions; /* [n_attentions] of the layer */
-  AttnProgress in;                 /* of the frames that came */
+  AttnProgress in;                 /* the frames that came in */
   uint64_t next_output;            /* the number of the next one to leave */
-  bool is_watched;                 /* one of the attentions is */
+  bool is_watched;                 /* one of the attentions is watched */
 };
 
 /* For streams of up to `max_frames` between two resets; SIZE_MAX: any number. */
@@ -22,12 +22,12 @@ AttnStatus attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnS
 /* ---- watch.c ---- */
 
 /*
- * A call begins, of a stream that is watched, or with `weights` that are wanted of a layer that is a single attention:
- * who watches has no rows yet.
+ * A call begins on a stream that is watched, or that must write `weights` of a single attention: a watcher has no rows
+ * yet.
  */
 void attn_stream_begin_rows (AttnStream *stream, float *weights);
 
-/* A call ends that had weights. */
+/* A call that had weights ends. */
 void attn_stream_end_rows (AttnStream *stream);
 
 #endif

@@ -6,7 +6,7 @@
 
 /* ---- where an attention stands ---- */
 
-/* What becomes of a number in front of a block, behind it. */
+/* Turns a number in front of a block into the number behind it. */
 typedef uint64_t (*Step) (const AttnBlock *block, uint64_t n);
 
 static uint64_t
@@ -15,7 +15,9 @@ multiply_stride (const AttnBlock *block, uint64_t n)
   return n * block->stride;
 }
 
-/* *n goes through the blocks of `chain` up to and with `last`, if that is among them or inside of them. */
+/*
+ * Takes *n through the blocks of `chain` up to and including `last`. False: `last` is not among them or inside of them.
+ */
 static bool
 walk_to (const AttnChain *chain, const AttnBlock *last, Step step, uint64_t *n)
 {
@@ -65,7 +67,7 @@ attn_stream_next_row (const AttnStream *stream, uint32_t attention)
   return state != NULL ? state->next_output : 0;
 }
 
-/* Of the rows that there are after `n` frames, by `step`: those that are still to come. */
+/* The number of rows that are still to come, of all that there are after `n` frames by `step`. */
 static uint64_t
 count_rows (const AttnStream *stream, uint32_t attention, Step step, uint64_t n)
 {
@@ -88,7 +90,7 @@ attn_stream_rows_pending (const AttnStream *stream, uint32_t attention)
   return count_rows (stream, attention, attn_block_count, stream->in.next - stream->in.first);
 }
 
-/* ---- who watches ---- */
+/* ---- watchers ---- */
 
 void
 attn_stream_begin_rows (AttnStream *stream, float *weights)

@@ -1,5 +1,5 @@
 /*
- * How long a frame takes, and how long it would have to take: one line per run.
+ * The time that a frame takes, beside the least time that it could take: one line per run.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L
@@ -52,7 +52,7 @@ static const char usage[] =
     "  --no-model       without parameters: each head attends to its own slice of the frame\n"
     "  --model FILE     parameters: safetensors, PyTorch's names (default: random)\n"
     "  --input FILE     frames: raw float32 (default: random)\n"
-    "  --output FILE    what comes out for one pass over the input, raw float32; nothing is measured\n";
+    "  --output FILE    the outputs of one pass over the input, raw float32; nothing is measured\n";
 
 typedef struct {
   unsigned d, h, w, n, threads, n_streams;
@@ -89,7 +89,7 @@ number (const char *name, const char *text)
   return (unsigned) value;
 }
 
-/* Which of the names [NULL behind the last] it is. */
+/* The index of the value in the names [NULL behind the last]. */
 static int
 choice (const char *what, const char *const *names, const char *expected, const char *name)
 {
@@ -100,7 +100,7 @@ choice (const char *what, const char *const *names, const char *expected, const 
   return 0;
 }
 
-/* The value of an option that takes one. */
+/* The value of an option that needs one. */
 static const char *
 value_of (char **argv, int *i)
 {
@@ -109,7 +109,7 @@ value_of (char **argv, int *i)
   return argv[++*i];
 }
 
-/* Behind D, H and W, which an encoder says itself: N, and what may be missing. */
+/* The arguments behind D, H and W (which an encoder's file gives): N, and optional ones. */
 static void
 take_positional (Options *o, const char *const *positional, int n)
 {
@@ -122,7 +122,7 @@ take_positional (Options *o, const char *const *positional, int n)
   if (n > n_shape + 5)
     die ("what is \"%s\"? See --help", positional[n_shape + 5]);
   if (o->encoder != NULL && (o->model != NULL || o->no_model))
-    die ("--encoder has its own parameters: leave out --model and --no-model");
+    die ("--encoder has parameters of its own: leave out --model and --no-model");
   if (o->encoder == NULL) {
     o->d = number ("D", positional[0]);
     o->h = number ("H", positional[1]);
@@ -247,7 +247,7 @@ make_single (const Options *o)
   return layer;
 }
 
-/* Frees nothing of it: the process ends soon. */
+/* Never frees the encoder: the process ends soon. */
 static AttnLayer *
 make_layer (Options *o)
 {
@@ -303,7 +303,7 @@ typedef struct {
   size_t n_frames, at;
 } Feed;
 
-/* Returns how many outputs came out. */
+/* Returns the number of outputs. */
 static size_t
 push (Feed *feed)
 {
@@ -332,7 +332,7 @@ sample (Feed *feed, double *times, size_t n, size_t calls)
   qsort (times, n, sizeof *times, by_size);
 }
 
-/* What is measured, in front of what it came to. */
+/* Prints what is measured, in front of the results. */
 static void
 print_subject (const Feed *feed)
 {
@@ -345,7 +345,7 @@ print_subject (const Feed *feed)
     printf ("D=%u H=%u W=%u N=%u", o->d, o->h, o->w, o->n);
 }
 
-/* Every block on its own: what a real-time user meets. A look at the clock costs some 25 ns. */
+/* Times every block on its own, as a real-time user meets it. Reading the clock costs some 25 ns. */
 static void
 print_tail (Feed *feed)
 {
@@ -438,7 +438,7 @@ write_output (Feed *feed)
     die ("cannot write %s", feed->o->output);
 }
 
-/* Until the window of every block is full. */
+/* Pushes frames until the window of every block is full. */
 static void
 warm_up (Feed *feed)
 {

@@ -1,5 +1,6 @@
 /*
- * What the element `attention` adds to the core, how many of them a core carries, and what attentionscope costs.
+ * The cost that the element `attention` adds to the core, how many of them a core carries, and the cost of
+ * attentionscope.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L
@@ -231,7 +232,7 @@ measure_many (guint n, const AttnConfig *config, const gfloat *frames)
            (now_us () - start) / rounds / n, (now_us () - start) / rounds / 10000 * 100);
 }
 
-/* Ten seconds of weights that differ from place to place, after one to get warm. */
+/* Ten seconds of weights that differ from place to place, after one second of warm-up. */
 static int
 measure_scope (guint width, guint height, guint rate, guint heads, guint window)
 {
@@ -262,7 +263,7 @@ measure_scope (guint width, guint height, guint rate, guint heads, guint window)
   return 0;
 }
 
-/* Argument `i`, or what stands for it. */
+/* Argument `i`, or its default. */
 static guint
 number (int argc, char **argv, int i, guint otherwise)
 {

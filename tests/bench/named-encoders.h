@@ -10,8 +10,8 @@
 #include "../core/encoders.h"
 
 /*
- * Layers before whose parts there is a norm, GELU by erf, and a norm at the end. E1: speech in real time, where layers
- * look ahead. E2: a model that a second-level cache holds no more. E3: many small layers, where calls are what costs.
+ * Layers with a norm in front of each part, GELU by erf, and a norm at the end. E1: speech in real time, where layers
+ * look ahead. E2: a model too large for a second-level cache. E3: many small layers, where the calls dominate the cost.
  */
 typedef struct {
   const char *name;
@@ -85,7 +85,7 @@ write_layer (Encoder *e, const NamedEncoder *n, uint32_t i)
   write_linear (e, name[2], n->width, n->hidden);
 }
 
-/* *file is the caller's, free (). False: there is none of this name. */
+/* The caller frees *file by free (). False: there is no encoder of this name. */
 static inline bool
 named_encoder (const char *name, Bytes *file)
 {

@@ -1,7 +1,7 @@
 /*
  * Times an ONNX model in ONNX Runtime on one thread, without a binding's overhead: a peer of attn-bench. Its library is
- * loaded at run time (npm's onnxruntime-node brings it); of its C interface, a table of functions that is only ever
- * appended to (onnxruntime_c_api.h, OrtApi), the few that are needed are named here by their number.
+ * loaded at run time (npm's onnxruntime-node brings it). Its C interface is a table of functions that only ever grows
+ * at its end (onnxruntime_c_api.h, OrtApi); the few functions needed here are given by their number.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L
@@ -40,7 +40,7 @@ enum {
   CREATE_CPU_MEMORY_INFO = 69
 };
 
-typedef void *Status; /* NULL: all went well */
+typedef void *Status; /* NULL: no error */
 typedef void (*Function) (void);
 
 static const Function *api;

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*  SPDX-License-Identifier: LGPL-2.1-or-later */
 #define _POSIX_C_SOURCE 200809L
 #include "peaks.h"
 
@@ -87,7 +87,7 @@ widest (void)
 
 static volatile float sink;
 
-/* The best of some 50 stretches of a millisecond: what others take from the machine is not its own. */
+/* The best of some 50 stretches of a millisecond: time that other processes take does not count. */
 double
 fma_peak (void)
 {
@@ -105,7 +105,7 @@ fma_peak (void)
   return 2.0 * n * N_CHAINS * isa.n_floats / best * 1e6;
 }
 
-/* The median: a cache that others share is not always there. */
+/* The median: a cache shared with others is not always free. */
 static int
 by_size (const void *a, const void *b)
 {

@@ -1,5 +1,5 @@
 /*
- * How long attn_sdpa () takes over a whole sequence, causal, as before the first word of an answer.
+ * The time of attn_sdpa () over a whole sequence, causal, as in front of the first word of an answer.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L
@@ -15,7 +15,8 @@ static const char usage[] =
     "\n"
     "Causal attention of S queries over S keys, H heads of d values. QKV: raw float32 [3][H][S][d]; OUT receives "
     "[H][S][d].\n"
-    "Prints the median time of a call in microseconds and the ratio to what its arithmetic takes at the peak of fused\n"
+    "Prints the median time of a call in microseconds, and its ratio to the time of its arithmetic at the peak of "
+    "fused\n"
     "multiply-add: 2 H d S (S + 1) flop, the half that the mask leaves, and no softmax.\n";
 
 static int

@@ -85,11 +85,11 @@ static const struct {
 };
 #define N_CASES (sizeof cases / sizeof cases[0])
 
-/* What a thread found. */
+/* The findings of a thread. */
 typedef struct {
-  double worst; /* error over its bound */
+  double worst; /* largest error over its bound */
   float at;
-  const char *different; /* a row that is not plain C; NULL: none */
+  const char *different; /* a row that differs from plain C; NULL: none */
   float different_at;
   const char *flagged; /* a row that met a denormal */
 } Found;
@@ -100,7 +100,7 @@ typedef struct {
   Found found[N_THREADS];
 } Sweep;
 
-/* What would be below the smallest normal is 0: from there on, give or take a rounding. */
+/* Results that would be below the smallest normal are 0, with a rounding of tolerance at the limit. */
 static double
 error_of (size_t c, float x, float y)
 {
@@ -113,7 +113,7 @@ error_of (size_t c, float x, float y)
   return bound == 0 ? INFINITY : (double) (fabsl (y - expected) / bound);
 }
 
-/* Those without a finite or a normal value are 0. */
+/* Exact values that are not finite, or not normal, count as 0. */
 static void
 fill_block (float *in, uint64_t first, uint64_t step)
 {
@@ -209,7 +209,7 @@ TEST (activations_are_within_their_bounds_and_the_same_by_every_row)
     check_case (c);
 }
 
-/* The same whatever the row: NaN, both infinities, both zeros, the ends of the range. */
+/* The same in every row: NaN, both infinities, both zeros, the ends of the range. */
 TEST (odd_values_become_what_the_rules_say)
 {
   static const struct {
@@ -240,7 +240,7 @@ TEST (odd_values_become_what_the_rules_say)
       }
 }
 
-/* All lengths, in place and not; nothing behind the end is touched. */
+/* All lengths, in place and not; nothing behind the end is changed. */
 TEST (activations_of_any_length_equal_plain_c)
 {
   const AttnKernels *kernels;
@@ -265,7 +265,7 @@ TEST (activations_of_any_length_equal_plain_c)
       }
 }
 
-/* Between 1 and the widest frame: in units of 2^-40 of it. */
+/* Sums between 1 and the widest frame, in units of 2^-40 of the logarithm. */
 TEST (logarithm_is_within_its_bound)
 {
   double worst = 0;

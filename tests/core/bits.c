@@ -2,8 +2,8 @@
  * The same bits everywhere: hashes of the outputs of fixed layers over fixed frames, which every compiler,
  * optimisation, instruction set and architecture must give.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * A change of these hashes is a change of what every user's stream gives: it belongs into NEWS.md, with the reason.
- * With the argument "print" the program prints the table anew.
+ * If these hashes change, the outputs of every user's stream change: NEWS.md must say so, with the reason. With the
+ * argument "print" the program prints the table anew.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -111,7 +111,7 @@ make_frames (const Case *c, float *frames, uint8_t *present)
     present[t] = !c->with_absent || t % 23 < 17;
 }
 
-/* Outputs and weights of case `i`, with plain C or with row `kernels` (NULL: the one that is picked). */
+/* Outputs and weights of case `i`, with plain C or with row `kernels` (NULL: the row that is picked). */
 static uint64_t
 hash_case (size_t i, const AttnKernels *kernels)
 {

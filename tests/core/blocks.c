@@ -1,6 +1,6 @@
 /*
- * The blocks beside attention: each against its definition in float64, and as a stream: the same bits for any cutting,
- * absent frames by the rules, outputs after every push by the law, states at any frame.
+ * The blocks other than attention: each against its definition in float64, and as a stream: the same bits for any
+ * cutting, absent frames by the rules, the right number of outputs after every push, states at any frame.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv () */
@@ -15,11 +15,11 @@
 
 #define MOST_FRAMES 100
 #define MOST_WIDTH 48
-#define MOST_OUTPUTS 160 /* values of a frame that leaves */
+#define MOST_OUTPUTS 160 /* values of an output */
 #define UNIT 0x1p-24     /* half of a last place of 1 */
 
 static AttnMachine machine;
-static double lost_by_unit; /* what a matrix unit loses of a product, at most (matrix.h) */
+static double lost_by_unit; /* the most that a matrix unit loses of a product (matrix.h) */
 
 /* ---- a stream through one block ---- */
 
@@ -45,7 +45,7 @@ stream_open (Stream *stream, AttnBlock *block, uint64_t first)
   stream->chain = (AttnChain){ .blocks = &stream->block, .n_blocks = 1 };
   attn_chain_plan (&stream->chain, &stream->work, &arena);
   stream->memory = arena.memory = attn_alloc (arena.used);
-  /* Nothing may depend on what the memory holds. */
+  /* Nothing may depend on the old contents of the memory. */
   memset (arena.memory, 0xff, arena.used);
   arena.used = 0;
   stream->state = attn_chain_plan (&stream->chain, &stream->work, &arena);
@@ -87,7 +87,7 @@ collect (Stream *stream)
   return true;
 }
 
-/* Frames NULL: absent. False: not as many outputs as the law says. */
+/* Frames NULL: absent. False: the number of outputs is wrong. */
 static bool
 stream_push (Stream *stream, const float *frames, uint64_t n)
 {
@@ -107,7 +107,7 @@ stream_end (Stream *stream)
   return collect (stream) && stream->n_out == attn_block_count (stream->block, stream->in.next - stream->in.first);
 }
 
-/* The state goes through bytes into another stream. */
+/* Moves the state, as bytes, into another stream. */
 static bool
 stream_move (Stream *stream)
 {
@@ -153,7 +153,9 @@ struct Case {
   bool flag; /* rms, half */
   uint64_t offset;
   AttnConv conv;
-  /* Output `i` of the frames [n], x (row, value) of frame `row`; and the sum of its terms' magnitudes. */
+  /*
+   * Output `i` for the frames [n], x (row, value) being a value of frame `row`; and the sum of its terms' magnitudes.
+   */
   double (*expect) (const Case *c, const float *frames, uint64_t first, int64_t n, uint64_t i, size_t value,
                     double *magnitude);
 };
@@ -301,7 +303,7 @@ random_activation (void)
   return random_between (ATTN_ACTIVATION_NONE, ATTN_ACTIVATION_SIGMOID);
 }
 
-/* One of the precisions, which then holds the weights exactly. */
+/* Picks a precision, and makes the weights exact in it. */
 static AttnPrecision
 random_precision (Case *c)
 {
@@ -473,7 +475,10 @@ alike (const Frames *frames, size_t i, size_t most)
   return n;
 }
 
-/* All frames in pieces of up to `most`; 0: of any size. Now and then the stream moves, if it `moves`. */
+/*
+ * Pushes all frames in pieces of up to `most`; 0: of any size. With `moves`, the stream's state moves to another stream
+ * now and then.
+ */
 static bool
 push_all (Stream *stream, const Case *c, const Frames *frames, size_t most, bool moves)
 {
@@ -507,7 +512,7 @@ should_be_present (const Case *c, const Frames *frames, uint64_t i)
   return n_there == 0;
 }
 
-/* By how many the magnitude of a linear layer or a convolution is multiplied: a rounding each. */
+/* The number of roundings in a linear layer or a convolution, one for each product. */
 static double
 n_terms (const Case *c)
 {
@@ -525,7 +530,7 @@ check_against_definition (const Case *c, const Frames *frames, const Stream *str
       double magnitude, expected = c->expect (c, frames->values, frames->first, frames->n, i, j, &magnitude);
       float got = stream->out[i * c->n_outputs + j];
 
-      /* Two roundings more, and what an activation adds; none is steeper than 1.13. */
+      /* Two more roundings, and the activation's error; no activation is steeper than 1.13. */
       CHECK_MSG (
           fabs (got - expected) <= 1.13 * magnitude * (UNIT + lost_by_unit / n_terms (c)) + 6 * fabs (expected) * UNIT,
           "%s, activation %d, value %zu of output %d: %g, not %g", c->name, c->activation, j, (int) i, got, expected);
@@ -596,14 +601,14 @@ check_presence (const Case *c, const Stream *stream)
     CHECK_MSG (stream->present[i] == should_be_present (c, &frames, i), "%s: output %d", c->name, (int) i);
 }
 
-/* What a stream gives for frames, and at last what one gives that begins with them. */
+/* The outputs of a stream for frames, compared at the end with a stream that begins with them. */
 static void
 check_end (const Case *c, Stream *stream, const float *frames, size_t n)
 {
   static Stream fresh;
   uint64_t n_before = stream->n_out;
 
-  /* Its outputs go to the front; numbers go on. */
+  /* Its outputs are written from the front again; the numbers go on. */
   stream->in.first += n_before * c->block->stride;
   stream->n_out = 0;
   stream_open (&fresh, c->block, stream->in.next / c->block->stride * c->block->stride);
@@ -647,7 +652,7 @@ TEST (many_absent_frames_pass_at_once)
     }
 }
 
-/* Bits may only change within the reach; at its ends they do. */
+/* Bits may only change within the reach, and must change at its ends. */
 TEST (a_convolution_reaches_as_far_as_it_says)
 {
   static Case c;
@@ -688,7 +693,7 @@ TEST (a_convolution_reaches_as_far_as_it_says)
   }
 }
 
-/* Linear layers and convolutions, whole: of a product 3 u^2 and a little more is lost, u = 2^-8 (matrix.h). */
+/* Whole linear layers and convolutions: each product loses 3 u^2 and a little more, u = 2^-8 (matrix.h). */
 TEST (a_matrix_unit_comes_as_close_as_it_says)
 {
   static const size_t by_unit[] = { 0, 6 };
@@ -713,7 +718,7 @@ TEST (a_matrix_unit_comes_as_close_as_it_says)
   MUST (attn_machine_pick (&machine, ATTN_ARITHMETIC_EXACT, NULL));
 }
 
-/* What the section of another block, or a damaged one, gets. */
+/* The error for the section of another block, or for a damaged one. */
 TEST (sections_that_do_not_fit_are_refused)
 {
   static Case c;

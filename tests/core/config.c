@@ -1,11 +1,11 @@
-/* What a configuration may be, and what is said about one that may not.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The values that a configuration may have, and the errors about others.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <locale.h>
 #include <math.h>
 
 #include "check.h"
 #include "layers.h"
 
-/* The layer is refused with `status`, and the message holds each of the words (NULL: no more). */
+/* The layer is refused with `status`, and the message contains each of the words (NULL: no more). */
 static bool
 refused (const AttnConfig *config, const AttnModel *model, AttnStatus status, const char *a, const char *b)
 {
@@ -108,7 +108,7 @@ largest_works (const AttnConfig *config)
   return n == 2 && memcmp (out, frames, 2 * config->n_features * sizeof *out) == 0;
 }
 
-/* A stream of the longest windows takes gigabytes, which a machine may not have: only their layer is made. */
+/* A stream with the longest windows takes gigabytes, which a machine may not have: only the layer is made. */
 TEST (values_at_the_limits_are_accepted)
 {
   AttnConfig config = attn_config_default ();
@@ -383,7 +383,7 @@ TEST (metadata_that_disagrees_is_refused)
   SAYS (&model, "softcap", "50");
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "softcap=50", "softcap is 0"));
   SAYS (&model, "window", "100");
-  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "window=100", "window is 64")); /* set to its default is set */
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "window=100", "window is 64")); /* also if set to its default */
   SAYS (&model, "kv-heads", "3");
   CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "kv-heads=3", "kv-heads is 1"));
   SAYS (&model, "kv-heads", "0"); /* as many as heads, which are 3 */
@@ -391,7 +391,10 @@ TEST (metadata_that_disagrees_is_refused)
   small_model_clear (&model);
 }
 
-/* 0 stands for as many as heads, and for the whole head: it agrees with a model that spells it out, and the reverse. */
+/*
+ * 0 stands for as many as heads, and for the whole head: it agrees with a model that spells the number out, and the
+ * other way round.
+ */
 TEST (zeros_agree_with_what_they_stand_for)
 {
   AttnModel model = { .name = (char *) "m.safetensors" };
@@ -479,7 +482,7 @@ TEST (unset_fields_take_what_the_model_says)
   set.rope_dimensions = 4;
   model.metadata.n = 0;
   CHECK_MSG (attn_layer_new (&set, &model, &same, &error) == ATTN_OK, "%s", error.message);
-  CHECK (layer->hash == same->hash); /* a state of one goes on in the other */
+  CHECK (layer->hash == same->hash); /* a state of one continues in the other */
   attn_layer_free (layer);
   attn_layer_free (same);
   small_model_clear (&model);
@@ -590,7 +593,7 @@ TEST (metadata_of_positions_that_disagrees_is_refused)
   small_model_clear (&model);
 }
 
-/* scale=0.5 in the metadata is a half, also where people write 0,5. */
+/* scale=0.5 in the metadata is a half, even where people write 0,5. */
 TEST (metadata_does_not_depend_on_the_locale)
 {
   AttnModel model = small_model ();

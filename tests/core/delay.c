@@ -9,7 +9,7 @@
 #define WIDTH 3
 #define MAX_FRAMES 4000
 
-/* A line, and what it should know: row `frame` holds `frame` in each of its values. */
+/* A line, and its expected contents: row `frame` holds `frame` in each of its values. */
 typedef struct {
   AttnDelay delay;
   void *memory;
@@ -46,7 +46,7 @@ skip (Line *line, uint64_t n)
     line->present[line->next++] = false;
 }
 
-/* The last frames, as many as the line has slots, are there or absent as they came, and so are their values. */
+/* The last frames, as many as the line has slots, are present or absent as they came, with their values. */
 static bool
 is_right (const Line *line)
 {
@@ -59,7 +59,7 @@ is_right (const Line *line)
   return true;
 }
 
-/* A run from `frame` on: all alike, in one piece if they are there, and as long as that allows. */
+/* A run from `frame` on: all alike, in one piece if they are present, and as long as that allows. */
 static bool
 run_is_right (const Line *line, uint64_t frame, uint64_t n)
 {

@@ -1,11 +1,11 @@
 /*
- * Nothing is computed with denormal numbers, and none comes of anything: they cost a hundred times as much on some
- * processors. Not timed, but exact: the processor keeps sticky flags of both. Only cancellation can raise them, and it
- * does so in fewer than one sum of ten thousand, which is counted where it happens most.
+ * No operation takes or makes denormal numbers, which cost a hundred times as much on some processors. The test is
+ * exact and needs no timing: the processor keeps sticky flags of both. Only cancellation can raise them, in fewer than
+ * one sum of ten thousand; this is counted where it happens most.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Plain C is looked at where the processor has an instruction for fma; elsewhere fmaf () is a function that computes as
- * it likes.
+ * Plain C is tested only where the processor has an instruction for fma; elsewhere fmaf () is a function, which may use
+ * denormals.
  */
 #define _POSIX_C_SOURCE 200809L /* setenv () */
 
@@ -26,7 +26,7 @@ set_flushing (bool on)
   attn_float_set_mode ((attn_float_mode () & ~(uint64_t) ATTN_FLOAT_FLUSH) | (on ? ATTN_FLOAT_FLUSH : 0));
 }
 
-/* The rows that are held to it. */
+/* The rows that must keep this. */
 static const AttnKernels *
 row_with_fma (size_t i)
 {
@@ -55,10 +55,10 @@ random_exponent (int least, int most)
   return least + (most - least) * (random_float (0.5f) + 0.5);
 }
 
-/* How the magnitudes of some values go together. */
+/* How the magnitudes of neighbouring values relate. */
 typedef enum { UNIFORM, MIXED, FADING, ONE_LOUD, N_KINDS } Kind;
 
-/* Rows of values around 10^exponent. The fading ones do so over the rows until they are denormal, and then 0. */
+/* Rows of values around 10^exponent. Fading rows get smaller until they are denormal, and then 0. */
 static void
 fill (float *values, size_t n_rows, size_t n, Kind kind, double exponent)
 {
@@ -144,7 +144,7 @@ flags_of_threads (const AttnStream *stream)
   return any;
 }
 
-/* What raised a flag, of how many. */
+/* The number of cases that raised a flag, of all cases. */
 typedef struct {
   size_t n_flagged, n_calls; /* pushes and drains */
   size_t n_flagged_layers, n_layers;
@@ -229,9 +229,9 @@ count_layers (AttnArithmetic arithmetic, bool is_flushing)
 }
 
 /*
- * A value that cancellation made tiny is met by every row of kernels, and by every call while the window holds it: so
- * layers are counted. A layer is a hundred thousand sums and more, so this is far below one sum of ten thousand. What
- * is not cancellation is met in many layers.
+ * Every row of kernels meets a value that cancellation made tiny, and so does every call while the window holds it: so
+ * layers are counted. A layer has a hundred thousand sums or more, so the limit is far below one sum of ten thousand.
+ * Any cause other than cancellation would show in many layers.
  */
 #define MOST_FLAGGED(n) (1 + (n) / 100)
 #define CHECK_COUNT(count) CHECK ((count).n_flagged_layers <= MOST_FLAGGED ((count).n_layers))
@@ -404,7 +404,7 @@ sum_context (const AttnKernels *kernels, Sum *sum)
   kernels->context (&rows, sum->out, 1, sum->right, 0, 1);
 }
 
-/* A pair that is turned: two sums of two products. */
+/* A rotated pair: two sums of two products. */
 static void
 sum_pair (const AttnKernels *kernels, Sum *sum)
 {
@@ -480,12 +480,12 @@ TEST (cancellation_makes_fewer_than_one_sum_of_ten_thousand_tiny)
 
 /* ---- accuracy ---- */
 
-/* Of an output, relative to the largest one, where scores are of order one: as attn.h has it, with a reserve. */
+/* The error of an output, relative to the largest one, where scores are of order one: as in attn.h, with a reserve. */
 #define MOST_RELATIVE 1e-5
 
 #define N_ACCURATE 40
 
-/* Outputs and weights of frames that are around 10^x each, against float64. */
+/* Outputs and weights of frames around 10^x, against float64. */
 static bool
 is_accurate (const RandomLayer *r, double x, double *worst)
 {
@@ -533,8 +533,8 @@ multiply_bias (AttnLinear *linear, double exponent)
 }
 
 /*
- * Frames around 10^x, and projections that make 10^q of them for queries, 10^k for keys, 10^v for values, and 10^o of
- * those; a scale with which scores are around 10^s.
+ * Frames around 10^x, with projections that give queries around 10^q, keys around 10^k, values around 10^v and outputs
+ * around 10^o; a scale that gives scores around 10^s.
  */
 typedef struct {
   double x, q, k, v, o, s;

@@ -1,10 +1,10 @@
 /*
- * What every encoder keeps, whatever blocks it is made of: a stream equals the whole sequence to the bit, outputs come
- * when the law says, absent frames travel by its rules, an input reaches exactly the outputs that read it, and a saved
- * stream goes on elsewhere. The law is that of encoder-law.h, from the definitions.
+ * The contract of every encoder, whatever its blocks: a stream equals the whole sequence to the bit, outputs come when
+ * the law says, absent frames follow its rules, an input reaches exactly the outputs that read it, and a saved stream
+ * goes on elsewhere. The law stands in encoder-law.h, derived from the definitions.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   core-encoder-contract --restore FILE: what the test of a new process starts (see continue_in_new_process ()).
+ *   core-encoder-contract --restore FILE: the test of a new process starts this (see continue_in_new_process ()).
  */
 #define _POSIX_C_SOURCE 200809L /* mkstemp (), setenv () */
 
@@ -19,15 +19,15 @@
 #define N_PROCESSES random_rounds (60) /* encoders */
 #define N_WATCHED 4                    /* inputs whose reach is measured */
 /*
- * Values against the definitions in double, of the largest output: a wrong frame, tap or sign is off by a digit, the
- * rounding of a dozen blocks, of which some norms may magnify it a thousand times, is not. How exact values are, the
- * tests against PyTorch say (encoder-golden.c).
+ * Values against the definitions in double, of the largest output: a wrong frame, tap or sign changes a digit, but the
+ * rounding of a dozen blocks does not, even if some norms magnify it a thousand times. The tests against PyTorch check
+ * how exact the values are (encoder-golden.c).
  */
 #define STRUCTURE 0x1p-8
 
 /* ---- playing ---- */
 
-/* What came out of a stream so far, in a buffer that holds all that may come, and one value more. */
+/* The outputs of a stream so far, in a buffer that holds all possible outputs and one value more. */
 typedef struct {
   size_t n;
   float *out;
@@ -39,7 +39,7 @@ outputs_new (const Story *s)
   return (Outputs){ 0, new_values (s->n_out * s->encoder.n_out) };
 }
 
-/* Frames `begin` to before `end`, all there or all absent; appends what comes out. */
+/* Plays frames `begin` to before `end`, all present or all absent, and appends the outputs. */
 static void
 feed (AttnStream *stream, const Story *s, size_t begin, size_t end, Outputs *o)
 {
@@ -51,7 +51,7 @@ feed (AttnStream *stream, const Story *s, size_t begin, size_t end, Outputs *o)
     o->n += attn_stream_skip (stream, end - begin, out, NULL);
 }
 
-/* Frames `begin` to before `end` in pieces of `sizes`, in turns (n_sizes 0: random). False: the law is broken. */
+/* Plays frames `begin` to before `end` in pieces of `sizes`, in turn (n_sizes 0: random). False: the law is broken. */
 static bool
 play (AttnStream *stream, const Story *s, size_t begin, size_t end, const size_t *sizes, size_t n_sizes, Outputs *o)
 {
@@ -73,7 +73,7 @@ play (AttnStream *stream, const Story *s, size_t begin, size_t end, const size_t
   return true;
 }
 
-/* `before` outputs were somebody else's. */
+/* `before` outputs came from another stream. */
 static bool
 play_to_the_end (AttnStream *stream, const Story *s, size_t begin, const size_t *sizes, size_t n_sizes, Outputs *o)
 {
@@ -91,7 +91,7 @@ play_to_the_end (AttnStream *stream, const Story *s, size_t begin, const size_t 
 
 /* ---- the law ---- */
 
-/* The whole stream by the definitions. Bit k of what an input touches is set where it is watched[k]. */
+/* The whole stream by the definitions. Bit k of an output is set where input watched[k] reaches it. */
 static Signal
 signal_by_law (const Story *s, const size_t *watched, size_t n_watched)
 {
@@ -110,8 +110,8 @@ signal_by_law (const Story *s, const size_t *watched, size_t n_watched)
 }
 
 /*
- * Values of a late stream say nothing here, as its angles are beyond what double can say; nor do those of parameters in
- * 16 bits.
+ * The values of a late stream are not compared, because its angles are beyond the precision of double; nor are those of
+ * parameters in 16 bits.
  */
 static bool
 values_by_law (const Story *s, const Signal *law)
@@ -136,7 +136,7 @@ values_by_law (const Story *s, const Signal *law)
   return true;
 }
 
-/* The numbers that the layer gives, and the whole sequence, against the law. */
+/* Compares the layer's numbers, and the whole sequence, with the law. */
 static bool
 forward_keeps_the_law (const Story *s)
 {
@@ -179,7 +179,7 @@ stream_equals_forward (const Story *s)
   return equal;
 }
 
-/* Without outputs it goes the same way. */
+/* Runs the same way without outputs. */
 static bool
 nobody_looking_changes_nothing (const Story *s)
 {
@@ -198,7 +198,7 @@ nobody_looking_changes_nothing (const Story *s)
   return same;
 }
 
-/* In pieces, as play () would; the mark of each output, and where the next one stands. */
+/* Plays in pieces, as play () does; checks the mark of each output, and the number of the next one. */
 static bool
 marks_by_law (const Story *s)
 {
@@ -266,8 +266,8 @@ TEST (each_output_is_marked_as_present_or_absent)
 /* ---- reach ---- */
 
 /*
- * Inputs at both ends of what outputs read, or any; the output of each, which must change where the whole stream is
- * there, or SIZE_MAX. (An output that reads beyond the ends of the stream may read nothing at all.)
+ * Picks inputs at both ends of the reach of outputs, or any inputs; and for each the output that must change if the
+ * whole stream is present, or SIZE_MAX. (An output that reads beyond the ends of the stream may read nothing at all.)
  */
 static void
 pick_watched (const Story *s, size_t *watched, size_t *output)
@@ -290,7 +290,7 @@ law_reads (const Story *s, size_t i, size_t j)
   return j + s->law.back >= i * s->law.stride && j <= i * s->law.stride + s->law.ahead;
 }
 
-/* Input `watched` becomes NaN: the outputs that the law says change, and no others. */
+/* Input `watched` becomes NaN: exactly the outputs named by the law change. */
 static bool
 reaches_what_reads_it (const Story *s, const Signal *law, size_t k, size_t watched)
 {
@@ -345,7 +345,9 @@ TEST (input_reaches_exactly_the_outputs_that_read_it)
 
 /* ---- saved and restored ---- */
 
-/* `state` in a stream of `layer`: what it saves at once, and what comes out of it from frame `cut` on. */
+/*
+ * Restores `state` in a stream of `layer`: checks the state that it saves at once, and its outputs from frame `cut` on.
+ */
 static bool
 goes_on (const Story *s, const AttnLayer *layer, size_t cut, const State *state)
 {
@@ -396,7 +398,7 @@ TEST (restored_stream_goes_on_with_the_same_bits_on_other_kernels)
   check_stories (N_RANDOM, restored_goes_on);
 }
 
-/* What the two processes tell each other through the file: this, and behind it the state. */
+/* The two processes exchange this through the file, and behind it the state. */
 typedef struct {
   uint64_t seed; /* of the story */
   uint64_t cut;
@@ -469,8 +471,8 @@ TEST (new_process_goes_on_with_the_same_bits)
 /* ---- long absence ---- */
 
 /*
- * Some frames, `n_absent` absent ones, and the story's; what comes out of the latter. Frame numbers are such that the
- * last frames have the same ones whatever n_absent is.
+ * Plays some frames, `n_absent` absent ones, and the story's; gives the outputs of the last part. The last frames have
+ * the same numbers whatever n_absent is.
  */
 static Outputs
 play_after_absence (const Story *s, uint64_t n_absent, uint64_t longest)
@@ -491,7 +493,7 @@ play_after_absence (const Story *s, uint64_t n_absent, uint64_t longest)
   return o;
 }
 
-/* 10^12 absent frames leave nothing behind but the reach: and are over at once, or this would not end. */
+/* 10^12 absent frames have no effect beyond the reach, and are skipped at once, or this test would not end. */
 static bool
 absence_is_over_at_once (const Story *s)
 {

@@ -1,5 +1,5 @@
 /*
- * Encoders in files: what is read, and each thing that is refused, with the block, the tensor and both numbers.
+ * Encoders in files: what is accepted, and each refusal, which names the block, the tensor and both numbers.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <stdarg.h>
@@ -57,7 +57,7 @@ open_with (const AttnEncoderOptions *options, AttnLayer **layer, AttnError *erro
   end_file (&file);
   copy = exact_copy (file.bytes, file.size);
   status = attn_encoder_open_memory (copy, file.size, options, layer, error);
-  free (copy); /* whatever the layer needs it has copied */
+  free (copy); /* the layer has copied what it needs */
   return status;
 }
 
@@ -135,8 +135,8 @@ TEST (entry_that_is_not_an_encoder_is_refused)
   static const struct {
     const char *entry, *a, *b;
   } entries[] = {
-    { "{'version':1", "is not the JSON", "of 12)" },
-    { "{'version':1,'version':1}", "is not the JSON", "duplicate" },
+    { "{'version':1", "cannot be parsed as JSON", "of 12)" },
+    { "{'version':1,'version':1}", "cannot be parsed as JSON", "duplicate" },
     { "[1]", "is a list", "expected an object" },
     { "{'features':4,'blocks':[{'activation':'relu'}]}", "has no key version", "" },
     { "{'version':1,'blocks':[{'activation':'relu'}]}", "has no key features", "" },
@@ -147,7 +147,7 @@ TEST (entry_that_is_not_an_encoder_is_refused)
     { "{'version':1,'features':65537,'blocks':[]}", "features is 65537", "from 1 to 65536" },
     { "{'version':1,'features':-4,'blocks':[]}", "features is -4", "from 1 to 65536" },
     { "{'version':1,'features':4.5,'blocks':[]}", "features is 4.5", "a whole number" },
-    { "{'version':1,'features':99999999999999999999,'blocks':[]}", "is not the JSON", "integer" },
+    { "{'version':1,'features':99999999999999999999,'blocks':[]}", "cannot be parsed as JSON", "integer" },
     { "{'version':1,'features':4,'blocks':[]}", "blocks is an empty list", "at least one block" },
     { "{'version':1,'features':4,'blocks':{}}", "blocks is an object", "expected a list" },
     { "{'version':1,'features':4,'blocks':[{'activation':'relu'}],'bloks':1}", "the key \"bloks\"", "not known" },
@@ -179,7 +179,7 @@ repeated (const char *before, size_t n, const char *text, const char *after)
   return all;
 }
 
-/* A file whose header is text and nothing else. */
+/* A file that has only a header with this text. */
 static AttnStatus
 open_header (const char *header, AttnLayer **layer, AttnError *error)
 {
@@ -225,7 +225,7 @@ TEST (amounts_beyond_the_limits_are_refused)
                "at most 4194304");
 }
 
-/* The text of `n` residuals in each other. */
+/* The text of `n` nested residuals. */
 static const char *
 nested (unsigned n)
 {
@@ -285,8 +285,8 @@ TEST (keys_that_make_no_block_are_refused_with_their_path)
 {
   static const Refusal refusals[] = {
     { "3", "", { "blocks[0]: it is 3", "expected an object" } },
-    { "{}", "", { "blocks[0]: it has no key that says its kind", "linear, norm, activation", "missing" } },
-    { "{'lineer':'x'}", "", { "blocks[0]: it has no key that says its kind", "\"lineer\"" } },
+    { "{}", "", { "blocks[0]: it has no key that names its kind", "linear, norm, activation", "missing" } },
+    { "{'lineer':'x'}", "", { "blocks[0]: it has no key that names its kind", "\"lineer\"" } },
     { "{'linear':'x','norm':'y'}", "", { "blocks[0]: it has both linear and norm" } },
     { "{'activation':'relu','eps':1}", "", { "blocks[0]: it has the key \"eps\"", "kind activation" } },
     { "{'activation':'relu'},{'residual':[{'activation':'relu'},{'residual':[{'activation':'relu','x':1}]}]}",
@@ -443,7 +443,7 @@ TEST (convolutions_and_stacks_that_do_not_fit_are_refused)
       "has to be 1" },
     { "{'residual':[{'conv':'c','left':2,'stride':2}]}", 4, 4, 3, "blocks[0].residual[0]: it has a stride of 2", "1" },
     { "{'residual':[{'conv':'c','left':1}]}", 4, 4, 3,
-      "blocks[0].residual[0]: of 1099511627776 frames it makes "
+      "blocks[0].residual[0]: from 1099511627776 frames it makes "
       "1099511627775",
       "the numbers must be equal" },
   };
@@ -496,7 +496,7 @@ TEST (tensors_of_others_and_harmless_ones_are_let_pass)
 
   CHECK (layer != NULL);
   attn_layer_free (layer);
-  /* What would be none of the attention's is another block's. */
+  /* Tensors that would not belong to the attention belong to another block. */
   layer = opened ("{'norm':'a.q_norm'},{'attention':'a','heads':2,'window':5}",
                   QKV "; a.q_norm.weight 4; a.position_ids 9");
   CHECK (layer != NULL);
@@ -529,7 +529,7 @@ TEST (options_that_cannot_be_are_refused)
   CHECK (open_with (&options, &layer, &error) == ATTN_ERROR_CONFIG && strstr (error.message, "field 3") != NULL);
 }
 
-/* ---- what can be asked ---- */
+/* ---- properties of a layer ---- */
 
 TEST (encoder_says_what_it_is)
 {
@@ -559,7 +559,7 @@ TEST (encoder_says_what_it_is)
   attn_layer_free (layer);
 }
 
-/* A claim of 2^24 frames costs nothing until a stream is made, and can be seen before. */
+/* A window of 2^24 frames costs nothing until a stream is made, and can be seen before. */
 TEST (size_of_a_stream_can_be_asked_before_it_is_made)
 {
   AttnLayer *small = opened ("{'attention':'a','heads':2,'window':5}", QKV);

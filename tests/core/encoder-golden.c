@@ -11,13 +11,13 @@
 #include "parameters/safetensors.h"
 
 /*
- * Largest error relative to the largest output, for each attention and convolution that stands behind another: one
- * layer is off by 2e-6 at most (golden.c: scores of order one, chains of up to 256), and residuals and norms keep
- * frames, and so their errors, at the size of one layer's output, so that at worst they add up. What is no layer (a
- * norm, a feed-forward) has shorter chains than an attention, and is counted with the one before it.
+ * Largest error relative to the largest output, times the number of attentions and convolutions behind each other: one
+ * layer is off by 2e-6 at most (golden.c: scores of order one, chains of up to 256). Residuals and norms keep frames
+ * and their errors at the size of one layer's output, so that at worst the errors add up. Other blocks (a norm, a
+ * feed-forward) have shorter chains than an attention, and count with the layer before them.
  */
 #define TOLERANCE_PER_LAYER 2e-6
-/* In 16 bits, and with arithmetic=fast: what golden.c allows one layer, again for each of them. */
+/* In 16 bits, and with arithmetic=fast: the bound of golden.c for one layer, times the same number. */
 #define F16_PER_LAYER (2 * 0x1p-11)
 #define BF16_PER_LAYER (2 * 0x1p-8)
 #define FAST_PER_LAYER 0x1p-15
@@ -113,7 +113,7 @@ golden_clear (Golden *golden)
   free (golden->out);
 }
 
-/* Of the largest output; what is absent has to be 0. */
+/* The largest error, relative to the largest output; absent outputs must be 0. */
 static double
 relative_error (const Golden *golden)
 {
@@ -227,7 +227,7 @@ GOLDEN (conformer_convolution_module, "conformer")
 GOLDEN (moonshine_strides_windows_norms_without_bias, "moonshine")
 GOLDEN (frames_stacked_twice, "stack")
 
-/* One of each make. */
+/* One file of each kind. */
 static void
 check_all (AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
 {

@@ -1,6 +1,6 @@
 /*
- * The law that an encoder keeps, by its definitions: which frames there are behind every block and which of them are
- * absent, what each of them reads, and its values in double. Nothing here is the library's; nothing here is fast.
+ * The law of an encoder, by its definitions: which frames exist behind every block, which of them are absent, what each
+ * of them reads, and its values in double. This code is independent of the library, and slow.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_ENCODER_LAW_H
@@ -50,14 +50,14 @@ chain_law (const Chain *chain)
   return law;
 }
 
-/* Outputs that are ready when n frames of a stream that goes on have come. */
+/* The number of outputs that are ready after n frames of a stream that goes on. */
 static inline uint64_t
 law_ready (const Law *law, uint64_t n)
 {
   return n < law->ahead + 1 ? 0 : (n - 1 - law->ahead) / law->stride + 1;
 }
 
-/* Frames that leave a block when `n` have come and no more will. */
+/* The number of frames that leave a block when `n` have come and no more will. */
 static inline size_t
 node_count (const Node *node, size_t n)
 {
@@ -240,9 +240,9 @@ frames_signal (const Node *node, const Signal *in)
   return out;
 }
 
-/* ---- what reaches ---- */
+/* ---- blocks that reach ---- */
 
-/* Taps beyond the ends, and absent ones, are zeros; touched by what exists and is there. */
+/* Taps beyond the ends, and absent ones, are zeros; only frames that are present touch the output. */
 static inline void
 conv_row (const Node *node, const Signal *in, size_t i, Signal *out)
 {
@@ -456,7 +456,7 @@ node_signal (const Node *node, const Signal *in)
   }
 }
 
-/* What a chain, of at least one block, makes of a whole stream. */
+/* The stream behind a chain of at least one block. */
 static inline Signal
 chain_signal (const Chain *chain, const Signal *in)
 {

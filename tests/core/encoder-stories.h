@@ -1,5 +1,5 @@
 /*
- * Random encoders and random streams over them: what the tests of encoders' streams are about.
+ * Random encoders and random streams over them, for the tests of encoders' streams.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_ENCODER_STORIES_H
@@ -11,9 +11,9 @@
 
 #define MAX_BLOCKS 12
 #define MAX_FRAMES 150
-#define LONG_ABSENCE 400 /* frames: beyond what any block holds of a stretch that is absent, where it does not reach */
+#define LONG_ABSENCE 400 /* frames: longer than the part of an absence that blocks of short reach store */
 
-/* A value that no encoder gives: what was not written still holds it. */
+/* A value that no encoder gives: memory that was not written still holds it. */
 static const uint32_t untouched_bits = 0xffabcdef;
 
 typedef struct {
@@ -88,7 +88,7 @@ open_layer (const Encoder *e, AttnPrecision precision, const char *kernels)
   return layer;
 }
 
-/* Absent runs, short or long ones, and none in every second stream. */
+/* Makes absent runs, short or long ones; none in every second stream. */
 static inline void
 random_presence (Story *s)
 {
@@ -148,7 +148,7 @@ story_clear (Story *s)
   free (s->expected);
 }
 
-/* What the story is about, for who has to find out. */
+/* Prints the story, for somebody who has to find a fault. */
 static inline void
 print_story (const Story *s, uint64_t seed)
 {
@@ -158,7 +158,7 @@ print_story (const Story *s, uint64_t seed)
 
 /* ---- streams ---- */
 
-/* A stream that has seen NaN everywhere, so that whatever it reads and nobody has written to is NaN. */
+/* A stream that has seen NaN everywhere, so that all memory that it reads without writing it first is NaN. */
 static inline AttnStream *
 poisoned_stream (const AttnLayer *layer, uint64_t first)
 {
@@ -169,7 +169,7 @@ poisoned_stream (const AttnLayer *layer, uint64_t first)
   fill_bits (frames, n * n_in, 0x7fc00000);
   MUST (attn_stream_new (layer, &stream, NULL));
   if (random_between (0, 1))
-    stream->work.min_shared = 0; /* let its threads, if it has any, share also what is not worth it */
+    stream->work.min_shared = 0; /* let its threads, if it has any, share even work that is not worth it */
   attn_stream_push (stream, frames, n, NULL, NULL);
   if (random_between (0, 1))
     attn_stream_drain (stream, NULL, NULL);
@@ -193,7 +193,7 @@ save (const AttnStream *stream)
   return state;
 }
 
-/* Plays a random story, made by `make` (with its argument), and holds it against `property`. */
+/* Plays a random story, made by `make` (with its argument), and checks `property`. */
 static inline void
 check_stories (int n, bool (*property) (const Story *))
 {

@@ -1,7 +1,7 @@
 /*
- * The attentions inside of an encoder, watched and changed while it runs: rows are those of the attention alone and of
- * its definition, they come when the law says and with the numbers of the attention's own rate, and gains reach the
- * heads that they are for.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The attentions inside of an encoder, watched and changed while it runs: rows equal those of the attention alone and
+ * of its definition, they come when the law says, numbered at the attention's own rate, and gains reach the heads that
+ * they are for.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv () */
 
@@ -11,8 +11,8 @@
 #define N_RANDOM random_rounds (400) /* encoders per property */
 #define MAX_ATTENTIONS 16
 /*
- * Weights against the definition in double: a wrong slot, head or frame is off by a digit, the rounding of a dozen
- * blocks in front, of which some norms may magnify it a thousand times, is not.
+ * Weights against the definition in double: a wrong slot, head or frame changes a digit, but the rounding of a dozen
+ * blocks in front does not, even if some norms magnify it a thousand times.
  */
 #define STRUCTURE 0x1p-8
 
@@ -20,7 +20,7 @@
 
 typedef struct {
   uint32_t number;
-  Chain path; /* of the encoder's nodes, copied: those in front of the attention, and itself. Residuals are opened */
+  Chain path; /* copied from the encoder: those in front of the attention, and the attention. Residuals are opened */
   Law law;    /* of the path */
   uint32_t n_heads;
   size_t span, n_row; /* n_heads span */
@@ -30,7 +30,7 @@ typedef struct {
   uint8_t *present;   /* [n] */
 } Attention;
 
-/* The path to attention number *number; false: there are not so many, and *number is less by those that there are. */
+/* The path to attention number *number; false: there are fewer, and *number is reduced by their number. */
 static bool
 find_path (const Chain *chain, uint32_t *number, Chain *path)
 {
@@ -83,11 +83,11 @@ layer_of_blocks (const Story *s, AttnBlock **blocks, size_t n)
 static void
 layer_of_blocks_clear (AttnLayer *layer)
 {
-  attn_free (layer->chain.blocks); /* which are the other layer's */
+  attn_free (layer->chain.blocks); /* which belong to the other layer */
   attn_free (layer->attentions);
 }
 
-/* The frames that come to the attention: what leaves the blocks in front of it. *present too. */
+/* The frames that come to the attention from the blocks in front of it, and their *present. */
 static float *
 frames_behind (const Story *s, AttnBlock **blocks, size_t n_blocks, size_t n, uint8_t *present)
 {
@@ -165,7 +165,7 @@ attention_clear (Attention *a)
   free (a->present);
 }
 
-/* Encoders with attentions; s->law is the whole's. */
+/* Encoders with attentions; s->law is that of the whole encoder. */
 static Story
 story_with_attention (void)
 {
@@ -195,7 +195,7 @@ check_watched (int n, bool (*property) (const Story *))
 
 /* ---- rows by the definition ---- */
 
-/* The weight of slot `slot` of row t, of scores in double; 0 where nothing is attended to. */
+/* The weight of slot `slot` of row t, from scores in double; 0 if nothing is attended to. */
 static double
 weight_by_law (const AttentionNode *a, const Signal *in, size_t t, size_t slot, const double *weights)
 {
@@ -260,7 +260,7 @@ rows_are_near (const Attention *a, const AttentionNode *node, const Signal *in)
   return near;
 }
 
-/* The rows of each attention alone, which streams are held against, against the law. */
+/* Compares the rows of each attention alone, the reference for streams, with the law. */
 static bool
 rows_by_law (const Story *s)
 {
@@ -294,12 +294,12 @@ TEST (rows_of_every_attention_keep_the_law)
 
 /* ---- streams that are watched ---- */
 
-/* Somebody who watches: what was seen so far, and what the next call may write. */
+/* A watcher: the rows seen so far, and the room for the next call. */
 typedef struct {
   const Attention *attention;
   AttnWatch watch;
   size_t n_seen;
-  uint64_t n_next; /* rows that the next call will compute, or may; known before */
+  uint64_t n_next; /* rows that the next call will compute at most; known before */
   size_t n_memory; /* rows of memory; there is as much as all of them, whatever the room */
 } Watcher;
 
@@ -309,7 +309,7 @@ attach (AttnStream *stream, Watcher *w)
   MUST (attn_stream_watch (stream, w->attention->number, &w->watch));
 }
 
-/* Room for what comes, or less, or for nothing. */
+/* Gives room for all rows that come, or for fewer, or for none. */
 static void
 before_call (Watcher *w, uint64_t n_next)
 {
@@ -322,7 +322,7 @@ before_call (Watcher *w, uint64_t n_next)
     memset (w->watch.present, 2, w->n_memory);
 }
 
-/* What a call wrote is what the attention alone gives, and nothing stands behind it. */
+/* The rows that a call wrote equal those of the attention alone, and nothing is written behind them. */
 static bool
 after_call (Watcher *w)
 {
@@ -374,7 +374,7 @@ after_calls (Play *p, bool all)
   return right;
 }
 
-/* Frames `begin` to before `end`, all there or all absent. */
+/* Plays frames `begin` to before `end`, all present or all absent. */
 static bool
 play_piece (Play *p, size_t begin, size_t end)
 {
@@ -397,7 +397,7 @@ play_piece (Play *p, size_t begin, size_t end)
   return after_calls (p, true) && right;
 }
 
-/* Saved, and restored elsewhere: who watches there sees what comes next. */
+/* Saves, and restores elsewhere: a watcher there sees the next rows. */
 static bool
 move_on (Play *p)
 {
@@ -496,7 +496,7 @@ TEST (watched_rows_have_the_bits_of_the_attention_alone)
 
 /* ---- gains ---- */
 
-/* gains [n][n_heads]: runs of rows with the same ones. */
+/* gains [n][n_heads]: runs of rows with the same gains. */
 static float *
 random_gains (const Attention *a)
 {
@@ -511,7 +511,7 @@ random_gains (const Attention *a)
   return gains;
 }
 
-/* Frame by frame, with gains set before each row; at the end those of each row are told before. */
+/* Frame by frame, with gains set before each row; for the end of the stream the gains per row are set in advance. */
 static void
 play_frame_by_frame (const Story *s, const Attention *a, const float *gains, float *out)
 {
@@ -532,7 +532,7 @@ play_frame_by_frame (const Story *s, const Attention *a, const float *gains, flo
   attn_stream_free (stream);
 }
 
-/* In pieces, with the gains of all rows told at the beginning, or of those of a piece before it. */
+/* In pieces, with the gains of all rows set at the beginning, or those of each piece before it. */
 static void
 play_with_row_gains (const Story *s, const Attention *a, const float *gains, float *out)
 {
@@ -582,7 +582,7 @@ TEST (gains_of_rows_are_those_set_before_each_row)
   check_watched (N_RANDOM, row_gains_hold_row_by_row);
 }
 
-/* The encoder, but for the columns of one head in the output projection of its attention, which are 0. */
+/* The same encoder with the columns of one head in the output projection of its attention set to 0. */
 static AttnLayer *
 layer_without_head (const Story *s, const Attention *a, uint32_t head)
 {
@@ -669,9 +669,9 @@ TEST (silenced_head_of_any_attention_equals_output_columns_of_0)
   check_watched (N_RANDOM, silenced_head_is_columns_of_0);
 }
 
-/* ---- who watches ---- */
+/* ---- watchers ---- */
 
-/* Two attentions, 2 and 4 weights per row, the second at half the rate. */
+/* Two attentions with 2 and 4 weights per row, the second at half the rate. */
 static AttnLayer *
 small_encoder (void)
 {
@@ -731,7 +731,7 @@ TEST (who_left_sees_nothing_and_there_is_no_third_attention)
   attn_layer_free (layer);
 }
 
-/* Who does not have to wait for 10^12 rows has waited for the room that there is. */
+/* A watcher need not wait for 10^12 rows, only for the rows that it has room for. */
 TEST (long_absence_is_counted_and_written_as_far_as_there_is_room)
 {
   AttnLayer *layer = small_encoder ();
@@ -757,7 +757,7 @@ TEST (long_absence_is_counted_and_written_as_far_as_there_is_room)
   attn_layer_free (layer);
 }
 
-/* Rows that a call was asked for go to where it says, and to who watches as well. */
+/* Rows that a call asks for go to its own array, and to the watcher as well. */
 TEST (single_attention_is_watched_beside_the_weights_of_a_call)
 {
   for (int i = 0; i < N_RANDOM / 4; i++) {

@@ -1,6 +1,6 @@
 /*
- * Streams over encoders: blocks in each other, their states, their threads. (encoder-contract.c has the law over random
- * ones.)  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Streams over encoders: nested blocks, their states, their threads. (encoder-contract.c has the law over random ones.)
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "base/bytes.h"
 #include "base/hash.h"
@@ -81,7 +81,7 @@ stream_over (const AttnLayer *layer)
   return stream;
 }
 
-/* ---- what waits ---- */
+/* ---- frames that wait ---- */
 
 TEST (push_and_drain_give_what_they_said_before)
 {
@@ -104,7 +104,7 @@ TEST (push_and_drain_give_what_they_said_before)
   attn_layer_free (layer);
 }
 
-/* x itself is what a residual whose f gives zeros lets through: frames wait for f's look-ahead and stay as they are. */
+/* A residual whose f gives zeros lets x through: frames wait for f's look-ahead and do not change. */
 TEST (residual_adds_to_the_frame_it_belongs_to)
 {
   AttnLayer *layer;
@@ -216,7 +216,7 @@ TEST (forged_states_of_residuals_are_refused)
   random_fill (frames, 4 * 8, 1);
   attn_stream_push (stream, frames, 8, out, NULL);
   state = saved (stream);
-  waiting = state.size - 8 - 3 * 4 * sizeof (float) - 1; /* three frames wait, and the bits that say so */
+  waiting = state.size - 8 - 3 * 4 * sizeof (float) - 1; /* the bits that mark three waiting frames */
   CHECK (refuses (stream, state, RESIDUAL_SIZE, 1 << 20, 8, "ends inside its section 0", "of 1"));
   CHECK (refuses (stream, state, NORM_SIZE, 1, 8, "1 bytes for a block (norm)", "keeps nothing"));
   CHECK (refuses (stream, state, ATTENTION_SIZE, 1 << 20, 8, "ends inside its section 1", "of 2"));

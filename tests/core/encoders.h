@@ -1,6 +1,6 @@
 /*
- * Random encoders of every kind of block, as the bytes of a model file, and what they are made of, for the law that
- * they have to keep (encoder-law.h).  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Random encoders of every kind of block, as the bytes of a model file and as the list of their blocks, for the law
+ * that they have to keep (encoder-law.h).  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_ENCODERS_H
 #define TESTS_CORE_ENCODERS_H
@@ -16,8 +16,8 @@
 #include "base/bytes.h"
 #include "random.h"
 
-#define MAX_WIDTH 24   /* values per frame, but of a stack */
-#define MAX_STACKED 48 /* and of a stack */
+#define MAX_WIDTH 24   /* values per frame, except of a stack */
+#define MAX_STACKED 48 /* values per frame of a stack */
 #define MAX_STRIDE 12  /* of a whole encoder, so that short streams have outputs */
 #define MAX_DEPTH 3    /* residuals in each other */
 
@@ -64,7 +64,7 @@ typedef enum {
   BLOCK_SINUSOID,
   BLOCK_ATTENTION,
   BLOCK_RESIDUAL,
-  BLOCK_CONV, /* this and what follows: not in the first set */
+  BLOCK_CONV, /* this and the following kinds are not in the first set */
   BLOCK_STACK,
   N_BLOCK_KINDS
 } BlockKind;
@@ -79,7 +79,7 @@ typedef enum {
   ACT_GELU_TANH,
   ACT_SILU,
   ACT_SIGMOID,
-  ACT_TANH, /* up to here: a key of another block; but for tanh: what a glu may have */
+  ACT_TANH, /* up to here: may be a key of another block and, except tanh, of a glu */
   ACT_SOFTMAX,
   ACT_LOG_SOFTMAX
 } Act;
@@ -128,7 +128,7 @@ struct Node {
 typedef struct {
   Chain chain;
   uint32_t n_in, n_out;
-  uint32_t max_stride; /* that the blocks to come may have together; 0: no blocks that reach, but attention */
+  uint32_t max_stride; /* that the remaining blocks may have together; 0: no blocks that reach, except attention */
   int n_left;          /* blocks that may still come */
   unsigned n_named;
   Bytes json, header, data; /* being written; in `json` ' stands for " */
@@ -137,7 +137,9 @@ typedef struct {
 
 /* ---- tensors ---- */
 
-/* `shape`: what the header says of these rows and columns. Values of the size that keeps sums of them of order one. */
+/*
+ * `shape`: the shape in the header for these rows and columns. Values of the size that keeps sums of them of order one.
+ */
 static inline Matrix
 add_tensor (Encoder *e, const char *name, const char *part, const char *shape, uint32_t n_rows, uint32_t n_columns)
 {
@@ -297,7 +299,7 @@ make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
   make_position (e, a, name, keys);
 }
 
-/* What the zeros and the stride may be: in a residual count (T) = T. */
+/* Picks the zeros and the stride: in a residual count (T) = T. */
 static inline void
 make_conv_reach (Node *node, uint32_t max_stride, bool in_residual)
 {
@@ -306,7 +308,7 @@ make_conv_reach (Node *node, uint32_t max_stride, bool in_residual)
   node->kernel = random_between (1, 5);
   node->dilation = random_between (0, 1) ? 1 : random_between (1, 3);
   if (random_between (0, 3) == 0)
-    node->kernel = 2, node->dilation = 3; /* which may read around the frame in the middle, and not that one */
+    node->kernel = 2, node->dilation = 3; /* which may read around the middle frame but not the frame itself */
   span = (node->kernel - 1) * node->dilation;
   node->left = random_between (0, span);
   if (!in_residual) {
@@ -363,7 +365,7 @@ may_stand (const Encoder *e, BlockKind kind, uint32_t n_in, int depth)
   case BLOCK_GLU:
   case BLOCK_SINUSOID:
     return n_in % 2 == 0;
-  case BLOCK_RESIDUAL: /* with a block in it, and one that gives its width back */
+  case BLOCK_RESIDUAL: /* with a block in it, and one that restores its width */
     return depth < MAX_DEPTH && e->n_left >= 3;
   case BLOCK_CONV:
     return e->max_stride != 0;
@@ -392,7 +394,7 @@ make_residual (Encoder *e, Node *node, int depth)
 {
   int n = random_between (1, 4), n_before = e->n_left;
 
-  e->n_left--; /* for the one that may have to come */
+  e->n_left--; /* for the block that may have to follow */
   for (int i = 0; i < n && (i == 0 || e->n_left > 0); i++) {
     uint32_t width = chain_width (&node->inner, node->n_in);
 
@@ -405,7 +407,7 @@ make_residual (Encoder *e, Node *node, int depth)
     abort ();
 }
 
-/* The value of the key that says the kind, and what follows it. */
+/* The value of the key that names the kind, and the keys behind it. */
 static inline void
 make_block (Encoder *e, Node *node, const char *name, Bytes *value, Bytes *keys, uint32_t n_out, int depth)
 {
@@ -487,7 +489,7 @@ add_block (Encoder *e, Chain *chain, uint32_t n_in, BlockKind kind, uint32_t n_o
 
 /* ---- files ---- */
 
-/* `e->file` becomes a safetensors file of what was written. */
+/* `e->file` becomes a safetensors file of the tensors and the text. */
 static inline void
 finish_file (Encoder *e)
 {
@@ -542,7 +544,7 @@ random_encoder (int max_blocks, bool with_reach)
   return e;
 }
 
-/* One block of this kind, and, where it is a residual, what is in it. */
+/* One block of this kind and, if it is a residual, the blocks inside. */
 static inline Encoder
 encoder_of_one (BlockKind kind)
 {

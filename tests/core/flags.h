@@ -8,7 +8,7 @@
 #include "base/cpu.h"
 #include "base/float_mode.h"
 
-/* What fetestexcept () does not show: that an operand was denormal. And that a result was. */
+/* The flags of denormal operands, which fetestexcept () does not show, and of denormal results. */
 static inline unsigned
 tiny_flags (void)
 {

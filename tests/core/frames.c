@@ -1,6 +1,6 @@
 /*
- * Kernels over frames: norms, softmax, and what goes value by value. Each row as plain C to the bit, at every length
- * around the vectors, between guard bands; plain C against float64; without denormals.
+ * Kernels over frames: norms, softmax, and operations on single values. Each row equals plain C to the bit, at every
+ * length around the vectors, between guard bands; plain C against float64; without denormals.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <math.h>
@@ -18,9 +18,9 @@
 #define MOST (MOST_FRAMES * MOST_WIDTH)
 #define GUARD 32 /* values on either side of the output */
 #define GUARD_BITS 0x7fabcdefu
-#define UNIT 0x1p-24 /* half of a last place of 1: what a rounding loses at most */
+#define UNIT 0x1p-24 /* half of a last place of 1: the most that a rounding loses */
 
-/* What all kernels work on. */
+/* The data of all kernels. */
 static struct {
   size_t n_frames, width;
   float in[MOST * MOST_TAPS * 2], other[MOST], weight[MOST_WIDTH * MOST_TAPS], start[MOST_WIDTH];
@@ -109,7 +109,7 @@ fill (float *values, size_t n, bool any)
 static void
 prepare (size_t n_frames, size_t width, bool any)
 {
-  /* One after the other: the order within an initializer is the compiler's. */
+  /* One after the other: the compiler chooses the order within an initializer. */
   size_t n_taps = random_between (1, MOST_TAPS);
   size_t tap_stride = width * random_between (1, 2);
   size_t frame_stride = width * random_between (1, 3);
@@ -131,7 +131,7 @@ prepare (size_t n_frames, size_t width, bool any)
                                      .start = w.start };
 }
 
-/* Some values that are none. */
+/* Some values that are not numbers. */
 static void
 sprinkle (void)
 {
@@ -154,7 +154,7 @@ runnable_row (size_t i)
   for (size_t row_ = 0; row_ < 16; row_++) \
     for (const AttnKernels *kernels = runnable_row (row_); kernels != NULL; kernels = NULL)
 
-/* The output stands between guard bands, which are whole afterwards. */
+/* The output stands between guard bands, which must stay unchanged. */
 static bool
 runs_within (const AttnKernels *kernels, const Operation *operation, float *out)
 {
@@ -211,7 +211,7 @@ TEST (each_row_may_work_in_place)
     }
 }
 
-/* Also of frames whose values are of all magnitudes. */
+/* Also for frames with values of all magnitudes. */
 TEST (no_row_meets_a_denormal)
 {
   static float out[MOST];
@@ -242,9 +242,9 @@ TEST (no_row_meets_a_denormal)
 /* ---- against float64 ---- */
 
 /*
- * Roundings that add up in a sum over a frame: those of a lane, and of the tree and the guard. A mean is off by as many
- * units of the largest value; a difference by one more, a mean square by twice that and its own sum, a root by half,
- * then the quotient, two products and the bias.
+ * The roundings that add up in a sum over a frame: those of a lane, of the tree and of the guard. A mean is off by as
+ * many units of the largest value; a difference by one more, a mean square by twice that and its own sum, a root by
+ * half, then the quotient, two products and the bias.
  */
 TEST (norms_are_those_of_float64)
 {
@@ -362,7 +362,7 @@ sum_in_lanes (const float *values, size_t n)
   return lanes[0];
 }
 
-/* A norm of eps 1e30, weights 1e15 and no bias is the difference to the mean, but for the rounding of 1e15. */
+/* A norm with eps 1e30, weights 1e15 and no bias gives the difference to the mean, except for the rounding of 1e15. */
 TEST (sums_of_a_norm_run_in_sixteen_lanes_and_a_tree)
 {
   static float out[MOST];

@@ -84,7 +84,7 @@ TEST (gain_of_1_changes_no_bit)
   }
 }
 
-/* A layer like `r` in whose output projection nothing comes from `head`. */
+/* A layer like `r` whose output projection ignores `head`. */
 static AttnLayer *
 without_head (RandomLayer *r, uint32_t head)
 {
@@ -186,7 +186,7 @@ TEST (silenced_head_gives_0_even_of_nan_and_its_weights_are_still_there)
   attn_layer_free (layer);
 }
 
-/* With a look-ahead of 3, what is set before frame 30 comes in holds for frame 27. */
+/* With a look-ahead of 3, a gain that is set before frame 30 comes in applies from frame 27 on. */
 static void
 check_live_change (uint32_t look_ahead)
 {
@@ -294,7 +294,7 @@ TEST (gains_of_rows_hold_for_their_row_to_the_last_of_a_drain)
   }
 }
 
-/* What one frame of 1 gives, of a layer of one head. */
+/* The output of a layer of one head for one frame of 1. */
 static float
 push_one (AttnStream *stream)
 {
@@ -332,7 +332,7 @@ TEST (gains_of_rows_end_with_the_last_of_them_and_with_the_stream)
   attn_layer_free (layer);
 }
 
-/* What two frames give after `set` on a stream whose gains were 2 and 3. */
+/* The outputs for two frames after `set` on a stream whose gains were 2 and 3. */
 TEST (wrong_heads_and_gains_are_refused_and_change_nothing)
 {
   AttnLayer *layer = plain_layer (2, 2, 1, 0, 0);

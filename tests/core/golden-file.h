@@ -7,7 +7,7 @@
 
 #include "parameters/safetensors.h"
 
-/* What the metadata says; `absent` when it says nothing. */
+/* The value in the metadata, or `absent`. */
 static inline double
 golden_number (const AttnSafetensors *file, const char *key, double absent)
 {

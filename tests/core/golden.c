@@ -11,8 +11,8 @@
 #include "golden-file.h"
 
 /*
- * Largest error relative to the largest output. Float32 leaves about 2^-24 * sqrt (n) of each chain of n; the longest
- * here is 256.
+ * Largest error relative to the largest output. Float32 has an error of about 2^-24 * sqrt (n) in each chain of n; the
+ * longest here is 256.
  */
 #define TOLERANCE 2e-6
 /*
@@ -25,8 +25,8 @@
 #define F16_TOLERANCE (2 * 0x1p-11)
 #define BF16_TOLERANCE (2 * 0x1p-8)
 /*
- * arithmetic=fast: a product is off by 3 * 2^-16 of itself at most (matrix.h), in either direction, and those of a sum
- * of some ten products of either sign cancel to a tenth of that; two projections, scores and contexts of them.
+ * arithmetic=fast: a product is off by 3 * 2^-16 of itself at most (matrix.h), in either direction, and in a sum of
+ * some ten products of either sign the errors cancel to a tenth of that; two projections, scores and contexts add up.
  */
 #define FAST_TOLERANCE 0x1p-15
 /*
@@ -47,7 +47,7 @@ typedef struct {
   double largest_score;
 } Golden;
 
-/* Which of `names` [n] the metadata says; 0 when it says nothing. */
+/* The index of the metadata's value in `names` [n]; 0 if it has none. */
 static uint32_t
 choice (const AttnSafetensors *file, const char *key, const char *const *names, uint32_t n)
 {
@@ -168,7 +168,7 @@ run_stream (const Golden *golden, AttnStream *stream)
   return n + attn_stream_drain (stream, golden->out + n * n_outputs, NULL);
 }
 
-/* `tolerance` 0: as the largest score says. */
+/* `tolerance` 0: from the largest score. */
 static void
 check_golden (const char *name, AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
 {

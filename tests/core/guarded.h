@@ -1,5 +1,5 @@
 /*
- * What tests of kernels share: lengths, outputs between guard bands, odd values, every row that runs here.
+ * Code for the tests of kernels: lengths, outputs between guard bands, odd values, every row that runs here.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_GUARDED_H

@@ -17,7 +17,7 @@
 enum { D = 256, N_HEADS = 8, HEAD = D / N_HEADS, N_TILES = 17, N_FRAMES = 16, N_SCORES = N_TILES * ATTN_LANES };
 #define N_RIGHT_ROWS ((N_SCORES + ATTN_STEP - 1) / ATTN_STEP * ATTN_STEP)
 
-/* What the kernels work on: what they leave behind is as good an input as what they found. */
+/* The data of the kernels. Their results are as good an input as the original data. */
 static struct {
   _Alignas(ATTN_ALIGNMENT) float frames[N_FRAMES * D], out[N_FRAMES * D], weight[D * D], bias[D], start[D];
   _Alignas(ATTN_ALIGNMENT) float keys[N_HEADS * N_SCORES * HEAD], values[N_HEADS * N_SCORES * HEAD + ATTN_LANES];
@@ -55,7 +55,7 @@ fill (void)
   }
 }
 
-/* As if for one frame (its heads are the rows) or for a block (its frames are). */
+/* Rows for one frame (the rows are its heads) or for a block (the rows are its frames). */
 static AttnRows
 rows_of (size_t n)
 {
@@ -296,7 +296,7 @@ convolve (const AttnKernels *k)
   k->convolve (w.out, w.frames, N_FRAMES - 8, &convolution);
 }
 
-/* Those of a matrix unit, with what brings their left operand. */
+/* The kernels of a matrix unit, with the preparation of their left operand. */
 static void
 matrix_project (const AttnMatrixKernels *m)
 {

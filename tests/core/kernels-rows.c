@@ -8,7 +8,7 @@
 #define MAX_TILES 21
 #define N_SLOTS (MAX_TILES + 3)
 
-/* Rows over tiles that stand in any order, of which some are masked; with own masks and own keys, or shared ones. */
+/* Rows over tiles in any order, some of them masked; with masks and keys of their own, or shared ones. */
 typedef struct {
   AttnRows rows;
   uint32_t slots[MAX_TILES];
@@ -52,7 +52,7 @@ with_scores (const Rows *r, float *scores, float *reciprocals)
   return rows;
 }
 
-/* Which NaN a score is nobody promises: softmax makes it the one. */
+/* A NaN score may be any NaN: softmax makes it 0x7fc00000. */
 static void
 forget_nans (float *expected, float *got, size_t n)
 {
@@ -188,7 +188,7 @@ TEST (softcap_equals_plain_c)
       memcpy (got.values, scores, n * sizeof *scores);
       attn_kernels_c.softcap (expected.values, 3 / cap, cap, n_tiles);
       kernels->softcap (got.values, 3 / cap, cap, n_tiles);
-      for (size_t i = 0; i < n; i++) /* which NaN it is nobody promises */
+      for (size_t i = 0; i < n; i++) /* it may be any NaN */
         if (expected.values[i] != expected.values[i] && got.values[i] != got.values[i])
           got.values[i] = expected.values[i] = 0;
       attn_free (scores);

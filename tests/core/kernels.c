@@ -1,6 +1,6 @@
 /*
- * The kernels of every instruction set against plain C, bit for bit, at every length around the unrolls; guard bands
- * around what is written. With --bench: how long each takes. kernels-rows.c has those over rows of scores.
+ * The kernels of every instruction set against plain C, bit for bit, at every length around the unrolls, with guard
+ * bands around the outputs. With --bench: the time of each. kernels-rows.c has the kernels over rows of scores.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv */
@@ -26,7 +26,7 @@ TEST (scale_equals_plain_c)
     }
 }
 
-/* What would leave the normal range is 0; what would not is not, up to the very limit. */
+/* A product that would leave the normal range is 0; any other is not, up to the very limit. */
 TEST (scale_loses_nothing_that_stays_normal)
 {
   for (int round = 0; round < 100000; round++) {
@@ -64,7 +64,7 @@ TEST (all_below_sees_every_value)
     for (size_t i = 0; i < lengths[l]; i++) {
       float limit = attn_infinite_from (precisions[i % 3]), *values = random_values (lengths[l] + 1, 1);
 
-      values[lengths[l]] = NAN; /* nobody's */
+      values[lengths[l]] = NAN; /* belongs to no frame */
       CHECK_MSG (kernels->all_below (values, lengths[l], limit), "%s, %zu values", kernels->name, lengths[l]);
       values[i] = i % 2 ? nextafterf (limit, 0) : -nextafterf (limit, 0);
       CHECK_MSG (kernels->all_below (values, lengths[l], limit), "%s, %zu of %zu", kernels->name, i, lengths[l]);

@@ -40,7 +40,7 @@ typedef struct {
   AttnLayer *layer;
 } RandomLayer;
 
-/* Half of the layers know positions: RoPE where the head has a pair, the trained bias where there is a model. */
+/* Half of the layers have positions: RoPE if the head has a pair, the trained bias if there is a model. */
 static inline void
 random_position (RandomLayer *r, uint32_t dk)
 {
@@ -116,7 +116,7 @@ random_layer (void)
   return random_layer_of (ATTN_ARITHMETIC_EXACT);
 }
 
-/* values [n] as a window of that precision holds them. */
+/* values [n] rounded as in a window of that precision. */
 static inline void
 store_in (AttnPrecision precision, float *values, size_t n)
 {

@@ -1,6 +1,6 @@
 /*
  * The kernels of every matrix unit, at every size around its steps and groups, against float64 with bounds that are
- * derived (reference.h); nothing but their results is written. Streams through them: matrix.c.
+ * derived (reference.h); nothing but their results is written. matrix.c tests streams through them.
  *
  * Everything is run with the unit of plain C, which does what the instructions are documented to do, and with that of
  * the processor where it has one.  SPDX-License-Identifier: LGPL-2.1-or-later
@@ -10,7 +10,7 @@
 #include "reference.h"
 #include "units.h"
 
-/* But for denormals, which a unit takes for 0. */
+/* Except denormals, which a unit takes as 0. */
 static bool
 same_halves (const uint16_t *a, const uint16_t *b, size_t n)
 {
@@ -40,7 +40,7 @@ TEST (split_equals_plain_c)
     }
 }
 
-/* High and low part together are the value but for 2^-16 of it, and behind the values of a row there are zeros. */
+/* High and low part together are the value to within 2^-16 of it, and behind the values of a row there are zeros. */
 TEST (split_loses_little)
 {
   FOR_EACH_UNIT (unit)
@@ -238,7 +238,7 @@ contexts_are_right (const AttnMatrixKernels *unit, size_t n_queries, size_t n_ti
   AttnRows rows = rows_of (n_queries, n_tiles, p.left);
   bool right;
 
-  /* What stands in other tiles must not count; it may be anything that is finite. */
+  /* Other tiles must not count; they may hold any finite values. */
   for (size_t i = 0; i < n_values; i++)
     values[i] = attn_bf16_from_float (1e30f);
   for (size_t i = 0; i < n_frames; i++)

@@ -1,6 +1,6 @@
 /*
  * arithmetic=fast: streams and sequences through a matrix unit, against float64 with bounds that are derived
- * (reference.h); what must not go through it, to the bit against exact. The kernels alone: matrix-kernels.c.
+ * (reference.h); frames that must not go through it equal exact to the bit. matrix-kernels.c tests the kernels alone.
  *
  * Everything is run with the matrix kernels of plain C, which do what the instructions are documented to do, and with
  * those of the processor's unit where it has one, which must give the same bits.
@@ -74,7 +74,7 @@ TEST (streams_are_within_the_derived_bound_however_they_are_cut)
     s = random_sequence (r.layer, random_between (4, 60), random_between (0, 1));
     CHECK (attn_stream_new (r.layer, &stream, NULL) == ATTN_OK);
     stream->work.min_shared = 0;
-    /* Twice, so that the second stream meets what the first left behind. */
+    /* Twice, so that the second stream meets the remains of the first. */
     CHECK (stream_in_pieces (stream, r.layer, &s, NULL, 0) && stream_in_pieces (stream, r.layer, &s, NULL, 0));
     check_bounds (&r, &s, unit->name, i);
     attn_stream_free (stream);
@@ -111,7 +111,7 @@ pair_clear (Pair *pair)
   random_layer_clear (&pair->fast);
 }
 
-/* The sequence in pieces of `size` frames, and whether that is what attn_forward () of `exact` gives, to the bit. */
+/* Runs the sequence in pieces of `size` frames, and returns whether it equals attn_forward () of `exact` to the bit. */
 static bool
 pieces_are_exact (const Pair *pair, size_t size)
 {
@@ -129,7 +129,7 @@ pieces_are_exact (const Pair *pair, size_t size)
   return equal;
 }
 
-/* With look-ahead, what waits is answered in larger blocks when the stream ends. */
+/* With look-ahead, waiting frames are computed in larger blocks when the stream ends. */
 TEST (blocks_of_fewer_than_four_frames_are_exact)
 {
   for (int i = 0; i < N_RANDOM; i++) {
@@ -141,7 +141,7 @@ TEST (blocks_of_fewer_than_four_frames_are_exact)
   }
 }
 
-/* Plain C's unit, but it counts. */
+/* Plain C's unit, which also counts its calls. */
 static size_t n_projects, n_scores, n_contexts;
 
 static void
@@ -221,7 +221,7 @@ TEST (blocks_of_four_frames_go_through_the_unit)
   attn_layer_free (exact);
 }
 
-/* Nobody gets plain C's unit without asking, and no processor one that is not its own. */
+/* Plain C's unit is used only on request, and no processor gets a unit that it does not have. */
 TEST (without_a_unit_fast_is_exact)
 {
   bool runs, has_amx = false;
@@ -307,9 +307,12 @@ TEST (every_unit_gives_the_bits_of_plain_c)
   }
 }
 
-/* ---- what cannot be split ---- */
+/* ---- values that cannot be split ---- */
 
-/* NaN, infinities and what becomes one do to the outputs what they do in exact, and are gone when the window is. */
+/*
+ * NaN, infinities and values that become infinite affect the outputs as in exact, and only as long as the window holds
+ * them.
+ */
 TEST (frames_too_large_to_be_split_do_what_they_do_in_exact)
 {
   static const float kinds[] = { NAN, INFINITY, -INFINITY, 3.4e38f, 1e30f, 0x1.fffffep54f };
@@ -335,8 +338,8 @@ TEST (frames_too_large_to_be_split_do_what_they_do_in_exact)
 }
 
 /*
- * Keys, or values, of 2^60 alone. Scores are so large that a frame attends to one other; keys that were taken for 0
- * would make it attend to all.
+ * Keys, or values, of 2^60 alone. Scores are so large that a frame attends to only one other; if keys were taken as 0,
+ * it would attend to all.
  */
 TEST (keys_and_values_too_large_to_be_split_are_left_to_exact)
 {
@@ -357,7 +360,7 @@ TEST (keys_and_values_too_large_to_be_split_are_left_to_exact)
   }
 }
 
-/* At the limit: in bf16 a value below it is rounded up to it, and what does not survive that is not taken for 0. */
+/* At the limit: in bf16 a value below it is rounded up to it, and such a value is not taken as 0. */
 TEST (values_that_are_rounded_up_to_the_limit_are_not_lost)
 {
   static const float values[] = { 0x1.fffffep51f, 0x1.fffffep52f, 0x1.fffffep53f, 0x1.fffffep54f, 0x1p53f, 0x1p54f };
@@ -383,7 +386,7 @@ TEST (values_that_are_rounded_up_to_the_limit_are_not_lost)
     }
 }
 
-/* What is out of sight, or of another stream, is forgotten: the unit is used again, with the bits of a new stream. */
+/* Values out of sight, or of another stream, are forgotten: the unit is used again, with the bits of a new stream. */
 TEST (a_frame_that_is_not_finite_is_forgotten_with_its_window)
 {
   AttnLayer *exact, *layer = counting_layer (1, 1, &exact);
@@ -412,7 +415,10 @@ TEST (a_frame_that_is_not_finite_is_forgotten_with_its_window)
   attn_layer_free (exact);
 }
 
-/* With look-ahead queries stand where others stood, here a NaN. Absent frames have none, and must not find it. */
+/*
+ * With look-ahead, queries are stored where older ones stood, here a NaN. Absent frames have no query, and must not
+ * read it.
+ */
 TEST (absent_frames_do_not_find_the_query_of_an_earlier_one)
 {
   AttnConfig config = attn_config_default ();
@@ -515,7 +521,7 @@ TEST (threads_change_no_bit)
   }
 }
 
-/* Saved where a block ends, and taken up by another stream, which must have split the window anew. */
+/* A stream is saved where a block ends and continued by another stream, which must split the window anew. */
 TEST (a_restored_stream_goes_on_to_the_bit)
 {
   FOR_EACH_UNIT (unit)

@@ -1,5 +1,5 @@
 /*
- * Model files made in memory, good and bad ones, and the check that a refusal says what it is about.
+ * Model files made in memory, good and bad ones, and the check that a refusal names its cause.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_MODEL_FILE_H
@@ -18,7 +18,7 @@
 typedef struct {
   uint8_t bytes[MODEL_FILE_SIZE];
   size_t size;
-  char header[MODEL_HEADER_SIZE]; /* with ' for ", as in make_file () */
+  char header[MODEL_HEADER_SIZE]; /* with ' in place of ", as in make_file () */
   size_t n_data;
 } ModelFile;
 
@@ -106,7 +106,8 @@ exact_copy (const void *bytes, size_t size)
 }
 
 /*
- * `call` sets `error` and returns `wanted`; its sentence begins with `start` and holds each of the texts that follow.
+ * `call` sets `error` and returns `wanted`; the sentence begins with `start` and contains each of the texts that
+ * follow.
  */
 #define CHECK_FAILS(call, wanted, start, ...)                                                                      \
   do {                                                                                                             \

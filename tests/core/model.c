@@ -1,4 +1,4 @@
-/* Models: what is found in a file, and what is refused.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Models: layers that are found in a file, and refusals.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "parameters/model.h"
 
 #include "golden/model/values.h"
@@ -15,11 +15,11 @@ open_model (const char *prefix, AttnModel **model, AttnError *error)
   end_file (&file);
   copy = exact_copy (file.bytes, file.size);
   status = attn_model_open_memory (copy, file.size, prefix, model, error);
-  free (copy); /* whatever the model needs it has copied */
+  free (copy); /* the model has copied what it needs */
   return status;
 }
 
-/* For refusals, and for what has to open without a look inside. */
+/* For refusals, and for files that only have to open. */
 static AttnStatus
 try_model (const char *prefix, AttnError *error)
 {
@@ -46,7 +46,7 @@ add (const char *name, unsigned n_outputs, unsigned n_inputs)
   add_tensor (&file, name, "F32", n_outputs, n_inputs);
 }
 
-/* q, k, v of one scheme, 4 x 4, to which a test adds what it is about. */
+/* q, k, v of one scheme, 4 x 4; each test adds its own tensors. */
 static void
 begin_hugging_face (void)
 {
@@ -63,7 +63,7 @@ begin_torch (void)
   add ("in_proj_weight", 12, 4);
 }
 
-/* ---- what is found ---- */
+/* ---- layers that are found ---- */
 
 static bool
 same (const float *values, const uint32_t *golden, size_t n_bytes)
@@ -261,7 +261,7 @@ TEST (metadata_of_any_file_are_read_by_themselves)
   CHECK_MSG (strstr (error.message, "no-such-file"), "%s", error.message);
 }
 
-/* What nothing is computed with here, and no number depends on. */
+/* Tensors that nothing computes with, and that change no number. */
 TEST (harmless_tensors_are_passed_over)
 {
   begin_hugging_face ();
@@ -279,7 +279,7 @@ TEST (harmless_tensors_are_passed_over)
   REFUSED ("", "\"other.q_norm.weight\"");
 }
 
-/* A layer that has more than is known gives other numbers without it. */
+/* A layer with unknown tensors would give other numbers without them. */
 TEST (unknown_tensors_are_refused)
 {
   static const char *const names[] = { "linear1.weight", "norm1.weight",     "layers.1.q_proj.weight",
@@ -323,7 +323,7 @@ TEST (free_accepts_null)
   attn_model_free (NULL);
 }
 
-/* ---- what is refused ---- */
+/* ---- refusals ---- */
 
 TEST (bad_file_gives_no_model)
 {
@@ -565,7 +565,7 @@ TEST (appended_keys_are_refused)
              error.message);
 }
 
-/* To ignore one of these would give wrong outputs without a word. */
+/* Ignoring one of these would silently give wrong outputs. */
 TEST (extras_that_change_the_layer_are_refused)
 {
   static const char *const names[] = { "bias_v",
@@ -599,7 +599,7 @@ TEST (extras_that_change_the_layer_are_refused)
   }
 }
 
-/* Where nothing else is there to know the layer by, too. */
+/* Also if no other tensor identifies the layer. */
 TEST (fused_projections_and_other_names_are_answered_with_the_exporter)
 {
   static const struct {
@@ -633,7 +633,7 @@ TEST (relative_bias_loads_with_any_scheme)
     attn_model_free (model);
   }
   begin_file (&file);
-  add ("relative_bias", 3, 7); /* tells of no layer */
+  add ("relative_bias", 3, 7); /* identifies no layer */
   REFUSED ("", "no attention layer");
 }
 

@@ -1,7 +1,7 @@
 /*
  * Each allocation of the core fails in turn: always a status and a sentence, never a crash, and nothing is left behind.
- * The linker puts the functions below in front of the core's own calls. Those of the JSON library stay as they are: it
- * is shared, and jansson 2.14 itself does not survive (https://github.com/akheron/jansson/issues/362).
+ * The linker puts the functions below in front of the core's own calls. Allocations of the JSON library do not fail: it
+ * is shared, and jansson 2.14 itself does not survive that (https://github.com/akheron/jansson/issues/362).
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* off_t, setenv */
@@ -16,7 +16,7 @@
 #include "check.h"
 #include "model-file.h"
 
-/* ---- what fails ---- */
+/* ---- failures ---- */
 
 static atomic_long countdown = -1; /* calls until the one that fails; below 0: none will */
 static atomic_long n_alive;        /* pieces of memory */
@@ -97,7 +97,7 @@ __wrap_pread (int fd, void *data, size_t size, off_t offset)
   return -1;
 }
 
-/* ---- what is tried ---- */
+/* ---- the calls ---- */
 
 #define PATH GOLDEN_DIR "/attention/relative-grouped.safetensors"
 
@@ -127,7 +127,7 @@ open_model (AttnError *error)
   return status;
 }
 
-/* The caller's, whole. */
+/* The caller's memory, complete. */
 static AttnModel *
 model_from (const char *path, const char *prefix)
 {
@@ -177,7 +177,7 @@ make_fast_layer (AttnError *error)
   return make_layer_of (config, model, error);
 }
 
-/* Blocks of every kind, in each other: what is half-built is taken down again. */
+/* Nested blocks of every kind: half-built ones are freed again. */
 static void
 make_encoder_file (ModelFile *file)
 {

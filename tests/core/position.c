@@ -42,7 +42,7 @@ TEST (rope_turns_are_right_to_the_last_of_128_bits)
   }
 }
 
-/* Of each turn at most half a unit of 2^-128 is missing, 2^64 times: half a unit of a phase, and rounding down. */
+/* Each turn is off by at most half a unit of 2^-128, 2^64 times: half a unit of a phase, and rounding down. */
 TEST (rope_phases_are_right_at_any_frame)
 {
   AttnTurns turns[32];
@@ -64,7 +64,7 @@ units (float got, long double expected)
   return (double) (fabsl (got - expected) / ldexpl (1, ilogbl (expected) - 23));
 }
 
-/* 2^-40 is what the two polynomials and their evaluation in double leave; long double knows the phase to 2^-64. */
+/* 2^-40 is the error of the two polynomials and their evaluation in double; long double holds the phase to 2^-64. */
 TEST (sine_and_cosine_are_rounded_once)
 {
   const long double turn = 6.283185307179586476925286766559005768L;
@@ -247,7 +247,7 @@ far_score (const float *q, const float *k, size_t i)
   return score / 8;
 }
 
-/* Of the two frames in view one is 10^15 frames away: an angle that is only good for a window would be lost. */
+/* One of the two frames in view is 10^15 frames away: an angle that is only exact within a window would be wrong. */
 TEST (sink_is_seen_at_its_exact_angle_after_any_time)
 {
   /* A float32 chain of 64, and a logarithm of float32 weights; rounding turns to 64 bits gives 1e-4 at 10^15. */
@@ -352,7 +352,7 @@ mute_config (uint32_t heads, uint32_t window, uint32_t look_ahead, uint32_t n_si
   return config;
 }
 
-/* The weights that the biases alone give: slot [span] of frame t of n. */
+/* The weights from the biases alone: slot [span] of frame t of n. */
 static double
 mute_weight (const AttnSizes *s, const float *bias, size_t n, uint64_t t, size_t slot)
 {

@@ -1,6 +1,6 @@
 /*
- * What it costs to store parameters, keys and values in 16 bits, against float64: a bound for any layer, and the
- * rounder one that attn.h gives for layers of some width.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The error of storing parameters, keys and values in 16 bits, against float64: a bound for any layer, and the rounder
+ * one that attn.h gives for layers of some width.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Let u be the unit of rounding, 2^-11 or 2^-8. Stored are Wq, Wk, Wv and Wo, and each key and value: each of these
  * changes a product by u of itself at most. Let S be the largest score of a frame as if nothing cancelled, scale times
@@ -10,10 +10,10 @@
  *
  *   (exp (6 u S) (1 + u)^3 - 1) M,   M = sum of |Wo| w_j |value_j| as if nothing cancelled, the biases bv among them,
  *
- * which is (3 + 6 S) u M to first order. In float32, whose errors come on top, all of it is 2^-13 times as much at
- * most, but for longer sums; they get one part in 256 here. Where there are many products their errors cancel as the
- * products do. (RoPE turns large products into small ones: its bound is in reference.h. What f16 stores below 2^-14 is
- * off by 2^-25, which is far below what this bound leaves.)
+ * which is (3 + 6 S) u M to first order. The errors of float32 come on top. They are at most 2^-13 times as large,
+ * except for longer sums; here they get one part in 256. Where there are many products, their errors cancel as the
+ * products do. (RoPE turns large products into small ones: its bound is in reference.h. Values below 2^-14 in f16 are
+ * off by 2^-25, which is far below this bound.)
  */
 #include <math.h>
 
@@ -25,7 +25,7 @@
 #define MAX_WIDTH 48
 #define OF_FLOAT32 (1 + 0x1p-8)
 
-/* A value in float64, and what it would be if nothing cancelled. */
+/* A value in float64, and the value that it would have if nothing cancelled. */
 typedef struct {
   double value, magnitude;
 } Sum;
@@ -92,7 +92,7 @@ attend (Sum *context, const AttnSizes *s, const Sum *query, const Sum *keys, con
   return largest;
 }
 
-/* What came of a layer. */
+/* The results of a layer. */
 typedef struct {
   double of_bound;   /* the largest error of an output, in units of its bound */
   double of_largest; /* in units of rounding of the largest output */
@@ -175,7 +175,7 @@ TEST (error_of_sixteen_bits_is_within_the_bound_of_any_layer)
       worst = fmax (worst, m.of_bound);
     }
   printf ("# largest error %.2f of the bound\n", worst);
-  CHECK (worst > 0.1); /* else it would say nothing */
+  CHECK (worst > 0.1); /* otherwise the bound would say nothing */
 }
 
 /* The bound is for the worst case. Of frames of one value 3 layers in 16 are beyond 2 u of the largest output, of 8

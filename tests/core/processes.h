@@ -1,5 +1,5 @@
 /*
- * The program of a test once more, in another process and with other kernels, to go on from a state.
+ * Starts the test's program once more, in another process and with other kernels, to go on from a state.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_CORE_PROCESSES_H

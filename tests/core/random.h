@@ -1,7 +1,7 @@
 /*
  * Random numbers for the core's tests: the same on every machine.  SPDX-License-Identifier: LGPL-2.1-or-later
- * The seed is printed and can be set with ATTN_TEST_SEED. ATTN_TEST_PERCENT says how many of the random rounds are run
- * (100): fewer under an emulator, more over night.
+ * The seed is printed and can be set with ATTN_TEST_SEED. ATTN_TEST_PERCENT is the share of the random rounds that are
+ * run (100): less under an emulator, more over night.
  */
 #ifndef TESTS_CORE_RANDOM_H
 #define TESTS_CORE_RANDOM_H
@@ -21,7 +21,7 @@ random_seed (void)
   printf ("# ATTN_TEST_SEED=%llu\n", (unsigned long long) random_state);
 }
 
-/* `n` rounds, or what ATTN_TEST_PERCENT makes of them; at least one. */
+/* `n` rounds, scaled by ATTN_TEST_PERCENT; at least one. */
 static inline int
 random_rounds (int n)
 {

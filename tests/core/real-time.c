@@ -1,7 +1,7 @@
 /*
  * The real-time promise: after a stream is made, its data path makes no system call, allocates nothing and takes no
- * lock. A child process runs it where the kernel ends whoever makes a system call (seccomp), and where allocations and
- * locks are counted (the linker's --wrap).  SPDX-License-Identifier: LGPL-2.1-or-later
+ * lock. A child process runs it where the kernel kills any process that makes a system call (seccomp), and where
+ * allocations and locks are counted (the linker's --wrap).  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,7 +25,10 @@
 
 /* ---- counting ---- */
 
-/* Of what follows, by libattn and by this file. Volatile: compilers know that malloc () touches nothing of ours. */
+/*
+ * Counts the calls below, by libattn and by this file. Volatile, because compilers know that malloc () touches none of
+ * our variables.
+ */
 static volatile unsigned n_calls;
 
 #define WRAP(type, name, parameters, arguments) \
@@ -45,7 +48,7 @@ WRAP (char *, getenv, (const char *name), (name))
 
 /* ---- the trap ---- */
 
-/* From now on the only system call is the one that ends the process. False: this kernel, or emulator, cannot. */
+/* From now on the only allowed system call ends the process. False: this kernel, or emulator, does not support it. */
 static bool
 forbid_system_calls (void)
 {
@@ -62,7 +65,7 @@ forbid_system_calls (void)
 
 enum { FINE = 0, CALLED = 1, NO_TRAP = 77, KILLED = 128 };
 
-/* What became of `job` in the trap. */
+/* The outcome of `job` in the trap. */
 static int
 run_trapped (void (*job) (void *data), void *data)
 {
@@ -88,7 +91,7 @@ allocate (void *data)
 {
   void *volatile memory = malloc (1);
 
-  (void) memory; /* it goes with the process */
+  (void) memory; /* it ends with the process */
 }
 
 static void
@@ -127,7 +130,7 @@ typedef struct {
 #define N_FRAMES 100
 #define MAX_STATE (1 << 22)
 
-/* Somebody watches, and sets gains: for good, and for the next rows. */
+/* Watches rows and sets gains: for good, and for the next rows. */
 static void
 change_every_attention (Job *job)
 {
@@ -185,7 +188,7 @@ add_watches (Job *job, const AttnLayer *layer)
   random_fill (job->gains, N_FRAMES * most, 1);
 }
 
-/* What became of the data path over `layer` in the trap. */
+/* The outcome of the data path over `layer` in the trap. */
 static int
 run_layer (const AttnLayer *layer, bool with_weights)
 {
@@ -235,7 +238,7 @@ TEST (data_path_makes_no_system_call_and_no_allocation)
     int end;
 
     attn_layer_free (r.layer);
-    r.config.n_threads = 1; /* others are woken through the system, as attn.h says */
+    r.config.n_threads = 1; /* other threads are woken by a system call, as attn.h says */
     if (attn_layer_new (&r.config, r.model, &r.layer, NULL) != ATTN_OK)
       abort ();
     end = run_layer (r.layer, true);

@@ -3,7 +3,7 @@
  * far a correct float32 implementation may be away from it.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The bound is a running error analysis (Higham, Accuracy and Stability of Numerical Algorithms, section 3.3): each
- * quantity carries the largest error that float32 arithmetic in any order can have given it. With u = 2^-24:
+ * quantity carries the largest error that float32 arithmetic in any order can give it. With u = 2^-24:
  *   a chain of n fma                     n u / (1 - n u) times the sum of the absolute products; n + 2 times u times
  *                                        the guard that it starts from, and, where the products are not far larger, two
  *                                        more roundings: of the bias with the guard, and of the sum without it
@@ -17,7 +17,7 @@
  *                                        rotated key: of the length of its pair
  *   n products by a matrix unit          (matrix.h) each is off by 3 v^2 (1 + 2 v), v = 2^-8 being that of bf16: two
  *                                        operands that lose v^2 each, and low low, which is left out. Then a sum,
- *                                        in any order, of 3 n, and what is denormal in it becomes 0
+ *                                        in any order, of 3 n, and denormals in it become 0
  *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
  *                                        reserve
  *
@@ -50,7 +50,7 @@ gamma_n (size_t n)
   return n * UNIT / (1 - n * UNIT);
 }
 
-/* The error of a sum of n products, of which `magnitude` is the sum without signs. */
+/* The error of a sum of n products; `magnitude` is the sum of their magnitudes. */
 static inline double
 reference_chain (const AttnSizes *s, size_t n, double magnitude)
 {
@@ -61,14 +61,14 @@ reference_chain (const AttnSizes *s, size_t n, double magnitude)
   return (gamma_n (3 * n) * (1 + 3 * v) + 3 * v * v * (1 + 2 * v)) * magnitude + 3 * n * FLUSHED;
 }
 
-/* What starting that sum from the guard changes. */
+/* The error of starting that sum from the guard. */
 static inline double
 reference_guard (size_t n, double magnitude)
 {
   return (n + 2) * UNIT * ATTN_GUARD + (magnitude < 0x1p40 * ATTN_GUARD ? 2 * UNIT * magnitude : 0);
 }
 
-/* By how much storing a value of this magnitude changes it at most. */
+/* The most that storing changes a value of this magnitude. */
 static inline double
 reference_storing (AttnPrecision precision, double magnitude)
 {
@@ -140,7 +140,10 @@ reference_angle (const AttnSizes *s, size_t i, int64_t distance)
   return distance * powl (s->rope_base, -(long double) i / s->n_rope_pairs);
 }
 
-/* Adds q_i . R (distance) k_i of pair `i` to score and its bound, and what the chain's error is proportional to. */
+/*
+ * Adds q_i . R (distance) k_i of pair `i` to the score, to its bound, and to the magnitude that the chain's error is
+ * proportional to.
+ */
 static inline void
 reference_rotated_pair (const AttnSizes *s, size_t i, const Bounded *q, const Bounded *k, int64_t distance,
                         Bounded *score, double *magnitude)
@@ -161,7 +164,7 @@ reference_rotated_pair (const AttnSizes *s, size_t i, const Bounded *q, const Bo
   *magnitude += (length_q + 2 * error_q) * (length_k + 2 * error_k);
 }
 
-/* What is added to the score of frame j for frame t. */
+/* The bias of the score of frame j for frame t. */
 static inline double
 reference_bias (const AttnSizes *s, const AttnModel *model, size_t head, uint64_t t, uint64_t j)
 {

@@ -73,7 +73,7 @@ open_path (const char *path, AttnError *error)
   return status;
 }
 
-/* ---- what is read ---- */
+/* ---- values that are read ---- */
 
 TEST (empty_object_is_a_file_without_tensors)
 {
@@ -255,7 +255,7 @@ TEST (long_tensors_are_read_in_ranges)
   }
 }
 
-/* Such a file takes gigabytes: what its tensor is multiplied by is looked at instead. */
+/* Such a file takes gigabytes: the test checks the product of the tensor's sizes instead. */
 TEST (more_values_than_a_machine_can_address_are_not_taken_for_few)
 {
   uint64_t size = attn_size_mul ((UINT64_C (1) << 32) + 5, sizeof (float));
@@ -587,7 +587,10 @@ TEST (holes_between_tensors_are_refused)
   REFUSED (X ("F32", "[1]", "[4,8]"), 8, "\"x\" begins at byte 4", "at byte 0");
 }
 
-/* They cost time and memory in proportion to the file, no more. A million of them (ATTN_TEST_PERCENT=2000): 1.1 GB. */
+/*
+ * Many tensors cost time and memory in proportion to the file, no more. A million of them (ATTN_TEST_PERCENT=2000): 1.1
+ * GB.
+ */
 TEST (very_many_tensors_are_read)
 {
   enum { ENTRY = 64, MILLION = 1000000 };
@@ -609,7 +612,7 @@ TEST (very_many_tensors_are_read)
   free (text);
 }
 
-/* [value,value,...] with `n` values, as what a tensor called x has. */
+/* [value,value,...] with `n` values, as a field of a tensor x. */
 static AttnStatus
 open_values (const char *value, size_t n, AttnError *error)
 {
@@ -630,13 +633,13 @@ open_values (const char *value, size_t n, AttnError *error)
   return status;
 }
 
-/* Before the parser makes a hundred times their size of them. */
+/* They are refused before the parser turns them into a hundred times their size. */
 TEST (more_than_a_million_tensors_would_have_is_refused)
 {
   static char string[5004];
 
   memset (string, '[', sizeof string - 1);
-  memcpy (string, "\"\\\"", 3); /* what stands in a string does not count */
+  memcpy (string, "\"\\\"", 3); /* characters in a string do not count */
   string[sizeof string - 2] = '"';
   CHECK_FAILS (open_values ("{}", (4 << 20) - 1, &error), ATTN_ERROR_FORMAT, "memory",
                "the header has 4194305 objects and arrays", "at most 4194304");
@@ -646,7 +649,7 @@ TEST (more_than_a_million_tensors_would_have_is_refused)
   CHECK_FAILS (open_values (string, 2000, &error), ATTN_ERROR_FORMAT, "memory", "\"x\"", "an array");
 }
 
-/* A hole of 8 GiB, which only takes its place in the file. */
+/* A hole of 8 GiB, which takes no space on the disk. */
 TEST (tensors_beyond_32_bits_are_read)
 {
   enum { GIB = 1 << 30 };
@@ -675,7 +678,7 @@ TEST (names_are_harmless_in_messages)
   static char header[2000];
 
   REFUSED ("{'\\u001b[31m\\nred\\u009b\\\"':1}", 0, "\"\\x1b[31m\\x0ared\\xc2\\x9b\\\"\"");
-  REFUSED ("{' ~\x7f':1}", 0, "\" ~\\x7f\""); /* the last two that are 7 bits */
+  REFUSED ("{' ~\x7f':1}", 0, "\" ~\\x7f\""); /* the last two of 7 bits */
   strcpy (header, "{'layers.");
   memset (header + 9, 'n', 1500);
   strcpy (header + 1509, ".weight':1}");

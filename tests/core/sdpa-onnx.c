@@ -76,7 +76,7 @@ TEST (every_row_of_kernels_gives_the_same_bits_for_any_description)
 
 /* ---- past and present ---- */
 
-/* The bits of present [.., N, width] against those that past and new tensors have, row by row. */
+/* Compares the bits of present [.., N, width] with those of the past and new tensors, row by row. */
 static bool
 is_present (const AttnSdpa *s, const void *present, const void *past, const void *added, uint32_t type, size_t width)
 {
@@ -173,9 +173,9 @@ TEST (decoding_step_by_step_equals_the_whole_sequence_to_the_bit)
   CHECK (same_bits (key, s.present_key, n * dk) && same_bits (value, s.present_value, n * dk));
 }
 
-/* ---- who attends to whom ---- */
+/* ---- which query attends to which key ---- */
 
-/* As ONNX has it: the queries stand behind the past. */
+/* As in ONNX: the queries stand behind the past. */
 static void
 add_past (AttnSdpa *uniform, uint32_t n_past)
 {

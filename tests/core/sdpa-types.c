@@ -123,7 +123,7 @@ TEST (softcap_comes_before_the_mask)
 
 /* ---- types ---- */
 
-/* The float32 problem with the same values, and no rounding of anything. */
+/* The float32 problem with the same values, without any rounding. */
 static Problem
 float32_of (const Problem *p)
 {
@@ -254,7 +254,7 @@ TEST (softmax_type_float32_changes_no_bit)
   }
 }
 
-/* Scores 10.003 and 0 of float32 are 10 and 0 in float16; and the weights are rounded as well. */
+/* The float32 scores 10.003 and 0 become 10 and 0 in float16; the weights are rounded as well. */
 static void
 check_softmax_rounding (AttnType type, double score)
 {
@@ -273,7 +273,7 @@ check_softmax_rounding (AttnType type, double score)
   CHECK (attn_sdpa (&s, NULL) == ATTN_OK);
   CHECK_MSG (weights[0] == tensor_at (type, expected, 0) && weights[1] == tensor_at (type, expected, 1), "%a %a",
              weights[0], weights[1]);
-  CHECK (out[0] == weights[0]); /* the rounded weight is what meets the value */
+  CHECK (out[0] == weights[0]); /* the value is multiplied by the rounded weight */
 }
 
 TEST (softmax_type_float16_rounds_scores_and_weights)

@@ -1,6 +1,6 @@
 /*
  * The plain operator attn_sdpa () against its definition in float64, with a derived bound of the error of each value;
- * against attn_forward (), to the bit; against PyTorch; and what is said about arguments that do not fit.
+ * against attn_forward (), to the bit; against PyTorch; and the errors about arguments that do not fit.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv */
@@ -119,7 +119,7 @@ TEST (frames_under_a_band_equal_forward_to_the_bit)
 
 /*
  * A float mask [n_heads][n][n]: -inf where a frame does not see another (window, look-ahead, sinks, absent frames),
- * else what its position adds to the score.
+ * else the bias of its position.
  */
 static float *
 layer_mask (const RandomLayer *r, const uint8_t *present, size_t n)
@@ -220,7 +220,7 @@ vector_length (const float *values, size_t n)
   return sqrt (sum);
 }
 
-/* The largest magnitude of a score, in powers of two: by Cauchy and Schwarz, and what its position adds. */
+/* The largest magnitude of a score, in powers of two: by Cauchy and Schwarz, plus the bias of its position. */
 static double
 largest_score (const RandomLayer *r, const LayerInputs *in, size_t n)
 {
@@ -421,7 +421,7 @@ TEST (finite_mask_is_added_however_large_and_nan_is_kept)
 
 /*
  * On the scale of powers of two (with this scale the query's factor is 1) a key's score is the mask's product but for
- * its rounding. What is left is what one fma leaves; after a rounded product it would be 0.
+ * its rounding. One fma leaves this rest; after a rounded product it would be 0.
  */
 TEST (float_mask_is_added_by_one_fma)
 {
@@ -544,13 +544,15 @@ TEST (missing_tensors_are_refused)
   REFUSED (s.query = NULL, ATTN_ERROR_CONFIG, "query is NULL", "2 x 4 x 3 x 2");
   REFUSED (s.key = NULL, ATTN_ERROR_CONFIG, "key is NULL", "2 x 2 x 5 x 2");
   REFUSED ((s.value = NULL, s.dv = 7), ATTN_ERROR_CONFIG, "value is NULL", "2 x 2 x 5 x 7");
-  REFUSED (s.out = NULL, ATTN_ERROR_CONFIG, "out and weights", "NULL");
+  REFUSED (s.out = NULL, ATTN_ERROR_CONFIG, "out, weights, scores and presents", "NULL");
 }
 
 TEST (sizes_beyond_memory_are_a_status)
 {
   static float weights[1], mask[1];
-  /* Where a size has 32 bits, what is asked about first is too large as well, unless there is less of it. */
+  /*
+   * Where a size has 32 bits, the tensors that are checked first are too large as well, unless they are made smaller.
+   */
   const bool is_wide = sizeof (size_t) > 4;
   const uint32_t n_batches = is_wide ? UINT32_MAX : 1, n_tokens = is_wide ? 1u << 31 : 1u << 16;
   char tokens[32];
@@ -565,8 +567,8 @@ TEST (sizes_beyond_memory_are_a_status)
             s.n_queries = s.n_keys = n_tokens),
            ATTN_ERROR_MEMORY, "float_mask would be", tokens);
   if (!is_wide)
-    return; /* what can be named there can be allocated */
-  /* One head of 65536 dimensions over 2^32 keys can be named, but not allocated: 2^50 bytes. */
+    return; /* any size that can be given there can be allocated */
+  /* One head of 65536 dimensions over 2^32 keys can be asked for, but not allocated: 2^50 bytes. */
   REFUSED ((s.n_batches = s.n_queries = 1, s.n_keys = UINT32_MAX, s.dk = s.dv = 65536), ATTN_ERROR_MEMORY,
            "out of memory", "one head");
 }

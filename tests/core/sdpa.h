@@ -116,7 +116,7 @@ allocate_tensors (Problem *p)
   s->past_value = p->past_value = random_tensor (value_type (s), n_cached * s->dv, 2);
 }
 
-/* 0 or the size stand for the whole, 1 for all. */
+/* 0 or the full size stands for the whole; 1 is broadcast. */
 static inline uint32_t
 random_mask_size (uint32_t full)
 {
@@ -282,7 +282,7 @@ reference_round (uint32_t type, Bounded *x)
     x->error += fmax (magnitude * 0x1p-8, FLUSHED);
 }
 
-/* The score up to `stage`; a key that is not attended to has one as well. */
+/* The score up to `stage`; a key that is not attended to also has a score. */
 static inline Bounded
 tensor_score (const AttnSdpa *s, const size_t at[3], size_t j, AttnScores stage)
 {
@@ -309,7 +309,7 @@ tensor_score (const AttnSdpa *s, const size_t at[3], size_t j, AttnScores stage)
   return score;
 }
 
-/* What `scores` holds: ln (2) is rounded, and so is the fma. */
+/* The value in `scores`: ln (2) is rounded, and so is the fma. */
 static inline Bounded
 stored_score (const AttnSdpa *s, const size_t at[3], size_t j)
 {
@@ -366,7 +366,7 @@ reference_row (const AttnSdpa *s, const size_t at[3], Bounded *weights, Bounded 
     reference_round (s->type, &out[d]);
 }
 
-/* True when values [first, first + n) are as close to the reference as float32 can be trusted to come. */
+/* True when values [first, first + n) are within the reference's bound for float32. */
 static inline bool
 within (uint32_t type, const void *values, size_t first, const Bounded *reference, size_t n)
 {
@@ -393,7 +393,7 @@ is_row_right (const AttnSdpa *s, const size_t at[3], size_t row, Bounded *weight
   return within (s->type, s->scores, row * n_total (s), weights, n_total (s));
 }
 
-/* The first row (of batches x heads x queries) that is not the definition's; -1 = none. */
+/* The first row (of batches x heads x queries) that differs from the definition; -1 = none. */
 static inline long
 first_wrong_row (const AttnSdpa *s)
 {
@@ -457,7 +457,7 @@ same_bits (const void *a, const void *b, size_t n)
 
 /* ---- refusals ---- */
 
-/* Refused with `status`, in words that hold a and b; and nothing was written. */
+/* Refused with `status` and a sentence that contains a and b; nothing was written. */
 static inline bool
 refused (AttnSdpa s, AttnStatus status, const char *a, const char *b)
 {
@@ -502,7 +502,7 @@ valid (void)
     CHECK (refused (s, status, a, b)); \
   } while (0)
 
-/* ---- as ONNX has it: past, padding, types and all outputs ---- */
+/* ---- as in ONNX: past, padding, types and all outputs ---- */
 
 static inline void
 add_random_past (AttnSdpa *s)

@@ -1,7 +1,4 @@
-/*
- * Random streams for the core's tests, what comes out of them, and how it compares.
- * SPDX-License-Identifier: LGPL-2.1-or-later
- */
+/* Random streams for the core's tests, their outputs, and comparisons.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_CORE_SEQUENCES_H
 #define TESTS_CORE_SEQUENCES_H
 
@@ -9,7 +6,7 @@
 #include "reference.h"
 #include "stream/stream.h"
 
-/* The frames of one random stream, and all that comes out of it. */
+/* The frames of one random stream, and all its outputs. */
 typedef struct {
   size_t n;
   uint64_t first;
@@ -53,7 +50,7 @@ sequence_clear (Sequence *s)
   free (s->weights);
 }
 
-/* Feeds frames [begin, end), which are all present or all absent, and appends what comes out. */
+/* Feeds frames [begin, end), which are all present or all absent, and appends the outputs. */
 static inline size_t
 feed (AttnStream *stream, const AttnLayer *layer, Sequence *s, size_t begin, size_t end, size_t n_out)
 {
@@ -64,7 +61,7 @@ feed (AttnStream *stream, const AttnLayer *layer, Sequence *s, size_t begin, siz
   return attn_stream_push (stream, s->frames + begin * attn_layer_n_features (layer), end - begin, out, weights);
 }
 
-/* The sequence through a stream in pieces of `sizes` (repeated; 0: random); true when all of it came out. */
+/* Runs the sequence through a stream in pieces of `sizes` (repeated; 0: random); true if all outputs came. */
 static inline bool
 stream_in_pieces (AttnStream *stream, const AttnLayer *layer, Sequence *s, const size_t *sizes, size_t n_sizes)
 {
@@ -118,7 +115,7 @@ twin_clear (Sequence *s)
   free (s->weights);
 }
 
-/* The first value that is further from the reference than a float32 implementation can be; -1 = none. */
+/* The first value that is outside the reference's bound for float32; -1 = none. */
 static inline long
 first_beyond_bound (const float *values, const Bounded *reference, size_t n)
 {

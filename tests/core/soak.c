@@ -19,7 +19,7 @@
 #define MAX_HISTORY 256 /* a power of two above window + look_ahead */
 #define MAX_SINKS 3
 
-/* Streams and layers here take less than 32 KiB; what malloc () makes of their comings and goings, with a margin. */
+/* Streams and layers here take less than 32 KiB; this allows for the overhead of malloc (), with a margin. */
 #define MAX_GROWTH_KIB 256
 
 static float table[N_TABLE * MAX_D];
@@ -100,7 +100,7 @@ step (Soak *soak)
   }
 }
 
-/* Frame by frame, as it was. Returns whether an output came, in `out`. */
+/* Plays the same frames one by one. Returns whether an output came, in `out`. */
 static size_t
 feed_fresh (Soak *soak, uint64_t number, uint8_t present, float *out)
 {
@@ -136,7 +136,7 @@ begin (Soak *soak)
   MUST (attn_stream_reset (soak->stream, soak->first, NULL));
 }
 
-/* Until every path has been taken once: the code of a program comes into memory when it is first run. */
+/* Runs until every path has been taken once: code is loaded into memory when it first runs. */
 static bool
 warm_up (Soak *soak)
 {

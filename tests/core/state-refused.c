@@ -1,5 +1,5 @@
 /*
- * What is no state of its layer is refused, and leaves the stream as it was.
+ * Bytes that are not a state of the layer are refused, and leave the stream unchanged.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv () */
@@ -86,7 +86,7 @@ TEST (other_version_is_refused)
 static const struct {
   const char *field;
   double other;
-  bool is_same_layer; /* says the same in other words, or changes no bit */
+  bool is_same_layer; /* means the same in other words, or changes no bit */
 } others[] = {
   { "the number of features", 16, false },
   { "heads", 4, false },
@@ -110,7 +110,7 @@ static const struct {
 };
 #define N_OTHERS (sizeof others / sizeof others[0])
 
-/* The layer of `config` with others[i] takes the state, or refuses it, as the table says. */
+/* The layer of `config` with others[i] accepts or refuses the state, as the table says. */
 static bool
 other_is_told_apart (AttnConfig config, const AttnField *field, size_t i, const State *state)
 {
@@ -129,7 +129,7 @@ other_is_told_apart (AttnConfig config, const AttnField *field, size_t i, const 
   return right;
 }
 
-/* A new field belongs into the table above, and, if outputs depend on it, into the hash of the block. */
+/* A new field belongs in the table above and, if outputs depend on it, in the hash of the block. */
 TEST (layer_that_differs_in_any_field_refuses_a_state)
 {
   AttnConfig config = attn_config_default ();
@@ -245,7 +245,7 @@ TEST (other_relative_bias_is_refused)
   random_layer_clear (&r);
 }
 
-/* What a softcap divides by and what it multiplies with are rounded, each by itself: 2 / softcap is the same here. */
+/* The divisor and the factor of a softcap are rounded separately: 2 / softcap is the same here. */
 TEST (softcap_that_differs_in_a_last_place_is_refused)
 {
   AttnConfig config = attn_config_default ();

@@ -1,8 +1,8 @@
 /*
- * Saved states: a stream that restores one goes on with the same bits; and what stands in one.
+ * Saved states: a stream that restores one goes on with the same bits; and the bytes of a state.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- *   core-state --restore FILE: what the test of a new process starts (see continue_in_new_process ()).
+ *   core-state --restore FILE: the test of a new process starts this (see continue_in_new_process ()).
  */
 #define _POSIX_C_SOURCE 200809L /* mkstemp (), setenv () */
 
@@ -67,7 +67,7 @@ story_clear (Story *s)
   free (s->present);
 }
 
-/* What came out of a stream: out [n][Dout] and weights [n][n_heads][span]. */
+/* The outputs of a stream: out [n][Dout] and weights [n][n_heads][span]. */
 typedef struct {
   size_t n, n_row, n_weights;
   float *out, *weights;
@@ -91,7 +91,7 @@ outputs_clear (Outputs *o)
   free (o->weights);
 }
 
-/* Frames `begin` to before `end` of the story in random pieces; what comes out is appended. */
+/* Plays frames `begin` to before `end` of the story in random pieces, and appends the outputs. */
 static void
 play (AttnStream *stream, const Story *s, size_t begin, size_t end, Outputs *o)
 {
@@ -117,7 +117,7 @@ play_to_the_end (AttnStream *stream, const Story *s, size_t begin, Outputs *o)
   o->n += attn_stream_drain (stream, o->out + o->n * o->n_row, o->weights + o->n * o->n_weights);
 }
 
-/* A stream over the story's layer that has seen something else. */
+/* A stream over the story's layer that has seen other frames. */
 static AttnStream *
 used_stream (const Story *s)
 {
@@ -145,8 +145,8 @@ same_tail (const Outputs *whole, size_t begin, const Outputs *tail)
 }
 
 /*
- * Plays a story, saving on the way, and goes on in the stream that `make` gives. Both the one that was saved and the
- * one that was restored must give what an undisturbed one gives.
+ * Plays a story, saves on the way, and goes on in the stream that `make` returns. Both the saved and the restored
+ * stream must give the outputs of an undisturbed one.
  */
 static bool
 goes_on (const Story *s, size_t cut, AttnStream *(*make) (const Story *) )
@@ -227,7 +227,7 @@ TEST (sinks_and_a_long_look_ahead_go_on_with_the_same_bits)
 
 /* ---- a new process ---- */
 
-/* What the two processes tell each other through the file: this, and behind it the state; back come the outputs. */
+/* The two processes exchange this through the file, and behind it the state; the outputs come back. */
 typedef struct {
   uint64_t seed; /* of the story */
   uint64_t cut;
@@ -324,7 +324,7 @@ TEST (new_process_goes_on_with_the_same_bits)
 
 /* ---- the bytes ---- */
 
-/* However it was cut, whatever the stream held before, and also after a restore. */
+/* For any cutting, for any earlier contents of the stream, and also after a restore. */
 TEST (equal_content_gives_equal_bytes)
 {
   for (int i = 0; i < N_RANDOM; i++) {
@@ -394,7 +394,7 @@ TEST (checksum_is_fnv_1a)
          == attn_hash_bytes (ATTN_HASH_START, (const uint8_t *) "fooab", 5));
 }
 
-/* What no stream keeps, a state that somebody else wrote may hold. */
+/* A state that somebody else wrote may hold values that no stream keeps. */
 TEST (nans_and_denormals_of_a_state_are_cleaned)
 {
   const uint32_t stored[] = { 0x7fc12345, 0xffc00001, 0x7f800001, 0x80000001 };

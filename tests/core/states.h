@@ -1,7 +1,4 @@
-/*
- * Saved states for the core's tests, and a stream that has something to save.
- * SPDX-License-Identifier: LGPL-2.1-or-later
- */
+/* Saved states for the core's tests, and a stream with a past to save.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_CORE_STATES_H
 #define TESTS_CORE_STATES_H
 
@@ -80,7 +77,7 @@ number_at (const State *state, size_t at, int n_bytes)
   return number;
 }
 
-/* As a forger would: so that what is behind the checksum is tested too. */
+/* Mends the checksum as a forger would, so that the checks behind it are tested too. */
 static inline void
 mend_checksum (State *state)
 {
@@ -88,7 +85,7 @@ mend_checksum (State *state)
               attn_hash_bytes (ATTN_HASH_START, state->bytes, state->size - CHECKSUM_SIZE), CHECKSUM_SIZE);
 }
 
-/* The state is refused with a sentence that holds both texts, and the stream is as it was. */
+/* The state is refused with a sentence that contains both texts, and the stream is unchanged. */
 static inline bool
 refuses (AttnStream *stream, const State *state, const char *a, const char *b)
 {
@@ -112,7 +109,7 @@ refuses (AttnStream *stream, const State *state, const char *a, const char *b)
   return false;
 }
 
-/* A refused state has touched nothing: the stream gives what one gives that was left alone. */
+/* A refused state has changed nothing: the stream gives the outputs of an undisturbed one. */
 static inline bool
 is_undisturbed (AttnStream *stream, const AttnLayer *layer)
 {

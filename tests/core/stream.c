@@ -1,4 +1,4 @@
-/* What a stream must be: attn_forward () to the bit, however it is fed.  SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A stream must equal attn_forward () to the bit, however it is fed.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fenv.h>
 
 #include "check.h"
@@ -38,8 +38,8 @@ check_stream_equals_forward (bool with_absent)
     bool equal = attn_stream_new (r.layer, &stream, NULL) == ATTN_OK;
 
     if (equal && random_between (0, 3) != 0)
-      stream->work.min_shared = 0; /* let its threads, if it has any, share also what is not worth it */
-    /* Twice, so that the second stream meets what the first left behind. */
+      stream->work.min_shared = 0; /* let its threads, if it has any, share even work that is not worth it */
+    /* Twice, so that the second stream meets the remains of the first. */
     equal = equal && stream_equals_forward (r.layer, stream, random_between (0, 200), with_absent)
             && stream_equals_forward (r.layer, stream, random_between (0, 200), with_absent);
     attn_stream_free (stream);
@@ -273,7 +273,7 @@ weights_tell_who_was_there (const float *weights, const bool *present, size_t wi
   return true;
 }
 
-/* Tiles are used again: what stood in them before an absence is not to be seen behind it, whatever its length. */
+/* Tiles are used again: their contents from before an absence must not show behind it, whatever its length. */
 TEST (what_stood_where_frames_are_absent_is_forgotten)
 {
   enum { WINDOW = 40, BEFORE = 100, BEHIND = 50, LONGEST = 90 };
@@ -368,7 +368,7 @@ TEST (infinity_reaches_only_the_windows_that_hold_it)
   check_reach (-INFINITY);
 }
 
-/* Frame 1, a sink, is infinite before the reset and absent behind it: what stands in its place counts for nothing. */
+/* Frame 1, a sink, is infinite before the reset and absent behind it: the values in its place must not count. */
 TEST (infinite_sink_is_forgotten_with_its_stream)
 {
   enum { n = 40, d = 6 };

@@ -17,7 +17,7 @@
 #define N_FRAMES 300
 #define N_RANDOM random_rounds (30)
 
-/* What one thread does: its own frames through its own stream, or through attn_forward (). */
+/* The work of one thread: its own frames through its own stream, or through attn_forward (). */
 typedef struct {
   const AttnLayer *layer;
   float *frames, *out, *expected;
@@ -165,7 +165,7 @@ TEST (stream_goes_on_in_a_forked_process)
   n = attn_stream_push (stream, frames, n_half, out, NULL);
   child = fork ();
   if (child == 0) {
-    alarm (60); /* it waits for nobody */
+    alarm (60); /* it waits for no thread */
     attn_stream_push (stream, frames + n * 64, N_FRAMES - n, out + n * 64, NULL);
     attn_stream_free (stream);
     _exit (memcmp (out, expected, N_FRAMES * 64 * sizeof *out) != 0);

@@ -19,7 +19,7 @@ runnable_unit (size_t i)
   return unit != NULL && runs ? unit : NULL;
 }
 
-/* Which are tested. */
+/* The units that are tested. */
 static inline void
 print_units (void)
 {

@@ -1,12 +1,12 @@
 /*
- * The element `attention`: caps, buffers and models that it takes, and what it says of those that it does not.
+ * The element `attention`: the caps, buffers and models that it accepts, and its errors about others.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "outputcheck.h"
 
 /* ---- helpers ---- */
 
-/* `caps` are refused, with a message that holds each of the words. */
+/* `caps` are refused, with a message that contains each of the words. */
 static void
 check_refused_caps (guint heads, const gchar *caps, const gchar *a, const gchar *b)
 {
@@ -25,7 +25,7 @@ check_refused_caps (guint heads, const gchar *caps, const gchar *a, const gchar 
   gst_harness_teardown (h);
 }
 
-/* Its four heads, or its file for eight features, refuse AUDIO_CAPS. */
+/* The element refuses AUDIO_CAPS because of its four heads, or because its file takes eight features. */
 static GstHarness *
 refusing_harness (void)
 {
@@ -145,7 +145,7 @@ GST_START_TEST (test_refused_caps_are_reported_once)
 }
 GST_END_TEST;
 
-/* After others that were right, and after a restart. */
+/* After correct caps, and after a restart. */
 GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
 {
   GstHarness *h = refusing_harness ();
@@ -177,7 +177,7 @@ GST_START_TEST (test_refused_caps_are_reported_when_they_come_anew)
 }
 GST_END_TEST;
 
-/* NNStreamer's converter says something before it knows better, with a segment behind it. */
+/* NNStreamer's converter first sends provisional caps, with a segment behind them. */
 GST_START_TEST (test_caps_that_are_taken_back_before_a_buffer_are_no_error)
 {
   static const gchar *provisional[] = {
@@ -261,7 +261,7 @@ GST_START_TEST (test_another_number_of_frames_per_buffer_is_the_same_stream)
 }
 GST_END_TEST;
 
-/* Who only asks what fits must not lose the pipeline by it. */
+/* A query about caps must not stop the pipeline. */
 GST_START_TEST (test_caps_query_posts_no_message)
 {
   AttnConfig config = configuration (1, 64, 0);
@@ -361,7 +361,7 @@ GST_START_TEST (test_missing_model_is_an_error_at_start)
   g_object_set (element, "model-file", "/nowhere/w.safetensors", NULL);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
   fail_unless_error (bus, "/nowhere/w.safetensors");
-  /* A prefix of nothing is refused as well. */
+  /* A prefix without tensors is refused as well. */
   g_object_set (element, "model-file", NULL, "model-prefix", "encoder.", NULL);
   fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
   text = pop_error (bus);
@@ -394,7 +394,7 @@ GST_START_TEST (test_model_of_other_width_is_refused)
 }
 GST_END_TEST;
 
-/* Not only to who pushes caps without asking, as a harness does. */
+/* The error also comes in a pipeline, not only in a harness, which pushes caps without a query. */
 GST_START_TEST (test_model_that_changes_the_width_says_what_it_takes)
 {
   GstElement *pipeline = gst_parse_launch (
@@ -418,7 +418,7 @@ GST_START_TEST (test_model_that_changes_the_width_says_what_it_takes)
 }
 GST_END_TEST;
 
-/* A source with the choice makes what the model takes, and what comes out is known before anything flows. */
+/* A source with a choice takes the model's width, and the output caps are known before anything flows. */
 GST_START_TEST (test_width_of_the_model_is_negotiated)
 {
   static const struct {
@@ -450,7 +450,7 @@ GST_START_TEST (test_width_of_the_model_is_negotiated)
 }
 GST_END_TEST;
 
-/* A filter's order is that of who asks. */
+/* The order of a filter is kept. */
 GST_START_TEST (test_caps_come_in_the_order_of_the_filter)
 {
   AttnConfig config = configuration (1, 64, 0);
@@ -524,7 +524,7 @@ GST_START_TEST (test_position_that_disagrees_with_the_model_is_refused)
 }
 GST_END_TEST;
 
-/* Those of a single layer. */
+/* The properties of a single layer. */
 static TCase *
 models_case (void)
 {

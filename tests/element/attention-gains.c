@@ -137,7 +137,7 @@ bind_curve (GstHarness *h)
   gst_object_unref (heads);
 }
 
-/* What the curve says at `time`. */
+/* The value of the curve at `time`. */
 static gfloat
 curve_at (GstClockTime time)
 {
@@ -146,7 +146,7 @@ curve_at (GstClockTime time)
   return seconds < 1 ? seconds : 1 - (seconds - 1) * 0.375;
 }
 
-/* As fail_unless_scaled (), up to what the interpolation rounds. */
+/* As fail_unless_scaled (), up to the rounding of the interpolation. */
 static void
 fail_unless_on_curve (const gfloat *out, const gfloat *plain, const GstClockTime *times)
 {
@@ -293,7 +293,7 @@ GST_START_TEST (test_gains_stay)
 }
 GST_END_TEST;
 
-/* The stream of other caps, and the one that was restored, begin with the gains that there are. */
+/* The stream of new caps, and the restored one, begin with the present gains. */
 GST_START_TEST (test_gains_are_those_of_the_next_stream_too)
 {
   gfloat *plain = run_plain (0), *out, gains[N];
@@ -361,7 +361,7 @@ bind_second_head (GstChildProxy *element, GObject *head, const gchar *name, gpoi
     bind_head (head);
 }
 
-/* Who hears of a head when it comes need not ask for it. */
+/* An application that hears of a new head by the signal need not ask for it. */
 GST_START_TEST (test_head_can_be_bound_when_it_is_added)
 {
   gfloat *plain = run_plain (0), *out;
@@ -455,7 +455,7 @@ save_state (GObject *head, GParamSpec *pspec, gpointer element)
   g_bytes_unref (state);
 }
 
-/* Nothing is locked where others are called. */
+/* No lock is held while other code is called. */
 GST_START_TEST (test_notification_of_a_gain_may_save_the_state)
 {
   GstHarness *h = start (5);

@@ -70,7 +70,7 @@ GST_START_TEST (test_latency_of_varying_buffers_grows_and_is_posted)
 }
 GST_END_TEST;
 
-/* Smaller ones behind it take nothing back: what was promised may be in use. */
+/* Smaller buffers behind it do not reduce the latency: the reported one may be in use. */
 GST_START_TEST (test_latency_is_that_of_the_largest_buffer_so_far)
 {
   static const guint sizes[] = { 16, 8, 1, 16, 24, 3 }, largest[] = { 0, 16, 16, 16, 24, 24 };
@@ -108,7 +108,7 @@ GST_START_TEST (test_latency_begins_anew_with_a_restart)
 }
 GST_END_TEST;
 
-/* What is promised is enough: the last frame of a buffer leaves no later than its latency says. */
+/* The reported latency is enough: the last frame of a buffer never leaves later. */
 GST_START_TEST (test_latency_covers_the_wait_of_every_buffer)
 {
   AttnConfig config = configuration (1, 8, __i__);
@@ -117,7 +117,7 @@ GST_START_TEST (test_latency_covers_the_wait_of_every_buffer)
   guint n = 4, i, left = 0;
 
   for (i = 0; i < 15; i++) {
-    guint64 now = (i + 1) * n * FRAME_TIME; /* when the buffer is complete, and so arrives */
+    guint64 now = (i + 1) * n * FRAME_TIME; /* when the buffer is complete, and therefore arrives */
 
     push_frames (h, frames, i * n, n);
     for (; left < gst_harness_buffers_received (h); left++)

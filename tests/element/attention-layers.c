@@ -1,5 +1,5 @@
 /*
- * Layers that elements share: who gets the same one, and that an element holds no other copy.
+ * Layers that elements share: which elements get the same one, and that no element holds another copy.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _DEFAULT_SOURCE /* symlink () */
@@ -37,7 +37,7 @@ write_model (const gchar *path, gfloat value)
   g_free (parameters);
 }
 
-/* Once, for files that all tests but one leave as they are: what has just been written is not shared. */
+/* Called once, for files that all tests but one leave unchanged: a file that was just written is not shared. */
 static void
 setup (void)
 {
@@ -145,8 +145,8 @@ write_tiny_model (gint fd, gfloat value)
                && pwrite (fd, values, 16, 8 + (off_t) strlen (header)) == 16);
 }
 
-/* What is written next may look the same. */
-/* As rsync and tar leave it: of the same name, size and time, but not the same. */
+/* The next version of the file may look the same. */
+/* As rsync and tar leave it: another file of the same name, size and time. */
 GST_START_TEST (test_file_that_was_changed_and_has_its_old_time_is_read_again)
 {
   AttnConfig config = attn_config_default ();
@@ -188,7 +188,10 @@ GST_START_TEST (test_file_that_was_just_written_is_not_shared)
 }
 GST_END_TEST;
 
-/* Before Linux 6.13 most of the tries fall into one tick of the clock that files are stamped by: nothing tells them. */
+/*
+ * Before Linux 6.13 most of the tries fall into one tick of the clock that files are stamped by: nothing tells them
+ * apart.
+ */
 GST_START_TEST (test_file_that_was_written_twice_in_a_moment_is_read_twice)
 {
   AttnConfig config = attn_config_default ();
@@ -215,7 +218,7 @@ GST_START_TEST (test_file_that_was_written_twice_in_a_moment_is_read_twice)
 }
 GST_END_TEST;
 
-/* The model says nothing: it is the same layer, whoever said so. */
+/* The model says nothing: the layer is the same, wherever its settings come from. */
 GST_START_TEST (test_settings_that_are_left_and_that_are_set_alike_give_one_layer)
 {
   AttnConfig config = attn_config_default (), set = config, other;
@@ -323,7 +326,7 @@ GST_START_TEST (test_elements_hold_one_copy_of_the_parameters)
 }
 GST_END_TEST;
 
-/* Allocators of sanitizers and of valgrind are none of glibc's. */
+/* The allocators of sanitizers and of valgrind are not glibc's. */
 static gboolean
 can_count_memory (void)
 {

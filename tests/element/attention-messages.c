@@ -118,7 +118,7 @@ GST_START_TEST (test_even_attention_has_the_entropy_of_its_frames)
 }
 GST_END_TEST;
 
-/* All slots are the same: the frame itself is named, not one before or behind it. */
+/* All slots have the same weight: the message names the frame itself, not one before or behind it. */
 GST_START_TEST (test_peak_of_even_attention_is_the_frame_itself)
 {
   GstElement *element = new_element ();
@@ -237,7 +237,7 @@ GST_START_TEST (test_messages_count_frames_that_attended)
 }
 GST_END_TEST;
 
-/* And so does a stop. */
+/* So does a stop. */
 GST_START_TEST (test_flush_forgets_what_was_not_posted)
 {
   GstElement *element = new_element ();

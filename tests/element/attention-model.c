@@ -1,6 +1,6 @@
 /*
- * The element `attention`: what its model file says beside the parameters: properties that nobody set, and what the
- * frames have to be made from.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The element `attention`: the metadata of its model file: values of unset properties, and the origin that the frames
+ * must have.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "outputcheck.h"
 
@@ -25,7 +25,7 @@ teardown (void)
   g_clear_pointer (&file, g_free);
 }
 
-/* A layer of D features, and what its metadata says: "'heads':'3'", with ' for ". */
+/* A layer of D features with this metadata, such as "'heads':'3'", with ' in place of ". */
 static void
 write_model (const gchar *metadata)
 {
@@ -89,7 +89,7 @@ count (GObject *object, GParamSpec *pspec, gpointer n)
   ++*(guint *) n;
 }
 
-/* Before anything is started; a notification for each that changes, and back again. */
+/* Before anything is started; each change, and the change back, sends a notification. */
 GST_START_TEST (test_properties_that_nobody_set_read_as_the_model_says)
 {
   GstElement *element = gst_element_factory_make ("attention", NULL);
@@ -118,7 +118,7 @@ GST_START_TEST (test_properties_that_nobody_set_read_as_the_model_says)
 }
 GST_END_TEST;
 
-/* The file alone is enough: the bits are those of the core with the same settings, from a model that says nothing. */
+/* The file alone is enough: the bits are those of the core with the same settings and a model without metadata. */
 GST_START_TEST (test_model_file_alone_gives_the_bits_of_its_settings)
 {
   AttnConfig config = configuration (HEADS, 9, 2);
@@ -151,10 +151,12 @@ GST_START_TEST (test_model_file_alone_gives_the_bits_of_its_settings)
 }
 GST_END_TEST;
 
-/* Without heads and kv-heads, whose shapes tell first, and without rope-dimensions, where 0 is the whole head. */
+/*
+ * Without heads and kv-heads, which fail by their shapes first, and without rope-dimensions, where 0 is the whole head.
+ */
 static const gchar *const other[] = { NULL, NULL, "64", "0", "0", "0", "0", "none", "10000", "half", NULL };
 
-/* Be it to its default. */
+/* Even if it is set to its default. */
 GST_START_TEST (test_property_that_was_set_and_disagrees_is_refused)
 {
   const gchar *name = properties[__i__];
@@ -226,7 +228,7 @@ GST_START_TEST (test_file_that_cannot_be_read_is_said_at_start_only)
 }
 GST_END_TEST;
 
-/* What runs is the file of the start: heads and gains, too. */
+/* The file of the start keeps running, with its heads and gains. */
 GST_START_TEST (test_file_that_changed_since_it_was_set_counts_at_start)
 {
   GstElement *element;
@@ -257,9 +259,9 @@ GST_START_TEST (test_heads_that_were_set_stay)
 }
 GST_END_TEST;
 
-/* ---- what the frames are made from ---- */
+/* ---- the origin of the frames ---- */
 
-/* What the caps and the metadata say, and the words of the error; NULL: there is none. */
+/* The caps, the metadata, and the words of the error; NULL: no error. */
 static const struct {
   const gchar *caps, *metadata, *trained_on, *says;
 } made_from[] = {
@@ -316,7 +318,7 @@ GST_START_TEST (test_frames_that_the_model_was_not_trained_on_are_refused)
 }
 GST_END_TEST;
 
-/* As all caps that do not fit: they are an error when they would be needed. */
+/* As with all caps that do not fit, the error comes when they are needed. */
 GST_START_TEST (test_other_frames_that_are_taken_back_before_a_buffer_are_no_error)
 {
   gfloat frame[6] = { 0 };
@@ -336,7 +338,7 @@ GST_START_TEST (test_other_frames_that_are_taken_back_before_a_buffer_are_no_err
 }
 GST_END_TEST;
 
-/* The model is that of the start, whatever has been set since. */
+/* The model is that of the start, whatever was set later. */
 GST_START_TEST (test_frames_are_refused_in_the_name_of_the_model_that_runs)
 {
   static const gchar *set_since[] = { "another", NULL };
@@ -391,7 +393,7 @@ GST_START_TEST (test_frame_rate_counts_where_caps_tell)
 }
 GST_END_TEST;
 
-/* Attended frames are no log-mel frames any more; what else stands in the caps stays. */
+/* Attended frames are no longer log-mel frames; all other fields of the caps stay. */
 GST_START_TEST (test_output_does_not_say_what_the_input_was_made_from)
 {
   GstHarness *h = gst_harness_new ("attention");
@@ -406,7 +408,7 @@ GST_START_TEST (test_output_does_not_say_what_the_input_was_made_from)
 }
 GST_END_TEST;
 
-/* Both ends are real. The model says what the properties of logmel say. */
+/* Both ends are real elements. The model says the same as the properties of logmel. */
 GST_START_TEST (test_logmel_tells_attention_what_it_made)
 {
   static const struct {

@@ -1,6 +1,6 @@
 /*
  * The element `attention`: how it takes part in playback: seeks, rates, quality of service, statistics, presets, and
- * what it costs the allocator.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * its allocations.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "attentioncheck.h"
 
@@ -155,7 +155,7 @@ GST_START_TEST (test_qos_skips_outputs_and_keeps_history)
   for (i = 10; i < N; i += 10)
     fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, i, 10)), GST_FLOW_OK);
   check_next (h, 0, 10, FALSE);
-  check_next (h, 30, 10, TRUE); /* what attends to frames 23 ... 29, whose outputs were left out */
+  check_next (h, 30, 10, TRUE); /* frames that attend to 23 ... 29, whose outputs were left out */
   check_next (h, 40, 10, FALSE);
   check_next (h, 50, 10, FALSE);
   fail_unless (gst_harness_try_pull (h) == NULL);
@@ -173,7 +173,7 @@ GST_START_TEST (test_qos_with_look_ahead_answers_what_waits)
   gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   fail_unless_equals_int (gst_harness_buffers_in_queue (h), 0);
   be_late (h, 14);
-  gst_harness_push (h, frames_buffer (frames, D, 10, 5)); /* late, and what the first buffer waits for */
+  gst_harness_push (h, frames_buffer (frames, D, 10, 5)); /* late, and the frames that the first buffer waits for */
   fail_unless_equals_int (gst_harness_buffers_in_queue (h), 1);
   gst_harness_push (h, frames_buffer (frames, D, 15, 10));
   gst_harness_push_event (h, gst_event_new_eos ());
@@ -294,7 +294,7 @@ GST_END_TEST;
 
 /* ---- settings ---- */
 
-/* They are for the next layer: what runs keeps its own, and says its own latency. */
+/* Settings are for the next layer: the running one keeps its own, and reports its own latency. */
 GST_START_TEST (test_settings_set_while_frames_flow_wait)
 {
   GstHarness *h = start ();
@@ -302,7 +302,7 @@ GST_START_TEST (test_settings_set_while_frames_flow_wait)
 
   gst_harness_push (h, frames_buffer (frames, D, 0, 10));
   g_object_set (h->element, "window", 1, "look-ahead", 50, "heads", 3, "sinks", 2, "scale", 3.0, "softcap", 1.0, NULL);
-  for (i = 10; i < N; i += i == 10 ? 5 : 15) /* of another size, so that the latency is thought over */
+  for (i = 10; i < N; i += i == 10 ? 5 : 15) /* of another size, so that the latency is computed again */
     fail_unless_equals_int (gst_harness_push (h, frames_buffer (frames, D, i, i == 10 ? 5 : 15)), GST_FLOW_OK);
   fail_unless_equals_uint64 (gst_harness_query_latency (h), 0);
   check_next (h, 0, 10, FALSE);
@@ -397,7 +397,7 @@ GST_START_TEST (test_output_begins_at_a_cache_line)
 }
 GST_END_TEST;
 
-/* Its parameters are taken, and its pool is not: buffers of a pool have one size. */
+/* The element uses downstream's parameters but not its pool: the buffers of a pool have one size. */
 GST_START_TEST (test_what_downstream_proposes_is_heard)
 {
   AttnConfig attention = configuration (64, 0);
@@ -485,7 +485,7 @@ count_allocations (GstHarness *h, guint n_buffers)
   return before;
 }
 
-/* What an output buffer takes. */
+/* The size of an output buffer. */
 static gint
 count_allocations_of_buffers (guint n_buffers)
 {
@@ -514,7 +514,7 @@ GST_START_TEST (test_steady_state_allocates_output_buffers_and_nothing_else)
 GST_END_TEST;
 #endif
 
-/* What an encoder has not. */
+/* Properties that an encoder does not have. */
 static TCase *
 settings_case (void)
 {

@@ -80,7 +80,7 @@ GST_START_TEST (test_relative_bias_comes_from_the_model)
 }
 GST_END_TEST;
 
-/* ---- all that changes a number ---- */
+/* ---- all settings that change numbers ---- */
 
 static void
 set_sinks (AttnConfig *config)
@@ -252,7 +252,7 @@ GST_END_TEST;
 
 #define N_RESTARTS (3 * (G_N_ELEMENTS (positions) + 1))
 
-/* In PLAYING: position i / 3, the last being the model's relative bias; precision i % 3; four sinks. */
+/* In PLAYING: position i / 3, the last of them the model's relative bias; precision i % 3; four sinks. */
 static GstHarness *
 harness_for_restart (guint i, const gchar *state_file)
 {
@@ -273,7 +273,7 @@ harness_for_restart (guint i, const gchar *state_file)
   return h;
 }
 
-/* Frames begin to before end in a life of the element of their own; what comes out. */
+/* The outputs for frames `begin` to before `end`, between a start and a stop of the element. */
 static gfloat *
 live (guint i, const gchar *state_file, const gfloat *frames, guint begin, guint end)
 {

@@ -22,7 +22,7 @@
 #define LOOK_AHEAD 3
 #define N_TABLE 1024 /* frames, again and again */
 
-/* Events, buffers and layers take some kilobytes; what GLib's and malloc ()'s pools make of them, with a margin. */
+/* Events, buffers and layers take some kilobytes; this allows for the pools of GLib and malloc (), with a margin. */
 #define MAX_GROWTH_KIB 1024
 
 typedef struct {
@@ -49,7 +49,7 @@ note_frames (Soak *soak, guint n, guint8 present)
     soak->present[soak->next++ % N_TABLE] = present;
 }
 
-/* ---- what happens ---- */
+/* ---- actions ---- */
 
 static void
 push_buffer (Soak *soak, GstBufferFlags flags)
@@ -111,7 +111,7 @@ begin (Soak *soak)
   soak->n_streams++;
 }
 
-/* ---- what came out ---- */
+/* ---- outputs ---- */
 
 static void
 expect_last (const Soak *soak, gfloat *out)
@@ -170,7 +170,7 @@ drop_events (Soak *soak)
     gst_event_unref (event);
 }
 
-/* A flush, after which nobody knows what was already out. Otherwise the end; a new stream is another one. */
+/* A flush, after which it is unknown which outputs have left, or the end; then a new stream begins. */
 static void
 end (Soak *soak)
 {

@@ -121,7 +121,7 @@ mount_alone (const gchar *from, const gchar *to, gulong flags)
     fail_unless (mount (NULL, to, NULL, MS_BIND | MS_REMOUNT | flags, NULL) == 0, "%s", g_strerror (errno));
 }
 
-/* What stays beside the file that could not be written takes its place. */
+/* The copy that stays beside the file that could not be written takes its place. */
 static void
 take_copy (void)
 {
@@ -179,7 +179,7 @@ GST_START_TEST (test_folder_mounted_for_reading_is_an_error_at_start)
 }
 GST_END_TEST;
 
-/* A disk without room at `where`, but for the state that there is. */
+/* A disk at `where` with room for the present state and no more. */
 static gboolean
 mount_full_disk (const gchar *where)
 {
@@ -215,7 +215,7 @@ GST_START_TEST (test_first_state_on_a_full_disk_is_an_error_at_eos)
 }
 GST_END_TEST;
 
-/* Its blocks are there. */
+/* Its blocks are allocated. */
 GST_START_TEST (test_state_on_a_full_disk_is_written_over)
 {
   check_run (0, 50);

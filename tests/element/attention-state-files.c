@@ -1,5 +1,5 @@
 /*
- * The element `attention`: what a state file may be, and that no state is lost without a word.
+ * The element `attention`: which files may hold a state, and that no state is silently lost.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _GNU_SOURCE /* symlink */
@@ -76,7 +76,7 @@ GST_START_TEST (test_links_in_a_circle_are_an_error_at_start)
 }
 GST_END_TEST;
 
-/* ---- what it keeps ---- */
+/* ---- properties of the file that stay ---- */
 
 GST_START_TEST (test_mode_is_kept)
 {
@@ -132,7 +132,7 @@ GST_START_TEST (test_group_that_cannot_stay_does_not_let_another_one_read)
 }
 GST_END_TEST;
 
-/* Who has the file open reads on in the state that he began with. */
+/* A reader that has the file open reads the state that it began with to its end. */
 GST_START_TEST (test_state_is_replaced_as_a_whole)
 {
   GBytes *before;
@@ -167,7 +167,7 @@ GST_START_TEST (test_longest_name_is_written)
 }
 GST_END_TEST;
 
-/* An application that goes elsewhere takes the file not with it. */
+/* The file stays where it is if the application changes its folder. */
 GST_START_TEST (test_relative_name_is_that_of_the_start)
 {
   gchar *before = g_get_current_dir ();
@@ -183,7 +183,7 @@ GST_START_TEST (test_relative_name_is_that_of_the_start)
 }
 GST_END_TEST;
 
-/* ---- what is not a file, or not a state ---- */
+/* ---- not a file, or not a state ---- */
 
 static void
 make_socket (const gchar *path)
@@ -196,7 +196,7 @@ make_socket (const gchar *path)
   g_close (fd, NULL);
 }
 
-/* Nobody writes to the pipe: who opened it would wait for ever. */
+/* No process writes to the pipe: opening it would wait for ever. */
 GST_START_TEST (test_what_is_not_a_regular_file_is_an_error_at_start)
 {
   fail_unless_equals_int (mkfifo (state_file, 0600), 0);
@@ -213,7 +213,7 @@ GST_START_TEST (test_what_is_not_a_regular_file_is_an_error_at_start)
 }
 GST_END_TEST;
 
-/* A terabyte of zeros, none of which is read but the first. */
+/* A terabyte of zeros, of which only the first are read. */
 GST_START_TEST (test_huge_file_is_refused_by_its_beginning)
 {
   GstHarness *h;
@@ -272,7 +272,7 @@ GST_START_TEST (test_file_of_a_running_stream_is_an_error_at_start)
 }
 GST_END_TEST;
 
-/* As another process would hold it; also when the stream has written in between, so that it is another file. */
+/* As if another process held it; also when the stream has written in between, so that the file is another one. */
 GST_START_TEST (test_file_is_locked_against_other_processes)
 {
   GstHarness *h;
@@ -320,7 +320,7 @@ count_errors (GstDebugCategory *category, GstDebugLevel level, const gchar *file
     ++*(guint *) n;
 }
 
-/* Nobody listens to the bus any more. */
+/* The bus has no listener any more. */
 GST_START_TEST (test_state_that_is_lost_at_stop_is_an_error_in_the_log)
 {
   struct rlimit limit;
@@ -342,7 +342,7 @@ GST_START_TEST (test_state_that_is_lost_at_stop_is_an_error_in_the_log)
 }
 GST_END_TEST;
 
-/* What failed at EOS is tried again: space may be made. */
+/* A write that failed at EOS is tried again: there may be room by then. */
 GST_START_TEST (test_state_that_is_lost_at_eos_is_written_at_stop_if_it_can_be)
 {
   gchar *away = g_build_filename (folder, "away", NULL), *inner = g_build_filename (folder, "inner", NULL);
@@ -382,7 +382,7 @@ GST_START_TEST (test_another_state_file_counts_from_the_next_start_on)
   fail_if (g_file_test (other, G_FILE_TEST_EXISTS));
   check_run (90, N);
   gst_element_set_state (h->element, GST_STATE_PLAYING);
-  check_run (N, N); /* nobody has it */
+  check_run (N, N); /* no stream has it */
   gst_harness_teardown (h);
   g_free (other);
 }
@@ -430,7 +430,7 @@ GST_START_TEST (test_message_of_a_wrong_width_is_utf8_too)
   gst_harness_set_src_caps_str (
       h, "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, "
                                                            "rate=(int)100, channels=(int)63, channel-mask=(bitmask)0");
-  /* Caps may be provisional: what is wrong with them is said when a buffer comes. */
+  /* Caps may be provisional: their fault is reported when a buffer comes. */
   fail_unless (gst_harness_push (h, gst_buffer_new_allocate (NULL, 63 * sizeof (gfloat), NULL)) < GST_FLOW_OK);
   check_said (bus, "odd takes 64 features per frame", "63");
   detach_bus (h->element, bus);

@@ -55,7 +55,7 @@ GST_START_TEST (test_signals_move_a_stream_to_another_element)
 }
 GST_END_TEST;
 
-/* The GAP comes behind what the state holds: like a frame it lets the restored stream in. */
+/* The GAP comes behind the frames of the state: like a frame, it starts the restored stream. */
 GST_START_TEST (test_gap_after_restore_is_one_of_the_restored_stream)
 {
   static const Case c = { 20, 0, 0, FALSE };
@@ -149,7 +149,7 @@ GST_START_TEST (test_refused_state_is_a_warning_and_the_stream_goes_on)
 }
 GST_END_TEST;
 
-/* Such a state only a program over the core can make. */
+/* Only a program over the core can make such a state. */
 GST_START_TEST (test_state_of_a_drained_stream_is_refused)
 {
   static const Case c = { 20, 3, 2, FALSE };
@@ -231,7 +231,7 @@ GST_START_TEST (test_state_after_eos_is_that_of_the_last_frame)
 }
 GST_END_TEST;
 
-/* What ends where no frame has come has nothing to leave behind. */
+/* A stream that ends without a frame leaves no state. */
 GST_START_TEST (test_ends_without_frames_change_no_state)
 {
   static const Case c = { 20, 5, 2, FALSE };
@@ -308,7 +308,7 @@ GST_START_TEST (test_other_caps_owe_nothing)
                           GST_FLOW_OK);
   gst_harness_push_event (h, gst_event_new_eos ());
   fail_unless_equals_int (gst_harness_buffers_in_queue (h), 1);
-  /* And its own outputs stand in it, not those of five frames behind. */
+  /* The buffer holds its own outputs, not those of five frames later. */
   buffer = gst_harness_pull (h);
   other = undisturbed_half (&c);
   fail_unless_equals_int (gst_buffer_memcmp (buffer, 0, other->data, other->len), 0);
@@ -319,7 +319,7 @@ GST_START_TEST (test_other_caps_owe_nothing)
 }
 GST_END_TEST;
 
-/* What is restored and then stopped at once is what the file holds. */
+/* If a stream is restored and stopped at once, the file holds the restored state. */
 GST_START_TEST (test_restored_state_goes_to_the_file)
 {
   static const Case c = { 20, 5, 2, FALSE };
@@ -328,7 +328,7 @@ GST_START_TEST (test_restored_state_goes_to_the_file)
 
   push (a, 0, 90);
   state = save (a);
-  if (__i__ == 0) /* or nothing else has come */
+  if (__i__ == 0) /* or no other stream has come */
     push (b, 30, 40);
   fail_unless (restore (b, state));
   gst_harness_teardown (b);
@@ -397,7 +397,7 @@ attention_state_signals_suite (void)
   tcase_add_test (memory, test_state_after_eos_is_that_of_the_last_frame);
   tcase_add_test (memory, test_ends_without_frames_change_no_state);
   tcase_add_test (memory, test_flush_leaves_the_state_of_the_last_frame);
-  if (!subject_is_encoder ()) { /* whose states are of an encoder, from the start, and whose frames have one width */
+  if (!subject_is_encoder ()) { /* whose states are those of an encoder, and whose frames have one width */
     tcase_add_test (memory, test_there_is_no_state_before_the_caps);
     tcase_add_test (memory, test_state_of_a_drained_stream_is_refused);
     tcase_add_test (memory, test_other_caps_owe_nothing);

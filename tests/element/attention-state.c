@@ -30,7 +30,7 @@ GST_START_TEST (test_restarts_give_the_bytes_of_an_undisturbed_run)
 }
 GST_END_TEST;
 
-/* What the first run owed its buffers it gave at its end; the second gives its own buffers theirs, and no more. */
+/* The first run gave all outputs of its buffers at its end; the second gives only the outputs of its own buffers. */
 GST_START_TEST (test_restart_with_look_ahead_equals_from_the_first_frame_on)
 {
   static const Case ahead[] = { { 20, 5, 0, FALSE }, { 10, 30, 4, FALSE }, { 64, 2, 2, TRUE } };
@@ -108,7 +108,7 @@ GST_START_TEST (test_flush_before_the_first_frame_keeps_what_was_restored)
 }
 GST_END_TEST;
 
-/* Sources call their first buffer DISCONT: that it follows nothing known is no reason to forget what was restored. */
+/* Sources mark their first buffer DISCONT. That must not make the element forget the restored stream. */
 GST_START_TEST (test_discont_before_the_first_frame_keeps_what_was_restored)
 {
   static const Case c = { 20, 5, 0, FALSE };
@@ -275,7 +275,7 @@ GST_START_TEST (test_element_runs_after_a_refused_file)
 }
 GST_END_TEST;
 
-/* The layer that the file was refused for is none that a stream could begin with. */
+/* No stream can begin with the layer for which the file was refused. */
 GST_START_TEST (test_refused_file_is_refused_with_other_caps_too)
 {
   static const Case c = { 20, 0, 2, FALSE };
@@ -309,7 +309,7 @@ GST_START_TEST (test_file_that_cannot_be_read_is_an_error)
 }
 GST_END_TEST;
 
-/* Its folder goes while the stream runs. */
+/* Its folder is removed while the stream runs. */
 GST_START_TEST (test_file_that_cannot_be_written_is_an_error_at_stop)
 {
   static const Case c = { 20, 0, 2, FALSE };

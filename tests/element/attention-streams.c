@@ -34,7 +34,7 @@ check_new_stream (GstEvent *event, gboolean drained)
   gst_harness_push_event (h, gst_event_new_eos ());
   got = pull_frames (h, &n);
   if (!drained) {
-    n_first = n - 10; /* one buffer of ten: it waited as a whole */
+    n_first = n - 10; /* one buffer of ten: it waited whole */
     fail_unless_equals_int (n_first, 0);
   }
   fail_unless_equals_int (n, n_first + 10);
@@ -281,7 +281,7 @@ GST_START_TEST (test_gap_flag_stays_on_its_buffer)
 }
 GST_END_TEST;
 
-/* A discontinuity at `pts` after ten frames begins a new stream. */
+/* A discontinuity at `pts`, after ten frames, begins a new stream. */
 static void
 check_discont_restarts (GstClockTime pts)
 {
@@ -315,7 +315,7 @@ GST_START_TEST (test_discont_between_frames_begins_a_new_stream)
 }
 GST_END_TEST;
 
-/* Where times go on but for rounding, or are unknown, the flag alone ends nothing. */
+/* If times continue, except for rounding, or are unknown, the flag alone ends nothing. */
 GST_START_TEST (test_discont_without_a_jump_keeps_the_stream)
 {
   const GstClockTime pts[] = { 10 * FRAME_TIME - FRAME_TIME / 5, 10 * FRAME_TIME, GST_CLOCK_TIME_NONE };

@@ -52,7 +52,7 @@ configuration (guint look_ahead)
   return config;
 }
 
-/* `threshold` 0: as it is. */
+/* `threshold` 0: the default. */
 static GstHarness *
 start (const Rate *rate, guint look_ahead, GstClockTime threshold)
 {
@@ -169,7 +169,7 @@ GST_START_TEST (test_rounded_times_do_not_drift)
 }
 GST_END_TEST;
 
-/* Times in frames behind the end of the first ten; what a DISCONT there means. */
+/* Times in frames behind the end of the first ten, and the meaning of a DISCONT there. */
 static const struct {
   gdouble time;
   gint n_absent; /* -1: a new stream */
@@ -195,14 +195,14 @@ GST_START_TEST (test_jumps_are_whole_within_a_quarter_of_a_frame)
   fail_unless_equals_uint64 (get_stat (h, "absent-frames"), MAX (jumps[__i__].n_absent, 0));
   buffer = gst_harness_pull (h);
   gst_buffer_extract (buffer, 0, out, sizeof out);
-  /* The first frame of a stream sees itself alone, and so does one whose window is empty but for it. */
+  /* The first frame of a stream sees only itself, and so does one whose window is otherwise empty. */
   fail_unless_equals_int (out[0] == -1, jumps[__i__].n_absent < 0 || jumps[__i__].n_absent >= WINDOW);
   gst_buffer_unref (buffer);
   gst_harness_teardown (h);
 }
 GST_END_TEST;
 
-/* How many there are, and the last one's text. */
+/* The number of messages, and the text of the last one. */
 static guint
 pop_warnings (GstBus *bus, gchar **text)
 {
@@ -217,7 +217,10 @@ pop_warnings (GstBus *bus, gchar **text)
   return n;
 }
 
-/* Said once, with where the stream was, and where it is: four jumps of a kind, and another stream of upstream's. */
+/*
+ * Each is reported once, with the old and the new place of the stream: four kinds of jumps, and a new stream from
+ * upstream.
+ */
 GST_START_TEST (test_jump_that_cannot_be_counted_is_said_once)
 {
   static const struct {
@@ -324,7 +327,9 @@ GST_START_TEST (test_window_has_room_for_what_was_lost)
 }
 GST_END_TEST;
 
-/* The property frame-rate stands in for caps that do not tell; without it nothing is counted, and nothing ends. */
+/*
+ * The property frame-rate replaces a rate that the caps do not give; without it nothing is counted, and no stream ends.
+ */
 GST_START_TEST (test_rate_that_caps_do_not_tell)
 {
   static const Rate unknown = { 0, 1 };
@@ -347,7 +352,7 @@ GST_START_TEST (test_rate_that_caps_do_not_tell)
 }
 GST_END_TEST;
 
-/* Its time says nothing about where the frames before it end. */
+/* Its time does not tell where the frames before it end. */
 GST_START_TEST (test_buffer_without_frames_is_no_frame)
 {
   AttnConfig config = configuration (0);
@@ -405,7 +410,7 @@ GST_START_TEST (test_one_gap_is_rounded)
 }
 GST_END_TEST;
 
-/* Two of four are half a frame, which is rounded up; the others owe it. */
+/* Two of the four are half a frame, which is rounded up; the others make up for it. */
 GST_START_TEST (test_gaps_of_a_quarter_frame_add_up)
 {
   static const guint n_absent[] = { 0, 1, 1, 1, 1, 2 };
@@ -421,7 +426,7 @@ GST_START_TEST (test_gaps_of_a_quarter_frame_add_up)
 }
 GST_END_TEST;
 
-/* Ten frames that nobody spoke of before a GAP event of two: whole up to a quarter of a frame, which still counts. */
+/* Ten unannounced frames before a GAP event of two: whole to within a quarter of a frame, which still counts. */
 GST_START_TEST (test_gap_is_whole_up_to_a_quarter_of_a_frame)
 {
   static const struct {
@@ -439,7 +444,7 @@ GST_START_TEST (test_gap_is_whole_up_to_a_quarter_of_a_frame)
 }
 GST_END_TEST;
 
-/* What one stream's gaps left over is nothing to the next one. */
+/* The remainder of one stream's gaps does not count in the next. */
 GST_START_TEST (test_new_stream_has_no_rest)
 {
   GstHarness *h = start (&rates[0], 0, 0);
@@ -469,7 +474,7 @@ GST_START_TEST (test_buffer_continues_a_gap)
 }
 GST_END_TEST;
 
-/* 5 frames that nobody speaks of, and 3 of the gap. */
+/* 5 unannounced frames, and 3 of the gap. */
 GST_START_TEST (test_gap_behind_a_hole)
 {
   GstHarness *h = start (&rates[0], 0, 0);
@@ -483,7 +488,7 @@ GST_START_TEST (test_gap_behind_a_hole)
 }
 GST_END_TEST;
 
-/* Who restores a state says how many frames are missing; the time of what comes then is another clock's. */
+/* After a restore the application counts the missing frames; the next time stamps come from another clock. */
 GST_START_TEST (test_gap_before_the_first_buffer_has_its_length_alone)
 {
   GstHarness *h = start (&rates[0], 0, 0);

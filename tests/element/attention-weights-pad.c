@@ -103,7 +103,7 @@ GST_START_TEST (test_event_that_waits_comes_to_a_new_pad_once)
 }
 GST_END_TEST;
 
-/* Behind them nothing can come. */
+/* Nothing can come behind them. */
 GST_START_TEST (test_caps_that_src_refuses_do_not_come_to_the_pad)
 {
   GstElement *element = new_element ();
@@ -332,7 +332,7 @@ pad_of (GstElement *pipeline, const gchar *sink)
   return pad;
 }
 
-/* One branch does not move at all, and the other one gets to its end; then the first may move, and gets there too. */
+/* One branch stands still while the other reaches its end; then the first may move, and reaches it too. */
 static void
 check_branches (const gchar *slow, const gchar *fast)
 {

@@ -1,5 +1,5 @@
 /*
- * The element `attention`: what its pad `weights` gives. Weights are checked against attn_forward (); that one is
+ * The element `attention`: the output of its pad `weights`. Weights are checked against attn_forward (), which is
  * checked in tests/core.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "weightscheck.h"
@@ -176,7 +176,7 @@ element_of (const Scheme *scheme)
   return element;
 }
 
-/* Each row adds up to 1, or is 0 where there was nothing to attend to: `span` roundings of float32 at most. */
+/* Each row adds up to 1, or to 0 if there was nothing to attend to: `span` roundings of float32 at most. */
 static void
 check_sums (const gfloat *weights, gsize n_rows, guint span)
 {
@@ -194,7 +194,7 @@ check_sums (const gfloat *weights, gsize n_rows, guint span)
 
 #define SCHEME_FRAMES 60
 
-/* Through the element, 7 frames at a time, of which the ones from 21 to 27, and 35, are absent. */
+/* Through the element, 7 frames at a time; frames 21 to 27, and 35, are absent. */
 static GstHarness *
 run_scheme (GstElement *element, const Scheme *scheme, const gfloat *in, const guint8 *present, GstHarness **w)
 {
@@ -274,7 +274,7 @@ GST_START_TEST (test_caps_tell_what_a_row_of_weights_is)
 }
 GST_END_TEST;
 
-/* That of the frames that come in would be about channels that the weights do not have. */
+/* The channel mask of the input would name channels that the weights do not have. */
 GST_START_TEST (test_one_or_two_weights_have_no_channel_mask)
 {
   GstElement *element = gst_element_factory_make ("attention", NULL);
@@ -353,7 +353,7 @@ GST_START_TEST (test_weights_have_a_stream_of_their_own)
 }
 GST_END_TEST;
 
-/* Everything that `src` sees, in the same order: events as their types, buffers as 0. */
+/* Everything that leaves `src`, in the same order: events as their types, buffers as 0. */
 static GArray *sequence_src, *sequence_weights;
 
 static GstPadProbeReturn

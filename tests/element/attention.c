@@ -1,6 +1,6 @@
 /*
- * The element `attention`: what comes out, when, and in which order.  SPDX-License-Identifier: LGPL-2.1-or-later
- * The numbers are checked against attn_forward (); that one is checked in tests/core.
+ * The element `attention`: its outputs, their times and their order.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The numbers are checked against attn_forward (), which is checked in tests/core.
  */
 #include "outputcheck.h"
 
@@ -206,7 +206,7 @@ GST_START_TEST (test_empty_stream)
   fail_unless (gst_harness_push_event (h, gst_event_new_eos ()));
   fail_unless_equals_int (gst_harness_buffers_in_queue (h), 0);
   gst_harness_teardown (h);
-  /* Not even caps. */
+  /* Not even caps have come. */
   h = harness_new (&config, NULL);
   gst_harness_push_event (h, gst_event_new_eos ());
   gst_harness_teardown (h);

@@ -1,5 +1,5 @@
 /*
- * What the tests of the element `attention` share: 100 frames of six features per second.
+ * Code for the tests of the element `attention`: 100 frames of six features per second.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_ATTENTIONCHECK_H

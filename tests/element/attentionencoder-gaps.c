@@ -20,7 +20,7 @@ static const gchar *names[] = {
   "stack",
 };
 
-/* Runs of frames that are there, and shorter ones that are not. A jump has frames on both sides. */
+/* Runs of present frames, and shorter runs of absent ones. A jump has frames on both sides. */
 static void
 make_holes (Encoder *e, GRand *rand, Absence absence)
 {
@@ -61,7 +61,7 @@ GST_START_TEST (test_every_output_leaves_in_order_at_its_time_over_holes)
 }
 GST_END_TEST;
 
-/* What a restored stream reaches back to is there, too: the hole begins with the first frame behind the state. */
+/* The past of a restored stream is present, too: the hole begins with the first frame behind the state. */
 GST_START_TEST (test_a_hole_behind_a_restored_state_is_reached_over)
 {
   static const gchar *const encoders[] = { "conv-same", "conv-causal", "conv-strides", "conv-absent" };

@@ -1,6 +1,6 @@
 /*
- * The element `attentionencoder` where it is live: what it reports as latency is what a clock measures, and a process
- * that is killed is followed by another one that goes on.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The element `attentionencoder` where it is live: the latency that it reports equals the one that a clock measures,
+ * and a process that is killed is followed by another one that goes on.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "encodercheck.h"
 
@@ -14,7 +14,7 @@
 
 typedef struct {
   GstClock *clock;
-  GstClockTime latest; /* how much later than its time says an output has left */
+  GstClockTime latest; /* how much later than its time stamp an output has left */
   guint n_buffers;
 } Measurement;
 
@@ -29,7 +29,7 @@ measure (GstPad *pad, GstPadProbeInfo *info, gpointer data)
   return GST_PAD_PROBE_OK;
 }
 
-/* The source's next buffer is complete as soon as it waits for that; until the end. */
+/* The source's next buffer is complete as soon as the source waits for it; until the end. */
 static void
 let_time_pass (GstElement *pipeline, GstClock *clock)
 {
@@ -96,8 +96,8 @@ GST_START_TEST (test_latency_of_a_live_source_is_what_is_reported)
 GST_END_TEST;
 
 /*
- * Buffers of two frames bring all that an output reads, and not the frame that a row of the layer in front of the
- * stride looks ahead to.
+ * Buffers of two frames bring all frames that an output reads, but not the look-ahead of a row in the layer in front of
+ * the stride.
  */
 GST_START_TEST (test_latency_of_weights_is_what_is_reported_for_them)
 {
@@ -145,7 +145,7 @@ push_pieces (GstHarness *h, const Encoder *e, guint begin, guint end)
   }
 }
 
-/* Saves its state behind frame `cut`, goes on a little, and has no time to end anything. Never returns. */
+/* Saves its state behind frame `cut`, goes on a little, and dies without ending anything. Never returns. */
 static void
 run_until_killed (const Encoder *e, guint cut)
 {
@@ -160,7 +160,7 @@ run_until_killed (const Encoder *e, guint cut)
   raise (SIGKILL);
 }
 
-/* The file that another process left is the state-file of this one's element. What leaves from frame `cut` on. */
+/* Uses the file of another process as state-file, and returns the outputs from frame `cut` on. */
 static void
 check_goes_on (const Encoder *e, guint cut)
 {

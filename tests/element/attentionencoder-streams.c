@@ -1,5 +1,5 @@
 /*
- * The element `attentionencoder`: where streams begin and end, and what keeps its place in them.
+ * The element `attentionencoder`: where streams begin and end, and the place of events in them.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "encodercheck.h"
@@ -118,7 +118,7 @@ GST_START_TEST (test_no_frames_give_no_outputs)
 }
 GST_END_TEST;
 
-/* A model is there from start on; a stream is not. */
+/* A model exists from the start on; a stream does not. */
 GST_START_TEST (test_a_buffer_before_caps_is_refused)
 {
   Encoder *e = encoder_open ("llama");
@@ -158,7 +158,7 @@ GST_END_TEST;
 
 /* ---- long absence ---- */
 
-/* What left of 20 frames with `n` absent ones between them. */
+/* The outputs for 20 frames with `n` absent ones between them. */
 static GByteArray *
 play_with_absence (const gchar *name, guint64 n)
 {
@@ -178,7 +178,7 @@ play_with_absence (const gchar *name, guint64 n)
   return bytes;
 }
 
-/* A hole of a hundred days is over at once, and leaves what one leaves that is as long as the encoder reaches. */
+/* A hole of a hundred days is over at once, and has the outputs of a hole as long as the encoder reaches. */
 GST_START_TEST (test_long_absence_takes_no_time_and_no_memory)
 {
   static const gchar *const convolutions[] = { "conv-strides", "conv-absent", "conv-same", "conv-causal", "stack" };

@@ -1,5 +1,5 @@
 /*
- * The element `attentionencoder`: what the heads of its layers attend to, and their gains. Layers look ahead, behind
+ * The element `attentionencoder`: the weights of the heads of its layers, and their gains. Layers look ahead, behind
  * strides and in front of them.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "encodercheck.h"
@@ -13,7 +13,7 @@
 
 #define N_ENCODERS 6
 
-/* Two frames more than came in come to the layer, and stand in front of the last output or leave as well. */
+/* Two more frames come to the layer than came in; they stand in front of the last output, or leave as well. */
 #define WIDER "{\\'conv\\':\\'conv\\',\\'left\\':2,\\'right\\':2}"
 #define LAYER                                                                                                          \
   "{\\'residual\\':[{\\'norm\\':\\'norm\\'},{\\'attention\\':\\'attn\\',\\'heads\\':2,\\'window\\':9,\\'look-ahead\\'" \
@@ -21,7 +21,7 @@
   "}]}"
 #define NARROWER "{\\'conv\\':\\'conv\\'}"
 
-/* Six layers, of which two stand in front of strides, or all behind; golden files without strides, and with. */
+/* Six layers, two of them in front of strides, or all behind; golden files without strides, and with. */
 static Encoder *
 open_encoder (guint i)
 {
@@ -48,7 +48,7 @@ close_encoder (Encoder *e)
 
 /* ---- rows ---- */
 
-/* What the core shows of an attention as an encoder whose outputs are its rows. */
+/* The core's rows of an attention, as an encoder whose outputs are these rows. */
 static Encoder
 rows_of (const Encoder *e, guint attention)
 {
@@ -143,7 +143,7 @@ make_holes (Encoder *e, GRand *rand, Absence absence)
   encoder_expect (e);
 }
 
-/* Each row with its bits, at the time of its frame, in its order; and no output is another one for it. */
+/* Each row has its bits, its time and its order; and the outputs do not change. */
 GST_START_TEST (test_rows_of_every_layer_leave_in_order_at_their_times_over_holes)
 {
   Encoder *e = open_encoder (__i__);
@@ -162,7 +162,7 @@ GST_START_TEST (test_rows_of_every_layer_leave_in_order_at_their_times_over_hole
     begin (&watched, e);
     play (watched.h, e, round / N_ABSENCES % 2, round % 4, absence, rand);
     check_all_seen (&watched.outputs, absence != JUMPS && e->n_out <= e->n);
-    for (i = 0; i < watched.n_layers; i++) /* of what is absent beyond the last frame nothing is told */
+    for (i = 0; i < watched.n_layers; i++) /* absent frames beyond the last frame are not announced */
       check_all_seen (&watched.seen[i], absence != JUMPS && watched.rows[i].n_out <= e->n);
     end (&watched);
   }
@@ -234,7 +234,7 @@ GST_START_TEST (test_a_pad_that_comes_late_begins_with_the_next_frame)
 }
 GST_END_TEST;
 
-/* Rows of frames that another element got leave there. */
+/* Rows of frames that another element received leave from that element. */
 GST_START_TEST (test_rows_go_on_from_a_restored_state)
 {
   Encoder *e = open_encoder (__i__), rows;
@@ -423,7 +423,7 @@ last_head (const Encoder *e, guint *layer)
   return g_strdup_printf ("layer%u::head1::gain", *layer);
 }
 
-/* Of the core, frame by frame: from frame `cut` on the second head of a layer has another gain. */
+/* By the core, frame by frame: from frame `cut` on the second head of a layer has another gain. */
 static gfloat *
 expect_gain (const Encoder *e, guint layer, guint cut, gfloat gain)
 {
@@ -488,7 +488,7 @@ make_curve (const Encoder *e)
   return source;
 }
 
-/* Of the core, where each row has the gain of its own time. */
+/* By the core, where each row has the gain of its own time. */
 static gfloat *
 expect_curve (const Encoder *e, guint layer, GstControlSource *curve)
 {

@@ -1,11 +1,11 @@
 /*
- * The element `attentionencoder`: what comes out, when, and in which caps, of the encoders that PyTorch made.
+ * The element `attentionencoder`: the outputs of encoders made with PyTorch, their times and their caps.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "encodercheck.h"
 #include "modelcheck.h"
 
-/* encoder-golden.c says why: largest error of a layer, of the largest output. */
+/* The largest error of a layer, relative to the largest output; encoder-golden.c says why. */
 #define TOLERANCE_PER_LAYER 2e-6
 
 static const guint sizes[] = { 1, 7, 64 };
@@ -92,7 +92,7 @@ GST_START_TEST (test_one_buffer_out_per_buffer_in_without_a_stride)
 }
 GST_END_TEST;
 
-/* By the law of the core; a buffer for what gets ready, or for each output. */
+/* By the law of the core: a buffer for all outputs that get ready, or for each output. */
 GST_START_TEST (test_with_a_stride_a_buffer_leaves_when_outputs_get_ready)
 {
   static const gchar *const encoders[] = { "conv-strides", "conv-stride-beyond-kernel", "conv-absent", "conv-ahead" };
@@ -158,7 +158,7 @@ GST_END_TEST;
 
 /* ---- times and metadata ---- */
 
-/* Without a stride of its own nothing but the times of the buffers: 7 frames in 80 ms, though the caps say 70. */
+/* Without a stride outputs have the times of the buffers: 7 frames in 80 ms, though the caps say 70. */
 GST_START_TEST (test_outputs_have_the_times_of_their_frames_within_their_buffers)
 {
   Encoder *e = encoder_open ("conv-strides");
@@ -192,7 +192,10 @@ GST_START_TEST (test_outputs_have_the_times_of_their_frames_within_their_buffers
 }
 GST_END_TEST;
 
-/* By the rate: 7 frames in 70 ms, though buffers come every 80 ms. Without it only the first of a buffer has one. */
+/*
+ * By the rate: 7 frames in 70 ms, though buffers come every 80 ms. Without a rate only the first of a buffer has a
+ * time.
+ */
 GST_START_TEST (test_outputs_have_times_by_the_rate_where_buffers_have_no_duration)
 {
   Encoder *e = encoder_open ("conv-strides");
@@ -284,7 +287,7 @@ GST_END_TEST;
 
 /*
  * The second buffer makes an output of the first one ready, and three of its own: they leave together, unless the
- * buffers are no neighbours in time, or something is said to be missing between them.
+ * buffers are not neighbours in time, or frames between them are announced as missing.
  */
 GST_START_TEST (test_outputs_leave_together_while_nothing_is_lost_by_it)
 {
@@ -327,7 +330,7 @@ GST_START_TEST (test_outputs_leave_together_while_nothing_is_lost_by_it)
 }
 GST_END_TEST;
 
-/* It says how many frames the buffer had that came in. */
+/* The meta says how many frames the input buffer had. */
 GST_START_TEST (test_metas_of_audio_do_not_outlive_their_frames)
 {
   Encoder *e = encoder_open ("conv-absent");
@@ -350,8 +353,8 @@ GST_END_TEST;
 /* ---- latency ---- */
 
 /*
- * Frames come when they are complete, and so do their buffers: how late an output leaves is how much later its buffer
- * begins than it. The longest of them is what is reported.
+ * Frames come when they are complete, and so do their buffers: an output is late by the time from its frame to the
+ * begin of its buffer. The element reports the longest delay.
  */
 static guint
 measure_latency (const Encoder *e, guint size)
@@ -445,7 +448,7 @@ GST_START_TEST (test_the_model_is_described)
 }
 GST_END_TEST;
 
-/* `file` NULL: none. What is said when the element is started. Transfer full. */
+/* The error when the element is started; `file` NULL: no file. Transfer full. */
 static gchar *
 start_with (const gchar *file, const gchar *frame_rate)
 {
@@ -564,7 +567,7 @@ GST_END_TEST;
 
 /* ---- state ---- */
 
-/* The second element goes on where the first one was stopped: what leaves of it begins with the frames that it got. */
+/* The second element goes on where the first one was stopped: its outputs begin with the frames that it received. */
 GST_START_TEST (test_a_stream_goes_on_from_its_state_file_in_another_element)
 {
   static const gchar *const encoders[] = { "transformer-6-pre-gelu-ahead", "conv-strides", "moonshine", "conv-same" };

@@ -1,11 +1,11 @@
 /*
- * The element `attentionscope`: what its properties change in the picture: colours, time, panels and labels.
+ * The element `attentionscope`: the effect of its properties on the picture: colours, time, panels and labels.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "scopecheck.h"
 #include "scopetext.h"
 
-/* Of frames that attend to lag 0 with `weight`, the rest of it going to lag 1. */
+/* Frames that attend to lag 0 with `weight`, and to lag 1 with the rest. */
 static gfloat weight_of_newest;
 
 static void
@@ -235,7 +235,7 @@ GST_START_TEST (test_bar_has_all_colors)
   push (h, one_head, 0, 100, fill_nothing);
   picture = open_last (h, one_head);
   layout = &picture->layout;
-  if (layout->bar_width > 0) { /* else there is no text */
+  if (layout->bar_width > 0) { /* otherwise there is no text */
     fail_unless_equals_uint64_hex (pixel (picture, layout->bar_left, layout->top), picture->colors[255]);
     fail_unless_equals_uint64_hex (pixel (picture, layout->bar_left, layout->top + layout->plot_height - 1),
                                    picture->colors[0]);

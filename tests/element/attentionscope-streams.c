@@ -1,5 +1,5 @@
 /*
- * The element `attentionscope`: events, caps and buffers, and what it says of those that it refuses.
+ * The element `attentionscope`: events, caps and buffers, and its errors about refused ones.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "scopecheck.h"
@@ -201,7 +201,7 @@ GST_START_TEST (test_downstream_changes_size_and_rate_while_columns_flow)
 }
 GST_END_TEST;
 
-/* The frame in work has begun where the last one ended; what has come of it stays. */
+/* The current frame began where the last one ended; its columns stay. */
 GST_START_TEST (test_other_rate_keeps_the_time_that_was_reached)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
@@ -217,7 +217,7 @@ GST_START_TEST (test_other_rate_keeps_the_time_that_was_reached)
 }
 GST_END_TEST;
 
-/* Which the smallest one that downstream takes would not be. */
+/* The smallest ratio that downstream takes would not be square. */
 GST_START_TEST (test_pixels_are_square_where_they_may)
 {
   GstHarness *h = gst_harness_new ("attentionscope");
@@ -236,7 +236,7 @@ GST_START_TEST (test_pixels_are_square_where_they_may)
 }
 GST_END_TEST;
 
-/* So that rows may be as long as downstream wants them. */
+/* Rows may then be as long as downstream wants them. */
 GST_START_TEST (test_buffers_say_how_they_are_laid_out_where_that_is_read)
 {
   GstHarness *h = gst_harness_new ("attentionscope");

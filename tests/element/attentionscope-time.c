@@ -142,7 +142,7 @@ GST_START_TEST (test_time_that_goes_back_begins_anew)
 }
 GST_END_TEST;
 
-/* An hour of nothing: grey scrolls through for the second that a picture has, and a GAP event says the rest. */
+/* An hour without data: grey scrolls through for the second that a picture shows, and a GAP event covers the rest. */
 GST_START_TEST (test_long_gap_is_told_and_not_drawn)
 {
   const GstClockTime hour = 3600 * GST_SECOND;
@@ -193,7 +193,7 @@ GST_START_TEST (test_without_timestamps_the_rate_counts)
 }
 GST_END_TEST;
 
-/* What has no time goes on where the last column ended, be that timed or not. */
+/* A column without a time stamp follows the last column, whether that one has a time stamp or not. */
 GST_START_TEST (test_columns_without_timestamps_go_on_behind_those_with)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
@@ -214,7 +214,7 @@ GST_START_TEST (test_columns_without_timestamps_go_on_behind_those_with)
 }
 GST_END_TEST;
 
-/* A tenth of a pixel, alone: it is seen. */
+/* A tenth of a pixel, alone, is still visible. */
 GST_START_TEST (test_column_takes_a_pixel_at_least)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
@@ -375,7 +375,7 @@ GST_START_TEST (test_late_frames_are_left_out_and_their_columns_are_not)
 }
 GST_END_TEST;
 
-/* That a picture is late is no reason to skip what it shows. */
+/* The columns of a late picture are not skipped. */
 GST_START_TEST (test_lateness_is_not_told_upstream)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));
@@ -389,7 +389,7 @@ GST_START_TEST (test_lateness_is_not_told_upstream)
 }
 GST_END_TEST;
 
-/* Its end is no time: it goes on as it came. */
+/* Its end is not a valid time: the event passes unchanged. */
 GST_START_TEST (test_gap_beyond_all_time_passes)
 {
   GstHarness *h = start_with (one_head, HUNDRED_PIXELS ("10/1"));

@@ -1,6 +1,6 @@
 /*
- * The element `attentionscope`: pixels are looked up where the layout says that a plot is, and what must be there is
- * worked out here.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The element `attentionscope`: pixels are looked up where the layout places a plot, and the expected pixels are worked
+ * out here.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "scopecheck.h"
 

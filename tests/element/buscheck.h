@@ -1,6 +1,4 @@
-/*
- * What tests do with a bus.  SPDX-License-Identifier: LGPL-2.1-or-later
- */
+/* Code for tests with a bus.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_ELEMENT_BUSCHECK_H
 #define TESTS_ELEMENT_BUSCHECK_H
 
@@ -8,8 +6,8 @@
 #include <string.h>
 
 /*
- * gst_bus_pop_filtered (), which drops messages under the lock of the bus: where one of them holds the last reference
- * to a linked pad, unlinking that is a message to the same bus, and waits for the lock for ever.
+ * gst_bus_pop_filtered (), which drops messages under the lock of the bus: if a message holds the last reference to a
+ * linked pad, unlinking this pad posts a message to the same bus, which waits for the lock for ever.
  */
 static inline GstMessage *
 pop_message (GstBus *bus, GstMessageType types)
@@ -21,7 +19,7 @@ pop_message (GstBus *bus, GstMessageType types)
   return message;
 }
 
-/* Of an error or a warning. Transfer full. */
+/* The text of an error or a warning. Transfer full. */
 static inline gchar *
 text_of (GstMessage *message)
 {
@@ -66,7 +64,7 @@ check_text (gchar *text, const gchar *expected)
   g_free (text);
 }
 
-/* The next message of this type is there, and its text holds `part`. */
+/* There is a next message of this type, and its text contains `part`. */
 static inline void
 fail_unless_said (GstBus *bus, GstMessageType type, const gchar *part)
 {

@@ -1,5 +1,5 @@
 /*
- * What the core makes of frames, for tests that compare it with what an element makes of them.
+ * The core's outputs for frames, for tests that compare an element's outputs with them.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_CORECHECK_H

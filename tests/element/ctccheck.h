@@ -1,5 +1,5 @@
 /*
- * What the tests of CTC decoding share: a small set of tokens, paths over it, and what they mean by definition.
+ * Code for the tests of CTC decoding: a small set of tokens, paths over it, and their meaning by definition.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A path is written as one letter per frame: the tokens below by their letter, '-' is the blank, '.' an absent frame.
@@ -36,7 +36,7 @@ token_of (gchar letter)
   return -1;
 }
 
-/* As sherpa-onnx exports them; the path of the file is the caller's. */
+/* As sherpa-onnx exports them; the caller frees the path of the file. */
 static inline gchar *
 write_tokens (void)
 {
@@ -82,9 +82,9 @@ add_to_words (GArray *words, const gchar *text, gsize n, gboolean begins, guint 
 }
 
 /*
- * The words of a path, by what CTC means and nothing else: neighbours that are the same are one run, blanks go, the
- * texts of the others are joined, and split where spaces are. A word that ends inside of a token ends with the first
- * frame of that token. Pauses play no part.
+ * The words of a path, by the definition of CTC alone: equal neighbours are one run, blanks are dropped, the texts of
+ * the others are joined, and split at spaces. A word that ends inside of a token ends with the first frame of that
+ * token. Pauses play no part.
  */
 static inline GArray *
 words_of (const gchar *path)

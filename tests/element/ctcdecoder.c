@@ -152,7 +152,7 @@ GST_START_TEST (test_phrase_holds_its_words_until_a_pause)
 }
 GST_END_TEST;
 
-/* With the frame that makes the pause long enough, and not before. */
+/* The word ends with the frame that makes the pause long enough, and not before. */
 GST_START_TEST (test_word_is_finished_by_a_pause_or_by_the_next_word)
 {
   static const gchar path[] = "Ho-----lW";
@@ -189,7 +189,7 @@ GST_START_TEST (test_long_word_is_cut)
 }
 GST_END_TEST;
 
-/* A token that never stops: its word ends all the same. */
+/* The word of a token that never stops still ends. */
 GST_START_TEST (test_endless_token_does_not_hold_its_word_back)
 {
   static const gchar path[] = "Hllllllllllllll";
@@ -204,7 +204,7 @@ GST_START_TEST (test_endless_token_does_not_hold_its_word_back)
 }
 GST_END_TEST;
 
-/* Nothing says that time passes. */
+/* No frame or gap says that time passes. */
 GST_START_TEST (test_text_without_times_has_a_longest_length)
 {
   CtcDecoder *decoder = new_decoder (TRUE, EVER, EVER);
@@ -335,7 +335,7 @@ GST_END_TEST;
 
 /* ---- tokens ---- */
 
-/* What the file of `text` [size] holds: its tokens, with '|' in between, or the sentence of the error. */
+/* The tokens in the file of `text` [size], with '|' in between, or the error. */
 static gchar *
 read_back (const gchar *text, gsize size)
 {
@@ -383,7 +383,7 @@ GST_START_TEST (test_kinds_of_token_files)
     { "<blk> 0\n1\nb 2\n", "<blk>|" SPACE "|b" },
     { SPACE "the\na\n##b\n", SPACE "the|a|##b" }, /* NeMo */
     { " \na\n'\n", SPACE "|a|'" },                /* NeMo, letters */
-    { "0\n1\n2\n", "0|1|2" },                     /* digits are tokens where none has a number */
+    { "0\n1\n2\n", "0|1|2" },                     /* digits are tokens if no token has a number */
     { "\xef\xbb\xbf"
       "a 0\r\nb 1\r\n",
       "a|b" },                                                  /* Windows */

@@ -1,5 +1,5 @@
 /*
- * The element `ctctext` in whole pipelines: behind a model, and in front of what takes text.
+ * The element `ctctext` in whole pipelines: behind a model, and in front of elements that take text.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <fcntl.h>
@@ -128,8 +128,8 @@ look (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 }
 
 /*
- * At 25 frames per second of both, a word stands on the very frames of video that are its time. Video goes on while
- * nothing is said: each frame comes though the first word is the only text for a long time.
+ * With both at 25 frames per second, a word stands on exactly the frames of video of its time. Video goes on during
+ * silence: each frame comes although the first word is the only text for a long time.
  */
 GST_START_TEST (test_textoverlay_draws_words_at_their_times)
 {
@@ -200,7 +200,7 @@ GST_START_TEST (test_encoder_speaks)
 }
 GST_END_TEST;
 
-/* A seek while it plays: what was being said before is gone, and what comes has the times of the file. */
+/* A seek while it plays: the unfinished word is dropped, and later words have the times of the file. */
 GST_START_TEST (test_seek_in_a_file)
 {
   GString *texts = g_string_new (NULL);

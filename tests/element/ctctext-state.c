@@ -25,7 +25,7 @@ restore (GstHarness *h, GBytes *state)
   return ok;
 }
 
-/* Texts of frames begin to before end; those from frame 0 on have come before. */
+/* Texts of frames `begin` to before `end`; frames from 0 on came before. */
 static gchar *
 texts_of (GstHarness *h, guint begin, guint end)
 {
@@ -54,7 +54,7 @@ check_equal (gchar *got, const gchar *expected, guint k)
   g_free (got);
 }
 
-/* One process dies without a word more, wherever it is, and another one goes on. */
+/* One process dies anywhere, without any output, and another one goes on. */
 static void
 check_killed (const gchar *line, const gchar *expected)
 {
@@ -91,7 +91,7 @@ GST_START_TEST (test_killed_in_the_middle_of_a_phrase_it_goes_on)
   GstHarness *h = new_ctctext (line);
   gchar *expected = texts_of (h, 0, N);
 
-  /* Buffers of two frames from the cut on; texts are told by frames. */
+  /* Buffers of two frames from the cut on; texts are compared by frames. */
   check_killed (line, expected);
   g_free (expected);
   gst_harness_teardown (h);
@@ -122,7 +122,7 @@ GST_START_TEST (test_word_goes_on_at_another_time)
 }
 GST_END_TEST;
 
-/* The end gives the word as far as it is; the state is that before. */
+/* The end of the stream gives the unfinished word; the saved state is from before. */
 GST_START_TEST (test_state_at_the_end_is_that_before_it)
 {
   GstHarness *h = new_ctctext ("");
@@ -140,7 +140,7 @@ GST_START_TEST (test_state_at_the_end_is_that_before_it)
 }
 GST_END_TEST;
 
-/* What is being said ends before. */
+/* The unfinished word ends before. */
 GST_START_TEST (test_restored_state_takes_the_place_of_the_present_one)
 {
   GstHarness *h = new_ctctext ("");

@@ -1,5 +1,5 @@
 /*
- * The element `ctctext`: texts, their times, gaps, errors, and what ends a stream.
+ * The element `ctctext`: texts, their times, gaps, errors, and the events that end a stream.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "ctctextcheck.h"
@@ -168,7 +168,7 @@ GST_END_TEST;
 
 /* ---- gaps ---- */
 
-/* All time up to the last frame is that of a text or of a gap, once, and in order. */
+/* All time up to the last frame belongs to one text or one gap, in order. */
 static void
 check_time_is_told (GstHarness *h, GstClockTime end)
 {
@@ -230,7 +230,10 @@ last_gap_end (GstHarness *h)
   return end;
 }
 
-/* At once, so that nobody waits for the next word; but not behind the begin of one that is being said. */
+/*
+ * A gap is sent at once, so that downstream does not wait for the next word; but never beyond the begin of an
+ * unfinished word.
+ */
 GST_START_TEST (test_gaps_come_with_their_frames)
 {
   GstHarness *h = new_ctctext ("");
@@ -265,7 +268,7 @@ GST_START_TEST (test_stream_is_sparse_text)
 }
 GST_END_TEST;
 
-/* ---- what damages a stream ---- */
+/* ---- damaged streams ---- */
 
 GST_START_TEST (test_nan_counts_as_blank_and_is_said_once)
 {
@@ -334,7 +337,7 @@ GST_START_TEST (test_extreme_timestamps)
 }
 GST_END_TEST;
 
-/* ---- what ends a stream ---- */
+/* ---- ends of a stream ---- */
 
 GST_START_TEST (test_stream_that_ends_gives_its_word)
 {
@@ -493,7 +496,7 @@ measure_latency (GstHarness *h, const gchar *path)
   return worst;
 }
 
-/* The longest word, said without a pause: it is reached. Any others: it is never exceeded. */
+/* The longest word, without a pause, reaches the latency; no other path exceeds it. */
 GST_START_TEST (test_latency_is_that_of_the_longest_word)
 {
   static const gchar *const lines[] = { "word-timeout=200000000 max-duration=400000000",

@@ -1,5 +1,5 @@
 /*
- * What the tests of ctctext share: the element with its tokens, paths that go in, texts and gaps that come out.
+ * Code for the tests of ctctext: the element with its tokens, paths that go in, texts and gaps that come out.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_CTCTEXTCHECK_H
@@ -58,8 +58,8 @@ new_ctctext (const gchar *line)
 }
 
 /*
- * Log-probabilities of frames begin ... begin + n - 1 of a path: the token 0.9, the others the rest. An absent frame
- * looks as if the first token were said, which nobody may see.
+ * Log-probabilities of frames begin ... begin + n - 1 of a path: the token has 0.9, the others share the rest. An
+ * absent frame holds the first token, which must not show.
  */
 static inline GstBuffer *
 path_buffer (const gchar *path, guint begin, guint n)
@@ -152,7 +152,7 @@ check_texts (GstHarness *h, const gchar *expected)
   g_free (got);
 }
 
-/* What pull_texts () has to say of whole words, by the definition. */
+/* The result that pull_texts () must have for whole words, by the definition. */
 static inline gchar *
 expected_texts (const gchar *path, const gchar *separator)
 {

@@ -1,6 +1,6 @@
 /*
- * What the tests of the element `attentionencoder` share: encoders that PyTorch made, their frames at 100 per second,
- * and a look at all that leaves, output by output.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Code for the tests of the element `attentionencoder`: encoders that PyTorch made, their frames at 100 per second, and
+ * a look at all that leaves, output by output.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_ENCODERCHECK_H
 #define TESTS_ELEMENT_ENCODERCHECK_H
@@ -57,7 +57,7 @@ read_tensor (AttnSafetensors *file, const gchar *name, guint *n_rows)
   return NULL;
 }
 
-/* What the core makes of the frames, those that are present. */
+/* The core's outputs for the frames that are present. */
 static inline void
 encoder_expect (Encoder *e)
 {
@@ -180,8 +180,8 @@ encoder_of_blocks (const gchar *blocks)
 }
 
 /*
- * `n_convolutions` that halve the rate, each with one frame of look-ahead of its own, and layers that look ahead as
- * said, `n_front` of them in front.
+ * `n_convolutions` that halve the rate, each with a look-ahead of one frame, and layers with the given look-aheads,
+ * `n_front` of them in front.
  */
 static inline Encoder *
 encoder_write (guint n_front, guint n_convolutions, guint n_layers, const guint *look_ahead)
@@ -248,7 +248,7 @@ encoder_buffer (const Encoder *e, guint begin, guint n)
   return buffer;
 }
 
-/* How absent frames come. */
+/* The ways in which absent frames come. */
 typedef enum { GAP_EVENTS, GAP_BUFFERS, JUMPS, N_ABSENCES } Absence;
 
 typedef struct {
@@ -259,7 +259,7 @@ typedef struct {
   gboolean jumps;          /* the next buffer does */
 } Player;
 
-/* The next `n` frames, all there or all absent. */
+/* Pushes the next `n` frames, all present or all absent. */
 static inline void
 player_push (Player *p, guint begin, guint n, Absence absence)
 {
@@ -306,21 +306,21 @@ play (GstHarness *h, const Encoder *e, gboolean is_tensors, guint size, Absence 
 
 /* ---- out ---- */
 
-/* What left, in its order. */
+/* The outputs and events, in their order. */
 typedef struct {
   const Encoder *e;
   guint64 next;   /* the first output that may come next */
-  guint n_there;  /* outputs that came, and are there */
-  guint n_absent; /* that were told to be absent, by an event or a flag */
+  guint n_there;  /* outputs that came, and are present */
+  guint n_absent; /* outputs announced as absent, by an event or a flag */
   guint n_buffers;
-  GstClockTime end;        /* of what came last; NONE: nothing has */
+  GstClockTime end;        /* of the last output; NONE: there was none */
   guint64 at_event;        /* `next` when a custom event came */
   guint frames_per_buffer; /* by the caps; 0: any number */
   gboolean is_tensors;
   gint rate_n, rate_d;
 } Seen;
 
-/* Time is of an output's frame. */
+/* The time must be that of an output's frame. */
 static inline guint64
 output_at (const Encoder *e, GstClockTime time)
 {
@@ -417,7 +417,7 @@ watch (GstHarness *h, Seen *seen, const Encoder *e)
   gst_pad_add_probe (h->sinkpad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, see, seen, NULL);
 }
 
-/* Every output has left that is there; and, but for those in a jump, each absent one has been told. */
+/* Every present output has left, and each absent one, except in a jump, has been announced. */
 static inline void
 check_all_seen (const Seen *seen, gboolean with_absent)
 {

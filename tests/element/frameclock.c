@@ -1,5 +1,5 @@
 /*
- * Which timestamps mean that frames are missing: hours of simulated streams, against what was really sent.
+ * Which timestamps mean that frames are missing: hours of simulated streams, against the frames really sent.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <math.h>
@@ -16,10 +16,10 @@
 typedef struct {
   gint rate_n, rate_d;
   guint frames_per_buffer;
-  gdouble drift;        /* parts per million that its clock is late by, and more and more so */
-  gdouble jitter;       /* how far times are off, uniformly, forth and back */
+  gdouble drift;        /* parts per million: the clock gets later and later */
+  gdouble jitter;       /* the largest error of times, uniform, in both directions */
   guint burst;          /* buffers that come at once, with the time of the first; 0: none */
-  GstClockTime rounded; /* what times are rounded to; 0: nanoseconds */
+  GstClockTime rounded; /* the unit that times are rounded to; 0: nanoseconds */
 } Source;
 
 typedef struct {
@@ -27,8 +27,8 @@ typedef struct {
   FrameClock clock;
   GRand *rand;
   guint64 n_sent;    /* frames, the missing ones included */
-  guint64 n_buffers; /* that came */
-  guint64 n_absent;  /* as the clock says */
+  guint64 n_buffers; /* buffers that came */
+  guint64 n_absent;  /* by the clock */
   guint64 n_others;  /* jumps back, or not of whole frames */
 } Simulation;
 
@@ -101,7 +101,7 @@ static const Source sources[] = {
   { 100, 1, 1, -1000 },
   { 100, 1, 1, 2000 },
   { 100, 1, 1, -2000 },
-  { 100, 1, 1, 50000 }, /* a clock that is simply wrong is no hole either */
+  { 100, 1, 1, 50000 }, /* a clock that is simply wrong makes no hole either */
   { 100, 1, 1, -50000 },
   { 100, 1, 1, 2000, 30e6 },
   { 100, 1, 1, -2000, 30e6 },
@@ -137,7 +137,7 @@ GST_START_TEST (test_jitter_and_drift_are_no_holes_in_an_hour)
 }
 GST_END_TEST;
 
-/* The first two buffers of a stream may be as far apart as any two. */
+/* The first two buffers of a stream may be as far apart as any others. */
 GST_START_TEST (test_jitter_at_the_beginning_is_no_hole)
 {
   const Source source = { 100, 1, 1, 0, 39.9e6 };
@@ -153,7 +153,7 @@ GST_START_TEST (test_jitter_at_the_beginning_is_no_hole)
 }
 GST_END_TEST;
 
-/* Whose times are exact, or drift, or are rounded: steps far below a quarter of a frame. */
+/* Sources whose times are exact, drift or are rounded, in steps far below a quarter of a frame. */
 GST_START_TEST (test_flag_on_every_buffer_is_no_hole)
 {
   static const Source flagged[] = {
@@ -171,7 +171,7 @@ GST_END_TEST;
 
 /* ---- something is missing ---- */
 
-/* 40 frames are lost once a minute: the count is exact where times are, else within what they are off by. */
+/* 40 frames are lost once a minute: the count is exact if times are, else within the error of the times. */
 GST_START_TEST (test_holes_are_counted_without_the_flag)
 {
   static const struct {
@@ -212,7 +212,7 @@ GST_START_TEST (test_holes_are_counted_without_the_flag)
 }
 GST_END_TEST;
 
-/* As long as times are exact the second buffer may come behind a hole, and holes as short as the threshold count. */
+/* As long as times are exact, the second buffer may follow a hole, and holes as short as the threshold count. */
 GST_START_TEST (test_first_hole_is_counted_where_times_are_exact)
 {
   static const Source exact[] = { { 100, 1, 1 }, { 100, 1, 4 }, { 30000, 1001, 1 }, { 44100, 1, 441 } };
@@ -234,7 +234,7 @@ GST_START_TEST (test_first_hole_is_counted_where_times_are_exact)
 }
 GST_END_TEST;
 
-/* What was too short to be counted is not counted later, either. */
+/* A hole that was too short to be counted is not counted later, either. */
 GST_START_TEST (test_short_holes_do_not_add_up)
 {
   const Source source = { 100, 1, 1 };
@@ -250,7 +250,7 @@ GST_START_TEST (test_short_holes_do_not_add_up)
 }
 GST_END_TEST;
 
-/* ---- what is told from one buffer to the next ---- */
+/* ---- decisions from one buffer to the next ---- */
 
 static FrameClock
 clock_after (guint n_buffers)
@@ -285,7 +285,10 @@ GST_START_TEST (test_jumps_are_told_from_what_goes_on)
 }
 GST_END_TEST;
 
-/* What is just as far off as is tolerated is rounding; a nanosecond more is a jump, which is not whole. */
+/*
+ * A difference of exactly the tolerance is rounding; a nanosecond more is a jump, which is not a whole number of
+ * frames.
+ */
 GST_START_TEST (test_tolerance_is_tolerated)
 {
   const GstClockTimeDiff tolerance = 2500000, whole = 400 * GST_MSECOND;
@@ -302,7 +305,9 @@ GST_START_TEST (test_tolerance_is_tolerated)
 }
 GST_END_TEST;
 
-/* Below the threshold nobody notices it without the flag; times that never went back do not jitter for that. */
+/*
+ * Below the threshold a jump is not noticed without the flag; times that never went back do not count as jitter for it.
+ */
 GST_START_TEST (test_unnoticed_hole_is_no_jitter)
 {
   FrameClock clock = clock_after (20);
@@ -329,7 +334,7 @@ GST_START_TEST (test_jitter_is_forgotten)
 }
 GST_END_TEST;
 
-/* Through buffers without a time the frames are counted; at an unknown rate only the order can be told. */
+/* Frames are counted through buffers without a time; at an unknown rate only the order is known. */
 GST_START_TEST (test_unknown_times_and_rates_are_no_jumps)
 {
   FrameClock clock = clock_after (20);

@@ -1,7 +1,4 @@
-/*
- * What holds for every element of the plugins, also for those that are still to come.
- * SPDX-License-Identifier: LGPL-2.1-or-later
- */
+/* Rules for every element of the plugins, also for future ones.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
 #include <gst/audio/audio.h>
@@ -31,7 +28,7 @@ make (GList *feature)
 
   fail_unless (element != NULL, "%s", GST_OBJECT_NAME (feature->data));
   gst_object_unref (loaded);
-  /* What is required. */
+  /* Sets the required properties. */
   if (g_str_equal (GST_OBJECT_NAME (feature->data), "attentionencoder"))
     g_object_set (element, "model-file", GOLDEN_DIR "/encoder/conv-strides.safetensors", NULL);
   if (g_str_equal (GST_OBJECT_NAME (feature->data), "ctctext"))
@@ -86,8 +83,8 @@ metadata (GstElement *element, const gchar *key)
 }
 
 /*
- * What gst-inspect-1.0 shows: every property says what it is, pads have templates, the element says what it does, and
- * all are by the same people.
+ * The text of gst-inspect-1.0: every property and element is described, pads have templates, and all have the same
+ * authors.
  */
 GST_START_TEST (test_everything_is_described)
 {
@@ -179,7 +176,7 @@ GST_START_TEST (test_numeric_properties_read_back_at_their_limits)
 }
 GST_END_TEST;
 
-/* The text of an error says so; the stream ends there. */
+/* The text of an error names the failure; the stream ends there. */
 GST_START_TEST (test_memory_that_cannot_be_mapped_is_an_error)
 {
   static const struct {

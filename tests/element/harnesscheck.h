@@ -1,5 +1,5 @@
 /*
- * What tests do with a harness: events that go in, buffers and events that come out, statistics.
+ * Code for tests with a harness: events that go in, buffers and events that come out, statistics.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_HARNESSCHECK_H
@@ -27,7 +27,7 @@ push_flush (GstHarness *h)
   gst_harness_push_event (h, gst_event_new_flush_stop (TRUE));
 }
 
-/* Of a pad downstream. */
+/* Queries a pad downstream. */
 static inline GstFlowReturn
 refuse_buffer (GstPad *pad, GstObject *parent, GstBuffer *buffer)
 {
@@ -55,7 +55,7 @@ pull_bytes (GstHarness *h)
   return bytes;
 }
 
-/* The same as values, which are the caller's. */
+/* The same as values, which the caller frees. */
 static inline gfloat *
 pull_all (GstHarness *h, gsize *n_values)
 {
@@ -111,7 +111,7 @@ pull_event (GstHarness *h, GstEventType type)
   return event;
 }
 
-/* ---- what it says of itself ---- */
+/* ---- queries and statistics ---- */
 
 static GstClockTime upstream_max;
 
@@ -124,7 +124,9 @@ answer_latency (GstPad *pad, GstObject *parent, GstQuery *query)
   return TRUE;
 }
 
-/* What waits in the element need not be held back upstream: `own` moves the maximum, too. No maximum stays none. */
+/*
+ * Frames that wait in the element need not be held back upstream: `own` raises the maximum, too, unless there is none.
+ */
 static inline void
 check_latency_behind_live (GstHarness *h, GstClockTime own)
 {

@@ -1,6 +1,6 @@
 /*
- * `attention`, or an encoder, beside elements of others, which carry feature streams to and from it: the same bytes
- * come out as without them.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * `attention`, or an encoder, beside other projects' elements, which carry feature streams to and from it: the same
+ * bytes come out as without them.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <gst/audio/audio.h>
 
@@ -77,7 +77,7 @@ play (GstElement *pipeline)
   return pipeline;
 }
 
-/* Waits for the end of `pipeline`, and is its end. */
+/* Waits for the end of `pipeline`, and takes the pipeline. */
 static void
 finish (GstElement *pipeline)
 {
@@ -233,7 +233,7 @@ GST_START_TEST (test_gdp_over_tcp)
 }
 GST_END_TEST;
 
-/* Where a stream of `n` has no end of its own: all but the last buffer of 4 comes out, which waits for what follows. */
+/* If a stream of `n` has no end of its own, all but the last buffer of 4 comes out, because that one waits for more. */
 static void
 wait_for_frames (GstElement *receiver, guint n)
 {
@@ -302,7 +302,7 @@ lose_packets (GstPad *pad, GstPadProbeInfo *info, gpointer data)
   return is_lost (pts / (40 * GST_MSECOND)) ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
 }
 
-/* out [.][D]: what becomes of the frames that are not lost, which see none of those that are; how many there are. */
+/* out [.][D]: the outputs of the frames that are not lost, which do not see the lost ones; returns their number. */
 static guint
 attend_with_loss (gfloat *out)
 {
@@ -320,7 +320,7 @@ attend_with_loss (gfloat *out)
   return n;
 }
 
-/* Told by GAP events, or only by the times of those that came. */
+/* Losses show by GAP events, or only by the times of the frames that came. */
 GST_START_TEST (test_frames_of_lost_packets_are_absent)
 {
   static gfloat with_loss[N_FRAMES * D];

@@ -62,7 +62,7 @@ GST_START_TEST (test_unset_properties_follow_the_style)
 }
 GST_END_TEST;
 
-/* Also one that was set to what it was anyway. */
+/* This includes a property that was set to its present value. */
 GST_START_TEST (test_set_properties_win_over_the_style_in_any_order)
 {
   const gchar *orders[] = { "style=whisper window-function=povey mel-scale=htk low-frequency=20",
@@ -95,7 +95,7 @@ GST_START_TEST (test_order_of_properties_does_not_change_a_bit)
 }
 GST_END_TEST;
 
-/* All that the caps say of the stream itself, and, if not NULL, all that they say of what it is made from. */
+/* The fields of the caps about the stream itself and, if not NULL, those about the audio that it is made from. */
 static void
 fail_unless_src_caps (const gchar *properties, gint rate, const gchar *expected, const gchar *made_from)
 {
@@ -239,7 +239,7 @@ GST_START_TEST (test_model_file_that_tells_no_features_is_an_error_at_start)
 }
 GST_END_TEST;
 
-/* A rate of frames that is no finite decimal must not lose a sample of the hop. */
+/* A frame rate that is not a finite decimal must not lose a sample of the hop. */
 GST_START_TEST (test_frame_rate_of_the_model_file_gives_whole_hops)
 {
   gchar *path = write_model ("'style':'kaldi','sample-rate':'8000','frame-rate':'400/3'");
@@ -278,7 +278,7 @@ GST_START_TEST (test_frame_rate_that_is_no_whole_number_leaves_as_tensors)
 }
 GST_END_TEST;
 
-/* The values that are used, not what they are called in the properties. */
+/* The values in use, not their names in the properties. */
 GST_START_TEST (test_caps_say_what_the_frames_are_made_from)
 {
   fail_unless_src_caps ("", 16000, CHANNELS_80,
@@ -354,7 +354,7 @@ GST_START_TEST (test_fft_smaller_than_the_frame_is_refused)
 }
 GST_END_TEST;
 
-/* Both of them are on its edges, where it weighs nothing, however they are rounded. */
+/* Both points are on its edges, where its weight is 0, however they are rounded. */
 GST_START_TEST (test_bin_between_neighbouring_fft_points_is_refused)
 {
   gchar *properties = g_strdup_printf ("style=whisper mel-scale=htk bins=1 frame-length=4 fft-size=16 low-frequency=%g "

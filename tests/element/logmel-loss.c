@@ -1,5 +1,5 @@
 /*
- * gst-attention: tests of the element logmel: audio that was lost, or only looks like it by its flags and times.
+ * gst-attention: tests of the element logmel: lost audio, and audio that only looks lost by its flags and times.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "logmelcheck.h"
@@ -9,7 +9,7 @@
 #define N_SAMPLES (3 * RATE)
 #define SAMPLE_TIME(i) ((i) *GST_SECOND / RATE)
 
-/* --- what comes out --- */
+/* --- outputs --- */
 
 /* Frames by their number, NaN where none came, from buffers whose times must be those of their numbers. */
 static gfloat *
@@ -35,7 +35,7 @@ pull_by_number (GstHarness *h, guint n_frames, guint *n_disconts)
   return frames;
 }
 
-/* Whether the frame holds one of the samples first ... end - 1, or, where there are none, reaches across. */
+/* Whether the frame holds one of the samples first ... end - 1 or, if there are none, reaches across their place. */
 static gboolean
 is_hit (guint frame, const gchar *style, guint first, guint end)
 {
@@ -52,7 +52,7 @@ is_hit (guint frame, const gchar *style, guint first, guint end)
 typedef struct {
   guint chunk, first, n; /* samples per buffer; the lost ones */
   GstBufferFlags flags;  /* of the buffer behind them */
-  gboolean is_gap;       /* a GAP event speaks of it */
+  gboolean is_gap;       /* a GAP event announces it */
 } Loss;
 
 static const Loss losses[] = {
@@ -71,7 +71,7 @@ static const Loss losses[] = {
   { 7, 21000, 700, GST_BUFFER_FLAG_DISCONT },
 };
 
-/* The frames of the whole audio, but for those that would hold a sample that is not there, or one on either side. */
+/* The frames of the whole audio, without those that would hold a missing sample, or samples on both sides of it. */
 GST_START_TEST (test_frames_beside_a_loss_are_those_of_the_whole_audio)
 {
   const Loss *loss = &losses[__i__ / G_N_ELEMENTS (styles)];
@@ -113,14 +113,14 @@ GST_START_TEST (test_frames_beside_a_loss_are_those_of_the_whole_audio)
 }
 GST_END_TEST;
 
-/* Not every transport carries them. */
+/* Not every transport carries these flags. */
 static GstPadProbeReturn
 drop_gaps (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
   return GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_GAP ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
 }
 
-/* As many frames as without the loss, and as many absent as cannot be; be GAP events lost on the way or not. */
+/* As many frames as without the loss, the impossible ones absent, whether GAP events are lost on the way or not. */
 GST_START_TEST (test_attention_counts_what_is_absent)
 {
   const Loss *loss = &losses[__i__ / 2];
@@ -158,7 +158,7 @@ GST_START_TEST (test_attention_counts_what_is_absent)
 }
 GST_END_TEST;
 
-/* 0.6 samples each: 1000 of them are 600 samples, and no frame is on them. */
+/* 0.6 samples each: 1000 of them are 600 samples, which no frame holds. */
 GST_START_TEST (test_short_gaps_add_up)
 {
   Fixture fixture = fixture_new_s16 ("");
@@ -236,7 +236,9 @@ GST_START_TEST (test_flags_and_drift_lose_nothing)
 }
 GST_END_TEST;
 
-/* One stream from the first frame to the last: its state has as many as have come, and none of them is absent. */
+/*
+ * One stream from the first frame to the last: its state counts all frames that have come, and none of them is absent.
+ */
 GST_START_TEST (test_flags_and_drift_end_nothing)
 {
   const Whole *c = &wholes[__i__];
@@ -261,7 +263,7 @@ GST_START_TEST (test_flags_and_drift_end_nothing)
 }
 GST_END_TEST;
 
-/* As a source does that was paused: no frame reaches across, and the others stay where they are. */
+/* As from a source that was paused: no frame reaches across, and the others stay in their place. */
 GST_START_TEST (test_discont_a_little_back_keeps_the_frames_where_they_are)
 {
   Fixture fixture = fixture_new_s16 ("");
@@ -319,7 +321,7 @@ GST_START_TEST (test_time_that_was_put_back_to_the_beginning_is_not_below_it)
 }
 GST_END_TEST;
 
-/* Back by a second: the frames go on, at the times that are told from now on, and that is said once. */
+/* A jump back by a second: the frames go on at the new times, and one message reports it. */
 GST_START_TEST (test_jump_back_without_discont_goes_on_with_a_warning)
 {
   Fixture fixture = fixture_new_s16 ("");

@@ -4,7 +4,7 @@
  */
 #include "logmelcheck.h"
 
-/* --- what comes out --- */
+/* --- outputs --- */
 
 static void
 fail_unless_n_frames (Fixture *fixture, guint n_frames)
@@ -93,8 +93,8 @@ GST_START_TEST (test_gap_buffers_are_samples_and_the_flag_goes)
 GST_END_TEST;
 
 /*
- * One input buffer makes many output buffers here; those behind the failed one must not turn up later. The next frame
- * is the first one that begins with or behind the next sample, which is number 2205: the one at 2310.
+ * One input buffer makes many output buffers here; buffers behind the failed one must not come later. The next sample
+ * is number 2205, and the first frame that begins there or later is the one at 2310.
  */
 GST_START_TEST (test_input_left_over_by_a_failing_downstream_is_dropped)
 {
@@ -202,9 +202,9 @@ GST_START_TEST (test_streams_without_audio_or_caps_end)
 }
 GST_END_TEST;
 
-/* --- what downstream asks --- */
+/* --- queries from downstream --- */
 
-/* Upstream has 5 of whatever is asked for, and can seek in it. */
+/* Upstream answers 5 in every format, and can seek. */
 static gboolean
 answer_anything (GstPad *pad, GstObject *parent, GstQuery *query)
 {

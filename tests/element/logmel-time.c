@@ -107,7 +107,9 @@ GST_START_TEST (test_time_before_the_beginning_is_not_believed)
 }
 GST_END_TEST;
 
-/* No frame reaches across what the quality of service left out, be it shorter than the jitter that is let pass. */
+/*
+ * No frame reaches across audio that the quality of service left out, even if it is shorter than the tolerated jitter.
+ */
 GST_START_TEST (test_late_audio_leaves_a_hole)
 {
   Fixture fixture = fixture_new_s16 ("");
@@ -129,7 +131,7 @@ GST_START_TEST (test_late_audio_leaves_a_hole)
 }
 GST_END_TEST;
 
-/* 25 ms have come when the second buffer does. Its time moves the frames by what a clock may drift. */
+/* 25 ms have come when the second buffer does. Its time moves the frames by as much as a clock may drift. */
 GST_START_TEST (test_timestamps_that_are_a_little_off_are_not_believed)
 {
   const GstClockTime pts[] = { GST_SECOND + 64 * GST_MSECOND, GST_SECOND - 14 * GST_MSECOND };
@@ -150,7 +152,7 @@ GST_START_TEST (test_timestamps_that_are_a_little_off_are_not_believed)
 }
 GST_END_TEST;
 
-/* A jump back with DISCONT is other audio: the frames of both parts are those of two streams. */
+/* A jump back with DISCONT begins other audio: the frames of both parts are those of two streams. */
 GST_START_TEST (test_discont_backwards_ends_the_audio_and_begins_anew)
 {
   Fixture fixture = fixture_new_s16 (styles[__i__]);
@@ -197,7 +199,7 @@ GST_START_TEST (test_latency_is_from_a_frame_to_its_newest_sample)
   fail_unless_latency ("frame-length=32", RATE, 32 * GST_MSECOND);
   fail_unless_latency ("", 11025, 24943311);                                   /* 275 samples */
   fail_unless_latency ("style=whisper", RATE, 12562500);                       /* 201 samples */
-  fail_unless_latency ("style=whisper hop-length=20", RATE, 20 * GST_MSECOND); /* known not to be the dropped frame */
+  fail_unless_latency ("style=whisper hop-length=20", RATE, 20 * GST_MSECOND); /* known not to be dropped */
   fail_unless_latency ("style=nemo", RATE, 12500000);                          /* 200 samples: nothing is mirrored */
 }
 GST_END_TEST;

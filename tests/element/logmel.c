@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-/* Bins are natural or decimal logarithms; float32 alone is off by up to 1e-6 for values around 20. */
+/* Bins are natural or decimal logarithms; float32 alone has an error of up to 1e-6 for values around 20. */
 #define TOLERANCE 1e-4
 
 static const gchar *golden_names[] = { "speech-kaldi",    "speech-whisper", "8000-kaldi",     "11025-kaldi",
@@ -253,7 +253,7 @@ GST_START_TEST (test_whisper_gives_nothing_for_audio_too_short_to_mirror)
 }
 GST_END_TEST;
 
-/* Of any audio, however short: outside of it there are zeros. */
+/* For any audio, however short: outside of it there are zeros. */
 GST_START_TEST (test_nemo_gives_one_frame_for_each_whole_hop)
 {
   const guint n_samples[] = { 0, 1, 159, 160, 199, 200, 201, 319, 320, 399, 400, 479, 480, 601, 15999, 16000 };
@@ -296,7 +296,7 @@ GST_START_TEST (test_nemo_is_zero_outside_of_the_audio)
 }
 GST_END_TEST;
 
-/* What is mirrored inside must equal what is mirrored outside, for ends that fall anywhere in a hop. */
+/* Mirroring inside must equal mirroring outside, for ends that fall anywhere in a hop. */
 GST_START_TEST (test_whisper_mirrors_the_end)
 {
   gint16 *samples = make_noise (1000);

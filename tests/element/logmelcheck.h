@@ -1,5 +1,5 @@
 /*
- * What the tests of logmel share: the element with its bus, audio that goes in, and what comes out.
+ * Code for the tests of logmel: the element with its bus, audio that goes in, and frames that come out.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_LOGMELCHECK_H
@@ -57,7 +57,7 @@ audio_caps (const gchar *format, gint rate, gint channels)
                               "rate", G_TYPE_INT, rate, "channels", G_TYPE_INT, channels, NULL);
 }
 
-/* Caps are sticky: that they were refused shows at the next buffer. */
+/* Caps are sticky: a refusal shows at the next buffer. */
 static inline void
 push_caps (Fixture *fixture, GstCaps *caps)
 {
@@ -121,7 +121,7 @@ push_eos (Fixture *fixture)
   fail_unless (gst_harness_push_event (fixture->h, gst_event_new_eos ()));
 }
 
-/* --- what comes out --- */
+/* --- outputs --- */
 
 /* All values that have come out so far. */
 static inline GArray *

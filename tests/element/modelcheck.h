@@ -1,5 +1,5 @@
 /*
- * Model files that tests write themselves. SPDX-License-Identifier: LGPL-2.1-or-later
+ * Model files that tests write themselves.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_MODELCHECK_H
 #define TESTS_ELEMENT_MODELCHECK_H
@@ -7,7 +7,7 @@
 #include <gst/check/gstcheck.h>
 #include <string.h>
 
-/* A safetensors file of this header, with ' for ", and these bytes behind it. Takes the header. */
+/* A safetensors file with this header, with ' in place of ", and these bytes behind it. Takes the header. */
 static inline void
 write_safetensors (const gchar *path, gchar *header, gconstpointer data, gsize size)
 {

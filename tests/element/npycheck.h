@@ -1,5 +1,5 @@
 /*
- * What the tests of npyenc and npyparse share: files, headers made by hand, whole pipelines.
+ * Code for the tests of npyenc and npyparse: files, headers made by hand, whole pipelines.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_NPYCHECK_H
@@ -15,7 +15,7 @@
 #define NE_FORMAT (G_BYTE_ORDER == G_LITTLE_ENDIAN ? "F32LE" : "F32BE")
 #define NE_DESCR (G_BYTE_ORDER == G_LITTLE_ENDIAN ? "<f4" : ">f4")
 
-/* What npyenc writes in front of the values. */
+/* The header that npyenc writes in front of the values. */
 #define HEADER_SIZE 128
 
 typedef struct {
@@ -29,7 +29,7 @@ golden_path (const gchar *name)
   return g_build_filename (GOLDEN_DIR, "npy", name, NULL);
 }
 
-/* A name for a file that is not there. The caller frees it, after g_unlink (). */
+/* A name for a new file. The caller frees it, after g_unlink (). */
 static inline gchar *
 temporary_path (void)
 {

@@ -1,5 +1,6 @@
 /*
- * The element `npyenc` and its sinks: files that can and cannot be written, what NumPy reads of them, a second life.
+ * The element `npyenc` and its sinks: files that can and cannot be written, the arrays that NumPy reads from them, a
+ * second life.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <fcntl.h>
@@ -62,7 +63,7 @@ GST_START_TEST (test_sink_that_cannot_seek_is_an_error_at_start)
 }
 GST_END_TEST
 
-/* Such a sink writes each header behind the frames: the file would load as nothing. */
+/* Such a sink writes each header behind the frames: the file would load as an empty array. */
 GST_START_TEST (test_sink_that_appends_is_an_error_at_start)
 {
   static const gchar *sinks[] = { "filesink append=true location=%s", "queue ! filesink append=true location=%s",
@@ -99,7 +100,7 @@ GST_START_TEST (test_descriptor_is_written_unless_it_appends)
 }
 GST_END_TEST
 
-/* Golden array -> npyparse -> npyenc -> file, which must be what NumPy wrote. */
+/* Golden array -> npyparse -> npyenc -> file, which must equal NumPy's file. */
 static GstElement *
 new_copy_pipeline (const gchar *name, gchar **out)
 {

@@ -53,10 +53,7 @@ GST_START_TEST (test_header_that_cannot_be_completed_is_an_error)
 }
 GST_END_TEST
 
-/*
- * The frames that the header counts after all that has come out so far, in the order in which it is written: never more
- * than are there.
- */
+/* The frames that the header counts after each output so far, in the order of writing: never more than are there. */
 static guint
 write_out (GstHarness *harness, GByteArray *file, guint *n_buffers)
 {
@@ -156,7 +153,7 @@ GST_START_TEST (test_headers_are_marked)
 }
 GST_END_TEST
 
-/* Tags go on, and a title in front of the first frame is no harm. */
+/* Tags pass, and a title in front of the first frame does no harm. */
 GST_START_TEST (test_tags_pass)
 {
   GstHarness *harness = new_enc ();

@@ -1,5 +1,5 @@
 /*
- * What the tests of npyenc share: the element in front of a sink that seeks, and a clock that stands still.
+ * Code for the tests of npyenc: the element in front of a sink that seeks, and a clock that stands still.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_NPYENCCHECK_H
@@ -71,7 +71,7 @@ make_frames (guint n_values, gfloat first)
   return buffer;
 }
 
-/* Plays what came out into a file: a buffer goes where the last segment put it. */
+/* Writes the outputs into a file: each buffer goes to the place of the last segment. */
 static inline Bytes
 render (GstHarness *harness)
 {
@@ -94,7 +94,7 @@ render (GstHarness *harness)
   return bytes;
 }
 
-/* The file so far says (n_frames, n_features) and has so many values, 0, 1, 2, ... */
+/* The header of the file so far says (n_frames, n_features), and the file has as many values, 0, 1, 2, ... */
 static inline void
 check_array (GstHarness *harness, guint n_frames, guint n_features)
 {

@@ -11,7 +11,7 @@
 #define N 50
 #define D 6
 
-/* 'first row, number of rows' that are wholly NaN: alone, in a row, at both ends. */
+/* 'first row, number of rows' of runs that are all NaN: single rows, several rows, at both ends. */
 static const guint holes[][2] = { { 0, 2 }, { 5, 1 }, { 7, 1 }, { 15, 18 }, { 48, 2 } };
 
 static gboolean
@@ -197,7 +197,7 @@ GST_END_TEST
 
 /* --- discontinuities --- */
 
-/* Behind a flushing seek; no other. */
+/* A discontinuity follows a flushing seek, and nothing else. */
 GST_START_TEST (test_first_buffer_behind_a_seek_is_discont)
 {
   gdouble values[N * D];

@@ -1,10 +1,10 @@
 /*
- * The element `npyparse`: seeks, and what it answers about lengths and places.
+ * The element `npyparse`: seeks, and its answers about durations and positions.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "npyparsecheck.h"
 
-/* Seeks after the preroll and collects what comes: frames [first, last) of an array of N_FRAMES, 100 per second. */
+/* Seeks after the preroll and collects the outputs: frames [first, last) of an array of N_FRAMES, 100 per second. */
 #define N_FRAMES 3000
 
 static void
@@ -81,7 +81,7 @@ GST_START_TEST (test_seek_in_bytes_lands_on_the_frame)
     check_seek (feeds[i], 1, 0, GST_FORMAT_BYTES, header_size + 1000 * 8, -1, 1000, N_FRAMES);
     check_seek (feeds[i], 1, 0, GST_FORMAT_BYTES, header_size + 1000 * 8, header_size + 1100 * 8, 1000, 1100);
   }
-  /* Inside a frame: it is whole where npyparse pulls; behind a queue its head was not sent. */
+  /* A seek into a frame: the frame is whole if npyparse pulls; behind a queue its head was not sent. */
   check_seek (feeds[0], 1, 0, GST_FORMAT_BYTES, header_size + 1000 * 8 + 3, -1, 1000, N_FRAMES);
   check_seek (feeds[1], 1, 0, GST_FORMAT_BYTES, header_size + 1000 * 8 + 3, -1, 1001, N_FRAMES);
   g_free (bytes.data);
@@ -111,7 +111,7 @@ see_segment (GstPad *pad, GstPadProbeInfo *info, gpointer data)
   return GST_PAD_PROBE_OK;
 }
 
-/* So that an application finds what its seek brought. */
+/* An application can then find the buffers of its seek. */
 GST_START_TEST (test_segment_has_the_number_of_its_seek)
 {
   gchar *path = golden_path ("f4.npy");

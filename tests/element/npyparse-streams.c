@@ -6,7 +6,7 @@
 
 #include "memorycheck.h"
 
-/* Where nobody knows how long it is. */
+/* The length of the file is unknown. */
 GST_START_TEST (test_data_after_the_end_of_a_pipe_is_left_out_with_a_warning)
 {
   GstHarness *harness = new_harness ("npyparse");
@@ -217,7 +217,7 @@ GST_START_TEST (test_buffer_beyond_all_bounds_is_refused)
 }
 GST_END_TEST
 
-/* What downstream refused before a flush is forgotten behind it. */
+/* A refusal from before a flush is forgotten behind it. */
 GST_START_TEST (test_flush_forgets_a_refusal)
 {
   GstHarness *harness = new_harness ("npyparse");
@@ -248,7 +248,7 @@ GST_START_TEST (test_flush_forgets_a_refusal)
 }
 GST_END_TEST
 
-/* Where frames are looked at one by one, and where they are only copied. */
+/* Both where frames are examined one by one and where they are only copied. */
 GST_START_TEST (test_frames_that_cannot_be_mapped_are_an_error)
 {
   GstHarness *harness = new_harness ("npyparse");

@@ -243,7 +243,7 @@ GST_START_TEST (test_other_versions_are_refused)
 }
 GST_END_TEST
 
-/* It has both orders, so that it is its shape that is wrong. */
+/* It is in both orders, so that only its shape is wrong. */
 GST_START_TEST (test_array_without_values_has_no_order)
 {
   check_dict_refused ("{'descr': '<f4', 'fortran_order': True, 'shape': (0, 2, 3), }", "the shape (0, 2, 3)");
@@ -283,7 +283,7 @@ GST_START_TEST (test_missing_frames_are_refused)
 }
 GST_END_TEST
 
-/* As npyenc leaves a file that it could not finish: whole frames, or a part of one, that the header does not count. */
+/* As npyenc leaves an unfinished file: with whole frames, or a part of one, that the header does not count. */
 GST_START_TEST (test_data_after_the_end_is_left_out_with_a_warning)
 {
   Bytes bytes = make_counting_npy (5, 3);

@@ -1,14 +1,12 @@
-/*
- * What the tests of npyparse share: who feeds it, and what comes out.
- * SPDX-License-Identifier: LGPL-2.1-or-later
- */
+/* Code for the tests of npyparse: its sources, and its outputs.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_ELEMENT_NPYPARSECHECK_H
 #define TESTS_ELEMENT_NPYPARSECHECK_H
 
 #include "npycheck.h"
 
 /*
- * Who feeds npyparse: it pulls from filesrc itself, a queue pushes, and chunks of one byte are the smallest that exist.
+ * The sources of npyparse: it pulls from filesrc itself, a queue pushes, and chunks of one byte are the smallest
+ * possible.
  */
 static const gchar *const feeds[] = { "filesrc location=%s", "filesrc location=%s ! queue",
                                       "filesrc location=%s blocksize=1 ! queue" };

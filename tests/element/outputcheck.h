@@ -1,5 +1,5 @@
 /*
- * What the tests of attention's output share: frames, what the core makes of them, and a harness to push and pull them.
+ * Code for the tests of attention's output: frames, the core's outputs for them, and a harness to push and pull them.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_OUTPUTCHECK_H
@@ -21,7 +21,7 @@ make_frames (guint n, guint n_features)
   return frames;
 }
 
-/* What the element must give: attention over frames [n][D], `present` NULL = all. */
+/* The outputs that the element must give: attention over frames [n][D], `present` NULL = all. */
 static inline gfloat *
 expect_with_model (const AttnConfig *config, const AttnModel *model, const gfloat *frames, const guint8 *present,
                    guint n)

@@ -1,6 +1,4 @@
-/*
- * Whole pipelines, and a folder for what they read and write. SPDX-License-Identifier: LGPL-2.1-or-later
- */
+/* Whole pipelines, and a folder for their files.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef TESTS_ELEMENT_PIPELINECHECK_H
 #define TESTS_ELEMENT_PIPELINECHECK_H
 
@@ -25,7 +23,7 @@ path_of (const gchar *name)
   return g_build_filename (folder, name, NULL);
 }
 
-/* And all that is in it. */
+/* Removes the folder and its contents. */
 static inline void
 remove_folder (void)
 {
@@ -86,7 +84,8 @@ G_GNUC_PRINTF (1, 2) static inline GstElement *launch (const gchar *format, ...)
 }
 
 /*
- * Runs to EOS or the first error, whose text it returns (transfer full), else NULL. The pipeline is in NULL again then.
+ * Runs to EOS or to the first error; returns the text of the error (transfer full) or NULL. Then the pipeline is in
+ * NULL again.
  */
 static inline gchar *
 run_to_end (GstElement *pipeline)

@@ -1,5 +1,5 @@
 /*
- * Whole pipelines over files: the same frames give the same bytes, whatever carries them.
+ * Whole pipelines over files: the same frames give the same bytes in any format.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <gst/app/app.h>
@@ -44,7 +44,7 @@ configuration (void)
   return config;
 }
 
-/* What becomes of frames [n][D]: out [n][D]. Attention has a model; an encoder has the layer without one. */
+/* The outputs for frames [n][D]: out [n][D]. Attention has a model; an encoder has the layer without one. */
 static void
 attend_as_there (const gfloat *in, guint n, gfloat *out)
 {
@@ -191,7 +191,10 @@ GST_START_TEST (test_appsrc_to_appsink)
 }
 GST_END_TEST;
 
-/* What was read behind the place is as if the stream began there; what was read before has left, or is forgotten. */
+/*
+ * Frames behind the place of the seek are computed as if the stream began there; earlier frames have left, or are
+ * forgotten.
+ */
 GST_START_TEST (test_a_seek_begins_a_stream_at_its_place)
 {
   const guint begin = 50;

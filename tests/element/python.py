@@ -21,7 +21,7 @@ FRAMES = numpy.random.default_rng(1).uniform(-2, 2, (N, D)).astype(numpy.float32
 
 
 def attention():
-    """What must come out, by the definition, in float64: [N][D], and the weights [N][HEADS][WINDOW + LOOK_AHEAD]."""
+    """The expected outputs, by the definition, in float64: [N][D], and the weights [N][HEADS][WINDOW + LOOK_AHEAD]."""
     out, weights = numpy.zeros((N, D)), numpy.zeros((N, HEADS, WINDOW + LOOK_AHEAD))
     for t in range(N):
         seen = numpy.arange(max(t - WINDOW + 1, 0), min(t + LOOK_AHEAD, N - 1) + 1)
@@ -54,7 +54,7 @@ class Pipeline:
         self.pipeline.get_by_name('in').emit('end-of-stream')
 
     def pull(self, width=D, sink='out', first=0):
-        """All until the end, [frames][width]; each buffer carries the time of its first frame."""
+        """All outputs until the end, [frames][width]; each buffer has the time of its first frame."""
         frames, t = [], first
         while (sample := self.pipeline.get_by_name(sink).emit('pull-sample')) is not None:
             buffer = sample.get_buffer()
@@ -100,7 +100,7 @@ def state_goes_to_another_pipeline(out, weights):
     p.pull()
     state = p.element.emit('save-state')
     p.stop()
-    q.push(0, 6)  # so that there are caps, and a stream
+    q.push(0, 6)  # so that caps and a stream exist
     while q.element.get_property('stats').get_uint64('frames')[1] < 6:
         pass
     assert q.element.emit('restore-state', state)

@@ -1,5 +1,5 @@
 /*
- * What the tests of attentionscope share: weights that make a known pattern, and a picture whose pixels are looked up.
+ * Code for the tests of attentionscope: weights that make a known pattern, and a picture whose pixels are looked up.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_SCOPECHECK_H

@@ -1,5 +1,5 @@
 /*
- * gst-attention: tests of the element spectralgain: caps, events, ends, and what is refused.
+ * gst-attention: tests of the element spectralgain: caps, events, ends and refusals.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "spectralgaincheck.h"
@@ -129,9 +129,7 @@ fail_unless_halved (const GByteArray *bytes, const gfloat *samples, guint i)
   fail_unless (fabs (((const gfloat *) bytes->data)[i] - 0.5 * samples[i]) <= TOLERANCE, "sample %u", i);
 }
 
-/*
- * Every part comes out as long as it went in, with its own caps; the caps of the gains change later than the audio's.
- */
+/* Every part keeps its length and its caps; the caps of the gains change later than those of the audio. */
 GST_START_TEST (test_caps_change_in_mid_stream)
 {
   Fixture fixture = fixture_new ("");
@@ -226,14 +224,14 @@ GST_START_TEST (test_gains_for_other_bands_are_an_error)
   gfloat samples[HOP] = { 0 };
 
   start_audio (&fixture, GST_AUDIO_NE (F32), RATE, 1);
-  start_gains (&fixture, refusal->n_values, refusal->rate, 1, refusal->caps); /* sticky: what is refused shows later */
+  start_gains (&fixture, refusal->n_values, refusal->rate, 1, refusal->caps); /* sticky: a refusal shows later */
   await_error (&fixture, refusal->error);
   fail_unless_equals_int (push_bytes (fixture.audio, samples, sizeof samples, 0, 0), GST_FLOW_ERROR);
   fixture_free (&fixture);
 }
 GST_END_TEST;
 
-/* All that logmel says, and the properties as they are. */
+/* All fields of logmel, which agree with the properties. */
 GST_START_TEST (test_caps_that_say_the_same_are_taken)
 {
   Fixture fixture =
@@ -296,7 +294,7 @@ GST_START_TEST (test_segments_that_are_not_in_time_are_an_error)
 }
 GST_END_TEST;
 
-/* What is in front of it must make what is behind it takes. */
+/* The elements in front of it must make what the elements behind it take. */
 GST_START_TEST (test_caps_go_across)
 {
   Fixture fixture = fixture_new ("");
@@ -319,7 +317,7 @@ GST_END_TEST;
 
 /* ---- events ---- */
 
-/* Half of the gains of the time before would still be there; they must not meet what comes now. */
+/* Half of the earlier gains would still be there; they must not apply to the new audio. */
 GST_START_TEST (test_flush_forgets_audio_and_gains)
 {
   Fixture fixture = fixture_new_f32 ("");
@@ -384,7 +382,7 @@ GST_START_TEST (test_an_error_ends_with_a_flush)
 }
 GST_END_TEST;
 
-/* Of the sound's events all go on, of the gains' none. */
+/* All events of the audio pass, and none of the gains'. */
 GST_START_TEST (test_events_of_the_sound_go_on)
 {
   Fixture fixture = fixture_new_f32 ("");
@@ -519,7 +517,7 @@ GST_START_TEST (test_frames_without_a_probability_post_nothing)
 }
 GST_END_TEST;
 
-/* The gains are 1: the level is that of what went in, 0.1 or 20 dB below full scale in either format. */
+/* The gains are 1: the level is that of the input, 0.1 or 20 dB below full scale in either format. */
 static void
 fail_unless_level (const gchar *format, gconstpointer samples, gsize size, gfloat probability)
 {

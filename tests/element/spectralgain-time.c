@@ -39,7 +39,7 @@ check_zigzag (Fixture *fixture, const gfloat *samples)
   fixture_free (fixture);
 }
 
-/* The gains come behind all of the audio, in front of all of it, and frame by frame so many frames late. */
+/* The gains come behind all of the audio, in front of all of it, and frame by frame, some frames late. */
 GST_START_TEST (test_gains_belong_to_their_samples_however_late_they_come)
 {
   gfloat *samples = make_noise (N_SAMPLES);
@@ -154,7 +154,7 @@ GST_START_TEST (test_gains_are_interpolated_between_frames)
 }
 GST_END_TEST;
 
-/* From frame 5 on there are other bands: of two neighbours that cannot be mixed the nearer one counts. */
+/* From frame 5 on there are other bands: if two neighbours cannot be mixed, the nearer one counts. */
 static gdouble
 other_at (gdouble centre)
 {
@@ -216,7 +216,7 @@ GST_START_TEST (test_timestamps_of_whisper_and_nemo_are_centres)
 }
 GST_END_TEST;
 
-/* The pads' segments begin elsewhere: running time is what both share. */
+/* The segments of the pads begin at different times: both share only the running time. */
 GST_START_TEST (test_running_time_is_what_both_pads_share)
 {
   const GstClockTime offset = 3600 * GST_SECOND, gains_offset = 1234567;
@@ -239,7 +239,7 @@ GST_START_TEST (test_running_time_is_what_both_pads_share)
 }
 GST_END_TEST;
 
-/* ---- what is missing ---- */
+/* ---- missing frames ---- */
 
 static gdouble
 half (guint i)
@@ -320,8 +320,8 @@ behind_at (gdouble centre)
 }
 
 /*
- * 10 frames and 17 samples of the audio are lost. Both parts are as if there were nothing beside them, and behind the
- * hole frames are where they would be without it.
+ * 10 frames and 17 samples of the audio are lost. Each part comes out as if it stood alone, and the frames behind the
+ * hole stand where they would be without it.
  */
 static void
 check_hole (gboolean by_event, GstBufferFlags flags)
@@ -387,7 +387,7 @@ GST_END_TEST;
 
 /* ---- latency ---- */
 
-/* The reported latency where each side reports one of its own; 0 for a side: it is not live. */
+/* The reported latency if each side has a latency of its own; 0 for a side: it is not live. */
 static GstClockTime
 latency_of (Fixture *fixture, GstClockTime audio, GstClockTime gains)
 {
@@ -399,8 +399,8 @@ latency_of (Fixture *fixture, GstClockTime audio, GstClockTime gains)
 }
 
 /*
- * One sample per buffer. When a buffer comes, the time is its end; when it leaves, the same. What a source of such
- * buffers reports, one sample, is not this element's.
+ * One sample per buffer. A buffer comes, and leaves, at the time of its end. A source of such buffers reports one
+ * sample, which is not part of this element's latency.
  */
 GST_START_TEST (test_latency_of_audio_is_what_is_reported)
 {
@@ -440,7 +440,9 @@ static const LatencyCase latency_cases[] = {
   { "frame-length=32", 16000, 100, 1, 160 },
 };
 
-/* All audio is there, frames of gains come one by one; what leaves with frame i had to wait for its timestamp. */
+/*
+ * All audio is there, frames of gains come one by one; samples that leave with frame i had to wait for its timestamp.
+ */
 GST_START_TEST (test_latency_of_gains_is_what_is_reported)
 {
   const LatencyCase *c = &latency_cases[__i__];
@@ -484,7 +486,7 @@ GST_START_TEST (test_latency_is_that_of_the_slower_side)
 }
 GST_END_TEST;
 
-/* A latency that was told to the pipeline holds until a message says that there is another. */
+/* A latency that was reported to the pipeline holds until a message announces another. */
 GST_START_TEST (test_a_new_latency_is_announced)
 {
   Fixture fixture = fixture_new_f32 ("");

@@ -1,5 +1,5 @@
 /*
- * gst-attention: tests of the element spectralgain: who waits for whom, and for how long; in pipelines, too.
+ * gst-attention: tests of the element spectralgain: which pad waits for which, and for how long; in pipelines, too.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "spectralgaincheck.h"
@@ -25,7 +25,7 @@ GST_START_TEST (test_gains_that_never_come_are_an_error)
 }
 GST_END_TEST;
 
-/* EOS itself goes back at once: whoever brought it may have the gains, too. */
+/* The EOS event returns at once: the thread that brought it may also bring the gains. */
 GST_START_TEST (test_gains_that_do_not_come_at_eos_are_an_error)
 {
   Fixture fixture = fixture_new_f32 ("max-wait=50000000");
@@ -114,7 +114,7 @@ GST_START_TEST (test_slow_samples_are_no_lack_of_gains)
 }
 GST_END_TEST;
 
-/* As when an application changes what is behind. */
+/* As when an application changes the elements behind. */
 GST_START_TEST (test_samples_go_on_when_they_are_linked_again)
 {
   Fixture fixture = fixture_new_f32 ("");
@@ -134,7 +134,7 @@ GST_START_TEST (test_samples_go_on_when_they_are_linked_again)
 }
 GST_END_TEST;
 
-/* Half a minute, where a third of it may wait. */
+/* Half a minute of audio, of which a third may wait. */
 static gpointer
 push_too_much (gpointer data)
 {
@@ -148,7 +148,7 @@ push_too_much (gpointer data)
   return GINT_TO_POINTER (flow);
 }
 
-/* The element is stopped, flushed, or the gains come. */
+/* The waiting ends when the element is stopped or flushed, or when the gains come. */
 GST_START_TEST (test_waiting_ends_when_there_is_a_reason)
 {
   static const GstFlowReturn expected[] = { GST_FLOW_FLUSHING, GST_FLOW_FLUSHING, GST_FLOW_OK };
@@ -271,7 +271,7 @@ GST_START_TEST (test_sound_and_gains_come_from_a_tee)
 }
 GST_END_TEST;
 
-/* A pipeline is stopped wherever it is. */
+/* A pipeline is stopped at any point. */
 GST_START_TEST (test_stopping_in_the_middle)
 {
   guint i;

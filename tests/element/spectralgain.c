@@ -171,9 +171,9 @@ GST_START_TEST (test_samples_of_16_bits_are_limited)
 }
 GST_END_TEST;
 
-/* ---- what a gain counts as ---- */
+/* ---- values of gains ---- */
 
-/* What a sample in the middle is multiplied by. */
+/* The factor of a sample in the middle. */
 static gdouble
 factor_of (const gchar *properties, gfloat gain)
 {
@@ -248,7 +248,7 @@ slaney_hz (gdouble mels)
   return mels < 15 ? mels * 200 / 3 : 1000 * exp ((mels - 15) * (log (6.4) / 27));
 }
 
-/* Gains of the points: triangles, transposed, divided by what they add up to; the nearest gain where there is none. */
+/* Gains of the points: triangles, transposed, divided by their sum; the nearest gain where there is no triangle. */
 static void
 spread (const gdouble *edges, guint n_bins, const gfloat *gains, gdouble (*position) (gdouble hz), gdouble *of_points)
 {
@@ -297,7 +297,7 @@ filter_frame (gdouble *frame, const gdouble *gains)
   }
 }
 
-/* samples [n] through frames at whole hops that all have these gains. */
+/* Passes samples [n] through frames at whole hops that all have these gains. */
 static gdouble *
 filter (const gfloat *samples, gint n, const gdouble *gains)
 {
@@ -322,7 +322,7 @@ filter (const gfloat *samples, gint n, const gdouble *gains)
 
 #define N_FILTERED (24 * HOP)
 
-/* What comes out of the element where all frames have these gains. */
+/* The output of the element if all frames have these gains. */
 static GByteArray *
 filter_with_element (const gchar *properties, const gfloat *samples, const gfloat *gains, guint n_bins)
 {
@@ -347,7 +347,7 @@ fail_unless_filtered (const GByteArray *bytes, const gfloat *samples, const gdou
   gdouble *expected = filter (samples, N_FILTERED, of_points);
   guint i;
 
-  for (i = FRAME; i < N_FILTERED; i++) /* where no frame counts that has no gains */
+  for (i = FRAME; i < N_FILTERED; i++) /* where all frames have gains */
     fail_unless (fabs (((gfloat *) bytes->data)[i] - expected[i]) <= TOLERANCE, "sample %u", i);
   g_free (expected);
 }
@@ -468,7 +468,7 @@ GST_START_TEST (test_bands_are_those_of_the_sample_rate_in_the_caps)
 }
 GST_END_TEST;
 
-/* All channels get the same gains, and nothing of each other. */
+/* All channels get the same gains, and do not affect each other. */
 GST_START_TEST (test_channels_are_filtered_alike)
 {
   Fixture fixture = fixture_new ("");

@@ -1,6 +1,6 @@
 /*
- * What the tests of spectralgain share: the element with a harness on each of its pads, sound and gains that go in, and
- * what the sound must come out as.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Code for the tests of spectralgain: the element with a harness on each of its pads, sound and gains that go in, and
+ * the expected output.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_SPECTRALGAINCHECK_H
 #define TESTS_ELEMENT_SPECTRALGAINCHECK_H
@@ -17,7 +17,7 @@
 /* The element computes in double and rounds once, to float32: 2^-25 of samples below 1, and some for its own sums. */
 #define TOLERANCE 1e-6
 
-/* What the defaults come to. */
+/* The defaults in samples. */
 #define RATE 16000
 #define FRAME 400
 #define HOP 160
@@ -29,7 +29,7 @@ typedef struct {
   GstBus *bus;
   gint rate, n_channels;
   GstClockTimeDiff jitter; /* of the timestamps, as they went in */
-  GstClockTime first_pts;  /* of what was pulled last */
+  GstClockTime first_pts;  /* of the last pulled buffer */
 } Fixture;
 
 /* ---- the element under test ---- */
@@ -65,7 +65,7 @@ element_of (Fixture *fixture)
   return fixture->audio->element;
 }
 
-/* ---- what goes in ---- */
+/* ---- inputs ---- */
 
 static inline void
 push_segment_from (GstHarness *h, GstClockTime start)
@@ -190,7 +190,7 @@ push_even_gains (Fixture *fixture, guint n_values, gfloat gain, GstClockTime pts
   return flow;
 }
 
-/* What gains a time has: of frame `i`, counted from 0. */
+/* The gains over time: the gain of frame `i`, counted from 0. */
 typedef gdouble (*GainOf) (guint i);
 
 static inline void
@@ -209,7 +209,7 @@ push_eos (Fixture *fixture)
   fail_unless (gst_harness_push_event (fixture->gains, gst_event_new_eos ()));
 }
 
-/* ---- what comes out ---- */
+/* ---- outputs ---- */
 
 /* The next `limit` bytes that have come, or all, one behind the other in time. */
 static inline GByteArray *
@@ -325,7 +325,7 @@ fail_unless_scaled (Fixture *fixture, const gfloat *samples, gsize n, gdouble ga
   g_free (expected);
 }
 
-/* ---- sound, and what it must come out as ---- */
+/* ---- sound, and the expected output ---- */
 
 static inline gfloat *
 make_noise (gsize n)
@@ -345,8 +345,8 @@ make_noise (gsize n)
 typedef gdouble (*GainAt) (gdouble centre);
 
 /*
- * Where all bands have one gain a frame is only scaled, and no FFT is needed: the weighted mean of what the frames that
- * cover a sample have as gains. Frames begin at whole hops from `grid` on. In one channel. Transfer full.
+ * If all bands have one gain, a frame is only scaled, and no FFT is needed: the factor of a sample is the weighted mean
+ * of the gains of the frames that cover it. Frames begin at whole hops from `grid` on. In one channel. Transfer full.
  */
 static inline gdouble *
 scale_frames (const gfloat *samples, gint n, gint length, gint hop, gint grid, GainAt gain_at)

@@ -1,6 +1,6 @@
 /*
- * What the tests of attention's states share: frames, a model and a state file for each test, and runs over parts of
- * the frames.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Code for the tests of attention's states: frames, a model and a state file for each test, and runs over parts of the
+ * frames.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_STATECHECK_H
 #define TESTS_ELEMENT_STATECHECK_H
@@ -24,7 +24,7 @@ static const Case cases[] = { { 1, 0, 0, FALSE },   { 20, 0, 0, FALSE }, { 20, 0
 static gchar *state_file, *model_file; /* of this test */
 static gfloat *frames;                 /* [N][D] */
 
-/* A copy of the model whose metadata makes no claims about window and look-ahead: the names are others. */
+/* A copy of the model whose metadata says nothing of window and look-ahead, because the names are changed. */
 static inline void
 copy_model (void)
 {
@@ -136,7 +136,7 @@ undisturbed (const Case *c, guint begin, guint end)
   return bytes;
 }
 
-/* A run over frames `begin` to before `end` with the state file; what comes out is appended. */
+/* A run over frames `begin` to before `end` with the state file; the outputs are appended. */
 static inline void
 run (const Case *c, guint begin, guint end, gboolean eos, GByteArray *bytes)
 {

@@ -1,5 +1,5 @@
 /*
- * What the tests of state files share: runs that go on, and who may do what.
+ * Code for the tests of state files: runs that go on, and users without rights.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_STATEFILECHECK_H
@@ -14,7 +14,7 @@
 
 static const Case plain = { 20, 0, 2, FALSE };
 
-/* Each test is a process of its own, so what is done to that needs no undoing. */
+/* Each test is a process of its own, so that changes to the process need not be undone. */
 
 /* Modes do not hold root back. */
 static inline void
@@ -24,7 +24,7 @@ become_nobody (void)
 
   if (geteuid () != 0)
     return;
-  gst_object_unref (gst_plugin_load_by_name ("attention")); /* he may not reach where it was built */
+  gst_object_unref (gst_plugin_load_by_name ("attention")); /* the user may not reach the folder of the build */
   fail_unless_equals_int (chown (folder, nobody, nobody), 0);
   if (g_file_test (state_file, G_FILE_TEST_EXISTS))
     fail_unless_equals_int (chown (state_file, nobody, nobody), 0);
@@ -37,7 +37,7 @@ become_root (void)
   fail_unless_equals_int (seteuid (getuid ()), 0);
 }
 
-/* Frames `begin` to before `end` give the bytes of an undisturbed run, where the state says so. */
+/* Frames `begin` to before `end` give the bytes of an undisturbed run, from the place in the state on. */
 static inline void
 check_run (guint begin, guint end)
 {
@@ -50,7 +50,7 @@ check_run (guint begin, guint end)
   g_byte_array_unref (expected);
 }
 
-/* Two runs, the second of which goes on; nothing else is left in the folder than there was. */
+/* Two runs, the second of which goes on; no other file is left in the folder. */
 static inline void
 check_kept (void)
 {
@@ -79,7 +79,7 @@ look_at (const gchar *path)
   return about;
 }
 
-/* The next error has both texts, and is UTF-8. */
+/* The next error contains both texts, and is UTF-8. */
 static inline void
 check_said (GstBus *bus, const gchar *text, const gchar *more)
 {

@@ -1,6 +1,6 @@
 /*
  * Every element while threads push buffers, change caps and states, set properties, and ask for pads, all at once; then
- * it must still do what it is for. The rest is the sanitizers' to say.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * it must still do what it is for. The sanitizers find all other faults.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <string.h>
 
@@ -71,7 +71,7 @@ push_buffers (GstHarness *h, const gchar *description, gsize size)
   return thread;
 }
 
-/* A new stream comes out right. */
+/* A new stream has the right outputs. */
 static void
 check_still_works (GstHarness *h)
 {
@@ -173,7 +173,7 @@ push_events (GstHarness *h, const gchar *caps, gsize size, GstEvent *(*make_even
 
     g_usleep (200);
     gst_segment_init (&segment, GST_FORMAT_TIME);
-    if (flushes) /* what flows is let go first */
+    if (flushes) /* flowing buffers pass first */
       gst_harness_push_event (h, gst_event_new_flush_start ());
     g_mutex_lock (&source.pushing);
     gst_harness_push_event (h, event);
@@ -461,7 +461,7 @@ discard (const gchar *domain, GLogLevelFlags level, const gchar *message, gpoint
 
 /*
  * GstHarness sends the sticky events again after it has changed the state, and its other thread pushes buffers in
- * between, or the state changes between two of them: GStreamer warns of that, and it is not the element's doing.
+ * between, or the state changes between two of them: GStreamer warns of that, but the element is not the cause.
  */
 static void
 expect_warnings_of_the_harness (void)
@@ -499,7 +499,7 @@ stress_suite (void)
   tcase_add_test (attention, test_everybody_asks_while_buffers_flow);
   tcase_add_test (attention, test_gains_change_while_buffers_flow);
   tcase_add_test (attention, test_weights_come_and_go_while_buffers_flow);
-  if (subject_is_encoder ()) /* the rest is not of it, or has run */
+  if (subject_is_encoder ()) /* the other tests are not about it, or have run */
     return suite;
   tcase_add_test (attention, test_properties_change_while_buffers_flow);
   tcase_add_test (attention, test_heads_come_and_go_in_several_threads);

@@ -1,6 +1,7 @@
 /*
- * The element of suites that are about frames, not about heads: `attention`, or with ATTN_TEST_ELEMENT=attentionencoder
- * an encoder whose only block is that layer. Its projections are the identity, so that it gives the same bits.
+ * The element under test in suites about frames, not about heads: `attention`, or with
+ * ATTN_TEST_ELEMENT=attentionencoder an encoder whose only block is that layer. Its projections are the identity, so
+ * that it gives the same bits.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_SUBJECTCHECK_H
@@ -26,7 +27,7 @@ subject_is_encoder (void)
   return g_str_equal (subject_factory (), "attentionencoder");
 }
 
-/* Nothing unset, as the layer takes it: attn.h. */
+/* All fields are set, as in the layer: attn.h. */
 static inline AttnConfig
 subject_resolve (const AttnConfig *config)
 {
@@ -55,7 +56,7 @@ subject_header (const AttnConfig *config)
       config->position == ATTN_POSITION_ALIBI ? "alibi" : "none", 3 * n, n, 12 * n * n, n, n, 12 * n * n, 16 * n * n);
 }
 
-/* The name tells all that is in it, so tests that run at the same time may share it. Transfer full. */
+/* The name determines the contents, so tests that run at the same time may share the file. Transfer full. */
 static inline gchar *
 subject_file (const AttnConfig *given)
 {
@@ -141,7 +142,7 @@ subject_gain (guint head)
   return g_strdup_printf ("%shead%u::gain", subject_is_encoder () ? "layer0::" : "", head);
 }
 
-/* One of its statistics, where it is the element of the harness or is in that. */
+/* One of its statistics; it is the element of the harness, or inside of it. */
 static inline guint64
 get_stat (GstHarness *h, const gchar *name)
 {

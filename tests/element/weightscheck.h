@@ -1,6 +1,6 @@
 /*
- * What the tests of attention's weights and messages share: frames, an element with a harness on each of its pads, and
- * what the core gives.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Code for the tests of attention's weights and messages: frames, an element with a harness on each of its pads, and
+ * the core's results.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_ELEMENT_WEIGHTSCHECK_H
 #define TESTS_ELEMENT_WEIGHTSCHECK_H
@@ -45,7 +45,7 @@ new_element (void)
   return subject_new (&config);
 }
 
-/* `w` takes what the pad of the weights gives. */
+/* `w` receives the buffers of the pad of the weights. */
 typedef struct {
   GstHarness *h, *w;
 } Both;

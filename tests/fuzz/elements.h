@@ -1,5 +1,5 @@
 /*
- * What the fuzz targets of the elements share: the plugin linked in, an element between two pads of ours, and nobody to
+ * Code for the fuzz targets of the elements: the plugin linked in, an element between two pads of ours, and nobody to
  * read its log.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_FUZZ_ELEMENTS_H
@@ -14,7 +14,7 @@
 GST_PLUGIN_STATIC_DECLARE (attention);
 GST_PLUGIN_STATIC_DECLARE (attentionscope);
 
-/* ---- what is fuzzed: a new element is a row, at the end so that the inputs that there are keep their meaning ---- */
+/* ---- the elements: a new one is a row at the end, so that existing inputs keep their meaning ---- */
 
 #define MAX_CAPS 5
 
@@ -27,7 +27,7 @@ GST_PLUGIN_STATIC_DECLARE (attentionscope);
 
 typedef struct {
   const gchar *factory;
-  const gchar *caps[MAX_CAPS]; /* that it takes, the first to begin with; none: bytes */
+  const gchar *caps[MAX_CAPS]; /* caps that it takes, beginning with the first; none: bytes */
 } FuzzedElement;
 
 #define FEATURE_CAPS                                                                                          \
@@ -50,14 +50,14 @@ static const FuzzedElement fuzzed_elements[] = {
   { "ctctext", FEATURE_CAPS },
 };
 
-/* What its pad `gains` takes beside them: with and without a probability of speech, and of other bands. */
+/* The caps of its pad `gains`: with and without a probability of speech, and with other bands. */
 static const gchar *const gains_caps[] = {
   TENSORS ("4:1:1:1", "100/1") ", bins=(int)4",
   RAW ("F32", "50", "3") ", bins=(int)2, sample-rate=(int)16000, frame-length=(double)10",
   TENSORS ("6:2:1:1", "0/1") ", bins=(int)6, style=(string)whisper",
 };
 
-/* ---- what the targets share ---- */
+/* ---- code of all targets ---- */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HAVE_LEAK_SANITIZER 1
@@ -67,7 +67,7 @@ static const gchar *const gains_caps[] = {
 #endif
 #endif
 
-/* Between these two calls, what is allocated may leak. */
+/* Memory allocated between these two calls may leak. */
 #ifdef HAVE_LEAK_SANITIZER
 #include <sanitizer/lsan_interface.h>
 #define forgive_leaks __lsan_disable
@@ -90,7 +90,7 @@ say_nothing (const gchar *domain, GLogLevelFlags level, const gchar *message, gp
 {
 }
 
-/* Of all plugins there are only ours. */
+/* No plugins are loaded but ours. */
 static inline void
 init_elements (void)
 {
@@ -134,7 +134,9 @@ take_event (GstPad *pad, GstObject *parent, GstEvent *event)
   return TRUE;
 }
 
-/* What a pad of ours takes from `pad`: anything, but no large pictures, which would take their time. Transfer full. */
+/*
+ * The caps that a pad of ours takes from `pad`: anything but large pictures, which would take too long. Transfer full.
+ */
 static inline GstCaps *
 caps_to_take (GstPad *pad)
 {
@@ -147,7 +149,7 @@ caps_to_take (GstPad *pad)
   return video;
 }
 
-/* A pad of ours that takes what `pad` pushes. */
+/* A pad of ours that receives the buffers of `pad`. */
 static inline GstPad *
 take_from (GstPad *pad, gpointer counter)
 {
@@ -166,7 +168,7 @@ take_from (GstPad *pad, gpointer counter)
   return sink;
 }
 
-/* Nobody waits: one thread brings all. */
+/* No thread waits: one thread brings everything. */
 static inline void
 start_gains (Fuzzed *fuzzed)
 {

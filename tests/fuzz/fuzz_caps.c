@@ -54,7 +54,7 @@ try_element (const gchar *factory, GstCaps *caps)
   stop_element (&fuzzed);
 }
 
-/* NULL: that is no text that caps come from. What GStreamer's own parser loses of it is not counted as a leak. */
+/* NULL: the text does not describe caps. Memory that GStreamer's own parser loses is not counted as a leak. */
 static GstCaps *
 parse (const gchar *text)
 {
@@ -81,7 +81,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   caps = parse (text);
   g_free (text);
   if (caps == NULL)
-    return -1; /* no text that caps come from: not for the corpus */
+    return -1; /* not the text of caps: not for the corpus */
   if (!gst_caps_is_any (caps) && !gst_caps_is_empty (caps)) {
     read_features (caps);
     for (i = 0; i < G_N_ELEMENTS (fuzzed_elements); i++)

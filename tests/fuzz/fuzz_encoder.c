@@ -1,8 +1,9 @@
 /*
- * A file with an encoder, from any bytes: it opens or fails with a sentence, and what opens runs. The first byte says
- * what the others are: a whole file; the text of the encoder, over tensors that are there; or the choices of the
- * random encoders of the tests (core/encoders.h) and then some damage, so that most are nearly right. Of what opens, a
- * stream in pieces equals the whole sequence to the bit, also across a restore, and gives as many outputs as it says.
+ * A file with an encoder, from any bytes: it opens or fails with a sentence, and an encoder that opens runs. The first
+ * byte tells what the others are: a whole file; the text of the encoder, over existing tensors; or the choices of the
+ * random encoders of the tests (core/encoders.h) and then some damage, so that most are nearly right. In an encoder
+ * that opens, a stream in pieces equals the whole sequence to the bit, also across a restore, and gives as many outputs
+ * as it says.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define TESTS_CORE_RANDOM_H /* the choices come from the input */
@@ -21,7 +22,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 static struct {
   const uint8_t *data;
   size_t size;
-  uint64_t state; /* what follows when all is used */
+  uint64_t state; /* the state of the generator when all bytes are used */
 } input;
 
 /* SplitMix64 (Steele, Lea, Flood 2014). */
@@ -45,7 +46,7 @@ random_between (uint32_t min, uint32_t max)
   return min + (uint32_t) (bits % ((uint64_t) max - min + 1));
 }
 
-/* Values are no choices: they would use up the input. */
+/* Values are not choices: they would use up the input. */
 static void
 random_fill (float *values, size_t n, float amplitude)
 {
@@ -91,7 +92,7 @@ encoder_of_text (void)
   return e;
 }
 
-/* Some bytes in the midst of `text` become others, or one of the words. */
+/* Replaces some bytes in the middle of `text` by others, or by one of the words. */
 static void
 damage (Bytes *text)
 {
@@ -119,7 +120,7 @@ damage (Bytes *text)
   free (before.bytes);
 }
 
-/* Every second one is right, and must open. */
+/* Every second file is right, and must open. */
 static Encoder
 encoder_of_choices (bool *is_right)
 {

@@ -1,6 +1,6 @@
 /*
- * Fuzzes the .npy header and the conversion of the values behind it: whatever the bytes, the reader answers, keeps
- * inside them, and accepts nothing that it could not mean.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Fuzzes the .npy header and the conversion of the values behind it: whatever the bytes, the reader answers, stays
+ * inside them, and accepts no impossible header.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "npy.h"
 
@@ -23,7 +23,7 @@ check_header (const NpyHeader *header, size_t size)
   REQUIRE (header->n_frames <= (G_MAXINT64 - header->header_size) / npy_header_frame_size (header));
 }
 
-/* What is accepted comes back the same when it is written and read again. */
+/* An accepted header comes back the same when it is written and read again. */
 static void
 check_written (const NpyHeader *header)
 {

@@ -1,8 +1,8 @@
 /*
  * Any bytes as a saved state: restored or refused with a sentence, and never a crash. The first byte picks the layer.
  * The bytes are tried as they are and as a forger would leave them, with magic, version, size, hash and checksum
- * mended. What was restored is saved again, which must give the same bytes (NaNs and denormals are cleaned: then it
- * does the second time), and goes on: frames, absent ones, the end.
+ * mended. A restored stream is saved again, which must give the same bytes (at the second saving if NaNs and denormals
+ * were cleaned), and goes on: frames, absent ones, the end.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <stdlib.h>
@@ -61,7 +61,7 @@ go_on (AttnStream *stream)
   must (n == pending + 38 || n == 0 /* it was drained */);
 }
 
-/* What a stream saves that restores `data`. */
+/* The state that a stream saves after it restored `data`. */
 static uint8_t *
 save_restored (const AttnLayer *layer, const uint8_t *data, size_t size)
 {

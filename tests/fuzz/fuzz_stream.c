@@ -24,7 +24,7 @@ next (Input *input)
   return *input->data++;
 }
 
-/* ---- what an element has besides its pads ---- */
+/* ---- an element beside its pads ---- */
 
 typedef struct {
   Fuzzed fuzzed;
@@ -32,7 +32,7 @@ typedef struct {
   gboolean is_attention;
   gboolean skips;                 /* outputs, for the quality of service */
   gboolean segment;               /* has been sent: no source pushes a buffer without */
-  gboolean refused;               /* a buffer, since the last flush: what left of it nobody says */
+  gboolean refused;               /* a buffer, since the last flush: it may have left in part */
   GstPad *weights, *weights_sink; /* or NULL */
   Fuzzed of_weights;              /* counts them */
   GBytes *state;                  /* or NULL */
@@ -47,7 +47,7 @@ forget (Life *life)
   life->refused = life->segment = FALSE;
 }
 
-/* ---- what happens ---- */
+/* ---- actions ---- */
 
 static void
 send_segment (Life *life)
@@ -101,7 +101,7 @@ start_gains_again (Life *life, guint8 kind)
   gst_caps_unref (caps);
 }
 
-/* What comes to the pad `gains`. */
+/* Pushes to the pad `gains`. */
 static void
 push_gains (Life *life, Input *input)
 {
@@ -193,7 +193,7 @@ restart (Life *life, gboolean from_null)
   forget (life);
 }
 
-/* Any property that takes no text (files are the tests' business) and is no object; values that tests can afford. */
+/* Any property that is not a text (the tests cover files) or an object, with values that tests can afford. */
 static void
 set_something (Life *life, Input *input)
 {
@@ -226,7 +226,7 @@ set_something (Life *life, Input *input)
     gst_value_set_fraction (&value, number % 16 * 50, 1 + number / 16);
   else
     goto done;
-  g_param_value_validate (spec, &value); /* into its range: what is outside is GObject's to refuse */
+  g_param_value_validate (spec, &value); /* into its range: GObject refuses other values */
   g_object_set_property (G_OBJECT (life->fuzzed.element), spec->name, &value);
   life->skips = life->skips || strcmp (spec->name, "qos") == 0;
 done:

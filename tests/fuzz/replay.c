@@ -1,6 +1,6 @@
 /*
- * Runs a fuzz target over every file of the directories given, without a fuzzer, and says so in TAP. Crashes are the
- * sanitizer's or abort ()'s to report: the file that was running is printed before.
+ * Runs a fuzz target over every file of the directories given, without a fuzzer, and says so in TAP. The sanitizer or
+ * abort () reports crashes: the name of the file is printed before it runs.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* scandir () */

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes encoder/*.safetensors: what whole encoders answer, in float64, by PyTorch.
+"""Makes encoder/*.safetensors: the outputs of whole encoders in float64, by PyTorch.
 
 nn.TransformerEncoder, nn.LayerNorm, nn.Conv1d and the activations are PyTorch's own. What it has no module for (RMSNorm, RoPE,
 grouped heads, SwiGLU, layer scale) is written here as the papers and the models' own code have it, over nn.Linear and torch.softmax.
@@ -87,13 +87,13 @@ def transformer_blocks(layers, heads, window, look_ahead, norm_first, activation
 
 
 def transformer_module(d, hidden, layers, heads, norm_first, activation, final_norm):
-    # in training: the fast path of inference is another program
+    # in training mode: the fast path of inference is other code
     layer = nn.TransformerEncoderLayer(d, heads, hidden, dropout=0, activation=activation, norm_first=norm_first)
     return randomise(nn.TransformerEncoder(layer, layers, nn.LayerNorm(d) if final_norm else None))
 
 
 def run_transformer(module, x, mask, present):
-    """x [frames, D]; no absent row may see nothing: the softmax over nothing is NaN, which later layers would multiply."""
+    """x [frames, D]; every absent row must see something: the softmax over nothing is NaN, which would spread in later layers."""
     padding = None if present is None else ~present[None]
     y = module(x[:, None], mask=mask, src_key_padding_mask=padding)[:, 0]
     assert not y.isnan().any()
@@ -181,7 +181,7 @@ def activations(d, frames):
 
 
 def affine(d, frames):
-    """BatchNorm1d as it runs: a factor and an offset, between two linear layers inside a residual inside a residual."""
+    """BatchNorm1d in inference: a factor and an offset, between two linear layers inside a residual inside a residual."""
     norm, inner, outer = randomise(nn.BatchNorm1d(d)), randomise(nn.Linear(d, d)), randomise(nn.Linear(d, d))
     norm.running_mean.copy_(torch.randn(d).float())
     norm.running_var.copy_((torch.rand(d) + 0.5).float())
@@ -225,7 +225,7 @@ class Attention(nn.Module):
             q, k = rotate(q, rope), rotate(k, rope)
         k, v = (y.repeat_interleave(self.heads // self.kv_heads, dim=1) for y in (k, v))
         scores = torch.einsum('thd,jhd->htj', q, k) / q.shape[2] ** 0.5
-        weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=2).nan_to_num(0)  # an absent frame may see nothing
+        weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=2).nan_to_num(0)  # an absent frame may have nothing to see
         return self.o_proj(torch.einsum('htj,jhd->thd', weights, v).flatten(1))
 
 
@@ -278,7 +278,7 @@ def half_rows(weight, heads):
 
 
 def stack_of_layers(kind, d, hidden, heads, kv_heads, dk, windows, x, present, settings, permute=False):
-    """What comes out of a list of layers with these windows (window, look-ahead, sinks); blocks and tensors. x float64."""
+    """The output of a list of layers with these windows (window, look-ahead, sinks); blocks and tensors. x float64."""
     blocks, tensors = [], {}
     rope = settings if settings.get('position') == 'rope' else None
     for i, (window, look_ahead, sinks) in enumerate(windows):

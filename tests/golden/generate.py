@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes attention/*.safetensors: what PyTorch's nn.MultiheadAttention answers, in float64, with a band mask.
+"""Makes attention/*.safetensors: the outputs of PyTorch's nn.MultiheadAttention in float64, with a band mask.
 
 Each file is a model as users have them, with two more tensors, `input` [frames, D] and `output` [frames, Dout], and a header
 that says where it comes from (golden, version, seed, torch) and how it is to be run (heads, window, look-ahead). Needs python3-torch.
@@ -57,7 +57,7 @@ def random_layer(d, heads, bias, dtype, gain):
     layer = torch.nn.MultiheadAttention(d, heads, bias=bias, dtype=torch.float64, batch_first=True)
     with torch.no_grad():
         for p in layer.parameters():
-            # what the file will hold, exactly: torch must compute with the rounded parameters
+            # exactly as in the file: torch must compute with the rounded parameters
             p.copy_((torch.randn(p.shape, dtype=torch.float64) * gain * d ** -0.5).to(dtype).double())
     return layer
 
@@ -92,7 +92,7 @@ def named(layer, scheme, bias):
 
 
 def largest_score(layer, x, heads):
-    """The largest |query . key| / sqrt (dk): what rounding errors of the scores are proportional to."""
+    """The largest |query . key| / sqrt (dk), to which the rounding errors of the scores are proportional."""
     q, k, _ = (x @ layer.in_proj_weight.T + (0 if layer.in_proj_bias is None else layer.in_proj_bias)).chunk(3, dim=1)
     return max((a @ b.T).abs().max().item() / a.shape[1] ** 0.5 for a, b in zip(q.chunk(heads, dim=1), k.chunk(heads, dim=1)))
 

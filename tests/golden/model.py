@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # Writes tests/golden/model/*.safetensors and values.h. SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The files come from real PyTorch modules; the format is written by hand, so that it is not one library that is
+# The files come from real PyTorch modules; the format is written by hand, so that a library is not
 # compared with itself. values.h has the same parameters as bits of float32, converted by NumPy.
 # Needs python3-numpy and python3-torch.
 import json

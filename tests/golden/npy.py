@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # gst-attention: writes tests/golden/npy/*.npy, with NumPy itself. SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Run from anywhere; the files are committed, so that the tests need no NumPy. expected.f32 is what npyparse makes of the
+# Run from anywhere; the files are committed, so that the tests need no NumPy. expected.f32 is the output of npyparse for the
 # arrays with the same values (f4, f2, f8, big-endian, version 2): values that every type represents exactly.
 import pathlib
 

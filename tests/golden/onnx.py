@@ -26,7 +26,7 @@ def heads_first(x, n_heads):
 
 
 def offsets(queries, tensors):
-    """Valid keys before the block of queries, per batch: behind the past; or with padding so that the last query stands at the last key."""
+    """Valid keys before the block of queries, per batch: queries stand behind the past or, with padding, so that the last one is at the last key."""
     batch = tensors['Q'].shape[0]
     if 'nonpad_kv_seqlen' in tensors:
         return tensors['nonpad_kv_seqlen'] - queries
@@ -50,7 +50,7 @@ def forbidden(queries, keys, tensors, attributes):
 
 
 def mask_bias(mask, keys, opset):
-    """What attn_mask adds to the scores, to be broadcast from the right."""
+    """The term that attn_mask adds to the scores, to be broadcast from the right."""
     bias = np.where(mask, 0, -np.inf) if mask.dtype == bool else mask.astype(np.float64)
     if opset >= 24 and bias.shape[-1] < keys:
         missing = np.full(bias.shape[:-1] + (keys - bias.shape[-1],), -np.inf)
@@ -59,7 +59,7 @@ def mask_bias(mask, keys, opset):
 
 
 def softmax(scores):
-    """Rows of -inf alone give 0."""
+    """Rows that are all -inf give 0."""
     largest = scores.max(axis=-1, keepdims=True)
     powers = np.exp(scores - np.where(np.isneginf(largest), 0, largest))
     total = powers.sum(axis=-1, keepdims=True)

@@ -37,7 +37,7 @@ CASES = [
     ('relative-grouped', 16, 4, 2, 6, 9, 5, 4, 70, [(0, 2), (25, 10)], {'position': 'relative'}),
     ('grouped', 16, 4, 2, 6, 11, 4, 3, 70, [(5, 2), (30, 16)], {'position': 'none'}),
 ]
-EVERY = 7  # frames of which one has its weights stored
+EVERY = 7  # the weights of one frame in so many are stored
 
 
 def visible(frames, window, look_ahead, sinks, present):
@@ -84,7 +84,7 @@ def by_hand(x, p, heads, kv_heads, mask, bias, settings):
         q, k = rotate(q, settings), rotate(k, settings)
     k, v = (y.repeat_interleave(heads // kv_heads, dim=1) for y in (k, v))
     scores = torch.einsum('thd,jhd->htj', q, k) / q.shape[2] ** 0.5 + bias
-    weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=2).nan_to_num(0)  # an absent frame may see nothing
+    weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=2).nan_to_num(0)  # an absent frame may have nothing to see
     context = torch.einsum('htj,jhd->thd', weights, v).flatten(1)
     return torch.nn.functional.linear(context, p['o_proj.weight'], p['o_proj.bias']), weights
 

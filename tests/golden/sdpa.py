@@ -37,14 +37,14 @@ CASES = [
 
 
 def make_mask(options):
-    """(tensor for the file or None, what is added to the scores)"""
+    """(tensor for the file or None, the term that is added to the scores)"""
     if 'bool-mask' in options:
         mask = torch.rand(options['bool-mask']) < 0.7
         mask[..., 0] = True
         return mask.float(), torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, -torch.inf)
     if 'float-mask' in options:
         mask = torch.randn(options['float-mask'])
-        mask[..., 3] = -1e30  # as large as infinite, and files of parameters hold no infinity
+        mask[..., 3] = -1e30  # works like infinity, which files of parameters cannot hold
         return mask, mask.double()
     return None, 0
 
