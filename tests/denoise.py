@@ -254,6 +254,12 @@ def full_test_training_that_was_ended_goes_on_with_the_same_digits():
     second = encoder.Trainer(4, 'ended.pt', *pool)
     again += [second.one_step()[0] for _ in range(2)]
     assert losses == again, (losses, again)
+    try:
+        encoder.Trainer(4, 'ended.pt', pool[0], pool[0])
+    except SystemExit as error:
+        assert 'other sounds' in str(error), error
+    else:
+        raise AssertionError('it went on with other sounds')
 
 
 def full_test_training_twice_makes_the_same_files():
@@ -269,8 +275,8 @@ def full_test_training_on_folders_of_ones_own():
     os.makedirs('noise/deeper')
     os.symlink(SPEECH, 'speech/one.wav')
     data.write_wav('noise/deeper/two.wav', 1000 * np.random.default_rng(8).standard_normal(data.RATE))
-    done = run('train.py', '--speech', 'speech', '--noise', 'noise', '--out', '.', '--steps', '2', '--streams', '7')
-    assert done.returncode == 0 and os.path.exists('model.safetensors'), done.stdout
+    done = run('train.py', '--speech', 'speech', '--noise', 'noise', '--out', 'new/folder', '--steps', '2', '--streams', '7')
+    assert done.returncode == 0 and os.path.exists('new/folder/model.safetensors'), done.stdout
     assert run('train.py', '--speech', '.', '--noise', 'speech/none', '--out', '.').returncode == 1
 
 

@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import time
+import zlib
 
 import numpy as np
 
@@ -243,6 +244,7 @@ class Trainer:
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(1)
         self.n_steps, self.checkpoint, self.pools = n_steps, checkpoint, (speech, noise)
+        self.sounds = [zlib.crc32(pool) for pool in self.pools]
         self.model = make()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
         self.step = 0
@@ -259,14 +261,16 @@ class Trainer:
         norm.running_var.copy_(frames.var(0))
 
     def save(self):
-        torch.save({'step': self.step, 'n_steps': self.n_steps, 'model': self.model.state_dict(), 'optimizer': self.optimizer.state_dict()},
-                   self.checkpoint + '.new')
+        torch.save({'step': self.step, 'n_steps': self.n_steps, 'sounds': self.sounds, 'model': self.model.state_dict(),
+                    'optimizer': self.optimizer.state_dict()}, self.checkpoint + '.new')
         os.replace(self.checkpoint + '.new', self.checkpoint)
 
     def restore(self):
         saved = torch.load(self.checkpoint)
         if saved['n_steps'] != self.n_steps:
             sys.exit('%s is of a training of %d steps, this one has %d: remove it to start anew' % (self.checkpoint, saved['n_steps'], self.n_steps))
+        if saved.get('sounds') != self.sounds:
+            sys.exit('%s is of a training on other sounds: remove it to start anew' % self.checkpoint)
         self.step = saved['step']
         self.model.load_state_dict(saved['model'])
         self.optimizer.load_state_dict(saved['optimizer'])

@@ -114,6 +114,7 @@ def main():
     pipeline = data.cleaning(noisy, cleaned, os.path.relpath(os.path.join(HERE, 'model.safetensors')))
 
     clean = speech_of(options.speech)
+    os.makedirs(options.out, exist_ok=True)
     samples, clean = data.mix(clean, data.NOISES[options.noise](np.random.default_rng(1), len(clean), None), options.level)
     data.write_wav(noisy, samples)
     print('gst-launch-1.0 ' + pipeline.replace(' sound. !', ' \\\n  sound. !'))
