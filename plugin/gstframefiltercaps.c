@@ -56,8 +56,8 @@ gst_frame_filter_transform_caps (GstBaseTransform *trans, GstPadDirection direct
   GST_OBJECT_UNLOCK (self);
   caps = at_other_rate (caps, direction, stride);
   /*
-   * Without a model, or with one that keeps D, both sides are the same, to the letter; but what leaves is no longer
-   * what a front end made, and does not say so.
+   * Without a model, or with one that keeps D, both sides are the same, to the letter. But the frames that leave are no
+   * longer those of a front end, and do not say so.
    */
   if (n_features != 0 && direction == GST_PAD_SRC)
     result = offer_upstream (caps, n_features, n_outputs);

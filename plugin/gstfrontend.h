@@ -42,7 +42,10 @@ void gst_front_end_difference_clear (GstFrontEndDifference *difference);
  */
 gboolean gst_front_end_check (const AttnLayer *layer, const GstCaps *caps, const GstFeatures *features, GError **error);
 
-/* `caps` without these fields, for frames that are not those of a front end any more. Takes them. Transfer full. */
+/*
+ * `caps` without these fields, for frames that are not those of a front end any more. The sample rate stays: it is that
+ * of the sound, and tells where the bands of a model's gains end. Takes `caps`. Transfer full.
+ */
 GstCaps *gst_front_end_remove (GstCaps *caps);
 
 G_END_DECLS
