@@ -38,6 +38,7 @@ TWO_COMMANDS = ['./examples/quickstart', './tests/run']  # the set-up, before an
 SUBSTITUTES = [
     (r'^(?:\./)?tests/run$', 'tests/run --help'),
     (r'^(?:\./)?tests/run (\w+)$', r'tests/run --help | grep "^  \1 "'),
+    (r'^(?:\./)?tests/run full (\w+)$', r'tests/run --help | grep "^    \1 "'),
     (r'\bmeson setup build\b', 'meson setup fresh-build'),
     (r'&& ninja -C build\b', '&& ninja -C fresh-build -n'),
     (r'^ninja -C build$', 'ninja -C build -n'),

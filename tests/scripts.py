@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The messages of the scripts if something is missing, and of the summary about failed tests. TAP.   scripts.py PLUGIN-FOLDER
+"""The messages of the scripts if something is missing, the parts of the suite `full`, and the summary's messages about failed tests. TAP.   scripts.py PLUGIN-FOLDER
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -116,6 +117,40 @@ def test_build_shows_how_far_it_is():
     assert done.stdout.split('\n') == ['  %d of 62' % n for n in (13, 25, 38, 50, 62)] + [''], done.stdout
 
 
+# ---- the suites ----
+
+def test_unknown_part_is_an_error_that_lists_the_parts():
+    path = bare('meson')  # nothing is installed or run for it
+    done = run([os.path.join(ROOT, 'tests/run'), 'full', 'golden', 'gold.*'], PATH=path)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 2 and lines[0] == '"gold.*" is not a part of full. The parts:', done.stdout
+    parts = [line.split()[0] for line in lines[1:]]
+    assert {'ci', 'kernels', 'valgrind', 'golden', 'armhf', 'fresh'} <= set(parts), done.stdout
+    told = run([os.path.join(ROOT, 'tests/run'), '--help']).stdout
+    assert re.findall(r'^    (\w+) ', told, re.M) == parts, told
+
+
+def test_every_part_has_a_function():
+    with open(os.path.join(ROOT, 'tests', 'run')) as f:
+        functions = set(re.findall(r'^part_(\w+) \(\)', f.read(), re.M)) - {'names', 'fast'}
+    told = run([os.path.join(ROOT, 'tests/run'), '--help']).stdout
+    assert functions == set(re.findall(r'^    (\w+) ', told, re.M)), functions
+
+
+def test_parts_after_one_that_fails_still_run_and_leave_their_results():
+    path = bare('nothing')
+    os.makedirs('copy/tests/fuzz')  # and no golden data
+    for name in ('run', 'packages.sh', 'summary.py'):
+        shutil.copy(os.path.join(ROOT, 'tests', name), 'copy/tests')
+    executable('copy/tests/fuzz/run', '#!/bin/sh\n')
+    done = run(['copy/tests/run', 'full', 'golden', 'fuzz'], PATH=path)
+    said(['FAILED: golden data of encoder.py\n', '\n1 passed, 5 failed\n'], done)
+    with open('copy/build-tests/results/fuzz/result') as f:
+        result = f.read()
+    assert re.fullmatch(r'== fuzz: commit \S+, \d+ minutes\nfuzz: 1 tests\n1 passed, 0 failed\n', result), result
+    assert os.path.exists('copy/build-tests/results/golden/result') and done.returncode == 1, done.stdout
+
+
 # ---- the summary ----
 
 def summary(logs, taps=(), failed=''):
@@ -159,6 +194,17 @@ def test_summary_counts_tap_logs_and_what_is_no_test():
     done = summary([], [('package.tap', 'ok 1 - a\n# gone\nnot ok 2 - b\n1..2\n'), ('cut.tap', 'ok 1 - a\n')], 'building gcc\n# no such header\n')
     said(['package.tap (FAIL): 1\n  not ok 2 - b\n  # gone\n', 'FAILED: cut: cut.tap', 'FAILED: building gcc\n  # no such header\n'], done)
     said(['\n2 passed, 3 failed\n'], done)
+
+
+def test_summary_counts_several_parts_together():
+    for part, text in {'a': 'ok 1 - a\n1..1\n', 'b': 'not ok 1 - b\n1..1\n', 'c': 'ok 1 - c # SKIP no compiler\n1..1\n'}.items():
+        os.mkdir(part)
+        with open(os.path.join(part, part + '.tap'), 'w') as f:
+            f.write(text)
+    os.mkdir('empty')
+    done = run([os.path.join(ROOT, 'tests', 'summary.py'), 'a', 'b', 'c', 'empty'])
+    said(['not ok 1 - b', 'FAILED: no test ran\n1 skipped\n1 passed, 2 failed\n'], done)
+    assert done.returncode == 1 and run([os.path.join(ROOT, 'tests', 'summary.py'), 'a', 'c']).returncode == 0, done.stdout
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Counts test functions in logs, and says why tests failed: summary.py DIRECTORY. Last line: "N passed, M failed".
+"""Counts test functions in logs, and says why tests failed: summary.py DIRECTORY... Last line: "N passed, M failed".
 
 Logs are meson's (NAME.json), TAP (NAME.tap), and the list of other failures (failed: a line each, and lines that begin with #
 below it that say why). A gst-check program says "Checks: 12, Failures: 1, Errors: 0", a TAP program "ok" or "not ok" per test. A program
@@ -61,7 +61,8 @@ def programs(path):
             yield {'name': os.path.basename(path), 'stdout': out, 'result': 'OK' if whole else 'FAIL'}
 
 
-def main(directory):
+def of(directory):
+    """(passed, failed, skipped) of a directory."""
     passed = failed = skipped = 0
     for path in sorted(glob.glob(os.path.join(directory, '*.json')) + glob.glob(os.path.join(directory, '*.tap'))):
         build = os.path.splitext(os.path.basename(path))[0]
@@ -82,13 +83,18 @@ def main(directory):
                 else:
                     print('FAILED: ' + line.strip())
                     failed += 1
-    if passed + failed == 0:
+    if passed + failed + skipped == 0:
         print('FAILED: no test ran')
         failed += 1
+    return passed, failed, skipped
+
+
+def main(directories):
+    passed, failed, skipped = map(sum, zip(*map(of, directories)))
     if skipped:
         print('%d skipped' % skipped)
     print('%d passed, %d failed' % (passed, failed))
     return failed != 0
 
 
-sys.exit(main(sys.argv[1]))
+sys.exit(main(sys.argv[1:]))

@@ -2,8 +2,9 @@
 #include "check.h"
 #include "layers.h"
 
-#define N_RANDOM 200 /* configurations per property */
-#define N 60         /* frames */
+#define N_RANDOM random_rounds (200) /* configurations per property */
+#define N_FEW random_rounds (50)     /* and of those that run each several times */
+#define N 60                         /* frames */
 
 typedef struct {
   size_t n;
@@ -222,7 +223,7 @@ TEST (live_change_holds_from_the_next_output_on)
 
 TEST (weights_do_not_depend_on_gains)
 {
-  for (int i = 0; i < N_RANDOM / 4; i++) {
+  for (int i = 0; i < N_FEW; i++) {
     RandomLayer r = random_layer ();
     float *frames = random_frames (r.layer), gains[16];
     Outputs plain = run (r.layer, frames, NULL, true), other;
@@ -263,7 +264,7 @@ run_with_row_gains (const AttnLayer *layer, const float *frames, const float *ga
 /* An output depends on the gains of its own row alone, so each is that of a stream which has these all the time. */
 TEST (gains_of_rows_hold_for_their_row_to_the_last_of_a_drain)
 {
-  for (int i = 0; i < N_RANDOM / 4; i++) {
+  for (int i = 0; i < N_FEW; i++) {
     RandomLayer r = random_layer ();
     uint32_t n_heads = attn_layer_n_heads (r.layer), n_rows = random_between (1, N),
              n_out = attn_layer_n_outputs (r.layer);

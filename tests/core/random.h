@@ -31,6 +31,13 @@ random_rounds (int n)
   return rounds > 0 ? (int) rounds : 1;
 }
 
+/* The step through `n` cases: 1, larger where ATTN_TEST_PERCENT is below 100; odd: it meets every remainder of 16. */
+static inline size_t
+random_step (size_t n)
+{
+  return (n / random_rounds ((int) n)) | 1;
+}
+
 /* SplitMix64 (Steele, Lea, Flood 2014). */
 static inline uint64_t
 random_bits (void)

@@ -86,7 +86,7 @@ TEST (every_row_of_kernels_gives_the_same_bits_end_to_end)
 {
   bool runs;
 
-  for (int i = 0; i < N_RANDOM / 4; i++) {
+  for (int i = 0; i < random_rounds (250); i++) {
     RandomLayer r = random_layer ();
     Sequence plain = random_sequence (r.layer, 100, true), other = twin (r.layer, &plain);
     bool equal = true;
@@ -276,7 +276,7 @@ weights_tell_who_was_there (const float *weights, const bool *present, size_t wi
 /* Tiles are used again: their contents from before an absence must not show behind it, whatever its length. */
 TEST (what_stood_where_frames_are_absent_is_forgotten)
 {
-  enum { WINDOW = 40, BEFORE = 100, BEHIND = 50, LONGEST = 90 };
+  enum { WINDOW = 40, BEFORE = 100, BEHIND = 50, LONGEST = 90, N_CASES = ATTN_LANES * (LONGEST - 1) };
   const float zeros[BEFORE + BEHIND] = { 0 }; /* equal scores: no weight is 0 by chance */
   bool present[BEFORE + LONGEST + BEHIND];
   AttnLayer *layer = plain_layer (1, 1, WINDOW, 0, 0);
@@ -284,18 +284,19 @@ TEST (what_stood_where_frames_are_absent_is_forgotten)
   float weights[BEHIND][WINDOW];
 
   MUST (attn_stream_new (layer, &stream, NULL));
-  for (size_t begin = BEFORE - ATTN_LANES; begin < BEFORE; begin++)
-    for (size_t n = 1; n < LONGEST; n++) {
-      for (size_t t = 0; t < begin + n + BEHIND; t++)
-        present[t] = t < begin || t >= begin + n;
-      MUST (attn_stream_reset (stream, 0, NULL));
-      attn_stream_push (stream, zeros, begin, NULL, NULL);
-      attn_stream_skip (stream, n, NULL, NULL);
-      attn_stream_push (stream, zeros, BEHIND, NULL, weights[0]);
-      for (size_t i = 0; i < BEHIND; i++)
-        CHECK_MSG (weights_tell_who_was_there (weights[i], present, WINDOW, begin + n + i),
-                   "%zu frames absent from %zu on, %zu behind them", n, begin, i);
-    }
+  for (size_t i = 0; i < N_CASES; i += random_step (N_CASES)) {
+    size_t begin = BEFORE - 1 - i % ATTN_LANES, n = 1 + i / ATTN_LANES;
+
+    for (size_t t = 0; t < begin + n + BEHIND; t++)
+      present[t] = t < begin || t >= begin + n;
+    MUST (attn_stream_reset (stream, 0, NULL));
+    attn_stream_push (stream, zeros, begin, NULL, NULL);
+    attn_stream_skip (stream, n, NULL, NULL);
+    attn_stream_push (stream, zeros, BEHIND, NULL, weights[0]);
+    for (size_t j = 0; j < BEHIND; j++)
+      CHECK_MSG (weights_tell_who_was_there (weights[j], present, WINDOW, begin + n + j),
+                 "%zu frames absent from %zu on, %zu behind them", n, begin, j);
+  }
   attn_stream_free (stream);
   attn_layer_free (layer);
 }
