@@ -616,7 +616,7 @@ play_through (const Story *s, AttnStream *stream, const Attention *watched, floa
   for (size_t begin = 0, end; begin <= s->n; begin = end) {
     for (end = begin + 1; end < s->n && end - begin < 7 && s->present[end] == s->present[begin];)
       end++;
-    watch.weights = rows + n_rows * watched->n_row;
+    watch.weights = rows != NULL ? rows + n_rows * watched->n_row : NULL;
     watch.room = watched->n - n_rows;
     if (begin == s->n)
       attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
