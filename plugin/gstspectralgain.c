@@ -19,10 +19,10 @@
  * ## Bands
  * A frame of gains holds one value per band. If it holds one more, the last is the probability of speech. The bands are
  * those of logmel, whose caps describe them. A model leaves only sample-rate of these fields. Then the properties
- * describe the bands, with logmel's names and defaults. If a property that was set disagrees with the caps, that is an error.
- * Between the centres of two bands the element interpolates the gains, as the triangles of the filter bank overlap.
- * Frequencies below the lowest centre or above the highest one take the gain of that band. The sound can have another
- * sample rate than the audio that logmel saw.
+ * describe the bands, with logmel's names and defaults. If a property that was set disagrees with the caps, that is an
+ * error. Between the centres of two bands the element interpolates the gains, as the triangles of the filter bank
+ * overlap. Frequencies below the lowest centre or above the highest one take the gain of that band. The sound can have
+ * another sample rate than the audio that logmel saw.
  *
  * NaN and negative gains count as 0, and gains above 1000 (60 dB) as 1000. After that, no gain is below
  * #GstSpectralGain:floor.

@@ -235,7 +235,7 @@ def test_benchmark_runs_encoders_from_files_and_by_name():
         assert np.array_equal(np.fromfile('out.bin', np.float32).reshape(-1, 8), encoder.forward(x))
     layer = 2 * 64 + 4 * 64 * 64 + 4 * 64 + 2 * 64 + 2 * 64 * 256 + 256 + 64  # norm, attention, norm, feed-forward
     assert bench('--encoder', 'E3', '1', '--frames', '1').startswith('E3 D=64 blocks=85 parameters=%d N=1 ' % (12 * layer + 2 * 64))
-    assert 'N is needed' in bench('--encoder', 'E3') and '--encoder has its own' in bench('--encoder', 'E3', '1', '--no-model')
+    assert 'N is needed' in bench('--encoder', 'E3') and '--encoder has parameters of its own' in bench('--encoder', 'E3', '1', '--no-model')
     assert 'nowhere: cannot be opened' in bench('--encoder', 'nowhere', '1')
 
 

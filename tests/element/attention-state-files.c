@@ -316,7 +316,7 @@ static void
 count_errors (GstDebugCategory *category, GstDebugLevel level, const gchar *file, const gchar *function, gint line,
               GObject *object, GstDebugMessage *message, gpointer n)
 {
-  if (level == GST_LEVEL_ERROR && strstr (gst_debug_message_get (message), "not kept: state-file: ") != NULL)
+  if (level == GST_LEVEL_ERROR && strstr (gst_debug_message_get (message), "was not saved: state-file: ") != NULL)
     ++*(guint *) n;
 }
 
