@@ -37,7 +37,7 @@
  * `frame-length`, `hop-length`, `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale` (with the
  * names of the properties of `logmel`, which puts them into its caps) and `frame-rate` (which all caps have). The
  * element refuses frames that do not fit. It does not compare an entry that is missing on one side. The outputs are not
- * log-mel frames any more, so their caps do not have these fields.
+ * log-mel frames any more, so their caps keep only `sample-rate`, which is that of the sound.
  *
  * ## What ends a stream
  *
