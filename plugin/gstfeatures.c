@@ -277,15 +277,18 @@ gst_features_set_frames_per_buffer (GstCaps *caps, guint frames_per_buffer)
   return result;
 }
 
-/* other/tensors of as many features as `audio` has, where that says it. */
+/* other/tensors of as many features as `audio` has, where that says it. Fields that are not those of audio stay. */
 static GstStructure *
 make_tensors (const GstStructure *audio)
 {
-  GstStructure *tensors = gst_structure_new ("other/tensors", "format", G_TYPE_STRING, "static", "num_tensors",
-                                             G_TYPE_INT, 1, "types", G_TYPE_STRING, "float32", NULL);
+  GstStructure *tensors = gst_structure_copy (audio);
   gint channels;
   gchar *dimensions;
 
+  gst_structure_set_name (tensors, "other/tensors");
+  gst_structure_remove_fields (tensors, "layout", "rate", "channels", "channel-mask", NULL);
+  gst_structure_set (tensors, "format", G_TYPE_STRING, "static", "num_tensors", G_TYPE_INT, 1, "types", G_TYPE_STRING,
+                     "float32", NULL);
   if (gst_structure_get_int (audio, "channels", &channels)) {
     dimensions = g_strdup_printf ("%d:1:1:1", channels);
     gst_structure_set (tensors, "dimensions", G_TYPE_STRING, dimensions, NULL);
