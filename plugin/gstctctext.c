@@ -290,26 +290,10 @@ static gboolean
 gst_ctc_text_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
 {
   GstCtcText *self = GST_CTC_TEXT (parent);
-  GstFormat format = GST_FORMAT_TIME;
 
-  switch (GST_QUERY_TYPE (query)) {
-  case GST_QUERY_LATENCY:
+  if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
     return gst_features_query_latency (self->sinkpad, query, gst_ctc_text_get_latency (self));
-  case GST_QUERY_CONVERT:
-    return FALSE;
-  case GST_QUERY_POSITION:
-    gst_query_parse_position (query, &format, NULL);
-    break;
-  case GST_QUERY_DURATION:
-    gst_query_parse_duration (query, &format, NULL);
-    break;
-  case GST_QUERY_SEEKING:
-    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
-    break;
-  default:
-    break;
-  }
-  return format == GST_FORMAT_TIME && gst_pad_query_default (pad, parent, query);
+  return gst_features_query_is_in_time (query) && gst_pad_query_default (pad, parent, query);
 }
 
 /* ---- from start to stop ---- */

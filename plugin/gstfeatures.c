@@ -463,6 +463,8 @@ gst_features_duration (const GstFeatures *features, guint64 n)
   return frame_rate_duration (features->rate_n, features->rate_d, n);
 }
 
+/* ---- queries ---- */
+
 gboolean
 gst_features_query_latency (GstPad *sinkpad, GstQuery *query, GstClockTime own)
 {
@@ -474,4 +476,27 @@ gst_features_query_latency (GstPad *sinkpad, GstQuery *query, GstClockTime own)
   gst_query_parse_latency (query, &is_live, &min, &max);
   gst_query_set_latency (query, is_live, min + own, GST_CLOCK_TIME_IS_VALID (max) ? max + own : max);
   return TRUE;
+}
+
+gboolean
+gst_features_query_is_in_time (GstQuery *query)
+{
+  GstFormat format = GST_FORMAT_TIME;
+
+  switch (GST_QUERY_TYPE (query)) {
+  case GST_QUERY_CONVERT:
+    return FALSE;
+  case GST_QUERY_POSITION:
+    gst_query_parse_position (query, &format, NULL);
+    break;
+  case GST_QUERY_DURATION:
+    gst_query_parse_duration (query, &format, NULL);
+    break;
+  case GST_QUERY_SEEKING:
+    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
+    break;
+  default:
+    break;
+  }
+  return format == GST_FORMAT_TIME;
 }

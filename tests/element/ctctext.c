@@ -404,6 +404,15 @@ GST_START_TEST (test_seeks_go_forward_in_time)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_only_time_is_the_same_on_both_sides)
+{
+  GstHarness *h = new_ctctext ("");
+
+  check_only_time_passes (h);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* ---- errors ---- */
 
 static void
@@ -576,6 +585,7 @@ ctctext_suite (void)
   tcase_add_test (tc_ends, test_stream_that_ends_gives_its_word);
   tcase_add_test (tc_ends, test_flush_forgets_the_word);
   tcase_add_test (tc_ends, test_seeks_go_forward_in_time);
+  tcase_add_test (tc_ends, test_only_time_is_the_same_on_both_sides);
   tcase_add_test (tc_ends, test_frames_of_another_width_are_an_error);
   tcase_add_test (tc_ends, test_buffers_of_another_size_are_an_error);
   tcase_add_test (tc_ends, test_tokens_that_cannot_be_used_are_an_error_at_start);
