@@ -111,6 +111,27 @@ pull_event (GstHarness *h, GstEventType type)
   return event;
 }
 
+/* ---- states ---- */
+
+/* The signals of elements whose streams outlive their process. Transfer full; NULL: there is no stream. */
+static inline GBytes *
+save (GstHarness *h)
+{
+  GBytes *state = NULL;
+
+  g_signal_emit_by_name (h->element, "save-state", &state);
+  return state;
+}
+
+static inline gboolean
+restore (GstHarness *h, GBytes *state)
+{
+  gboolean restored = FALSE;
+
+  g_signal_emit_by_name (h->element, "restore-state", state, &restored);
+  return restored;
+}
+
 /* ---- queries and statistics ---- */
 
 static GstClockTime upstream_max;
