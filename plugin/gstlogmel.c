@@ -141,7 +141,6 @@ static gboolean
 gst_logmel_start (GstBaseTransform *trans)
 {
   GstLogmel *self = GST_LOGMEL (trans);
-
   GError *error = NULL;
 
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
