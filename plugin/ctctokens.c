@@ -207,6 +207,11 @@ read_line (CtcTokens *tokens, guint i, gchar *text, gint first, gint *line_of, G
 
   if (*whole == '\0')
     ok = refuse (tokens->path, error, "line %u is empty, expected a token", i + 1);
+  else if (line.token != NULL && strchr (BLANKS, *whole) != NULL)
+    ok = refuse (tokens->path, error,
+                 "line %u, \"" SHOWN "\", begins with a space: write U+2581 for a space that belongs to the token, or "
+                 "remove it",
+                 i + 1, whole);
   else if (first >= 0 && line.number == NULL)
     ok = refuse (tokens->path, error, "line %u, \"" SHOWN "\", has no number, but line %d has one", i + 1, whole,
                  first + 1);

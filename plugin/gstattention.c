@@ -34,10 +34,10 @@
  * exist. It reads the parameters at start, and reports faults of the file then.
  *
  * The metadata can also describe the frames that the model was trained on: `sample-rate`, `bins`, `style`,
- * `frame-length`, `hop-length`, `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale` (with the
- * names of the properties of `logmel`, which puts them into its caps) and `frame-rate` (which all caps have). The
- * element refuses frames that do not fit. It does not compare an entry that is missing on one side. The outputs are not
- * log-mel frames any more, so their caps keep only `sample-rate`, which is that of the sound.
+ * `frame-length`, `hop-length`, `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale`,
+ * `log-maximum` (with the names of the properties of `logmel`, which puts them into its caps) and `frame-rate` (which
+ * all caps have). The element refuses frames that do not fit. It does not compare an entry that is missing on one side.
+ * The outputs are not log-mel frames any more, so their caps keep only `sample-rate`, which is that of the sound.
  *
  * ## What ends a stream
  *

@@ -60,7 +60,7 @@ make_caps_at_rate (GstFrameFilter *filter, GstCaps *caps, guint width, guint64 s
   return result;
 }
 
-/* What a front end said of the frames is not true of their weights. */
+/* Weights are not log-mel frames: the fields of the front end go, but for the sample rate of the sound. */
 GstCaps *
 gst_attention_weights_make_side_caps (GstFrameFilter *filter, guint side, GstCaps *caps)
 {

@@ -25,6 +25,9 @@ G_BEGIN_DECLS
 G_GNUC_INTERNAL extern GstDebugCategory *gst_ctc_text_debug;
 #define GST_CAT_DEFAULT gst_ctc_text_debug
 
+/* Beyond that a timestamp is damaged. Sums of two are still times. */
+#define GST_CTC_TEXT_MAX_TIME (G_MAXINT64 / 4)
+
 typedef enum { GST_CTC_TEXT_OUTPUT_WORDS, GST_CTC_TEXT_OUTPUT_PARTIAL } GstCtcTextOutput;
 
 typedef struct {

@@ -16,8 +16,10 @@
  * number in each line, in any order; a number alone is that of a space. The vocabulary of a NeMo model has a token in
  * each line, in the order of the values. It leaves out the blank, which is the last value. U+2581, which SentencePiece
  * puts in front of words, is a space. If the file does not have it, the beginnings of words are unknown, and only
- * pauses divide the text. A token such as <0xE4> is one byte of a character. If the file names the blank otherwise than
- * <blk>, <blank>, <eps> or <pad>, set #GstCtcText:blank to its number.
+ * pauses divide the text. Other marks stay in the text as they are, such as the `|` of wav2vec 2.0 between words, or
+ * the `##` of WordPiece inside of them: write U+2581 in the place of a `|`. A token such as <0xE4> is one byte of a
+ * character. If the file names the blank otherwise than <blk>, <blank>, <eps> or <pad>, set #GstCtcText:blank to its
+ * number.
  *
  * ## Words and their times
  * Each word leaves in a buffer of its own, with #GstCtcText:separator behind it. It begins with the first frame of its
@@ -290,26 +292,10 @@ static gboolean
 gst_ctc_text_src_query (GstPad *pad, GstObject *parent, GstQuery *query)
 {
   GstCtcText *self = GST_CTC_TEXT (parent);
-  GstFormat format = GST_FORMAT_TIME;
 
-  switch (GST_QUERY_TYPE (query)) {
-  case GST_QUERY_LATENCY:
+  if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
     return gst_features_query_latency (self->sinkpad, query, gst_ctc_text_get_latency (self));
-  case GST_QUERY_CONVERT:
-    return FALSE;
-  case GST_QUERY_POSITION:
-    gst_query_parse_position (query, &format, NULL);
-    break;
-  case GST_QUERY_DURATION:
-    gst_query_parse_duration (query, &format, NULL);
-    break;
-  case GST_QUERY_SEEKING:
-    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
-    break;
-  default:
-    break;
-  }
-  return format == GST_FORMAT_TIME && gst_pad_query_default (pad, parent, query);
+  return gst_features_query_is_in_time (query) && gst_pad_query_default (pad, parent, query);
 }
 
 /* ---- from start to stop ---- */

@@ -10,9 +10,6 @@
 
 #include <string.h>
 
-/* Beyond that a timestamp is damaged, and sums of two are still in range. */
-#define MAX_TIME (G_MAXINT64 / 4)
-
 /* ---- output ---- */
 
 static GstFlowReturn
@@ -195,7 +192,7 @@ expected_time (GstCtcText *self)
 
   if (GST_CLOCK_TIME_IS_VALID (now))
     return now;
-  return self->segment.format == GST_FORMAT_TIME ? MIN (self->segment.start, MAX_TIME) : 0;
+  return self->segment.format == GST_FORMAT_TIME ? MIN (self->segment.start, GST_CTC_TEXT_MAX_TIME) : 0;
 }
 
 /* Once per stream of upstream's. */
@@ -309,8 +306,8 @@ read_times (GstCtcText *self, GstBuffer *buffer, gsize n)
     frames.begin = expected_time (self);
   if (!GST_CLOCK_TIME_IS_VALID (frames.duration))
     frames.duration = self->features.rate_n > 0 ? gst_features_duration (&self->features, n) : 0;
-  frames.begin = MIN (frames.begin, MAX_TIME);
-  frames.duration = MIN (frames.duration, MAX_TIME);
+  frames.begin = MIN (frames.begin, GST_CTC_TEXT_MAX_TIME);
+  frames.duration = MIN (frames.duration, GST_CTC_TEXT_MAX_TIME);
   return frames;
 }
 
@@ -372,7 +369,8 @@ wrong_size:
 GstFlowReturn
 gst_ctc_text_take_gap (GstCtcText *self, GstClockTime timestamp, GstClockTime duration)
 {
-  Frames none = { 1, MIN (timestamp, MAX_TIME), GST_CLOCK_TIME_IS_VALID (duration) ? MIN (duration, MAX_TIME) : 0 };
+  Frames none = { 1, MIN (timestamp, GST_CTC_TEXT_MAX_TIME),
+                  GST_CLOCK_TIME_IS_VALID (duration) ? MIN (duration, GST_CTC_TEXT_MAX_TIME) : 0 };
 
   self->has_time = TRUE;
   if (GST_CLOCK_TIME_IS_VALID (frame_clock_next (&self->clock)))

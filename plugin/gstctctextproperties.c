@@ -14,9 +14,6 @@
 #define DEFAULT_MAX_DURATION (3 * GST_SECOND)
 #define DEFAULT_SEPARATOR " "
 
-/* Sums of two are still times. */
-#define MAX_TIME (G_MAXINT64 / 4)
-
 enum {
   PROP_0,
   PROP_TOKENS,
@@ -162,7 +159,7 @@ install_output (GObjectClass *klass, GParamFlags flags)
       g_param_spec_uint64 ("interval", "Interval",
                            "Time between two partial results (output=partial), in nanoseconds, rounded up to whole "
                            "frames",
-                           1, MAX_TIME, DEFAULT_INTERVAL, flags));
+                           1, GST_CTC_TEXT_MAX_TIME, DEFAULT_INTERVAL, flags));
   g_object_class_install_property (
       klass, PROP_SEPARATOR,
       g_param_spec_string ("separator", "Separator",
@@ -179,14 +176,14 @@ install_limits (GObjectClass *klass, GParamFlags flags)
       g_param_spec_uint64 ("word-timeout", "Word timeout",
                            "A word (or phrase) ends if nothing follows it for this time, in nanoseconds. Otherwise a "
                            "word ends where the next one begins. A word with a longer pause inside comes out as two",
-                           1, MAX_TIME, DEFAULT_WORD_TIMEOUT, flags));
+                           1, GST_CTC_TEXT_MAX_TIME, DEFAULT_WORD_TIMEOUT, flags));
   g_object_class_install_property (
       klass, PROP_MAX_DURATION,
       g_param_spec_uint64 ("max-duration", "Longest duration",
                            "The longest duration of a text, in nanoseconds. A longer word is cut, and so is text in a "
                            "language without spaces. A longer phrase ends with its current word. The latency of whole "
                            "words is the sum of this and word-timeout",
-                           1, MAX_TIME, DEFAULT_MAX_DURATION, flags));
+                           1, GST_CTC_TEXT_MAX_TIME, DEFAULT_MAX_DURATION, flags));
   g_object_class_install_property (
       klass, PROP_STATE_FILE,
       g_param_spec_string ("state-file", "State file",

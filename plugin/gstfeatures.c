@@ -277,15 +277,18 @@ gst_features_set_frames_per_buffer (GstCaps *caps, guint frames_per_buffer)
   return result;
 }
 
-/* other/tensors of as many features as `audio` has, where that says it. */
+/* other/tensors of as many features as `audio` has, where that says it. Fields that are not those of audio stay. */
 static GstStructure *
 make_tensors (const GstStructure *audio)
 {
-  GstStructure *tensors = gst_structure_new ("other/tensors", "format", G_TYPE_STRING, "static", "num_tensors",
-                                             G_TYPE_INT, 1, "types", G_TYPE_STRING, "float32", NULL);
+  GstStructure *tensors = gst_structure_copy (audio);
   gint channels;
   gchar *dimensions;
 
+  gst_structure_set_name (tensors, "other/tensors");
+  gst_structure_remove_fields (tensors, "layout", "rate", "channels", "channel-mask", NULL);
+  gst_structure_set (tensors, "format", G_TYPE_STRING, "static", "num_tensors", G_TYPE_INT, 1, "types", G_TYPE_STRING,
+                     "float32", NULL);
   if (gst_structure_get_int (audio, "channels", &channels)) {
     dimensions = g_strdup_printf ("%d:1:1:1", channels);
     gst_structure_set (tensors, "dimensions", G_TYPE_STRING, dimensions, NULL);
@@ -460,6 +463,8 @@ gst_features_duration (const GstFeatures *features, guint64 n)
   return frame_rate_duration (features->rate_n, features->rate_d, n);
 }
 
+/* ---- queries ---- */
+
 gboolean
 gst_features_query_latency (GstPad *sinkpad, GstQuery *query, GstClockTime own)
 {
@@ -471,4 +476,27 @@ gst_features_query_latency (GstPad *sinkpad, GstQuery *query, GstClockTime own)
   gst_query_parse_latency (query, &is_live, &min, &max);
   gst_query_set_latency (query, is_live, min + own, GST_CLOCK_TIME_IS_VALID (max) ? max + own : max);
   return TRUE;
+}
+
+gboolean
+gst_features_query_is_in_time (GstQuery *query)
+{
+  GstFormat format = GST_FORMAT_TIME;
+
+  switch (GST_QUERY_TYPE (query)) {
+  case GST_QUERY_CONVERT:
+    return FALSE;
+  case GST_QUERY_POSITION:
+    gst_query_parse_position (query, &format, NULL);
+    break;
+  case GST_QUERY_DURATION:
+    gst_query_parse_duration (query, &format, NULL);
+    break;
+  case GST_QUERY_SEEKING:
+    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
+    break;
+  default:
+    break;
+  }
+  return format == GST_FORMAT_TIME;
 }

@@ -86,6 +86,12 @@ GstBuffer *gst_features_new_buffer (guint64 n_values);
 /* Answers a query of the latency with the latency of the elements upstream of `sinkpad`, and `own`. */
 gboolean gst_features_query_latency (GstPad *sinkpad, GstQuery *query, GstClockTime own);
 
+/*
+ * For elements whose two sides count other things, so that only time is the same on both: FALSE for a query that
+ * upstream cannot answer, which is CONVERT, and POSITION, DURATION and SEEKING in other formats.
+ */
+gboolean gst_features_query_is_in_time (GstQuery *query);
+
 /* Posts `error`, which it takes, as an error message of `element`. */
 #define gst_features_post_error(element, error)                                                         \
   G_STMT_START                                                                                          \

@@ -141,7 +141,6 @@ static gboolean
 gst_logmel_start (GstBaseTransform *trans)
 {
   GstLogmel *self = GST_LOGMEL (trans);
-
   GError *error = NULL;
 
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
@@ -494,26 +493,9 @@ query_latency (GstLogmel *self, GstQuery *query)
 static gboolean
 query_src (GstLogmel *self, GstQuery *query)
 {
-  GstFormat format = GST_FORMAT_TIME;
-
-  switch (GST_QUERY_TYPE (query)) {
-  case GST_QUERY_LATENCY:
+  if (GST_QUERY_TYPE (query) == GST_QUERY_LATENCY)
     return query_latency (self, query);
-  case GST_QUERY_CONVERT:
-    return FALSE;
-  case GST_QUERY_POSITION:
-    gst_query_parse_position (query, &format, NULL);
-    break;
-  case GST_QUERY_DURATION:
-    gst_query_parse_duration (query, &format, NULL);
-    break;
-  case GST_QUERY_SEEKING:
-    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
-    break;
-  default:
-    break;
-  }
-  return format == GST_FORMAT_TIME
+  return gst_features_query_is_in_time (query)
          && GST_BASE_TRANSFORM_CLASS (gst_logmel_parent_class)->query (GST_BASE_TRANSFORM (self), GST_PAD_SRC, query);
 }
 

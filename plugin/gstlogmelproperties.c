@@ -477,9 +477,8 @@ gst_logmel_install_properties (GObjectClass *klass)
       "log-maximum", "Logarithmic maximum",
       "style=whisper: the maximum that a model was trained with, fixed for all audio (global_log_mel_max in the "
       "configuration of Voxtral's streaming models, 1.5 there). Values more than 8 below it are raised to that, and "
-      "each "
-      "x becomes (x + 4) / 4. 0 = off. Whisper itself uses the maximum of the whole recording, which a stream does not "
-      "know",
+      "each x becomes (x + 4) / 4. 0 = off. Whisper itself uses the maximum of the whole recording, which a stream "
+      "does not know",
       -G_MAXDOUBLE, G_MAXDOUBLE, defaults.log_maximum, flags);
   properties[PROP_MODEL_FILE] = g_param_spec_string (
       "model-file", "Model file",

@@ -53,11 +53,11 @@ end_flow (GstSpectralGain *self, GstFlowReturn flow)
   GST_OBJECT_UNLOCK (self);
 }
 
-/* RFC 6464: decibels below full scale, 127 and more are silence. */
+/* RFC 6464: decibels below full scale, 127 and more are silence. So is NaN, which is not a sound. */
 static void
 add_level (GstSpectralGain *self, GstBuffer *buffer, guint64 n_values)
 {
-  gdouble decibels = -10 * log10 (self->output_energy / n_values);
+  gdouble decibels = self->output_energy > 0 ? -10 * log10 (self->output_energy / n_values) : 127;
 
   if (self->is_heard)
     gst_buffer_add_audio_level_meta (buffer, (guint8) rint (CLAMP (decibels, 0, 127)), self->has_speech);

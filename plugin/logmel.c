@@ -334,8 +334,10 @@ logmel_free (Logmel *self)
   g_free (self);
 }
 
-/* Kaldi, within a frame: the mean goes, then every sample loses 0.97 of the one before it, the first (which has none)
- * of itself. */
+/*
+ * Kaldi, within a frame: the mean goes, then every sample loses 0.97 of the one before it, the first (which has none)
+ * of itself.
+ */
 static void
 remove_dc_and_preemphasise (gdouble *samples, guint n_samples)
 {

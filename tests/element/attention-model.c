@@ -408,6 +408,26 @@ GST_START_TEST (test_output_says_of_its_front_end_the_sample_rate_alone)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_weights_say_of_their_front_end_the_sample_rate_alone)
+{
+  GstHarness *h = gst_harness_new ("attention"), *w = gst_harness_new_with_element (h->element, NULL, "weights");
+  gfloat frame[D] = { 0 };
+  const GstStructure *structure;
+  GstCaps *caps;
+  gint sample_rate;
+
+  gst_harness_set_src_caps_str (h, AUDIO_CAPS ", sample-rate=(int)16000, style=(string)kaldi, bins=(int)80");
+  gst_harness_push (h, gst_buffer_new_memdup (frame, sizeof frame));
+  caps = gst_pad_get_current_caps (w->sinkpad);
+  structure = gst_caps_get_structure (caps, 0);
+  fail_unless (gst_structure_get_int (structure, "sample-rate", &sample_rate) && sample_rate == 16000);
+  fail_if (gst_structure_has_field (structure, "style") || gst_structure_has_field (structure, "bins"));
+  gst_caps_unref (caps);
+  gst_harness_teardown (w);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 /* Both ends are real elements. The model says the same as the properties of logmel. */
 GST_START_TEST (test_logmel_tells_attention_what_it_made)
 {
@@ -478,6 +498,7 @@ attention_model_suite (void)
   tcase_add_loop_test (frames, test_frames_are_refused_in_the_name_of_the_model_that_runs, 0, 4);
   tcase_add_test (frames, test_frame_rate_counts_where_caps_tell);
   tcase_add_test (frames, test_output_says_of_its_front_end_the_sample_rate_alone);
+  tcase_add_test (frames, test_weights_say_of_their_front_end_the_sample_rate_alone);
   tcase_add_test (frames, test_logmel_tells_attention_what_it_made);
   return suite;
 }

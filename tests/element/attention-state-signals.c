@@ -6,26 +6,6 @@
 
 #include "attn.h"
 
-/* ---- helpers ---- */
-
-static GBytes *
-save (GstHarness *h)
-{
-  GBytes *state = NULL;
-
-  g_signal_emit_by_name (h->element, "save-state", &state);
-  return state;
-}
-
-static gboolean
-restore (GstHarness *h, GBytes *state)
-{
-  gboolean restored = FALSE;
-
-  g_signal_emit_by_name (h->element, "restore-state", state, &restored);
-  return restored;
-}
-
 GST_START_TEST (test_signals_move_a_stream_to_another_element)
 {
   const Case *c = &cases[__i__];

@@ -298,14 +298,8 @@ GST_END_TEST;
 GST_START_TEST (test_file_that_cannot_be_read_is_an_error)
 {
   static const Case c = { 20, 0, 2, FALSE };
-  GstElement *element = make_element (&c, folder);
-  GstBus *bus = attach_bus (element);
 
-  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
-  fail_unless_said (bus, GST_MESSAGE_ERROR, folder);
-  gst_element_set_state (element, GST_STATE_NULL);
-  detach_bus (element, bus);
-  gst_object_unref (element);
+  fail_unless_start_refused (make_element (&c, folder), folder);
 }
 GST_END_TEST;
 
@@ -335,14 +329,8 @@ GST_START_TEST (test_state_file_without_its_folder_is_an_error)
 {
   static const Case c = { 20, 0, 2, FALSE };
   gchar *nowhere = g_build_filename (folder, "nowhere", "state", NULL);
-  GstElement *element = make_element (&c, nowhere);
-  GstBus *bus = attach_bus (element);
 
-  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
-  fail_unless_said (bus, GST_MESSAGE_ERROR, "there is no folder");
-  gst_element_set_state (element, GST_STATE_NULL);
-  detach_bus (element, bus);
-  gst_object_unref (element);
+  fail_unless_start_refused (make_element (&c, nowhere), "there is no folder");
   g_free (nowhere);
 }
 GST_END_TEST;

@@ -156,6 +156,32 @@ GST_START_TEST (test_the_rate_is_divided_by_the_stride)
 }
 GST_END_TEST;
 
+/* Once at 25 frames per second, and once at a rate that is not a whole number, which makes them other/tensors. */
+GST_START_TEST (test_other_fields_of_the_caps_stay_at_any_rate)
+{
+  Encoder *e = encoder_open ("conv-strides");
+  GstHarness *h = encoder_harness (e);
+  GstCaps *caps = encoder_caps (e, FALSE, 0);
+  const GstStructure *structure;
+  gint sample_rate;
+
+  gst_caps_set_simple (caps, "rate", G_TYPE_INT, 25 * (gint) e->stride + __i__, "channel-mask", GST_TYPE_BITMASK,
+                       (guint64) 0, "sample-rate", G_TYPE_INT, 16000, "note", G_TYPE_STRING, "mine", NULL);
+  gst_harness_set_src_caps (h, caps);
+  caps = gst_pad_get_current_caps (h->sinkpad);
+  structure = gst_caps_get_structure (caps, 0);
+  fail_unless (gst_structure_has_name (structure, __i__ == 0 ? "audio/x-raw" : "other/tensors"));
+  fail_unless (gst_structure_get_int (structure, "sample-rate", &sample_rate) && sample_rate == 16000);
+  fail_unless_equals_string (gst_structure_get_string (structure, "note"), "mine");
+  if (__i__ == 1)
+    fail_if (gst_structure_has_field (structure, "rate") || gst_structure_has_field (structure, "layout")
+             || gst_structure_has_field (structure, "channels") || gst_structure_has_field (structure, "channel-mask"));
+  gst_caps_unref (caps);
+  gst_harness_teardown (h);
+  encoder_free (e);
+}
+GST_END_TEST;
+
 /* ---- times and metadata ---- */
 
 /* Without a stride outputs have the times of the buffers: 7 frames in 80 ms, though the caps say 70. */
@@ -618,6 +644,7 @@ attentionencoder_suite (void)
   tcase_add_test (framing, test_one_buffer_out_per_buffer_in_without_a_stride);
   tcase_add_loop_test (framing, test_with_a_stride_a_buffer_leaves_when_outputs_get_ready, 0, 8);
   tcase_add_loop_test (framing, test_the_rate_is_divided_by_the_stride, 0, 6);
+  tcase_add_loop_test (framing, test_other_fields_of_the_caps_stay_at_any_rate, 0, 2);
   tcase_add_test (framing, test_outputs_have_the_times_of_their_frames_within_their_buffers);
   tcase_add_loop_test (framing, test_outputs_have_times_by_the_rate_where_buffers_have_no_duration, 0, 2);
   tcase_add_test (framing, test_without_times_outputs_have_none);

@@ -93,4 +93,17 @@ detach_bus (GstElement *element, GstBus *bus)
   gst_object_unref (bus);
 }
 
+/* The element does not start, and says why. Takes it. */
+static inline void
+fail_unless_start_refused (GstElement *element, const gchar *part)
+{
+  GstBus *bus = attach_bus (element);
+
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_FAILURE);
+  fail_unless_error (bus, part);
+  gst_element_set_state (element, GST_STATE_NULL);
+  detach_bus (element, bus);
+  gst_object_unref (element);
+}
+
 #endif

@@ -389,6 +389,7 @@ GST_START_TEST (test_kinds_of_token_files)
       "a|b" },                                                  /* Windows */
     { "<0xE4> 0\n<0x00> 1\n<0xGG> 2\n", "\xe4|<0x00>|<0xGG>" }, /* bytes */
     { "a 00\n", "a" },
+    { "<pad> 0\n| 1\n", "<pad>||" }, /* wav2vec 2.0: its mark is not a space */
   };
 
   check_files (cases, G_N_ELEMENTS (cases));
@@ -402,6 +403,8 @@ GST_START_TEST (test_wrong_lines_are_named)
     { "\n", "is empty" },
     { "a\n\nb\n", "line 2 is empty" },
     { "a 0\n\n", "line 2 is empty" },
+    { "<blk>\n the\n", "line 2, \" the\", begins with a space" },
+    { "<blk> 0\n\tthe 1\n", "line 2, \"\tthe 1\", begins with a space" },
     { "a 0\nb 0\n", "line 2 has the number 0, as line 1 has" },
     { "a 0\nb 2\n", "line 2 has the number 2, but 2 lines have the numbers 0 to 1, once each" },
     { "a 0\nb 99999999999999999999999\n", "line 2 has the number 99999999999999999999999" },

@@ -111,6 +111,27 @@ pull_event (GstHarness *h, GstEventType type)
   return event;
 }
 
+/* ---- states ---- */
+
+/* The signals of elements whose streams outlive their process. Transfer full; NULL: there is no stream. */
+static inline GBytes *
+save (GstHarness *h)
+{
+  GBytes *state = NULL;
+
+  g_signal_emit_by_name (h->element, "save-state", &state);
+  return state;
+}
+
+static inline gboolean
+restore (GstHarness *h, GBytes *state)
+{
+  gboolean restored = FALSE;
+
+  g_signal_emit_by_name (h->element, "restore-state", state, &restored);
+  return restored;
+}
+
 /* ---- queries and statistics ---- */
 
 static GstClockTime upstream_max;
@@ -144,6 +165,60 @@ check_latency_behind_live (GstHarness *h, GstClockTime own)
   gst_query_parse_latency (query, &is_live, &min, &max);
   fail_unless (min == 10 * GST_MSECOND + own && !GST_CLOCK_TIME_IS_VALID (max));
   gst_query_unref (query);
+}
+
+/* Upstream answers 5 in every format, and can seek. */
+static inline gboolean
+answer_anything (GstPad *pad, GstObject *parent, GstQuery *query)
+{
+  GstFormat format;
+
+  switch (GST_QUERY_TYPE (query)) {
+  case GST_QUERY_DURATION:
+    gst_query_parse_duration (query, &format, NULL);
+    gst_query_set_duration (query, format, 5);
+    return TRUE;
+  case GST_QUERY_SEEKING:
+    gst_query_parse_seeking (query, &format, NULL, NULL, NULL);
+    gst_query_set_seeking (query, format, TRUE, 0, 5);
+    return TRUE;
+  case GST_QUERY_POSITION:
+    gst_query_parse_position (query, &format, NULL);
+    gst_query_set_position (query, format, 5);
+    return TRUE;
+  case GST_QUERY_CONVERT:
+    gst_query_set_convert (query, GST_FORMAT_TIME, 1, GST_FORMAT_DEFAULT, 5);
+    return TRUE;
+  default:
+    return gst_pad_query_default (pad, parent, query);
+  }
+}
+
+/* Downstream gets answers in time alone, and upstream gets no other seeks. */
+static inline void
+check_only_time_passes (GstHarness *h)
+{
+  static const GstFormat formats[] = { GST_FORMAT_TIME, GST_FORMAT_DEFAULT, GST_FORMAT_BYTES };
+  GstPad *pad = h->sinkpad;
+  gint64 value;
+  guint i;
+
+  gst_pad_set_query_function (h->srcpad, answer_anything);
+  for (i = 0; i < G_N_ELEMENTS (formats); i++) {
+    GstQuery *seeking = gst_query_new_seeking (formats[i]);
+    guint before = gst_harness_upstream_events_received (h);
+    gboolean is_time = formats[i] == GST_FORMAT_TIME;
+
+    fail_unless_equals_int (gst_pad_peer_query_duration (pad, formats[i], &value), is_time);
+    fail_unless_equals_int (gst_pad_peer_query_position (pad, formats[i], &value), is_time);
+    fail_unless_equals_int (gst_pad_peer_query (pad, seeking), is_time);
+    fail_unless_equals_int (gst_pad_push_event (pad, gst_event_new_seek (1, formats[i], GST_SEEK_FLAG_FLUSH,
+                                                                         GST_SEEK_TYPE_SET, 0, GST_SEEK_TYPE_NONE, 0)),
+                            is_time);
+    fail_unless_equals_int (gst_harness_upstream_events_received (h) - before, is_time);
+    gst_query_unref (seeking);
+  }
+  fail_if (gst_pad_peer_query_convert (pad, GST_FORMAT_TIME, 1, GST_FORMAT_DEFAULT, &value));
 }
 
 #endif

@@ -517,9 +517,9 @@ GST_START_TEST (test_frames_without_a_probability_post_nothing)
 }
 GST_END_TEST;
 
-/* The gains are 1: the level is that of the input, 0.1 or 20 dB below full scale in either format. */
+/* The gains are 1: the level is that of the input. */
 static void
-fail_unless_level (const gchar *format, gconstpointer samples, gsize size, gfloat probability)
+fail_unless_level (const gchar *format, gconstpointer samples, gsize size, gfloat probability, guint level)
 {
   Fixture fixture = fixture_new ("");
   gfloat gains[N_BINS + 1];
@@ -538,12 +538,13 @@ fail_unless_level (const gchar *format, gconstpointer samples, gsize size, gfloa
   buffer = gst_harness_pull (fixture.audio);
   meta = gst_buffer_get_audio_level_meta (buffer);
   fail_unless (meta != NULL);
-  fail_unless_equals_int (meta->level, 20);
+  fail_unless_equals_int (meta->level, level);
   fail_unless_equals_int (meta->voice_activity, probability > 0.5f);
   gst_buffer_unref (buffer);
   fixture_free (&fixture);
 }
 
+/* 0.1 is 20 dB below full scale in either format. */
 GST_START_TEST (test_buffers_say_their_level_and_whether_there_is_speech)
 {
   gfloat f32[5 * HOP];
@@ -554,9 +555,25 @@ GST_START_TEST (test_buffers_say_their_level_and_whether_there_is_speech)
     f32[i] = i % 2 == 0 ? 0.1f : -0.1f;
     s16[i] = i % 2 == 0 ? 3277 : -3277;
   }
-  fail_unless_level (GST_AUDIO_NE (F32), f32, sizeof f32, 0.9f);
-  fail_unless_level (GST_AUDIO_NE (F32), f32, sizeof f32, 0.1f);
-  fail_unless_level (GST_AUDIO_NE (S16), s16, sizeof s16, 0.9f);
+  fail_unless_level (GST_AUDIO_NE (F32), f32, sizeof f32, 0.9f, 20);
+  fail_unless_level (GST_AUDIO_NE (F32), f32, sizeof f32, 0.1f, 20);
+  fail_unless_level (GST_AUDIO_NE (S16), s16, sizeof s16, 0.9f, 20);
+}
+GST_END_TEST;
+
+/* Levels below and above those of RFC 6464; what is damaged is not the loudest of a call. */
+GST_START_TEST (test_levels_beyond_the_range_are_its_ends)
+{
+  static const struct {
+    gfloat sample;
+    guint level;
+  } cases[] = { { 0, 127 }, { 1e-30f, 127 }, { 2, 0 }, { NAN, 127 }, { INFINITY, 127 } };
+  gfloat f32[5 * HOP];
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (f32); i++)
+    f32[i] = i % 2 == 0 ? cases[__i__].sample : -cases[__i__].sample;
+  fail_unless_level (GST_AUDIO_NE (F32), f32, sizeof f32, 0.9f, cases[__i__].level);
 }
 GST_END_TEST;
 
@@ -592,6 +609,7 @@ spectralgain_streams_suite (void)
   tcase_add_test (events, test_speech_begins_and_ends_with_a_message);
   tcase_add_test (events, test_frames_without_a_probability_post_nothing);
   tcase_add_test (events, test_buffers_say_their_level_and_whether_there_is_speech);
+  tcase_add_loop_test (events, test_levels_beyond_the_range_are_its_ends, 0, 5);
   return suite;
 }
 
