@@ -101,8 +101,7 @@ frames_behind (const Story *s, AttnBlock **blocks, size_t n_blocks, size_t n, ui
   MUST (attn_stream_new (&front, &stream, NULL));
   MUST (attn_stream_reset (stream, s->first, NULL));
   for (size_t t = 0; t < s->n; t++)
-    n_done += attn_stream_run (stream, s->present[t] ? s->frames + t * s->encoder.n_in : NULL, 1,
-                               frames + n_done * width, NULL, present + n_done);
+    n_done += attn_stream_run (stream, frames_from (s, t), 1, frames + n_done * width, NULL, present + n_done);
   attn_stream_finish (stream, frames + n_done * width, NULL, present + n_done, SIZE_MAX);
   attn_stream_free (stream);
   layer_of_blocks_clear (&front);
@@ -175,21 +174,6 @@ story_with_attention (void)
     if (attn_layer_n_attentions (s.layer) > 0)
       return s;
     story_clear (&s);
-  }
-}
-
-static void
-check_watched (int n, bool (*property) (const Story *))
-{
-  for (int i = 0; i < n; i++) {
-    uint64_t seed = random_state;
-    Story s = story_with_attention ();
-    bool kept = property (&s);
-
-    if (!kept)
-      print_story (&s, seed);
-    story_clear (&s);
-    CHECK_MSG (kept, "encoder %d", i);
   }
 }
 
@@ -289,7 +273,7 @@ rows_by_law (const Story *s)
 
 TEST (rows_of_every_attention_keep_the_law)
 {
-  check_watched (N_RANDOM, rows_by_law);
+  check_stories (N_RANDOM, story_with_attention, rows_by_law);
 }
 
 /* ---- streams that are watched ---- */
@@ -379,7 +363,6 @@ static bool
 play_piece (Play *p, size_t begin, size_t end)
 {
   const Story *s = p->story;
-  const float *frames = s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL;
   bool right = true;
 
   for (uint32_t i = 0; i < p->n; i++) {
@@ -393,7 +376,8 @@ play_piece (Play *p, size_t begin, size_t end)
     if (p->watched[i])
       before_call (&p->watchers[i], n);
   }
-  p->n_out += attn_stream_run (p->stream, frames, end - begin, p->out + p->n_out * s->encoder.n_out, NULL, NULL);
+  p->n_out += attn_stream_run (p->stream, frames_from (s, begin), end - begin, p->out + p->n_out * s->encoder.n_out,
+                               NULL, NULL);
   return after_calls (p, true) && right;
 }
 
@@ -401,23 +385,21 @@ play_piece (Play *p, size_t begin, size_t end)
 static bool
 move_on (Play *p)
 {
-  size_t size = attn_stream_state_size (p->stream);
-  uint8_t *state = malloc (size);
+  State state = save (p->stream);
   bool right = true;
 
-  MUST (attn_stream_save (p->stream, state, size, NULL));
   attn_stream_free (p->stream);
   p->stream = poisoned_stream (p->story->layer, 0);
   for (uint32_t i = 0; i < p->n; i++)
     if (p->watched[i])
       attach (p->stream, &p->watchers[i]);
-  MUST (attn_stream_restore (p->stream, state, size, NULL));
+  MUST (attn_stream_restore (p->stream, state.bytes, state.size, NULL));
   for (uint32_t i = 0; i < p->n; i++)
     right = right
             && (!p->watched[i]
                 || (p->watchers[i].watch.n_rows == 0
                     && p->watchers[i].watch.first == p->attentions[i].first + p->watchers[i].n_seen));
-  free (state);
+  free (state.bytes);
   return right;
 }
 
@@ -478,10 +460,7 @@ watched_stream_shows_the_rows (const Story *s)
     }
   }
   for (size_t begin = 0, end; right && begin < s->n; begin = end) {
-    size_t longest = random_between (0, 9) == 0 ? LONG_ABSENCE : random_between (1, 40);
-
-    for (end = begin + 1; end < s->n && end - begin < longest && s->present[end] == s->present[begin];)
-      end++;
+    end = end_of_piece (s, begin, s->n, random_between (0, 9) == 0 ? LONG_ABSENCE : random_between (1, 40));
     right = play_piece (&p, begin, end) && (random_between (0, 9) != 0 || move_on (&p));
   }
   right = right && play_end (&p) && p.n_out == s->n_out && same_bits (p.out, s->expected, s->n_out * s->encoder.n_out);
@@ -491,7 +470,7 @@ watched_stream_shows_the_rows (const Story *s)
 
 TEST (watched_rows_have_the_bits_of_the_attention_alone)
 {
-  check_watched (N_RANDOM, watched_stream_shows_the_rows);
+  check_stories (N_RANDOM, story_with_attention, watched_stream_shows_the_rows);
 }
 
 /* ---- gains ---- */
@@ -524,8 +503,7 @@ play_frame_by_frame (const Story *s, const Attention *a, const float *gains, flo
     for (uint32_t head = 0; n != 0 && head < a->n_heads; head++)
       MUST (attn_stream_set_gain (stream, a->number, head, gains[row * a->n_heads + head]));
     row += n;
-    n_out += attn_stream_run (stream, s->present[t] ? s->frames + t * s->encoder.n_in : NULL, 1,
-                              out + n_out * s->encoder.n_out, NULL, NULL);
+    n_out += attn_stream_run (stream, frames_from (s, t), 1, out + n_out * s->encoder.n_out, NULL, NULL);
   }
   MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, a->n - row));
   attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
@@ -542,16 +520,14 @@ play_with_row_gains (const Story *s, const Attention *a, const float *gains, flo
 
   MUST (attn_stream_set_row_gains (stream, a->number, gains, a->n));
   for (size_t begin = 0, end; begin < s->n; begin = end) {
-    size_t longest = random_between (1, 40), n;
+    size_t n;
 
-    for (end = begin + 1; end < s->n && end - begin < longest && s->present[end] == s->present[begin];)
-      end++;
+    end = end_of_piece (s, begin, s->n, random_between (1, 40));
     n = attn_stream_rows_ready (stream, a->number, end - begin);
     if (!at_once)
       MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, n));
     row += n;
-    n_out += attn_stream_run (stream, s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL, end - begin,
-                              out + n_out * s->encoder.n_out, NULL, NULL);
+    n_out += attn_stream_run (stream, frames_from (s, begin), end - begin, out + n_out * s->encoder.n_out, NULL, NULL);
   }
   if (!at_once)
     MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, a->n - row));
@@ -579,7 +555,7 @@ row_gains_hold_row_by_row (const Story *s)
 
 TEST (gains_of_rows_are_those_set_before_each_row)
 {
-  check_watched (N_RANDOM, row_gains_hold_row_by_row);
+  check_stories (N_RANDOM, story_with_attention, row_gains_hold_row_by_row);
 }
 
 /* The same encoder with the columns of one head in the output projection of its attention set to 0. */
@@ -614,15 +590,14 @@ play_through (const Story *s, AttnStream *stream, const Attention *watched, floa
   if (rows != NULL)
     MUST (attn_stream_watch (stream, watched->number, &watch));
   for (size_t begin = 0, end; begin <= s->n; begin = end) {
-    for (end = begin + 1; end < s->n && end - begin < 7 && s->present[end] == s->present[begin];)
-      end++;
+    end = end_of_piece (s, begin, s->n, 7);
     watch.weights = rows != NULL ? rows + n_rows * watched->n_row : NULL;
     watch.room = watched->n - n_rows;
     if (begin == s->n)
       attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
     else
-      n_out += attn_stream_run (stream, s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL, end - begin,
-                                out + n_out * s->encoder.n_out, NULL, NULL);
+      n_out +=
+          attn_stream_run (stream, frames_from (s, begin), end - begin, out + n_out * s->encoder.n_out, NULL, NULL);
     n_rows += watch.n_rows;
   }
 }
@@ -666,7 +641,7 @@ silenced_head_is_columns_of_0 (const Story *s)
 
 TEST (silenced_head_of_any_attention_equals_output_columns_of_0)
 {
-  check_watched (N_RANDOM, silenced_head_is_columns_of_0);
+  check_stories (N_RANDOM, story_with_attention, silenced_head_is_columns_of_0);
 }
 
 /* ---- watchers ---- */
