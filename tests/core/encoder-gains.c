@@ -45,52 +45,89 @@ play_frame_by_frame (const Story *s, const Attention *a, const float *gains, flo
   attn_stream_free (stream);
 }
 
-/* In pieces, with the gains of all rows set at the beginning, or those of each piece before it. */
-static void
-play_with_row_gains (const Story *s, const Attention *a, const float *gains, float *out)
+/* The rows that the watcher had room for are those of the attention alone: its gains do not change its weights. */
+static bool
+saw_the_rows (const AttnWatch *watch, const Attention *a)
+{
+  uint64_t n = watch->n_rows < watch->room ? watch->n_rows : watch->room;
+
+  return same_bits (watch->weights, a->weights + (watch->first - a->first) * a->n_row, n * a->n_row);
+}
+
+/*
+ * In pieces, with the gains of all rows set at the beginning, or those of each piece before it. The watcher, if not
+ * NULL, has room for some of the rows of a piece. False: it saw others.
+ */
+static bool
+play_with_row_gains (const Story *s, const Attention *a, const float *gains, AttnWatch *watch, float *out)
 {
   AttnStream *stream = poisoned_stream (s->layer, s->first);
-  bool at_once = random_between (0, 1);
-  size_t row = 0, n_out = 0;
+  bool at_once = random_between (0, 1), right = true;
+  size_t row = 0, n_out = 0, n;
 
+  if (watch != NULL)
+    MUST (attn_stream_watch (stream, a->number, watch));
   MUST (attn_stream_set_row_gains (stream, a->number, gains, a->n));
-  for (size_t begin = 0, end; begin < s->n; begin = end) {
-    size_t n;
-
+  for (size_t begin = 0, end; begin <= s->n; begin = end) {
     end = end_of_piece (s, begin, s->n, random_between (1, 40));
-    n = attn_stream_rows_ready (stream, a->number, end - begin);
+    n = begin < s->n ? attn_stream_rows_ready (stream, a->number, end - begin) : a->n - row;
     if (!at_once)
       MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, n));
+    if (watch != NULL)
+      watch->room = random_between (0, n);
     row += n;
-    n_out += attn_stream_run (stream, frames_from (s, begin), end - begin, out + n_out * s->encoder.n_out, NULL, NULL);
+    if (begin < s->n)
+      n_out +=
+          attn_stream_run (stream, frames_from (s, begin), end - begin, out + n_out * s->encoder.n_out, NULL, NULL);
+    else
+      attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
+    right = right && (watch == NULL || saw_the_rows (watch, a));
   }
-  if (!at_once)
-    MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, a->n - row));
-  attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
   attn_stream_free (stream);
+  return right;
 }
 
 static bool
-row_gains_hold_row_by_row (const Story *s)
+row_gains_hold_row_by_row (const Story *s, bool is_watched)
 {
   Attention a = attention_of (s, random_between (0, attn_layer_n_attentions (s->layer) - 1));
   float *gains = random_gains (&a), *one = new_values (s->n_out * s->encoder.n_out);
   float *other = new_values (s->n_out * s->encoder.n_out);
+  AttnWatch watch = { .weights = new_values (a.n * a.n_row) };
   bool same;
 
   play_frame_by_frame (s, &a, gains, one);
-  play_with_row_gains (s, &a, gains, other);
-  same = same_bits (one, other, s->n_out * s->encoder.n_out);
+  same = play_with_row_gains (s, &a, gains, is_watched ? &watch : NULL, other)
+         && same_bits (one, other, s->n_out * s->encoder.n_out);
   free (gains);
   free (one);
   free (other);
+  free (watch.weights);
   attention_clear (&a);
   return same;
 }
 
+static bool
+row_gains_hold (const Story *s)
+{
+  return row_gains_hold_row_by_row (s, false);
+}
+
+static bool
+watched_row_gains_hold (const Story *s)
+{
+  return row_gains_hold_row_by_row (s, true);
+}
+
 TEST (gains_of_rows_are_those_set_before_each_row)
 {
-  check_stories (N_RANDOM, story_with_attention, row_gains_hold_row_by_row);
+  check_stories (N_RANDOM, story_with_attention, row_gains_hold);
+}
+
+/* A watcher without room for all rows cuts the runs that the gains are read for. */
+TEST (gains_of_rows_hold_beside_a_watcher_of_fewer_rows)
+{
+  check_stories (N_RANDOM, story_with_attention, watched_row_gains_hold);
 }
 
 /* ---- gains of heads ---- */
@@ -187,6 +224,7 @@ main (int argc, char **argv)
   check_only = argc > 1 ? argv[1] : NULL;
   random_seed ();
   RUN (gains_of_rows_are_those_set_before_each_row);
+  RUN (gains_of_rows_hold_beside_a_watcher_of_fewer_rows);
   RUN (silenced_head_of_any_attention_equals_output_columns_of_0);
   return check_done ();
 }
