@@ -352,7 +352,7 @@ TEST (rows_are_counted_at_the_rate_of_their_attention)
   attn_layer_free (layer);
 }
 
-TEST (who_left_sees_nothing_and_there_is_no_third_attention)
+TEST (former_watcher_sees_nothing_and_there_is_no_third_attention)
 {
   AttnLayer *layer = small_encoder ();
   float weights[2][8] = { { 9 }, { 9 } }, frame = 1;
@@ -443,7 +443,7 @@ main (int argc, char **argv)
   RUN (rows_of_every_attention_keep_the_law);
   RUN (watched_rows_have_the_bits_of_the_attention_alone);
   RUN (rows_are_counted_at_the_rate_of_their_attention);
-  RUN (who_left_sees_nothing_and_there_is_no_third_attention);
+  RUN (former_watcher_sees_nothing_and_there_is_no_third_attention);
   RUN (long_absence_is_counted_and_written_as_far_as_there_is_room);
   RUN (single_attention_is_watched_beside_the_weights_of_a_call);
   return check_done ();
