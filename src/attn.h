@@ -296,7 +296,8 @@ ATTN_API ATTN_CHECKED AttnStatus attn_model_peek (const char *path, const char *
 
 /*
  * The metadata of a safetensors file, whatever its tensors are. Programs that make the input of a model read
- * sample-rate, bins ... there. Reads the header alone. The caller frees *metadata by attn_metadata_free (). Any thread.
+ * sample-rate, bins ... there. Reads the header alone. The caller frees *metadata by attn_metadata_free (). On failure
+ * *metadata is NULL. Any thread.
  */
 typedef struct AttnMetadata AttnMetadata;
 
