@@ -393,6 +393,52 @@ TEST (restored_stream_goes_on_with_the_same_bits_on_other_kernels)
   check_stories (N_RANDOM, random_story, restored_goes_on);
 }
 
+/* Saves the stream, which is at its end. A state restores; no state, while outputs `may_be_left`: ATTN_ERROR_STATE. */
+static bool
+end_is_saved (const AttnStream *stream, AttnStream *other, bool may_be_left)
+{
+  State state = { .size = attn_stream_state_size (stream) };
+  AttnStatus status;
+  AttnError error;
+
+  state.bytes = malloc (state.size);
+  status = attn_stream_save (stream, state.bytes, state.size, &error);
+  if (status == ATTN_OK) {
+    status = attn_stream_restore (other, state.bytes, state.size, &error);
+    may_be_left = false;
+  }
+  free (state.bytes);
+  if (status == ATTN_OK || (may_be_left && status == ATTN_ERROR_STATE))
+    return true;
+  printf ("# %s\n", error.message);
+  return false;
+}
+
+/* The end comes in pieces, as there is room for it. */
+static bool
+every_state_of_the_end_restores (const Story *s)
+{
+  AttnStream *stream = poisoned_stream (s->layer, s->first), *other = poisoned_stream (s->layer, 0);
+  size_t room = random_between (16, 40), n;
+  bool right = true;
+
+  for (size_t t = 0; t < s->n; t++)
+    attn_stream_run (stream, frames_from (s, t), 1, NULL, NULL, NULL);
+  do {
+    n = attn_stream_finish (stream, NULL, NULL, NULL, room);
+    right = right && end_is_saved (stream, other, n != 0);
+  } while (n != 0);
+  right = right && attn_stream_is_drained (other) && attn_stream_pending (other) == 0;
+  attn_stream_free (stream);
+  attn_stream_free (other);
+  return right;
+}
+
+TEST (stream_is_not_saved_while_a_part_of_its_end_is_left)
+{
+  check_stories (N_RANDOM, random_story, every_state_of_the_end_restores);
+}
+
 /* The two processes exchange this through the file, and behind it the state. */
 typedef struct {
   uint64_t seed; /* of the story */
@@ -555,6 +601,7 @@ main (int argc, char **argv)
   RUN (each_output_is_marked_as_present_or_absent);
   RUN (input_reaches_exactly_the_outputs_that_read_it);
   RUN (restored_stream_goes_on_with_the_same_bits_on_other_kernels);
+  RUN (stream_is_not_saved_while_a_part_of_its_end_is_left);
   RUN (new_process_goes_on_with_the_same_bits);
   RUN (long_absence_costs_nothing_and_leaves_nothing);
   RUN (first_frame_off_the_stride_is_refused);
