@@ -7,7 +7,7 @@
 /* The bytes with which every state begins (attn.h). */
 #define MAGIC "attnstat"
 
-/* NULL: no memory. Called with the lock. */
+/* NULL: no memory, or outputs of its end are left (they come when its state has been kept). Called with the lock. */
 static GBytes *
 state_of (const AttnStream *stream)
 {
@@ -16,9 +16,10 @@ state_of (const AttnStream *stream)
 
   if (data == NULL)
     return NULL;
-  if (attn_stream_save (stream, data, size, NULL) != ATTN_OK)
-    g_assert_not_reached (); /* the size is that of the state as it is now */
-  return g_bytes_new_take (data, size);
+  if (attn_stream_save (stream, data, size, NULL) == ATTN_OK)
+    return g_bytes_new_take (data, size);
+  g_free (data);
+  return NULL;
 }
 
 void

@@ -296,7 +296,8 @@ ATTN_API ATTN_CHECKED AttnStatus attn_model_peek (const char *path, const char *
 
 /*
  * The metadata of a safetensors file, whatever its tensors are. Programs that make the input of a model read
- * sample-rate, bins ... there. Reads the header alone. The caller frees *metadata by attn_metadata_free (). Any thread.
+ * sample-rate, bins ... there. Reads the header alone. The caller frees *metadata by attn_metadata_free (). On failure
+ * *metadata is NULL. Any thread.
  */
 typedef struct AttnMetadata AttnMetadata;
 
@@ -675,9 +676,9 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_row_gains (AttnStream *stream, 
 ATTN_API size_t attn_stream_state_size (const AttnStream *stream);
 
 /*
- * [real-time] Writes the state to `data` [size]. `size` must be attn_stream_state_size () now; otherwise returns
- * ATTN_ERROR_STATE and writes nothing. The same stream always gives the same bytes. `error` may be NULL. Cost: O
- * (size).
+ * [real-time] Writes the state to `data` [size]. `size` must be attn_stream_state_size () now, and no outputs may be
+ * left for which attn_stream_finish () had no room; otherwise returns ATTN_ERROR_STATE and writes nothing. The same
+ * stream always gives the same bytes. `error` may be NULL. Cost: O (size).
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_save (const AttnStream *stream, void *data, size_t size, AttnError *error);
 

@@ -3,7 +3,9 @@
  *
  * An application may run with denormals flushed, with traps or with another rounding: the output must not depend on it.
  * Each architecture below defines
- * - attn_float_mode () and attn_float_set_mode (): the register, or registers, that hold the mode;
+ * - attn_float_mode () and attn_float_set_mode (): the register, or registers, that hold the mode. Where one
+ *   instruction reads it and one writes it, these two stand instead (ATTN_FLOAT_READ, ATTN_FLOAT_WRITE), with the type
+ *   of the register (ATTN_FLOAT_REGISTER);
  * - ATTN_FLOAT_STANDARD: round to nearest, denormals on, no traps;
  * - ATTN_FLOAT_KEPT: the bits of the register that are not part of the mode, such as sticky flags of exceptions;
  * - ATTN_FLOAT_FLUSH: the bits that flush denormals to 0; 0 where the processor cannot do so.
@@ -70,21 +72,9 @@ attn_float_set_mode (uint64_t mode)
 #define ATTN_FLOAT_STANDARD 0
 #define ATTN_FLOAT_KEPT 0
 #define ATTN_FLOAT_FLUSH (1 << 24)
-
-static inline uint64_t
-attn_float_mode (void)
-{
-  uint64_t mode;
-
-  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-  return mode;
-}
-
-static inline void
-attn_float_set_mode (uint64_t mode)
-{
-  __asm__ volatile("msr fpcr, %0" : : "r"(mode));
-}
+#define ATTN_FLOAT_REGISTER uint64_t
+#define ATTN_FLOAT_READ "mrs %0, fpcr"
+#define ATTN_FLOAT_WRITE "msr fpcr, %0"
 
 #elif defined(__arm__) && defined(__VFP_FP__) && !defined(__SOFTFP__)
 
@@ -92,21 +82,9 @@ attn_float_set_mode (uint64_t mode)
 #define ATTN_FLOAT_STANDARD 0
 #define ATTN_FLOAT_KEPT 0xf800009f
 #define ATTN_FLOAT_FLUSH (1 << 24)
-
-static inline uint64_t
-attn_float_mode (void)
-{
-  uint32_t mode;
-
-  __asm__ volatile("vmrs %0, fpscr" : "=r"(mode));
-  return mode;
-}
-
-static inline void
-attn_float_set_mode (uint64_t mode)
-{
-  __asm__ volatile("vmsr fpscr, %0" : : "r"((uint32_t) mode));
-}
+#define ATTN_FLOAT_REGISTER uint32_t
+#define ATTN_FLOAT_READ "vmrs %0, fpscr"
+#define ATTN_FLOAT_WRITE "vmsr fpscr, %0"
 
 #elif defined(__powerpc64__) && defined(__ALTIVEC__)
 
@@ -160,21 +138,9 @@ attn_float_set_mode (uint64_t mode)
 #define ATTN_FLOAT_STANDARD 0
 #define ATTN_FLOAT_KEPT 0x00ffff70
 #define ATTN_FLOAT_FLUSH 0
-
-static inline uint64_t
-attn_float_mode (void)
-{
-  uint32_t mode;
-
-  __asm__ volatile("efpc %0" : "=d"(mode));
-  return mode;
-}
-
-static inline void
-attn_float_set_mode (uint64_t mode)
-{
-  __asm__ volatile("sfpc %0" : : "d"((uint32_t) mode));
-}
+#define ATTN_FLOAT_REGISTER uint32_t
+#define ATTN_FLOAT_READ "efpc %0"
+#define ATTN_FLOAT_WRITE "sfpc %0"
 
 #elif defined(__riscv_flen)
 
@@ -182,21 +148,9 @@ attn_float_set_mode (uint64_t mode)
 #define ATTN_FLOAT_STANDARD 0
 #define ATTN_FLOAT_KEPT 0
 #define ATTN_FLOAT_FLUSH 0
-
-static inline uint64_t
-attn_float_mode (void)
-{
-  unsigned long mode;
-
-  __asm__ volatile("frrm %0" : "=r"(mode));
-  return mode;
-}
-
-static inline void
-attn_float_set_mode (uint64_t mode)
-{
-  __asm__ volatile("fsrm %0" : : "r"((unsigned long) mode));
-}
+#define ATTN_FLOAT_REGISTER unsigned long
+#define ATTN_FLOAT_READ "frrm %0"
+#define ATTN_FLOAT_WRITE "fsrm %0"
 
 #else
 
@@ -219,6 +173,23 @@ attn_float_set_mode (uint64_t mode)
   fesetround ((int) mode);
 }
 
+#endif
+
+#ifdef ATTN_FLOAT_REGISTER
+static inline uint64_t
+attn_float_mode (void)
+{
+  ATTN_FLOAT_REGISTER mode;
+
+  __asm__ volatile(ATTN_FLOAT_READ : "=r"(mode));
+  return mode;
+}
+
+static inline void
+attn_float_set_mode (uint64_t mode)
+{
+  __asm__ volatile(ATTN_FLOAT_WRITE : : "r"((ATTN_FLOAT_REGISTER) mode));
+}
 #endif
 
 /* The kept bits, if there are any, come from `kept`. */

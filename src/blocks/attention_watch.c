@@ -1,6 +1,6 @@
 /*
- * libattn: the rows of the block `attention`: their watcher, and the gains that they are computed with. A stream
- * without either never runs this code.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: the rows of the block `attention`: their watcher, and the gains that they are computed with. Only a push
+ * with a watcher, with weights or with gains per row runs this code.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <float.h>
 #include <math.h>

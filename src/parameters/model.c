@@ -140,7 +140,7 @@ attn_metadata_open (const char *path, AttnMetadata **metadata, AttnError *error)
   *metadata = NULL;
   if (status == ATTN_OK) {
     *metadata = calloc (1, sizeof **metadata);
-    status = *metadata == NULL ? attn_fail (error, ATTN_ERROR_MEMORY, "out of memory: metadata")
+    status = *metadata == NULL ? attn_fail_memory (error, "metadata", sizeof **metadata)
                                : attn_metadata_copy (*metadata, file, error);
   }
   attn_safetensors_close (file);

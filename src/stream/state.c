@@ -53,6 +53,11 @@ attn_stream_save (const AttnStream *stream, void *data, size_t size, AttnError *
 
   if (size != needed)
     return attn_fail (error, ATTN_ERROR_STATE, "the state has %zu bytes, but there is room for %zu", needed, size);
+  if (stream->ran_out_of_room)
+    return attn_fail (error, ATTN_ERROR_STATE,
+                      "attn_stream_finish () ran out of room, and %zu outputs are left: it must return 0 before the "
+                      "stream can be saved",
+                      attn_stream_pending (stream));
   end = attn_chain_save (stream->chain, put_header (data, stream, size));
   attn_put_number (end, attn_hash_bytes (ATTN_HASH_START, data, size - CHECKSUM_SIZE), CHECKSUM_SIZE);
   return attn_succeed (error);
@@ -136,6 +141,7 @@ attn_stream_restore (AttnStream *stream, const void *data, size_t size, AttnErro
   bytes = (const uint8_t *) data + HEADER_SIZE;
   attn_chain_restore (stream->chain, &bytes, &behind);
   stream->next_output = behind.next;
+  stream->ran_out_of_room = false;
   attn_stream_begin_rows (stream, NULL);
   return attn_succeed (error);
 }

@@ -108,6 +108,7 @@ attn_stream_reset (AttnStream *stream, uint64_t first_frame, AttnError *error)
   attn_chain_reset (stream->chain, first_frame);
   stream->in = (AttnProgress){ .first = first_frame, .next = first_frame };
   stream->next_output = first_frame / stride;
+  stream->ran_out_of_room = false;
   attn_stream_begin_rows (stream, NULL);
   return attn_succeed (error);
 }
@@ -177,6 +178,7 @@ give (AttnStream *stream, float *out, uint8_t *present, uint64_t room)
       memset (out, 0, run.n * n_outputs * sizeof *out);
     out += run.n * n_outputs;
   }
+  stream->ran_out_of_room = run.more;
   return stream->next_output - before;
 }
 

@@ -14,6 +14,7 @@ struct AttnStream {
   AttnProgress in;                 /* the frames that came in */
   uint64_t next_output;            /* the number of the next one to leave */
   bool is_watched;                 /* one of the attentions is watched */
+  bool ran_out_of_room;            /* attn_stream_finish (): outputs of the end may be left */
 };
 
 /* For streams of up to `max_frames` between two resets; SIZE_MAX: any number. */

@@ -92,20 +92,24 @@ attn_stream_rows_pending (const AttnStream *stream, uint32_t attention)
 
 /* ---- watchers ---- */
 
+/* The watcher, if there is one, has no rows yet. */
+static void
+empty_watch (AttnAttentionState *state)
+{
+  if (state->watch == NULL)
+    return;
+  state->watch->first = state->next_output;
+  state->watch->n_rows = 0;
+}
+
 void
 attn_stream_begin_rows (AttnStream *stream, float *weights)
 {
   const AttnChain *chain = &stream->layer->chain;
   size_t i;
 
-  for (i = 0; i < stream->layer->n_attentions && stream->is_watched; i++) {
-    AttnWatch *watch = stream->attentions[i]->watch;
-
-    if (watch == NULL)
-      continue;
-    watch->first = stream->attentions[i]->next_output;
-    watch->n_rows = 0;
-  }
+  for (i = 0; i < stream->layer->n_attentions; i++)
+    empty_watch (stream->attentions[i]);
   if (weights != NULL && chain->n_blocks == 1 && chain->blocks[0]->kind == &attn_attention_kind)
     attn_attention_set_weights (stream->attentions[0], weights);
 }
@@ -126,10 +130,7 @@ attn_stream_watch (AttnStream *stream, uint32_t attention, AttnWatch *watch)
   if (state == NULL)
     return ATTN_ERROR_CONFIG;
   attn_attention_watch (state, watch);
-  if (watch != NULL) {
-    watch->first = state->next_output;
-    watch->n_rows = 0;
-  }
+  empty_watch (state);
   stream->is_watched = false;
   for (i = 0; i < stream->layer->n_attentions; i++)
     stream->is_watched |= stream->attentions[i]->watch != NULL;

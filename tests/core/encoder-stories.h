@@ -7,6 +7,7 @@
 
 #include "check.h"
 #include "encoder-law.h"
+#include "states.h"
 #include "stream/stream.h"
 
 #define MAX_BLOCKS 12
@@ -158,6 +159,24 @@ print_story (const Story *s, uint64_t seed)
 
 /* ---- streams ---- */
 
+/* The frames from `begin` on; NULL where they are absent. */
+static inline const float *
+frames_from (const Story *s, size_t begin)
+{
+  return s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL;
+}
+
+/* The end of a piece that begins with frame `begin`: up to `longest` frames before `end`, all present or all absent. */
+static inline size_t
+end_of_piece (const Story *s, size_t begin, size_t end, size_t longest)
+{
+  size_t stop = begin + 1;
+
+  while (stop < end && stop - begin < longest && s->present[stop] == s->present[begin])
+    stop++;
+  return stop;
+}
+
 /* A stream that has seen NaN everywhere, so that all memory that it reads without writing it first is NaN. */
 static inline AttnStream *
 poisoned_stream (const AttnLayer *layer, uint64_t first)
@@ -178,28 +197,13 @@ poisoned_stream (const AttnLayer *layer, uint64_t first)
   return stream;
 }
 
-typedef struct {
-  uint8_t *bytes;
-  size_t size;
-} State;
-
-static inline State
-save (const AttnStream *stream)
-{
-  State state = { .size = attn_stream_state_size (stream) };
-
-  state.bytes = malloc (state.size);
-  MUST (attn_stream_save (stream, state.bytes, state.size, NULL));
-  return state;
-}
-
-/* Plays a random story, made by `make` (with its argument), and checks `property`. */
+/* Makes `n` stories by `make`, and checks `property` of each. */
 static inline void
-check_stories (int n, bool (*property) (const Story *))
+check_stories (int n, Story (*make) (void), bool (*property) (const Story *))
 {
   for (int i = 0; i < n; i++) {
     uint64_t seed = random_state;
-    Story s = random_story ();
+    Story s = make ();
     bool kept = property (&s);
 
     if (!kept)

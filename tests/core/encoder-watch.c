@@ -1,11 +1,11 @@
 /*
- * The attentions inside of an encoder, watched and changed while it runs: rows equal those of the attention alone and
- * of its definition, they come when the law says, numbered at the attention's own rate, and gains reach the heads that
- * they are for.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * The attentions inside of an encoder, watched while it runs: rows equal those of the attention alone and of its
+ * definition, and they come when the law says, numbered at the attention's own rate.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv () */
 
-#include "encoder-stories.h"
+#include "encoder-attentions.h"
 #include "layers.h"
 
 #define N_RANDOM random_rounds (400) /* encoders per property */
@@ -15,183 +15,6 @@
  * blocks in front does not, even if some norms magnify it a thousand times.
  */
 #define STRUCTURE 0x1p-8
-
-/* ---- one attention of an encoder ---- */
-
-typedef struct {
-  uint32_t number;
-  Chain path; /* copied from the encoder: those in front of the attention, and the attention. Residuals are opened */
-  Law law;    /* of the path */
-  uint32_t n_heads;
-  size_t span, n_row; /* n_heads span */
-  uint64_t first;     /* the number of its first row */
-  size_t n;           /* rows of the whole stream */
-  float *weights;     /* [n][n_heads][span], by attn_forward () of the attention alone */
-  uint8_t *present;   /* [n] */
-} Attention;
-
-/* The path to attention number *number; false: there are fewer, and *number is reduced by their number. */
-static bool
-find_path (const Chain *chain, uint32_t *number, Chain *path)
-{
-  for (size_t i = 0; i < chain->n; i++) {
-    const Node *node = &chain->nodes[i];
-    size_t n_before = path->n;
-
-    if (node->kind == BLOCK_RESIDUAL && find_path (&node->inner, number, path))
-      return true;
-    path->n = n_before;
-    path->nodes[path->n++] = *node;
-    if (node->kind == BLOCK_ATTENTION && (*number)-- == 0)
-      return true;
-  }
-  return false;
-}
-
-/* The same of the layer's blocks. */
-static bool
-find_blocks (const AttnChain *chain, const AttnBlock *last, AttnBlock **blocks, size_t *n)
-{
-  for (size_t i = 0; i < chain->n_blocks; i++) {
-    AttnBlock *block = chain->blocks[i];
-    size_t n_before = *n;
-
-    if (block->kind->inner != NULL && find_blocks (block->kind->inner (block), last, blocks, n))
-      return true;
-    *n = n_before;
-    blocks[(*n)++] = block;
-    if (block == last)
-      return true;
-  }
-  return false;
-}
-
-/* A layer of some blocks of another one. */
-static AttnLayer
-layer_of_blocks (const Story *s, AttnBlock **blocks, size_t n)
-{
-  AttnLayer layer = { .machine = s->layer->machine, .n_threads = 1 };
-
-  MUST (attn_chain_init (&layer.chain, blocks[0]->n_inputs, n, NULL));
-  for (size_t i = 0; i < n; i++)
-    if (!attn_chain_add (&layer.chain, blocks[i]))
-      abort ();
-  MUST (attn_layer_sum_up (&layer, NULL));
-  return layer;
-}
-
-static void
-layer_of_blocks_clear (AttnLayer *layer)
-{
-  attn_free (layer->chain.blocks); /* which belong to the other layer */
-  attn_free (layer->attentions);
-}
-
-/* The frames that come to the attention from the blocks in front of it, and their *present. */
-static float *
-frames_behind (const Story *s, AttnBlock **blocks, size_t n_blocks, size_t n, uint8_t *present)
-{
-  AttnLayer front = layer_of_blocks (s, blocks, n_blocks);
-  size_t width = front.chain.n_outputs, n_done = 0;
-  float *frames = new_values (n * width);
-  AttnStream *stream;
-
-  if (attn_layer_count (&front, s->n) != n)
-    abort ();
-  MUST (attn_stream_new (&front, &stream, NULL));
-  MUST (attn_stream_reset (stream, s->first, NULL));
-  for (size_t t = 0; t < s->n; t++)
-    n_done += attn_stream_run (stream, s->present[t] ? s->frames + t * s->encoder.n_in : NULL, 1,
-                               frames + n_done * width, NULL, present + n_done);
-  attn_stream_finish (stream, frames + n_done * width, NULL, present + n_done, SIZE_MAX);
-  attn_stream_free (stream);
-  layer_of_blocks_clear (&front);
-  return frames;
-}
-
-/* By attn_forward () of the attention alone. */
-static void
-compute_rows (const Story *s, Attention *a)
-{
-  AttnBlock *blocks[MAX_BLOCKS], *last = (AttnBlock *) &s->layer->attentions[a->number]->block;
-  size_t n_blocks = 0;
-  AttnLayer alone;
-  float *frames, *out;
-
-  if (!find_blocks (&s->layer->chain, last, blocks, &n_blocks))
-    abort ();
-  alone = layer_of_blocks (s, &last, 1);
-  frames = new_values (s->n * s->encoder.n_in);
-  memcpy (frames, s->frames, s->n * s->encoder.n_in * sizeof *frames);
-  memcpy (a->present, s->present, n_blocks > 1 ? 0 : s->n);
-  if (n_blocks > 1) {
-    free (frames);
-    frames = frames_behind (s, blocks, n_blocks - 1, a->n, a->present);
-  }
-  out = new_values (a->n * last->n_outputs);
-  MUST (attn_forward (&alone, frames, a->present, a->n, a->first, out, a->weights, NULL));
-  free (frames);
-  free (out);
-  layer_of_blocks_clear (&alone);
-}
-
-static Attention
-attention_of (const Story *s, uint32_t number)
-{
-  const AttnConfig *config = attn_layer_attention (s->layer, number);
-  Attention a = { .number = number, .n_heads = config->n_heads, .n = s->n };
-  uint32_t left = number;
-
-  a.path.nodes = calloc (MAX_BLOCKS, sizeof *a.path.nodes);
-  if (a.path.nodes == NULL || !find_path (&s->encoder.chain, &left, &a.path))
-    abort ();
-  a.law = chain_law (&a.path);
-  a.span = config->n_sinks + config->window + config->look_ahead;
-  a.n_row = a.n_heads * a.span;
-  a.first = s->first / a.law.stride;
-  for (size_t i = 0; i < a.path.n; i++)
-    a.n = node_count (&a.path.nodes[i], a.n);
-  a.weights = new_values (a.n * a.n_row);
-  a.present = calloc (a.n + 1, 1);
-  compute_rows (s, &a);
-  return a;
-}
-
-static void
-attention_clear (Attention *a)
-{
-  free (a->path.nodes);
-  free (a->weights);
-  free (a->present);
-}
-
-/* Encoders with attentions; s->law is that of the whole encoder. */
-static Story
-story_with_attention (void)
-{
-  for (;;) {
-    Story s = random_story ();
-
-    if (attn_layer_n_attentions (s.layer) > 0)
-      return s;
-    story_clear (&s);
-  }
-}
-
-static void
-check_watched (int n, bool (*property) (const Story *))
-{
-  for (int i = 0; i < n; i++) {
-    uint64_t seed = random_state;
-    Story s = story_with_attention ();
-    bool kept = property (&s);
-
-    if (!kept)
-      print_story (&s, seed);
-    story_clear (&s);
-    CHECK_MSG (kept, "encoder %d", i);
-  }
-}
 
 /* ---- rows by the definition ---- */
 
@@ -289,7 +112,7 @@ rows_by_law (const Story *s)
 
 TEST (rows_of_every_attention_keep_the_law)
 {
-  check_watched (N_RANDOM, rows_by_law);
+  check_stories (N_RANDOM, story_with_attention, rows_by_law);
 }
 
 /* ---- streams that are watched ---- */
@@ -379,7 +202,6 @@ static bool
 play_piece (Play *p, size_t begin, size_t end)
 {
   const Story *s = p->story;
-  const float *frames = s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL;
   bool right = true;
 
   for (uint32_t i = 0; i < p->n; i++) {
@@ -393,7 +215,8 @@ play_piece (Play *p, size_t begin, size_t end)
     if (p->watched[i])
       before_call (&p->watchers[i], n);
   }
-  p->n_out += attn_stream_run (p->stream, frames, end - begin, p->out + p->n_out * s->encoder.n_out, NULL, NULL);
+  p->n_out += attn_stream_run (p->stream, frames_from (s, begin), end - begin, p->out + p->n_out * s->encoder.n_out,
+                               NULL, NULL);
   return after_calls (p, true) && right;
 }
 
@@ -401,23 +224,21 @@ play_piece (Play *p, size_t begin, size_t end)
 static bool
 move_on (Play *p)
 {
-  size_t size = attn_stream_state_size (p->stream);
-  uint8_t *state = malloc (size);
+  State state = save (p->stream);
   bool right = true;
 
-  MUST (attn_stream_save (p->stream, state, size, NULL));
   attn_stream_free (p->stream);
   p->stream = poisoned_stream (p->story->layer, 0);
   for (uint32_t i = 0; i < p->n; i++)
     if (p->watched[i])
       attach (p->stream, &p->watchers[i]);
-  MUST (attn_stream_restore (p->stream, state, size, NULL));
+  MUST (attn_stream_restore (p->stream, state.bytes, state.size, NULL));
   for (uint32_t i = 0; i < p->n; i++)
     right = right
             && (!p->watched[i]
                 || (p->watchers[i].watch.n_rows == 0
                     && p->watchers[i].watch.first == p->attentions[i].first + p->watchers[i].n_seen));
-  free (state);
+  free (state.bytes);
   return right;
 }
 
@@ -478,10 +299,7 @@ watched_stream_shows_the_rows (const Story *s)
     }
   }
   for (size_t begin = 0, end; right && begin < s->n; begin = end) {
-    size_t longest = random_between (0, 9) == 0 ? LONG_ABSENCE : random_between (1, 40);
-
-    for (end = begin + 1; end < s->n && end - begin < longest && s->present[end] == s->present[begin];)
-      end++;
+    end = end_of_piece (s, begin, s->n, random_between (0, 9) == 0 ? LONG_ABSENCE : random_between (1, 40));
     right = play_piece (&p, begin, end) && (random_between (0, 9) != 0 || move_on (&p));
   }
   right = right && play_end (&p) && p.n_out == s->n_out && same_bits (p.out, s->expected, s->n_out * s->encoder.n_out);
@@ -491,182 +309,7 @@ watched_stream_shows_the_rows (const Story *s)
 
 TEST (watched_rows_have_the_bits_of_the_attention_alone)
 {
-  check_watched (N_RANDOM, watched_stream_shows_the_rows);
-}
-
-/* ---- gains ---- */
-
-/* gains [n][n_heads]: runs of rows with the same gains. */
-static float *
-random_gains (const Attention *a)
-{
-  static const float some[] = { 0, 1, 1, -0.5f, 1e-39f };
-  float *gains = new_values (a->n * a->n_heads);
-
-  for (size_t i = 0; i < a->n * a->n_heads; i++)
-    gains[i] = random_between (0, 2) == 0 ? random_float (2) : some[random_between (0, 4)];
-  for (size_t row = 1; row < a->n; row++)
-    if (random_between (0, 2) != 0)
-      memcpy (gains + row * a->n_heads, gains + (row - 1) * a->n_heads, a->n_heads * sizeof *gains);
-  return gains;
-}
-
-/* Frame by frame, with gains set before each row; for the end of the stream the gains per row are set in advance. */
-static void
-play_frame_by_frame (const Story *s, const Attention *a, const float *gains, float *out)
-{
-  AttnStream *stream = poisoned_stream (s->layer, s->first);
-  size_t row = 0, n_out = 0;
-
-  for (size_t t = 0; t < s->n; t++) {
-    size_t n = attn_stream_rows_ready (stream, a->number, 1);
-
-    for (uint32_t head = 0; n != 0 && head < a->n_heads; head++)
-      MUST (attn_stream_set_gain (stream, a->number, head, gains[row * a->n_heads + head]));
-    row += n;
-    n_out += attn_stream_run (stream, s->present[t] ? s->frames + t * s->encoder.n_in : NULL, 1,
-                              out + n_out * s->encoder.n_out, NULL, NULL);
-  }
-  MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, a->n - row));
-  attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
-  attn_stream_free (stream);
-}
-
-/* In pieces, with the gains of all rows set at the beginning, or those of each piece before it. */
-static void
-play_with_row_gains (const Story *s, const Attention *a, const float *gains, float *out)
-{
-  AttnStream *stream = poisoned_stream (s->layer, s->first);
-  bool at_once = random_between (0, 1);
-  size_t row = 0, n_out = 0;
-
-  MUST (attn_stream_set_row_gains (stream, a->number, gains, a->n));
-  for (size_t begin = 0, end; begin < s->n; begin = end) {
-    size_t longest = random_between (1, 40), n;
-
-    for (end = begin + 1; end < s->n && end - begin < longest && s->present[end] == s->present[begin];)
-      end++;
-    n = attn_stream_rows_ready (stream, a->number, end - begin);
-    if (!at_once)
-      MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, n));
-    row += n;
-    n_out += attn_stream_run (stream, s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL, end - begin,
-                              out + n_out * s->encoder.n_out, NULL, NULL);
-  }
-  if (!at_once)
-    MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, a->n - row));
-  attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
-  attn_stream_free (stream);
-}
-
-static bool
-row_gains_hold_row_by_row (const Story *s)
-{
-  Attention a = attention_of (s, random_between (0, attn_layer_n_attentions (s->layer) - 1));
-  float *gains = random_gains (&a), *one = new_values (s->n_out * s->encoder.n_out);
-  float *other = new_values (s->n_out * s->encoder.n_out);
-  bool same;
-
-  play_frame_by_frame (s, &a, gains, one);
-  play_with_row_gains (s, &a, gains, other);
-  same = same_bits (one, other, s->n_out * s->encoder.n_out);
-  free (gains);
-  free (one);
-  free (other);
-  attention_clear (&a);
-  return same;
-}
-
-TEST (gains_of_rows_are_those_set_before_each_row)
-{
-  check_watched (N_RANDOM, row_gains_hold_row_by_row);
-}
-
-/* The same encoder with the columns of one head in the output projection of its attention set to 0. */
-static AttnLayer *
-layer_without_head (const Story *s, const Attention *a, uint32_t head)
-{
-  const AttentionNode *node = &a->path.nodes[a->path.n - 1].a;
-  const Matrix *m = &node->weights[3];
-  Encoder changed = s->encoder;
-  AttnLayer *layer;
-
-  changed.data.bytes = malloc (s->encoder.data.size);
-  memcpy (changed.data.bytes, s->encoder.data.bytes, s->encoder.data.size);
-  for (uint32_t row = 0; row < m->n_rows; row++)
-    memset (changed.data.bytes + m->begin + (row * m->n_columns + head * node->dv) * sizeof (float), 0,
-            node->dv * sizeof (float));
-  changed.file = (Bytes){ 0 };
-  finish_file (&changed);
-  layer = open_layer (&changed, s->precision, NULL);
-  free (changed.data.bytes);
-  free (changed.file.bytes);
-  return layer;
-}
-
-/* The whole story through a stream of `layer` in pieces; *rows, if not NULL, are those of `watched`. */
-static void
-play_through (const Story *s, AttnStream *stream, const Attention *watched, float *out, float *rows)
-{
-  AttnWatch watch = { 0 };
-  size_t n_out = 0, n_rows = 0;
-
-  if (rows != NULL)
-    MUST (attn_stream_watch (stream, watched->number, &watch));
-  for (size_t begin = 0, end; begin <= s->n; begin = end) {
-    for (end = begin + 1; end < s->n && end - begin < 7 && s->present[end] == s->present[begin];)
-      end++;
-    watch.weights = rows != NULL ? rows + n_rows * watched->n_row : NULL;
-    watch.room = watched->n - n_rows;
-    if (begin == s->n)
-      attn_stream_drain (stream, out + n_out * s->encoder.n_out, NULL);
-    else
-      n_out += attn_stream_run (stream, s->present[begin] ? s->frames + begin * s->encoder.n_in : NULL, end - begin,
-                                out + n_out * s->encoder.n_out, NULL, NULL);
-    n_rows += watch.n_rows;
-  }
-}
-
-/* To the bit: adding 0 to a sum that is cleaned at its end changes nothing. */
-static bool
-silenced_head_is_columns_of_0 (const Story *s)
-{
-  uint32_t n = attn_layer_n_attentions (s->layer);
-  Attention a = attention_of (s, random_between (0, n - 1)), b = attention_of (s, random_between (0, n - 1));
-  uint32_t head = random_between (0, a.n_heads - 1);
-  bool same = true, look = random_between (0, 1);
-
-  if (a.path.nodes[a.path.n - 1].a.weights[3].values != NULL) {
-    AttnLayer *cut = layer_without_head (s, &a, head);
-    AttnStream *stream = poisoned_stream (s->layer, s->first), *other = poisoned_stream (cut, s->first);
-    float *out[2], *rows[2] = { NULL, NULL };
-
-    for (int i = 0; i < 2; i++) {
-      out[i] = new_values (s->n_out * s->encoder.n_out);
-      rows[i] = look ? new_values (b.n * b.n_row) : NULL;
-    }
-    MUST (attn_stream_set_gain (stream, a.number, head, 0));
-    play_through (s, stream, &b, out[0], rows[0]);
-    play_through (s, other, &b, out[1], rows[1]);
-    same = same_bits (out[0], out[1], s->n_out * s->encoder.n_out)
-           && (!look || same_bits (rows[0], rows[1], b.n * b.n_row))
-           && (!look || b.number > a.number || same_bits (rows[0], b.weights, b.n * b.n_row));
-    for (int i = 0; i < 2; i++) {
-      free (out[i]);
-      free (rows[i]);
-    }
-    attn_stream_free (stream);
-    attn_stream_free (other);
-    attn_layer_free (cut);
-  }
-  attention_clear (&a);
-  attention_clear (&b);
-  return same;
-}
-
-TEST (silenced_head_of_any_attention_equals_output_columns_of_0)
-{
-  check_watched (N_RANDOM, silenced_head_is_columns_of_0);
+  check_stories (N_RANDOM, story_with_attention, watched_stream_shows_the_rows);
 }
 
 /* ---- watchers ---- */
@@ -709,7 +352,7 @@ TEST (rows_are_counted_at_the_rate_of_their_attention)
   attn_layer_free (layer);
 }
 
-TEST (who_left_sees_nothing_and_there_is_no_third_attention)
+TEST (former_watcher_sees_nothing_and_there_is_no_third_attention)
 {
   AttnLayer *layer = small_encoder ();
   float weights[2][8] = { { 9 }, { 9 } }, frame = 1;
@@ -799,10 +442,8 @@ main (int argc, char **argv)
   random_seed ();
   RUN (rows_of_every_attention_keep_the_law);
   RUN (watched_rows_have_the_bits_of_the_attention_alone);
-  RUN (gains_of_rows_are_those_set_before_each_row);
-  RUN (silenced_head_of_any_attention_equals_output_columns_of_0);
   RUN (rows_are_counted_at_the_rate_of_their_attention);
-  RUN (who_left_sees_nothing_and_there_is_no_third_attention);
+  RUN (former_watcher_sees_nothing_and_there_is_no_third_attention);
   RUN (long_absence_is_counted_and_written_as_far_as_there_is_room);
   RUN (single_attention_is_watched_beside_the_weights_of_a_call);
   return check_done ();

@@ -127,6 +127,18 @@ open_model (AttnError *error)
   return status;
 }
 
+static AttnStatus
+open_metadata (AttnError *error)
+{
+  AttnMetadata *metadata;
+  AttnStatus status = attn_metadata_open (GOLDEN_DIR "/model/torch.safetensors", &metadata, error);
+
+  if (status != ATTN_OK && metadata != NULL)
+    return ATTN_OK; /* which is wrong */
+  attn_metadata_free (metadata);
+  return status;
+}
+
 /* The caller's memory, complete. */
 static AttnModel *
 model_from (const char *path, const char *prefix)
@@ -289,6 +301,11 @@ TEST (model_that_does_not_fit_is_a_status)
   fail_each ("attn_model_open", open_model);
 }
 
+TEST (metadata_that_do_not_fit_are_a_status)
+{
+  fail_each ("attn_metadata_open", open_metadata);
+}
+
 TEST (layer_that_does_not_fit_is_a_status)
 {
   model = model_from (PATH, "attn.");
@@ -360,6 +377,7 @@ main (int argc, char **argv)
 {
   check_only = argc > 1 ? argv[1] : NULL;
   RUN (model_that_does_not_fit_is_a_status);
+  RUN (metadata_that_do_not_fit_are_a_status);
   RUN (layer_that_does_not_fit_is_a_status);
   RUN (stream_that_does_not_fit_is_a_status);
   RUN (encoder_that_does_not_fit_is_a_status);

@@ -464,6 +464,35 @@ TEST (drained_stream_is_restored_drained)
   attn_layer_free (layer);
 }
 
+TEST (stream_is_saved_when_the_last_of_its_end_is_written)
+{
+  AttnLayer *layer = plain_layer (1, 1, 4, 40, 0);
+  AttnStream *stream = stream_new (layer, 0);
+  uint8_t bytes[1024] = { 0 };
+  float frames[60] = { 0 };
+  AttnError error;
+
+  attn_stream_push (stream, frames, 60, NULL, NULL);
+  CHECK (attn_stream_finish (stream, NULL, NULL, NULL, 16) == 16);
+  CHECK (attn_stream_state_size (stream) <= sizeof bytes);
+  CHECK (attn_stream_save (stream, bytes, attn_stream_state_size (stream), &error) == ATTN_ERROR_STATE);
+  CHECK_MSG (strstr (error.message, "24 outputs"), "%s", error.message);
+  CHECK (bytes[0] == 0);
+  CHECK (attn_stream_drain (stream, NULL, NULL) == 24);
+  CHECK (attn_stream_save (stream, bytes, attn_stream_state_size (stream), &error) == ATTN_OK);
+  for (int restores = 0; restores < 2; restores++) {
+    size_t size = attn_stream_state_size (stream);
+
+    MUST (attn_stream_reset (stream, 0, NULL));
+    attn_stream_push (stream, frames, 60, NULL, NULL);
+    attn_stream_finish (stream, NULL, NULL, NULL, 16);
+    MUST (restores ? attn_stream_restore (stream, bytes, size, NULL) : attn_stream_reset (stream, 0, NULL));
+    CHECK (attn_stream_save (stream, bytes, attn_stream_state_size (stream), &error) == ATTN_OK);
+  }
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
 TEST (long_absence_is_saved_in_few_bytes)
 {
   AttnLayer *layer;
@@ -515,6 +544,7 @@ main (int argc, char **argv)
   RUN (nans_and_denormals_of_a_state_are_cleaned);
   RUN (zeros_of_a_narrow_window_keep_their_signs);
   RUN (drained_stream_is_restored_drained);
+  RUN (stream_is_saved_when_the_last_of_its_end_is_written);
   RUN (long_absence_is_saved_in_few_bytes);
   RUN (wrong_size_to_save_is_refused);
   return check_done ();
