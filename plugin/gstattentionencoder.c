@@ -247,15 +247,32 @@ number_of (GstElement *element, const gchar *name)
   }
 }
 
+/* As many as an encoder has blocks: attn.h. */
+#define MAX_LAYERS 4096
+
+/* The layers of attention that there are or, while no file is known, that there can be. */
+static guint
+count_layers (GstAttentionEncoder *self)
+{
+  gboolean is_known;
+  guint n;
+
+  GST_OBJECT_LOCK (self);
+  n = self->layers->len;
+  is_known = n > 0 || self->peeked != NULL || gst_structure_n_fields (self->model) > 0;
+  GST_OBJECT_UNLOCK (self);
+  return is_known ? n : MAX_LAYERS;
+}
+
 static GstPad *
 gst_attention_encoder_request_new_pad (GstElement *element, GstPadTemplate *template, const gchar *name,
                                        const GstCaps *caps)
 {
-  guint number = number_of (element, name), n = gst_child_proxy_get_children_count (GST_CHILD_PROXY (element));
+  guint number = number_of (element, name), n = count_layers (GST_ATTENTION_ENCODER (element));
   gchar *text;
   GstPad *pad;
 
-  if (n > 0 && number >= n)
+  if (number >= n)
     goto no_layer;
   text = g_strdup_printf ("weights_%u", number);
   pad = gst_frame_filter_add_side_pad (GST_FRAME_FILTER (element), number, template, text);
