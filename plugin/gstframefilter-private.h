@@ -236,6 +236,9 @@ void gst_frame_filter_take_rows (GstFrameFilter *self);
 
 Line *gst_frame_filter_side (GstFrameFilter *self, guint side); /* NULL: it has none */
 
+/* Calls `function` with each line that a side has. */
+void gst_frame_filter_for_each_side (GstFrameFilter *self, void (*function) (GstFrameFilter *self, Line *line));
+
 /* Somebody looks at a side. */
 gboolean gst_frame_filter_is_watched (GstFrameFilter *self, guint side);
 

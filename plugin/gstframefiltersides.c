@@ -15,6 +15,16 @@ gst_frame_filter_side (GstFrameFilter *self, guint side)
   return side < self->sides->len ? g_ptr_array_index (self->sides, side) : NULL;
 }
 
+void
+gst_frame_filter_for_each_side (GstFrameFilter *self, void (*function) (GstFrameFilter *self, Line *line))
+{
+  guint i;
+
+  for (i = 0; i < self->sides->len; i++)
+    if (gst_frame_filter_side (self, i) != NULL)
+      function (self, gst_frame_filter_side (self, i));
+}
+
 GstPad *
 gst_frame_filter_ref_side_pad (GstFrameFilter *self, guint side)
 {
