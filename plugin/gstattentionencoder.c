@@ -482,10 +482,7 @@ gst_attention_encoder_class_init (GstAttentionEncoderClass *klass)
   filter_class->layer_changed = GST_DEBUG_FUNCPTR (gst_attention_encoder_layer_changed);
   filter_class->follows_rows = GST_DEBUG_FUNCPTR (gst_attention_encoder_follows_rows);
   filter_class->before_rows = GST_DEBUG_FUNCPTR (gst_attention_encoder_before_rows);
-  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_weights_end);
-  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_weights_get_side_width);
-  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_weights_make_side_caps);
-  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_weights_side_done);
+  gst_attention_weights_set_functions (filter_class);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ENCODER_LAYER, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_HEAD, 0);
   gst_element_class_add_static_pad_template (GST_ELEMENT_CLASS (klass), &weights_template);
