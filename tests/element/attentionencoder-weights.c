@@ -127,22 +127,6 @@ end (Watched *watched)
   gst_harness_teardown (watched->h);
 }
 
-static void
-make_holes (Encoder *e, GRand *rand, Absence absence)
-{
-  guint i = 0, n;
-
-  while (i < e->n) {
-    for (n = g_rand_int_range (rand, 1, 12); n > 0 && i < e->n; n--)
-      e->present[i++] = 1;
-    for (n = g_rand_int_range (rand, 1, 9); n > 0 && i < e->n; n--)
-      e->present[i++] = 0;
-  }
-  if (absence == JUMPS)
-    e->present[e->n - 1] = 1;
-  encoder_expect (e);
-}
-
 /* Each row has its bits, its time and its order; and the outputs do not change. */
 GST_START_TEST (test_rows_of_every_layer_leave_in_order_at_their_times_over_holes)
 {
@@ -157,7 +141,7 @@ GST_START_TEST (test_rows_of_every_layer_leave_in_order_at_their_times_over_hole
     if (round < 3)
       memset (e->present, 1, e->n);
     else
-      make_holes (e, rand, absence);
+      encoder_make_holes (e, rand, absence);
     encoder_expect (e);
     begin (&watched, e);
     play (watched.h, e, round / N_ABSENCES % 2, round % 4, absence, rand);
