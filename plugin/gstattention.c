@@ -203,7 +203,7 @@ gst_attention_start (GstBaseTransform *trans)
 static gboolean
 gst_attention_follows_rows (GstFrameFilter *filter, guint side)
 {
-  return gst_attention_gains_are_controlled (GST_ATTENTION (filter)->gains);
+  return gst_attention_gains_follow_rows (GST_ATTENTION (filter)->gains);
 }
 
 static void

@@ -160,7 +160,7 @@ struct _GstFrameFilterClass {
 
   /*
    * Something is set for each row of a side by its time: gst_frame_filter_get_row_times () will be asked, though nobody
-   * may look at the rows.
+   * may look at the rows. Called once for each buffer that comes in.
    */
   gboolean (*follows_rows) (GstFrameFilter *self, guint side);
 

@@ -273,9 +273,9 @@ static gboolean
 update_side (GstFrameFilter *self, guint side)
 {
   Line *line = gst_frame_filter_side (self, side);
-  gboolean is_watched = gst_frame_filter_is_watched (self, side), is_needed;
+  gboolean is_watched = gst_frame_filter_is_watched (self, side);
+  gboolean is_needed = GST_FRAME_FILTER_GET_CLASS (self)->follows_rows (self, side) || is_watched;
 
-  is_needed = is_watched || GST_FRAME_FILTER_GET_CLASS (self)->follows_rows (self, side);
   if (line != NULL && line->is_watched && !is_watched)
     GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, side, NULL, NULL, 0);
   if (line != NULL && !is_needed)
