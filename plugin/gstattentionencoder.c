@@ -82,6 +82,7 @@
 #include "gstattentionencoder-private.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "gstattentionhead.h"
 #include "gstattentionlayers.h"
@@ -330,6 +331,26 @@ release_peeked (GstAttentionEncoder *self)
     gst_attention_layers_release (peeked);
 }
 
+/* It is for other options than those that start will want: there is no need of two copies of the parameters. */
+static void
+release_outdated (GstAttentionEncoder *self)
+{
+  GstFrameFilterPlan plan;
+  AttnEncoderOptions options;
+  gboolean is_outdated;
+
+  gst_frame_filter_get_plan (GST_FRAME_FILTER (self), &plan);
+  options = options_of (&plan);
+  g_free (plan.model_file);
+  GST_OBJECT_LOCK (self);
+  is_outdated = self->peeked != NULL && memcmp (&self->peeked_options, &options, sizeof options) != 0;
+  GST_OBJECT_UNLOCK (self);
+  if (!is_outdated)
+    return;
+  GST_INFO_OBJECT (self, "reading model-file again: precision, arithmetic or threads have changed since it was set");
+  release_peeked (self);
+}
+
 static gboolean
 gst_attention_encoder_start (GstBaseTransform *trans)
 {
@@ -340,6 +361,7 @@ gst_attention_encoder_start (GstBaseTransform *trans)
   if (file == NULL)
     goto no_file;
   g_free (file);
+  release_outdated (self);
   started = GST_BASE_TRANSFORM_CLASS (gst_attention_encoder_parent_class)->start (trans);
   release_peeked (self);
   if (!started || check_pads (self))
@@ -365,19 +387,22 @@ no_file:
 static void
 peek_at_model (GstAttentionEncoder *self)
 {
-  GstFrameFilterPlan plan = { NULL };
+  GstFrameFilterPlan plan;
   AttnEncoderOptions options;
   AttnLayer *layer = NULL;
+  AttnError error;
 
   release_peeked (self);
   gst_frame_filter_get_plan (GST_FRAME_FILTER (self), &plan);
   options = options_of (&plan);
-  if (plan.model_file == NULL || gst_attention_layers_get_encoder (plan.model_file, &options, &layer, NULL) != ATTN_OK)
-    layer = NULL;
+  if (plan.model_file != NULL
+      && gst_attention_layers_get_encoder (plan.model_file, &options, &layer, &error) != ATTN_OK)
+    GST_INFO_OBJECT (self, "no layers yet: %s", error.message);
   g_free (plan.model_file);
   gst_attention_encoder_set_children (self, layer);
   GST_OBJECT_LOCK (self);
   self->peeked = layer;
+  self->peeked_options = options;
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -428,7 +453,9 @@ install_properties (GObjectClass *object_class)
                "Safetensors file with a whole encoder, as examples/export_encoder.py writes it from a "
                "model of PyTorch: its parameters, and the list of its blocks. Required. The element reads the file "
                "when this property is set, so that the children of its layers exist (layer2::head1::gain), and reports "
-               "faults of the file at start. Elements that name the same file share its parameters",
+               "faults of the file at start. Set precision, arithmetic and threads first: if one of them changes "
+               "afterwards, the element reads the file again at start. Elements that name the same file share its "
+               "parameters",
                NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   install (object_class, PROP_LATENCY_FRAMES,
            g_param_spec_uint64 (
