@@ -48,10 +48,10 @@
  * of the second layer: a row of heads x span float32 for each frame that comes to the layer, in the order of the pad
  * `weights` of `attention`, with the rate and the times of those frames. A layer behind a stride of 4 gives one row for
  * four frames. The caps of the pad carry heads, sinks, window and look-ahead, so that `attentionscope` can draw the
- * rows. Rows leave as soon as they are known, so they may be ahead of `src`; the reported latency is that of `src`.
- * Each event keeps its place among the rows, and EOS comes behind the last row. You can request and release a pad at
- * any time. It changes no bit of `src`, and a pad that is not linked holds up nothing. One thread pushes all pads, so
- * each branch needs a queue.
+ * rows. Rows leave as soon as they are known, so they may be ahead of `src`. The pad reports the latency of `src`, or
+ * its own if its rows are later. Each event keeps its place among the rows, and EOS comes behind the last row. You can
+ * request and release a pad at any time. It changes no bit of `src`, and a pad that is not linked holds up nothing. One
+ * thread pushes all pads, so each branch needs a queue.
  *
  * With #GstFrameFilter:post-messages the element posts the messages of `attention` for each layer, with one more field:
  * `layer` (guint), the number of the layer.
