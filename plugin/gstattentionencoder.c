@@ -382,7 +382,7 @@ no_file:
 
 /*
  * The children of the layers are there as soon as the file is known. What was read for it is kept until start, which
- * will want it; what is wrong with a file is said then.
+ * will want it; what is wrong with a file is said then. What was kept before goes last, as it may be the same.
  */
 static void
 peek_at_model (GstAttentionEncoder *self)
@@ -392,7 +392,6 @@ peek_at_model (GstAttentionEncoder *self)
   AttnLayer *layer = NULL;
   AttnError error;
 
-  release_peeked (self);
   gst_frame_filter_get_plan (GST_FRAME_FILTER (self), &plan);
   options = options_of (&plan);
   if (plan.model_file != NULL
@@ -400,6 +399,7 @@ peek_at_model (GstAttentionEncoder *self)
     GST_INFO_OBJECT (self, "no layers yet: %s", error.message);
   g_free (plan.model_file);
   gst_attention_encoder_set_children (self, layer);
+  release_peeked (self);
   GST_OBJECT_LOCK (self);
   self->peeked = layer;
   self->peeked_options = options;
