@@ -203,7 +203,7 @@ gst_attention_start (GstBaseTransform *trans)
 static gboolean
 gst_attention_follows_rows (GstFrameFilter *filter, guint side)
 {
-  return gst_attention_gains_are_controlled (GST_ATTENTION (filter)->gains);
+  return gst_attention_gains_follow_rows (GST_ATTENTION (filter)->gains);
 }
 
 static void
@@ -275,10 +275,7 @@ set_filter_functions (GstFrameFilterClass *filter_class)
   filter_class->layer_changed = GST_DEBUG_FUNCPTR (gst_attention_layer_changed);
   filter_class->follows_rows = GST_DEBUG_FUNCPTR (gst_attention_follows_rows);
   filter_class->before_rows = GST_DEBUG_FUNCPTR (gst_attention_before_rows);
-  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_weights_end);
-  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_weights_get_side_width);
-  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_weights_make_side_caps);
-  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_weights_side_done);
+  gst_attention_weights_set_functions (filter_class);
 }
 
 static void

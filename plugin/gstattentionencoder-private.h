@@ -20,6 +20,7 @@ struct _GstAttentionEncoder {
 
   GPtrArray *layers; /* GstAttentionEncoderLayers, of the file that is set; the object lock */
   AttnLayer *peeked; /* of that file, until start; NULL: none. The same */
+  AttnEncoderOptions peeked_options;
 
   /* Of the layer that runs; the object lock. */
   GstStructure *model; /* empty: none does */

@@ -48,10 +48,10 @@
  * of the second layer: a row of heads x span float32 for each frame that comes to the layer, in the order of the pad
  * `weights` of `attention`, with the rate and the times of those frames. A layer behind a stride of 4 gives one row for
  * four frames. The caps of the pad carry heads, sinks, window and look-ahead, so that `attentionscope` can draw the
- * rows. Rows leave as soon as they are known, so they may be ahead of `src`; the reported latency is that of `src`.
- * Each event keeps its place among the rows, and EOS comes behind the last row. You can request and release a pad at
- * any time. It changes no bit of `src`, and a pad that is not linked holds up nothing. One thread pushes all pads, so
- * each branch needs a queue.
+ * rows. Rows leave as soon as they are known, so they may be ahead of `src`. The pad reports the latency of `src`, or
+ * its own if its rows are later. Each event keeps its place among the rows, and EOS comes behind the last row. You can
+ * request and release a pad at any time. It changes no bit of `src`, and a pad that is not linked holds up nothing. One
+ * thread pushes all pads, so each branch needs a queue.
  *
  * With #GstFrameFilter:post-messages the element posts the messages of `attention` for each layer, with one more field:
  * `layer` (guint), the number of the layer.
@@ -82,6 +82,7 @@
 #include "gstattentionencoder-private.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "gstattentionhead.h"
 #include "gstattentionlayers.h"
@@ -247,15 +248,32 @@ number_of (GstElement *element, const gchar *name)
   }
 }
 
+/* As many as an encoder has blocks: attn.h. */
+#define MAX_LAYERS 4096
+
+/* The layers of attention that there are or, while no file is known, that there can be. */
+static guint
+count_layers (GstAttentionEncoder *self)
+{
+  gboolean is_known;
+  guint n;
+
+  GST_OBJECT_LOCK (self);
+  n = self->layers->len;
+  is_known = n > 0 || self->peeked != NULL || gst_structure_n_fields (self->model) > 0;
+  GST_OBJECT_UNLOCK (self);
+  return is_known ? n : MAX_LAYERS;
+}
+
 static GstPad *
 gst_attention_encoder_request_new_pad (GstElement *element, GstPadTemplate *template, const gchar *name,
                                        const GstCaps *caps)
 {
-  guint number = number_of (element, name), n = gst_child_proxy_get_children_count (GST_CHILD_PROXY (element));
+  guint number = number_of (element, name), n = count_layers (GST_ATTENTION_ENCODER (element));
   gchar *text;
   GstPad *pad;
 
-  if (n > 0 && number >= n)
+  if (number >= n)
     goto no_layer;
   text = g_strdup_printf ("weights_%u", number);
   pad = gst_frame_filter_add_side_pad (GST_FRAME_FILTER (element), number, template, text);
@@ -313,6 +331,26 @@ release_peeked (GstAttentionEncoder *self)
     gst_attention_layers_release (peeked);
 }
 
+/* It is for other options than those that start will want: there is no need of two copies of the parameters. */
+static void
+release_outdated (GstAttentionEncoder *self)
+{
+  GstFrameFilterPlan plan;
+  AttnEncoderOptions options;
+  gboolean is_outdated;
+
+  gst_frame_filter_get_plan (GST_FRAME_FILTER (self), &plan);
+  options = options_of (&plan);
+  g_free (plan.model_file);
+  GST_OBJECT_LOCK (self);
+  is_outdated = self->peeked != NULL && memcmp (&self->peeked_options, &options, sizeof options) != 0;
+  GST_OBJECT_UNLOCK (self);
+  if (!is_outdated)
+    return;
+  GST_INFO_OBJECT (self, "reading model-file again: precision, arithmetic or threads have changed since it was set");
+  release_peeked (self);
+}
+
 static gboolean
 gst_attention_encoder_start (GstBaseTransform *trans)
 {
@@ -323,6 +361,7 @@ gst_attention_encoder_start (GstBaseTransform *trans)
   if (file == NULL)
     goto no_file;
   g_free (file);
+  release_outdated (self);
   started = GST_BASE_TRANSFORM_CLASS (gst_attention_encoder_parent_class)->start (trans);
   release_peeked (self);
   if (!started || check_pads (self))
@@ -343,24 +382,27 @@ no_file:
 
 /*
  * The children of the layers are there as soon as the file is known. What was read for it is kept until start, which
- * will want it; what is wrong with a file is said then.
+ * will want it; what is wrong with a file is said then. What was kept before goes last, as it may be the same.
  */
 static void
 peek_at_model (GstAttentionEncoder *self)
 {
-  GstFrameFilterPlan plan = { NULL };
+  GstFrameFilterPlan plan;
   AttnEncoderOptions options;
   AttnLayer *layer = NULL;
+  AttnError error;
 
-  release_peeked (self);
   gst_frame_filter_get_plan (GST_FRAME_FILTER (self), &plan);
   options = options_of (&plan);
-  if (plan.model_file == NULL || gst_attention_layers_get_encoder (plan.model_file, &options, &layer, NULL) != ATTN_OK)
-    layer = NULL;
+  if (plan.model_file != NULL
+      && gst_attention_layers_get_encoder (plan.model_file, &options, &layer, &error) != ATTN_OK)
+    GST_INFO_OBJECT (self, "no layers yet: %s", error.message);
   g_free (plan.model_file);
   gst_attention_encoder_set_children (self, layer);
+  release_peeked (self);
   GST_OBJECT_LOCK (self);
   self->peeked = layer;
+  self->peeked_options = options;
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -411,7 +453,9 @@ install_properties (GObjectClass *object_class)
                "Safetensors file with a whole encoder, as examples/export_encoder.py writes it from a "
                "model of PyTorch: its parameters, and the list of its blocks. Required. The element reads the file "
                "when this property is set, so that the children of its layers exist (layer2::head1::gain), and reports "
-               "faults of the file at start. Elements that name the same file share its parameters",
+               "faults of the file at start. Set precision, arithmetic and threads first: if one of them changes "
+               "afterwards, the element reads the file again at start. Elements that name the same file share its "
+               "parameters",
                NULL, G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   install (object_class, PROP_LATENCY_FRAMES,
            g_param_spec_uint64 (
@@ -465,10 +509,7 @@ gst_attention_encoder_class_init (GstAttentionEncoderClass *klass)
   filter_class->layer_changed = GST_DEBUG_FUNCPTR (gst_attention_encoder_layer_changed);
   filter_class->follows_rows = GST_DEBUG_FUNCPTR (gst_attention_encoder_follows_rows);
   filter_class->before_rows = GST_DEBUG_FUNCPTR (gst_attention_encoder_before_rows);
-  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_weights_end);
-  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_weights_get_side_width);
-  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_weights_make_side_caps);
-  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_weights_side_done);
+  gst_attention_weights_set_functions (filter_class);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_ENCODER_LAYER, 0);
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_HEAD, 0);
   gst_element_class_add_static_pad_template (GST_ELEMENT_CLASS (klass), &weights_template);

@@ -165,7 +165,7 @@ gst_attention_encoder_use_children (GstAttentionEncoder *self, gboolean runs)
 gboolean
 gst_attention_encoder_follows_rows (GstFrameFilter *filter, guint side)
 {
-  return gst_attention_gains_are_controlled (g_ptr_array_index (GST_ATTENTION_ENCODER (filter)->gains, side));
+  return gst_attention_gains_follow_rows (g_ptr_array_index (GST_ATTENTION_ENCODER (filter)->gains, side));
 }
 
 void

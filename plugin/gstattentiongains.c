@@ -12,8 +12,9 @@ struct _GstAttentionGains {
   guint n_changes; /* as there were when the stream last read them */
 
   /* Under control. */
-  GArray *times;     /* GstClockTime [rows] */
-  GArray *row_gains; /* gfloat [rows][heads]; the core reads them */
+  gboolean follows_rows; /* as the answer was */
+  GArray *times;         /* GstClockTime [rows] */
+  GArray *row_gains;     /* gfloat [rows][heads]; the core reads them */
   gboolean is_controlled;
 };
 
@@ -46,9 +47,10 @@ gst_attention_gains_free (GstAttentionGains *self)
 }
 
 gboolean
-gst_attention_gains_are_controlled (const GstAttentionGains *self)
+gst_attention_gains_follow_rows (GstAttentionGains *self)
 {
-  return gst_attention_heads_are_controlled (self->heads);
+  self->follows_rows = gst_attention_heads_are_controlled (self->heads);
+  return self->follows_rows;
 }
 
 static gfloat
@@ -119,12 +121,11 @@ void
 gst_attention_gains_apply (GstAttentionGains *self, GstFrameFilter *filter, AttnStream *stream, guint64 n,
                            gboolean is_new)
 {
-  gboolean is_controlled = gst_attention_gains_are_controlled (self);
-  guint64 n_rows = is_controlled ? count_rows (self, stream, n) : 0;
+  guint64 n_rows = self->follows_rows ? count_rows (self, stream, n) : 0;
   guint n_changes = gst_attention_heads_count_changes ();
   gboolean has_changed = is_new || n_changes != self->n_changes;
 
-  if (is_controlled && n_rows <= MAX_CONTROLLED)
+  if (self->follows_rows && n_rows <= MAX_CONTROLLED)
     control (self, filter, stream, n_rows);
   else if (end_control (self, stream) || has_changed)
     set_gains (self, stream);

@@ -17,8 +17,8 @@ typedef struct _GstAttentionGains GstAttentionGains;
 GstAttentionGains *gst_attention_gains_new (GPtrArray *heads, guint attention);
 void gst_attention_gains_free (GstAttentionGains *self);
 
-/* A GstController drives any of them. */
-gboolean gst_attention_gains_are_controlled (const GstAttentionGains *self);
+/* For follows_rows () of GstFrameFilterClass: a GstController drives any of them. The answer holds until the next. */
+gboolean gst_attention_gains_follow_rows (GstAttentionGains *self);
 
 /* For before_rows () of GstFrameFilterClass: to `stream`, if there is anything new. */
 void gst_attention_gains_apply (GstAttentionGains *self, GstFrameFilter *filter, AttnStream *stream, guint64 n,

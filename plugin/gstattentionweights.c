@@ -17,7 +17,7 @@ span_of (const AttnConfig *config)
   return (guint64) config->n_sinks + config->window + config->look_ahead;
 }
 
-gboolean
+static gboolean
 gst_attention_weights_get_side_width (GstFrameFilter *filter, guint side, guint64 *width)
 {
   const AttnConfig *config = attn_layer_attention (filter->layer, side);
@@ -61,7 +61,7 @@ make_caps_at_rate (GstFrameFilter *filter, GstCaps *caps, guint width, guint64 s
 }
 
 /* Weights are not log-mel frames: the fields of the front end go, but for the sample rate of the sound. */
-GstCaps *
+static GstCaps *
 gst_attention_weights_make_side_caps (GstFrameFilter *filter, guint side, GstCaps *caps)
 {
   const AttnConfig *config = attn_layer_attention (filter->layer, side);
@@ -87,7 +87,7 @@ summary_of (GstFrameFilter *filter, guint side)
   return (GstAttentionSummary **) &g_ptr_array_index (filter->summaries, side);
 }
 
-void
+static void
 gst_attention_weights_side_done (GstFrameFilter *filter, guint side, GstBuffer *buffer, const gfloat *weights,
                                  guint64 n_rows)
 {
@@ -108,8 +108,9 @@ gst_attention_weights_side_done (GstFrameFilter *filter, guint side, GstBuffer *
   gst_attention_summary_add (*summary, buffer, weights, n_rows, interval);
 }
 
-void
-gst_attention_weights_end (GstFrameFilter *filter, gboolean drained)
+/* Posts the rest of the numbers, if the stream was drained, or else forgets it. */
+static void
+gst_attention_weights_stream_ended (GstFrameFilter *filter, gboolean drained)
 {
   guint i;
 
@@ -120,4 +121,15 @@ gst_attention_weights_end (GstFrameFilter *filter, gboolean drained)
       gst_attention_summary_post (*summary);
     g_clear_pointer (summary, gst_attention_summary_free);
   }
+}
+
+/* ---- the class ---- */
+
+void
+gst_attention_weights_set_functions (GstFrameFilterClass *filter_class)
+{
+  filter_class->stream_ended = GST_DEBUG_FUNCPTR (gst_attention_weights_stream_ended);
+  filter_class->get_side_width = GST_DEBUG_FUNCPTR (gst_attention_weights_get_side_width);
+  filter_class->make_side_caps = GST_DEBUG_FUNCPTR (gst_attention_weights_make_side_caps);
+  filter_class->side_done = GST_DEBUG_FUNCPTR (gst_attention_weights_side_done);
 }

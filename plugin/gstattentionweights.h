@@ -10,14 +10,8 @@
 
 G_BEGIN_DECLS
 
-/* Of GstFrameFilterClass. */
-gboolean gst_attention_weights_get_side_width (GstFrameFilter *filter, guint side, guint64 *width);
-GstCaps *gst_attention_weights_make_side_caps (GstFrameFilter *filter, guint side, GstCaps *caps);
-void gst_attention_weights_side_done (GstFrameFilter *filter, guint side, GstBuffer *buffer, const gfloat *weights,
-                                      guint64 n_rows);
-
-/* Posts the rest of the numbers, if the stream was drained, or else forgets it. */
-void gst_attention_weights_end (GstFrameFilter *filter, gboolean drained);
+/* For class_init (): those functions of the class that are about sides. */
+void gst_attention_weights_set_functions (GstFrameFilterClass *filter_class);
 
 G_END_DECLS
 

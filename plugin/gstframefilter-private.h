@@ -60,15 +60,15 @@ typedef struct _GstFrameFilterRun GstFrameFilterRun;
 
 /*
  * What leaves one pad, in its order: rows, one for each `stride` frames. `src` has a line, of the outputs, and each
- * side has one while somebody looks at it. Every item stands in every line, with the rows there that belong to its
- * frames.
+ * side has one while somebody looks at it, or follows_rows (). Every item stands in every line, with the rows there
+ * that belong to its frames.
  */
 typedef struct _GstFrameFilterLine {
   gint side;               /* or OUTPUTS */
   guint64 stride;          /* frames for each row */
   guint64 width;           /* values per row */
   gboolean leaves_at_once; /* rows do not wait for those of their buffer */
-  gboolean is_watched;     /* of a side; else rows are only counted, for who follows them */
+  gboolean is_watched;     /* of a side; else rows are only counted, for follows_rows () */
   gboolean gives_tensors;  /* what leaves is other/tensors: so many rows in a buffer as its caps say */
   gboolean owes_discont;   /* to the next row */
   gboolean left_out;       /* absent rows left no trace, and nothing has left since */
@@ -190,7 +190,10 @@ Line *gst_frame_filter_line_new (gint side);
 void gst_frame_filter_line_free (Line *line);
 void gst_frame_filter_clear_line (Line *line); /* nothing waits, or leaves, any more */
 
-/* A line for each side that somebody looks at, and for no other. FALSE after an error message. */
+/*
+ * Before each buffer: a line for each side that somebody looks at, or whose rows somebody follows, and for no other.
+ * FALSE after an error message.
+ */
 gboolean gst_frame_filter_update_sides (GstFrameFilter *self);
 void gst_frame_filter_free_sides (GstFrameFilter *self); /* there is no stream any more */
 
@@ -235,6 +238,9 @@ void gst_frame_filter_take_rows (GstFrameFilter *self);
 /* ---- gstframefiltersides.c ---- */
 
 Line *gst_frame_filter_side (GstFrameFilter *self, guint side); /* NULL: it has none */
+
+/* Calls `function` with each line that a side has. */
+void gst_frame_filter_for_each_side (GstFrameFilter *self, void (*function) (GstFrameFilter *self, Line *line));
 
 /* Somebody looks at a side. */
 gboolean gst_frame_filter_is_watched (GstFrameFilter *self, guint side);

@@ -112,8 +112,7 @@ struct _GstFrameFilter {
   gboolean resumed;       /* the stream was restored, and no frame has come since */
   gboolean draining;
   GstFrameFilterLine *outputs; /* the line of `src` */
-  GPtrArray *sides;            /* Lines by number; NULL: nobody looks */
-  guint n_lines;               /* of sides, that are there */
+  GPtrArray *sides;            /* Lines by number, up to the last that is there; NULL: nobody looks */
   guint64 end_of_present;      /* the number behind the last frame that was there */
   GstFrameFilterTimes times;   /* of the last frames that came */
   GstCaps *refused_caps;       /* NULL: none */
@@ -161,7 +160,7 @@ struct _GstFrameFilterClass {
 
   /*
    * Something is set for each row of a side by its time: gst_frame_filter_get_row_times () will be asked, though nobody
-   * may look at the rows.
+   * may look at the rows. Called once for each buffer that comes in.
    */
   gboolean (*follows_rows) (GstFrameFilter *self, guint side);
 

@@ -158,7 +158,6 @@ static gboolean
 use_caps (GstFrameFilter *self, GstCaps *caps, GError **error)
 {
   GstFeatures features;
-  guint i;
 
   if (!gst_features_from_caps (&features, caps, error) || !ensure_layer (self, caps, &features, error)
       || !has_output_rate (self, &features, error))
@@ -167,9 +166,7 @@ use_caps (GstFrameFilter *self, GstCaps *caps, GError **error)
   self->features = features;
   GST_OBJECT_UNLOCK (self);
   gst_frame_filter_settle_media (self, self->outputs);
-  for (i = 0; i < self->sides->len; i++)
-    if (gst_frame_filter_side (self, i) != NULL)
-      gst_frame_filter_settle_media (self, gst_frame_filter_side (self, i));
+  gst_frame_filter_for_each_side (self, gst_frame_filter_settle_media);
   set_clock (self);
   gst_frame_filter_update_latency (self);
   return TRUE;

@@ -124,7 +124,7 @@ place (GstFrameFilter *self, GstEvent *event)
     ok = gst_frame_filter_forward_event (self, event, FALSE);
   else
     wait_in (self->outputs, event);
-  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++) {
+  for (i = 0; i < self->sides->len; i++) {
     Line *line = gst_frame_filter_side (self, i);
 
     if (line != NULL && is_empty (self, line))

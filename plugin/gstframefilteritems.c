@@ -163,24 +163,16 @@ settle_caps (GstFrameFilter *self, Line *line, gboolean is_single)
     set_single_caps (self, line);
 }
 
-static void
-restore_all_caps (GstFrameFilter *self, gboolean of_sides)
-{
-  guint i;
-
-  restore_caps (self, self->outputs);
-  for (i = 0; of_sides && self->n_lines > 0 && i < self->sides->len; i++)
-    if (gst_frame_filter_side (self, i) != NULL)
-      restore_caps (self, gst_frame_filter_side (self, i));
-}
-
 gboolean
 gst_frame_filter_forward_event (GstFrameFilter *self, GstEvent *event, gboolean to_lines)
 {
   gboolean ok, is_caps = GST_EVENT_TYPE (event) == GST_EVENT_CAPS;
 
-  if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP)
-    restore_all_caps (self, to_lines);
+  if (GST_EVENT_IS_SERIALIZED (event) && GST_EVENT_TYPE (event) != GST_EVENT_FLUSH_STOP) {
+    restore_caps (self, self->outputs);
+    if (to_lines)
+      gst_frame_filter_for_each_side (self, restore_caps);
+  }
   gst_event_ref (event);
   ok = gst_frame_filter_base_class->sink_event (GST_BASE_TRANSFORM (self), event);
   if (ok || !is_caps)
@@ -252,7 +244,7 @@ gst_frame_filter_push_ready (GstFrameFilter *self)
   GstFlowReturn flow = push_line (self, self->outputs, GST_FLOW_OK);
   guint i;
 
-  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++) {
+  for (i = 0; i < self->sides->len; i++) {
     Line *line = gst_frame_filter_side (self, i);
 
     if (line != NULL)

@@ -124,8 +124,8 @@ compute_latency (GstFrameFilter *self)
 }
 
 /*
- * Theirs is that of `src`, but where buffers bring all that an output reads, and not all that a row does. TRUE: one has
- * grown. Called with the object lock.
+ * A side has the latency of `src`, or its own where that is longer: the buffers that bring all frames of an output need
+ * not bring all frames of a row. TRUE: one has grown. Called with the object lock.
  */
 static gboolean
 update_sides (GstFrameFilter *self)

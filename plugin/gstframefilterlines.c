@@ -253,33 +253,33 @@ add_side (GstFrameFilter *self, guint side)
   if (side >= self->sides->len)
     g_ptr_array_set_size (self->sides, side + 1);
   g_ptr_array_index (self->sides, side) = line;
-  self->n_lines++;
   begin_line (self, line);
   add_waiting_events (self, line);
   return line;
 }
 
 static void
-remove_side (GstFrameFilter *self, guint side)
+remove_side (GstFrameFilter *self, Line *line)
 {
-  if (self->stream != NULL && !watch (self, side, NULL))
+  if (self->stream != NULL && !watch (self, line->side, NULL))
     g_assert_not_reached (); /* as in begin_line () */
-  gst_frame_filter_line_free (g_ptr_array_index (self->sides, side));
-  g_ptr_array_index (self->sides, side) = NULL;
-  self->n_lines--;
+  g_ptr_array_index (self->sides, line->side) = NULL;
+  gst_frame_filter_line_free (line);
+  while (self->sides->len > 0 && g_ptr_array_index (self->sides, self->sides->len - 1) == NULL)
+    g_ptr_array_set_size (self->sides, self->sides->len - 1);
 }
 
 static gboolean
 update_side (GstFrameFilter *self, guint side)
 {
   Line *line = gst_frame_filter_side (self, side);
-  gboolean is_watched = gst_frame_filter_is_watched (self, side), is_needed;
+  gboolean is_watched = gst_frame_filter_is_watched (self, side);
+  gboolean is_needed = GST_FRAME_FILTER_GET_CLASS (self)->follows_rows (self, side) || is_watched;
 
-  is_needed = is_watched || GST_FRAME_FILTER_GET_CLASS (self)->follows_rows (self, side);
   if (line != NULL && line->is_watched && !is_watched)
     GST_FRAME_FILTER_GET_CLASS (self)->side_done (self, side, NULL, NULL, 0);
   if (line != NULL && !is_needed)
-    remove_side (self, side);
+    remove_side (self, line);
   if (!is_needed)
     return TRUE;
   if (line == NULL)
@@ -304,21 +304,13 @@ gst_frame_filter_update_sides (GstFrameFilter *self)
 void
 gst_frame_filter_free_sides (GstFrameFilter *self)
 {
-  guint i;
-
-  for (i = 0; i < self->sides->len; i++)
-    if (gst_frame_filter_side (self, i) != NULL)
-      remove_side (self, i);
+  gst_frame_filter_for_each_side (self, remove_side);
 }
 
 void
 gst_frame_filter_watch_anew (GstFrameFilter *self)
 {
-  guint i;
-
-  for (i = 0; i < self->sides->len; i++)
-    if (gst_frame_filter_side (self, i) != NULL)
-      begin_line (self, gst_frame_filter_side (self, i));
+  gst_frame_filter_for_each_side (self, begin_line);
 }
 
 /* ---- rows that the core shows ---- */
@@ -341,7 +333,7 @@ are_all_absent (GstFrameFilter *self)
 guint64
 gst_frame_filter_limit_frames (GstFrameFilter *self, const gfloat *frames, guint64 n)
 {
-  if (self->n_lines == 0 || (frames == NULL && are_all_absent (self)))
+  if (self->sides->len == 0 || (frames == NULL && are_all_absent (self)))
     return n;
   return MIN (n, MAX_ASIDE);
 }
@@ -389,7 +381,7 @@ gst_frame_filter_watch_rows (GstFrameFilter *self, const gfloat *frames, guint64
 {
   guint i;
 
-  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++) {
+  for (i = 0; i < self->sides->len; i++) {
     Line *line = gst_frame_filter_side (self, i);
     guint64 n_rows;
 
@@ -413,23 +405,20 @@ gst_frame_filter_add_beyond (GstFrameFilter *self, Line *line, guint64 n)
   gst_queue_array_push_tail_struct (line->waiting, &item);
 }
 
+static void
+watch_last_rows_of (GstFrameFilter *self, Line *line)
+{
+  guint64 n = attn_stream_rows_pending (self->stream, line->side), n_owed = gst_frame_filter_count_owed (self, line);
+
+  if (n > n_owed)
+    gst_frame_filter_add_beyond (self, line, n - n_owed);
+  watch_aside (line, shows_rows (line) ? n : 0);
+}
+
 void
 gst_frame_filter_watch_last_rows (GstFrameFilter *self)
 {
-  guint i;
-
-  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++) {
-    Line *line = gst_frame_filter_side (self, i);
-    guint64 n, n_owed;
-
-    if (line == NULL)
-      continue;
-    n = attn_stream_rows_pending (self->stream, i);
-    n_owed = gst_frame_filter_count_owed (self, line);
-    if (n > n_owed)
-      gst_frame_filter_add_beyond (self, line, n - n_owed);
-    watch_aside (line, shows_rows (line) ? n : 0);
-  }
+  gst_frame_filter_for_each_side (self, watch_last_rows_of);
 }
 
 static void
@@ -449,11 +438,7 @@ take_rows_of (GstFrameFilter *self, Line *line)
 void
 gst_frame_filter_take_rows (GstFrameFilter *self)
 {
-  guint i;
-
-  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++)
-    if (gst_frame_filter_side (self, i) != NULL)
-      take_rows_of (self, gst_frame_filter_side (self, i));
+  gst_frame_filter_for_each_side (self, take_rows_of);
 }
 
 /* ---- when ---- */

@@ -15,6 +15,16 @@ gst_frame_filter_side (GstFrameFilter *self, guint side)
   return side < self->sides->len ? g_ptr_array_index (self->sides, side) : NULL;
 }
 
+void
+gst_frame_filter_for_each_side (GstFrameFilter *self, void (*function) (GstFrameFilter *self, Line *line))
+{
+  guint i;
+
+  for (i = 0; i < self->sides->len; i++)
+    if (gst_frame_filter_side (self, i) != NULL)
+      function (self, gst_frame_filter_side (self, i));
+}
+
 GstPad *
 gst_frame_filter_ref_side_pad (GstFrameFilter *self, guint side)
 {
@@ -204,7 +214,8 @@ make_caps (GstFrameFilter *self, GstPad *pad, GstEvent *event)
 
 /*
  * The form of `event` of `src` on the pad of a side. Transfer full. NULL: nothing. That `src` has caps does not mean
- * that there is a layer: those that came after them may have been refused.
+ * that there is a layer: those that came after them may have been refused. Nor does a pad mean that the layer has that
+ * side: the file may have been set while another one runs.
  */
 static GstEvent *
 translate (GstFrameFilter *self, GstPad *pad, GstEvent *event)
@@ -213,7 +224,7 @@ translate (GstFrameFilter *self, GstPad *pad, GstEvent *event)
   case GST_EVENT_STREAM_START:
     return make_stream_start (pad, event);
   case GST_EVENT_CAPS:
-    return self->layer != NULL ? make_caps (self, pad, event) : NULL;
+    return self->layer != NULL && side_of (pad) < self->n_sides ? make_caps (self, pad, event) : NULL;
   default:
     return gst_event_ref (event);
   }

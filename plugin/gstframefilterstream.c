@@ -182,16 +182,6 @@ feed (GstFrameFilter *self, const gfloat *frames, guint64 n)
 
 /* ---- items ---- */
 
-static void
-for_each_side (GstFrameFilter *self, void (*function) (GstFrameFilter *self, Line *line))
-{
-  guint i;
-
-  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++)
-    if (gst_frame_filter_side (self, i) != NULL)
-      function (self, gst_frame_filter_side (self, i));
-}
-
 /* What has been computed is on its way. */
 static void
 settle (GstFrameFilter *self, Line *line)
@@ -206,7 +196,7 @@ gst_frame_filter_take_item (GstFrameFilter *self, const Item *item, const gfloat
   Item taken = *item;
   guint i;
 
-  for (i = 0; self->n_lines > 0 && i < self->sides->len; i++)
+  for (i = 0; i < self->sides->len; i++)
     if (gst_frame_filter_side (self, i) != NULL)
       gst_frame_filter_add_item_to_side (self, gst_frame_filter_side (self, i), item);
   gst_frame_filter_add_item (self, self->outputs, &taken);
@@ -214,7 +204,7 @@ gst_frame_filter_take_item (GstFrameFilter *self, const Item *item, const gfloat
     self->times = taken.times;
   feed (self, frames, taken.n_frames);
   gst_frame_filter_end_run (self, self->outputs);
-  for_each_side (self, settle);
+  gst_frame_filter_for_each_side (self, settle);
 }
 
 /* ---- the life of a stream ---- */
@@ -246,7 +236,7 @@ void
 gst_frame_filter_forget_stream (GstFrameFilter *self)
 {
   gst_frame_filter_clear_line (self->outputs);
-  for_each_side (self, forget_line);
+  gst_frame_filter_for_each_side (self, forget_line);
   GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, FALSE);
   if (self->stream != NULL)
     gst_frame_filter_keep_state (self);
@@ -287,7 +277,7 @@ drain (GstFrameFilter *self)
     gst_frame_filter_take_rows (self);
   } while (n > 0);
   end_line (self, self->outputs);
-  for_each_side (self, end_line);
+  gst_frame_filter_for_each_side (self, end_line);
 }
 
 /* To the frames that wait for an attention, absent frames are the same as none, and they can be asked for in pieces. */
@@ -302,7 +292,7 @@ gst_frame_filter_finish_stream (GstFrameFilter *self)
     else if (attn_stream_pending (self->stream) > 0)
       feed (self, NULL, attn_layer_reach_ahead (self->layer));
     self->draining = FALSE;
-    for_each_side (self, settle);
+    gst_frame_filter_for_each_side (self, settle);
   }
   GST_FRAME_FILTER_GET_CLASS (self)->stream_ended (self, TRUE);
   begin_stream (self);

@@ -20,20 +20,11 @@ static const gchar *names[] = {
   "stack",
 };
 
-/* Runs of present frames, and shorter runs of absent ones. A jump has frames on both sides. */
+/* The first frame may be in a hole, too. */
 static void
 make_holes (Encoder *e, GRand *rand, Absence absence)
 {
-  guint i = 0, n;
-
-  while (i < e->n) {
-    for (n = g_rand_int_range (rand, 1, 12); n > 0 && i < e->n; n--)
-      e->present[i++] = 1;
-    for (n = g_rand_int_range (rand, 1, 9); n > 0 && i < e->n; n--)
-      e->present[i++] = 0;
-  }
-  if (absence == JUMPS)
-    e->present[e->n - 1] = 1;
+  encoder_make_holes (e, rand, absence);
   if (absence != JUMPS && g_rand_boolean (rand))
     e->present[0] = 0;
   encoder_expect (e);

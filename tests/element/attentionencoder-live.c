@@ -60,6 +60,27 @@ reported_latency (GstPad *pad)
   return min;
 }
 
+/* Plays a live `pipeline` with the encoder "e" to its end: how late buffers left a pad of it, as has been reported. */
+static GstClockTime
+measure_latency (GstElement *pipeline, const gchar *pad_name)
+{
+  Measurement m = { .clock = gst_test_clock_new () };
+  GstElement *element = gst_bin_get_by_name (GST_BIN (pipeline), "e");
+  GstPad *pad = gst_element_get_static_pad (element, pad_name);
+  gulong probe = gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, measure, &m, NULL);
+
+  gst_pipeline_use_clock (GST_PIPELINE (pipeline), m.clock);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  let_time_pass (pipeline, m.clock);
+  fail_unless (m.n_buffers > 10);
+  fail_unless_equals_clocktime (m.latest, reported_latency (pad));
+  gst_pad_remove_probe (pad, probe);
+  gst_object_unref (pad);
+  gst_object_unref (element);
+  gst_object_unref (m.clock);
+  return m.latest;
+}
+
 /* `identity` lets a buffer through when it is complete. Six layers that look ahead, behind strides of 1, 2 and 4. */
 GST_START_TEST (test_latency_of_a_live_source_is_what_is_reported)
 {
@@ -67,29 +88,20 @@ GST_START_TEST (test_latency_of_a_live_source_is_what_is_reported)
   guint n_convolutions = __i__ / G_N_ELEMENTS (sizes), size = sizes[__i__ % G_N_ELEMENTS (sizes)];
   guint64 stride = 1 << n_convolutions, n_ahead = (stride - 1) + stride * (2 + 3 + 1 + 4), latency_frames;
   Encoder *e = encoder_write (0, n_convolutions, G_N_ELEMENTS (look_ahead), look_ahead);
-  Measurement m = { .clock = gst_test_clock_new () };
   GstElement *pipeline =
       launch ("audiotestsrc is-live=true samplesperbuffer=%u num-buffers=100 ! audio/x-raw,format=" GST_AUDIO_NE (
                   F32) ",rate=100,channels=8 ! identity sync=true ! attentionencoder name=e model-file=\"%s\" ! "
                        "fakesink sync=false",
               size, e->file);
   GstElement *element = gst_bin_get_by_name (GST_BIN (pipeline), "e");
-  GstPad *src = gst_element_get_static_pad (element, "src");
+  GstClockTime latency = measure_latency (pipeline, "src");
 
-  gst_pipeline_use_clock (GST_PIPELINE (pipeline), m.clock);
-  gst_pad_add_probe (src, GST_PAD_PROBE_TYPE_BUFFER, measure, &m, NULL);
-  gst_element_set_state (pipeline, GST_STATE_PLAYING);
-  let_time_pass (pipeline, m.clock);
-  fail_unless (m.n_buffers > 10);
-  fail_unless_equals_clocktime (m.latest, reported_latency (src));
   if (size == 1) /* with one frame of the source's own */
-    fail_unless_equals_clocktime (m.latest, (1 + n_ahead) * FRAME_TIME);
+    fail_unless_equals_clocktime (latency, (1 + n_ahead) * FRAME_TIME);
   g_object_get (element, "latency-frames", &latency_frames, NULL);
   fail_unless_equals_uint64 (latency_frames, n_ahead);
-  gst_object_unref (src);
   gst_object_unref (element);
   free_pipeline (pipeline);
-  gst_object_unref (m.clock);
   g_unlink (e->file);
   encoder_free (e);
 }
@@ -106,25 +118,14 @@ GST_START_TEST (test_latency_of_weights_is_what_is_reported_for_them)
       "{\\'conv\\':\\'conv\\',\\'stride\\':2,\\'left\\':2}";
   guint size = __i__;
   Encoder *e = encoder_of_blocks (blocks);
-  Measurement m = { .clock = gst_test_clock_new () };
   GstElement *pipeline =
       launch ("audiotestsrc is-live=true samplesperbuffer=%u num-buffers=50 ! audio/x-raw,format=" GST_AUDIO_NE (
                   F32) ",rate=100,channels=8 ! identity sync=true ! attentionencoder name=e "
                        "model-file=\"%s\" e.weights_0 ! queue ! fakesink sync=false",
               size, e->file);
-  GstElement *element = gst_bin_get_by_name (GST_BIN (pipeline), "e");
-  GstPad *weights = gst_element_get_static_pad (element, "weights_0");
 
-  gst_pipeline_use_clock (GST_PIPELINE (pipeline), m.clock);
-  gst_pad_add_probe (weights, GST_PAD_PROBE_TYPE_BUFFER, measure, &m, NULL);
-  gst_element_set_state (pipeline, GST_STATE_PLAYING);
-  let_time_pass (pipeline, m.clock);
-  fail_unless (m.n_buffers > 10);
-  fail_unless_equals_clocktime (m.latest, reported_latency (weights));
-  gst_object_unref (weights);
-  gst_object_unref (element);
+  measure_latency (pipeline, "weights_0");
   free_pipeline (pipeline);
-  gst_object_unref (m.clock);
   g_unlink (e->file);
   encoder_free (e);
 }

@@ -127,22 +127,6 @@ end (Watched *watched)
   gst_harness_teardown (watched->h);
 }
 
-static void
-make_holes (Encoder *e, GRand *rand, Absence absence)
-{
-  guint i = 0, n;
-
-  while (i < e->n) {
-    for (n = g_rand_int_range (rand, 1, 12); n > 0 && i < e->n; n--)
-      e->present[i++] = 1;
-    for (n = g_rand_int_range (rand, 1, 9); n > 0 && i < e->n; n--)
-      e->present[i++] = 0;
-  }
-  if (absence == JUMPS)
-    e->present[e->n - 1] = 1;
-  encoder_expect (e);
-}
-
 /* Each row has its bits, its time and its order; and the outputs do not change. */
 GST_START_TEST (test_rows_of_every_layer_leave_in_order_at_their_times_over_holes)
 {
@@ -157,7 +141,7 @@ GST_START_TEST (test_rows_of_every_layer_leave_in_order_at_their_times_over_hole
     if (round < 3)
       memset (e->present, 1, e->n);
     else
-      make_holes (e, rand, absence);
+      encoder_make_holes (e, rand, absence);
     encoder_expect (e);
     begin (&watched, e);
     play (watched.h, e, round / N_ABSENCES % 2, round % 4, absence, rand);
@@ -291,6 +275,60 @@ GST_START_TEST (test_a_pad_of_a_layer_that_is_not_there_is_refused)
   gst_element_set_state (element, GST_STATE_NULL);
   detach_bus (element, bus);
   gst_object_unref (element);
+  encoder_free (e);
+}
+GST_END_TEST;
+
+/* While no file is known, those are that no encoder has. */
+GST_START_TEST (test_a_pad_that_no_encoder_has_is_refused)
+{
+  static const gchar *const names[] = { "weights_4096", "weights_4294967294", "weights_4294967295" };
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+  GstPad *last = gst_element_request_pad_simple (element, "weights_4095");
+  guint i;
+
+  fail_unless (last != NULL);
+  for (i = 0; i < G_N_ELEMENTS (names); i++)
+    fail_unless (gst_element_request_pad_simple (element, names[i]) == NULL, "%s", names[i]);
+  gst_element_release_request_pad (element, last);
+  gst_object_unref (last);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
+/* In NULL, and while it runs. */
+GST_START_TEST (test_an_encoder_without_attention_has_no_pads_of_weights)
+{
+  Encoder *e = encoder_open ("conv-same");
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+  GstHarness *h = encoder_harness (e);
+
+  g_object_set (element, "model-file", e->file, NULL);
+  fail_unless (gst_element_request_pad_simple (element, "weights_0") == NULL);
+  gst_object_unref (element);
+  gst_harness_set_src_caps (h, encoder_caps (e, FALSE, 0));
+  fail_unless (gst_element_request_pad_simple (h->element, "weights_%u") == NULL);
+  gst_harness_teardown (h);
+  encoder_free (e);
+}
+GST_END_TEST;
+
+/* Its pad, of a layer that does not run, is told no caps, and holds up nothing. */
+GST_START_TEST (test_a_file_that_is_set_while_another_one_runs_waits_for_the_next_start)
+{
+  Encoder *e = encoder_open ("transformer-1-pre-relu");
+  GstHarness *h = encoder_harness (e), *w;
+
+  gst_harness_set_src_caps (h, encoder_caps (e, FALSE, 0));
+  fail_unless_equals_int (gst_harness_push (h, encoder_buffer (e, 0, 9)), GST_FLOW_OK);
+  g_object_set (h->element, "model-file", GOLDEN_DIR "/encoder/transformer-6-pre-gelu-ahead.safetensors", NULL);
+  w = gst_harness_new_with_element (h->element, NULL, "weights_5");
+  fail_unless_equals_int (gst_harness_push (h, encoder_buffer (e, 9, e->n - 9)), GST_FLOW_OK);
+  gst_harness_push_event (h, gst_event_new_eos ());
+  check_values (h, e->expected, e->n_out * e->n_outputs);
+  fail_if (gst_pad_has_current_caps (w->sinkpad));
+  gst_harness_teardown (w);
+  gst_harness_teardown (h);
   encoder_free (e);
 }
 GST_END_TEST;
@@ -582,6 +620,9 @@ attentionencoder_weights_suite (void)
   tcase_add_loop_test (rows, test_a_pad_that_comes_late_begins_with_the_next_frame, 0, N_ENCODERS);
   tcase_add_loop_test (rows, test_rows_go_on_from_a_restored_state, 0, N_ENCODERS);
   tcase_add_test (rows, test_a_pad_of_a_layer_that_is_not_there_is_refused);
+  tcase_add_test (rows, test_a_pad_that_no_encoder_has_is_refused);
+  tcase_add_test (rows, test_an_encoder_without_attention_has_no_pads_of_weights);
+  tcase_add_test (rows, test_a_file_that_is_set_while_another_one_runs_waits_for_the_next_start);
   tcase_add_test (rows, test_messages_say_which_layer_they_are_of);
   tcase_add_test (rows, test_the_scope_draws_any_layer);
 

@@ -631,6 +631,70 @@ GST_START_TEST (test_a_stream_goes_on_from_its_state_file_in_another_element)
 }
 GST_END_TEST;
 
+/* Bytes, of all files, since the process began. */
+static gsize
+count_bytes_read (void)
+{
+  gchar *text = NULL;
+  gsize n;
+
+  fail_unless (g_file_get_contents ("/proc/self/io", &text, NULL, NULL));
+  fail_unless (sscanf (text, "rchar: %" G_GSIZE_FORMAT, &n) == 1, "%s", text);
+  g_free (text);
+  return n;
+}
+
+/* As a preset does, which sets everything twice. */
+GST_START_TEST (test_a_file_that_is_set_again_is_read_once)
+{
+  static const gchar file[] = GOLDEN_DIR "/encoder/moonshine.safetensors";
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+  gsize begin = count_bytes_read (), once, more;
+  GStatBuf status;
+
+  fail_unless_equals_int (g_stat (file, &status), 0);
+  g_object_set (element, "model-file", file, NULL);
+  once = count_bytes_read () - begin;
+  fail_unless (once > (gsize) status.st_size / 2, "%" G_GSIZE_FORMAT " bytes", once);
+  g_object_set (element, "model-file", file, NULL);
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_SUCCESS);
+  more = count_bytes_read () - begin - once;
+  fail_unless (more < (gsize) status.st_size / 2, "%" G_GSIZE_FORMAT " bytes", more);
+  gst_element_set_state (element, GST_STATE_NULL);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
+static void
+count_readings (GstDebugCategory *category, GstDebugLevel level, const gchar *file, const gchar *function, gint line,
+                GObject *object, GstDebugMessage *message, gpointer n)
+{
+  if (strstr (gst_debug_message_get (message), "reading model-file again") != NULL)
+    ++*(guint *) n;
+}
+
+/* What was read when model-file was set is for the settings of that moment. */
+GST_START_TEST (test_settings_that_change_after_the_file_make_it_read_again)
+{
+  static const gchar file[] = GOLDEN_DIR "/encoder/moonshine.safetensors";
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+  guint n = 0;
+
+  if (__i__ == 0)
+    g_object_set (element, "threads", 2, "model-file", file, NULL);
+  else
+    g_object_set (element, "model-file", file, "threads", 2, NULL);
+  gst_debug_set_active (TRUE);
+  gst_debug_set_threshold_for_name ("attention", GST_LEVEL_INFO);
+  gst_debug_add_log_function (count_readings, &n, NULL);
+  fail_unless_equals_int (gst_element_set_state (element, GST_STATE_PAUSED), GST_STATE_CHANGE_SUCCESS);
+  gst_debug_remove_log_function (count_readings);
+  fail_unless_equals_int (n, __i__);
+  gst_element_set_state (element, GST_STATE_NULL);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 static Suite *
 attentionencoder_suite (void)
 {
@@ -657,6 +721,8 @@ attentionencoder_suite (void)
   suite_add_tcase (suite, model);
   tcase_add_test (model, test_the_model_is_described);
   tcase_add_test (model, test_what_is_wrong_with_the_file_is_said_at_start);
+  tcase_add_test (model, test_a_file_that_is_set_again_is_read_once);
+  tcase_add_loop_test (model, test_settings_that_change_after_the_file_make_it_read_again, 0, 2);
   tcase_add_test (model, test_frames_of_another_width_are_refused_with_both_numbers);
   tcase_add_loop_test (model, test_frames_that_the_model_was_not_trained_on_are_refused, 0, 3);
   tcase_add_test (model, test_a_frame_rate_that_is_not_the_models_is_an_error);

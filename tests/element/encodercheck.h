@@ -251,6 +251,22 @@ encoder_buffer (const Encoder *e, guint begin, guint n)
 /* The ways in which absent frames come. */
 typedef enum { GAP_EVENTS, GAP_BUFFERS, JUMPS, N_ABSENCES } Absence;
 
+/* Runs of present frames, and shorter runs of absent ones. A jump has frames on both sides. */
+static inline void
+encoder_make_holes (Encoder *e, GRand *rand, Absence absence)
+{
+  guint i = 0, n;
+
+  while (i < e->n) {
+    for (n = g_rand_int_range (rand, 1, 12); n > 0 && i < e->n; n--)
+      e->present[i++] = 1;
+    for (n = g_rand_int_range (rand, 1, 9); n > 0 && i < e->n; n--)
+      e->present[i++] = 0;
+  }
+  if (absence == JUMPS)
+    e->present[e->n - 1] = 1;
+}
+
 typedef struct {
   GstHarness *h;
   const Encoder *e;
