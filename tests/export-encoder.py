@@ -232,6 +232,20 @@ def test_table_knows_chunks_and_convolutions_over_frequency():
     assert law.cost_of([conv, {'attention': 'a', 'heads': 4, 'chunk': 5, 'chunks': 2}], tensors, 8) == (2 * 54 * 4 + 2 * (72 * 24 + 2 * 24 * 15)) / 2
 
 
+def test_widths_behind_an_attention_are_those_of_the_library():
+    """Whatever its output projection is called, and without one: values of all heads then leave."""
+    rng = np.random.default_rng(9)
+    q, kv, out = rng.standard_normal((20, D)), rng.standard_normal((12, D)), rng.standard_normal((7, 24))  # 4 heads of 5 and of 6 values, 2 of keys
+    for output in ('out_proj', 'o_proj', 'output_proj', 'dense', None):
+        p = {'a.q_proj.weight': q, 'a.k_proj.weight': kv[:10], 'a.v_proj.weight': kv, **({} if output is None else {'a.%s.weight' % output: out})}
+        blocks = [{'attention': 'a', 'heads': 4, 'kv-heads': 2, 'window': 5}]
+        text = export_encoder.write('encoder.safetensors', p, blocks)
+        width = 24 if output is None else 7
+        assert attn.Encoder('encoder.safetensors').n_outputs == width and '%d values in, %d out' % (D, width) in text, text
+        assert law.cost_of(blocks, p, D) == 2 * (sum(values.size for values in p.values()) + (20 + 24) * 5)
+        assert 'checked' in export_encoder.check('encoder.safetensors')
+
+
 def test_table_is_printed_in_any_locale():
     export_encoder.save('checkpoint.safetensors', arrays(1))
     done = subprocess.run([EXPORTER, 'checkpoint.safetensors', 'e.safetensors', '--heads', '4', '--window', '9'], stdout=subprocess.PIPE,

@@ -12,7 +12,7 @@ import tempfile
 
 from .files import ExportError, np, open_safetensors, refuse_unless
 from .keys import kind_of
-from .law import attentions_in, measure_all, named, seen_by
+from .law import OUTPUTS, attentions_in, measure_all, named, seen_by
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PER_ATTENTION = 2e-6  # of the largest output: what attn.h promises of one layer in f32
@@ -126,7 +126,7 @@ def attention(x, block, p):
     cap = block.get('softcap')
     scores = np.where(visible(len(x), block), cap * np.tanh(scores / cap) if cap else scores, -np.inf)
     out = np.einsum('hij,jhd->ihd', softmax(scores), v).reshape(len(x), -1)
-    output = next((each for each in ('out_proj', 'o_proj') if each + '.weight' in p), None)
+    output = next((each for each in OUTPUTS if each + '.weight' in p), None)
     return out if output is None else out @ p[output + '.weight'].T + p.get(output + '.bias', 0)
 
 

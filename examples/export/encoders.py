@@ -10,7 +10,7 @@ import re
 from . import front_end
 from .files import ExportError, np, refuse_unless, save, tensor
 from .keys import PER_FRAME, check_blocks, is_whole, kind_of
-from .law import first_width, names_in, table, walk
+from .law import OUTPUTS, first_width, names_in, table, walk
 from .layers import TORCH, is_harmless
 
 VERSION = 1
@@ -71,8 +71,6 @@ def activated(blocks, activation):
 # ---- from the checkpoint of an nn.TransformerEncoder ----
 
 LAYER = re.compile(r'(.*?)layers\.(\d+)\.self_attn\.in_proj_weight$')
-
-
 ATTENTION = 'self_attn.in_proj_weight'
 BESIDE = ('linear1.weight', 'linear2.weight', 'norm1.weight', 'norm2.weight')
 
@@ -150,8 +148,7 @@ def folded(state, name):
 
 
 # What an attention computes with; and the key of its block without which it does not.
-OF_ATTENTION = {name + part: None for name in ('q_proj', 'k_proj', 'v_proj', 'out_proj', 'o_proj', 'output_proj', 'dense', 'linears.0', 'linears.1',
-                                               'linears.2', 'linears.3') for part in ('.weight', '.bias')}
+OF_ATTENTION = {name + part: None for name in ('q_proj', 'k_proj', 'v_proj', 'linears.0', 'linears.1', 'linears.2', *OUTPUTS) for part in ('.weight', '.bias')}
 OF_ATTENTION.update(dict.fromkeys((*TORCH, 'relative_bias')), **dict.fromkeys(('linear_pos.weight', 'pos_bias_u', 'pos_bias_v'), 'position'),
                     **{name + part: 'qk-norm' for name in ('q_norm', 'k_norm') for part in ('.weight', '.bias')})
 
