@@ -576,6 +576,33 @@ def test_file_is_whole_or_not_there():
     assert open('encoder.safetensors', 'rb').read() == before and not [name for name in os.listdir('.') if name.endswith('.part')]
 
 
+def test_numbers_that_are_not_finite_are_refused_by_their_tensor():
+    tensors = {'F32': np.float32([[1, np.nan], [np.inf, 2]]), 'F16': np.float16([[1, np.nan], [np.inf, 2]]), 'F64': np.array([[1, np.nan], [np.inf, 2]]),
+               'BF16': files.Tensor('BF16', (2, 2), lambda: bf16(np.float32([[1, np.nan], [-np.inf, 2]])))}
+    for values in tensors.values():
+        refused(['fc.weight', '2 of its 4 values', 'number 1'], *stored(values))
+    assert not os.path.exists('encoder.safetensors') and not os.path.exists('encoder.safetensors.part')
+    exported(*stored(np.float32([[1, -3e38], [1e-45, 2]])))
+
+
+def stored(values):
+    """A checkpoint of one linear layer, written without a look at its numbers, and the words that export it."""
+    values = files.tensor(values)
+    header = json.dumps({'fc.weight': {'dtype': values.dtype, 'shape': list(values.shape), 'data_offsets': [0, values.n_bytes]}})
+    with open('any.safetensors', 'wb') as f:
+        f.write(len(header).to_bytes(8, 'little') + header.encode() + values.stored().tobytes())
+    return describe(features=2, tensors={}, blocks=[{'linear': 'fc'}])
+
+
+def test_numbers_of_eight_bits_are_refused_whatever_is_made_of_them():
+    words = stored(files.Tensor('F8_E4M3', (2, 2), lambda: np.ones((2, 2), np.uint8)))
+    refused(['fc.weight', 'F8_E4M3', 'BF16'], *words)
+    for form in ({'times': 2}, {'transpose': True}, {'from': ['fc.weight', 'fc.weight']}):
+        words = describe(features=2, tensors={'up.weight': {'from': 'fc.weight', **form}}, blocks=[{'linear': 'up'}])
+        refused(['F8_E4M3', 'BF16'], *words)
+    assert not os.path.exists('encoder.safetensors')
+
+
 def test_onnx_is_a_sentence_that_says_how():
     open('model.onnx', 'wb').close()
     said = exporter('model.onnx', 'x.safetensors')
