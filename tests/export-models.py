@@ -459,6 +459,29 @@ def test_what_a_configuration_says_and_nobody_knows_is_refused_by_name():
     assert not os.path.exists('x.safetensors')
 
 
+def test_options_that_would_change_nothing_are_refused():
+    mimi, voxtral = (mimi_state(kyutai_state('encoder')), mimi_config()), (voxtral_state(), voxtral_config())
+    rope = ['--rope-base', '9000']
+    for (state, config), words in (((moonshine_state(), moonshine_config()), rope), ((moonshine_state(), moonshine_config()), ['--part', 'encoder']),
+                                   (voxtral, ['--part', 'decoder']), (mimi, ['--heads', '4'])):
+        folder(state, config)
+        refused([words[0], 'would change nothing'], 'folder', 'x.safetensors', *words)
+    folder(*mimi)
+    exported('folder', 'encoder.safetensors', *rope)
+    refused(['rope_theta=9000.0', '--rope-base says 8000'], 'folder', 'x.safetensors', '--rope-base', '8000')
+    export_encoder.save('kyutai.safetensors', kyutai_state('encoder'))
+    for words in (['--ignore', 'x'], ['--window-reading', 'inclusive']):
+        refused([words[0], 'would change nothing'], 'kyutai.safetensors', 'x.safetensors', '--heads', '4', '--window', '7', *words)
+    export_encoder.save('any.safetensors', {'layers.0.self_attn.in_proj_weight': np.ones((12, 4), np.float32)})
+    for words in (['--layer'], describe()[2:], []):
+        refused(['--part, --window-reading would change nothing'], 'any.safetensors', 'x.safetensors', '--part', 'encoder', '--window-reading', 'exclusive', *words)
+    with open('bert.json', 'w') as f:
+        json.dump({'model_type': 'bert'}, f)
+    for words in (describe()[2:], []):
+        refused(['--config would change nothing'], 'any.safetensors', 'x.safetensors', '--config', 'bert.json', *words)
+    assert not os.path.exists('x.safetensors')
+
+
 def test_tensors_of_a_known_model_that_no_block_computes_with_are_refused():
     folder({**mimi_state(kyutai_state('encoder')), 'encoder_transformer.layers.1.gate.weight': np.ones((D, D), np.float32)}, mimi_config())
     refused(['encoder_transformer.layers.1.gate.weight'], 'folder', 'x.safetensors')
