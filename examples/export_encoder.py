@@ -32,7 +32,7 @@ from export import front_end
 from export.files import ExportError, load, np, refuse_unless, save  # noqa: F401: what other programs take from here
 from export.checkpoints import of_onnx, parameters, read_checkpoint, read_config  # noqa: F401
 from export.layers import LAYOUTS, export_layer, export_layer_state, find, left_out, prefixes  # noqa: F401
-from export.keys import ACTIVATIONS
+from export.keys import ACTIVATIONS, FRONT_END
 from export.encoders import Options, activated, attention_block, blocks_of_state, encoder_layer, encoders, norm_block, unused, write  # noqa: F401
 from export.check import check, check_layer
 from export.modules import blocks_of, export  # noqa: F401
@@ -56,10 +56,6 @@ def frame_rate(text):
     if not float(numerator) / float(denominator or 1) > 0:
         raise ValueError(text)
     return text
-
-
-FRONT_END = ('sample_rate', 'frame_rate', 'bins', 'style', 'frame_length', 'hop_length', 'fft_size', 'low_frequency', 'high_frequency',
-             'window_function', 'mel_scale', 'log_maximum')
 
 
 def add_front_end(parser):

@@ -158,6 +158,16 @@ def test_what_the_model_was_trained_on_is_in_the_file():
     assert encoder.metadata('sample-rate') == '16000' and encoder.metadata('bins') == '24' and encoder.metadata('frame-rate') == '125/2' and encoder.metadata('style') is None
 
 
+def test_options_that_nothing_reads_are_refused():
+    for name, meant in (('lookahead', 'look_ahead'), ('sink', 'sinks'), ('samplerate', 'sample_rate'), ('window', 'window')):
+        refused([name, 'the option %s?' % meant], export_encoder.write, 'x.safetensors', arrays(2), blocks(), **{name: 4})
+    layer = {'in_proj_weight': np.ones((3 * D, D), np.float32)}
+    refused(['lookahead', 'look_ahead'], export_encoder.export_layer_state, layer, 'x.safetensors', heads=HEADS, window=5, lookahead=4)
+    assert not os.path.exists('x.safetensors')
+    export_encoder.write('encoder.safetensors', arrays(2), blocks(), title='mine', window_shape='hann')
+    assert attn.Encoder('encoder.safetensors').metadata('window-shape') == 'hann'
+
+
 def test_encoders_of_a_checkpoint_are_listed_and_chosen():
     export_encoder.save('two.safetensors', {**arrays(2, 'a.'), **arrays(1, 'b.')})
     done = exporter('two.safetensors')

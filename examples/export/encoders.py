@@ -9,7 +9,7 @@ import re
 
 from . import front_end
 from .files import ExportError, np, refuse_unless, save, tensor
-from .keys import PER_FRAME, check_blocks, is_whole, kind_of
+from .keys import PER_FRAME, check_blocks, check_metadata, is_whole, kind_of
 from .law import OUTPUTS, first_width, names_in, table, walk
 from .layers import TORCH, is_harmless
 
@@ -173,6 +173,7 @@ def write(path, state, blocks, features=None, frame_rate=None, front=(), **metad
     `metadata`: what the model was trained on."""
     if not blocks:
         raise ExportError('there are no blocks: the module does nothing to a frame')
+    check_metadata(metadata)
     state, blocks = front_end.put_in_front(front, state, blocks)
     check_blocks(blocks)
     wanted = tuple(name + '.' for name in names_in(blocks))
