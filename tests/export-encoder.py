@@ -8,6 +8,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -271,6 +272,13 @@ def test_check_compares_the_file_with_its_formulas():
     assert 'bound 4e-06' in done.stdout, done.stdout
     done = exporter(*words[:6], '--window', '9', '--layer', '--prefix', 'layers.1', '--check')
     assert done.returncode == 0 and 'against the formula (NumPy, float64)' in done.stdout and 'bound 2e-06' in done.stdout, done.stdout
+
+
+def test_check_sends_enough_frames_for_an_output():
+    state = {'conv.weight': np.random.default_rng(3).standard_normal((4, 3, 40)).astype(np.float32)}
+    export_encoder.write('encoder.safetensors', state, [{'conv': 'conv', 'stride': 2, 'dilation': 5}])
+    said = export_encoder.check('encoder.safetensors')
+    assert int(re.search(r'(\d+) outputs', said).group(1)) >= 60, said
 
 
 def test_check_says_when_outputs_are_too_far():
