@@ -32,12 +32,12 @@ from export import front_end
 from export.files import ExportError, load, np, refuse_unless, save  # noqa: F401: what other programs take from here
 from export.checkpoints import of_onnx, parameters, read_checkpoint, read_config  # noqa: F401
 from export.layers import LAYOUTS, export_layer, export_layer_state, find, left_out, prefixes  # noqa: F401
-from export.keys import ACTIVATIONS
+from export.keys import ACTIVATIONS, FRONT_END
 from export.encoders import Options, activated, attention_block, blocks_of_state, encoder_layer, encoders, norm_block, unused, write  # noqa: F401
 from export.check import check, check_layer
 from export.modules import blocks_of, export  # noqa: F401
 from export.description import export_described
-from export.huggingface import MODELS, READINGS, ModelOptions, moonshine_frames, recognise  # noqa: F401
+from export.huggingface import MODELS, OPTIONS, PARTS, READINGS, ModelOptions, moonshine_frames, recognise  # noqa: F401
 
 POSITIONS = ('none', 'rope', 'alibi', 'relative')
 
@@ -56,10 +56,6 @@ def frame_rate(text):
     if not float(numerator) / float(denominator or 1) > 0:
         raise ValueError(text)
     return text
-
-
-FRONT_END = ('sample_rate', 'frame_rate', 'bins', 'style', 'frame_length', 'hop_length', 'fft_size', 'low_frequency', 'high_frequency',
-             'window_function', 'mel_scale', 'log_maximum')
 
 
 def add_front_end(parser):
@@ -91,8 +87,8 @@ def add_encoder(parser):
 
 def add_models(parser):
     known = parser.add_argument_group('a known model', 'a folder with config.json: ' + ', '.join(MODELS) + "; and Kyutai's file of Mimi")
-    known.add_argument('--part', choices=('encoder', 'decoder'), default='encoder', help='which transformer of Mimi (default: encoder)')
-    known.add_argument('--window-reading', choices=READINGS, default=READINGS[0],
+    known.add_argument('--part', choices=PARTS, help='which transformer of Mimi (default: encoder)')
+    known.add_argument('--window-reading', choices=READINGS,
                        help='(16, 4) is 15 frames back and 3 ahead (exclusive, the default), or 16 and 4 (inclusive)')
     known.add_argument('--ignore', action='append', metavar='KEY', help='a key of config.json that changes nothing in the encoder; you can repeat this option')
 
@@ -133,6 +129,9 @@ def arguments(words=None):
     return parser.parse_args(words)
 
 
+ONLY_MODELS = ('part', 'window_reading', 'ignore')
+
+
 # ---- what is done ----
 
 def plain(value):
@@ -170,7 +169,7 @@ def print_left_out(names):
 
 
 def write_layer(state, config, options):
-    refuse_options(options, ('describe', 'activation', 'norm_first', 'eps', 'ignore', 'mfcc', 'standardize'), '--layer')
+    refuse_options(options, ('describe', 'activation', 'norm_first', 'eps', 'mfcc', 'standardize', *ONLY_MODELS), '--layer')
     found = find(state, options.prefix)
     known = export_layer_state(state, options.model, found, config=config, **given(
         options, ('heads', 'window', *LAYER, *FRONT_END)), look_ahead=options.look_ahead or 0)
@@ -186,7 +185,7 @@ def write_layer(state, config, options):
 
 
 def write_described(state, options):
-    refuse_options(options, ('prefix', 'heads', 'window', 'look_ahead', 'activation', 'norm_first', 'eps', 'ignore', *LAYER), '--describe')
+    refuse_options(options, ('prefix', 'heads', 'window', 'look_ahead', 'activation', 'norm_first', 'eps', 'config', *ONLY_MODELS, *LAYER), '--describe')
     text, left = export_described(state, options.model, options.describe, front=front_end.of_options(options), **given(options, FRONT_END))
     print(text)
     print_left_out(left)
@@ -218,7 +217,7 @@ def choose(state, prefix):
 
 
 def write_encoder(state, options):
-    refuse_options(options, ('ignore', *LAYER), 'an nn.TransformerEncoder')
+    refuse_options(options, ('config', *ONLY_MODELS, *LAYER), 'an nn.TransformerEncoder')
     prefix = choose(state, options.prefix)
     if options.heads is None:
         raise ExportError('its parameters do not tell how many heads an attention has, and another number gives another output: say it (--heads 4)')
@@ -236,8 +235,8 @@ def recognised(state, config, options):
     known = recognise(state, config, ModelOptions(options.part, options.window_reading, options.ignore, options.heads, options.window,
                                                   options.rope_base, folder))
     if known is not None:
-        told = ('prefix', 'look_ahead', 'activation', 'norm_first', 'eps', *[name for name in LAYER if name != 'rope_base'])
-        refuse_options(options, told + (() if known.takes_numbers else ('heads', 'window')), known.title)
+        others = dict.fromkeys(('prefix', 'look_ahead', 'activation', 'norm_first', 'eps', *LAYER, *OPTIONS))
+        refuse_options(options, [name for name in others if name not in known.takes], known.title)
     return known
 
 

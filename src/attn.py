@@ -167,8 +167,8 @@ def _data(array, kind=_floats):
 
 def _number(value, what):
     """A whole number that the library can take."""
-    if not 0 <= value < 1 << 63:
-        raise ValueError('%s is %s, expected a number from 0 on' % (what, value))
+    if not 0 <= value < 1 << 63 or value != int(value):
+        raise ValueError('%s is %s, expected a whole number from 0 on' % (what, value))
     return int(value)
 
 

@@ -122,6 +122,7 @@ def test_what_does_not_fit_is_refused():
     refused(ValueError, ['first_frame', '-1'], layer.forward, x, None, -1)
     refused(ValueError, ['first_frame', '-2'], stream.reset, -2)
     refused(ValueError, ['n is -3'], stream.skip, -3)
+    refused(ValueError, ['n is 2.5', 'whole number'], stream.skip, 2.5)
     refused(attn.Error, ['5', '2 heads'], stream.set_gain, 5, 1)
     refused(attn.Error, ['3 bytes'], stream.restore, b'abc')
     stream.drain()

@@ -156,6 +156,12 @@ def test_what_is_not_speech_is_refused():
     assert text.returncode == 1 and 'GStreamer can decode' in text.stdout and 'Traceback' not in text.stdout, text.stdout
 
 
+def test_recordings_of_ones_own_are_found_whatever_their_folder_is_called():
+    os.mkdir('silence removed')
+    data.write_wav('silence removed/one.wav', 1000 * np.random.default_rng(9).standard_normal(data.RATE))
+    assert len(data.recordings(['silence removed/one.wav'], 0.5)) == 1
+
+
 def test_evaluation_compares_through_the_real_pipeline():
     """A single stream of speech that every system has."""
     evaluate = program('evaluate')

@@ -8,6 +8,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -158,6 +159,16 @@ def test_what_the_model_was_trained_on_is_in_the_file():
     assert encoder.metadata('sample-rate') == '16000' and encoder.metadata('bins') == '24' and encoder.metadata('frame-rate') == '125/2' and encoder.metadata('style') is None
 
 
+def test_options_that_nothing_reads_are_refused():
+    for name, meant in (('lookahead', 'look_ahead'), ('sink', 'sinks'), ('samplerate', 'sample_rate'), ('window', 'window')):
+        refused([name, 'the option %s?' % meant], export_encoder.write, 'x.safetensors', arrays(2), blocks(), **{name: 4})
+    layer = {'in_proj_weight': np.ones((3 * D, D), np.float32)}
+    refused(['lookahead', 'look_ahead'], export_encoder.export_layer_state, layer, 'x.safetensors', heads=HEADS, window=5, lookahead=4)
+    assert not os.path.exists('x.safetensors')
+    export_encoder.write('encoder.safetensors', arrays(2), blocks(), title='mine', window_shape='hann')
+    assert attn.Encoder('encoder.safetensors').metadata('window-shape') == 'hann'
+
+
 def test_encoders_of_a_checkpoint_are_listed_and_chosen():
     export_encoder.save('two.safetensors', {**arrays(2, 'a.'), **arrays(1, 'b.')})
     done = exporter('two.safetensors')
@@ -232,6 +243,20 @@ def test_table_knows_chunks_and_convolutions_over_frequency():
     assert law.cost_of([conv, {'attention': 'a', 'heads': 4, 'chunk': 5, 'chunks': 2}], tensors, 8) == (2 * 54 * 4 + 2 * (72 * 24 + 2 * 24 * 15)) / 2
 
 
+def test_widths_behind_an_attention_are_those_of_the_library():
+    """Whatever its output projection is called, and without one: values of all heads then leave."""
+    rng = np.random.default_rng(9)
+    q, kv, out = rng.standard_normal((20, D)), rng.standard_normal((12, D)), rng.standard_normal((7, 24))  # 4 heads of 5 and of 6 values, 2 of keys
+    for output in ('out_proj', 'o_proj', 'output_proj', 'dense', None):
+        p = {'a.q_proj.weight': q, 'a.k_proj.weight': kv[:10], 'a.v_proj.weight': kv, **({} if output is None else {'a.%s.weight' % output: out})}
+        blocks = [{'attention': 'a', 'heads': 4, 'kv-heads': 2, 'window': 5}]
+        text = export_encoder.write('encoder.safetensors', p, blocks)
+        width = 24 if output is None else 7
+        assert attn.Encoder('encoder.safetensors').n_outputs == width and '%d values in, %d out' % (D, width) in text, text
+        assert law.cost_of(blocks, p, D) == 2 * (sum(values.size for values in p.values()) + (20 + 24) * 5)
+        assert 'checked' in export_encoder.check('encoder.safetensors')
+
+
 def test_table_is_printed_in_any_locale():
     export_encoder.save('checkpoint.safetensors', arrays(1))
     done = subprocess.run([EXPORTER, 'checkpoint.safetensors', 'e.safetensors', '--heads', '4', '--window', '9'], stdout=subprocess.PIPE,
@@ -247,6 +272,13 @@ def test_check_compares_the_file_with_its_formulas():
     assert 'bound 4e-06' in done.stdout, done.stdout
     done = exporter(*words[:6], '--window', '9', '--layer', '--prefix', 'layers.1', '--check')
     assert done.returncode == 0 and 'against the formula (NumPy, float64)' in done.stdout and 'bound 2e-06' in done.stdout, done.stdout
+
+
+def test_check_sends_enough_frames_for_an_output():
+    state = {'conv.weight': np.random.default_rng(3).standard_normal((4, 3, 40)).astype(np.float32)}
+    export_encoder.write('encoder.safetensors', state, [{'conv': 'conv', 'stride': 2, 'dilation': 5}])
+    said = export_encoder.check('encoder.safetensors')
+    assert int(re.search(r'(\d+) outputs', said).group(1)) >= 60, said
 
 
 def test_check_says_when_outputs_are_too_far():

@@ -459,6 +459,29 @@ def test_what_a_configuration_says_and_nobody_knows_is_refused_by_name():
     assert not os.path.exists('x.safetensors')
 
 
+def test_options_that_would_change_nothing_are_refused():
+    mimi, voxtral = (mimi_state(kyutai_state('encoder')), mimi_config()), (voxtral_state(), voxtral_config())
+    rope = ['--rope-base', '9000']
+    for (state, config), words in (((moonshine_state(), moonshine_config()), rope), ((moonshine_state(), moonshine_config()), ['--part', 'encoder']),
+                                   (voxtral, ['--part', 'decoder']), (mimi, ['--heads', '4'])):
+        folder(state, config)
+        refused([words[0], 'would change nothing'], 'folder', 'x.safetensors', *words)
+    folder(*mimi)
+    exported('folder', 'encoder.safetensors', *rope)
+    refused(['rope_theta=9000.0', '--rope-base says 8000'], 'folder', 'x.safetensors', '--rope-base', '8000')
+    export_encoder.save('kyutai.safetensors', kyutai_state('encoder'))
+    for words in (['--ignore', 'x'], ['--window-reading', 'inclusive']):
+        refused([words[0], 'would change nothing'], 'kyutai.safetensors', 'x.safetensors', '--heads', '4', '--window', '7', *words)
+    export_encoder.save('any.safetensors', {'layers.0.self_attn.in_proj_weight': np.ones((12, 4), np.float32)})
+    for words in (['--layer'], describe()[2:], []):
+        refused(['--part, --window-reading would change nothing'], 'any.safetensors', 'x.safetensors', '--part', 'encoder', '--window-reading', 'exclusive', *words)
+    with open('bert.json', 'w') as f:
+        json.dump({'model_type': 'bert'}, f)
+    for words in (describe()[2:], []):
+        refused(['--config would change nothing'], 'any.safetensors', 'x.safetensors', '--config', 'bert.json', *words)
+    assert not os.path.exists('x.safetensors')
+
+
 def test_tensors_of_a_known_model_that_no_block_computes_with_are_refused():
     folder({**mimi_state(kyutai_state('encoder')), 'encoder_transformer.layers.1.gate.weight': np.ones((D, D), np.float32)}, mimi_config())
     refused(['encoder_transformer.layers.1.gate.weight'], 'folder', 'x.safetensors')
@@ -574,6 +597,33 @@ def test_file_is_whole_or_not_there():
     before = open('encoder.safetensors', 'rb').read()
     refused(['[3, 3]', 'not finite'], *describe(features=3, tensors={'w.weight': {'from': 'w', 'times': 1e10}}, blocks=[{'linear': 'w'}]))
     assert open('encoder.safetensors', 'rb').read() == before and not [name for name in os.listdir('.') if name.endswith('.part')]
+
+
+def test_numbers_that_are_not_finite_are_refused_by_their_tensor():
+    tensors = {'F32': np.float32([[1, np.nan], [np.inf, 2]]), 'F16': np.float16([[1, np.nan], [np.inf, 2]]), 'F64': np.array([[1, np.nan], [np.inf, 2]]),
+               'BF16': files.Tensor('BF16', (2, 2), lambda: bf16(np.float32([[1, np.nan], [-np.inf, 2]])))}
+    for values in tensors.values():
+        refused(['fc.weight', '2 of its 4 values', 'number 1'], *stored(values))
+    assert not os.path.exists('encoder.safetensors') and not os.path.exists('encoder.safetensors.part')
+    exported(*stored(np.float32([[1, -3e38], [1e-45, 2]])))
+
+
+def stored(values):
+    """A checkpoint of one linear layer, written without a look at its numbers, and the words that export it."""
+    values = files.tensor(values)
+    header = json.dumps({'fc.weight': {'dtype': values.dtype, 'shape': list(values.shape), 'data_offsets': [0, values.n_bytes]}})
+    with open('any.safetensors', 'wb') as f:
+        f.write(len(header).to_bytes(8, 'little') + header.encode() + values.stored().tobytes())
+    return describe(features=2, tensors={}, blocks=[{'linear': 'fc'}])
+
+
+def test_numbers_of_eight_bits_are_refused_whatever_is_made_of_them():
+    words = stored(files.Tensor('F8_E4M3', (2, 2), lambda: np.ones((2, 2), np.uint8)))
+    refused(['fc.weight', 'F8_E4M3', 'BF16'], *words)
+    for form in ({'times': 2}, {'transpose': True}, {'from': ['fc.weight', 'fc.weight']}):
+        words = describe(features=2, tensors={'up.weight': {'from': 'fc.weight', **form}}, blocks=[{'linear': 'up'}])
+        refused(['F8_E4M3', 'BF16'], *words)
+    assert not os.path.exists('encoder.safetensors')
 
 
 def test_onnx_is_a_sentence_that_says_how():

@@ -125,6 +125,8 @@ def test_command_puts_blocks_in_front():
     assert np.array_equal(tensors['standardized.weight'], (1 / np.arange(1.0, 9)).astype(np.float32))
     done = subprocess.run([EXPORTER, *words[:6], '--mfcc', '8'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 1 and 'of how many bins' in done.stdout, done.stdout
+    done = subprocess.run([EXPORTER, *words[:6], '--lifter', '22'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 1 and '--lifter 22 would change nothing without --mfcc' in done.stdout, done.stdout
 
 
 def test_front_that_cannot_be_is_refused():

@@ -12,9 +12,9 @@ packages_ci="clang libclang-rt-dev clang-format $packages_docs"
 packages_train="$packages_run python3-torch libopenblas0-serial gstreamer1.0-libav asterisk-core-sounds-en-g722 asterisk-core-sounds-es-g722
   asterisk-core-sounds-it-g722 asterisk-core-sounds-en-wav asterisk-core-sounds-es-wav asterisk-core-sounds-it-wav
   asterisk-prompt-it-menardi-wav sonic-pi-samples"
-# and examples/denoise/evaluate
+# and for evaluate of both
 packages_evaluate="$packages_run gstreamer1.0-plugins-bad gstreamer1.0-libav asterisk-core-sounds-fr-g722 asterisk-core-sounds-ru-g722
-  asterisk-core-sounds-ru-wav klettres-data codec2-examples asterisk-moh-opsound-g722"
+  asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav klettres-data codec2-examples asterisk-moh-opsound-g722"
 packages_full="valgrind $packages_train $packages_evaluate"
 
 # as_root: the prefix of a command that needs root: empty, or sudo. Fails if the user is not root and has no sudo.

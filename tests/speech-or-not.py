@@ -84,8 +84,9 @@ def test_evaluate_tells_an_encoder_that_is_not():
     needs(*data.HELD_OUT)
     tensors, metadata = export_encoder.load(MODEL)
     tensors['head.weight'] = -tensors['head.weight']
-    export_encoder.save('worse.safetensors', tensors, metadata)
-    done = run('evaluate', '--quick', '--model', os.path.abspath('worse.safetensors'))
+    os.mkdir('a folder')
+    export_encoder.save('a folder/worse.safetensors', tensors, metadata)
+    done = run('evaluate', '--quick', '--model', os.path.abspath('a folder/worse.safetensors'))
     assert done.returncode == 1 and 'NOT right' in done.stdout, done.stdout
 
 
@@ -102,6 +103,12 @@ def test_listen_says_when_speech_begins_and_ends():
 def test_listen_says_what_is_wrong():
     done = run('listen', os.path.join(LESSON, 'README.md'), timeout=30)
     assert done.returncode == 1 and done.stdout.startswith('listen: ') and 'Traceback' not in done.stdout, done.stdout
+    plugin = os.environ.pop('GST_PLUGIN_PATH')
+    try:
+        done = run('listen', data.SPHINX, timeout=30)
+    finally:
+        os.environ['GST_PLUGIN_PATH'] = plugin
+    assert done.returncode == 1 and 'GST_PLUGIN_PATH' in done.stdout and 'Traceback' not in done.stdout, done.stdout
 
 
 def test_line_of_the_readme_shows_the_decision():

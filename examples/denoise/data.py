@@ -48,7 +48,7 @@ def decode(path):
     Gst.init(None)
     parse = {'.g722': 'audio/G722,rate=16000,channels=1 ! avdec_g722',
              '.raw': 'audio/x-raw,format=S16LE,layout=interleaved,rate=8000,channels=1'}.get(os.path.splitext(path)[1])
-    source = 'appsrc name=in format=time ! ' + parse if parse else 'filesrc location=%s ! decodebin' % shlex.quote(path)
+    source = 'appsrc name=in format=time ! ' + parse if parse else 'filesrc name=in ! decodebin'
     line = source + ' ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=%d,channels=1 ! appsink name=out sync=false' % RATE
     try:
         pipeline = Gst.parse_launch(line)
@@ -58,6 +58,8 @@ def decode(path):
         with open(path, 'rb') as f:
             pipeline.get_by_name('in').emit('push-buffer', Gst.Buffer.new_wrapped(f.read()))
         pipeline.get_by_name('in').emit('end-of-stream')
+    else:
+        pipeline.get_by_name('in').set_property('location', path)
     parts = samples_of(pipeline, Gst, path)
     return 32768 * np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
@@ -110,12 +112,13 @@ def trimmed(samples):
 
 def recordings(paths, shortest):
     """Those that are `shortest` seconds long or more and not silent, each at LEVEL."""
-    loaded = [decode(path) for path in paths if 'silence' not in path]
+    loaded = map(decode, paths)
     return [(LEVEL / rms(samples) * samples).astype(np.float32) for samples in loaded if len(samples) >= shortest * RATE and rms(samples) > 1]
 
 
 def folder(pattern, package):
-    paths = sorted(glob.glob(pattern, recursive=True))
+    """The files of a package of Debian, without those that hold silence."""
+    paths = sorted(path for path in glob.glob(pattern, recursive=True) if 'silence' not in path)
     if not paths:
         sys.exit('%s: no recordings; Debian has them in %s' % (pattern, package))
     return paths

@@ -12,6 +12,7 @@ import argparse
 import glob
 import os
 import sys
+import tempfile
 
 try:
     import numpy as np
@@ -53,6 +54,8 @@ def files_in(folder):
     found = data.recordings(paths, 0.5)
     if not found:
         sys.exit('%s: no sound file of half a second or more' % folder)
+    if len(found) < len(paths):
+        print('%s: %d of %d files are left out: not sound, shorter than half a second, or silent' % (folder, len(paths) - len(found), len(paths)))
     return found
 
 
@@ -66,6 +69,16 @@ def make_pools(options):
     return speech_pool(rng, speakers, options.streams), noise_pool(rng, sum(speakers, []), recordings, options.streams)
 
 
+def writable(folder):
+    """Makes the folder, and ends the program now, not when minutes have passed, if no file can be written there."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        sys.exit('train.py: %s: %s' % (folder, error.strerror))
+    return folder
+
+
 def main():
     parser = argparse.ArgumentParser(description='Trains the encoder that cleans speech.')
     parser.add_argument('--speech', metavar='FOLDER', help='with clean speech, in any format (default: what Debian has)')
@@ -74,10 +87,10 @@ def main():
     parser.add_argument('--steps', type=int, default=3700, metavar='N', help='of training (default: %(default)s)')
     parser.add_argument('--streams', type=int, default=STREAMS, metavar='N', help='of 12 s that are made (default: %(default)s)')
     options = parser.parse_args()
+    writable(options.out)
     import encoder  # which needs PyTorch: --help does not
     import baselines
 
-    os.makedirs(options.out, exist_ok=True)  # now, not when minutes have passed
     pools = make_pools(options)
     checkpoint = os.path.join(options.out, 'checkpoint.pt')
     model = encoder.Trainer(options.steps, checkpoint, *pools).run()

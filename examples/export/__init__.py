@@ -2,8 +2,8 @@
 
     files         safetensors, and tensors that are read when they are written
     checkpoints   reading of checkpoints: pickles, folders, archives; in all the usual wrappings
+    keys          the keys of blocks and of metadata, and their values
     layers        one attention layer, whatever its tensors are called
-    keys          the keys of blocks, and their values
     law           the rules of blocks: widths, reach, parameters, cost; the table
     front_end     blocks between logmel and a model: MFCC, a fixed mean and deviation
     encoders      lists of blocks, and the file that holds them

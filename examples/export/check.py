@@ -12,7 +12,7 @@ import tempfile
 
 from .files import ExportError, np, open_safetensors, refuse_unless
 from .keys import kind_of
-from .law import attentions_in, measure_all, named, seen_by
+from .law import OUTPUTS, attentions_in, measure_all, named, seen_by, walk
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PER_ATTENTION = 2e-6  # of the largest output: what attn.h promises of one layer in f32
@@ -126,7 +126,7 @@ def attention(x, block, p):
     cap = block.get('softcap')
     scores = np.where(visible(len(x), block), cap * np.tanh(scores / cap) if cap else scores, -np.inf)
     out = np.einsum('hij,jhd->ihd', softmax(scores), v).reshape(len(x), -1)
-    output = next((each for each in ('out_proj', 'o_proj') if each + '.weight' in p), None)
+    output = next((each for each in OUTPUTS if each + '.weight' in p), None)
     return out if output is None else out @ p[output + '.weight'].T + p.get(output + '.bias', 0)
 
 
@@ -249,10 +249,11 @@ def by_module(x, module, blocks, rules, forward):
 # ---- the comparison ----
 
 def frames_for(blocks, tensors, features):
-    """Random frames, more than the widest window sees where that is not too many."""
+    """Random frames, more than the widest window sees where that is not too many, and more than the convolutions need for an output."""
     stride = measure_all(blocks, tensors, features)[1].stride
     widest = max([1 + sum(seen_by(block)) for block in attentions_in(blocks)], default=0)
-    n = min(max(60, widest + 40) * stride, max(MOST_FRAMES, 60 * stride))
+    taps = sum((tensors[block['conv'] + '.weight'].shape[2] - 1) * block.get('dilation', 1) for block in walk(blocks) if kind_of(block) == 'conv')
+    n = min(max(60, widest + 40) * stride, max(MOST_FRAMES, 60 * stride)) + taps * stride
     return np.random.default_rng(1).standard_normal((n, features)).astype(np.float32)
 
 

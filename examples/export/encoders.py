@@ -9,8 +9,8 @@ import re
 
 from . import front_end
 from .files import ExportError, np, refuse_unless, save, tensor
-from .keys import PER_FRAME, check_blocks, is_whole, kind_of
-from .law import first_width, names_in, table, walk
+from .keys import PER_FRAME, check_blocks, check_metadata, is_whole, kind_of
+from .law import OUTPUTS, first_width, names_in, table, walk
 from .layers import TORCH, is_harmless
 
 VERSION = 1
@@ -71,8 +71,6 @@ def activated(blocks, activation):
 # ---- from the checkpoint of an nn.TransformerEncoder ----
 
 LAYER = re.compile(r'(.*?)layers\.(\d+)\.self_attn\.in_proj_weight$')
-
-
 ATTENTION = 'self_attn.in_proj_weight'
 BESIDE = ('linear1.weight', 'linear2.weight', 'norm1.weight', 'norm2.weight')
 
@@ -150,8 +148,7 @@ def folded(state, name):
 
 
 # What an attention computes with; and the key of its block without which it does not.
-OF_ATTENTION = {name + part: None for name in ('q_proj', 'k_proj', 'v_proj', 'out_proj', 'o_proj', 'output_proj', 'dense', 'linears.0', 'linears.1',
-                                               'linears.2', 'linears.3') for part in ('.weight', '.bias')}
+OF_ATTENTION = {name + part: None for name in ('q_proj', 'k_proj', 'v_proj', 'linears.0', 'linears.1', 'linears.2', *OUTPUTS) for part in ('.weight', '.bias')}
 OF_ATTENTION.update(dict.fromkeys((*TORCH, 'relative_bias')), **dict.fromkeys(('linear_pos.weight', 'pos_bias_u', 'pos_bias_v'), 'position'),
                     **{name + part: 'qk-norm' for name in ('q_norm', 'k_norm') for part in ('.weight', '.bias')})
 
@@ -176,6 +173,7 @@ def write(path, state, blocks, features=None, frame_rate=None, front=(), **metad
     `metadata`: what the model was trained on."""
     if not blocks:
         raise ExportError('there are no blocks: the module does nothing to a frame')
+    check_metadata(metadata)
     state, blocks = front_end.put_in_front(front, state, blocks)
     check_blocks(blocks)
     wanted = tuple(name + '.' for name in names_in(blocks))

@@ -20,6 +20,7 @@ except ImportError as error:
 DTYPES = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': '<u2'}
 BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'I64': 8, 'U64': 8, 'I32': 4, 'U32': 4, 'I16': 2, 'U16': 2, 'I8': 1, 'U8': 1, 'BOOL': 1,
          'F8_E4M3': 1, 'F8_E5M2': 1}
+OTHER_DTYPE = '%s has dtype %s, but one of %s is needed'
 
 
 class ExportError(ValueError):
@@ -87,7 +88,7 @@ def of_array(values, name=''):
     values = np.asarray(values)
     dtype = next((d for d, code in DTYPES.items() if d != 'BF16' and values.dtype.newbyteorder('<') == code), None)
     if dtype is None:
-        raise ExportError('%s has dtype %s, but one of float64, float32 and float16 is needed' % (name, values.dtype))
+        raise ExportError(OTHER_DTYPE % (name, values.dtype, 'float64, float32, float16'))
     return Tensor(dtype, values.shape, lambda: values)
 
 
@@ -95,7 +96,7 @@ def of_torch(values, name=''):
     dtypes = {'torch.float64': 'F64', 'torch.float32': 'F32', 'torch.float16': 'F16', 'torch.bfloat16': 'BF16'}
     dtype = dtypes.get(str(values.dtype))
     if dtype is None:
-        raise ExportError('%s has dtype %s, but one of %s is needed' % (name, values.dtype, ', '.join(dtypes)))
+        raise ExportError(OTHER_DTYPE % (name, values.dtype, ', '.join(dtypes)))
 
     def read():
         plain = values.detach().cpu().contiguous()
@@ -127,6 +128,13 @@ def joined(parts, name):
 
 # ---- the format ----
 
+def check_finite(name, dtype, stored):
+    """libattn refuses a file with NaN or infinity."""
+    wrong = np.flatnonzero((stored & 0x7f80) == 0x7f80 if dtype == 'BF16' else ~np.isfinite(stored))
+    if len(wrong):
+        raise ExportError('%s: %d of its %d values are NaN or infinite, the first one is number %d' % (name, len(wrong), len(stored), wrong[0]))
+
+
 def save(path, tensors, metadata=None):
     """Writes {name: array, PyTorch's tensor or Tensor} and {key: value} of what is known about them, one tensor at a time."""
     tensors = {name: tensor(values, name) for name, values in tensors.items()}
@@ -135,7 +143,7 @@ def save(path, tensors, metadata=None):
         header['__metadata__'] = {key: str(value) for key, value in metadata.items()}
     for name, values in tensors.items():
         if values.dtype not in DTYPES:
-            raise ExportError('%s has dtype %s, but one of %s is needed' % (name, values.dtype, ', '.join(DTYPES)))
+            raise ExportError(OTHER_DTYPE % (name, values.dtype, ', '.join(DTYPES)))
         header[name] = {'dtype': values.dtype, 'shape': list(values.shape), 'data_offsets': [end, end + values.n_bytes]}
         end += values.n_bytes
     text = json.dumps(header).encode()
@@ -144,22 +152,31 @@ def save(path, tensors, metadata=None):
     try:
         with open(part, 'wb') as f:
             f.write(struct.pack('<Q', len(text)) + text)
-            for values in tensors.values():
-                f.write(np.ascontiguousarray(values.stored(), DTYPES[values.dtype]).reshape(-1).data.cast('B') if values.size else b'')
+            for name, values in tensors.items():
+                stored = np.ascontiguousarray(values.stored(), DTYPES[values.dtype]).reshape(-1)
+                check_finite(name, values.dtype, stored)
+                f.write(stored.data.cast('B') if values.size else b'')
         os.replace(part, path)
     finally:
         if os.path.exists(part):
             os.remove(part)
 
 
-def tensor_of(entry, data):
+def without_values(name, dtype, shape):
+    """Masks and counters have a shape, but nothing is computed of them."""
+    def read():
+        raise ExportError(OTHER_DTYPE % (name, dtype, ', '.join(DTYPES)))
+    return Tensor(dtype, shape, read)
+
+
+def tensor_of(name, entry, data):
     """Of an entry of the header, over the mapped bytes of the file."""
     dtype, shape, (begin, end) = entry['dtype'], tuple(entry['shape']), entry['data_offsets']
-    refuse_unless(0 <= begin <= end <= len(data), dtype, 'numbers from byte %d to %d, but the file has %d' % (begin, end, len(data)))
-    if dtype not in DTYPES:  # masks and counters: of no use here, but they have a shape
-        return Tensor(dtype, shape, lambda: np.broadcast_to(np.zeros((), bool), shape))
+    refuse_unless(0 <= begin <= end <= len(data), name, 'numbers from byte %d to %d, but the file has %d' % (begin, end, len(data)))
+    if dtype not in DTYPES:
+        return without_values(name, dtype, shape)
     wanted = math.prod(shape) * BYTES[dtype]
-    refuse_unless(end - begin == wanted, dtype, 'the shape %s takes %d bytes, but there are %d' % (list(shape), wanted, end - begin))
+    refuse_unless(end - begin == wanted, name, 'the shape %s takes %d bytes, but there are %d' % (list(shape), wanted, end - begin))
     return Tensor(dtype, shape, lambda: data[begin:end].view(DTYPES[dtype]).reshape(shape))
 
 
@@ -173,12 +190,12 @@ def open_safetensors(path):
             empty = not f.read(1)
         data = np.zeros(0, np.uint8) if empty else np.memmap(path, np.uint8, 'r', 8 + n)
         metadata = header.pop('__metadata__', None) or {}
-        return {name: tensor_of(entry, data) for name, entry in header.items()}, metadata
+        return {name: tensor_of(name, entry, data) for name, entry in header.items()}, metadata
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
         raise ExportError('%s: not a safetensors file (%s)' % (path, error)) from None
 
 
 def load(path):
-    """({name: array}, {key: value}) of a safetensors file."""
+    """({name: array}, {key: value}) of a safetensors file. Of masks and counters only the shapes are read."""
     tensors, metadata = open_safetensors(path)
-    return {name: values.numpy() for name, values in tensors.items()}, metadata
+    return {name: values.numpy() if values.dtype in DTYPES else np.broadcast_to(False, values.shape) for name, values in tensors.items()}, metadata

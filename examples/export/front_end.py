@@ -64,6 +64,8 @@ def add_options(parser):
 def of_options(options):
     """The list for `front`."""
     front = []
+    if options.lifter and options.mfcc is None:
+        raise ExportError('--lifter %g would change nothing without --mfcc' % options.lifter)
     if options.mfcc is not None:
         if options.bins is None:
             raise ExportError('--mfcc %d, of how many bins? Say it (--bins 23)' % options.mfcc)

@@ -21,6 +21,7 @@ from .law import names_in
 
 # A window of (16, 4), or of 16: which frames are meant.
 READINGS = ('exclusive', 'inclusive')
+PARTS = ('encoder', 'decoder')
 READING_TEXT = {'exclusive': "Distances below these numbers, as Hugging Face's masks have it",
                 'inclusive': 'Distances up to these numbers, as FlashAttention takes them'}
 
@@ -38,8 +39,9 @@ HARMLESS = set('''
     hidden_dropout activation_dropout layerdrop encoder_layerdrop gradient_checkpointing
 '''.split())
 
-# `used`: names of tensors that are no block's and went elsewhere; `takes_numbers`: heads and window come from the options.
-Known = collections.namedtuple('Known', 'title description notes used takes_numbers', defaults=((), False))
+# `takes`: which of OPTIONS change something; `used`: names of tensors that are no block's and went elsewhere.
+Known = collections.namedtuple('Known', 'title description notes takes used', defaults=((),))
+OPTIONS = ('part', 'window_reading', 'ignore', 'heads', 'window', 'rope_base')
 
 
 # ---- config.json ----
@@ -102,8 +104,8 @@ def size_of(config):
     return config.whole('head_dim', max(1, config.whole('hidden_size') // config.whole('num_attention_heads')))
 
 
-def rope_of(config, default=None):
-    """The keys of rotary positions in the order of Hugging Face's rows."""
+def rope_of(config, told, default=None):
+    """The keys of rotary positions in the order of Hugging Face's rows. `told`: the base that a person said."""
     size = size_of(config)
     rope = {}
     for key in ('rope_parameters', 'rope_scaling'):
@@ -111,7 +113,9 @@ def rope_of(config, default=None):
         refuse_unless(isinstance(said, dict), config.title, 'config.json has %s=%s, where an object is needed' % (key, json.dumps(said)[:80]))
         rope.update(said)
     kind = rope.pop('rope_type', rope.pop('type', 'default'))
-    base = rope.pop('rope_theta', config.get('rope_theta', default))
+    said = rope.pop('rope_theta', config.get('rope_theta'))
+    refuse_unless(None in (told, said) or told == said, config.title, 'config.json says rope_theta=%s, but --rope-base says %s' % (json.dumps(said)[:80], told))
+    base = next((each for each in (said, told, default) if each is not None), None)
     part = rope.pop('partial_rotary_factor', config.get('partial_rotary_factor', 1))
     refuse_unless(kind == 'default', config.title, 'config.json says rope_type=%s, and scaled rotary positions are not supported' % kind)
     refuse_unless(not any(rope.values()), config.title, 'config.json says %s of rotary positions, which is not known here' % json.dumps(rope))
@@ -238,7 +242,7 @@ def moonshine(state, config, options):
         'export_encoder.moonshine_frames (samples, %.6g) does' % (length, scale, scale)]
     rate = fractions.Fraction(str(rate)) / length
     return Known(config.title, {'features': length, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms, 'metadata': metadata}, notes,
-                 (log_scale,))
+                 ('window_reading', 'ignore'), (log_scale,))
 
 
 # ---- Mimi ----
@@ -266,7 +270,7 @@ def mimi(state, config, options):
     prefix = prefix_of(state, 'layers.0.input_layernorm.weight', config.title, options.part + '_transformer.')
     width, n = config.whole('hidden_size'), count_layers(state, prefix, config)
     window, eps = config.whole('sliding_window'), config.number('norm_eps', 1e-5)
-    rope, activation = rope_of(config, options.rope_base or 10000), activation_of(config)
+    rope, activation = rope_of(config, options.rope_base, 10000), activation_of(config)
     heads_of(state, prefix + 'layers.0.self_attn', config)
     ratios = config.get('upsampling_ratios', [8, 6, 5, 4])
     refuse_unless(isinstance(ratios, list) and all(is_whole(ratio, 1) for ratio in ratios), config.title,
@@ -281,7 +285,8 @@ def mimi(state, config, options):
         forms.update(scaled(state, at, ('self_attn.o_proj', 'mlp.fc2'), ('self_attn_layer_scale.scale', 'mlp_layer_scale.scale')))
     check_used(state, prefix, blocks, forms, config.title)
     return Known("%s's %s transformer" % (config.title, options.part),
-                 {'features': width, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms}, readings([window], options.reading))
+                 {'features': width, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms}, readings([window], options.reading),
+                 ('part', 'window_reading', 'ignore', 'rope_base'))
 
 
 # The numbers of Kyutai's own program for its file of 512 values per frame, which holds none.
@@ -326,7 +331,8 @@ def kyutai(state, prefix, options):
         heads, seen['window'], base)]
     return Known("%s, %s transformer" % (title, options.part),
                  {'features': width, 'frame-rate': known.get('rate'), 'blocks': blocks, 'tensors': forms},
-                 notes + ([] if options.window else readings([window], options.reading)), takes_numbers=True)
+                 notes + ([] if options.window else readings([window], options.reading)),
+                 ('part', 'heads', 'window', 'rope_base', *(() if options.window else ('window_reading',))))
 
 
 # ---- Voxtral Realtime ----
@@ -374,7 +380,7 @@ def voxtral(state, config, options):
     check_used(state, prefix, blocks, forms, config.title)
     metadata, rate = voxtral_features(options.folder, bins)
     made = {'features': bins, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms, 'metadata': metadata}
-    return Known("%s's encoder" % config.title, made, readings([window], options.reading))
+    return Known("%s's encoder" % config.title, made, readings([window], options.reading), ('window_reading', 'ignore', 'rope_base'))
 
 
 # ---- which one ----
@@ -382,8 +388,8 @@ def voxtral(state, config, options):
 class ModelOptions:
     """What a person says of a known model. `part`: of Mimi; `reading`: of windows; `ignored`: keys of config.json that are let pass."""
 
-    def __init__(self, part='encoder', reading='exclusive', ignored=(), heads=None, window=None, rope_base=None, folder=None):
-        self.part, self.reading, self.ignored, self.folder = part, reading, tuple(ignored or ()), folder
+    def __init__(self, part=None, reading=None, ignored=None, heads=None, window=None, rope_base=None, folder=None):
+        self.part, self.reading, self.ignored, self.folder = part or PARTS[0], reading or READINGS[0], tuple(ignored or ()), folder
         self.heads, self.window, self.rope_base = heads, window, rope_base
 
 

@@ -2,12 +2,17 @@
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
+import difflib
 import json
 
 from .files import refuse_unless
 
 ACTIVATIONS = ('none', 'relu', 'gelu', 'gelu-tanh', 'silu', 'tanh', 'sigmoid')
 PER_FRAME = ('softmax', 'log-softmax')  # these two are blocks of their own, never an option of another
+
+# Metadata that logmel reads: the frames that the model was trained on.
+FRONT_END = ('sample_rate', 'frame_rate', 'bins', 'style', 'frame_length', 'hop_length', 'fft_size', 'low_frequency', 'high_frequency',
+             'window_function', 'mel_scale', 'log_maximum')
 
 
 # ---- kinds of values: (what is expected, whether it is that) ----
@@ -56,6 +61,14 @@ KINDS = {
 def kind_of(block):
     """Its one key that says what it is."""
     return next((kind for kind in KINDS if kind in block), 'activation')
+
+
+def check_metadata(names, options=()):
+    """That none is a misspelled option, which would change nothing. `options`: those of an attention that may stand in metadata."""
+    known = [key.replace('-', '_') for key in KINDS['attention'][1]]
+    for name in (each.replace('-', '_') for each in names):
+        near = difflib.get_close_matches(name, FRONT_END + tuple(known), 1, 0.85)
+        refuse_unless(not near or name in (*FRONT_END, *options), name, 'nothing reads it in the metadata; is it the option %s?' % ''.join(near))
 
 
 def check_block(block, path):

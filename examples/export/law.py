@@ -71,11 +71,25 @@ def behind(first, second):
     return Reach(first.stride * second.stride, first.back + first.stride * second.back, first.ahead + first.stride * second.ahead)
 
 
-def attention_width(name, tensors, width):
-    for output in ('out_proj', 'o_proj'):
-        if '%s.%s.weight' % (name, output) in tensors:
-            return tensors['%s.%s.weight' % (name, output)].shape[0]
-    return width
+# What the output projection may be called, and that of the values.
+OUTPUTS = ('out_proj', 'o_proj', 'output_proj', 'dense', 'linears.3')
+VALUES = ('v_proj.weight', 'v_proj_weight', 'linears.2.weight')
+
+
+def context_width(block, tensors, width):
+    """Values of all heads of an attention together, in front of the output projection."""
+    parts = named(tensors, block['attention'])
+    if 'in_proj_weight' in parts:
+        return parts['in_proj_weight'].shape[0] // 3
+    rows = next((parts[key].shape[0] for key in VALUES if key in parts), None)
+    return width if rows is None else rows * block['heads'] // (block.get('kv-heads') or block['heads'])
+
+
+def attention_width(block, tensors, width):
+    """Values per frame that come out."""
+    parts = named(tensors, block['attention'])
+    rows = next((parts[name + '.weight'].shape[0] for name in OUTPUTS if name + '.weight' in parts), None)
+    return context_width(block, tensors, width) if rows is None else rows
 
 
 def seen_by(block):
@@ -107,7 +121,7 @@ def measure(block, tensors, width):
     if kind == 'stack':
         return width * name, Reach(name, 0, name - 1)
     if kind == 'attention':
-        return attention_width(name, tensors, width), Reach(1, *seen_by(block))
+        return attention_width(block, tensors, width), Reach(1, *seen_by(block))
     if kind == 'conv':
         outputs, _, kernel = shape_of(tensors, name, 3)
         left = block.get('left', 0)
@@ -183,10 +197,10 @@ def multiplications_of(block, tensors, width):
     if kind != 'attention':
         return matrices if kind in ('linear', 'conv') else 0
     parts = named(tensors, block['attention'])
-    rows = parts['in_proj_weight'].shape[0] // 3 if 'in_proj_weight' in parts else parts['q_proj.weight'].shape[0] if 'q_proj.weight' in parts else width
+    queries = parts['in_proj_weight'].shape[0] // 3 if 'in_proj_weight' in parts else parts['q_proj.weight'].shape[0] if 'q_proj.weight' in parts else width
     back, ahead = seen_by(block)
     seen = back + 1 if 'chunk' in block else back + 1 + ahead
-    return matrices + 2 * rows * (seen + block.get('sinks', 0))
+    return matrices + (queries + context_width(block, tensors, width)) * (seen + block.get('sinks', 0))
 
 
 def cost_of(blocks, tensors, width):

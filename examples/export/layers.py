@@ -10,8 +10,11 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import textwrap
 
 from .files import ExportError, save, tensor
+from .keys import check_metadata
 
 LAYOUTS = ('stacked', 'interleaved')
+# Properties of the element that stand in the metadata.
+OPTIONS = ('kv_heads', 'window', 'look_ahead', 'sinks', 'scale', 'softcap', 'position', 'rope_base', 'rope_layout', 'rope_dimensions')
 # What nn.MultiheadAttention has, and the bias of distances that the element adds to any layer.
 TORCH = ('in_proj_weight', 'q_proj_weight', 'k_proj_weight', 'v_proj_weight', 'in_proj_bias', 'out_proj.weight', 'out_proj.bias')
 # Query, key, value; what the output projection is called; what stands beside them under the same prefix, and is no part of the attention.
@@ -245,6 +248,7 @@ def export_layer_state(state, path, prefix=None, heads=None, layout=None, config
     """Writes the layer under `prefix` of a state_dict and returns its metadata: window, look_ahead, position, sample_rate ..., see attn.h and
     the element's documentation. `layout`: of fused projections; `config`: what config.json holds."""
     config = config or {}
+    check_metadata(metadata, OPTIONS)
     prefix = find(state, prefix)
     layer = {name: tensor(values, prefix + name) for name, values in select(state, prefix).items()}
     known = describe(layer, config, {'heads': heads, **metadata})

@@ -7,6 +7,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import glob
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -205,7 +206,7 @@ def run(samples, then=''):
     with tempfile.TemporaryDirectory() as folder:
         wav, npy = os.path.join(folder, 'samples.wav'), os.path.join(folder, 'frames.npy')
         write_wav(wav, samples)
-        line = 'filesrc location=%s ! wavparse ! logmel bins=%d ! %snpyenc ! filesink location=%s' % (wav, BINS, then, npy)
-        if subprocess.run(['gst-launch-1.0', '-q', *line.split()]).returncode != 0:
+        line = 'filesrc location=%s ! wavparse ! logmel bins=%d ! %snpyenc ! filesink location=%s' % (shlex.quote(wav), BINS, then, shlex.quote(npy))
+        if subprocess.run(['gst-launch-1.0', '-q', *shlex.split(line)]).returncode != 0:
             sys.exit('this pipeline failed (is GST_PLUGIN_PATH the folder of the plugin?): gst-launch-1.0 ' + line)
         return np.load(npy)

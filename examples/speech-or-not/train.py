@@ -11,6 +11,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import argparse
 import os
 import sys
+import tempfile
 
 try:
     import numpy as np
@@ -115,12 +116,23 @@ def export(module, mean, deviation, path):
                                  licence='CC-BY-SA-3.0; credits: examples/speech-or-not/README.md')
 
 
+def writable(folder):
+    """Makes the folder, and ends the program now, not when minutes have passed, if no file can be written there."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        sys.exit('train.py: %s: %s' % (folder, error.strerror))
+    return folder
+
+
 def main():
     parser = argparse.ArgumentParser(description='Trains the encoder that tells speech from everything else.')
     parser.add_argument('--out', default=HERE, metavar='FOLDER', help='where model.safetensors is written (default: beside this program)')
     parser.add_argument('--steps', type=int, default=2200, metavar='N', help='of training (default: %(default)s)')
     parser.add_argument('--streams', type=int, default=STREAMS, metavar='N', help='of %d s that are made (default: %%(default)s)' % SECONDS)
     options = parser.parse_args()
+    path = os.path.join(writable(options.out), 'model.safetensors')
     try:
         import torch  # before the data, which take a minute
     except ImportError as error:
@@ -131,7 +143,7 @@ def main():
         len(frames), spoken.size, 100 * spoken.mean(), torch.__version__), flush=True)
     mean, deviation = frames.mean(axis=(0, 1), dtype=np.float64), frames.std(axis=(0, 1), dtype=np.float64)
     module = make(((frames - mean) / deviation).astype(np.float32), spoken, deviation, options.steps)
-    print(export(module, mean, deviation, os.path.join(options.out, 'model.safetensors')))
+    print(export(module, mean, deviation, path))
 
 
 if __name__ == '__main__':
