@@ -6,9 +6,7 @@
  * as it says.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#define TESTS_CORE_RANDOM_H /* the choices come from the input */
-#include <stdint.h>
-#include <stdlib.h>
+#include "choices.h"
 
 #define MAX_BLOCKS 12
 #define MAX_FRAMES 40
@@ -16,53 +14,6 @@
 #define MAX_VALUES 65536 /* per frame */
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
-
-/* ---- choices ---- */
-
-static struct {
-  const uint8_t *data;
-  size_t size;
-  uint64_t state; /* the state of the generator when all bytes are used */
-} input;
-
-/* SplitMix64 (Steele, Lea, Flood 2014). */
-static uint64_t
-more_bits (void)
-{
-  uint64_t z = input.state += 0x9e3779b97f4a7c15;
-
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-  z = (z ^ z >> 27) * 0x94d049bb133111eb;
-  return z ^ z >> 31;
-}
-
-static uint32_t
-random_between (uint32_t min, uint32_t max)
-{
-  uint64_t bits = input.size == 0 ? more_bits () : *input.data;
-
-  if (input.size != 0)
-    input.size--, input.data++;
-  return min + (uint32_t) (bits % ((uint64_t) max - min + 1));
-}
-
-/* Values are not choices: they would use up the input. */
-static void
-random_fill (float *values, size_t n, float amplitude)
-{
-  for (size_t i = 0; i < n; i++)
-    values[i] = amplitude * (float) ((double) (int64_t) more_bits () / 9223372036854775808.0);
-}
-
-#include "../core/encoders.h"
-
-/* A broken promise has to stop the fuzzer, with NDEBUG too. */
-static void
-must (int condition)
-{
-  if (!condition)
-    abort ();
-}
 
 /* ---- files ---- */
 
@@ -144,15 +95,6 @@ typedef struct {
   float *frames;
   uint8_t present[MAX_FRAMES];
 } Run;
-
-static float *
-new_values (size_t n)
-{
-  float *values = malloc ((n + 1) * sizeof *values);
-
-  must (values != NULL);
-  return values;
-}
 
 /* The stream goes on in another one. */
 static AttnStream *
