@@ -27,7 +27,9 @@ GST_PLUGIN_STATIC_DECLARE (attentionscope);
 
 typedef struct {
   const gchar *factory;
-  const gchar *caps[MAX_CAPS]; /* caps that it takes, beginning with the first; none: bytes */
+  const gchar *caps[MAX_CAPS];       /* caps that it takes, beginning with the first; none: bytes */
+  const gchar *weights, *gain;       /* a request pad, and a property of a child; or NULL */
+  const gchar *file_property, *file; /* that it cannot start without; or NULL */
 } FuzzedElement;
 
 #define FEATURE_CAPS                                                                                          \
@@ -37,7 +39,7 @@ typedef struct {
   }
 
 static const FuzzedElement fuzzed_elements[] = {
-  { "attention", FEATURE_CAPS },
+  { "attention", FEATURE_CAPS, .weights = "weights", .gain = "head0::gain" },
   { "logmel", { RAW ("F32", "8000", "1"), RAW ("S16", "16000", "1") } },
   { "npyenc", FEATURE_CAPS },
   { "npyparse", { NULL } },
@@ -46,8 +48,12 @@ static const FuzzedElement fuzzed_elements[] = {
       TENSORS ("3:5:1:1", "25/2") ", heads=(int)1, sinks=(int)0, window=(int)3, look-ahead=(int)0" } },
   { "spectralgain", { RAW ("F32", "8000", "1"), RAW ("S16", "16000", "2"), RAW ("F32", "11025", "1") } },
   { "attentionencoder",
-    { RAW ("F32", "100", "5"), RAW ("F32", "25", "5"), TENSORS ("5:3:1:1", "25/2"), TENSORS ("5:1:1:1", "0/1") } },
-  { "ctctext", FEATURE_CAPS },
+    { RAW ("F32", "100", "10"), RAW ("F32", "25", "10"), TENSORS ("10:3:1:1", "25/2"), TENSORS ("10:1:1:1", "0/1") },
+    .weights = "weights_1",
+    .gain = "layer1::head0::gain",
+    .file_property = "model-file",
+    .file = ENCODER_FILE },
+  { "ctctext", FEATURE_CAPS, .file_property = "tokens", .file = TOKENS_FILE }, /* of 4 values */
 };
 
 /* The caps of its pad `gains`: with and without a probability of speech, and with other bands. */
@@ -198,15 +204,13 @@ begin_gains (Fuzzed *fuzzed, GstCaps *caps)
 }
 
 static inline void
-start_element (Fuzzed *fuzzed, const gchar *factory)
+start_element (Fuzzed *fuzzed, const FuzzedElement *kind)
 {
   GstPad *pad;
 
-  fuzzed->element = gst_object_ref_sink (gst_element_factory_make (factory, NULL));
-  if (g_str_equal (factory, "attentionencoder"))
-    g_object_set (fuzzed->element, "model-file", ENCODER_FILE, NULL); /* convolutions, with a stride */
-  if (g_str_equal (factory, "ctctext"))
-    g_object_set (fuzzed->element, "tokens", TOKENS_FILE, NULL); /* of 4 values */
+  fuzzed->element = gst_object_ref_sink (gst_element_factory_make (kind->factory, NULL));
+  if (kind->file != NULL)
+    g_object_set (fuzzed->element, kind->file_property, kind->file, NULL);
   fuzzed->n_in = fuzzed->n_out = 0;
   fuzzed->src = gst_pad_new (NULL, GST_PAD_SRC);
   pad = gst_element_get_static_pad (fuzzed->element, "sink");

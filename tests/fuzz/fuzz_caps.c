@@ -27,7 +27,7 @@ read_features (GstCaps *caps)
 }
 
 static void
-try_element (const gchar *factory, GstCaps *caps)
+try_element (const FuzzedElement *kind, GstCaps *caps)
 {
   Fuzzed fuzzed;
   GstSegment segment;
@@ -36,7 +36,7 @@ try_element (const gchar *factory, GstCaps *caps)
 
   gst_buffer_memset (buffer, 0, 0, -1);
   gst_segment_init (&segment, GST_FORMAT_TIME);
-  start_element (&fuzzed, factory);
+  start_element (&fuzzed, kind);
   gst_pad_peer_query (fuzzed.src, query);
   gst_query_unref (query);
   gst_caps_unref (gst_pad_peer_query_caps (fuzzed.src, caps));
@@ -85,7 +85,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   if (!gst_caps_is_any (caps) && !gst_caps_is_empty (caps)) {
     read_features (caps);
     for (i = 0; i < G_N_ELEMENTS (fuzzed_elements); i++)
-      try_element (fuzzed_elements[i].factory, caps);
+      try_element (&fuzzed_elements[i], caps);
   }
   gst_caps_unref (caps);
   return 0;

@@ -205,8 +205,8 @@ set_something (Life *life, Input *input)
   spec = specs[next (input) % n];
   g_free (specs);
   number = next (input);
-  if (life->is_attention)
-    gst_child_proxy_set (GST_CHILD_PROXY (life->fuzzed.element), "head0::gain", number / 64.0f, NULL);
+  if (life->kind->gain != NULL)
+    gst_child_proxy_set (GST_CHILD_PROXY (life->fuzzed.element), life->kind->gain, number / 64.0f, NULL);
   if (!(spec->flags & G_PARAM_WRITABLE) || strcmp (spec->name, "max-wait") == 0) /* one thread must never wait */
     return;
   g_value_init (&value, spec->value_type);
@@ -236,10 +236,10 @@ done:
 static void
 change_weights (Life *life)
 {
-  if (!life->is_attention)
+  if (life->kind->weights == NULL)
     return;
   if (life->weights == NULL) {
-    life->weights = gst_element_request_pad_simple (life->fuzzed.element, "weights");
+    life->weights = gst_element_request_pad_simple (life->fuzzed.element, life->kind->weights);
     life->weights_sink = take_from (life->weights, &life->of_weights);
     return;
   }
@@ -254,7 +254,7 @@ save_or_restore (Life *life, Input *input)
 {
   gboolean restored;
 
-  if (!life->is_attention)
+  if (g_signal_lookup ("save-state", G_OBJECT_TYPE (life->fuzzed.element)) == 0)
     return;
   if (next (input) & 1) {
     g_clear_pointer (&life->state, g_bytes_unref);
@@ -388,7 +388,7 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
   Life life = { .kind = kind, .is_attention = kind == fuzzed_elements };
 
   init_elements ();
-  start_element (&life.fuzzed, kind->factory);
+  start_element (&life.fuzzed, kind);
   if (life.is_attention)
     g_object_set (life.fuzzed.element, "window", 1 + (first >> 3) % 9, "look-ahead", (first >> 5) % 5, NULL);
   push_caps (&life, kind->caps[0]);
