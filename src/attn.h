@@ -389,9 +389,11 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  * so are the metadata of single layers (heads, window ...). attn_layer_metadata () returns all other metadata.
  *
  * Memory: the layer holds a packed copy of all parameters. An encoder has at most 4096 blocks, 2^32 parameters, and
- * 2^24 values per frame, added up over the blocks. A stream holds the window of each attention, (window + look_ahead)
- * (keys + values) float32; the frames under the kernel of each convolution; and the frames that wait in each residual,
- * R width float32. attn_layer_stream_size () returns the sum.
+ * 2^24 values per frame, added up over the blocks. Its parameters are also at most 2^20, or 64 times those of the file
+ * if that is more (a tensor that several blocks name counts for each of them): a small file makes no large layer. A
+ * stream holds the window of each attention, (window + look_ahead) (keys + values) float32; the frames under the kernel
+ * of each convolution; and the frames that wait in each residual, R width float32. attn_layer_stream_size () returns
+ * the sum.
  */
 
 /* Start from attn_encoder_options_default (): later versions may put fields in the place of the reserved ones. */

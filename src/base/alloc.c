@@ -4,21 +4,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * The pointer to what malloc () gave stands in front of the aligned memory. aligned_alloc () is of no use for large
+ * parameters: it asks for more than it keeps, so a piece of memory that was freed never fits the next one of the same
+ * size, and a layer would take twice its memory.
+ */
 void *
 attn_alloc (size_t size)
 {
   size_t padded = attn_round_up (size == 0 ? 1 : size, ATTN_ALIGNMENT);
-  void *memory = padded == SIZE_MAX ? NULL : aligned_alloc (ATTN_ALIGNMENT, padded);
+  size_t whole = attn_size_add (padded, sizeof (void *) + ATTN_ALIGNMENT - 1);
+  char *memory = whole == SIZE_MAX ? NULL : malloc (whole), *aligned;
 
-  if (memory != NULL)
-    memset (memory, 0, padded);
-  return memory;
+  if (memory == NULL)
+    return NULL;
+  aligned = memory + sizeof (void *);
+  aligned += (ATTN_ALIGNMENT - (uintptr_t) aligned % ATTN_ALIGNMENT) % ATTN_ALIGNMENT;
+  memcpy (aligned - sizeof (void *), &memory, sizeof memory);
+  return memset (aligned, 0, padded);
 }
 
 void
 attn_free (void *memory)
 {
-  free (memory);
+  char *whole = NULL;
+
+  if (memory != NULL)
+    memcpy (&whole, (char *) memory - sizeof whole, sizeof whole);
+  free (whole);
 }
 
 void *

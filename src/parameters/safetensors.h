@@ -4,7 +4,7 @@
  *
  * The file is: header length N, 8 bytes, little-endian; N bytes of JSON; the data. Files come from strangers: every
  * field is checked before it is used, by the rules of the reference implementation (no duplicate names, no overlap, no
- * holes, the data ends where the file ends, N at most 100 MB). Only the header is kept in memory; tensors are read on
+ * holes, the data ends where the file ends, N at most 16 MiB). Only the header is kept in memory; tensors are read on
  * demand, so a layer of a large checkpoint costs no more than itself.
  */
 #ifndef ATTN_SRC_SAFETENSORS_H

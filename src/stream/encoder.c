@@ -282,6 +282,18 @@ check_options (const AttnEncoderOptions *options, AttnError *error)
   return ATTN_OK;
 }
 
+/* The number of tensors and that of the bytes of a file are far too small for an overflow. */
+static uint64_t
+max_parameters (const AttnTensors *tensors)
+{
+  uint64_t n = 0;
+
+  for (size_t i = 0; i < tensors->n; i++)
+    n += tensors->by_name[i].tensor->n_elements;
+  n = n > ATTN_MAX_PARAMETERS / ATTN_MAX_REUSE ? ATTN_MAX_PARAMETERS : n * ATTN_MAX_REUSE;
+  return n > ATTN_FEW_PARAMETERS ? n : ATTN_FEW_PARAMETERS;
+}
+
 static AttnStatus
 init_reader (AttnReader *reader, AttnSafetensors *file)
 {
@@ -293,7 +305,7 @@ init_reader (AttnReader *reader, AttnSafetensors *file)
   snprintf (reader->label, sizeof reader->label, "%s", attn_safetensors_path (file));
   reader->path_length = strlen (reader->label);
   reader->tensors.label = reader->label;
-  reader->tensors.max_values = ATTN_MAX_PARAMETERS;
+  reader->tensors.max_values = max_parameters (&reader->tensors);
   reader->names = attn_alloc (bytes);
   return reader->names != NULL ? ATTN_OK : attn_tensors_fail_memory (&reader->tensors, bytes, "names", &reader->error);
 }

@@ -4,6 +4,7 @@
  */
 #include <stdarg.h>
 
+#include "memory.h"
 #include "model-file.h"
 #include "parameters/tensors.h"
 #include "stream/encoder.h"
@@ -277,6 +278,53 @@ TEST (parameters_beyond_the_limit_are_refused)
   CHECK (values == NULL);
   attn_tensors_clear (&tensors);
   attn_safetensors_close (in_memory);
+}
+
+/* So many blocks compute with one tensor of 2^18 values; NULL: it is refused. */
+static AttnLayer *
+encoder_of_one_tensor (int n_blocks, AttnError *error)
+{
+  char blocks[4096] = "{'linear':'first'}";
+  AttnLayer *layer;
+
+  for (int i = 0; i < n_blocks; i++)
+    strcat (blocks, ",{'linear':'w'}");
+  begin_blocks (blocks, "first.weight 512 4;w.weight 512 512");
+  if (open_with (NULL, &layer, error) != ATTN_OK && layer != NULL)
+    abort ();
+  return layer;
+}
+
+TEST (small_file_makes_no_large_layer)
+{
+  AttnError error;
+  AttnLayer *layer = encoder_of_one_tensor (64, &error);
+
+  CHECK_MSG (layer != NULL, "%s", error.message);
+  attn_layer_free (layer);
+  layer = encoder_of_one_tensor (65, &error);
+  CHECK (layer == NULL && error.status == ATTN_ERROR_MODEL);
+  CHECK_MSG (strstr (error.message, "blocks[65]") != NULL && strstr (error.message, "\"w.weight\"") != NULL
+                 && strstr (error.message, "17041408 parameters") != NULL
+                 && strstr (error.message, "at most 16908288") != NULL,
+             "%s", error.message);
+}
+
+/* Half as much again is left for the C library, and for valgrind. */
+TEST (layer_takes_the_memory_of_its_parameters_once)
+{
+  long before, parameters;
+  AttnError error;
+  AttnLayer *layer = encoder_of_one_tensor (1, &error); /* what the first one takes for good */
+
+  attn_layer_free (layer);
+  before = resident_kib ();
+  layer = encoder_of_one_tensor (64, &error);
+  CHECK (layer != NULL);
+  parameters = (long) (attn_layer_n_parameters (layer) * sizeof (float) / 1024);
+  CHECK_MSG (resident_kib () - before < parameters * 3 / 2, "%ld KiB for %ld KiB", resident_kib () - before,
+             parameters);
+  attn_layer_free (layer);
 }
 
 /* ---- blocks ---- */
@@ -581,6 +629,8 @@ main (int argc, char **argv)
   RUN (amounts_beyond_the_limits_are_refused);
   RUN (residuals_that_are_too_deep_are_refused);
   RUN (parameters_beyond_the_limit_are_refused);
+  RUN (small_file_makes_no_large_layer);
+  RUN (layer_takes_the_memory_of_its_parameters_once);
   RUN (keys_that_make_no_block_are_refused_with_their_path);
   RUN (names_that_are_none_are_refused);
   RUN (tensors_that_do_not_fit_are_refused_with_both_numbers);

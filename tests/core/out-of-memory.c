@@ -36,7 +36,6 @@ note (void *memory)
 
 void *__real_malloc (size_t size);
 void *__real_calloc (size_t n, size_t size);
-void *__real_aligned_alloc (size_t alignment, size_t size);
 char *__real_strdup (const char *text);
 void __real_free (void *memory);
 int __real_pthread_create (pthread_t *thread, const pthread_attr_t *attr, void *(*start) (void *), void *data);
@@ -44,7 +43,6 @@ ssize_t __real_pread (int fd, void *data, size_t size, off_t offset);
 
 void *__wrap_malloc (size_t size);
 void *__wrap_calloc (size_t n, size_t size);
-void *__wrap_aligned_alloc (size_t alignment, size_t size);
 char *__wrap_strdup (const char *text);
 void __wrap_free (void *memory);
 int __wrap_pthread_create (pthread_t *thread, const pthread_attr_t *attr, void *(*start) (void *), void *data);
@@ -60,12 +58,6 @@ void *
 __wrap_calloc (size_t n, size_t size)
 {
   return fails () ? NULL : note (__real_calloc (n, size));
-}
-
-void *
-__wrap_aligned_alloc (size_t alignment, size_t size)
-{
-  return fails () ? NULL : note (__real_aligned_alloc (alignment, size));
 }
 
 char *
