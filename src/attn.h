@@ -564,11 +564,11 @@ ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
  * --------------------------------
  * A push of one frame reads all parameters of the layer for that frame. A group pushes the frames of many streams of
  * one layer together: their frames stand side by side as rows of one block, in every linear layer and convolution, and
- * the parameters are read once for up to sixteen rows. Each stream has the bits that it has alone (except in
+ * the parameters are read once for up to sixteen rows. This saves the more, the larger the parameters are beside the
+ * windows, which each stream still reads for itself. Each stream has the bits that it has alone (except in
  * ATTN_ARITHMETIC_FAST), so it does not matter who shares a call with whom. The streams may differ in all that belongs
  * to a stream: in age, absent frames, outputs still owed, gains and watchers. They may have different numbers of frames,
- * or none. The larger the layer, the more this saves: a program that serves sixteen streams of a layer that does not fit
- * into the second-level cache takes a fourth to a tenth of the time.
+ * or none.
  *
  *   AttnPush pushes[16];
  *
