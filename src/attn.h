@@ -562,6 +562,62 @@ ATTN_API size_t attn_stream_pending (const AttnStream *stream);
 ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
 
 /*
+ * Groups: many streams in one call
+ * --------------------------------
+ * A push of one frame reads all parameters of the layer for that frame. A group pushes the frames of many streams of
+ * one layer together: their frames stand side by side as rows of one block, in every linear layer and convolution, and
+ * the parameters are read once for up to sixteen rows. This saves the more, the larger the parameters are beside the
+ * windows, which each stream still reads for itself. Each stream has the bits that it has alone (except in
+ * ATTN_ARITHMETIC_FAST), so it does not matter who shares a call with whom. The streams may differ in all that belongs
+ * to a stream: in age, absent frames, outputs still owed, gains and watchers. They may have different numbers of frames,
+ * or none.
+ *
+ *   AttnPush pushes[16];
+ *
+ *   if (attn_group_new (layer, 16, &group, &error) != ATTN_OK)
+ *     return puts (error.message), 1;
+ *   for (n = 0; n < 16 && next_arrival (&arrival); n++)
+ *     pushes[n] = (AttnPush){ .stream = arrival.stream, .frames = arrival.frame, .n_frames = 1, .out = arrival.out };
+ *   if (attn_group_push (group, pushes, n, &error) != ATTN_OK)
+ *     return puts (error.message), 1;
+ *   for (i = 0; i < n; i++)
+ *     send (pushes[i].out, pushes[i].n_out);
+ */
+
+/* Working memory for such calls, and their threads. No stream belongs to it: it may push any streams of its layer. */
+typedef struct AttnGroup AttnGroup;
+
+/* What a stream brings to a call, and what it gets. Zeros: no frames, and nothing wanted. */
+typedef struct {
+  AttnStream *stream;
+  const float *frames; /* [n_frames][D]; NULL: they are absent */
+  uint64_t n_frames;
+  float *out;       /* [][Dout]; NULL: not wanted. For this and the next two, see attn_stream_run () */
+  float *weights;   /* [][n_heads][span]; NULL: not wanted */
+  uint8_t *present; /* []; NULL: not wanted */
+  uint64_t n_out;   /* written by the call: the number of outputs */
+} AttnPush;
+
+/*
+ * For calls with up to `max_streams` streams. The layer must outlive the group. The caller frees *group by
+ * attn_group_free (). If the layer has n_threads > 1, the group has as many threads; they share the streams of a call and
+ * the rows of a block, and the threads of the streams themselves sleep.
+ */
+ATTN_API ATTN_CHECKED AttnStatus attn_group_new (const AttnLayer *layer, size_t max_streams, AttnGroup **group,
+                                                 AttnError *error);
+ATTN_API void attn_group_free (AttnGroup *group); /* accepts NULL */
+
+/*
+ * [real-time] Does the same as attn_stream_run () for each of pushes [n], and sets its n_out. Returns ATTN_ERROR_CONFIG,
+ * and changes nothing, when `n` is more than the group was made for, when a stream is one of another layer, or when two
+ * pushes have the same stream. `error` names them; it may be NULL. (An equal layer, made from the same file a second
+ * time, is another layer: its parameters stand elsewhere.) One thread at a time uses a group, and during the call no
+ * other thread may use one of the streams: nothing checks this. No array may overlap another one, of the other streams
+ * either. Push about as many frames of each stream, best one or a few: a stream with many frames makes all others wait.
+ */
+ATTN_API ATTN_CHECKED AttnStatus attn_group_push (AttnGroup *group, AttnPush *pushes, size_t n, AttnError *error);
+
+/*
  * Rows and gains
  * --------------
  * The attentions of an encoder are counted as in attn_layer_attention (), from 0 on. Each computes its rows as soon as

@@ -13,19 +13,24 @@
     encoder = attn.Encoder('encoder.safetensors')             # a whole encoder is used as a layer is
     out, rows = encoder.stream().push(frames, weights=[2])    # and what its third attention attends to: rows[0].weights, from row rows[0].first on
 
+    streams = [encoder.stream() for caller in callers]        # many streams in one call: the parameters are read once for sixteen of them
+    outs = encoder.group(len(streams)).push(streams, frames)  # the outputs of each stream, with the bits that it has alone
+
 Frames are arrays of real numbers [n, D], in any order of bytes and axes; they are computed in float32. What the library refuses is an attn.Error.
 The module needs NumPy and libattn.so.0. If the library is not installed, the environment variable ATTN_LIBRARY names it.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import collections
+import contextlib
 import ctypes
+import numbers
 import os
 import threading
 
 import numpy as np
 
-__all__ = ['Encoder', 'Error', 'Layer', 'Rows', 'Stream', 'version']
+__all__ = ['Encoder', 'Error', 'Group', 'Layer', 'Rows', 'Stream', 'version']
 
 UNSET, UNSET_DOUBLE = 0xffffffff, -float(np.finfo(np.float64).max)
 POSITIONS = ('none', 'rope', 'alibi', 'relative')
@@ -63,6 +68,11 @@ class _Options(ctypes.Structure):
 
 class _Watch(ctypes.Structure):
     _fields_ = [('weights', _floats), ('present', _bytes), ('room', ctypes.c_uint64), ('first', ctypes.c_uint64), ('n_rows', ctypes.c_uint64)]
+
+
+class _Push(ctypes.Structure):
+    _fields_ = [('stream', ctypes.c_void_p), ('frames', _floats), ('n_frames', ctypes.c_uint64), ('out', _floats), ('weights', _floats),
+                ('present', _bytes), ('n_out', ctypes.c_uint64)]
 
 
 # name of a property of the element: (field, names of the values of an enum)
@@ -112,6 +122,9 @@ _FUNCTIONS = {
     'attn_stream_rows_ready': (_uint64, [_pointer, ctypes.c_uint32, _uint64]),
     'attn_stream_rows_pending': (_uint64, [_pointer, ctypes.c_uint32]),
     'attn_stream_set_gain': (ctypes.c_int, [_pointer, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_float]),
+    'attn_group_new': (ctypes.c_int, [_pointer, _size, ctypes.POINTER(_pointer), _error]),
+    'attn_group_free': (None, [_pointer]),
+    'attn_group_push': (ctypes.c_int, [_pointer, ctypes.POINTER(_Push), _size, _error]),
     'attn_stream_state_size': (_size, [_pointer]),
     'attn_stream_save': (ctypes.c_int, [_pointer, _pointer, _size, _error]),
     'attn_stream_restore': (ctypes.c_int, [_pointer, ctypes.c_char_p, _size, _error]),
@@ -266,6 +279,10 @@ class Layer:
         """A new stream over the layer, which starts at frame 0."""
         return Stream(self)
 
+    def group(self, max_streams):
+        """What pushes frames of up to max_streams streams over the layer in one call."""
+        return Group(self, max_streams)
+
 
 class Encoder(Layer):
     """A whole encoder, from a file that examples/export_encoder.py writes. Its streams show the weights of each attention."""
@@ -389,3 +406,42 @@ class Stream:
     def pending(self):
         """Outputs that wait for later frames."""
         return _library.attn_stream_pending(self._handle)
+
+
+class Group:
+    """Pushes frames of many streams of a layer in one call, which reads the parameters once for sixteen streams. One call at a time: a second thread waits."""
+
+    def __init__(self, layer, max_streams):
+        self.layer, self._handle, self._lock = layer, _pointer(), threading.Lock()
+        _call('attn_group_new', layer._handle, _number(max_streams, 'max_streams'), ctypes.byref(self._handle))
+
+    def __del__(self):
+        if getattr(self, '_handle', None):
+            _library.attn_group_free(self._handle)
+            self._handle = None
+
+    def push(self, streams, frames):
+        """What stream.push (frames) gives, for each of the streams and its frames: a list of outputs [m, Dout].
+
+        `frames`: a list, for each stream an array [n, D] or one frame [D]; or a whole number: that many frames are absent, as in stream.skip (n).
+        An array [streams, D] is one frame for each. [] or 0: the stream has no frame this time."""
+        streams, frames = list(streams), list(frames)
+        if len(streams) != len(frames):
+            raise ValueError('there are %d streams, but frames for %d' % (len(streams), len(frames)))
+        absent = [isinstance(part, numbers.Integral) for part in frames]
+        parts = [_number(part, 'n') if gone else _frames(part if len(part) else np.empty((0, self.layer.n_features)), self.layer.n_features)
+                 for part, gone in zip(frames, absent)]
+        with contextlib.ExitStack() as locks:
+            for lock in [self._lock] + [stream._lock for stream in sorted(set(streams), key=id)]:
+                locks.enter_context(lock)
+            return self._push(streams, parts, absent)
+
+    def _push(self, streams, parts, absent):
+        pushes, outs = (_Push * len(streams))(), []
+        for push, stream, part, gone in zip(pushes, streams, parts, absent):
+            stream._running()
+            n = part if gone else len(part)
+            outs.append(np.empty((stream._ready(n), stream.layer.n_outputs), np.float32))
+            push.stream, push.frames, push.n_frames, push.out = stream._handle, None if gone else _data(part), n, _data(outs[-1])
+        _call('attn_group_push', self._handle, pushes, len(streams))
+        return outs

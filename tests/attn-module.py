@@ -227,6 +227,45 @@ def bench(*arguments):
     return subprocess.run([BENCH, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60).stdout
 
 
+def random_parts(rng, layer, n):
+    """For each of n streams: frames [m, D], one frame [D], none, or a number of absent ones."""
+    kinds = (lambda: random_frames(rng, layer, int(rng.integers(0, 5))), lambda: random_frames(rng, layer, 1)[0], lambda: [],
+             lambda: int(rng.integers(0, 5)))
+    return [kinds[int(rng.integers(4))]() for _ in range(n)]
+
+
+def test_streams_pushed_together_have_the_bits_of_each_alone():
+    rng = np.random.default_rng(20)
+    for layer in [random_layer(rng) for _ in range(20)] + [encoder_of_two('two.safetensors')[0]]:
+        streams, alone = [layer.stream() for _ in range(20)], [layer.stream() for _ in range(20)]
+        group = layer.group(20)
+        for _ in range(10):
+            who = [int(i) for i in rng.permutation(20)[:rng.integers(0, 21)]]
+            parts = random_parts(rng, layer, len(who))
+            outs = group.push([streams[i] for i in who], parts)
+            for i, part, out in zip(who, parts, outs):
+                expected = alone[i].skip(part) if isinstance(part, int) else alone[i].push(part if len(part) else np.empty((0, layer.n_features)))
+                assert np.array_equal(out, expected), (i, part)
+        frames = random_frames(rng, layer, 20)
+        outs = group.push(streams, frames)
+        assert all(np.array_equal(out, other.push(frame)) for out, other, frame in zip(outs, alone, frames))
+
+
+def test_groups_refuse_what_cannot_be_right():
+    layer, other = attn.Layer(n_features=4), attn.Layer(n_features=4, window=9)
+    group, a, b = layer.group(2), layer.stream(), layer.stream()
+    frame = np.ones(4)
+    refused(attn.Error, ['3 streams', 'for 2'], group.push, [a, b, layer.stream()], [frame] * 3)
+    refused(attn.Error, ['pushes[0] and pushes[1]', 'same stream'], group.push, [a, a], [frame] * 2)
+    refused(attn.Error, ['pushes[1]', 'another layer'], group.push, [a, other.stream()], [frame] * 2)
+    refused(ValueError, ['1 streams', 'frames for 2'], group.push, [a], [frame] * 2)
+    refused(ValueError, ['[1, 3]', '[n, 4]'], group.push, [a, b], [frame, np.ones((1, 3))])
+    refused(ValueError, ['-1'], group.push, [a], [-1])
+    b.drain()
+    refused(attn.Error, ['at its end'], group.push, [a, b], [frame] * 2)
+    assert a.next_frame == 0 and len(group.push([a], [frame])[0]) == 1
+
+
 def test_benchmark_runs_encoders_from_files_and_by_name():
     encoder, _ = encoder_of_two('two.safetensors')
     x = random_frames(np.random.default_rng(11), encoder)
@@ -236,6 +275,7 @@ def test_benchmark_runs_encoders_from_files_and_by_name():
         assert np.array_equal(np.fromfile('out.bin', np.float32).reshape(-1, 8), encoder.forward(x))
     layer = 2 * 64 + 4 * 64 * 64 + 4 * 64 + 2 * 64 + 2 * 64 * 256 + 256 + 64  # norm, attention, norm, feed-forward
     assert bench('--encoder', 'E3', '1', '--frames', '1').startswith('E3 D=64 blocks=85 parameters=%d N=1 ' % (12 * layer + 2 * 64))
+    assert 'times as fast' in bench('--encoder', 'two.safetensors', '1', '--streams', '3', '--together', '--seconds', '0.01')
     assert 'N is needed' in bench('--encoder', 'E3') and '--encoder has parameters of its own' in bench('--encoder', 'E3', '1', '--no-model')
     assert 'nowhere: cannot be opened' in bench('--encoder', 'nowhere', '1')
 

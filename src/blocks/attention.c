@@ -143,6 +143,8 @@ attention_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
 
   attn_ring_plan (&plan.ring, sizes, work->max_frames, arena);
   plan.queries = attn_delay_plan (n_waiting, sizes->n_query, arena);
+  attn_work_note (work, sizes->n_features, sizes->n_projected);
+  attn_work_note (work, sizes->n_context, sizes->n_outputs);
   attn_scratch_plan (&plan.scratch, &plan.ring, arena);
   plan.gains = attn_arena_take (arena, sizes->n_heads * sizeof (float));
   if (state == NULL)
@@ -186,15 +188,13 @@ static uint64_t
 attention_take (void *data, const AttnRun *run)
 {
   AttnAttentionState *state = data;
-  size_t n_projected = state->attention->sizes.n_projected, room = attn_ring_room (&state->ring), n, i;
-  uint64_t frame = state->ring.next;
+  size_t room = attn_ring_room (&state->ring), n;
 
   if (!run->present)
     return take_absent (state, run->n);
   n = run->n < room ? run->n : room;
   attn_take_frames (state, run->values, n);
-  for (i = 0; i < n; i++)
-    attn_delay_put (&state->queries, frame + i, state->scratch.projected + i * n_projected);
+  attn_store_frames (state);
   state->n_absent = 0;
   return n;
 }
@@ -209,10 +209,10 @@ n_ready (const AttnAttentionState *state)
   return pending > look_ahead ? pending - look_ahead : 0;
 }
 
+/* The next run of outputs, with their contexts and weights; n = 0: none is ready. */
 static AttnRun
-attention_give (void *data, float *out)
+next_run (AttnAttentionState *state, float *out)
 {
-  AttnAttentionState *state = data;
   uint64_t n = n_ready (state);
   AttnRun run = { .first = state->next_output, .values = out };
   float *weights = NULL;
@@ -224,14 +224,27 @@ attention_give (void *data, float *out)
   if (state->by_row)
     weights = attn_attention_begin_rows (state, &run);
   run.more = run.n < n;
-  if (run.present && (out != NULL || weights != NULL)) {
+  if (run.present && (out != NULL || weights != NULL))
     attn_attend (state, run.n, attn_delay_row (&state->queries, run.first), weights);
-    if (out != NULL)
-      attn_finish (state, run.n, out);
-  }
   if (state->by_row)
     attn_attention_end_rows (state, &run, weights);
   state->next_output += run.n;
+  return run;
+}
+
+static AttnRun
+attention_give (void *data, float *out)
+{
+  AttnAttentionState *state = data;
+  AttnRun run = state->given;
+
+  if (state->n_taken > 0 && !attn_store_frames (state))
+    return run;
+  if (run.n == 0)
+    run = next_run (state, out);
+  state->given.n = 0;
+  if (run.n > 0 && run.present && out != NULL && !attn_finish (state, run.n, out))
+    state->given = run;
   return run;
 }
 

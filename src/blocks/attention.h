@@ -48,6 +48,8 @@ typedef struct {
   AttnRing ring;
   AttnDelay queries; /* [][n_query] of the frames that wait for their look-ahead */
   AttnScratch scratch;
+  size_t n_taken;       /* frames in scratch.frames whose projection the stream waits for */
+  AttnRun given;        /* outputs whose contexts are computed, but not their projection; n = 0: none */
   uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
   uint64_t n_absent;    /* number of absent frames at the end of those that came in */
   bool at_end;          /* no more frames will come */
@@ -94,11 +96,14 @@ void attn_attention_end_rows (AttnAttentionState *state, const AttnRun *run, flo
 
 void attn_scratch_plan (AttnScratch *scratch, const AttnRing *ring, AttnArena *arena);
 
-/*
- * Projects `n` <= 16 frames, and appends their keys and values to the ring, into whose current tile they fit. Leaves
- * their queries in scratch->projected, n_projected apart.
- */
+/* Copies `n` <= 16 frames, cleaned, to scratch->frames: they are the frames taken. */
 void attn_take_frames (AttnAttentionState *state, const float *frames, size_t n);
+
+/*
+ * Projects the frames taken, of which there are none then, and appends their keys and values to the ring, into whose
+ * current tile they fit, and their queries to the delay line. False: the stream waits.
+ */
+bool attn_store_frames (AttnAttentionState *state);
 
 /*
  * The `n` <= 16 frames from next_output on, whose queries [n][n_query] have waited, against the frames that the ring
@@ -107,17 +112,8 @@ void attn_take_frames (AttnAttentionState *state, const float *frames, size_t n)
  */
 void attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *weights);
 
-/*
- * Only the projections: from cleaned frames to projected [n][n_projected], from contexts [n][n_context] to out
- * [n][n_outputs]; the identity copies. `pool` and `left` as in linear.h.
- */
-void attn_project_frames (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *projected,
-                          const float *frames, size_t n);
-void attn_project_contexts (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *out,
-                            const float *contexts, size_t n);
-
-/* out [n][n_outputs] of scratch->contexts. */
-void attn_finish (AttnAttentionState *state, size_t n, float *out);
+/* out [n][n_outputs] of scratch->contexts. False: the stream waits. */
+bool attn_finish (AttnAttentionState *state, size_t n, float *out);
 
 /* ---- attention_state.c, as AttnBlockKind has them ---- */
 

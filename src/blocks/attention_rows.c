@@ -71,52 +71,57 @@ rotate_frame (AttnAttentionState *state, uint64_t frame, float *projected)
 }
 
 void
-attn_project_frames (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *projected,
-                     const float *frames, size_t n)
+attn_take_frames (AttnAttentionState *state, const float *frames, size_t n)
 {
-  const AttnSizes *sizes = &attention->sizes;
-  size_t i, copy;
+  const AttnAttention *attention = state->attention;
+
+  attn_ring_prefetch (&state->ring);
+  attention->block.machine->kernels->scale (state->scratch.frames, frames, 1, n * attention->sizes.n_features);
+  state->n_taken = n;
+}
+
+/* From the frames taken to scratch->projected [n_taken][n_projected]; the identity copies. False: the stream waits. */
+static bool
+project_frames (AttnAttentionState *state, AttnPool *pool)
+{
+  const AttnAttention *attention = state->attention;
+  const AttnScratch *scratch = &state->scratch;
+  size_t n_features = attention->sizes.n_features, i, copy;
 
   if (attention->input.weight != NULL)
-    attn_linear_run (attention->block.machine, pool, &attention->input, left, projected, frames, n);
-  else
-    for (i = 0; i < n; i++)
-      for (copy = 0; copy < 3; copy++)
-        memcpy (projected + i * sizes->n_projected + copy * sizes->n_features, frames + i * sizes->n_features,
-                sizes->n_features * sizeof *frames);
+    return attn_linear_share (attention->block.machine, state->work, pool, &attention->input, scratch->left,
+                              scratch->projected, scratch->frames, state->n_taken);
+  for (i = 0; i < state->n_taken; i++)
+    for (copy = 0; copy < 3; copy++)
+      memcpy (scratch->projected + i * attention->sizes.n_projected + copy * n_features,
+              scratch->frames + i * n_features, n_features * sizeof (float));
+  return true;
 }
 
-void
-attn_project_contexts (const AttnAttention *attention, AttnPool *pool, uint16_t *left, float *out,
-                       const float *contexts, size_t n)
-{
-  if (attention->output.weight != NULL)
-    attn_linear_run (attention->block.machine, pool, &attention->output, left, out, contexts, n);
-  else
-    memcpy (out, contexts, n * attention->sizes.n_outputs * sizeof *out);
-}
-
-void
-attn_take_frames (AttnAttentionState *state, const float *frames, size_t n)
+bool
+attn_store_frames (AttnAttentionState *state)
 {
   const AttnSizes *sizes = &state->attention->sizes;
   const AttnMachine *machine = state->attention->block.machine;
   AttnScratch *scratch = &state->scratch;
+  size_t n = state->n_taken, i;
   AttnPool *pool = pool_for (state, n);
-  size_t i;
+  uint64_t frame = state->ring.next;
 
-  attn_ring_prefetch (&state->ring);
-  machine->kernels->scale (scratch->frames, frames, 1, n * sizes->n_features);
-  attn_project_frames (state->attention, pool, scratch->left, scratch->projected, scratch->frames, n);
+  if (!project_frames (state, pool))
+    return false;
   for (i = 0; i < n; i++) {
     float *query = scratch->projected + i * sizes->n_projected;
 
     if (sizes->position == ATTN_POSITION_ROPE)
-      rotate_frame (state, state->ring.next + i, query);
+      rotate_frame (state, frame + i, query);
     machine->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
+    attn_delay_put (&state->queries, frame + i, query);
   }
   attn_ring_write (&state->ring, machine, pool, scratch->projected + sizes->n_query,
                    scratch->projected + sizes->n_query + sizes->n_key, sizes->n_projected, n);
+  state->n_taken = 0;
+  return true;
 }
 
 /* ---- rows of scores ---- */
@@ -392,10 +397,15 @@ attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *w
       apply_gain (attention, b.gains[head], b.contexts + i * sizes->n_context + head * sizes->dv);
 }
 
-void
+bool
 attn_finish (AttnAttentionState *state, size_t n, float *out)
 {
+  const AttnAttention *attention = state->attention;
   AttnScratch *scratch = &state->scratch;
 
-  attn_project_contexts (state->attention, pool_for (state, n), scratch->left, out, scratch->contexts, n);
+  if (attention->output.weight != NULL)
+    return attn_linear_share (attention->block.machine, state->work, pool_for (state, n), &attention->output,
+                              scratch->left, out, scratch->contexts, n);
+  memcpy (out, scratch->contexts, n * attention->sizes.n_outputs * sizeof *out);
+  return true;
 }

@@ -34,18 +34,53 @@ typedef struct {
   const float *values; /* [n][width] if they are present; NULL in a run of outputs that are not wanted */
 } AttnRun;
 
-/* The blocks of a stream share its threads, and the longest length that it can have. */
+/*
+ * What the blocks of a stream ask of a group of streams (group.c): a linear layer over some rows, which the group
+ * computes for several streams at once. A stream has at most one request at a time.
+ */
 typedef struct {
-  AttnPool *pool;      /* NULL: the caller alone */
-  uint64_t min_shared; /* the number of operations from which threads share them */
-  size_t max_frames;   /* the most frames between two resets; SIZE_MAX: any number */
+  bool in_group;                    /* the stream is pushed by a group. Else no block asks for anything */
+  const AttnProjection *projection; /* NULL: there is no request */
+  const float *in;                  /* [n][n_inputs], n <= ATTN_LANES */
+  float *out;                       /* [n][n_outputs] */
+  size_t n;
+  bool is_done;                   /* the group has written `out` */
+  size_t max_inputs, max_outputs; /* the widest rows that the blocks ask for, as they note while they are planned */
+} AttnRequest;
+
+/* The blocks of a stream share its threads, the request, and the longest length that it can have. */
+typedef struct {
+  AttnPool *pool;       /* NULL: the caller alone */
+  uint64_t min_shared;  /* the number of operations from which threads share them */
+  size_t max_frames;    /* the most frames between two resets; SIZE_MAX: any number */
+  AttnRequest *request; /* of the stream */
 } AttnWork;
 
-/* The threads that share `n_operations`; NULL: sharing is not worth it. */
+/*
+ * The threads that share `n_operations`; NULL: sharing is not worth it. In a group, whose threads share the streams,
+ * each stream has one thread.
+ */
 static inline AttnPool *
 attn_work_pool (const AttnWork *work, uint64_t n_operations)
 {
-  return n_operations >= work->min_shared ? work->pool : NULL;
+  return n_operations >= work->min_shared && !work->request->in_group ? work->pool : NULL;
+}
+
+/* A block of the stream waits for what it has asked for. */
+static inline bool
+attn_work_waits (const AttnWork *work)
+{
+  return work->request->projection != NULL && !work->request->is_done;
+}
+
+/* A block that is being planned may ask for rows of these widths. */
+static inline void
+attn_work_note (const AttnWork *work, size_t n_inputs, size_t n_outputs)
+{
+  AttnRequest *request = work->request;
+
+  request->max_inputs = n_inputs > request->max_inputs ? n_inputs : request->max_inputs;
+  request->max_outputs = n_outputs > request->max_outputs ? n_outputs : request->max_outputs;
 }
 
 /*
@@ -88,7 +123,10 @@ typedef struct {
    */
   uint64_t (*take) (void *state, const AttnRun *run);
 
-  /* The next outputs that are ready, to out [16][n_outputs] (NULL: not wanted); n = 0: none is. */
+  /*
+   * The next outputs that are ready, to out [16][n_outputs] (NULL: not wanted); n = 0: none is. If the stream waits
+   * (attn_work_waits ()) behind the call, its result does not count: the same call follows once the request is done.
+   */
   AttnRun (*give) (void *state, float *out);
 
   /* No more frames will come, and no output is ready: all outputs still owed become ready. */

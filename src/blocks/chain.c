@@ -193,6 +193,8 @@ attn_chain_give (AttnChainState *state, float *out)
     if (link->may_give) {
       AttnRun run = state->chain->blocks[i]->kind->give (link->state, i == last ? out : link->outputs);
 
+      if (attn_work_waits (&link->work))
+        return (AttnRun){ .values = out };
       link->may_give = run.more;
       if (run.n > 0 && i == last) {
         run.more = run.more || last > 0 || link->input.n > 0 || state->at_end;

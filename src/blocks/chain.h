@@ -53,7 +53,7 @@ uint64_t attn_chain_ready (const AttnChain *chain, uint64_t n);
 
 uint64_t attn_chain_hash (const AttnChain *chain, uint64_t hash);
 
-/* As AttnBlockKind has them. */
+/* As AttnBlockKind has them; attn_chain_give () may wait, too. */
 AttnChainState *attn_chain_plan (const AttnChain *chain, const AttnWork *work, AttnArena *arena);
 void attn_chain_reset (AttnChainState *state, uint64_t first);
 AttnRun attn_chain_give (AttnChainState *state, float *out);

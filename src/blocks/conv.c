@@ -36,6 +36,7 @@ typedef struct {
   size_t n_slots;
   float *gathered;      /* [16][n_taps][inputs of a group] */
   float *grouped;       /* [16][outputs of a group] */
+  size_t group;         /* the groups before it are computed, if the stream waits */
   uint16_t *left;       /* room for a left operand (matrix.h) */
   uint64_t first;       /* the number of the first frame */
   uint64_t base, end;   /* numbers of rows, the zeros on the left included */
@@ -229,6 +230,7 @@ conv_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
   if (conv->projections != NULL) {
     size_t n_values = conv->projections->n_inputs;
 
+    attn_work_note (work, n_values, conv->projections->n_outputs);
     plan.gathered = attn_arena_take (arena, attn_size_mul (inputs / conv->n_groups, ATTN_LANES));
     plan.grouped = attn_arena_take (arena, ATTN_LANES * conv->projections->n_outputs * sizeof (float));
     if (block->machine->matrix != NULL)
@@ -368,29 +370,32 @@ gather (const ConvState *state, const float *rows, size_t n, size_t first, size_
               width * sizeof *to);
 }
 
-static void
+/* False: the stream waits. */
+static bool
 compute_group (const ConvState *state, const float *rows, size_t n, size_t group, float *out)
 {
   const Conv *conv = state->conv;
   const AttnProjection *projection = &conv->projections[group];
   size_t width = conv->block.n_inputs / conv->n_groups, n_outputs = projection->n_outputs, i;
   uint64_t n_operations = (uint64_t) 2 * projection->n_inputs * n_outputs * n;
+  AttnPool *pool = attn_work_pool (state->work, n_operations);
   float *to = conv->n_groups == 1 ? out : state->grouped;
 
   gather (state, rows, n, group * width, width);
-  attn_linear_run (conv->block.machine, attn_work_pool (state->work, n_operations), projection, state->left, to,
-                   state->gathered, n);
+  if (!attn_linear_share (conv->block.machine, state->work, pool, projection, state->left, to, state->gathered, n))
+    return false;
   for (i = 0; i < n && to != out; i++)
     memcpy (out + i * conv->block.n_outputs + group * n_outputs, to + i * n_outputs, n_outputs * sizeof *out);
+  return true;
 }
 
-/* Computes the next `n` <= 16 outputs. */
-static void
-compute (const ConvState *state, size_t n, float *out)
+/* Computes the next `n` <= 16 outputs. False: the stream waits. */
+static bool
+compute (ConvState *state, size_t n, float *out)
 {
   const Conv *conv = state->conv;
   const AttnKernels *kernels = conv->block.machine->kernels;
-  size_t width = conv->block.n_inputs, group;
+  size_t width = conv->block.n_inputs;
   const float *rows = state->rows + (state->next_output * conv->block.stride - state->base) * width;
   AttnConvolution convolution = { .width = width,
                                   .n_taps = conv->n_taps,
@@ -402,9 +407,12 @@ compute (const ConvState *state, size_t n, float *out)
   if (conv->projections == NULL)
     kernels->convolve (out, rows, n, &convolution);
   else
-    for (group = 0; group < conv->n_groups; group++)
-      compute_group (state, rows, n, group, out);
+    for (; state->group < conv->n_groups; state->group++)
+      if (!compute_group (state, rows, n, state->group, out))
+        return false;
+  state->group = 0;
   attn_activate_frames (kernels, out, n, conv->block.n_outputs, conv->activation);
+  return true;
 }
 
 static AttnRun
@@ -422,8 +430,8 @@ conv_give (void *data, float *out)
     if (is_present (state, state->next_output + run.n) != run.present)
       break;
   run.more = run.n < n;
-  if (run.present && out != NULL)
-    compute (state, run.n, out);
+  if (run.present && out != NULL && !compute (state, run.n, out))
+    return run;
   state->next_output += run.n;
   return run;
 }

@@ -37,6 +37,7 @@ attn_framewise_plan (const AttnBlock *block, const AttnWork *work, AttnArena *ar
 
   plan.frames = attn_arena_take (arena, attn_size_mul (block->n_inputs, ATTN_LANES * sizeof (float)));
   plan.scratch = attn_arena_take (arena, framewise->scratch_size);
+  attn_work_note (work, block->n_inputs, block->n_outputs);
   if (state == NULL)
     return NULL;
   *state = plan;
@@ -73,6 +74,8 @@ attn_framewise_give (void *data, float *out)
   run.values = out;
   if (run.n > 0 && run.present && out != NULL)
     kind->compute (state, out);
+  if (attn_work_waits (state->work))
+    return run;
   state->run.first += run.n;
   state->run.n = 0;
   return run;

@@ -31,7 +31,7 @@ typedef struct {
 typedef struct {
   AttnBlockKind kind; /* the first member */
 
-  /* out [n][n_outputs] of the frames that are held. */
+  /* out [n][n_outputs] of the frames that are held. If the stream waits behind the call, it is repeated. */
   void (*compute) (const AttnFramewiseState *state, float *out);
 } AttnFramewiseKind;
 

@@ -186,3 +186,22 @@ attn_linear_run (const AttnMachine *machine, AttnPool *pool, const AttnProjectio
     p.left = left;
   attn_pool_run (pool, project_part, &p);
 }
+
+bool
+attn_linear_share (const AttnMachine *machine, const AttnWork *work, AttnPool *pool, const AttnProjection *projection,
+                   uint16_t *left, float *out, const float *in, size_t n)
+{
+  AttnRequest *request = work->request;
+  bool is_done = !request->in_group || request->is_done;
+
+  if (!request->in_group)
+    attn_linear_run (machine, pool, projection, left, out, in, n);
+  else {
+    request->projection = is_done ? NULL : projection;
+    request->in = in;
+    request->out = out;
+    request->n = n;
+    request->is_done = false;
+  }
+  return is_done;
+}

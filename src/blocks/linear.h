@@ -37,4 +37,12 @@ uint64_t attn_linear_hash (uint64_t hash, const AttnProjection *projection);
 void attn_linear_run (const AttnMachine *machine, AttnPool *pool, const AttnProjection *projection, uint16_t *left,
                       float *out, const float *in, size_t n);
 
+/*
+ * The same for a block of a stream. In a group of streams the first call only asks the group, and returns false: the
+ * block leaves its give (), and repeats the call when it is asked again. Then, and in a stream alone, `out` is written,
+ * and the call returns true.
+ */
+bool attn_linear_share (const AttnMachine *machine, const AttnWork *work, AttnPool *pool,
+                        const AttnProjection *projection, uint16_t *left, float *out, const float *in, size_t n);
+
 #endif

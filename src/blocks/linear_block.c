@@ -39,10 +39,10 @@ linear_compute (const AttnFramewiseState *state, float *out)
   const AttnMachine *machine = linear->framewise.block.machine;
   const AttnProjection *projection = &linear->projection;
   uint64_t n_operations = (uint64_t) 2 * projection->n_inputs * projection->n_outputs * state->run.n;
+  AttnPool *pool = attn_work_pool (state->work, n_operations);
 
-  attn_linear_run (machine, attn_work_pool (state->work, n_operations), projection, state->scratch, out, state->frames,
-                   state->run.n);
-  attn_activate_frames (machine->kernels, out, state->run.n, projection->n_outputs, linear->activation);
+  if (attn_linear_share (machine, state->work, pool, projection, state->scratch, out, state->frames, state->run.n))
+    attn_activate_frames (machine->kernels, out, state->run.n, projection->n_outputs, linear->activation);
 }
 
 static const AttnFramewiseKind linear_kind = ATTN_FRAMEWISE_KIND ("linear", linear_free, linear_hash, linear_compute);

@@ -6,9 +6,6 @@
 #include "base/float_mode.h"
 #include "base/status.h"
 
-/* Some ten microseconds of work, many times the cost of handing it over. */
-#define MIN_SHARED 400000
-
 /* ---- life ---- */
 
 /* Finds the attentions of a chain in the order of the layer's list. */
@@ -29,11 +26,12 @@ find_attentions (const AttnChainState *chain, AttnAttentionState **list)
   return n;
 }
 
-static void
-plan_stream (AttnStream *stream, AttnArena *arena)
+void
+attn_stream_plan (AttnStream *stream, AttnArena *arena)
 {
   const AttnLayer *layer = stream->layer;
 
+  stream->work.request = &stream->request;
   stream->attentions = attn_arena_take (arena, layer->n_attentions * sizeof *stream->attentions);
   stream->chain = attn_chain_plan (&layer->chain, &stream->work, arena);
   if (stream->chain != NULL)
@@ -46,7 +44,7 @@ attn_layer_stream_size (const AttnLayer *layer)
   AttnStream stream = { .layer = layer, .work = { .max_frames = SIZE_MAX } };
   AttnArena arena = { 0 };
 
-  plan_stream (&stream, &arena);
+  attn_stream_plan (&stream, &arena);
   return attn_size_add (arena.used, sizeof stream);
 }
 
@@ -61,8 +59,8 @@ attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **res
   if (stream == NULL)
     return attn_fail_memory (error, "stream", sizeof *stream);
   stream->layer = layer;
-  stream->work = (AttnWork){ .min_shared = MIN_SHARED, .max_frames = max_frames };
-  plan_stream (stream, &arena);
+  stream->work = (AttnWork){ .min_shared = ATTN_MIN_SHARED, .max_frames = max_frames };
+  attn_stream_plan (stream, &arena);
   stream->memory = arena.memory = attn_alloc (arena.used);
   if (stream->memory == NULL) {
     status = attn_fail_memory (error, "window and working memory of a stream", arena.used);
@@ -71,7 +69,7 @@ attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **res
   if (layer->n_threads > 1 && (status = attn_pool_new (layer->n_threads, &stream->work.pool, error)))
     goto fail;
   arena.used = 0;
-  plan_stream (stream, &arena);
+  attn_stream_plan (stream, &arena);
   *result = stream;
   return attn_stream_reset (stream, 0, error);
 
@@ -154,52 +152,68 @@ attn_stream_ready (const AttnStream *stream, uint64_t n)
 
 /* ---- frames ---- */
 
-/*
- * Writes the outputs that are ready, and their marks, to where they are wanted, until another run may not fit into
- * `room`. Returns their number.
- */
-static uint64_t
-give (AttnStream *stream, float *out, uint8_t *present, uint64_t room)
+/* Until another run may not fit into the room. */
+bool
+attn_stream_give (AttnStream *stream, AttnOutlet *outlet)
 {
   size_t n_outputs = stream->layer->chain.n_outputs;
-  uint64_t before = stream->next_output;
   AttnRun run = { .more = true };
 
-  while (run.more && room - (stream->next_output - before) >= ATTN_LANES) {
-    run = attn_chain_give (stream->chain, out);
+  while (run.more && outlet->room - outlet->n >= ATTN_LANES) {
+    run = attn_chain_give (stream->chain, outlet->out);
+    if (attn_work_waits (&stream->work))
+      return false;
     stream->next_output += run.n;
-    if (present != NULL) {
-      memset (present, run.present, run.n);
-      present += run.n;
+    outlet->n += run.n;
+    if (outlet->present != NULL) {
+      memset (outlet->present, run.present, run.n);
+      outlet->present += run.n;
     }
-    if (out == NULL)
+    if (outlet->out == NULL)
       continue;
     if (!run.present)
-      memset (out, 0, run.n * n_outputs * sizeof *out);
-    out += run.n * n_outputs;
+      memset (outlet->out, 0, run.n * n_outputs * sizeof *outlet->out);
+    outlet->out += run.n * n_outputs;
   }
   stream->ran_out_of_room = run.more;
-  return stream->next_output - before;
+  return true;
+}
+
+bool
+attn_stream_begin_run (AttnStream *stream, const float *frames, uint64_t n, float *weights)
+{
+  AttnRun run = { .first = stream->in.next, .n = n, .present = frames != NULL, .values = frames };
+
+  if (stream->in.at_end)
+    return false;
+  if (weights != NULL || stream->is_watched)
+    attn_stream_begin_rows (stream, weights);
+  stream->in.next += n;
+  attn_chain_take (stream->chain, &run);
+  return true;
+}
+
+void
+attn_stream_end_run (AttnStream *stream, const float *weights)
+{
+  if (weights != NULL)
+    attn_stream_end_rows (stream);
 }
 
 uint64_t
 attn_stream_run (AttnStream *stream, const float *frames, uint64_t n, float *out, float *weights, uint8_t *present)
 {
-  AttnRun run = { .first = stream->in.next, .n = n, .present = frames != NULL, .values = frames };
-  uint64_t mode, n_out;
+  AttnOutlet outlet = { .out = out, .present = present, .room = UINT64_MAX };
+  uint64_t mode;
 
   if (stream->in.at_end)
     return 0;
   mode = attn_float_enter ();
-  if (weights != NULL || stream->is_watched)
-    attn_stream_begin_rows (stream, weights);
-  stream->in.next += n;
-  attn_chain_take (stream->chain, &run);
-  n_out = give (stream, out, present, UINT64_MAX);
-  if (weights != NULL)
-    attn_stream_end_rows (stream);
+  attn_stream_begin_run (stream, frames, n, weights);
+  attn_stream_give (stream, &outlet);
+  attn_stream_end_run (stream, weights);
   attn_float_leave (mode);
-  return n_out;
+  return outlet.n;
 }
 
 size_t
@@ -217,17 +231,17 @@ attn_stream_skip (AttnStream *stream, uint64_t n, float *out, float *weights)
 size_t
 attn_stream_finish (AttnStream *stream, float *out, float *weights, uint8_t *present, size_t room)
 {
-  uint64_t mode = attn_float_enter (), n_out;
+  AttnOutlet outlet = { .out = out, .present = present, .room = room };
+  uint64_t mode = attn_float_enter ();
 
   if (weights != NULL || stream->is_watched)
     attn_stream_begin_rows (stream, weights);
   stream->in.at_end = true;
   attn_chain_end (stream->chain);
-  n_out = give (stream, out, present, room);
-  if (weights != NULL)
-    attn_stream_end_rows (stream);
+  attn_stream_give (stream, &outlet);
+  attn_stream_end_run (stream, weights);
   attn_float_leave (mode);
-  return n_out;
+  return outlet.n;
 }
 
 size_t

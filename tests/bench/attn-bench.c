@@ -46,6 +46,9 @@ static const char usage[] =
     "  --seconds S      measure for S seconds (default 1)\n"
     "  --frames M       measure M frames, each block on its own, and print p50, p99, p99.9 and the worst\n"
     "  --streams S      S streams of one layer in turn, whose windows drive each other out of the caches (default 1)\n"
+    "  --together       all of them in one call (attn_group_push ()), in turn and together alternately: prints both, "
+    "and\n"
+    "                   how many times as fast together is (the median of the ratios)\n"
     "  --silence        frames of denormals and zeros\n"
     "  --magnitude X    multiply random frames by X, such as 1e-37 (default 1)\n"
     "  --parameters X   multiply random parameters by X (default 1)\n"
@@ -62,7 +65,7 @@ typedef struct {
   double seconds;
   size_t n_frames;
   float magnitude, parameters;
-  bool silence, no_model;
+  bool silence, no_model, together;
 } Options;
 
 static void
@@ -164,6 +167,8 @@ parse (char **argv)
       o.n_frames = number ("--frames", value_of (argv, &i));
     else if (strcmp (argv[i], "--streams") == 0)
       o.n_streams = number ("--streams", value_of (argv, &i));
+    else if (strcmp (argv[i], "--together") == 0)
+      o.together = true;
     else if (strcmp (argv[i], "--silence") == 0)
       o.silence = true;
     else if (strcmp (argv[i], "--magnitude") == 0)
@@ -298,24 +303,45 @@ typedef struct {
   const AttnLayer *layer;
   AttnStream **streams; /* [o->n_streams] */
   unsigned turn;        /* the next one */
+  AttnGroup *group;
+  AttnPush *pushes; /* [o->n_streams] */
   const float *frames;
-  float *out;
+  float *out; /* [o->n_streams][room], of which a push in turn uses the first */
   size_t n_frames, at;
 } Feed;
+
+/* The next block of frames. */
+static const float *
+next_block (Feed *feed)
+{
+  size_t at = feed->at + feed->o->n > feed->n_frames ? 0 : feed->at;
+
+  feed->at = at + feed->o->n;
+  return feed->frames + at * feed->o->d;
+}
 
 /* Returns the number of outputs. */
 static size_t
 push (Feed *feed)
 {
-  size_t n_out;
+  size_t n_out = attn_stream_push (feed->streams[feed->turn], next_block (feed), feed->o->n, feed->out, NULL);
 
-  if (feed->at + feed->o->n > feed->n_frames)
-    feed->at = 0;
-  n_out =
-      attn_stream_push (feed->streams[feed->turn], feed->frames + feed->at * feed->o->d, feed->o->n, feed->out, NULL);
   feed->turn = (feed->turn + 1) % feed->o->n_streams;
-  feed->at += feed->o->n;
   return n_out;
+}
+
+/* A block of each stream. */
+static void
+push_together (Feed *feed)
+{
+  size_t room = (feed->o->n + MIN_ROOM) * attn_layer_n_outputs (feed->layer);
+
+  for (unsigned i = 0; i < feed->o->n_streams; i++)
+    feed->pushes[i] = (AttnPush){
+      .stream = feed->streams[i], .frames = next_block (feed), .n_frames = feed->o->n, .out = feed->out + i * room
+    };
+  if (attn_group_push (feed->group, feed->pushes, feed->o->n_streams, NULL) != ATTN_OK)
+    die ("the streams cannot be pushed together");
 }
 
 /* Times [n], in microseconds per frame, of `calls` blocks each. Sorted. */
@@ -417,6 +443,37 @@ print_median (Feed *feed)
   free (times);
 }
 
+/* Pairs of rounds, each a block of every stream. */
+static void
+print_together (Feed *feed)
+{
+  const Options *o = feed->o;
+  size_t n = 0, room = 1 << 16;
+  double *times[3], end = now_us () + o->seconds * 1e6; /* in turn, together, their ratios */
+
+  for (int i = 0; i < 3; i++)
+    times[i] = malloc (room * sizeof *times[i]);
+  for (; n < room && (n < 15 || now_us () < end); n++) {
+    double start = now_us (), middle;
+
+    for (unsigned i = 0; i < o->n_streams; i++)
+      push (feed);
+    middle = now_us ();
+    push_together (feed);
+    times[0][n] = (middle - start) / (o->n_streams * o->n);
+    times[1][n] = (now_us () - middle) / (o->n_streams * o->n);
+    times[2][n] = times[0][n] / times[1][n];
+  }
+  for (int i = 0; i < 3; i++)
+    qsort (times[i], n, sizeof *times[i], by_size);
+  print_subject (feed);
+  printf (" threads=%u streams=%u %s %s %s: in turn %.2f us/frame, together %.2f, %.2f times as fast\n", o->threads,
+          o->n_streams, o->precision_name, o->arithmetic_name, attn_layer_kernels (feed->layer), times[0][n / 2],
+          times[1][n / 2], times[2][n / 2]);
+  for (int i = 0; i < 3; i++)
+    free (times[i]);
+}
+
 static void
 write_output (Feed *feed)
 {
@@ -456,16 +513,21 @@ main (int argc, char **argv)
   AttnError error;
 
   feed.frames = make_frames (&o, &feed.n_frames);
-  feed.out = malloc ((o.n + MIN_ROOM) * attn_layer_n_outputs (feed.layer) * sizeof *feed.out);
+  feed.out = malloc (o.n_streams * (o.n + MIN_ROOM) * attn_layer_n_outputs (feed.layer) * sizeof *feed.out);
+  feed.pushes = malloc (o.n_streams * sizeof *feed.pushes);
   if (feed.n_frames < o.n)
     die ("%zu frames are less than one block of %u", feed.n_frames, o.n);
   feed.streams = malloc (o.n_streams * sizeof *feed.streams);
   for (unsigned i = 0; i < o.n_streams; i++)
     if (attn_stream_new (feed.layer, &feed.streams[i], &error) != ATTN_OK)
       die ("%s", error.message);
+  if (attn_group_new (feed.layer, o.n_streams, &feed.group, &error) != ATTN_OK)
+    die ("%s", error.message);
   warm_up (&feed);
   if (o.output != NULL)
     write_output (&feed);
+  else if (o.together)
+    print_together (&feed);
   else if (o.n_frames != 0)
     print_tail (&feed);
   else

@@ -83,6 +83,58 @@ TEST (streams_are_within_the_derived_bound_however_they_are_cut)
   }
 }
 
+#define N_GROUPED 6 /* streams: with look-ahead, or absent frames, blocks of fewer than that, too */
+
+/* Frame t of each stream, in one call; the outputs follow those before. */
+static void
+push_frames (AttnGroup *group, const AttnLayer *layer, AttnStream *const *streams, Sequence *s, size_t t, size_t *n_out)
+{
+  AttnPush pushes[N_GROUPED];
+
+  for (size_t i = 0; i < N_GROUPED; i++) {
+    pushes[i] = (AttnPush){ .stream = streams[i], .n_frames = 1 };
+    pushes[i].frames = s[i].present == NULL || s[i].present[t] ? s[i].frames + t * attn_layer_n_features (layer) : NULL;
+    pushes[i].out = s[i].out + n_out[i] * attn_layer_n_outputs (layer);
+    pushes[i].weights = s[i].weights + n_out[i] * n_weights (layer);
+  }
+  MUST (attn_group_push (group, pushes, N_GROUPED, NULL));
+  for (size_t i = 0; i < N_GROUPED; i++)
+    n_out[i] += pushes[i].n_out;
+}
+
+/* Frames of different streams, one each, share the unit. */
+TEST (streams_of_a_group_are_within_the_derived_bound)
+{
+  FOR_EACH_UNIT (unit)
+  for (int i = 0; i < N_RANDOM; i++) {
+    size_t n = random_between (4, 40), n_out[N_GROUPED] = { 0 };
+    AttnStream *streams[N_GROUPED];
+    Sequence s[N_GROUPED];
+    AttnGroup *group;
+    RandomLayer r;
+
+    use_unit (unit);
+    r = random_layer_of (ATTN_ARITHMETIC_FAST);
+    MUST (attn_group_new (r.layer, N_GROUPED, &group, NULL));
+    for (int j = 0; j < N_GROUPED; j++) {
+      s[j] = random_sequence (r.layer, n, random_between (0, 1));
+      MUST (attn_stream_new (r.layer, &streams[j], NULL));
+      MUST (attn_stream_reset (streams[j], s[j].first, NULL));
+    }
+    for (size_t t = 0; t < n; t++)
+      push_frames (group, r.layer, streams, s, t, n_out);
+    for (int j = 0; j < N_GROUPED; j++) {
+      attn_stream_drain (streams[j], s[j].out + n_out[j] * attn_layer_n_outputs (r.layer),
+                         s[j].weights + n_out[j] * n_weights (r.layer));
+      check_bounds (&r, &s[j], unit->name, i);
+      attn_stream_free (streams[j]);
+      sequence_clear (&s[j]);
+    }
+    attn_group_free (group);
+    random_layer_clear (&r);
+  }
+}
+
 /* A random layer twice: in exact, and in fast with `unit`. */
 typedef struct {
   RandomLayer fast;
@@ -567,6 +619,7 @@ main (int argc, char **argv)
   print_units ();
   RUN (forward_is_within_the_derived_bound_of_float64);
   RUN (streams_are_within_the_derived_bound_however_they_are_cut);
+  RUN (streams_of_a_group_are_within_the_derived_bound);
   RUN (blocks_of_fewer_than_four_frames_are_exact);
   RUN (blocks_of_four_frames_go_through_the_unit);
   RUN (without_a_unit_fast_is_exact);

@@ -233,6 +233,18 @@ make_stream (AttnError *error)
 }
 
 static AttnStatus
+make_group (AttnError *error)
+{
+  AttnGroup *group;
+  AttnStatus status = attn_group_new (layer, 5, &group, error);
+
+  if (status != ATTN_OK && group != NULL)
+    return ATTN_OK;
+  attn_group_free (group);
+  return status;
+}
+
+static AttnStatus
 run_forward (AttnError *error)
 {
   static float frames[20 * 16], out[20 * 16];
@@ -347,7 +359,26 @@ TEST (encoder_that_does_not_fit_is_a_status)
   CHECK_MSG (attn_encoder_open_memory (encoder_file.bytes, encoder_file.size, NULL, &layer, &error) == ATTN_OK, "%s",
              error.message);
   fail_each ("attn_stream_new of an encoder", make_stream);
+  fail_each ("attn_group_new of an encoder", make_group);
   attn_layer_free (layer);
+}
+
+TEST (group_that_does_not_fit_is_a_status)
+{
+  AttnConfig config = configuration ();
+  AttnGroup *group;
+  AttnError error;
+
+  model = model_from (PATH, "attn.");
+  config.n_threads = 3;
+  config.arithmetic = ATTN_ARITHMETIC_FAST;
+  setenv ("ATTN_MATRIX", "c", 1);
+  CHECK (model != NULL && with_layer (config, model));
+  unsetenv ("ATTN_MATRIX");
+  fail_each ("attn_group_new with threads, for a matrix unit", make_group);
+  CHECK (attn_group_new (layer, SIZE_MAX / 2, &group, &error) == ATTN_ERROR_MEMORY && group == NULL);
+  attn_layer_free (layer);
+  attn_model_free (model);
 }
 
 TEST (forward_that_does_not_fit_is_a_status)
@@ -373,6 +404,7 @@ main (int argc, char **argv)
   RUN (layer_that_does_not_fit_is_a_status);
   RUN (stream_that_does_not_fit_is_a_status);
   RUN (encoder_that_does_not_fit_is_a_status);
+  RUN (group_that_does_not_fit_is_a_status);
   RUN (forward_that_does_not_fit_is_a_status);
   RUN (sdpa_that_does_not_fit_is_a_status);
   return check_done ();

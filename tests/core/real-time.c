@@ -117,7 +117,8 @@ can_trap (void)
 /* ---- the data path ---- */
 
 typedef struct {
-  AttnStream *stream;
+  AttnStream *stream, *other;
+  AttnGroup *group;
   size_t n_in;
   uint64_t stride;
   float *frames, *out, *weights; /* weights NULL: of an encoder */
@@ -143,6 +144,20 @@ change_every_attention (Job *job)
   }
 }
 
+/* Two streams, one of which has rows to watch; and a call that is refused. */
+static void
+push_together (Job *job)
+{
+  AttnPush pushes[] = { { .stream = job->stream, .frames = job->frames, .n_frames = 20, .out = job->out },
+                        { .stream = job->other, .frames = job->frames, .n_frames = 3, .weights = job->weights } };
+
+  MUST (attn_group_push (job->group, pushes, 2, NULL));
+  MUST (attn_group_push (job->group, pushes, 1, NULL));
+  pushes[1].stream = job->stream;
+  if (attn_group_push (job->group, pushes, 2, NULL) == ATTN_OK)
+    abort ();
+}
+
 static void
 all_of_the_data_path (void *data)
 {
@@ -159,6 +174,7 @@ all_of_the_data_path (void *data)
   change_every_attention (job);
   attn_stream_push (stream, job->frames, N_FRAMES, job->out, NULL);
   attn_stream_skip (stream, N_FRAMES, NULL, NULL);
+  push_together (job);
   for (uint32_t i = 0; i < job->n_attentions; i += 2)
     MUST (attn_stream_watch (stream, i, NULL));
   size = attn_stream_state_size (stream);
@@ -198,7 +214,8 @@ run_layer (const AttnLayer *layer, bool with_weights)
   Job job = { .n_in = n_in, .stride = attn_layer_stride (layer) };
   int end;
 
-  if (attn_stream_new (layer, &job.stream, NULL) != ATTN_OK)
+  if (attn_stream_new (layer, &job.stream, NULL) != ATTN_OK || attn_stream_new (layer, &job.other, NULL) != ATTN_OK
+      || attn_group_new (layer, 2, &job.group, NULL) != ATTN_OK)
     abort ();
   job.frames = malloc (N_FRAMES * n_in * sizeof (float));
   job.out = malloc (n_rows * n_out * sizeof (float));
@@ -208,6 +225,8 @@ run_layer (const AttnLayer *layer, bool with_weights)
   random_fill (job.frames, N_FRAMES * n_in, 2);
   end = run_trapped (all_of_the_data_path, &job);
   attn_stream_free (job.stream);
+  attn_stream_free (job.other);
+  attn_group_free (job.group);
   free (job.frames);
   free (job.out);
   free (job.weights);

@@ -124,6 +124,73 @@ TEST (threads_of_a_stream_change_no_bit)
   }
 }
 
+static AttnStream *
+new_stream (const AttnLayer *layer)
+{
+  AttnStream *stream;
+
+  MUST (attn_stream_new (layer, &stream, NULL));
+  return stream;
+}
+
+#define WIDE 128 /* at 16 rows its projections are worth sharing */
+
+static AttnLayer *
+wide_layer (AttnModel *model, uint32_t n_threads)
+{
+  AttnConfig config = attn_config_default ();
+  AttnLayer *layer;
+
+  config.n_features = WIDE;
+  config.n_heads = 4;
+  config.window = 20;
+  config.n_threads = n_threads;
+  MUST (attn_layer_new (&config, model, &layer, NULL));
+  return layer;
+}
+
+TEST (threads_of_a_group_change_no_bit)
+{
+  static float frames[20][WIDE], out[20][WIDE], alone[WIDE];
+  AttnModel model = { .query = random_linear (WIDE, WIDE, true, 1),
+                      .key = random_linear (WIDE, WIDE, true, 1),
+                      .value = random_linear (WIDE, WIDE, true, 1),
+                      .output = random_linear (WIDE, WIDE, true, 1) };
+  AttnLayer *layer = wide_layer (&model, 3), *plain = wide_layer (&model, 1);
+  AttnStream *twins[20];
+  AttnPush pushes[20];
+  AttnGroup *group;
+  bool same = true;
+
+  MUST (attn_group_new (layer, 20, &group, NULL));
+  for (int i = 0; i < 20; i++) {
+    pushes[i] = (AttnPush){ .stream = new_stream (layer), .frames = frames[i], .n_frames = 1, .out = out[i] };
+    twins[i] = new_stream (plain);
+  }
+  for (int t = 0; t < 50; t++) {
+    size_t n = random_between (1, 20);
+
+    random_fill (frames[0], 20 * WIDE, 2);
+    MUST (attn_group_push (group, pushes, n, NULL));
+    for (size_t i = 0; i < n; i++) {
+      attn_stream_push (twins[i], frames[i], 1, alone, NULL);
+      same = same && memcmp (out[i], alone, sizeof alone) == 0;
+    }
+  }
+  for (int i = 0; i < 20; i++) {
+    attn_stream_free (pushes[i].stream);
+    attn_stream_free (twins[i]);
+  }
+  attn_group_free (group);
+  attn_layer_free (layer);
+  attn_layer_free (plain);
+  free_linear (&model.query);
+  free_linear (&model.key);
+  free_linear (&model.value);
+  free_linear (&model.output);
+  CHECK (same);
+}
+
 /* A layer per thread from the same model. */
 typedef struct {
   const RandomLayer *random;
@@ -209,6 +276,7 @@ main (int argc, char **argv)
   random_seed ();
   RUN (streams_of_one_layer_run_in_threads);
   RUN (threads_of_a_stream_change_no_bit);
+  RUN (threads_of_a_group_change_no_bit);
   RUN (stream_goes_on_in_a_forked_process);
   RUN (layers_are_made_from_one_model_in_threads);
   return check_done ();
