@@ -569,8 +569,8 @@ ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
  * the parameters are read once for up to sixteen rows. This saves the more, the larger the parameters are beside the
  * windows, which each stream still reads for itself. Each stream has the bits that it has alone (except in
  * ATTN_ARITHMETIC_FAST), so it does not matter who shares a call with whom. The streams may differ in all that belongs
- * to a stream: in age, absent frames, outputs still owed, gains and watchers. They may have different numbers of frames,
- * or none.
+ * to a stream: in age, absent frames, outputs still owed, gains and watchers. They may have different numbers of
+ * frames, or none.
  *
  *   AttnPush pushes[16];
  *
@@ -600,20 +600,21 @@ typedef struct {
 
 /*
  * For calls with up to `max_streams` streams. The layer must outlive the group. The caller frees *group by
- * attn_group_free (). If the layer has n_threads > 1, the group has as many threads; they share the streams of a call and
- * the rows of a block, and the threads of the streams themselves sleep.
+ * attn_group_free (). If the layer has n_threads > 1, the group has as many threads; they share the streams of a call
+ * and the outputs of a block of rows, and the threads of the streams themselves sleep.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_group_new (const AttnLayer *layer, size_t max_streams, AttnGroup **group,
                                                  AttnError *error);
 ATTN_API void attn_group_free (AttnGroup *group); /* accepts NULL */
 
 /*
- * [real-time] Does the same as attn_stream_run () for each of pushes [n], and sets its n_out. Returns ATTN_ERROR_CONFIG,
- * and changes nothing, when `n` is more than the group was made for, when a stream is one of another layer, or when two
- * pushes have the same stream. `error` names them; it may be NULL. (An equal layer, made from the same file a second
- * time, is another layer: its parameters stand elsewhere.) One thread at a time uses a group, and during the call no
- * other thread may use one of the streams: nothing checks this. No array may overlap another one, of the other streams
- * either. Push about as many frames of each stream, best one or a few: a stream with many frames makes all others wait.
+ * [real-time] Does the same as attn_stream_run () for each of pushes [n], and sets its n_out. Returns
+ * ATTN_ERROR_CONFIG, and changes nothing, when `n` is more than the group was made for, when a stream is one of another
+ * layer, or when two pushes have the same stream. `error` names them; it may be NULL. (An equal layer, made from the
+ * same file a second time, is another layer: its parameters stand elsewhere.) One thread at a time uses a group, and
+ * during the call no other thread may use one of the streams: nothing checks this. No array may overlap another one, of
+ * the other streams either. Push about as many frames of each stream, best one or a few: a stream with many frames
+ * makes all others wait.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_group_push (AttnGroup *group, AttnPush *pushes, size_t n, AttnError *error);
 

@@ -4,7 +4,7 @@
  * Each stream goes through its blocks by itself, up to the next linear layer, and asks for that. When all streams wait,
  * or are done, the layer that comes first among those asked for is computed for all streams that ask for it: their rows
  * are gathered, and their parameters are read once. So a stream that is behind catches up, and streams that stand alike
- * stay together. A row of a linear layer has the same bits whatever stands beside it, and all else belongs to one stream.
+ * stay together. A row of a linear layer has the same bits whatever stands beside it; all else belongs to one stream.
  */
 #include "stream/stream.h"
 
@@ -182,7 +182,7 @@ advance_part (void *data, size_t part, size_t n_parts)
   }
 }
 
-/* Between two linear layers the work of the streams is of the order of these: both are shared by threads, or neither. */
+/* Between two linear layers streams have about as much work as in these: threads share both, or neither. */
 static void
 run (AttnGroup *group)
 {

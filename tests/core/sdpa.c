@@ -136,6 +136,19 @@ layer_mask (const RandomLayer *r, const uint8_t *present, size_t n)
   return mask;
 }
 
+/* out [n][n_copies][n_outputs] of a projection; the identity makes as many copies. */
+static void
+project (const AttnLayer *layer, const AttnProjection *projection, size_t n_copies, float *out, const float *in,
+         size_t n)
+{
+  size_t width = projection->n_inputs;
+
+  if (projection->weight != NULL)
+    layer->machine.kernels->project (out, projection->n_outputs, in, width, n, projection);
+  for (size_t i = 0; i < n * n_copies && projection->weight == NULL; i++)
+    memcpy (out + i * width, in + i / n_copies * width, width * sizeof *out);
+}
+
 /* The queries, keys and values of n frames, as the layer's projections and RoPE make them and its window holds them. */
 typedef struct {
   float *query, *key, *value, *mask;
@@ -149,7 +162,7 @@ layer_inputs (const RandomLayer *r, const float *frames, const uint8_t *present,
   LayerInputs in = { calloc (n * sizes->n_query, sizeof (float)), calloc (n * sizes->n_key, sizeof (float)),
                      calloc (n * sizes->n_value, sizeof (float)), layer_mask (r, present, n) };
 
-  attn_project_frames (attn_layer_first (r->layer), NULL, NULL, projected, frames, n);
+  project (r->layer, &attn_layer_first (r->layer)->input, 3, projected, frames, n);
   for (size_t t = 0; t < n; t++) {
     float *row = projected + t * sizes->n_projected;
 
@@ -202,7 +215,7 @@ layer_by_sdpa (const RandomLayer *r, const LayerInputs *in, const uint8_t *prese
   s.scale = r->config.scale;
   s.softcap = r->config.softcap;
   done = attn_sdpa (&s, NULL) == ATTN_OK;
-  attn_project_contexts (attn_layer_first (r->layer), NULL, NULL, out, context, n);
+  project (r->layer, &attn_layer_first (r->layer)->output, 1, out, context, n);
   for (size_t t = 0; t < n; t++)
     if (!present[t])
       memset (out + t * sizes->n_outputs, 0, sizes->n_outputs * sizeof *out);
