@@ -208,7 +208,9 @@ convolve_vectors (float *out, const float *in, size_t n_frames, const AttnConvol
 
   for (; frame + FRAMES_AT_ONCE <= n_frames; frame += FRAMES_AT_ONCE)
     convolve_tile (out + frame * width + i, in + frame * stride + i, convolution, i, FRAMES_AT_ONCE, n_vectors, full);
-  for (; frame < n_frames; frame++)
+  for (; frame + 2 <= n_frames; frame += 2)
+    convolve_tile (out + frame * width + i, in + frame * stride + i, convolution, i, 2, n_vectors, full);
+  if (frame < n_frames)
     convolve_tile (out + frame * width + i, in + frame * stride + i, convolution, i, 1, n_vectors, full);
 }
 
