@@ -162,6 +162,8 @@ static const EncoderCase encoder_cases[] = {
   { "conformer", 0x42f4564d3e36d355 },
   { "moonshine", 0x826f61d15d291435 },
   { "stack", 0x4e93b4f5f866714d },
+  { "conv2d-groups", 0x379fe60535982659 },
+  { "conv2d-subsampling", 0x631e21cfc523baf4 },
 };
 
 #define N_ENCODER_CASES (sizeof encoder_cases / sizeof encoder_cases[0])

@@ -386,7 +386,10 @@ make_conv (Case *c)
   default:
     groups = 1;
   }
-  c->conv = (AttnConv){ .n_inputs = c->n_inputs,
+  c->conv = (AttnConv){ .n_bins = 1,
+                        .bin_kernel = 1,
+                        .bin_stride = 1,
+                        .n_inputs = c->n_inputs,
                         .n_outputs = c->n_outputs,
                         .kernel = kernel,
                         .groups = groups,
