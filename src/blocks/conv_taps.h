@@ -61,8 +61,8 @@ attn_channels_first (size_t n_channels, size_t n_bins)
 }
 
 /*
- * out [n][n_outputs of the block], n <= 16. The first of them reads from `rows` on. False: the stream waits, and the same
- * call follows.
+ * out [n][n_outputs of the block], n <= 16. The first of them reads from `rows` on. False: the stream waits, and the
+ * same call follows.
  */
 bool attn_taps_run (const AttnTaps *taps, const AttnWork *work, AttnTapsRoom *room, const float *rows, size_t n,
                     float *out);

@@ -27,6 +27,7 @@ typedef struct {
   AttnBlock *block;
   AttnChain chain; /* it alone */
   AttnWork work;
+  AttnRequest request;
   AttnChainState *state;
   void *memory;
   AttnProgress in;
@@ -41,7 +42,8 @@ stream_open (Stream *stream, AttnBlock *block, uint64_t first)
   AttnArena arena = { 0 };
 
   stream->block = block;
-  stream->work = (AttnWork){ .min_shared = UINT64_MAX, .max_frames = SIZE_MAX };
+  stream->request = (AttnRequest){ 0 };
+  stream->work = (AttnWork){ .request = &stream->request, .min_shared = UINT64_MAX, .max_frames = SIZE_MAX };
   stream->chain = (AttnChain){ .blocks = &stream->block, .n_blocks = 1 };
   attn_chain_plan (&stream->chain, &stream->work, &arena);
   stream->memory = arena.memory = attn_alloc (arena.used);
