@@ -31,7 +31,7 @@ typedef struct {
   uint64_t n;          /* at most ATTN_LANES if they are present, any number if absent */
   bool present;        /* all of them are present, or all absent */
   bool more;           /* in a run of outputs: more may be ready behind them */
-  const float *values; /* [n][width] if they are present; NULL in a run of outputs that are not wanted */
+  const float *values; /* [n][width] if they are present, cleaned; NULL in a run of outputs that are not wanted */
 } AttnRun;
 
 /*

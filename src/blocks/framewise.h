@@ -22,9 +22,9 @@ typedef struct {
 typedef struct {
   const AttnFramewise *framewise;
   const AttnWork *work;
-  AttnRun run;   /* the frames that are held; n = 0: none */
-  float *frames; /* [16][n_inputs] of them, cleaned */
-  void *scratch; /* [scratch_size] */
+  AttnRun run;         /* the frames that are held; n = 0: none */
+  const float *frames; /* [n][n_inputs] of them, where they came from */
+  void *scratch;       /* [scratch_size] */
 } AttnFramewiseState;
 
 /* A kind of such blocks. */

@@ -16,7 +16,7 @@ typedef struct {
 typedef struct {
   const AttnResidual *residual;
   AttnChainState *chain;
-  AttnDelay inputs;     /* x, cleaned, from next_output on */
+  AttnDelay inputs;     /* x, from next_output on */
   uint64_t next_input;  /* the number of the next frame to come in */
   uint64_t next_output; /* and of the next one to leave */
   uint64_t n_absent;    /* number of absent frames at the end of those that came in */
@@ -78,7 +78,7 @@ residual_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
   AttnResidualState *state = attn_arena_take (arena, sizeof *state), plan = { .residual = residual };
   size_t n_waiting = block->reach_ahead < work->max_frames ? block->reach_ahead : work->max_frames;
 
-  plan.chain = attn_chain_plan (&residual->chain, work, arena);
+  plan.chain = attn_chain_plan (&residual->chain, false, work, arena);
   plan.inputs = attn_delay_plan (n_waiting, block->n_inputs, arena);
   plan.outputs = attn_arena_take (arena, ATTN_LANES * block->n_outputs * sizeof (float));
   if (state == NULL)
@@ -116,13 +116,12 @@ n_taken (const AttnResidualState *state, const AttnRun *run)
 static void
 put_inputs (AttnResidualState *state, const AttnRun *run)
 {
-  const AttnBlock *block = &state->residual->block;
-  uint64_t frame = state->next_input, i;
+  uint64_t i;
 
-  attn_delay_skip (&state->inputs, frame, run->n);
+  if (!run->present)
+    attn_delay_skip (&state->inputs, state->next_input, run->n);
   for (i = 0; i < run->n && run->present; i++)
-    block->machine->kernels->scale (attn_delay_add (&state->inputs, frame + i), run->values + i * block->n_inputs, 1,
-                                    block->n_inputs);
+    attn_delay_put (&state->inputs, state->next_input + i, run->values + i * state->inputs.width);
 }
 
 static uint64_t
