@@ -87,6 +87,15 @@ attention_free (AttnBlock *block)
   attn_free (attention);
 }
 
+static void
+attention_settle (AttnBlock *block, AttnArena *arena)
+{
+  AttnAttention *attention = (AttnAttention *) block;
+
+  attn_linear_settle (&attention->input, arena);
+  attn_linear_settle (&attention->output, arena);
+}
+
 static uint64_t
 hash_positions (uint64_t hash, const AttnAttention *attention)
 {
@@ -259,6 +268,7 @@ attention_end (void *data)
 const AttnBlockKind attn_attention_kind = {
   .name = "attention",
   .free = attention_free,
+  .settle = attention_settle,
   .hash = attention_hash,
   .plan = attention_plan,
   .reset = attention_reset,

@@ -105,6 +105,12 @@ typedef struct {
 
   void (*free) (AttnBlock *block);
 
+  /*
+   * Moves its weights into the arena, in the order in which a frame meets them; only counts them while the arena has no
+   * memory. `arena` NULL: the block ends, and leaves the weights to the layer, which frees them. NULL: they are few.
+   */
+  void (*settle) (AttnBlock *block, AttnArena *arena);
+
   /* The number of outputs of a finished stream of `n` frames; NULL: n. count (0) is 0. */
   uint64_t (*count) (const AttnBlock *block, uint64_t n);
 

@@ -67,6 +67,16 @@ attn_chain_ready (const AttnChain *chain, uint64_t n)
   return n;
 }
 
+void
+attn_chain_settle (AttnChain *chain, AttnArena *arena)
+{
+  size_t i;
+
+  for (i = 0; i < chain->n_blocks; i++)
+    if (chain->blocks[i]->kind->settle != NULL)
+      chain->blocks[i]->kind->settle (chain->blocks[i], arena);
+}
+
 /* Includes the names of the kinds: two kinds may have the same parameters. */
 uint64_t
 attn_chain_hash (const AttnChain *chain, uint64_t hash)

@@ -52,6 +52,9 @@ bool attn_chain_add (AttnChain *chain, AttnBlock *block);
 uint64_t attn_chain_count (const AttnChain *chain, uint64_t n);
 uint64_t attn_chain_ready (const AttnChain *chain, uint64_t n);
 
+/* Settles the blocks. */
+void attn_chain_settle (AttnChain *chain, AttnArena *arena);
+
 uint64_t attn_chain_hash (const AttnChain *chain, uint64_t hash);
 
 /*

@@ -57,6 +57,12 @@ residual_free (AttnBlock *block)
   attn_free (block);
 }
 
+static void
+residual_settle (AttnBlock *block, AttnArena *arena)
+{
+  attn_chain_settle (&((AttnResidual *) block)->chain, arena);
+}
+
 static uint64_t
 residual_hash (const AttnBlock *block, uint64_t hash)
 {
@@ -263,6 +269,7 @@ residual_restore (void *data, const uint8_t *bytes, AttnProgress *progress)
 static const AttnBlockKind residual_kind = {
   .name = "residual",
   .free = residual_free,
+  .settle = residual_settle,
   .hash = residual_hash,
   .plan = residual_plan,
   .reset = residual_reset,
