@@ -144,13 +144,13 @@ residual_take (void *data, const AttnRun *run)
   return taken.n;
 }
 
-/* out = x + f (x) of the run, whose frames are present. */
+/* out = x + f (x) of the next `n_frames`, which are present and stand in one piece. */
 static void
-add (const AttnResidualState *state, const AttnRun *run, float *out)
+add (const AttnResidualState *state, size_t n_frames, float *out)
 {
   const AttnBlock *block = &state->residual->block;
-  const float *inputs = attn_delay_row (&state->inputs, run->first);
-  size_t n = run->n * block->n_outputs;
+  const float *inputs = attn_delay_row (&state->inputs, state->next_output);
+  size_t n = n_frames * block->n_outputs;
 
   if (state->given.present)
     block->machine->kernels->add (out, inputs, state->given.values, n);
@@ -158,25 +158,38 @@ add (const AttnResidualState *state, const AttnRun *run, float *out)
     memcpy (out, inputs, n * sizeof *out);
 }
 
+/* The next outputs of those given whose x are alike and stand in one piece. Returns their number. */
+static uint64_t
+give_rows (AttnResidualState *state, float *out)
+{
+  AttnRun *given = &state->given;
+  uint64_t n = attn_delay_run (&state->inputs, state->next_output, given->n);
+
+  if (attn_delay_has (&state->inputs, state->next_output) && out != NULL)
+    add (state, n, out);
+  state->next_output += n;
+  given->n -= n;
+  if (given->present && out != NULL)
+    given->values += n * state->residual->block.n_outputs;
+  return n;
+}
+
 static AttnRun
 residual_give (void *data, float *out)
 {
   AttnResidualState *state = data;
   AttnRun *given = &state->given, run = { .values = out };
+  size_t width = state->residual->block.n_outputs;
 
   if (given->n == 0)
     *given = attn_chain_give (state->chain, out != NULL ? state->outputs : NULL);
   if (given->n == 0)
     return run;
   run = (AttnRun){ .first = state->next_output, .more = true, .values = out };
-  run.n = attn_delay_run (&state->inputs, run.first, given->n);
   run.present = attn_delay_has (&state->inputs, run.first);
-  if (run.present && out != NULL)
-    add (state, &run, out);
-  state->next_output += run.n;
-  given->n -= run.n;
-  if (given->present && out != NULL)
-    given->values += run.n * state->residual->block.n_outputs;
+  do
+    run.n += give_rows (state, out != NULL ? out + run.n * width : NULL);
+  while (given->n > 0 && run.present && attn_delay_has (&state->inputs, state->next_output));
   return run;
 }
 
