@@ -82,15 +82,15 @@ attn_take_frames (AttnAttentionState *state, const float *frames, size_t n)
 
 /* From the frames taken to scratch->projected [n_taken][n_projected]; the identity copies. False: the stream waits. */
 static bool
-project_frames (AttnAttentionState *state, AttnPool *pool)
+project (AttnAttentionState *state)
 {
   const AttnAttention *attention = state->attention;
   const AttnScratch *scratch = &state->scratch;
   size_t n_features = attention->sizes.n_features, i, copy;
 
   if (attention->input.weight != NULL)
-    return attn_linear_share (attention->block.machine, state->work, pool, &attention->input, scratch->left,
-                              scratch->projected, scratch->frames, state->n_taken);
+    return attn_linear_share (attention->block.machine, state->work, pool_for (state, state->n_taken),
+                              &attention->input, scratch->left, scratch->projected, scratch->frames, state->n_taken);
   for (i = 0; i < state->n_taken; i++)
     for (copy = 0; copy < 3; copy++)
       memcpy (scratch->projected + i * attention->sizes.n_projected + copy * n_features,
@@ -99,28 +99,40 @@ project_frames (AttnAttentionState *state, AttnPool *pool)
 }
 
 bool
-attn_store_frames (AttnAttentionState *state)
+attn_project_frames (AttnAttentionState *state)
 {
   const AttnSizes *sizes = &state->attention->sizes;
-  const AttnMachine *machine = state->attention->block.machine;
-  AttnScratch *scratch = &state->scratch;
-  size_t n = state->n_taken, i;
-  AttnPool *pool = pool_for (state, n);
   uint64_t frame = state->ring.next;
+  size_t i;
 
-  if (!project_frames (state, pool))
+  if (!project (state))
     return false;
-  for (i = 0; i < n; i++) {
-    float *query = scratch->projected + i * sizes->n_projected;
+  for (i = 0; i < state->n_taken; i++) {
+    float *query = state->scratch.projected + i * sizes->n_projected;
 
     if (sizes->position == ATTN_POSITION_ROPE)
       rotate_frame (state, frame + i, query);
-    machine->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
+    state->attention->block.machine->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
     attn_delay_put (&state->queries, frame + i, query);
   }
-  attn_ring_write (&state->ring, machine, pool, scratch->projected + sizes->n_query,
-                   scratch->projected + sizes->n_query + sizes->n_key, sizes->n_projected, n);
-  state->n_taken = 0;
+  state->n_projected = state->n_taken;
+  state->n_taken = state->n_stored = 0;
+  return true;
+}
+
+bool
+attn_store_frames (AttnAttentionState *state)
+{
+  const AttnSizes *sizes = &state->attention->sizes;
+  const float *keys = state->scratch.projected + state->n_stored * sizes->n_projected + sizes->n_query;
+  size_t room = attn_ring_room (&state->ring), n = state->n_projected - state->n_stored;
+
+  if (n == 0)
+    return false;
+  n = n < room ? n : room;
+  attn_ring_write (&state->ring, state->attention->block.machine, pool_for (state, n), keys, keys + sizes->n_key,
+                   sizes->n_projected, n);
+  state->n_stored += n;
   return true;
 }
 
@@ -371,7 +383,7 @@ attend_part (void *data, size_t part, size_t n_parts)
 }
 
 void
-attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *weights)
+attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *contexts, float *weights)
 {
   const AttnAttention *attention = state->attention;
   const AttnSizes *sizes = &attention->sizes;
@@ -385,7 +397,7 @@ attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *w
                .n = n,
                .queries = queries,
                .gains = state->has_gains ? state->gains : NULL,
-               .contexts = scratch->contexts,
+               .contexts = contexts,
                .weights = weights };
   size_t head, i;
 

@@ -36,6 +36,7 @@ typedef struct {
 struct AttnChainState {
   const AttnChain *chain;
   AttnLink *links; /* [n_blocks] */
+  float *cleaned;  /* [16][n_inputs], frames that the first block takes; NULL: those that come in are clean */
   bool at_end;     /* no more frames will come */
   size_t n_ended;  /* the number of blocks that have been told so */
 };
@@ -51,10 +52,16 @@ bool attn_chain_add (AttnChain *chain, AttnBlock *block);
 uint64_t attn_chain_count (const AttnChain *chain, uint64_t n);
 uint64_t attn_chain_ready (const AttnChain *chain, uint64_t n);
 
+/* Settles the blocks. */
+void attn_chain_settle (AttnChain *chain, AttnArena *arena);
+
 uint64_t attn_chain_hash (const AttnChain *chain, uint64_t hash);
 
-/* As AttnBlockKind has them; attn_chain_give () may wait, too. */
-AttnChainState *attn_chain_plan (const AttnChain *chain, const AttnWork *work, AttnArena *arena);
+/*
+ * As AttnBlockKind has them; attn_chain_give () may wait, too. `cleans`: anybody may have made the frames that come in,
+ * so the chain cleans them.
+ */
+AttnChainState *attn_chain_plan (const AttnChain *chain, bool cleans, const AttnWork *work, AttnArena *arena);
 void attn_chain_reset (AttnChainState *state, uint64_t first);
 AttnRun attn_chain_give (AttnChainState *state, float *out);
 void attn_chain_end (AttnChainState *state);

@@ -44,13 +44,13 @@ stream_open (Stream *stream, AttnBlock *block, uint64_t first)
   stream->block = block;
   stream->request = (AttnRequest){ 0 };
   stream->work = (AttnWork){ .request = &stream->request, .min_shared = UINT64_MAX, .max_frames = SIZE_MAX };
-  stream->chain = (AttnChain){ .blocks = &stream->block, .n_blocks = 1 };
-  attn_chain_plan (&stream->chain, &stream->work, &arena);
+  stream->chain = (AttnChain){ .blocks = &stream->block, .n_blocks = 1, .n_inputs = block->n_inputs };
+  attn_chain_plan (&stream->chain, true, &stream->work, &arena);
   stream->memory = arena.memory = attn_alloc (arena.used);
   /* Nothing may depend on the old contents of the memory. */
   memset (arena.memory, 0xff, arena.used);
   arena.used = 0;
-  stream->state = attn_chain_plan (&stream->chain, &stream->work, &arena);
+  stream->state = attn_chain_plan (&stream->chain, true, &stream->work, &arena);
   attn_chain_reset (stream->state, first);
   stream->in = (AttnProgress){ first, first, false };
   stream->n_out = 0;
