@@ -157,6 +157,15 @@ attn_taps_clear (AttnTaps *taps)
   attn_free (taps->start);
 }
 
+void
+attn_taps_settle (AttnTaps *taps, AttnArena *arena)
+{
+  size_t group;
+
+  for (group = 0; group < taps->conv.groups && taps->projections != NULL; group++)
+    attn_linear_settle (&taps->projections[group], arena);
+}
+
 uint64_t
 attn_taps_hash (uint64_t hash, const AttnTaps *taps)
 {

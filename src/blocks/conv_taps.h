@@ -42,6 +42,9 @@ typedef struct {
 AttnStatus attn_taps_init (AttnTaps *taps, const AttnMachine *machine, const AttnConv *conv, AttnError *error);
 void attn_taps_clear (AttnTaps *taps);
 
+/* Moves the weights as AttnBlockKind.settle () does; those of channels that are convolved by themselves are few. */
+void attn_taps_settle (AttnTaps *taps, AttnArena *arena);
+
 /* `hash`, continued with everything that the outputs depend on. */
 uint64_t attn_taps_hash (uint64_t hash, const AttnTaps *taps);
 

@@ -331,9 +331,10 @@ init_layer (AttnLayer *layer, AttnReader *reader, AttnSafetensors *file)
   layer->n_blocks = (uint32_t) reader->n_blocks;
   layer->n_parameters = reader->tensors.n_read;
   json_decref (json);
-  if (status || (status = attn_metadata_copy (&layer->metadata, file, &reader->error)))
+  if (status || (status = attn_metadata_copy (&layer->metadata, file, &reader->error))
+      || (status = attn_layer_sum_up (layer, &reader->error)))
     return status;
-  return attn_layer_sum_up (layer, &reader->error);
+  return attn_layer_settle (layer, &reader->error);
 }
 
 /* `opened`: the result of opening `file`, which is closed here. */

@@ -26,21 +26,6 @@ list_attentions (const AttnChain *chain, const AttnAttention **list)
   return n;
 }
 
-/* Weights in one piece can stand in huge pages; and where one block has read its own, the next ones follow. */
-static AttnStatus
-settle (AttnLayer *layer, AttnError *error)
-{
-  AttnArena arena = { 0 };
-
-  attn_chain_settle (&layer->chain, &arena);
-  layer->weights = arena.memory = attn_alloc (arena.used);
-  if (layer->weights == NULL)
-    return attn_fail_memory (error, "weights", arena.used);
-  arena.used = 0;
-  attn_chain_settle (&layer->chain, &arena);
-  return ATTN_OK;
-}
-
 AttnStatus
 attn_layer_sum_up (AttnLayer *layer, AttnError *error)
 {
@@ -51,7 +36,21 @@ attn_layer_sum_up (AttnLayer *layer, AttnError *error)
     return attn_fail_memory (error, "list of attentions", bytes);
   layer->n_attentions = list_attentions (&layer->chain, layer->attentions);
   layer->hash = attn_chain_hash (&layer->chain, ATTN_HASH_START);
-  return settle (layer, error);
+  return ATTN_OK;
+}
+
+AttnStatus
+attn_layer_settle (AttnLayer *layer, AttnError *error)
+{
+  AttnArena arena = { 0 };
+
+  attn_chain_settle (&layer->chain, &arena);
+  layer->weights = arena.memory = attn_alloc (arena.used);
+  if (layer->weights == NULL)
+    return attn_fail_memory (error, "weights", arena.used);
+  arena.used = 0;
+  attn_chain_settle (&layer->chain, &arena);
+  return ATTN_OK;
 }
 
 /* Makes the one block of the configuration. */
@@ -84,9 +83,9 @@ init_layer (AttnLayer *layer, const AttnConfig *given, const AttnModel *model, A
                       model->name);
   if ((status = attn_config_resolve (&config, model, error))
       || (status = attn_machine_pick (&layer->machine, config.arithmetic, error))
-      || (status = make_block (layer, &config, model, error)))
+      || (status = make_block (layer, &config, model, error)) || (status = attn_layer_sum_up (layer, error)))
     return status;
-  return attn_layer_sum_up (layer, error);
+  return attn_layer_settle (layer, error);
 }
 
 AttnStatus

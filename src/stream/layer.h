@@ -30,4 +30,10 @@ attn_layer_first (const AttnLayer *layer)
 /* Derives the rest from the chain. */
 AttnStatus attn_layer_sum_up (AttnLayer *layer, AttnError *error);
 
+/*
+ * Moves the weights of its blocks, which must all be its own, into one piece. Such memory can stand in huge pages; and
+ * where one block has read its own, the next ones follow.
+ */
+AttnStatus attn_layer_settle (AttnLayer *layer, AttnError *error);
+
 #endif

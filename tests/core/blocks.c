@@ -26,8 +26,6 @@ static double lost_by_unit; /* the most that a matrix unit loses of a product (m
 typedef struct {
   AttnBlock *block;
   AttnChain chain; /* it alone */
-  AttnWork work;
-  AttnRequest request;
   AttnChainState *state;
   void *memory;
   AttnProgress in;
@@ -36,21 +34,23 @@ typedef struct {
   uint8_t present[2 * MOST_FRAMES];          /* [n_out] */
 } Stream;
 
+/* For all streams: one thread, and no group. */
+static AttnRequest no_request;
+static const AttnWork alone = { .request = &no_request, .min_shared = UINT64_MAX, .max_frames = SIZE_MAX };
+
 static void
 stream_open (Stream *stream, AttnBlock *block, uint64_t first)
 {
   AttnArena arena = { 0 };
 
   stream->block = block;
-  stream->request = (AttnRequest){ 0 };
-  stream->work = (AttnWork){ .request = &stream->request, .min_shared = UINT64_MAX, .max_frames = SIZE_MAX };
   stream->chain = (AttnChain){ .blocks = &stream->block, .n_blocks = 1, .n_inputs = block->n_inputs };
-  attn_chain_plan (&stream->chain, true, &stream->work, &arena);
+  attn_chain_plan (&stream->chain, true, &alone, &arena);
   stream->memory = arena.memory = attn_alloc (arena.used);
   /* Nothing may depend on the old contents of the memory. */
   memset (arena.memory, 0xff, arena.used);
   arena.used = 0;
-  stream->state = attn_chain_plan (&stream->chain, true, &stream->work, &arena);
+  stream->state = attn_chain_plan (&stream->chain, true, &alone, &arena);
   attn_chain_reset (stream->state, first);
   stream->in = (AttnProgress){ first, first, false };
   stream->n_out = 0;
