@@ -7,6 +7,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <gst/audio/audio.h>
 #include <gst/base/gstbasetransform.h>
@@ -14,18 +15,21 @@
 #include "attn.h"
 #include "peaks.h"
 
-#define USAGE                                                                                           \
-  "usage: element-bench [D H W [STREAMS [PRECISION]]]       (64 4 64 1000 f32)\n"                       \
-  "       element-bench --scope [WIDTH HEIGHT RATE [H W]]   (1920 1080 60 8 256)\n\n"                   \
-  "Buffers of one frame, pushed into elements whose source pads lead nowhere. Prints, as medians in\n"  \
-  "microseconds per buffer:\n"                                                                          \
-  "  core       attn_stream_push () alone, again and again\n"                                           \
-  "  minimal    a GstBaseTransform that allocates its output buffer and copies\n"                       \
-  "  with core  the same, but calls the core: more than the two, which have the caches to themselves\n" \
-  "  attention  the element\n"                                                                          \
-  "Then STREAMS elements, at 100 frames per second each: memory per stream and share of one core.\n\n"  \
-  "--scope: what share of one core attentionscope takes for video of WIDTH x HEIGHT pixels at RATE\n"   \
-  "frames per second, from 100 rows of weights per second, of H heads with a window of W.\n"
+#define USAGE                                                                                             \
+  "usage: element-bench [D H W [STREAMS [PRECISION]]]       (64 4 64 1000 f32)\n"                         \
+  "       element-bench --scope [WIDTH HEIGHT RATE [H W]]   (1920 1080 60 8 256)\n"                       \
+  "       element-bench --encoder FILE D [RATE]             (50)\n\n"                                     \
+  "Buffers of one frame, pushed into elements whose source pads lead nowhere. Prints, as medians in\n"    \
+  "microseconds per buffer:\n"                                                                            \
+  "  core       attn_stream_push () alone, again and again\n"                                             \
+  "  minimal    a GstBaseTransform that allocates its output buffer and copies\n"                         \
+  "  with core  the same, but calls the core: more than the two, which have the caches to themselves\n"   \
+  "  attention  the element\n"                                                                            \
+  "Then STREAMS elements, at 100 frames per second each: memory per stream and share of one core.\n\n"    \
+  "--scope: what share of one core attentionscope takes for video of WIDTH x HEIGHT pixels at RATE\n"     \
+  "frames per second, from 100 rows of weights per second, of H heads with a window of W.\n\n"            \
+  "--encoder: what share of one core attentionencoder takes, live: a buffer of one frame of D features\n" \
+  "at a time, RATE of them per second, and nothing to do in between.\n"
 
 /* ---- the least that a transform can be ---- */
 
@@ -140,14 +144,20 @@ make_branch (GstElement *element, guint d)
 }
 
 static void
-push (const Branch *b, const gfloat *frames, guint d, guint i)
+push_at (const Branch *b, const gfloat *frames, guint d, guint i, guint rate)
 {
   GstBuffer *buffer = gst_buffer_new_allocate (NULL, d * sizeof (gfloat), NULL);
 
   gst_buffer_fill (buffer, 0, frames + i % 64 * d, d * sizeof (gfloat));
-  GST_BUFFER_PTS (buffer) = i * (GST_SECOND / 100);
-  GST_BUFFER_DURATION (buffer) = GST_SECOND / 100;
+  GST_BUFFER_PTS (buffer) = gst_util_uint64_scale (i, GST_SECOND, rate);
+  GST_BUFFER_DURATION (buffer) = GST_SECOND / rate;
   gst_pad_push (b->source, buffer);
+}
+
+static void
+push (const Branch *b, const gfloat *frames, guint d, guint i)
+{
+  push_at (b, frames, d, i, 100);
 }
 
 static GstElement *
@@ -263,6 +273,51 @@ measure_scope (guint width, guint height, guint rate, guint heads, guint window)
   return 0;
 }
 
+/* The processor time that the process has taken, in microseconds. */
+static gdouble
+cpu_us (void)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_PROCESS_CPUTIME_ID, &t);
+  return t.tv_sec * 1e6 + t.tv_nsec * 1e-3;
+}
+
+/* Ten seconds of frames at their own time, after one second of warm-up. */
+static int
+measure_live (const gchar *file, guint d, guint rate)
+{
+  enum { SECONDS = 10 };
+  gfloat *frames = g_new (gfloat, 64 * d);
+  GstElement *element = make ("attentionencoder");
+  GstCaps *caps = features (d);
+  gdouble begin, busy = 0;
+  Branch b;
+
+  for (guint i = 0; i < 64 * d; i++)
+    frames[i] = g_random_double_range (-1, 1);
+  g_object_set (element, "model-file", file, NULL);
+  gst_caps_set_simple (caps, "rate", G_TYPE_INT, (gint) rate, NULL);
+  b = connect_element (element, caps, gst_caps_new_any ());
+  begin = now_us ();
+  for (guint i = 0; i < (SECONDS + 1) * rate; i++) {
+    gdouble wait = begin + i * 1e6 / rate - now_us ();
+
+    if (wait > 0)
+      g_usleep ((gulong) wait);
+    if (i == rate)
+      busy = cpu_us ();
+    push_at (&b, frames, d, i, rate);
+  }
+  busy = (cpu_us () - busy) / SECONDS;
+  g_print ("%s, %u frames per second: %.2f %% of one core, %.0f us per frame\n", file, rate, busy / 1e4, busy / rate);
+  if (!gst_pad_has_current_caps (b.sink))
+    return g_print (USAGE), 2;
+  gst_element_set_state (b.element, GST_STATE_NULL);
+  g_free (frames);
+  return 0;
+}
+
 /* Argument `i`, or its default. */
 static guint
 number (int argc, char **argv, int i, guint otherwise)
@@ -280,6 +335,17 @@ precision (int argc, char **argv, int i)
     if (strcmp (argc > i ? argv[i] : "f32", names[p]) == 0)
       return p;
   return -1;
+}
+
+static int
+run_live (int argc, char **argv)
+{
+  guint d = number (argc, argv, 3, 0), rate = number (argc, argv, 4, 50);
+
+  if (d < 1 || d > 4096 || rate < 1)
+    return g_print (USAGE), 2;
+  gst_init (NULL, NULL);
+  return measure_live (argv[2], d, rate);
 }
 
 static int
@@ -308,6 +374,8 @@ main (int argc, char **argv)
 
   if (argc > 1 && strcmp (argv[1], "--scope") == 0)
     return run_scope (argc, argv);
+  if (argc > 1 && strcmp (argv[1], "--encoder") == 0)
+    return run_live (argc, argv);
   if (d < 1 || d > 4096 || heads < 1 || window < 1 || stored_in < 0)
     return g_print (USAGE), 2;
   gst_init (NULL, NULL);

@@ -11,11 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "peaks.h"
 
 static const char usage[] =
-    "usage: ort-bench LIBRARY MODEL [TENSOR...] [--seconds S] [--frames N]\n"
+    "usage: ort-bench LIBRARY MODEL [TENSOR...] [--seconds S] [--frames N] [--live MS]\n"
     "\n"
     "  in NAME SHAPE FILE     an input, raw float32, such as: in x 1x64 x.f32; FILE - = zeros\n"
     "  out NAME SHAPE FILE    an output, written raw when all is over; FILE - = nowhere\n"
@@ -25,7 +26,8 @@ static const char usage[] =
     "  carry INPUT OUTPUT     the output becomes the next run's input (their tensors are named before)\n"
     "  ring INPUT OUTPUT      the output [H,N,d] overwrites the oldest rows of the input [H,R,d]\n"
     "\n"
-    "Runs over the file once, writes, then prints the median time of a run in microseconds, divided by N.\n";
+    "Runs over the file once, writes, then prints the median time of a run in microseconds, divided by N.\n"
+    "With --live it runs once every MS milliseconds, and prints what share of one core that takes.\n";
 
 enum {
   GET_ERROR_MESSAGE = 2,
@@ -245,6 +247,33 @@ median_time (void *session, double seconds)
   return times[n / 2];
 }
 
+static double
+cpu_us (void)
+{
+  struct timespec t;
+
+  clock_gettime (CLOCK_PROCESS_CPUTIME_ID, &t);
+  return t.tv_sec * 1e6 + t.tv_nsec * 1e-3;
+}
+
+/* Percent of a core. */
+static double
+live_share (void *session, double seconds, double every_us)
+{
+  double begin = now_us (), busy = cpu_us ();
+  size_t n = seconds * 1e6 / every_us + 1;
+
+  for (size_t i = 0; i < n; i++) {
+    double wait = begin + i * every_us - now_us ();
+    struct timespec t = { (time_t) (wait / 1e6), (long) (wait * 1e3) % 1000000000 };
+
+    if (wait > 0)
+      nanosleep (&t, NULL);
+    run (session);
+  }
+  return (cpu_us () - busy) / (n * every_us) * 100;
+}
+
 static void *
 open_session (const char *library, const char *model)
 {
@@ -272,7 +301,7 @@ open_session (const char *library, const char *model)
 int
 main (int argc, char **argv)
 {
-  double seconds = 1, frames = 1;
+  double seconds = 1, frames = 1, live = 0;
   void *session;
 
   if (argc < 3 || strcmp (argv[1], "--help") == 0)
@@ -288,6 +317,8 @@ main (int argc, char **argv)
       seconds = atof (argv[i + 1]);
     else if (strcmp (argv[i], "--frames") == 0)
       frames = atof (argv[i + 1]);
+    else if (strcmp (argv[i], "--live") == 0)
+      live = atof (argv[i + 1]);
     else if (is_move)
       moves[n_moves++] = (Move){ argv[i][0] == 'r', tensor_called (argv[i + 1]), tensor_called (argv[i + 2]), 0 };
     else
@@ -295,6 +326,8 @@ main (int argc, char **argv)
     i += n_words;
   }
   first_pass (session);
+  if (live > 0)
+    return printf ("%.2f %% of one core\n", live_share (session, seconds, live * 1e3)), 0;
   printf ("%.3f us/frame\n", median_time (session, seconds) / frames);
   return 0;
 }

@@ -144,6 +144,30 @@ TEST (encoder_without_attention_has_no_heads)
   attn_layer_free (layer);
 }
 
+/*
+ * Every run reads the parameters of the blocks behind it. Behind a look-ahead of 3 the outputs of 16 frames begin in the
+ * middle of a tile, and of a delay line.
+ */
+TEST (frames_that_come_together_leave_together)
+{
+  AttnLayer *layer = residual_encoder ();
+  AttnStream *stream = stream_over (layer);
+  float frames[4 * ATTN_LANES], out[4 * ATTN_LANES];
+
+  CHECK (stream != NULL);
+  random_fill (frames, 4 * ATTN_LANES, 1);
+  for (uint64_t push = 0; push < 5; push++) {
+    AttnRun run = { .first = push * ATTN_LANES, .n = ATTN_LANES, .present = true, .values = frames };
+
+    attn_chain_take (stream->chain, &run);
+    run = attn_chain_give (stream->chain, out);
+    CHECK_MSG (run.n == (push == 0 ? ATTN_LANES - 3 : ATTN_LANES), "%d in push %d", (int) run.n, (int) push);
+    CHECK (attn_chain_give (stream->chain, out).n == 0);
+  }
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
 /* ---- threads ---- */
 
 TEST (threads_of_an_encoder_change_no_bit)
@@ -305,6 +329,7 @@ main (int argc, char **argv)
   RUN (push_and_drain_give_what_they_said_before);
   RUN (residual_adds_to_the_frame_it_belongs_to);
   RUN (encoder_without_attention_has_no_heads);
+  RUN (frames_that_come_together_leave_together);
   RUN (threads_of_an_encoder_change_no_bit);
   RUN (weights_stand_one_behind_the_other_as_frames_meet_them);
   RUN (large_memory_begins_with_a_huge_page);
