@@ -9,7 +9,9 @@
 struct _GstAttentionGains {
   GPtrArray *heads; /* GstAttentionHeads */
   guint attention;
-  guint n_changes; /* as there were when the stream last read them */
+  guint n_changes;    /* as there were when the stream last read them */
+  guint n_handed_out; /* as there were when the heads were last looked at */
+  gboolean is_out;    /* of one of the heads, as it was then */
 
   /* Under control. */
   gboolean follows_rows; /* as the answer was */
@@ -24,6 +26,14 @@ ref_head (gconstpointer head, gpointer data)
   return gst_object_ref ((gpointer) head);
 }
 
+/* The count is read first: what is handed out in between is seen now, or makes the next call look again. */
+static void
+look_at_heads (GstAttentionGains *self)
+{
+  self->n_handed_out = gst_attention_heads_count_handed_out ();
+  self->is_out = gst_attention_heads_are_out (self->heads);
+}
+
 GstAttentionGains *
 gst_attention_gains_new (GPtrArray *heads, guint attention)
 {
@@ -34,6 +44,7 @@ gst_attention_gains_new (GPtrArray *heads, guint attention)
   self->attention = attention;
   self->times = g_array_new (FALSE, FALSE, sizeof (GstClockTime));
   self->row_gains = g_array_new (FALSE, FALSE, sizeof (gfloat));
+  look_at_heads (self);
   return self;
 }
 
@@ -46,10 +57,13 @@ gst_attention_gains_free (GstAttentionGains *self)
   g_free (self);
 }
 
+/* Where a thousand elements take turns, their heads are in no cache: they are looked at only when there is a reason. */
 gboolean
 gst_attention_gains_follow_rows (GstAttentionGains *self)
 {
-  self->follows_rows = gst_attention_heads_are_controlled (self->heads);
+  if (self->n_handed_out != gst_attention_heads_count_handed_out ())
+    look_at_heads (self);
+  self->follows_rows = self->is_out && gst_attention_heads_are_controlled (self->heads);
   return self->follows_rows;
 }
 

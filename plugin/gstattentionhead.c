@@ -20,7 +20,7 @@ struct _GstAttentionHead {
   gint is_out; /* gboolean, atomic: somebody may have got hold of it */
 };
 
-static gint n_changes; /* atomic */
+static gint n_changes, n_handed_out; /* atomic */
 
 G_DEFINE_TYPE (GstAttentionHead, gst_attention_head, GST_TYPE_OBJECT)
 
@@ -48,7 +48,25 @@ gst_attention_head_get_gain (GstAttentionHead *head)
 void
 gst_attention_head_hand_out (GstAttentionHead *head)
 {
-  g_atomic_int_set (&head->is_out, TRUE);
+  if (g_atomic_int_compare_and_exchange (&head->is_out, FALSE, TRUE))
+    g_atomic_int_inc (&n_handed_out);
+}
+
+guint
+gst_attention_heads_count_handed_out (void)
+{
+  return g_atomic_int_get (&n_handed_out);
+}
+
+gboolean
+gst_attention_heads_are_out (GPtrArray *heads)
+{
+  gboolean is_out = FALSE;
+  guint i;
+
+  for (i = 0; i < heads->len; i++)
+    is_out |= g_atomic_int_get (&((GstAttentionHead *) g_ptr_array_index (heads, i))->is_out);
+  return is_out;
 }
 
 guint

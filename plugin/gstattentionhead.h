@@ -21,6 +21,10 @@ gfloat gst_attention_head_get_gain (GstAttentionHead *head);
 /* Somebody gets hold of the head: from now on it may be controlled. Any thread. */
 void gst_attention_head_hand_out (GstAttentionHead *head);
 
+/* How many heads, of any elements, somebody has got hold of; and whether one of `heads` is among them. Any thread. */
+guint gst_attention_heads_count_handed_out (void);
+gboolean gst_attention_heads_are_out (GPtrArray *heads);
+
 /* How often gains have been set, of any head of any element: as long as it stays, so do they all. Any thread. */
 guint gst_attention_heads_count_changes (void);
 
