@@ -149,6 +149,18 @@ typedef struct {
   const uint16_t *left; /* the frames for the matrix unit; NULL: the unit is not used */
 } Projecting;
 
+/* The outputs of `panels`, which begin at `begin` of all outputs. */
+static void
+project_panels (const Projecting *p, const AttnProjection *panels, size_t begin)
+{
+  size_t n_outputs = p->projection->n_outputs;
+
+  if (p->left != NULL)
+    p->machine->matrix->project (p->out + begin, n_outputs, p->left, p->n_frames, panels);
+  else
+    p->machine->kernels->project (p->out + begin, n_outputs, p->in, panels->n_inputs, p->n_frames, panels);
+}
+
 static void
 project_part (void *data, size_t part, size_t n_parts)
 {
@@ -166,12 +178,9 @@ project_part (void *data, size_t part, size_t n_parts)
   panels.bias += begin;
   panels.start += begin;
   panels.n_outputs = (end < panels.n_outputs ? end : panels.n_outputs) - begin;
-  if (p->left != NULL) {
+  if (p->left != NULL)
     panels.split += attn_right_size (panels.n_inputs, begin);
-    p->machine->matrix->project (p->out + begin, p->projection->n_outputs, p->left, p->n_frames, &panels);
-  } else
-    p->machine->kernels->project (p->out + begin, p->projection->n_outputs, p->in, panels.n_inputs, p->n_frames,
-                                  &panels);
+  project_panels (p, &panels, begin);
 }
 
 void
@@ -184,7 +193,10 @@ attn_linear_run (const AttnMachine *machine, AttnPool *pool, const AttnProjectio
   if (projection->split != NULL && n >= ATTN_MIN_MATRIX_ROWS
       && attn_split_left (machine->matrix, left, in, n_inputs, n, n_inputs))
     p.left = left;
-  attn_pool_run (pool, project_part, &p);
+  if (pool == NULL)
+    project_panels (&p, projection, 0);
+  else
+    attn_pool_share (pool, project_part, &p);
 }
 
 bool

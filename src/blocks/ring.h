@@ -31,6 +31,7 @@ typedef struct {
   uint16_t *split_values; /* [n_kv_heads] right operands of n_split_rows by dv, and half a step behind them */
   uint16_t *splittable;   /* [n_slots], as `finite`: small enough to be split; others are stored as 0 */
   size_t n_split_rows;    /* 16 n_slots, in whole steps */
+  bool is_far;            /* larger than what a core's own caches keep */
   uint64_t first;         /* the number of the first frame since the reset */
   uint64_t next;          /* the number of the next frame */
 } AttnRing;
