@@ -315,7 +315,7 @@ is_for_unit (const Frames *b)
 {
   size_t tile, i;
 
-  if (b->machine->matrix == NULL || b->n < ATTN_MIN_MATRIX_ROWS)
+  if (b->machine->matrix == NULL || b->n < attn_least_attended (b->attention->sizes.dk))
     return false;
   for (tile = 0; tile < b->view.n_tiles; tile++) {
     uint16_t not_split = ~b->ring->splittable[b->view.slots[tile]];

@@ -190,7 +190,7 @@ attn_linear_run (const AttnMachine *machine, AttnPool *pool, const AttnProjectio
   Projecting p = { machine, projection, out, in, n, NULL };
   size_t n_inputs = projection->n_inputs;
 
-  if (projection->split != NULL && n >= ATTN_MIN_MATRIX_ROWS
+  if (projection->split != NULL && n >= attn_least_projected (n_inputs)
       && attn_split_left (machine->matrix, left, in, n_inputs, n, n_inputs))
     p.left = left;
   if (pool == NULL)

@@ -8,6 +8,12 @@
 /* Bytes of a window; reading a larger one takes so long that its first lines do not matter. */
 #define LARGEST_PREFETCHED (512 * 1024)
 
+/*
+ * Frames after a large block that are split for a matrix unit, too. Pushes of 15 or 17 frames, cut at the ends of tiles,
+ * have large pieces at least so often.
+ */
+#define SPLIT_FOR 128
+
 /* Bytes of a window that does not stay in the second-level cache of a core, of 1 or 2 MiB, beside the parameters. */
 #define SMALLEST_FAR (1536 * 1024)
 
@@ -58,6 +64,7 @@ void
 attn_ring_reset (AttnRing *ring, uint64_t first)
 {
   ring->first = ring->next = first;
+  ring->n_since_large = SPLIT_FOR;
   memset (ring->present, 0, ring->n_slots * sizeof *ring->present);
 }
 
@@ -168,7 +175,7 @@ write_part (void *data, size_t part, size_t n_parts)
   } else
     for (size_t i = 0; i < a->n; i++)
       write_16 (a, begin, end, i);
-  for (size_t head = begin; head < end && a->machine->matrix != NULL; head++) {
+  for (size_t head = begin; head < end && a->is_split; head++) {
     attn_ring_split_head (a, head, a->slot, a->n);
     if (n_sinks > 0)
       attn_ring_split_head (a, head, sink_slot, n_sinks);
@@ -191,11 +198,28 @@ note_frame (AttnRing *ring, size_t slot, size_t lane, bool is_finite, bool is_sp
     set_bit (&ring->splittable[slot], lane, is_splittable);
 }
 
+/*
+ * Whether a block of `n` frames is split. Where pushes are too small for a matrix unit, nothing is; where large pushes
+ * are cut at the ends of tiles, their small pieces are, as the large ones attend to them.
+ */
+static bool
+is_block_split (AttnRing *ring, const AttnMachine *machine, size_t n)
+{
+  if (machine->matrix == NULL)
+    return false;
+  if (n >= attn_least_attended (ring->sizes->dk))
+    ring->n_since_large = 0;
+  else if (ring->n_since_large < SPLIT_FOR)
+    ring->n_since_large += n;
+  return ring->n_since_large < SPLIT_FOR;
+}
+
 void
 attn_ring_write (AttnRing *ring, const AttnMachine *machine, AttnPool *pool, const float *keys, const float *values,
                  size_t stride, size_t n)
 {
-  AttnArrivals arrivals = { ring, machine, keys, values, stride, n, slot_of (ring, ring->next, false) };
+  bool is_split = is_block_split (ring, machine, n);
+  AttnArrivals arrivals = { ring, machine, keys, values, stride, n, slot_of (ring, ring->next, false), is_split };
   float limit = attn_infinite_from (ring->sizes->precision);
   size_t i;
 
@@ -203,7 +227,7 @@ attn_ring_write (AttnRing *ring, const AttnMachine *machine, AttnPool *pool, con
     ring->present[arrivals.slot] = 0;
   attn_pool_run (pool, write_part, &arrivals);
   for (i = 0; i < n; i++, ring->next++) {
-    bool can_split = machine->matrix != NULL && attn_ring_can_split (&arrivals, i);
+    bool can_split = is_split && attn_ring_can_split (&arrivals, i);
     bool is_finite = can_split || machine->kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
     size_t lane = ring->next % ATTN_LANES;
 
