@@ -202,18 +202,19 @@ typedef enum {
  * ATTN_ARITHMETIC_EXACT uses one fixed order of float32 operations, and gives the same bits everywhere.
  *
  * ATTN_ARITHMETIC_FAST sends frames that are pushed together through the processor's matrix unit (Intel AMX, on Linux),
- * in blocks of 4 to 16. A push is cut where the number of a frame is a multiple of 16, so 16 frames per push suit it
- * best. Every product of float32 becomes three of bf16, high high + high low + low high, summed in float32. The largest
- * error of an output against exact, relative to the largest output, is about 1e-5 where scores are of order one and
- * values above 1e-32. With a window in f16 or bf16 it is up to a tenth of the error of storing the window. The bits are
- * not promised: they depend on the unit, and on how the stream is cut into blocks. Values that are not finite, and
- * values of 2^53 or more, are computed as in exact.
+ * in blocks of up to 16. A push is cut where the number of a frame is a multiple of 16, so 16 frames per push suit it
+ * best. Linear layers use the unit for blocks of at least 8 frames (6 from 128 inputs on, 5 from 512 on), attention for
+ * blocks of at least 8 (12 if heads have fewer than 32 values) whose window came in such blocks, too. Every product of
+ * float32 becomes three of bf16, high high + high low + low high, summed in float32. The largest error of an output
+ * against exact, relative to the largest output, is about 1e-5 where scores are of order one and values above 1e-32.
+ * With a window in f16 or bf16 it is up to a tenth of the error of storing the window. The bits are not promised: they
+ * depend on the unit, and on how the stream is cut into blocks. Values that are not finite, and values of 2^53 or more,
+ * are computed as in exact.
  *
- * Smaller blocks, and all blocks on a machine without such a unit, give exactly the bits of exact. With a unit they
- * cost a little more than in exact, because each frame is also stored for the unit. Parameters and windows take twice
- * the memory (three times in f16 and bf16) if the values per head are a multiple of 32; a smaller head counts as 32
- * (keys) and 16 (values). The first layer of this kind asks the system to let the process use the unit. If the system
- * refuses, the layer works as without one.
+ * Smaller blocks, and all blocks on a machine without such a unit, give exactly the bits of exact, and take the time of
+ * exact. Parameters and windows take twice the memory (three times in f16 and bf16) if the values per head are a
+ * multiple of 32; a smaller head counts as 32 (keys) and 16 (values). The first layer of this kind asks the system to
+ * let the process use the unit. If the system refuses, the layer works as without one.
  */
 typedef enum { ATTN_ARITHMETIC_EXACT, ATTN_ARITHMETIC_FAST } AttnArithmetic;
 
@@ -504,7 +505,8 @@ typedef struct AttnStream AttnStream;
 
 /*
  * Starts at frame 0. The caller frees *stream by attn_stream_free (). All memory that it will ever use is allocated
- * here.
+ * here. A few frames of zeros run through it and are forgotten, so that the first push takes no longer than others:
+ * make a stream in the thread that pushes.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_new (const AttnLayer *layer, AttnStream **stream, AttnError *error);
 ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */

@@ -182,14 +182,10 @@ attn_pool_free (AttnPool *pool)
 }
 
 void
-attn_pool_run (AttnPool *pool, AttnJob job, void *data)
+attn_pool_share (AttnPool *pool, AttnJob job, void *data)
 {
   int look = 0;
 
-  if (pool == NULL) {
-    job (data, 0, 1);
-    return;
-  }
   if (has_lost_workers (pool)) {
     for (size_t part = 0; part < pool->n_parts; part++)
       job (data, part, pool->n_parts);

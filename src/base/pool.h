@@ -28,10 +28,20 @@ attn_share (size_t n, size_t part, size_t n_parts)
 AttnStatus attn_pool_new (uint32_t n_threads, AttnPool **pool, AttnError *error);
 void attn_pool_free (AttnPool *pool); /* accepts NULL */
 
+/* As attn_pool_run (), for a pool. */
+void attn_pool_share (AttnPool *pool, AttnJob job, void *data);
+
 /*
  * Runs all parts, side by side, and returns when they are done. `pool` NULL: one part, at once. One caller at a time.
  * In a process that was forked later, and has none of the pool's threads, the caller does all parts.
  */
-void attn_pool_run (AttnPool *pool, AttnJob job, void *data);
+static inline void
+attn_pool_run (AttnPool *pool, AttnJob job, void *data)
+{
+  if (pool == NULL)
+    job (data, 0, 1);
+  else
+    attn_pool_share (pool, job, data);
+}
 
 #endif

@@ -152,6 +152,13 @@ typedef struct {
   uint16_t *left; /* room for a left operand; NULL: not for the matrix unit */
 } Rows;
 
+/* Most layers have a key/value head for each head, which costs no division. */
+static inline size_t
+kv_head_of (const AttnSizes *sizes, size_t head)
+{
+  return sizes->heads_per_kv == 1 ? head : head / sizes->heads_per_kv;
+}
+
 /* A sink that the window has left behind: ALiBi counts its distance; a trained bias has no entry for it. */
 static void
 bias_sinks (const Rows *a, size_t head, uint64_t frame, float *scores)
@@ -233,7 +240,7 @@ static void
 score_rows (const Rows *a, const AttnRing *ring, const float *queries, size_t query_stride, size_t key_stride)
 {
   const AttnAttention *attention = a->attention;
-  size_t kv_head = a->head / attention->sizes.heads_per_kv, dk = attention->sizes.dk;
+  size_t kv_head = kv_head_of (&attention->sizes, a->head), dk = attention->sizes.dk;
 
   if (a->left != NULL && attn_split_left (a->machine->matrix, a->left, queries, query_stride, a->rows.n_rows, dk))
     a->machine->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, kv_head), dk);
@@ -245,7 +252,7 @@ static void
 mix_rows (const Rows *a, const AttnRing *ring, float *contexts, size_t context_stride, size_t value_stride)
 {
   const AttnAttention *attention = a->attention;
-  size_t kv_head = a->head / attention->sizes.heads_per_kv, dv = attention->sizes.dv;
+  size_t kv_head = kv_head_of (&attention->sizes, a->head), dv = attention->sizes.dv;
 
   if (a->left == NULL
       || !a->machine->matrix->context (&a->rows, contexts, context_stride, a->left,
@@ -288,7 +295,7 @@ attend_rows (Rows *a, const AttnRing *ring, const float *queries, size_t query_s
 static size_t
 n_together (const AttnSizes *sizes, const float *gains, size_t head, size_t end)
 {
-  size_t end_of_group = (head / sizes->heads_per_kv + 1) * sizes->heads_per_kv, n = 1;
+  size_t end_of_group = (kv_head_of (sizes, head) + 1) * sizes->heads_per_kv, n = 1;
 
   if (sizes->heads_per_kv != 1 && end_of_group < end)
     end = end_of_group;
@@ -320,7 +327,7 @@ is_for_unit (const Frames *b)
 {
   size_t tile, i;
 
-  if (b->machine->matrix == NULL || b->n < ATTN_MIN_MATRIX_ROWS)
+  if (b->machine->matrix == NULL || b->n < attn_least_attended (b->attention->sizes.dk))
     return false;
   for (tile = 0; tile < b->view.n_tiles; tile++) {
     uint16_t not_split = ~b->ring->splittable[b->view.slots[tile]];
@@ -357,6 +364,7 @@ attend_heads (const Frames *b, size_t begin, size_t end, float *scores, uint16_t
     .score_stride = b->view.n_tiles * ATTN_LANES,
     .reciprocals = reciprocals,
     .precision = sizes->precision,
+    .is_far = b->ring->is_far,
   };
   for (a.head = begin; a.head < end; a.head += n_heads) {
     bool is_heard = b->gains == NULL || b->gains[a.head] != 0 || b->weights != NULL; /* else nothing reads its result */

@@ -221,6 +221,7 @@ get_frames (AttnAttentionState *state, const uint8_t *bytes, const Span *span)
       continue;
     bytes = get_cleaned (machine->kernels, bytes, keys, sizes->n_key);
     bytes = get_cleaned (machine->kernels, bytes, values, sizes->n_value);
+    state->ring.n_since_large = 0; /* large blocks may follow: split it */
     attn_ring_write (&state->ring, machine, NULL, keys, values, 0, 1);
   }
   attn_ring_skip (&state->ring, span->next - state->ring.next);

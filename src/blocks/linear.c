@@ -174,6 +174,18 @@ typedef struct {
   const uint16_t *left; /* the frames for the matrix unit; NULL: the unit is not used */
 } Projecting;
 
+/* The outputs of `panels`, which begin at `begin` of all outputs. */
+static void
+project_panels (const Projecting *p, const AttnProjection *panels, size_t begin)
+{
+  size_t n_outputs = p->projection->n_outputs;
+
+  if (p->left != NULL)
+    p->machine->matrix->project (p->out + begin, n_outputs, p->left, p->n_frames, panels);
+  else
+    p->machine->kernels->project (p->out + begin, n_outputs, p->in, panels->n_inputs, p->n_frames, panels);
+}
+
 static void
 project_part (void *data, size_t part, size_t n_parts)
 {
@@ -191,12 +203,9 @@ project_part (void *data, size_t part, size_t n_parts)
   panels.bias += begin;
   panels.start += begin;
   panels.n_outputs = (end < panels.n_outputs ? end : panels.n_outputs) - begin;
-  if (p->left != NULL) {
+  if (p->left != NULL)
     panels.split += attn_right_size (panels.n_inputs, begin);
-    p->machine->matrix->project (p->out + begin, p->projection->n_outputs, p->left, p->n_frames, &panels);
-  } else
-    p->machine->kernels->project (p->out + begin, p->projection->n_outputs, p->in, panels.n_inputs, p->n_frames,
-                                  &panels);
+  project_panels (p, &panels, begin);
 }
 
 void
@@ -206,10 +215,13 @@ attn_linear_run (const AttnMachine *machine, AttnPool *pool, const AttnProjectio
   Projecting p = { machine, projection, out, in, n, NULL };
   size_t n_inputs = projection->n_inputs;
 
-  if (projection->split != NULL && n >= ATTN_MIN_MATRIX_ROWS
+  if (projection->split != NULL && n >= attn_least_projected (n_inputs)
       && attn_split_left (machine->matrix, left, in, n_inputs, n, n_inputs))
     p.left = left;
-  attn_pool_run (pool, project_part, &p);
+  if (pool == NULL)
+    project_panels (&p, projection, 0);
+  else
+    attn_pool_share (pool, project_part, &p);
 }
 
 bool

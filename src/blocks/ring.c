@@ -8,6 +8,15 @@
 /* Bytes of a window; reading a larger one takes so long that its first lines do not matter. */
 #define LARGEST_PREFETCHED (512 * 1024)
 
+/*
+ * Frames after a large block that are split for a matrix unit, too. Pushes of 15 or 17 frames, cut at the ends of tiles,
+ * have large pieces at least so often.
+ */
+#define SPLIT_FOR 128
+
+/* Bytes of a window that does not stay in the second-level cache of a core, of 1 or 2 MiB, beside the parameters. */
+#define SMALLEST_FAR (1536 * 1024)
+
 static size_t
 tiles_for (size_t n_frames)
 {
@@ -44,6 +53,7 @@ attn_ring_plan (AttnRing *ring, const AttnSizes *sizes, size_t max_frames, AttnA
   ring->finite = attn_arena_take (arena, masks);
   if (sizes->precision != ATTN_PRECISION_F32)
     ring->row = attn_arena_take (arena, n_row * sizeof (uint16_t));
+  ring->is_far = attn_size_mul (attn_size_add (n_keys, n_values), frame) >= SMALLEST_FAR;
   if (sizes->is_split)
     attn_ring_plan_split (ring, arena);
   if (arena->memory != NULL)
@@ -54,6 +64,7 @@ void
 attn_ring_reset (AttnRing *ring, uint64_t first)
 {
   ring->first = ring->next = first;
+  ring->n_since_large = SPLIT_FOR;
   memset (ring->present, 0, ring->n_slots * sizeof *ring->present);
 }
 
@@ -85,72 +96,89 @@ attn_ring_prefetch (const AttnRing *ring)
   prefetch_pages (ring->values, tile * sizes->dv);
 }
 
-static void
-store_f32 (float *keys, float *values, size_t lane, const float *key, const float *value, const AttnSizes *sizes)
+/* Where the tile in `slot` of a head begins, in frames from slot 0 of the first head. */
+static size_t
+first_frame_of (const AttnRing *ring, size_t head, size_t slot)
 {
-  for (size_t d = 0; d < sizes->dk; d++)
-    keys[d * ATTN_LANES + lane] = key[d];
-  memcpy (values + lane * sizes->dv, value, sizes->dv * sizeof *values);
+  return (head * ring->n_slots + slot) * ATTN_LANES;
 }
 
+/* Writes the first `n` frames of the heads from `begin` to before `end` to a slot. */
 static void
-store_16 (uint16_t *keys, uint16_t *values, size_t lane, const uint16_t *key, const uint16_t *value,
-          const AttnSizes *sizes)
-{
-  for (size_t d = 0; d < sizes->dk; d++)
-    keys[attn_stored_index (d, ATTN_LANES, lane, sizes->precision)] = key[d];
-  for (size_t d = 0; d < sizes->dv; d++)
-    values[attn_stored_index (lane, sizes->dv, d, sizes->precision)] = value[d];
-}
-
-/*
- * Writes one head's key [dk] and value [dv] of one frame to its place; in a window of 16 bits they come from ring->row.
- */
-static void
-store_head (AttnRing *ring, size_t head, size_t slot, size_t lane, const float *key, const float *value)
-{
-  const AttnSizes *sizes = ring->sizes;
-  size_t tile = (head * ring->n_slots + slot) * ATTN_LANES;
-  size_t at_key = tile * sizes->dk_stored, at_value = tile * sizes->dv;
-
-  if (sizes->precision == ATTN_PRECISION_F32)
-    store_f32 ((float *) ring->keys + at_key, (float *) ring->values + at_value, lane, key, value, sizes);
-  else
-    store_16 ((uint16_t *) ring->keys + at_key, (uint16_t *) ring->values + at_value, lane,
-              ring->row + head * sizes->dk, ring->row + sizes->n_key + head * sizes->dv, sizes);
-}
-
-static void
-write_head (const AttnArrivals *a, size_t head, size_t i)
+store_f32 (const AttnArrivals *a, size_t begin, size_t end, size_t slot, size_t n)
 {
   const AttnSizes *sizes = a->ring->sizes;
-  const float *key = a->keys + i * a->stride + head * sizes->dk;
-  const float *value = a->values + i * a->stride + head * sizes->dv;
-  uint64_t frame = a->ring->next + i;
+  size_t first = first_frame_of (a->ring, begin, slot), per_head = a->ring->n_slots * ATTN_LANES;
+  AttnTiles tiles = { .keys = (float *) a->ring->keys + first * sizes->dk,
+                      .values = (float *) a->ring->values + first * sizes->dv,
+                      .key_stride = per_head * sizes->dk,
+                      .value_stride = per_head * sizes->dv,
+                      .n_heads = end - begin,
+                      .dk = sizes->dk,
+                      .dv = sizes->dv };
 
-  if (sizes->precision != ATTN_PRECISION_F32) {
-    a->machine->kernels->narrow (a->ring->row + head * sizes->dk, key, sizes->dk, sizes->precision);
-    a->machine->kernels->narrow (a->ring->row + sizes->n_key + head * sizes->dv, value, sizes->dv, sizes->precision);
+  a->machine->kernels->store (&tiles, a->ring->next % ATTN_LANES, a->keys + begin * sizes->dk,
+                              a->values + begin * sizes->dv, a->stride, n);
+}
+
+/* Writes one frame of one head, whose key [dk] and value [dv] come from ring->row, to a slot. */
+static void
+store_16 (AttnRing *ring, size_t head, size_t slot, size_t lane)
+{
+  const AttnSizes *sizes = ring->sizes;
+  size_t first = first_frame_of (ring, head, slot), is_bf16 = sizes->precision == ATTN_PRECISION_BF16;
+  const uint16_t *restrict key = ring->row + head * sizes->dk;
+  const uint16_t *restrict value = ring->row + sizes->n_key + head * sizes->dv;
+  uint16_t *restrict keys = (uint16_t *) ring->keys + first * sizes->dk_stored;
+  uint16_t *restrict values = (uint16_t *) ring->values + first * sizes->dv;
+
+  for (size_t d = 0; d < sizes->dk; d++)
+    keys[attn_stored_index (d, ATTN_LANES, lane, sizes->precision)] = key[d];
+  values += attn_stored_index (lane, sizes->dv, 0, sizes->precision);
+  for (size_t d = 0; d < sizes->dv; d++)
+    values[d << is_bf16] = value[d];
+}
+
+/* Writes the heads from `begin` to before `end` of frame `i` in 16 bits. */
+static void
+write_16 (const AttnArrivals *a, size_t begin, size_t end, size_t i)
+{
+  AttnRing *ring = a->ring;
+  const AttnSizes *sizes = ring->sizes;
+  const AttnKernels *kernels = a->machine->kernels;
+  size_t key = begin * sizes->dk, value = begin * sizes->dv, n = end - begin;
+  uint64_t frame = ring->next + i;
+
+  kernels->narrow (ring->row + key, a->keys + i * a->stride + key, n * sizes->dk, sizes->precision);
+  kernels->narrow (ring->row + sizes->n_key + value, a->values + i * a->stride + value, n * sizes->dv,
+                   sizes->precision);
+  for (size_t head = begin; head < end; head++) {
+    store_16 (ring, head, a->slot, frame % ATTN_LANES);
+    if (frame < sizes->n_sinks)
+      store_16 (ring, head, frame / ATTN_LANES, frame % ATTN_LANES);
   }
-  store_head (a->ring, head, a->slot, frame % ATTN_LANES, key, value);
-  if (frame < sizes->n_sinks)
-    store_head (a->ring, head, frame / ATTN_LANES, frame % ATTN_LANES, key, value);
 }
 
 static void
 write_part (void *data, size_t part, size_t n_parts)
 {
   const AttnArrivals *a = data;
-  size_t n_heads = a->ring->sizes->n_kv_heads, n_sinks = a->ring->sizes->n_sinks, head, i;
-  uint64_t next = a->ring->next;
+  const AttnSizes *sizes = a->ring->sizes;
+  size_t begin = attn_share (sizes->n_kv_heads, part, n_parts), end = attn_share (sizes->n_kv_heads, part + 1, n_parts);
+  uint64_t next = a->ring->next, n_left = next < sizes->n_sinks ? sizes->n_sinks - next : 0;
+  size_t n_sinks = n_left < a->n ? n_left : a->n, sink_slot = next / ATTN_LANES;
 
-  for (head = attn_share (n_heads, part, n_parts); head < attn_share (n_heads, part + 1, n_parts); head++) {
-    for (i = 0; i < a->n; i++)
-      write_head (a, head, i);
-    if (a->machine->matrix != NULL)
-      attn_ring_split_head (a, head, a->slot, a->n);
-    if (a->machine->matrix != NULL && next < n_sinks)
-      attn_ring_split_head (a, head, next / ATTN_LANES, n_sinks - next < a->n ? n_sinks - next : a->n);
+  if (sizes->precision == ATTN_PRECISION_F32) {
+    store_f32 (a, begin, end, a->slot, a->n);
+    if (n_sinks > 0)
+      store_f32 (a, begin, end, sink_slot, n_sinks);
+  } else
+    for (size_t i = 0; i < a->n; i++)
+      write_16 (a, begin, end, i);
+  for (size_t head = begin; head < end && a->is_split; head++) {
+    attn_ring_split_head (a, head, a->slot, a->n);
+    if (n_sinks > 0)
+      attn_ring_split_head (a, head, sink_slot, n_sinks);
   }
 }
 
@@ -170,11 +198,28 @@ note_frame (AttnRing *ring, size_t slot, size_t lane, bool is_finite, bool is_sp
     set_bit (&ring->splittable[slot], lane, is_splittable);
 }
 
+/*
+ * Whether a block of `n` frames is split. Where pushes are too small for a matrix unit, nothing is; where large pushes
+ * are cut at the ends of tiles, their small pieces are, as the large ones attend to them.
+ */
+static bool
+is_block_split (AttnRing *ring, const AttnMachine *machine, size_t n)
+{
+  if (machine->matrix == NULL)
+    return false;
+  if (n >= attn_least_attended (ring->sizes->dk))
+    ring->n_since_large = 0;
+  else if (ring->n_since_large < SPLIT_FOR)
+    ring->n_since_large += n;
+  return ring->n_since_large < SPLIT_FOR;
+}
+
 void
 attn_ring_write (AttnRing *ring, const AttnMachine *machine, AttnPool *pool, const float *keys, const float *values,
                  size_t stride, size_t n)
 {
-  AttnArrivals arrivals = { ring, machine, keys, values, stride, n, slot_of (ring, ring->next, false) };
+  bool is_split = is_block_split (ring, machine, n);
+  AttnArrivals arrivals = { ring, machine, keys, values, stride, n, slot_of (ring, ring->next, false), is_split };
   float limit = attn_infinite_from (ring->sizes->precision);
   size_t i;
 
@@ -182,7 +227,7 @@ attn_ring_write (AttnRing *ring, const AttnMachine *machine, AttnPool *pool, con
     ring->present[arrivals.slot] = 0;
   attn_pool_run (pool, write_part, &arrivals);
   for (i = 0; i < n; i++, ring->next++) {
-    bool can_split = machine->matrix != NULL && attn_ring_can_split (&arrivals, i);
+    bool can_split = is_split && attn_ring_can_split (&arrivals, i);
     bool is_finite = can_split || machine->kernels->all_below (values + i * stride, ring->sizes->n_value, limit);
     size_t lane = ring->next % ATTN_LANES;
 
@@ -234,19 +279,18 @@ attn_ring_skip (AttnRing *ring, uint64_t n)
   ring->next = end;
 }
 
+/* A bit for each lane, of a tile that begins at frame `base`, in front of frame `end`. */
+static uint32_t
+lanes_before (uint64_t base, uint64_t end)
+{
+  return end <= base ? 0 : end - base < ATTN_LANES ? (1u << (end - base)) - 1 : 0xffff;
+}
+
 /* The lanes of the tile that begins at frame `base` which hold frames from `oldest` to before `end`. */
 static uint16_t
 lanes_between (uint64_t base, uint64_t oldest, uint64_t end)
 {
-  uint32_t mask = 0xffff;
-
-  if (oldest >= base + ATTN_LANES || end <= base)
-    return 0;
-  if (oldest > base)
-    mask = mask << (oldest - base) & 0xffff;
-  if (end < base + ATTN_LANES)
-    mask &= 0xffff >> (base + ATTN_LANES - end);
-  return mask;
+  return lanes_before (base, end) & ~lanes_before (base, oldest);
 }
 
 /* The oldest frame of the window of `frame`, and how many sinks that window has left behind. */

@@ -29,8 +29,10 @@ typedef struct {
   uint16_t *row;          /* [n_key + n_value], a frame on its way to 16 bits; NULL where the window is float32 */
   uint16_t *split_keys;   /* [n_kv_heads][n_slots] right operands of dk by 16 (matrix.h); NULL: nothing is split */
   uint16_t *split_values; /* [n_kv_heads] right operands of n_split_rows by dv, and half a step behind them */
-  uint16_t *splittable;   /* [n_slots], as `finite`: small enough to be split; others are stored as 0 */
+  uint16_t *splittable;   /* [n_slots], as `finite`: split, and the values are small enough for that */
   size_t n_split_rows;    /* 16 n_slots, in whole steps */
+  size_t n_since_large;   /* frames that came in since a block that was large enough for the unit */
+  bool is_far;            /* larger than what a core's own caches keep */
   uint64_t first;         /* the number of the first frame since the reset */
   uint64_t next;          /* the number of the next frame */
 } AttnRing;
@@ -53,7 +55,8 @@ typedef struct {
   const AttnMachine *machine;
   const float *keys, *values; /* [n][stride], cleaned */
   size_t stride, n;
-  size_t slot; /* that they go to */
+  size_t slot;   /* that they go to */
+  bool is_split; /* they are split, too */
 } AttnArrivals;
 
 /* Takes a window out of the arena, for streams of up to `max_frames` (SIZE_MAX: any number). */

@@ -56,12 +56,20 @@ split_stored (const AttnArrivals *a, uint16_t *parts, const float *in, size_t n_
     }
 }
 
+/* A pair of values of each of `n` rows of a step. */
+static inline void
+copy_pairs (uint16_t *restrict to, const uint16_t *restrict from, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    memcpy (to + 2 * i, from + i * ATTN_STEP, 2 * sizeof *to);
+}
+
 /* Keys are columns of their tile's right operand. */
 static void
 split_keys (const AttnArrivals *a, size_t head, size_t slot, size_t lane, size_t n)
 {
   const AttnRing *ring = a->ring;
-  size_t dk = ring->sizes->dk, n_rows = attn_round_up (dk, ATTN_STEP), d, part, pair, i;
+  size_t dk = ring->sizes->dk, n_rows = attn_round_up (dk, ATTN_STEP), d, part, pair;
   uint16_t *tile = ring->split_keys + (head * ring->n_slots + slot) * attn_right_size (dk, ATTN_LANES);
   uint16_t parts[ATTN_STEP_SIZE];
 
@@ -74,8 +82,10 @@ split_keys (const AttnArrivals *a, size_t head, size_t slot, size_t lane, size_t
         const uint16_t *from = parts + part * ATTN_STEP_PART + pair;
         uint16_t *to = tile + part * n_rows * ATTN_LANES + attn_right_index (d + pair, lane, n_rows);
 
-        for (i = 0; i < n; i++)
-          memcpy (to + 2 * i, from + i * ATTN_STEP, 2 * sizeof *to);
+        if (n == ATTN_LANES)
+          copy_pairs (to, from, ATTN_LANES); /* a number that compilers know */
+        else
+          copy_pairs (to, from, n);
       }
   }
 }

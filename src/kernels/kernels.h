@@ -203,7 +203,15 @@ typedef struct {
   size_t score_stride;
   float *reciprocals;      /* [n_rows]: 1 / the sum of the weights */
   AttnPrecision precision; /* of keys and values */
+  bool is_far;             /* keys and values are not in the caches of a core: ask for them ahead */
 } AttnRows;
+
+/* A tile of the window of some heads, in float32: keys [dk][16] and values [16][dv] of each. */
+typedef struct {
+  float *keys, *values;            /* of the first head */
+  size_t key_stride, value_stride; /* from a head to the next one */
+  size_t n_heads, dk, dv;
+} AttnTiles;
 
 typedef struct {
   const char *name;
@@ -219,6 +227,13 @@ typedef struct {
 
   /* out[i] = in[i], already cleaned, rounded as in half.h. `precision` is ATTN_PRECISION_F16 or _BF16. */
   void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
+
+  /*
+   * Writes frames to lanes `lane` and following of the tiles of some heads. keys [n_frames][stride], of which head h has
+   * the values from h dk on; values [n_frames][stride], from h dv on; lane + n_frames <= 16.
+   */
+  void (*store) (const AttnTiles *tiles, size_t lane, const float *keys, const float *values, size_t stride,
+                 size_t n_frames);
 
   /*
    * out [n_frames][out_stride] = weight in + bias, cleaned: per output one fma chain over the inputs, from the start of

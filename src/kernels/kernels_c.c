@@ -32,6 +32,20 @@ narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
     out[i] = precision == ATTN_PRECISION_F16 ? attn_f16_from_float (in[i]) : attn_bf16_from_float (in[i]);
 }
 
+static void
+store (const AttnTiles *tiles, size_t lane, const float *keys, const float *values, size_t stride, size_t n_frames)
+{
+  size_t dk = tiles->dk, dv = tiles->dv;
+
+  for (size_t h = 0; h < tiles->n_heads; h++)
+    for (size_t i = 0; i < n_frames; i++) {
+      for (size_t d = 0; d < dk; d++)
+        tiles->keys[h * tiles->key_stride + d * ATTN_LANES + lane + i] = keys[i * stride + h * dk + d];
+      for (size_t d = 0; d < dv; d++)
+        tiles->values[h * tiles->value_stride + (lane + i) * dv + d] = values[i * stride + h * dv + d];
+    }
+}
+
 static float
 project_output (const float *in, const AttnProjection *projection, size_t output)
 {
@@ -233,6 +247,7 @@ const AttnKernels attn_kernels_c = {
   .scale = scale,
   .all_below = all_below,
   .narrow = narrow,
+  .store = store,
   .project = project,
   .scores = scores,
   .softcap = softcap,

@@ -33,6 +33,59 @@ narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
   }
 }
 
+/*
+ * Transposes 16 rows of up to 16 values into `n` rows of 16. Each round takes the upmost bit of a row's number and makes
+ * it the lowest of a column's; four rounds exchange rows and columns.
+ */
+static void
+transpose (float *out, const float *in, size_t in_stride, size_t n)
+{
+  Lanes rows[16], zipped[16];
+
+  EACH (i, 16) rows[i] = load_first (in + i * in_stride, n);
+  EACH (round, 4)
+  {
+    EACH (i, 8)
+    {
+      zipped[2 * i] = lanes_zip (rows[i], rows[i + 8], 0);
+      zipped[2 * i + 1] = lanes_zip (rows[i], rows[i + 8], 1);
+    }
+    EACH (i, 16) rows[i] = zipped[i];
+  }
+  UNROLL for (size_t i = 0; i < 16; i++) if (i < n) lanes_store (out + i * N_LANES, rows[i]);
+}
+
+/* One by one: compilers would load a vector only to take it apart. */
+static inline void
+store_key (volatile float *tile, const float *key, size_t dk)
+{
+  size_t d = 0;
+
+  for (; d + 8 <= dk; d += 8)
+    EACH (i, 8) tile[(d + i) * N_LANES] = key[d + i];
+  for (; d < dk; d++)
+    tile[d * N_LANES] = key[d];
+}
+
+static void
+store (const AttnTiles *tiles, size_t lane, const float *keys, const float *values, size_t stride, size_t n_frames)
+{
+  const size_t dk = tiles->dk, dv = tiles->dv;
+  float *key_tile = tiles->keys, *value_tile = tiles->values + lane * dv;
+
+  for (size_t h = 0; h < tiles->n_heads; h++, keys += dk, values += dv) {
+    for (size_t d = 0; d < dk && n_frames == N_LANES; d += N_LANES)
+      transpose (key_tile + d * N_LANES, keys + d, stride, dk - d);
+    for (size_t i = 0; i < n_frames && n_frames < N_LANES; i++)
+      store_key (key_tile + lane + i, keys + i * stride, dk);
+    for (size_t i = 0; i < n_frames; i++)
+      for (size_t d = 0; d < dv; d += N_LANES)
+        store_first (value_tile + i * dv + d, load_first (values + i * stride + d, dv - d), dv - d);
+    key_tile += tiles->key_stride;
+    value_tile += tiles->value_stride;
+  }
+}
+
 /* ---- scores to weights ---- */
 
 /* As exp2_negative () of kernels_c.c. */
@@ -199,6 +252,7 @@ const AttnKernels SIMD (kernels) = {
   .scale = simd_scale,
   .all_below = all_below,
   .narrow = narrow,
+  .store = store,
   .project = SIMD (project),
   .scores = SIMD (scores),
   .softcap = softcap,

@@ -12,6 +12,22 @@ share (size_t n, size_t most)
 
 /* ---- scores ---- */
 
+/* One frame in float32 reads so fast that asking ahead only costs. */
+LANES_INLINE bool
+is_slow_to_come (const AttnRows *rows, const bool is_one_frame, AttnPrecision precision)
+{
+  return rows->is_far && !(is_one_frame && precision == ATTN_PRECISION_F32);
+}
+
+/* Asks for two vectors that stand one behind the other. */
+LANES_INLINE void
+prefetch_rows (AttnPrecision precision, const void *rows)
+{
+  __builtin_prefetch (rows);
+  if (precision == ATTN_PRECISION_F32)
+    __builtin_prefetch ((const float *) rows + N_LANES);
+}
+
 /* Adds the products of dimension d + odd of some queries and of some tiles of keys. */
 LANES_INLINE void
 score_dimension (const int n_queries, const int n_tiles, AttnPrecision precision, const int odd, const float *query,
@@ -35,12 +51,17 @@ score_tiles (const int n_queries, const int n_tiles, AttnPrecision precision, co
 {
   float *scores = rows->scores + row * rows->score_stride + tile * N_LANES;
   size_t tile_size = attn_stored_rows (dk, precision) * N_LANES, d;
-  const void *tiles[8];
+  const int n_ahead = n_queries == 1 ? n_tiles : 2; /* tiles; the rows of a block share this work */
+  const bool is_far = n_tiles >= 5 && is_slow_to_come (rows, n_queries == 1, precision);
+  const void *tiles[8], *ahead;
   Lanes acc[6][8];
 
   EACH (t, n_tiles) tiles[t] = advance (precision, keys, rows->slots[tile + t] * tile_size);
+  ahead = advance (precision, tiles[n_tiles - 1], (n_queries == 1 ? 1 : row / 4 % 4 * 2 + 1) * tile_size);
   EACH (q, n_queries) EACH (t, n_tiles) acc[q][t] = lanes_set (ATTN_GUARD);
   for (d = 0; d + 2 <= dk; d += 2) {
+    if (is_far)
+      EACH (t, n_ahead) prefetch_rows (precision, advance (precision, ahead, t * tile_size + d * N_LANES));
     score_dimension (n_queries, n_tiles, precision, 0, query, query_stride, tiles, d, acc);
     score_dimension (n_queries, n_tiles, precision, 1, query, query_stride, tiles, d, acc);
   }
@@ -167,7 +188,7 @@ typedef struct {
   const AttnRows *rows;
   float *contexts;
   const void *values; /* of `row` */
-  size_t context_stride, value_stride;
+  size_t context_stride, value_stride, weight_stride;
   size_t dv;
   size_t row; /* the first */
 } Mix;
@@ -181,13 +202,13 @@ mix_frame (const int n_rows, const int n_vectors, const bool shared, const bool 
            const int odd, const Mix *mix, const void *values, const float *weights, const uint16_t *masks, size_t frame,
            size_t column, Lanes acc[8][4])
 {
-  const size_t weight_stride = mix->rows->score_stride, mask_stride = mix->rows->mask_stride;
+  const size_t weight_stride = mix->weight_stride, value_stride = mix->value_stride;
 
   EACH (r, n_rows)
   {
     Lanes weight = lanes_set (weights[r * weight_stride + frame + odd]), value[4];
-    const void *v = advance (precision, values, shared ? 0 : r * mix->value_stride);
-    bool is_seen = !careful || (masks[r * mask_stride] >> (frame + odd) & 1);
+    const void *v = advance (precision, values, shared ? 0 : r * value_stride);
+    bool is_seen = !careful || (masks[r * mix->rows->mask_stride] >> (frame + odd) & 1);
 
     EACH (c, n_vectors)
     {
@@ -197,6 +218,17 @@ mix_frame (const int n_rows, const int n_vectors, const bool shared, const bool 
       acc[r][c] = lanes_fma (value[c], weight, acc[r][c]);
     }
   }
+}
+
+/* Asks for what the next tile of values needs, while frames `frame` and `frame` + 1 of this one are added. */
+LANES_INLINE void
+prefetch_frames (const int n_rows, const int n_vectors, const bool shared, AttnPrecision precision, const Mix *mix,
+                 const void *values, size_t frame, size_t column)
+{
+  const void *ahead = advance (precision, values, (frame + N_LANES) * mix->dv + column);
+
+  EACH (r, shared ? 1 : n_rows)
+  EACH (c, n_vectors) prefetch_rows (precision, advance (precision, ahead, r * mix->value_stride + 2 * c * N_LANES));
 }
 
 /*
@@ -244,11 +276,13 @@ divide (const Mix *mix, size_t n_rows, const float *sums, size_t n, size_t colum
  * multiplied by its weight of 0.
  */
 LANES_INLINE void
-mix_rows (const int n_rows, const int n_vectors, const bool shared, AttnPrecision precision, const Mix *mix,
+mix_rows (const int n_rows, const int n_vectors, const bool shared, AttnPrecision precision, const Mix *mix_in,
           size_t column)
 {
+  const Mix copy = *mix_in, *mix = &copy; /* a local copy, so that it stays in registers */
   const AttnRows *rows = mix->rows;
   const float *weights = rows->scores + mix->row * rows->score_stride;
+  const bool is_far = n_vectors >= 3 && is_slow_to_come (rows, !shared, precision);
   _Alignas(ATTN_ALIGNMENT) float result[8 * 4 * ATTN_LANES];
   Lanes acc[8][4];
 
@@ -263,6 +297,8 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, AttnPrecisio
       continue;
     }
     for (uint32_t frame = first & ~1u; frame < end; frame += 2) {
+      if (is_far)
+        prefetch_frames (n_rows, n_vectors, shared, precision, mix, values, frame, column);
       if (frame >= first)
         mix_frame (n_rows, n_vectors, shared, false, precision, 0, mix, values, weights, NULL, frame, column, acc);
       if (frame + 1 < end)
@@ -346,7 +382,7 @@ void
 SIMD (context) (const AttnRows *rows, float *contexts, size_t context_stride, const void *values, size_t value_stride,
                 size_t dv)
 {
-  Mix mix = { rows, contexts, values, context_stride, value_stride, dv, 0 };
+  Mix mix = { rows, contexts, values, context_stride, value_stride, rows->score_stride, dv, 0 };
 
   if (rows->precision == ATTN_PRECISION_F32)
     context_f32 (&mix);

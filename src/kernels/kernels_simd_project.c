@@ -3,6 +3,8 @@
 
 #define INPUTS_PER_PASS 128 /* of a panel; what several tiles of frames read stays in the first-level cache */
 #define FRAMES_PER_BLOCK 16
+#define LINE 64                    /* bytes of a cache line, or a part of one */
+#define SMALLEST_FAR (1024 * 1024) /* bytes of weights that leave the second-level cache before they are read again */
 
 /* Some inputs of a block of frames against one panel. */
 typedef struct {
@@ -13,6 +15,8 @@ typedef struct {
   size_t in_stride, start_stride;
   size_t n_inputs;
   size_t panel;
+  size_t n_frames;
+  bool is_far; /* the panels are not in the first-level cache: ask for those of the next pass */
 } Pass;
 
 /* Adds input i + odd of some frames, times its weights. */
@@ -31,18 +35,34 @@ project_input (const int n_frames, const int n_vectors, AttnPrecision precision,
   }
 }
 
+/*
+ * The next pass reads what stands behind this one. The tiles of a pass ask for it in turn, in parts in proportion to
+ * their frames: where that part begins, and, in *n_lines, its cache lines per two inputs.
+ */
+static inline const char *
+lines_ahead (const Pass *pass, AttnPrecision precision, size_t frame, size_t n_frames, size_t *n_lines)
+{
+  size_t row = pass->panel * attn_precision_size (precision), per_pair = 2 * row * n_frames / pass->n_frames;
+
+  *n_lines = pass->is_far ? (per_pair + LINE - 1) / LINE : 0;
+  return (const char *) pass->weight + (pass->n_inputs + pass->n_inputs * frame / pass->n_frames) * row;
+}
+
 LANES_INLINE void
 project_tile (const int n_frames, const int n_vectors, AttnPrecision precision, const Pass *pass_in, size_t frame,
               size_t output)
 {
   const Pass copy = *pass_in, *pass = &copy; /* a local copy, so that it stays in registers */
   const float *in = pass->in + frame * pass->in_stride, *start = pass->start + frame * pass->start_stride + output;
-  size_t panel = pass->panel, i;
+  size_t panel = pass->panel, n_lines, i;
+  const char *ahead = lines_ahead (pass, precision, frame, n_frames, &n_lines);
   float *out = pass->acc + frame * panel + output;
   Lanes acc[6][5];
 
   EACH (r, n_frames) EACH (c, n_vectors) acc[r][c] = lanes_load (start + r * pass->start_stride + c * N_LANES);
   for (i = 0; i + 2 <= pass->n_inputs; i += 2) {
+    for (size_t line = 0; line < n_lines; line++, ahead += LINE)
+      __builtin_prefetch (ahead);
     project_input (n_frames, n_vectors, precision, 0, pass, in, i, output, acc);
     project_input (n_frames, n_vectors, precision, 1, pass, in, i, output, acc);
   }
@@ -151,6 +171,8 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
         .start_stride = i == 0 ? 0 : panel,
         .n_inputs = n_inputs - i < INPUTS_PER_PASS ? n_inputs - i : INPUTS_PER_PASS,
         .panel = panel,
+        .n_frames = n_frames,
+        .is_far = n_inputs * projection->n_outputs * sizeof (float) >= SMALLEST_FAR,
       };
 
       project_pass (projection->precision, &pass, n_frames);
@@ -210,6 +232,8 @@ project_frame_in (const int n_vectors, AttnPrecision precision, float *out, cons
   /* n - output > k panel: k + 1 panels are left */
   for (; MAX_PANELS >= 4 && n > output + 3 * panel; output += 4 * panel)
     project_panels (4, n_vectors, precision, out, in, projection, output);
+  for (; MAX_PANELS >= 3 && n > output + 2 * panel; output += 3 * panel)
+    project_panels (3, n_vectors, precision, out, in, projection, output);
   for (; MAX_PANELS >= 2 && n > output + panel; output += 2 * panel)
     project_panels (2, n_vectors, precision, out, in, projection, output);
   for (; n > output; output += panel)

@@ -203,6 +203,16 @@ lanes_store_bf16 (uint16_t *p, Lanes x)
   _mm256_storeu_si256 ((__m256i *) p, _mm512_cvtepi32_epi16 (bits));
 }
 
+/* a0 b0 a1 b1 ... of the lower halves of two vectors, or of the upper ones. */
+LANES_INLINE Lanes
+lanes_zip (Lanes a, Lanes b, const int upper)
+{
+  const __m512i lower_half = _mm512_setr_epi32 (0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  __m512i lanes = upper ? _mm512_add_epi32 (lower_half, _mm512_set1_epi32 (8)) : lower_half;
+
+  return _mm512_permutex2var_ps (a, lanes, b);
+}
+
 /* The sums of lanes i and i + 8, then + 4, + 2, + 1. */
 LANES_INLINE float
 lanes_sum (Lanes x)
@@ -457,6 +467,15 @@ lanes_store_bf16 (uint16_t *p, Lanes x)
   _mm256_storeu_si256 ((__m256i *) p, lanes_pack (lanes_round_8_bf16 (x.a), lanes_round_8_bf16 (x.b)));
 }
 
+LANES_INLINE Lanes
+lanes_zip (Lanes a, Lanes b, const int upper)
+{
+  __m256 x = upper ? a.b : a.a, y = upper ? b.b : b.a;
+  __m256 low = _mm256_unpacklo_ps (x, y), high = _mm256_unpackhi_ps (x, y); /* within each half of 128 bits */
+
+  return (Lanes){ _mm256_permute2f128_ps (low, high, 0x20), _mm256_permute2f128_ps (low, high, 0x31) };
+}
+
 LANES_INLINE float
 lanes_sum (Lanes x)
 {
@@ -705,6 +724,14 @@ lanes_store_bf16 (uint16_t *p, Lanes x)
 
     vst1_u16 (p + 4 * i, vshrn_n_u32 (vaddq_u32 (bits, vaddq_u32 (vdupq_n_u32 (0x7fff), odd)), 16));
   }
+}
+
+LANES_INLINE Lanes
+lanes_zip (Lanes a, Lanes b, const int upper)
+{
+  float32x4_t x0 = a.q[2 * upper], x1 = a.q[2 * upper + 1], y0 = b.q[2 * upper], y1 = b.q[2 * upper + 1];
+
+  return (Lanes){ { vzip1q_f32 (x0, y0), vzip2q_f32 (x0, y0), vzip1q_f32 (x1, y1), vzip2q_f32 (x1, y1) } };
 }
 
 LANES_INLINE float

@@ -33,10 +33,26 @@
 #define ATTN_STEP_SIZE (2 * ATTN_STEP_PART)
 
 /*
- * From the documented costs of the instructions, not measured: a step of a group of 16 columns takes a unit 48 cycles,
- * for one row or for 16, and it takes the fma 16 cycles per frame.
+ * The smallest blocks that a unit is faster for. A step of a group of 16 columns takes it 48 cycles, for one row or for
+ * 16, and takes the fma 16 cycles per frame; but the unit also needs its operands split. On an Intel processor with AMX
+ * it was faster from 5 frames of 512 values on, from 6 of 256, and from 8 of 64 to 100 (2026-11-30, in all steps
+ * together).
  */
-#define ATTN_MIN_MATRIX_ROWS 4
+static inline size_t
+attn_least_projected (size_t n_inputs)
+{
+  return n_inputs >= 512 ? 5 : n_inputs >= 128 ? 6 : 8;
+}
+
+/*
+ * The same for scores and contexts, which have more to split: keys, values, queries and weights. Heads of fewer than 32
+ * values count as 32: with 16 and 20 values the unit was slower for 8 frames, and faster for 16.
+ */
+static inline size_t
+attn_least_attended (size_t dk)
+{
+  return dk < ATTN_STEP ? 12 : 8;
+}
 
 /* The number of values of a right operand. */
 static inline size_t

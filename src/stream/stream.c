@@ -6,6 +6,9 @@
 #include "base/float_mode.h"
 #include "base/status.h"
 
+/* Parameters of a layer whose pushes take longer than the first use of its code. */
+#define MANY_PARAMETERS (4 << 20)
+
 /* ---- life ---- */
 
 /* Finds the attentions of a chain in the order of the layer's list. */
@@ -76,12 +79,6 @@ attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **res
 fail:
   attn_stream_free (stream);
   return status;
-}
-
-AttnStatus
-attn_stream_new (const AttnLayer *layer, AttnStream **stream, AttnError *error)
-{
-  return attn_stream_new_for (layer, SIZE_MAX, stream, error);
 }
 
 void
@@ -248,4 +245,44 @@ size_t
 attn_stream_drain (AttnStream *stream, float *out, float *weights)
 {
   return attn_stream_finish (stream, out, weights, NULL, SIZE_MAX);
+}
+
+/* ---- a stream, ready to run ---- */
+
+/*
+ * Runs frames of zeros and forgets them, so that the first push finds code, parameters and memory where later ones do,
+ * and its thread already has the registers of a matrix unit. Both a block and a single frame, whose code differs; large
+ * layers, for which the code does not matter, take only the single one.
+ */
+static AttnStatus
+warm_up (AttnStream *stream, AttnError *error)
+{
+  const AttnChain *chain = &stream->layer->chain;
+  size_t n = attn_layer_n_parameters (stream->layer) < MANY_PARAMETERS ? ATTN_LANES : 0;
+  size_t size_in = attn_size_mul (attn_size_mul (n + 1, chain->n_inputs), sizeof (float));
+  size_t size_out = attn_size_mul (attn_size_mul (attn_chain_ready (chain, n + 1), chain->n_outputs), sizeof (float));
+  float *frames = attn_alloc (size_in), *out = attn_alloc (size_out);
+  AttnStatus status;
+
+  if (frames != NULL && out != NULL) {
+    attn_stream_run (stream, frames, n, out, NULL, NULL);
+    attn_stream_run (stream, frames, 1, out, NULL, NULL);
+    status = attn_stream_reset (stream, 0, error);
+  } else
+    status = attn_fail_memory (error, "frames to warm up a stream", attn_size_add (size_in, size_out));
+  attn_free (frames);
+  attn_free (out);
+  return status;
+}
+
+AttnStatus
+attn_stream_new (const AttnLayer *layer, AttnStream **stream, AttnError *error)
+{
+  AttnStatus status = attn_stream_new_for (layer, SIZE_MAX, stream, error);
+
+  if (status == ATTN_OK && (status = warm_up (*stream, error)) != ATTN_OK) {
+    attn_stream_free (*stream);
+    *stream = NULL;
+  }
+  return status;
 }

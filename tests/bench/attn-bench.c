@@ -17,6 +17,7 @@
 static const char usage[] =
     "usage: attn-bench D H W N [THREADS [PRECISION [ARITHMETIC [ISA]]]] [OPTION...]\n"
     "       attn-bench --encoder FILE N [THREADS [PRECISION [ARITHMETIC [ISA]]]] [OPTION...]\n"
+    "       attn-bench --table fast [PRECISION] [--seconds S]\n"
     "\n"
     "Pushes blocks of N frames of D features through attention with H heads over a window of W frames, full, and "
     "prints\n"
@@ -42,9 +43,14 @@ static const char usage[] =
     "  ARITHMETIC  exact, fast\n"
     "  ISA         as ATTN_CPU: avx512, avx2, neon, c (default: the best)\n"
     "\n"
+    "--table fast prints how long arithmetic=fast takes over exact, for seven shapes and for pushes of 1 to 64 "
+    "frames:\n"
+    "below 1, fast is faster. Both take turns, so that other work on the machine slows both.\n"
+    "\n"
     "  --encoder FILE   a model file, or E1, E2, E3\n"
     "  --seconds S      measure for S seconds (default 1)\n"
-    "  --frames M       measure M frames, each block on its own, and print p50, p99, p99.9 and the worst\n"
+    "  --frames M       measure M frames, each block on its own, and print p50, p99, p99.9 and the worst,\n"
+    "                   and the first two blocks of the stream\n"
     "  --streams S      S streams of one layer in turn, whose windows drive each other out of the caches (default 1)\n"
     "  --together       all of them in one call (attn_group_push ()), in turn and together alternately: prints both, "
     "and\n"
@@ -61,7 +67,7 @@ typedef struct {
   unsigned d, h, w, n, threads, n_streams;
   AttnPrecision precision;
   AttnArithmetic arithmetic;
-  const char *precision_name, *arithmetic_name, *isa, *encoder, *model, *input, *output;
+  const char *precision_name, *arithmetic_name, *isa, *encoder, *model, *input, *output, *table;
   double seconds;
   size_t n_frames;
   float magnitude, parameters;
@@ -112,12 +118,20 @@ value_of (char **argv, int *i)
   return argv[++*i];
 }
 
+static void
+take_precision (Options *o, const char *name)
+{
+  static const char *const precisions[] = { "f32", "f16", "bf16", NULL };
+
+  o->precision_name = name;
+  o->precision = choice ("PRECISION", precisions, "f32, f16 or bf16", name);
+}
+
 /* The arguments behind D, H and W (which an encoder's file gives): N, and optional ones. */
 static void
 take_positional (Options *o, const char *const *positional, int n)
 {
-  static const char *const precisions[] = { "f32", "f16", "bf16", NULL }, *const arithmetics[] = { "exact", "fast",
-                                                                                                   NULL };
+  static const char *const arithmetics[] = { "exact", "fast", NULL };
   int n_shape = o->encoder != NULL ? 0 : 3;
 
   if (n <= n_shape)
@@ -137,12 +151,24 @@ take_positional (Options *o, const char *const *positional, int n)
   if (n > 1)
     o->threads = number ("THREADS", positional[1]);
   if (n > 2)
-    o->precision_name = positional[2];
-  o->precision = choice ("PRECISION", precisions, "f32, f16 or bf16", o->precision_name);
+    take_precision (o, positional[2]);
   if (n > 3)
     o->arithmetic_name = positional[3];
   o->arithmetic = choice ("ARITHMETIC", arithmetics, "exact or fast", o->arithmetic_name);
   o->isa = n > 4 ? positional[4] : NULL;
+}
+
+/* The arguments of --table. */
+static void
+take_table (Options *o, const char *const *positional, int n)
+{
+  static const char *const tables[] = { "fast", NULL };
+
+  choice ("--table", tables, "fast", o->table);
+  if (n > 1)
+    die ("what is \"%s\"? See --help", positional[1]);
+  if (n > 0)
+    take_precision (o, positional[0]);
 }
 
 static Options
@@ -177,6 +203,8 @@ parse (char **argv)
       o.parameters = strtof (value_of (argv, &i), NULL);
     else if (strcmp (argv[i], "--no-model") == 0)
       o.no_model = true;
+    else if (strcmp (argv[i], "--table") == 0)
+      o.table = value_of (argv, &i);
     else if (strcmp (argv[i], "--encoder") == 0)
       o.encoder = value_of (argv, &i);
     else if (strcmp (argv[i], "--model") == 0)
@@ -190,7 +218,10 @@ parse (char **argv)
     else
       die ("what is \"%s\"? See --help", argv[i]);
   }
-  take_positional (&o, positional, n);
+  if (o.table == NULL)
+    take_positional (&o, positional, n);
+  else
+    take_table (&o, positional, n);
   return o;
 }
 
@@ -308,6 +339,7 @@ typedef struct {
   const float *frames;
   float *out; /* [o->n_streams][room], of which a push in turn uses the first */
   size_t n_frames, at;
+  double first, second; /* blocks of the first stream, in microseconds per frame */
 } Feed;
 
 /* The next block of frames. */
@@ -380,8 +412,9 @@ print_tail (Feed *feed)
 
   sample (feed, times, n, 1);
   print_subject (feed);
-  printf (" %s %zu blocks: p50 %.3f p99 %.3f p99.9 %.3f worst %.3f us/frame\n", attn_layer_kernels (feed->layer), n,
-          times[n / 2], times[n * 99 / 100], times[n * 999 / 1000], times[n - 1]);
+  printf (" %s %zu blocks: p50 %.3f p99 %.3f p99.9 %.3f worst %.3f us/frame, first %.3f second %.3f\n",
+          attn_layer_kernels (feed->layer), n, times[n / 2], times[n * 99 / 100], times[n * 999 / 1000], times[n - 1],
+          feed->first, feed->second);
   free (times);
 }
 
@@ -435,7 +468,7 @@ print_median (Feed *feed)
   times = malloc (n * sizeof *times);
   sample (feed, times, n, calls);
   print_subject (feed);
-  printf (" threads=%u streams=%u %s %s %s: %.2f us/frame p99 %.2f", o->threads, o->n_streams, o->precision_name,
+  printf (" threads=%u streams=%u %s %s %s: %.3f us/frame p99 %.3f", o->threads, o->n_streams, o->precision_name,
           o->arithmetic_name, attn_layer_kernels (feed->layer), times[n / 2], times[n * 99 / 100]);
   if (attn_layer_stride (feed->layer) == 1)
     print_floor (feed, times[n / 2]);
@@ -500,30 +533,139 @@ static void
 warm_up (Feed *feed)
 {
   size_t n = attn_layer_reach_back (feed->layer) + attn_layer_reach_ahead (feed->layer);
+  double start = now_us (), second;
+
+  push (feed);
+  second = now_us ();
+  push (feed);
+  feed->first = (second - start) / feed->o->n;
+  feed->second = (now_us () - second) / feed->o->n;
 
   for (size_t i = 0; i < (n / feed->o->n + 65) * feed->o->n_streams; i++)
     push (feed);
+}
+
+static Feed
+make_feed (Options *o)
+{
+  Feed feed = { .o = o, .layer = make_layer (o) };
+  size_t n_out = o->n_streams * (o->n + MIN_ROOM) * attn_layer_n_outputs (feed.layer);
+  AttnError error;
+
+  feed.frames = make_frames (o, &feed.n_frames);
+  feed.out = malloc (n_out * sizeof *feed.out);
+  memset (feed.out, 0, n_out * sizeof *feed.out);
+  feed.pushes = malloc (o->n_streams * sizeof *feed.pushes);
+  if (feed.n_frames < o->n)
+    die ("%zu frames are less than one block of %u", feed.n_frames, o->n);
+  feed.streams = malloc (o->n_streams * sizeof *feed.streams);
+  for (unsigned i = 0; i < o->n_streams; i++)
+    if (attn_stream_new (feed.layer, &feed.streams[i], &error) != ATTN_OK)
+      die ("%s", error.message);
+  if (attn_group_new (feed.layer, o->n_streams, &feed.group, &error) != ATTN_OK)
+    die ("%s", error.message);
+  warm_up (&feed);
+  return feed;
+}
+
+/* ---- --table ---- */
+
+static const struct {
+  unsigned d, h, w;
+} shapes[] = { { 64, 1, 64 },   { 64, 4, 64 },   { 80, 4, 100 },  { 256, 4, 128 },
+               { 256, 8, 256 }, { 512, 8, 512 }, { 512, 8, 1500 } };
+static const unsigned pushes[] = { 1, 2, 3, 4, 5, 6, 8, 12, 16, 17, 32, 64 };
+
+#define N_SHAPES (sizeof shapes / sizeof shapes[0])
+#define N_PUSHES (sizeof pushes / sizeof pushes[0])
+
+/*
+ * The time of `fast` over that of `exact`: each takes the middle one of several stretches, in turn, which start at all
+ * places of a tile.
+ */
+static double
+ratio (Feed *fast, Feed *exact, double seconds)
+{
+  enum { n_stretches = 31 };
+  double times[2][n_stretches], end = now_us () + 4000, each;
+  size_t calls = 0;
+
+  for (; now_us () < end; calls++)
+    push (exact);
+  each = seconds * 1e6 / (2 * n_stretches) / 4000;
+  calls = (size_t) (calls * each) + 16;
+  for (int i = 0; i < n_stretches; i++)
+    for (int which = 0; which < 2; which++) {
+      double start = now_us ();
+
+      for (size_t call = 0; call < calls; call++)
+        push (which == 0 ? fast : exact);
+      times[which][i] = now_us () - start;
+    }
+  qsort (times[0], n_stretches, sizeof times[0][0], by_size);
+  qsort (times[1], n_stretches, sizeof times[1][0], by_size);
+  return times[0][n_stretches / 2] / times[1][n_stretches / 2];
+}
+
+static void
+feed_clear (Feed *feed)
+{
+  for (unsigned i = 0; i < feed->o->n_streams; i++)
+    attn_stream_free (feed->streams[i]);
+  attn_group_free (feed->group);
+  attn_layer_free ((AttnLayer *) feed->layer);
+  free ((float *) feed->frames);
+  free (feed->out);
+  free (feed->streams);
+  free (feed->pushes);
+}
+
+/* Fast over exact, a row per shape and a column per size of pushes. */
+static void
+print_fast_table (const Options *options)
+{
+  Options fast = *options, exact;
+
+  fast.arithmetic = ATTN_ARITHMETIC_FAST;
+  printf ("| fast / exact, by frames per push |");
+  for (size_t p = 0; p < N_PUSHES; p++)
+    printf (" %u |", pushes[p]);
+  printf ("\n|---|");
+  for (size_t p = 0; p < N_PUSHES; p++)
+    printf ("--:|");
+  for (size_t s = 0; s < N_SHAPES; s++) {
+    fast.d = shapes[s].d, fast.h = shapes[s].h, fast.w = shapes[s].w;
+    printf ("\n| %u/%u/%u |", fast.d, fast.h, fast.w);
+    for (size_t p = 0; p < N_PUSHES; p++) {
+      Feed a, b;
+
+      fast.n = pushes[p];
+      exact = fast;
+      exact.arithmetic = ATTN_ARITHMETIC_EXACT;
+      a = make_feed (&fast);
+      b = make_feed (&exact);
+      if (s == 0 && p == 0)
+        fprintf (stderr, "kernels: %s and %s\n", attn_layer_kernels (a.layer), attn_layer_kernels (b.layer));
+      printf (" %.2f |", ratio (&a, &b, options->seconds));
+      fflush (stdout);
+      feed_clear (&a);
+      feed_clear (&b);
+    }
+  }
+  printf ("\n");
 }
 
 int
 main (int argc, char **argv)
 {
   Options o = parse (argv);
-  Feed feed = { .o = &o, .layer = make_layer (&o) };
-  AttnError error;
+  Feed feed;
 
-  feed.frames = make_frames (&o, &feed.n_frames);
-  feed.out = malloc (o.n_streams * (o.n + MIN_ROOM) * attn_layer_n_outputs (feed.layer) * sizeof *feed.out);
-  feed.pushes = malloc (o.n_streams * sizeof *feed.pushes);
-  if (feed.n_frames < o.n)
-    die ("%zu frames are less than one block of %u", feed.n_frames, o.n);
-  feed.streams = malloc (o.n_streams * sizeof *feed.streams);
-  for (unsigned i = 0; i < o.n_streams; i++)
-    if (attn_stream_new (feed.layer, &feed.streams[i], &error) != ATTN_OK)
-      die ("%s", error.message);
-  if (attn_group_new (feed.layer, o.n_streams, &feed.group, &error) != ATTN_OK)
-    die ("%s", error.message);
-  warm_up (&feed);
+  if (o.table != NULL) {
+    print_fast_table (&o);
+    return 0;
+  }
+  feed = make_feed (&o);
   if (o.output != NULL)
     write_output (&feed);
   else if (o.together)

@@ -110,6 +110,26 @@ narrow_bf16 (const AttnKernels *k)
 }
 
 static void
+store_n (const AttnKernels *k, size_t n)
+{
+  AttnTiles tiles = { w.keys, w.values, N_SCORES * HEAD, N_SCORES * HEAD, N_HEADS / 2, HEAD, HEAD };
+
+  k->store (&tiles, 0, w.frames, w.frames + D / 2, D, n);
+}
+
+static void
+store_frame (const AttnKernels *k)
+{
+  store_n (k, 1);
+}
+
+static void
+store_block (const AttnKernels *k)
+{
+  store_n (k, N_FRAMES);
+}
+
+static void
 project_frame (const AttnKernels *k)
 {
   projection = projection_of (ATTN_PRECISION_F32);
@@ -329,6 +349,8 @@ static const struct {
   { "all_below 256", all_below, NULL },
   { "narrow 256, f16", narrow_f16, NULL },
   { "narrow 256, bf16", narrow_bf16, NULL },
+  { "store 4 heads of 32, 1 frame", store_frame, NULL },
+  { "store 4 heads of 32, 16 frames", store_block, NULL },
   { "project 256 to 256, 1 frame", project_frame, NULL },
   { "project 256 to 256, 1 frame, f16", project_frame_f16, NULL },
   { "project 256 to 256, 1 frame, bf16", project_frame_bf16, NULL },

@@ -142,6 +142,59 @@ TEST (sixteen_bits_survive_float32)
   }
 }
 
+/* Every part of a tile, of heads one behind the other; what stands between them stays. */
+TEST (store_equals_plain_c_and_writes_nothing_else)
+{
+  static const size_t widths[] = { 1, 7, 8, 15, 16, 17, 20, 32, 33, 64, 80 };
+  enum { n_heads = 3, n_widths = sizeof widths / sizeof widths[0] };
+
+  FOR_EACH_ROW (kernels)
+  for (size_t w = 0; w < n_widths * n_widths; w++) {
+    size_t dk = widths[w % n_widths], dv = widths[w / n_widths], lane = random_between (0, 15);
+    size_t n_frames = w % 3 == 0 ? ATTN_LANES : (size_t) random_between (1, 15);
+    size_t stride = n_heads * (dk + dv) + random_between (0, 5), n_key = dk * ATTN_LANES + 5, n_value = dv * ATTN_LANES;
+    float *in = random_values (ATTN_LANES * stride, 1);
+    Guarded keys[2], values[2];
+
+    lane = lane + n_frames > ATTN_LANES ? ATTN_LANES - n_frames : lane;
+    sprinkle (in, ATTN_LANES * stride);
+    for (int i = 0; i < 2; i++) {
+      AttnTiles tiles = { .key_stride = n_key, .value_stride = n_value, .n_heads = n_heads, .dk = dk, .dv = dv };
+
+      keys[i] = guarded (n_heads * n_key);
+      values[i] = guarded (n_heads * n_value);
+      tiles.keys = keys[i].values;
+      tiles.values = values[i].values;
+      (i == 0 ? &attn_kernels_c : kernels)->store (&tiles, lane, in, in + n_heads * dk, stride, n_frames);
+    }
+    attn_free (in);
+    CHECK_MSG (same_and_guarded (&keys[0], &keys[1]) && same_and_guarded (&values[0], &values[1]),
+               "%s, %zu frames of %zu and %zu from lane %zu on", kernels->name, n_frames, dk, dv, lane);
+  }
+}
+
+/* Frame i, dimension d of head h: row d, column lane + i of its keys; row lane + i, column d of its values. */
+TEST (store_puts_each_value_in_its_place)
+{
+  enum { n_heads = 2, dk = 3, dv = 2, stride = n_heads * (dk + dv), n_frames = 4, lane = 9 };
+  float in[n_frames * stride], keys[n_heads * dk * 16] = { 0 }, values[n_heads * 16 * dv] = { 0 };
+  AttnTiles tiles = { keys, values, dk * 16, 16 * dv, n_heads, dk, dv };
+
+  for (int i = 0; i < n_frames * stride; i++)
+    in[i] = 1 + i;
+  attn_kernels_c.store (&tiles, lane, in, in + n_heads * dk, stride, n_frames);
+  for (int h = 0; h < n_heads; h++)
+    for (int i = 0; i < 16; i++) {
+      bool is_written = i >= lane && i < lane + n_frames;
+      const float *frame = in + (is_written ? i - lane : 0) * stride;
+
+      for (int d = 0; d < dk; d++)
+        CHECK (keys[(h * dk + d) * 16 + i] == (is_written ? frame[h * dk + d] : 0));
+      for (int d = 0; d < dv; d++)
+        CHECK (values[(h * 16 + i) * dv + d] == (is_written ? frame[n_heads * dk + h * dv + d] : 0));
+    }
+}
+
 static AttnProjection
 random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
 {
@@ -341,6 +394,8 @@ main (int argc, char **argv)
   RUN (narrow_equals_plain_c);
   RUN (narrow_rounds_to_nearest_even);
   RUN (sixteen_bits_survive_float32);
+  RUN (store_equals_plain_c_and_writes_nothing_else);
+  RUN (store_puts_each_value_in_its_place);
   RUN (panels_waste_little);
   RUN (project_equals_plain_c);
   RUN (project_equals_plain_c_over_many_panels);

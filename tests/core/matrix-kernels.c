@@ -136,11 +136,11 @@ is_within (float value, Bounded expected)
 static const size_t lengths[] = { 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 80, 96, 127, 128, 130 };
 #define N_LENGTHS (sizeof lengths / sizeof lengths[0])
 
-/* The rows of a block, from the smallest that goes through a unit on. */
+/* The rows of a block. */
 static size_t
 n_rows_of (size_t i)
 {
-  return ATTN_MIN_MATRIX_ROWS + i % (ATTN_LANES - ATTN_MIN_MATRIX_ROWS + 1);
+  return 1 + i % ATTN_LANES;
 }
 
 /* Outputs stand `stride` apart, and nothing else is written: what was there, a NaN, stays. */

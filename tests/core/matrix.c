@@ -182,19 +182,26 @@ pieces_are_exact (const Pair *pair, size_t size)
 }
 
 /* With look-ahead, waiting frames are computed in larger blocks when the stream ends. */
-TEST (blocks_of_fewer_than_four_frames_are_exact)
+TEST (blocks_too_small_for_the_unit_are_exact)
 {
   for (int i = 0; i < N_RANDOM; i++) {
     Pair pair = random_pair (&attn_matrix_c);
 
-    for (size_t size = 1; size <= 3 && pair.fast.config.look_ahead == 0; size++)
+    for (size_t size = 1; size <= 4 && pair.fast.config.look_ahead == 0; size += 3)
       CHECK_MSG (pieces_are_exact (&pair, size), "configuration %d, blocks of %zu", i, size);
     pair_clear (&pair);
   }
 }
 
 /* Plain C's unit, which also counts its calls. */
-static size_t n_projects, n_scores, n_contexts;
+static size_t n_splits, n_projects, n_scores, n_contexts;
+
+static bool
+counted_split (uint16_t *high, uint16_t *low, const float *in, size_t in_stride, size_t n_rows, size_t n)
+{
+  n_splits++;
+  return attn_matrix_c.split (high, low, in, in_stride, n_rows, n);
+}
 
 static void
 counted_project (float *out, size_t out_stride, const uint16_t *left, size_t n_frames, const AttnProjection *projection)
@@ -228,6 +235,7 @@ counting_layer (float key_factor, float value_factor, AttnLayer **exact)
   AttnLayer *layer;
 
   counted = attn_matrix_c;
+  counted.split = counted_split;
   counted.project = counted_project;
   counted.scores = counted_scores;
   counted.context = counted_context;
@@ -245,7 +253,7 @@ counting_layer (float key_factor, float value_factor, AttnLayer **exact)
   if (attn_layer_new (&config, &model, &layer, NULL) != ATTN_OK)
     abort ();
   layer->machine.matrix = &counted;
-  n_projects = n_scores = n_contexts = 0;
+  n_splits = n_projects = n_scores = n_contexts = 0;
   free_linear (&model.query);
   free_linear (&model.key);
   free_linear (&model.value);
@@ -253,21 +261,55 @@ counting_layer (float key_factor, float value_factor, AttnLayer **exact)
   return layer;
 }
 
-/* Input and output projection once each for a block, scores and contexts once for each head. */
-TEST (blocks_of_four_frames_go_through_the_unit)
+/* Pushes `n` frames of 8 values, and checks whether the unit projects, and whether it attends for both heads. */
+static void
+push_counted (AttnStream *stream, size_t n, bool projects, bool attends)
+{
+  float frames[16 * 8], out[16 * 8];
+
+  random_fill (frames, n * 8, 1);
+  n_splits = n_projects = n_scores = n_contexts = 0;
+  attn_stream_push (stream, frames, n, out, NULL);
+  CHECK_MSG (n_projects == (projects ? 2 : 0) && n_scores == (attends ? 2 : 0) && n_contexts == (attends ? 2 : 0),
+             "%zu frames: %zu, %zu, %zu", n, n_projects, n_scores, n_contexts);
+  CHECK_MSG ((n_splits != 0) == (projects || attends), "%zu frames are split %zu times", n, n_splits);
+}
+
+/*
+ * Input and output projection once each for a block, scores and contexts once for each head. What the unit is too slow
+ * for costs no splitting either; so it attends only where the window of 20 holds large blocks alone.
+ */
+TEST (only_blocks_that_the_unit_is_faster_for_are_split)
 {
   AttnLayer *exact, *layer = counting_layer (1, 1, &exact);
-  float frames[16 * 8], out[16 * 8];
   AttnStream *stream;
 
-  random_fill (frames, 16 * 8, 1);
   CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK);
-  attn_stream_push (stream, frames, 3, out, NULL);
-  CHECK_MSG (n_projects == 0 && n_scores == 0 && n_contexts == 0, "three frames: %zu, %zu, %zu", n_projects, n_scores,
-             n_contexts);
-  attn_stream_push (stream, frames, 4, out, NULL);
-  CHECK_MSG (n_projects == 2 && n_scores == 2 && n_contexts == 2, "four frames: %zu, %zu, %zu", n_projects, n_scores,
-             n_contexts);
+  push_counted (stream, 1, false, false);
+  push_counted (stream, attn_least_projected (8) - 1, false, false);
+  push_counted (stream, attn_least_projected (8), true, false); /* frames 8 to 15 */
+  push_counted (stream, 16, true, false);                       /* frame 16 attends to frame 0 */
+  push_counted (stream, 16, true, false);                       /* and frame 32 to frame 13 */
+  push_counted (stream, 16, true, true);
+  push_counted (stream, attn_least_attended (4), true, true);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+  attn_layer_free (exact);
+}
+
+/* Pushes of 14 are cut where tiles end: the pieces of 2 to 12 are split like those of 14, which attend to them. */
+TEST (small_pieces_of_large_pushes_are_split)
+{
+  AttnLayer *exact, *layer = counting_layer (1, 1, &exact);
+  float frames[14 * 8], out[14 * 8];
+  AttnStream *stream;
+
+  random_fill (frames, 14 * 8, 1);
+  CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK);
+  for (int push = 0; push < 16; push++)
+    attn_stream_push (stream, frames, 14, out, NULL);
+  /* 14 2+12 4+10 6+8 8+6 10+4 12+2 14, and the same again: 8 pieces of 12 or 14. */
+  CHECK_MSG (n_scores == 8 * 2, "%zu", n_scores);
   attn_stream_free (stream);
   attn_layer_free (layer);
   attn_layer_free (exact);
@@ -620,8 +662,9 @@ main (int argc, char **argv)
   RUN (forward_is_within_the_derived_bound_of_float64);
   RUN (streams_are_within_the_derived_bound_however_they_are_cut);
   RUN (streams_of_a_group_are_within_the_derived_bound);
-  RUN (blocks_of_fewer_than_four_frames_are_exact);
-  RUN (blocks_of_four_frames_go_through_the_unit);
+  RUN (blocks_too_small_for_the_unit_are_exact);
+  RUN (only_blocks_that_the_unit_is_faster_for_are_split);
+  RUN (small_pieces_of_large_pushes_are_split);
   RUN (without_a_unit_fast_is_exact);
   RUN (environment_picks_a_unit_or_refuses);
   RUN (every_unit_gives_the_bits_of_plain_c);

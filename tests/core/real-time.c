@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 
 #define N_RANDOM random_rounds (200)
 #define MAX_BLOCKS 12
+#define MOST_FAULTS 1 /* the system may have taken a page away; without a first run there are some ten */
 
 /* ---- counting ---- */
 
@@ -237,6 +239,51 @@ run_layer (const AttnLayer *layer, bool with_weights)
   return end;
 }
 
+/* ---- the first push ---- */
+
+/* Pages that this thread met for the first time. */
+static long
+n_faults (void)
+{
+  struct rusage usage;
+
+  getrusage (RUSAGE_THREAD, &usage);
+  return usage.ru_minflt + usage.ru_majflt;
+}
+
+/* The first test of the process: nothing has run the code before. */
+TEST (the_first_push_meets_no_new_page)
+{
+  enum { d = 64 };
+  AttnModel model = { .name = (char *) "new" };
+  AttnConfig config = attn_config_default ();
+  float frames[16 * d], out[16 * d];
+  AttnStream *stream;
+  AttnLayer *layer;
+  long before;
+
+  config.n_heads = 4;
+  model.query = random_linear (d, d, true, 1);
+  model.key = random_linear (d, d, true, 1);
+  model.value = random_linear (d, d, true, 1);
+  model.output = random_linear (d, d, true, 1);
+  random_fill (frames, 16 * d, 1);
+  memset (out, 0, sizeof out);
+  MUST (attn_layer_new (&config, &model, &layer, NULL));
+  MUST (attn_stream_new (layer, &stream, NULL));
+  n_faults ();
+  before = n_faults ();
+  attn_stream_push (stream, frames, 1, out, NULL);
+  attn_stream_push (stream, frames, 16, out, NULL);
+  CHECK_MSG (n_faults () - before <= MOST_FAULTS, "%ld new pages", n_faults () - before);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+  free_linear (&model.query);
+  free_linear (&model.key);
+  free_linear (&model.value);
+  free_linear (&model.output);
+}
+
 TEST (trap_catches_system_calls_allocations_and_locks)
 {
   if (!can_trap ())
@@ -288,6 +335,7 @@ main (int argc, char **argv)
   random_seed ();
   if (!can_trap ())
     printf ("# no seccomp here: nothing is trapped\n");
+  RUN (the_first_push_meets_no_new_page);
   RUN (trap_catches_system_calls_allocations_and_locks);
   RUN (data_path_makes_no_system_call_and_no_allocation);
   RUN (data_path_of_encoders_makes_no_system_call_and_no_allocation);
