@@ -9,8 +9,8 @@
 #define LARGEST_PREFETCHED (512 * 1024)
 
 /*
- * Frames after a large block that are split for a matrix unit, too. Pushes of 15 or 17 frames, cut at the ends of tiles,
- * have large pieces at least so often.
+ * Frames after a large block that are split for a matrix unit, too. Pushes of 15 or 17 frames, cut at the ends of
+ * tiles, have large pieces at least so often.
  */
 #define SPLIT_FOR 128
 

@@ -229,8 +229,8 @@ typedef struct {
   void (*narrow) (uint16_t *out, const float *in, size_t n, AttnPrecision precision);
 
   /*
-   * Writes frames to lanes `lane` and following of the tiles of some heads. keys [n_frames][stride], of which head h has
-   * the values from h dk on; values [n_frames][stride], from h dv on; lane + n_frames <= 16.
+   * Writes frames to lanes `lane` and following of the tiles of some heads. keys [n_frames][stride], of which head h
+   * has the values from h dk on; values [n_frames][stride], from h dv on; lane + n_frames <= 16.
    */
   void (*store) (const AttnTiles *tiles, size_t lane, const float *keys, const float *values, size_t stride,
                  size_t n_frames);

@@ -34,8 +34,8 @@ narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
 }
 
 /*
- * Transposes 16 rows of up to 16 values into `n` rows of 16. Each round takes the upmost bit of a row's number and makes
- * it the lowest of a column's; four rounds exchange rows and columns.
+ * Transposes 16 rows of up to 16 values into `n` rows of 16. Each round takes the upmost bit of a row's number and
+ * makes it the lowest of a column's; four rounds exchange rows and columns.
  */
 static void
 transpose (float *out, const float *in, size_t in_stride, size_t n)

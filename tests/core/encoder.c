@@ -145,8 +145,8 @@ TEST (encoder_without_attention_has_no_heads)
 }
 
 /*
- * Every run reads the parameters of the blocks behind it. Behind a look-ahead of 3 the outputs of 16 frames begin in the
- * middle of a tile, and of a delay line.
+ * Every run reads the parameters of the blocks behind it. Behind a look-ahead of 3 the outputs of 16 frames begin in
+ * the middle of a tile, and of a delay line.
  */
 TEST (frames_that_come_together_leave_together)
 {

@@ -306,6 +306,7 @@ TEST (small_pieces_of_large_pushes_are_split)
 
   random_fill (frames, 14 * 8, 1);
   CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK);
+  n_scores = 0; /* a new stream has been warmed up */
   for (int push = 0; push < 16; push++)
     attn_stream_push (stream, frames, 14, out, NULL);
   /* 14 2+12 4+10 6+8 8+6 10+4 12+2 14, and the same again: 8 pieces of 12 or 14. */
