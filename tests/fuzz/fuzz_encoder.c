@@ -23,7 +23,7 @@ encoder_of_text (void)
 {
   static const char *const q[] = { ".q_proj.weight", ".k_proj.weight", ".v_proj.weight", ".o_proj.weight" };
   Encoder e = { .n_in = 4 };
-  Matrix unused[12];
+  Matrix unused[13];
   size_t n = 0;
 
   bytes_append (&e.json, input.data, input.size);
@@ -34,6 +34,7 @@ encoder_of_text (void)
   unused[n++] = add_vector (&e, "n", ".bias", 4);
   unused[n++] = add_tensor (&e, "c", ".weight", "4,4,3", 4, 12);
   unused[n++] = add_tensor (&e, "d", ".weight", "4,1,2", 4, 2);
+  unused[n++] = add_tensor (&e, "k", ".weight", "4,1,3,3", 4, 9);
   for (int i = 0; i < 4; i++)
     unused[n++] = add_weight (&e, "s", q[i], 4, 4);
   unused[n++] = add_weight (&e, "s", ".relative_bias", 2, 3);
