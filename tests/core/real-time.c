@@ -23,7 +23,7 @@
 
 #define N_RANDOM random_rounds (200)
 #define MAX_BLOCKS 12
-#define MOST_FAULTS 1 /* the system may have taken a page away; without a first run there are some ten */
+#define MOST_FAULTS 1 /* the system may have taken a page away; without a first run there are five */
 
 /* ---- counting ---- */
 
@@ -251,6 +251,15 @@ n_faults (void)
   return usage.ru_minflt + usage.ru_majflt;
 }
 
+/* Valgrind translates code where it first meets it, into new pages. It preloads libraries of its own. */
+static bool
+in_valgrind (void)
+{
+  const char *preloaded = getenv ("LD_PRELOAD");
+
+  return preloaded != NULL && strstr (preloaded, "vgpreload") != NULL;
+}
+
 /* The first test of the process: nothing has run the code before. */
 TEST (the_first_push_meets_no_new_page)
 {
@@ -275,7 +284,7 @@ TEST (the_first_push_meets_no_new_page)
   before = n_faults ();
   attn_stream_push (stream, frames, 1, out, NULL);
   attn_stream_push (stream, frames, 16, out, NULL);
-  CHECK_MSG (n_faults () - before <= MOST_FAULTS, "%ld new pages", n_faults () - before);
+  CHECK_MSG (n_faults () - before <= MOST_FAULTS || in_valgrind (), "%ld new pages", n_faults () - before);
   attn_stream_free (stream);
   attn_layer_free (layer);
   free_linear (&model.query);
