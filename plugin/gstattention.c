@@ -27,11 +27,11 @@
  * ## Models
  *
  * The metadata of the model file can hold values for the properties `heads`, `kv-heads`, `window`, `look-ahead`,
- * `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout` and `rope-dimensions`. A property that is not set
- * takes its value from there, or else has its default. If a property that is set, even to its default, disagrees with
- * the file, an error names both values. The element reads the metadata when #GstAttention:model-file or
- * #GstAttention:model-prefix is set. From then on the properties show these values, and the children for the heads
- * exist. It reads the parameters at start, and reports faults of the file then.
+ * `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`, `qk-norm` and `qk-norm-eps`.
+ * A property that is not set takes its value from there, or else has its default. If a property that is set, even to
+ * its default, disagrees with the file, an error names both values. The element reads the metadata when
+ * #GstAttention:model-file or #GstAttention:model-prefix is set. From then on the properties show these values, and the
+ * children for the heads exist. It reads the parameters at start, and reports faults of the file then.
  *
  * The metadata can also describe the frames that the model was trained on: `sample-rate`, `bins`, `style`,
  * `frame-length`, `hop-length`, `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale`,

@@ -24,6 +24,8 @@ enum {
   PROP_ROPE_BASE,
   PROP_ROPE_LAYOUT,
   PROP_ROPE_DIMENSIONS,
+  PROP_QK_NORM,
+  PROP_QK_NORM_EPS,
   N_PROPS
 };
 
@@ -42,6 +44,8 @@ static const gsize config_offsets[N_PROPS] = {
   [PROP_ROPE_BASE] = offsetof (AttnConfig, rope_base),
   [PROP_ROPE_LAYOUT] = offsetof (AttnConfig, rope_layout),
   [PROP_ROPE_DIMENSIONS] = offsetof (AttnConfig, rope_dimensions),
+  [PROP_QK_NORM] = offsetof (AttnConfig, qk_norm),
+  [PROP_QK_NORM_EPS] = offsetof (AttnConfig, qk_norm_eps),
 };
 
 /*
@@ -59,6 +63,8 @@ static const gsize config_offsets[N_PROPS] = {
 #define DEFAULT_ROPE_BASE 10000.0
 #define DEFAULT_ROPE_LAYOUT ATTN_ROPE_HALF
 #define DEFAULT_ROPE_DIMENSIONS 0
+#define DEFAULT_QK_NORM ATTN_QK_NORM_NONE
+#define DEFAULT_QK_NORM_EPS 1e-5
 
 #define GST_TYPE_ATTENTION_POSITION (gst_attention_position_get_type ())
 GST_DEFINE_ENUM (GstAttentionPosition, gst_attention_position,
@@ -75,12 +81,18 @@ GST_DEFINE_ENUM (GstAttentionRopeLayout, gst_attention_rope_layout,
                  { ATTN_ROPE_INTERLEAVED, "Pairs (2i, 2i + 1): RoFormer, GPT-J, and Llama as Meta has it",
                    "interleaved" })
 
+#define GST_TYPE_ATTENTION_QK_NORM (gst_attention_qk_norm_get_type ())
+GST_DEFINE_ENUM (GstAttentionQkNorm, gst_attention_qk_norm,
+                 { ATTN_QK_NORM_NONE, "None: queries and keys are used as they are", "none" },
+                 { ATTN_QK_NORM_LAYER, "LayerNorm: by mean and variance over the values of a head", "layer" },
+                 { ATTN_QK_NORM_RMS, "RMSNorm: by the mean of their squares", "rms" })
+
 /* ---- properties that nobody set ---- */
 
 static gboolean
 is_double (guint id)
 {
-  return id == PROP_SCALE || id == PROP_SOFTCAP || id == PROP_ROPE_BASE;
+  return id == PROP_SCALE || id == PROP_SOFTCAP || id == PROP_ROPE_BASE || id == PROP_QK_NORM_EPS;
 }
 
 static gpointer
@@ -301,6 +313,19 @@ install_arithmetic_properties (GObjectClass *object_class)
                            "attention: softcap * tanh (score / softcap), before the mask, as models such as Gemma 2 "
                            "are trained with (50 there). 0 = off",
                            0, 1e30, DEFAULT_SOFTCAP, flags));
+  install (object_class, PROP_QK_NORM,
+           g_param_spec_enum ("qk-norm", "Query and key norm",
+                              "Norm of the queries and keys of each head, before positions, with q_norm.weight and "
+                              "k_norm.weight of the model. A model that has these needs the norm that it was trained "
+                              "with: most have rms",
+                              GST_TYPE_ATTENTION_QK_NORM, DEFAULT_QK_NORM, flags));
+  install (object_class, PROP_QK_NORM_EPS,
+           g_param_spec_double ("qk-norm-eps", "Epsilon of the norm",
+                                "qk-norm: what is added to the variance, or to the mean of the squares "
+                                "(rms_norm_eps in Hugging Face's configurations)",
+                                1e-30, 1e30, DEFAULT_QK_NORM_EPS, flags));
+
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_QK_NORM, 0);
 }
 
 void

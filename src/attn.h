@@ -43,6 +43,10 @@
  *             in the paper's code
  *   relative  relative_bias[h][j - t + window - 1] is added; 0 for a sink that the window has left behind
  *
+ * With qk_norm, each head's query and key are normalised before the position and the scale: n = norm (query) w + b, over
+ * the dk values of the head, with the weight w and the bias b that all heads share (layer: w (x - mean) / sqrt (variance
+ * + eps) + b; rms: w x / sqrt (mean of squares + eps); Henry et al. 2020, and the models that have `q_norm`).
+ *
  * A sink counts at its true distance. Frame numbers are exact: outputs at frame 10^15 are as accurate as at frame 0.
  *
  * The window is never padded: at the start and at the end of a stream it is shorter. Without a model the projections
@@ -177,6 +181,14 @@ typedef enum {
   ATTN_ROPE_INTERLEAVED /* 2i and 2i + 1: RoFormer, GPT-J, and Llama as Meta has it */
 } AttnRopeLayout;
 
+/* The norm of each head's queries and keys. `q_norm.weight` and `k_norm.weight` of the model are its weights. */
+typedef enum {
+  ATTN_QK_NORM_UNSET = -1,
+  ATTN_QK_NORM_NONE,
+  ATTN_QK_NORM_LAYER, /* by mean and variance; there may be biases */
+  ATTN_QK_NORM_RMS    /* by the mean of squares */
+} AttnQkNorm;
+
 /*
  * The type in which parameters (not biases), keys and values are stored. They are rounded to nearest, ties to even. All
  * arithmetic is float32. The 16-bit types halve the memory that is read, and reading it takes most of the time of a
@@ -242,7 +254,10 @@ typedef struct {
 
   AttnArithmetic arithmetic; /* default ATTN_ARITHMETIC_EXACT */
 
-  uint32_t reserved[14]; /* 0 */
+  double qk_norm_eps; /* of qk_norm, 1e-30 ... 1e30. Unset: 1e-5 */
+  AttnQkNorm qk_norm; /* unset: ATTN_QK_NORM_NONE, which a model with such tensors does not allow */
+
+  uint32_t reserved[11]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);
@@ -266,6 +281,9 @@ ATTN_API AttnConfig attn_config_default (void);
  * frame t - window + 1 + j. A layer made from such a model has ATTN_POSITION_RELATIVE. Other models do not allow that
  * position.
  *
+ * With any scheme there may be `q_norm.weight` [dk] and `k_norm.weight` [dk], with qk_norm layer also `q_norm.bias` [dk]
+ * and `k_norm.bias` [dk] or one of them. Such a model needs a qk_norm, and a qk_norm needs such a model.
+ *
  * Any other tensor under the prefix is an error, because leaving it out would silently give other numbers. The error
  * names the tensor and says what it is for. These tensors are ignored, because the layer does not need them:
  * rotary_emb.inv_freq, rotary_emb.cos_cached, rotary_emb.sin_cached (tables of RoPE), position_ids, masked_bias, a
@@ -273,8 +291,8 @@ ATTN_API AttnConfig attn_config_default (void);
  * dtype BOOL.
  *
  * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, softcap, position
- * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions give the unset fields of
- * AttnConfig their values; fields that are set must agree with them. A program reads the other entries, such as a note
+ * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved), rope-dimensions, qk-norm (none, layer, rms)
+ * or qk-norm-eps give the unset fields of AttnConfig their values; fields that are set must agree with them. A program reads the other entries, such as a note
  * on the training data, by attn_model_metadata ().
  */
 typedef struct AttnModel AttnModel;
@@ -374,7 +392,7 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *               `offset` (0), `layout` (interleaved): interleaved (sin, cos, sin ...), half (first all sines)
  *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. `heads` and
  *               `window` are required; `kv-heads`, `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`,
- *               `rope-layout`, `rope-dimensions`
+ *               `rope-layout`, `rope-dimensions`, `qk-norm`, `qk-norm-eps`
  *   conv        y_i = activation (b + sum over j of W_j x_(i stride - left + j dilation)), zeros beyond both ends of
  *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none.
  *               `stride` (1), `dilation` (1), `groups` (1), `activation` (none); `left` (0), at most (kernel - 1)

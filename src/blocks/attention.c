@@ -38,6 +38,37 @@ pack_model (AttnAttention *attention, const AttnModel *model, AttnError *error)
   return status != ATTN_OK || output->weight == NULL ? status : attn_linear_split (output, error);
 }
 
+/* values [2][dk] become the arrays of the norm. */
+static AttnNorm
+make_norm (const AttnAttention *attention, const AttnNormVectors *vectors, float *values)
+{
+  const AttnSizes *sizes = &attention->sizes;
+  const AttnKernels *kernels = attention->block.machine->kernels;
+  size_t dk = sizes->dk, i;
+
+  kernels->scale (values, vectors->weight, 1, dk);
+  if (vectors->bias != NULL)
+    kernels->scale (values + dk, vectors->bias, 1, dk);
+  for (i = dk; i < 2 * dk; i++)
+    values[i] += ATTN_GUARD;
+  return (AttnNorm){ dk, sizes->qk_norm == ATTN_QK_NORM_RMS, sizes->qk_norm_eps, values, values + dk };
+}
+
+static AttnStatus
+init_norms (AttnAttention *attention, const AttnModel *model, AttnError *error)
+{
+  size_t dk = attention->sizes.dk, bytes = attn_size_mul (dk, 4 * sizeof (float));
+
+  if (attention->sizes.qk_norm == ATTN_QK_NORM_NONE)
+    return ATTN_OK;
+  attention->norm_values = attn_alloc (bytes);
+  if (attention->norm_values == NULL)
+    return attn_fail_memory (error, "norms of queries and keys", bytes);
+  attention->query_norm = make_norm (attention, &model->query_norm, attention->norm_values);
+  attention->key_norm = make_norm (attention, &model->key_norm, attention->norm_values + 2 * dk);
+  return ATTN_OK;
+}
+
 static uint64_t
 count_operations (const AttnSizes *sizes)
 {
@@ -68,7 +99,8 @@ attn_attention_new (const AttnConfig *config, const AttnModel *model, const Attn
   attention->block.reach_back = attention->sizes.window - 1;
   attention->block.reach_ahead = attention->sizes.look_ahead;
   attention->n_operations = count_operations (&attention->sizes);
-  if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error)))
+  if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error))
+      || (status = init_norms (attention, model, error)))
     return status;
   if (model != NULL)
     return pack_model (attention, model, error);
@@ -84,6 +116,7 @@ attention_free (AttnBlock *block)
   attn_linear_clear (&attention->input);
   attn_linear_clear (&attention->output);
   attn_positions_clear (&attention->positions);
+  attn_free (attention->norm_values);
   attn_free (attention);
 }
 
@@ -104,6 +137,19 @@ hash_positions (uint64_t hash, const AttnAttention *attention)
   if (positions->biases != NULL)
     hash = attn_hash_floats (hash, positions->biases, sizes->n_heads * positions->bias_stride);
   return hash;
+}
+
+/* What not every layer has changes the hash only where it is there: states of other layers stay valid. */
+static uint64_t
+hash_norms (uint64_t hash, const AttnAttention *attention)
+{
+  const AttnSizes *sizes = &attention->sizes;
+
+  if (sizes->qk_norm == ATTN_QK_NORM_NONE)
+    return hash;
+  hash = attn_hash_number (hash, sizes->qk_norm, 1);
+  hash = attn_hash_floats (hash, &sizes->qk_norm_eps, 1);
+  return attn_hash_floats (hash, attention->norm_values, 4 * sizes->dk);
 }
 
 /*
@@ -127,6 +173,7 @@ attention_hash (const AttnBlock *block, uint64_t hash)
   hash = attn_hash_floats (hash, &sizes->softcap.factor, 1);
   hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
   hash = hash_positions (hash, attention);
+  hash = hash_norms (hash, attention);
   hash = attn_hash_number (hash, sizes->precision, 1);
   return attn_hash_number (hash, sizes->arithmetic, 1);
 }

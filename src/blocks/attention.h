@@ -21,8 +21,10 @@ typedef struct {
   AttnBlock block;
   AttnConfig config; /* in effect */
   AttnSizes sizes;
-  AttnProjection input;  /* [n_projected]: queries, keys and values of all heads, one after another */
-  AttnProjection output; /* [n_outputs] */
+  AttnProjection input;          /* [n_projected]: queries, keys and values of all heads, one after another */
+  AttnProjection output;         /* [n_outputs] */
+  AttnNorm query_norm, key_norm; /* width 0: there are none */
+  float *norm_values;            /* [4][dk]: the arrays of both */
   AttnPositions positions;
   uint64_t n_operations; /* of a frame */
 } AttnAttention;

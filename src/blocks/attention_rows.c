@@ -101,8 +101,10 @@ project_frames (AttnAttentionState *state, AttnPool *pool)
 bool
 attn_store_frames (AttnAttentionState *state)
 {
-  const AttnSizes *sizes = &state->attention->sizes;
-  const AttnMachine *machine = state->attention->block.machine;
+  const AttnAttention *attention = state->attention;
+  const AttnSizes *sizes = &attention->sizes;
+  const AttnMachine *machine = attention->block.machine;
+  const AttnKernels *kernels = machine->kernels;
   AttnScratch *scratch = &state->scratch;
   size_t n = state->n_taken, i;
   AttnPool *pool = pool_for (state, n);
@@ -113,9 +115,13 @@ attn_store_frames (AttnAttentionState *state)
   for (i = 0; i < n; i++) {
     float *query = scratch->projected + i * sizes->n_projected;
 
+    if (sizes->qk_norm != ATTN_QK_NORM_NONE) {
+      kernels->norm (query, query, sizes->n_heads, &attention->query_norm);
+      kernels->norm (query + sizes->n_query, query + sizes->n_query, sizes->n_kv_heads, &attention->key_norm);
+    }
     if (sizes->position == ATTN_POSITION_ROPE)
       rotate_frame (state, frame + i, query);
-    machine->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
+    kernels->scale (query, query, sizes->query_factor, sizes->n_query);
     attn_delay_put (&state->queries, frame + i, query);
   }
   attn_ring_write (&state->ring, machine, pool, scratch->projected + sizes->n_query,

@@ -147,6 +147,46 @@ rope_sizes (const AttnConfig *config, AttnSizes *sizes, AttnError *error)
   return ATTN_OK;
 }
 
+/* ---- norms of queries and keys ---- */
+
+static AttnStatus
+check_norm_vectors (const AttnModel *model, const char *name, const AttnNormVectors *norm, const AttnSizes *sizes,
+                    AttnError *error)
+{
+  if (norm->n_values != sizes->dk)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: %s.weight has %u values, but a head has %zu: one norm holds for every head", model->name,
+                      name, norm->n_values, sizes->dk);
+  if (norm->bias != NULL && sizes->qk_norm == ATTN_QK_NORM_RMS)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: the model has %s.bias, which takes qk-norm=layer, but qk-norm is %s", model->name, name,
+                      attn_qk_norm_name (sizes->qk_norm));
+  return ATTN_OK;
+}
+
+/* A norm needs its weights, and these need the norm. */
+static AttnStatus
+check_norms (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  bool wanted = sizes->qk_norm != ATTN_QK_NORM_NONE, there = model != NULL && model->query_norm.n_values != 0;
+  AttnStatus status;
+
+  if (wanted && model == NULL)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "qk-norm is %s, and there is no model to take its q_norm.weight from",
+                      attn_qk_norm_name (sizes->qk_norm));
+  if (wanted && !there)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: qk-norm is %s, but the model has no q_norm.weight", model->name,
+                      attn_qk_norm_name (sizes->qk_norm));
+  if (there && !wanted)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: the model has q_norm.weight, but qk-norm is none: it has to be layer or rms, as the model "
+                      "was trained",
+                      model->name);
+  if (!wanted || (status = check_norm_vectors (model, "q_norm", &model->query_norm, sizes, error)))
+    return wanted ? status : ATTN_OK;
+  return check_norm_vectors (model, "k_norm", &model->key_norm, sizes, error);
+}
+
 /* ---- all together ---- */
 
 /* Copies the numbers of the configuration. */
@@ -163,6 +203,8 @@ configured (const AttnConfig *config, const AttnMachine *machine)
     .position = config->position,
     .rope_layout = config->rope_layout,
     .rope_base = config->rope_base,
+    .qk_norm = config->qk_norm,
+    .qk_norm_eps = (float) config->qk_norm_eps,
     .precision = config->precision,
     .arithmetic = config->arithmetic,
     .is_split = machine->matrix != NULL,
@@ -199,7 +241,8 @@ attn_attention_sizes (AttnSizes *sizes, const AttnConfig *config, const AttnMode
       || (status = rope_sizes (config, sizes, error)) || (status = check_relative_bias (model, sizes, error)))
     return status;
   zeros.rope_dimensions = sizes->dk;
-  if ((status = attn_config_check_claims (config, &zeros, model, error)))
+  if ((status = attn_config_check_claims (config, &zeros, model, error))
+      || (status = check_norms (model, sizes, error)))
     return status;
   derive (sizes);
   return attn_config_scores (config->scale, config->softcap, sizes->dk, &sizes->query_factor, &sizes->softcap, error);

@@ -36,6 +36,9 @@ typedef struct {
   double rope_base;
   size_t n_rope_pairs; /* per head; 0 unless position is RoPE */
 
+  AttnQkNorm qk_norm;
+  float qk_norm_eps;
+
   float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
   AttnSoftcap softcap;
   AttnPrecision precision;

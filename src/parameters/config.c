@@ -22,6 +22,7 @@
 
 static const char *const position_names[] = { "none", "rope", "alibi", "relative", NULL };
 static const char *const layout_names[] = { "half", "interleaved", NULL };
+static const char *const qk_norm_names[] = { "none", "layer", "rms", NULL };
 
 #define AT(member) .offset = offsetof (AttnConfig, member)
 #define FROM(least, most) .min = (least), .max = (most)
@@ -29,7 +30,7 @@ static const char *const layout_names[] = { "half", "interleaved", NULL };
 #define NAMED(table, last) .names = (table), .max = (last)
 #define OF_MODEL .in_metadata = true
 
-enum { SCALE, SOFTCAP, POSITION, ROPE_BASE, ROPE_LAYOUT, ROPE_DIMENSIONS };
+enum { SCALE, SOFTCAP, POSITION, ROPE_BASE, ROPE_LAYOUT, ROPE_DIMENSIONS, QK_NORM, QK_NORM_EPS };
 static const AttnField fields[] = {
   [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_MIN, DBL_MAX), OF_MODEL },
   /* Well within float32, with room for the factors; far beyond any score. */
@@ -38,6 +39,8 @@ static const AttnField fields[] = {
   [ROPE_BASE] = { "rope-base", AT (rope_base), DOUBLE (NULL), FROM (1, DBL_MAX), .by_default = 10000, OF_MODEL },
   [ROPE_LAYOUT] = { "rope-layout", AT (rope_layout), NAMED (layout_names, ATTN_ROPE_INTERLEAVED), OF_MODEL },
   [ROPE_DIMENSIONS] = { "rope-dimensions", AT (rope_dimensions), FROM (0, ATTN_MAX_FEATURES), OF_MODEL },
+  [QK_NORM] = { "qk-norm", AT (qk_norm), NAMED (qk_norm_names, ATTN_QK_NORM_RMS), OF_MODEL },
+  [QK_NORM_EPS] = { "qk-norm-eps", AT (qk_norm_eps), DOUBLE (NULL), FROM (1e-30, 1e30), .by_default = 1e-5, OF_MODEL },
   { "heads", AT (n_heads), FROM (1, ATTN_MAX_FEATURES), .by_default = 1, OF_MODEL },
   { "kv-heads", AT (n_kv_heads), FROM (0, ATTN_MAX_FEATURES), OF_MODEL },
   { "window", AT (window), FROM (1, ATTN_MAX_WINDOW), .by_default = 64, OF_MODEL },
@@ -60,6 +63,12 @@ const char *
 attn_position_name (AttnPosition position)
 {
   return position_names[position];
+}
+
+const char *
+attn_qk_norm_name (AttnQkNorm norm)
+{
+  return qk_norm_names[norm];
 }
 
 double
@@ -271,6 +280,20 @@ resolve_position (AttnConfig *config, const AttnModel *model, AttnError *error)
   return ATTN_OK;
 }
 
+/* Somebody who gives the number wants the norm. (A model that says which disagrees by attn_config_check_claims ().) */
+static AttnStatus
+check_qk_norm_eps (const AttnConfig *resolved, const AttnModel *model, AttnError *error)
+{
+  const AttnField *eps = &fields[QK_NORM_EPS];
+  double value = attn_config_get (resolved, eps);
+
+  if (resolved->qk_norm != ATTN_QK_NORM_NONE || claim_of (model, &fields[QK_NORM]) != NULL
+      || (claim_of (model, eps) == NULL && value == eps->by_default))
+    return ATTN_OK;
+  return attn_fail (error, ATTN_ERROR_CONFIG,
+                    "qk-norm-eps is %g, but qk-norm is none: nothing is normalised. Is qk-norm layer, or rms?", value);
+}
+
 AttnStatus
 attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *error)
 {
@@ -283,7 +306,7 @@ attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *erro
   if (status == ATTN_OK && model != NULL && is_unset (config, &fields[POSITION])
       && claim_of (model, &fields[POSITION]) == NULL)
     status = resolve_position (&resolved, model, error);
-  if (status != ATTN_OK)
+  if (status != ATTN_OK || (status = check_qk_norm_eps (&resolved, model, error)))
     return status;
   if (model != NULL && resolved.n_features == 0)
     resolved.n_features = model->query.n_inputs;

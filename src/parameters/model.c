@@ -38,6 +38,20 @@ read_relative_bias (AttnTensors *tensors, const AttnTensor *tensor, AttnRelative
 }
 
 static AttnStatus
+read_norm (AttnTensors *tensors, const AttnPair *source, AttnNormVectors *norm, AttnError *error)
+{
+  AttnStatus status;
+
+  if (source->weight == NULL)
+    return ATTN_OK;
+  norm->n_values = (uint32_t) source->weight->n_elements;
+  status = attn_tensors_read (tensors, source->weight, 0, norm->n_values, &norm->weight, error);
+  if (status == ATTN_OK && source->bias != NULL)
+    status = attn_tensors_read (tensors, source->bias, 0, norm->n_values, &norm->bias, error);
+  return status;
+}
+
+static AttnStatus
 read_parameters (AttnTensors *tensors, const AttnSources *sources, AttnModel *model, AttnError *error)
 {
   AttnLinear *linears[ATTN_N_PROJECTIONS] = { &model->query, &model->key, &model->value };
@@ -47,8 +61,10 @@ read_parameters (AttnTensors *tensors, const AttnSources *sources, AttnModel *mo
     status = read_linear (tensors, &sources->projections[i], linears[i], error);
   if (status == ATTN_OK && sources->output.weight != NULL)
     status = read_linear (tensors, &sources->output, &model->output, error);
-  return status == ATTN_OK ? read_relative_bias (tensors, sources->relative_bias, &model->relative_bias, error)
-                           : status;
+  if (status || (status = read_relative_bias (tensors, sources->relative_bias, &model->relative_bias, error))
+      || (status = read_norm (tensors, &sources->query_norm, &model->query_norm, error)))
+    return status;
+  return read_norm (tensors, &sources->key_norm, &model->key_norm, error);
 }
 
 static AttnStatus
@@ -68,7 +84,7 @@ name_model (const AttnTensors *tensors, const char *prefix, AttnModel *model, At
 }
 
 AttnStatus
-attn_model_read (AttnTensors *tensors, const char *prefix, bool shared, AttnModel **result, AttnError *error)
+attn_model_read (AttnTensors *tensors, const char *prefix, const AttnConfig *keys, AttnModel **result, AttnError *error)
 {
   AttnModel *model = *result = calloc (1, sizeof *model);
   AttnSources sources;
@@ -77,7 +93,7 @@ attn_model_read (AttnTensors *tensors, const char *prefix, bool shared, AttnMode
   if (model == NULL)
     return attn_tensors_fail_memory (tensors, sizeof *model, "the model", error);
   model->is_header = tensors->header_only;
-  if ((status = attn_schemes_find (tensors, prefix, shared, &sources, error))
+  if ((status = attn_schemes_find (tensors, prefix, keys, &sources, error))
       || (status = name_model (tensors, prefix, model, error))
       || (status = read_parameters (tensors, &sources, model, error)))
     return status;
@@ -181,7 +197,7 @@ read_file (AttnStatus opened, AttnSafetensors *file, const char *prefix, bool he
     status = attn_tensors_init (&tensors, file, error);
   tensors.header_only = header_only;
   if (status == ATTN_OK)
-    status = attn_model_read (&tensors, prefix == NULL ? "" : prefix, false, model, error);
+    status = attn_model_read (&tensors, prefix == NULL ? "" : prefix, NULL, model, error);
   if (status == ATTN_OK)
     status = attn_metadata_copy (&(*model)->metadata, file, error);
   attn_tensors_clear (&tensors);
@@ -227,6 +243,13 @@ attn_linear_free_arrays (AttnLinear *linear)
   attn_free (linear->bias);
 }
 
+static void
+free_norm (AttnNormVectors *norm)
+{
+  attn_free (norm->weight);
+  attn_free (norm->bias);
+}
+
 void
 attn_model_free (AttnModel *model)
 {
@@ -237,6 +260,8 @@ attn_model_free (AttnModel *model)
   attn_linear_free_arrays (&model->value);
   attn_linear_free_arrays (&model->output);
   attn_free (model->relative_bias.values);
+  free_norm (&model->query_norm);
+  free_norm (&model->key_norm);
   attn_metadata_clear (&model->metadata);
   free (model->name);
   free (model);

@@ -159,6 +159,24 @@ set_field (AttnReader *reader, const AttnField *field, const json_t *json, AttnC
   return ATTN_OK;
 }
 
+/* Keys that mean nothing without another one. What a configuration cannot tell from a default is refused here. */
+static AttnStatus
+check_companions (AttnReader *reader, const json_t *json)
+{
+  static const struct {
+    const char *key, *companion;
+  } pairs[] = { { "qk-norm-eps", "qk-norm" } };
+
+  for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+    const json_t *found = json_object_get (json, pairs[i].key);
+
+    if (found != NULL && json_object_get (json, pairs[i].companion) == NULL)
+      return attn_reader_fail (reader, "attention has the key %s, %s, but no key %s, without which it means nothing",
+                               pairs[i].key, attn_json_text (found).text, pairs[i].companion);
+  }
+  return ATTN_OK;
+}
+
 static AttnStatus
 read_config (AttnReader *reader, const json_t *json, size_t width, AttnConfig *config)
 {
@@ -179,7 +197,7 @@ read_config (AttnReader *reader, const json_t *json, size_t width, AttnConfig *c
     if (field->in_metadata && json_object_get (json, field->name) != NULL
         && (status = set_field (reader, field, json, config)) != ATTN_OK)
       return status;
-  return ATTN_OK;
+  return check_companions (reader, json);
 }
 
 static AttnStatus
@@ -197,7 +215,7 @@ make_attention (AttnReader *reader, const json_t *json, size_t width, AttnBlock 
     return status;
   reader->names[reader->n_names - 1].is_attention = true;
   snprintf (prefix, sizeof prefix, "%s.", name);
-  status = attn_model_read (&reader->tensors, prefix, true, &model, &reader->error);
+  status = attn_model_read (&reader->tensors, prefix, &config, &model, &reader->error);
   if (status == ATTN_OK)
     status = attn_config_resolve (&config, model, &reader->error);
   if (status == ATTN_OK)

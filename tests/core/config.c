@@ -566,6 +566,81 @@ TEST (relative_bias_has_a_row_per_head_and_goes_with_no_other_position)
   small_model_clear (&model);
 }
 
+/* One weight for all heads, whose queries and keys have 5 values each. */
+static AttnModel
+normed_model (void)
+{
+  AttnModel model = small_model ();
+  static float ones[] = { 1, 1, 1, 1, 1 };
+
+  model.query_norm = model.key_norm = (AttnNormVectors){ 5, ones, NULL };
+  return model;
+}
+
+TEST (norm_needs_a_model_with_its_weights_and_these_need_the_norm)
+{
+  AttnModel model = small_model (), normed = normed_model ();
+  AttnConfig config = valid ();
+
+  config.qk_norm = ATTN_QK_NORM_RMS;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "qk-norm is rms", "no model"));
+  config.n_kv_heads = 1;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "qk-norm is rms", "no q_norm.weight"));
+  config.qk_norm = ATTN_QK_NORM_UNSET;
+  CHECK (refused (&config, &normed, ATTN_ERROR_MODEL, "q_norm.weight", "qk-norm is none"));
+  SAYS (&normed, "qk-norm", "batch");
+  CHECK (refused (&config, &normed, ATTN_ERROR_MODEL, "qk-norm=batch", "none, layer, rms"));
+  SAYS (&normed, "qk-norm", "layer");
+  config.qk_norm = ATTN_QK_NORM_RMS;
+  CHECK (refused (&config, &normed, ATTN_ERROR_MODEL, "qk-norm=layer", "qk-norm is rms"));
+  small_model_clear (&model);
+  small_model_clear (&normed);
+}
+
+TEST (norm_has_a_value_for_each_of_a_head_and_a_bias_only_for_layer)
+{
+  AttnModel model = normed_model ();
+  AttnConfig config = small_config ();
+
+  config.qk_norm = ATTN_QK_NORM_RMS;
+  model.key_norm.n_values = 6;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "k_norm.weight has 6 values", "a head has 5"));
+  model.key_norm = model.query_norm;
+  model.query_norm.bias = model.query_norm.weight;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "q_norm.bias", "qk-norm is rms"));
+  small_model_clear (&model);
+}
+
+TEST (eps_without_a_norm_is_refused)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = valid ();
+
+  config.qk_norm_eps = 1e-6;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "qk-norm-eps is 1e-06", "qk-norm is none"));
+  config.qk_norm_eps = 0;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "qk-norm-eps is 0", "qk-norm is none"));
+  config.qk_norm_eps = ATTN_UNSET_DOUBLE;
+  config.n_kv_heads = 1;
+  SAYS (&model, "qk-norm-eps", "1e-5");
+  CHECK (refused (&config, &model, ATTN_ERROR_CONFIG, "qk-norm-eps is 1e-05", "qk-norm is none"));
+  small_model_clear (&model);
+}
+
+TEST (metadata_say_the_norm)
+{
+  AttnModel model = normed_model ();
+  AttnConfig config = small_config ();
+  AttnLayer *layer;
+
+  SAYS (&model, "qk-norm", "rms", "qk-norm-eps", "0.25");
+  CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
+  CHECK (attn_layer_attention (layer, 0)->qk_norm == ATTN_QK_NORM_RMS
+         && attn_layer_attention (layer, 0)->qk_norm_eps == 0.25);
+  attn_layer_free (layer);
+  small_model_clear (&model);
+}
+
 TEST (metadata_of_positions_that_disagrees_is_refused)
 {
   AttnModel model = small_model ();
@@ -662,6 +737,10 @@ main (int argc, char **argv)
   RUN (rope_in_the_metadata_without_a_position_is_refused);
   RUN (relative_position_needs_a_model_with_its_bias);
   RUN (relative_bias_has_a_row_per_head_and_goes_with_no_other_position);
+  RUN (norm_needs_a_model_with_its_weights_and_these_need_the_norm);
+  RUN (norm_has_a_value_for_each_of_a_head_and_a_bias_only_for_layer);
+  RUN (eps_without_a_norm_is_refused);
+  RUN (metadata_say_the_norm);
   RUN (metadata_of_positions_that_disagrees_is_refused);
   RUN (metadata_does_not_depend_on_the_locale);
   RUN (window_too_large_to_allocate_is_a_status);

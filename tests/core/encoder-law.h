@@ -162,22 +162,22 @@ matrix_apply (const Matrix *m, const Matrix *bias, const double *in, double *out
   }
 }
 
+/* May work in place. */
 static inline void
-norm_row (const Node *node, const double *in, double *out)
+norm_row (uint32_t n, bool is_rms, double eps, const Matrix *weight, const Matrix *bias, const double *in, double *out)
 {
-  uint32_t n = node->n_in;
   double mean = 0, squares = 0;
 
-  for (uint32_t i = 0; i < n && !node->is_rms; i++)
+  for (uint32_t i = 0; i < n && !is_rms; i++)
     mean += in[i] / n;
   for (uint32_t i = 0; i < n; i++)
     squares += (in[i] - mean) * (in[i] - mean) / n;
   for (uint32_t i = 0; i < n; i++) {
-    out[i] = (in[i] - mean) / sqrt (squares + node->eps);
-    if (node->weight.values != NULL)
-      out[i] *= node->weight.values[i];
-    if (node->bias.values != NULL)
-      out[i] += node->bias.values[i];
+    out[i] = (in[i] - mean) / sqrt (squares + eps);
+    if (weight->values != NULL)
+      out[i] *= weight->values[i];
+    if (bias->values != NULL)
+      out[i] += bias->values[i];
   }
 }
 
@@ -206,7 +206,7 @@ frame_row (const Node *node, uint64_t t, const double *in, double *out)
     act_row (node->act, out, n);
     break;
   case BLOCK_NORM:
-    norm_row (node, in, out);
+    norm_row (n, node->is_rms, node->eps, &node->weight, &node->bias, in, out);
     break;
   case BLOCK_ACTIVATION:
     memcpy (out, in, n * sizeof *out);
@@ -337,8 +337,14 @@ project_signal (const AttentionNode *a, int part, const Signal *in)
     abort ();
   for (size_t t = 0; t < in->n; t++) {
     matrix_apply (m, &a->biases[part], signal_row (in, t), rows + t * m->n_rows);
-    for (uint32_t i = 0; part < 2 && i < m->n_rows; i += a->dk)
-      rotate_row (a, in->first + t, rows + t * m->n_rows + i);
+    for (uint32_t i = 0; part < 2 && i < m->n_rows; i += a->dk) {
+      double *head = rows + t * m->n_rows + i;
+
+      if (a->norm != ATTN_QK_NORM_NONE)
+        norm_row (a->dk, a->norm == ATTN_QK_NORM_RMS, a->norm_eps, &a->norm_weights[part], &a->norm_biases[part], head,
+                  head);
+      rotate_row (a, in->first + t, head);
+    }
   }
   return rows;
 }

@@ -101,6 +101,9 @@ typedef struct {
   uint32_t rope_dimensions;               /* 0: no RoPE */
   double scale, softcap;                  /* scale is never 0 */
   Matrix weights[4], biases[4], relative; /* query, key, value, output */
+  AttnQkNorm norm;
+  double norm_eps;
+  Matrix norm_weights[2], norm_biases[2]; /* query, key */
 } AttentionNode;
 
 typedef struct Node Node;
@@ -261,6 +264,28 @@ make_position (Encoder *e, AttentionNode *a, const char *name, Bytes *keys)
                a->layout == ATTN_ROPE_HALF ? "half" : "interleaved");
 }
 
+static inline void
+make_qk_norm (Encoder *e, AttentionNode *a, const char *name, Bytes *keys)
+{
+  static const char *const names[] = { "none", "layer", "rms" };
+  static const char *const weights[] = { ".q_norm.weight", ".k_norm.weight" };
+  static const char *const biases[] = { ".q_norm.bias", ".k_norm.bias" };
+
+  a->norm = random_between (0, 2) == 0 ? random_between (ATTN_QK_NORM_LAYER, ATTN_QK_NORM_RMS) : ATTN_QK_NORM_NONE;
+  a->norm_eps = random_between (0, 1) ? 1e-5 : 0.25;
+  if (a->norm != ATTN_QK_NORM_NONE || random_between (0, 3) == 0)
+    bytes_print (keys, ",'qk-norm':'%s'", names[a->norm]);
+  if (a->norm == ATTN_QK_NORM_NONE)
+    return;
+  if (a->norm_eps != 1e-5)
+    bytes_print (keys, ",'qk-norm-eps':%g", a->norm_eps);
+  for (int i = 0; i < 2; i++) {
+    a->norm_weights[i] = add_vector (e, name, weights[i], a->dk);
+    if (a->norm == ATTN_QK_NORM_LAYER)
+      a->norm_biases[i] = maybe_bias (e, name, biases[i], a->dk);
+  }
+}
+
 /* In the scheme of Hugging Face; the output projection may be absent. */
 static inline void
 make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
@@ -296,6 +321,7 @@ make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
     bytes_print (keys, ",'scale':0.25");
   if (a->softcap != 0)
     bytes_print (keys, ",'softcap':%g", a->softcap);
+  make_qk_norm (e, a, name, keys);
   make_position (e, a, name, keys);
 }
 
@@ -572,6 +598,10 @@ chain_clear (Chain *chain)
     matrix_clear (&node->weight);
     matrix_clear (&node->bias);
     matrix_clear (&node->a.relative);
+    for (int j = 0; j < 2; j++) {
+      matrix_clear (&node->a.norm_weights[j]);
+      matrix_clear (&node->a.norm_biases[j]);
+    }
     for (int j = 0; j < 4; j++) {
       matrix_clear (&node->a.weights[j]);
       matrix_clear (&node->a.biases[j]);

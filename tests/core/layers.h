@@ -33,6 +33,13 @@ free_linear (AttnLinear *linear)
   free (linear->bias);
 }
 
+static inline void
+free_norm_vectors (AttnNormVectors *norm)
+{
+  free (norm->weight);
+  free (norm->bias);
+}
+
 /* A configuration and, mostly, a model for it. */
 typedef struct {
   AttnConfig config;
@@ -61,6 +68,31 @@ random_position (RandomLayer *r, uint32_t dk)
     r->model->relative_bias = (AttnRelativeBias){ heads, n, malloc (sizeof (float) * heads * n) };
     random_fill (r->model->relative_bias.values, (size_t) heads * n, 3);
   }
+}
+
+static inline AttnNormVectors
+random_norm_vectors (uint32_t dk, bool bias)
+{
+  AttnNormVectors norm = { dk, malloc (sizeof (float) * dk), bias ? malloc (sizeof (float) * dk) : NULL };
+
+  random_fill (norm.weight, dk, 1.5f);
+  if (bias)
+    random_fill (norm.bias, dk, 0.5f);
+  return norm;
+}
+
+/* A quarter of the layers with a model normalise queries and keys. */
+static inline void
+random_norm (RandomLayer *r, uint32_t dk)
+{
+  bool is_layer = random_between (0, 1);
+
+  if (r->model == NULL || random_between (0, 3) != 0)
+    return;
+  r->config.qk_norm = is_layer ? ATTN_QK_NORM_LAYER : ATTN_QK_NORM_RMS;
+  r->config.qk_norm_eps = random_between (0, 1) ? 1e-5 : 0.25;
+  r->model->query_norm = random_norm_vectors (dk, is_layer && random_between (0, 1));
+  r->model->key_norm = random_norm_vectors (dk, is_layer && random_between (0, 1));
 }
 
 static inline RandomLayer
@@ -102,6 +134,7 @@ random_layer_of (AttnArithmetic arithmetic)
   r.config.precision = random_between (0, 1) ? ATTN_PRECISION_F32 : random_between (1, 2);
   r.config.arithmetic = arithmetic;
   random_position (&r, dk);
+  random_norm (&r, dk);
   if (attn_layer_new (&r.config, r.model, &r.layer, &error) != ATTN_OK) {
     printf ("Bail out! random layer: %s\n", error.message);
     exit (1);
@@ -137,6 +170,8 @@ random_layer_clear (RandomLayer *r)
     free_linear (&r->model->value);
     free_linear (&r->model->output);
     free (r->model->relative_bias.values);
+    free_norm_vectors (&r->model->query_norm);
+    free_norm_vectors (&r->model->key_norm);
     free (r->model);
   }
 }

@@ -148,7 +148,7 @@ TEST (layer_that_differs_in_any_field_refuses_a_state)
   stream = stream_new (layer, 0);
   state = save (stream);
   for (size_t f = 0; (field = attn_config_field (f)) != NULL; f++) {
-    size_t n_tried = 0;
+    size_t n_tried = strncmp (field->name, "qk-norm", 7) == 0; /* which needs a model: other_norms_are_refused */
 
     for (size_t i = 0; i < N_OTHERS; i++)
       if (strcmp (others[i].field, field->name) == 0) {
@@ -242,6 +242,34 @@ TEST (other_relative_bias_is_refused)
   other = changed_layer (&r, NULL);
   CHECK (is_told_apart (r.layer, other));
   attn_layer_free (other);
+  random_layer_clear (&r);
+}
+
+TEST (other_norms_are_refused)
+{
+  RandomLayer r = random_layer ();
+  AttnLayer *other;
+
+  while (r.config.qk_norm == ATTN_QK_NORM_NONE || r.config.qk_norm_eps == 0.25) {
+    random_layer_clear (&r);
+    r = random_layer ();
+  }
+  for (int i = 0; i < 4; i++) {
+    AttnConfig before = r.config;
+    AttnNormVectors key_norm = r.model->key_norm;
+    float *changed[] = { r.model->query_norm.weight, key_norm.weight + key_norm.n_values - 1, NULL, NULL };
+
+    if (i == 2)
+      r.config.qk_norm_eps = 0.25;
+    if (i == 3) {
+      r.config.qk_norm = ATTN_QK_NORM_LAYER + ATTN_QK_NORM_RMS - r.config.qk_norm;
+      r.model->query_norm.bias = r.model->key_norm.bias = NULL;
+    }
+    other = changed_layer (&r, changed[i]);
+    CHECK_MSG (is_told_apart (r.layer, other), "change %d", i);
+    attn_layer_free (other);
+    r.config = before;
+  }
   random_layer_clear (&r);
 }
 
@@ -354,6 +382,7 @@ main (int argc, char **argv)
   RUN (layer_that_differs_in_any_field_refuses_a_state);
   RUN (other_parameters_are_refused);
   RUN (other_relative_bias_is_refused);
+  RUN (other_norms_are_refused);
   RUN (softcap_that_differs_in_a_last_place_is_refused);
   RUN (kernels_are_no_part_of_the_layer);
   RUN (forged_numbers_are_refused);
