@@ -26,6 +26,8 @@ enum {
   PROP_ROPE_DIMENSIONS,
   PROP_QK_NORM,
   PROP_QK_NORM_EPS,
+  PROP_CHUNK,
+  PROP_CHUNKS,
   N_PROPS
 };
 
@@ -46,6 +48,8 @@ static const gsize config_offsets[N_PROPS] = {
   [PROP_ROPE_DIMENSIONS] = offsetof (AttnConfig, rope_dimensions),
   [PROP_QK_NORM] = offsetof (AttnConfig, qk_norm),
   [PROP_QK_NORM_EPS] = offsetof (AttnConfig, qk_norm_eps),
+  [PROP_CHUNK] = offsetof (AttnConfig, chunk),
+  [PROP_CHUNKS] = offsetof (AttnConfig, chunks),
 };
 
 /*
@@ -65,6 +69,8 @@ static const gsize config_offsets[N_PROPS] = {
 #define DEFAULT_ROPE_DIMENSIONS 0
 #define DEFAULT_QK_NORM ATTN_QK_NORM_NONE
 #define DEFAULT_QK_NORM_EPS 1e-5
+#define DEFAULT_CHUNK 0
+#define DEFAULT_CHUNKS 0
 
 #define GST_TYPE_ATTENTION_POSITION (gst_attention_position_get_type ())
 GST_DEFINE_ENUM (GstAttentionPosition, gst_attention_position,
@@ -268,6 +274,17 @@ install_window_properties (GObjectClass *object_class)
                               "Later frames that each frame also attends to. Each of them adds one frame of "
                               "latency",
                               0, ATTN_MAX_WINDOW, DEFAULT_LOOK_AHEAD, flags));
+  install (object_class, PROP_CHUNK,
+           g_param_spec_uint ("chunk", "Chunk",
+                              "Frames of a chunk, in place of window and look-ahead: the frames of a chunk attend to "
+                              "each other and to the earlier chunks, and leave together when the last of them has come "
+                              "in. The latency is chunk - 1 frames. 0 = no chunks",
+                              0, ATTN_MAX_CHUNK, DEFAULT_CHUNK, flags));
+  install (object_class, PROP_CHUNKS,
+           g_param_spec_uint ("chunks", "Chunks",
+                              "chunk: earlier chunks that each frame attends to. Set both, and neither window nor "
+                              "look-ahead. 0 = its own chunk alone",
+                              0, ATTN_MAX_WINDOW, DEFAULT_CHUNKS, flags));
   install (object_class, PROP_SINKS,
            g_param_spec_uint ("sinks", "Sinks",
                               "Frames at the start of the stream to which every later frame attends, also when the "

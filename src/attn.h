@@ -13,6 +13,7 @@
  *   stream    a sequence of frames, numbered from 0 on.
  *   window    the number of frames that a frame attends to, itself included.
  *   look-ahead  the number of later frames that it attends to as well. Each of them delays the output by one frame.
+ *   chunk     in place of a window: the frames that arrive together, and attend to each other and to earlier chunks.
  *   sinks     the first frames of the stream, which stay attended to for ever.
  *   head      one of n_heads attentions that run side by side; each has a query of dk values per frame.
  *   score     query . key times scale. weight: softmax of the scores. context: the weighted mean of the values.
@@ -34,6 +35,13 @@
  *             with softcap c: c tanh (scale query . key_j / c) in the place of scale query . key_j
  *   context[h] = gain[h] sum over J of w_j value_j;      0 when J is empty
  *   out_t = Wo concat (context[0] ... context[n_heads - 1]) + bo
+ *
+ * With chunk c and chunks n, frame t attends to its own chunk and to the n chunks before it:
+ *
+ *   J     = { j : (floor (t / c) - n) c <= j < (floor (t / c) + 1) c } and the sinks, as above
+ *
+ * So all outputs of a chunk are ready with its last frame, and chunks of one length in many layers wait no longer than
+ * those of one layer. Chunks begin at frame numbers that are multiples of c, wherever the stream begins.
  *
  * A position (AttnPosition) changes the scores. It depends on the distance between j and t alone:
  *
@@ -155,6 +163,7 @@ ATTN_API const char *attn_version (void);
 /* Limits. They keep every derived size far below 2^63. */
 #define ATTN_MAX_FEATURES 65536u
 #define ATTN_MAX_WINDOW 16777216u /* also for look_ahead and n_sinks */
+#define ATTN_MAX_CHUNK 1048576u   /* frames, also before the chunks of several layers begin together again */
 #define ATTN_MAX_THREADS 64u
 
 /*
@@ -257,7 +266,14 @@ typedef struct {
   double qk_norm_eps; /* of qk_norm, 1e-30 ... 1e30. Unset: 1e-5 */
   AttnQkNorm qk_norm; /* unset: ATTN_QK_NORM_NONE, which a model with such tensors does not allow */
 
-  uint32_t reserved[11]; /* 0 */
+  /*
+   * Chunks in place of a window. Both fields are needed, and window and look_ahead are left unset: in the configuration
+   * in effect they are chunks chunk + chunk and chunk - 1, the most that any frame of a chunk sees.
+   */
+  uint32_t chunk;  /* frames of a chunk, 1 ... ATTN_MAX_CHUNK; 0 = none. Unset: 0 */
+  uint32_t chunks; /* earlier chunks that a frame attends to, beside its own. Unset: 0 */
+
+  uint32_t reserved[9]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);
@@ -291,8 +307,8 @@ ATTN_API AttnConfig attn_config_default (void);
  * dtype BOOL.
  *
  * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, softcap, position
- * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved), rope-dimensions, qk-norm (none, layer, rms)
- * or qk-norm-eps give the unset fields of AttnConfig their values; fields that are set must agree with them. A program reads the other entries, such as a note
+ * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved), rope-dimensions, qk-norm (none, layer, rms),
+ * qk-norm-eps, chunk or chunks give the unset fields of AttnConfig their values; fields that are set must agree with them. A program reads the other entries, such as a note
  * on the training data, by attn_model_metadata ().
  */
 typedef struct AttnModel AttnModel;
@@ -333,7 +349,8 @@ ATTN_API const char *attn_model_metadata (const AttnModel *model, const char *ke
 /*
  * Sets the unset fields of *config from the model's metadata (`model` NULL: none), or else to their defaults, as
  * attn_layer_new () does. n_features 0 becomes the width of the model. Fields that are set are not compared. If the
- * metadata holds an impossible value, returns ATTN_ERROR_MODEL and leaves *config unchanged.
+ * metadata holds an impossible value, returns ATTN_ERROR_MODEL and leaves *config unchanged; ATTN_ERROR_CONFIG, if
+ * fields mean nothing together (chunk without chunks, or beside a window).
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *error);
 
@@ -391,7 +408,7 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *   sinusoid    true: x + sin and cos of (t + offset) base^(-2i/D), i < D/2, t the frame's number. `base` (10000),
  *               `offset` (0), `layout` (interleaved): interleaved (sin, cos, sin ...), half (first all sines)
  *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. `heads` and
- *               `window` are required; `kv-heads`, `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`,
+ *               `window` are required, or `heads`, `chunk` and `chunks`, which allow no `look-ahead`; `kv-heads`, `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`,
  *               `rope-layout`, `rope-dimensions`, `qk-norm`, `qk-norm-eps`
  *   conv        y_i = activation (b + sum over j of W_j x_(i stride - left + j dilation)), zeros beyond both ends of
  *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none.
@@ -453,7 +470,8 @@ ATTN_API uint32_t attn_layer_n_outputs (const AttnLayer *layer);  /* Dout, value
 /*
  * With stride s, reach back L and reach ahead R, output i reads the inputs i s - L ... i s + R that exist. (A sink is
  * seen at any distance, and not counted in L.) The layer of attn_layer_new () has s = 1, L = window - 1 and R =
- * look_ahead. R is the latency, in input frames.
+ * look_ahead. R is the latency, in input frames. With chunks L and R are the most that any output has: the last frame
+ * of a chunk waits for nothing, the first one for R.
  */
 ATTN_API uint64_t attn_layer_stride (const AttnLayer *layer);
 ATTN_API uint64_t attn_layer_reach_back (const AttnLayer *layer);
@@ -461,7 +479,8 @@ ATTN_API uint64_t attn_layer_reach_ahead (const AttnLayer *layer);
 
 /*
  * The number of outputs after `n_frames` inputs. ready: while the stream goes on, max (0, floor ((n_frames - 1 - R) /
- * s) + 1), however the inputs were cut into pushes. count: after the stream was drained.
+ * s) + 1), however the inputs were cut into pushes. With chunks this is the number of outputs whose chunks are complete,
+ * of a stream that begins at frame 0. count: after the stream was drained.
  */
 ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
 ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
@@ -489,6 +508,12 @@ ATTN_API const AttnConfig *attn_layer_attention (const AttnLayer *layer, uint32_
  */
 ATTN_API uint64_t attn_layer_attention_stride (const AttnLayer *layer, uint32_t i);
 
+/*
+ * The frames of the layer that row j of attention `i` waits for, behind frame j stride: R of the blocks up to the
+ * attention. 0: the layer has fewer attentions.
+ */
+ATTN_API uint64_t attn_layer_attention_reach_ahead (const AttnLayer *layer, uint32_t i);
+
 /* The numbers of attention 0; 0 if the layer has no attention. */
 ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_n_sinks (const AttnLayer *layer);
@@ -497,7 +522,7 @@ ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
 /*
  * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j. Slot
  * i < n_sinks is sink i once the window has left it behind; before that, the sink has only its slot of the window. A
- * slot without a frame, or with an absent one, is 0. The span is that of attention 0; the others have their own, by
+ * slot without a frame, or with an absent one, is 0; with chunks, so is one outside of the frame's chunks. The span is that of attention 0; the others have their own, by
  * attn_layer_attention ().
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
@@ -524,7 +549,7 @@ ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 
 /*
  * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
- * when frame i stride + reach_ahead has come in. Returns their number. attn_stream_ready () returns it before the push;
+ * when frame i stride + reach_ahead has come in, or the last frame of its chunks. Returns their number. attn_stream_ready () returns it before the push;
  * it is never more than n. `weights`, if not NULL, receives as many rows [n_heads][span]. It must be NULL unless the
  * layer is a single attention, as attn_layer_new () makes it; attn_stream_watch () works with any layer. `out` NULL:
  * the outputs are not wanted. `out` and `weights` may not overlap `frames`. Cost, of a single attention: O (n (D^2 +
@@ -689,7 +714,8 @@ ATTN_API uint64_t attn_stream_rows_pending (const AttnStream *stream, uint32_t a
 /*
  * [real-time] From the next row of the attention on (attn_stream_next_row ()), the context of `head` is multiplied by
  * `gain` (one float32 multiplication, rounded) before the output projection. With look-ahead, that is look_ahead frames
- * before the next frame to come to the attention. 1, where every stream begins, changes no bit. At 0 the context is 0
+ * before the next frame to come to the attention, and with chunks the first frame of the chunk that is not complete. 1,
+ * where every stream begins, changes no bit. At 0 the context is 0
  * whatever the frames hold, and the head is only computed if its weights are asked for. The weights of an attention do
  * not depend on its gains. attn_stream_reset () and attn_stream_restore () do not change gains: a state does not
  * contain them. In a layer with one attention, `attention` is 0. Returns ATTN_ERROR_CONFIG, and changes nothing, when

@@ -61,7 +61,8 @@ class _Config(ctypes.Structure):
                 ('look_ahead', ctypes.c_uint32), ('n_sinks', ctypes.c_uint32), ('scale', ctypes.c_double), ('softcap', ctypes.c_double),
                 ('rope_base', ctypes.c_double), ('position', ctypes.c_int), ('rope_layout', ctypes.c_int), ('rope_dimensions', ctypes.c_uint32),
                 ('precision', ctypes.c_int), ('n_threads', ctypes.c_uint32), ('arithmetic', ctypes.c_int),
-                ('qk_norm_eps', ctypes.c_double), ('qk_norm', ctypes.c_int), ('reserved', ctypes.c_uint32 * 11)]
+                ('qk_norm_eps', ctypes.c_double), ('qk_norm', ctypes.c_int), ('chunk', ctypes.c_uint32), ('chunks', ctypes.c_uint32),
+                ('reserved', ctypes.c_uint32 * 9)]
 
 
 class _Options(ctypes.Structure):
@@ -81,7 +82,8 @@ class _Push(ctypes.Structure):
 _FIELDS = {'n_features': ('n_features', None), 'heads': ('n_heads', None), 'kv_heads': ('n_kv_heads', None), 'window': ('window', None),
            'look_ahead': ('look_ahead', None), 'sinks': ('n_sinks', None), 'scale': ('scale', None), 'softcap': ('softcap', None),
            'rope_base': ('rope_base', None), 'position': ('position', POSITIONS), 'rope_layout': ('rope_layout', ROPE_LAYOUTS),
-           'rope_dimensions': ('rope_dimensions', None), 'qk_norm': ('qk_norm', QK_NORMS), 'qk_norm_eps': ('qk_norm_eps', None), 'precision': ('precision', PRECISIONS), 'threads': ('n_threads', None),
+           'rope_dimensions': ('rope_dimensions', None), 'qk_norm': ('qk_norm', QK_NORMS), 'qk_norm_eps': ('qk_norm_eps', None),
+           'chunk': ('chunk', None), 'chunks': ('chunks', None), 'precision': ('precision', PRECISIONS), 'threads': ('n_threads', None),
            'arithmetic': ('arithmetic', ARITHMETICS)}
 
 # what a function returns and takes
@@ -211,7 +213,7 @@ class Layer:
 
     def __init__(self, model_file=None, model_prefix='', **options):
         """`options`: n_features, heads, kv_heads, window, look_ahead, sinks, scale, softcap, position, rope_base, rope_layout, rope_dimensions,
-        qk_norm, qk_norm_eps, precision, threads, arithmetic, as the properties of the element `attention`."""
+        qk_norm, qk_norm_eps, chunk, chunks, precision, threads, arithmetic, as the properties of the element `attention`."""
         self._handle, model = _pointer(), _pointer()
         config = _fill(_library.attn_config_default(), options, _FIELDS)
         if model_file is not None:

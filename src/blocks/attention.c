@@ -98,6 +98,7 @@ attn_attention_new (const AttnConfig *config, const AttnModel *model, const Attn
   attention->block.stride = 1;
   attention->block.reach_back = attention->sizes.window - 1;
   attention->block.reach_ahead = attention->sizes.look_ahead;
+  attention->block.period = attention->sizes.chunk;
   attention->n_operations = count_operations (&attention->sizes);
   if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error))
       || (status = init_norms (attention, model, error)))
@@ -141,6 +142,12 @@ hash_positions (uint64_t hash, const AttnAttention *attention)
 
 /* What not every layer has changes the hash only where it is there: states of other layers stay valid. */
 static uint64_t
+hash_chunks (uint64_t hash, const AttnSizes *sizes)
+{
+  return sizes->chunk == 0 ? hash : attn_hash_number (attn_hash_number (hash, sizes->chunk, 8), sizes->chunks, 8);
+}
+
+static uint64_t
 hash_norms (uint64_t hash, const AttnAttention *attention)
 {
   const AttnSizes *sizes = &attention->sizes;
@@ -174,6 +181,7 @@ attention_hash (const AttnBlock *block, uint64_t hash)
   hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
   hash = hash_positions (hash, attention);
   hash = hash_norms (hash, attention);
+  hash = hash_chunks (hash, sizes);
   hash = attn_hash_number (hash, sizes->precision, 1);
   return attn_hash_number (hash, sizes->arithmetic, 1);
 }
@@ -250,10 +258,14 @@ attention_take (void *data, const AttnRun *run)
 static uint64_t
 n_ready (const AttnAttentionState *state)
 {
-  uint64_t pending = state->ring.next - state->next_output;
-  uint64_t look_ahead = state->at_end ? 0 : state->attention->sizes.look_ahead;
+  const AttnSizes *sizes = &state->attention->sizes;
+  uint64_t pending = state->ring.next - state->next_output, n_waiting = sizes->look_ahead;
 
-  return pending > look_ahead ? pending - look_ahead : 0;
+  if (sizes->chunk != 0)
+    n_waiting = state->ring.next % sizes->chunk;
+  if (state->at_end)
+    n_waiting = 0;
+  return pending > n_waiting ? pending - n_waiting : 0;
 }
 
 /* The next run of outputs, with their contexts and weights; n = 0: none is ready. */
@@ -303,9 +315,29 @@ attention_end (void *data)
   state->at_end = true;
 }
 
+/* ---- chunks: these are called only where there are some ---- */
+
+static uint64_t
+attention_ready (const AttnBlock *block, uint64_t first, uint64_t n)
+{
+  uint64_t n_waiting = (first + n) % ((const AttnAttention *) block)->sizes.chunk;
+
+  return n > n_waiting ? n - n_waiting : 0;
+}
+
+static AttnReads
+attention_reads (const AttnBlock *block, AttnReads outputs)
+{
+  const AttnSizes *sizes = &((const AttnAttention *) block)->sizes;
+
+  return (AttnReads){ attn_oldest_seen (sizes, outputs.oldest), attn_end_seen (sizes, outputs.newest) - 1 };
+}
+
 const AttnBlockKind attn_attention_kind = {
   .name = "attention",
   .free = attention_free,
+  .ready = attention_ready,
+  .reads = attention_reads,
   .hash = attention_hash,
   .plan = attention_plan,
   .reset = attention_reset,

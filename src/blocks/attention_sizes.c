@@ -109,6 +109,10 @@ check_relative_bias (const AttnModel *model, const AttnSizes *sizes, AttnError *
   bool wanted = sizes->position == ATTN_POSITION_RELATIVE;
   bool there = model != NULL && model->relative_bias.values != NULL;
 
+  if (wanted && sizes->chunk != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "position is relative, but chunk is %zu: a trained bias per distance takes a window",
+                      sizes->chunk);
   if (wanted && model == NULL)
     return attn_fail (error, ATTN_ERROR_CONFIG,
                       "position is relative, and there is no model to take its relative_bias from");
@@ -199,6 +203,8 @@ configured (const AttnConfig *config, const AttnMachine *machine)
     .n_kv_heads = config->n_kv_heads != 0 ? config->n_kv_heads : config->n_heads,
     .window = config->window,
     .look_ahead = config->look_ahead,
+    .chunk = config->chunk,
+    .chunks = config->chunks,
     .n_sinks = config->n_sinks,
     .position = config->position,
     .rope_layout = config->rope_layout,

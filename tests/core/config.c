@@ -641,6 +641,70 @@ TEST (metadata_say_the_norm)
   small_model_clear (&model);
 }
 
+TEST (chunks_count_as_the_window_that_any_frame_sees)
+{
+  AttnConfig config = valid ();
+  AttnLayer *layer;
+  const AttnConfig *in_effect;
+
+  config.chunk = 7;
+  config.chunks = 10;
+  CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  in_effect = attn_layer_attention (layer, 0);
+  CHECK (in_effect->window == 77 && in_effect->look_ahead == 6 && in_effect->chunk == 7 && in_effect->chunks == 10);
+  CHECK (attn_layer_reach_back (layer) == 76 && attn_layer_reach_ahead (layer) == 6 && attn_layer_span (layer) == 83);
+  CHECK (attn_layer_ready (layer, 13) == 7 && attn_layer_ready (layer, 14) == 14 && attn_layer_count (layer, 13) == 13);
+  config = *in_effect; /* which says what the other says */
+  attn_layer_free (layer);
+  CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
+  attn_layer_free (layer);
+}
+
+TEST (chunk_and_chunks_need_each_other_and_no_window)
+{
+  AttnConfig config = valid ();
+
+  config.chunk = 4;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "chunk is 4", "chunks is not given"));
+  config.chunk = ATTN_UNSET;
+  config.chunks = 2;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "chunks is 2", "chunk is not given"));
+  config.chunk = 4;
+  config.window = 17;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "window is 17", "chunk is 4 and chunks is 2"));
+  config.window = ATTN_UNSET;
+  config.look_ahead = 0;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "look-ahead is 0", "chunk is 4 and chunks is 2"));
+  config.look_ahead = ATTN_UNSET;
+  config.chunk = ATTN_MAX_CHUNK + 1;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "chunk is 1048577", "1048576"));
+  config.chunk = ATTN_MAX_CHUNK;
+  config.chunks = 16;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "chunk is 1048576 and chunks is 16", "16777216"));
+}
+
+TEST (chunks_of_the_metadata_go_with_no_window_and_no_relative_bias)
+{
+  AttnModel model = small_model ();
+  AttnConfig config = small_config ();
+  float biases[3 * 64] = { 0 };
+  AttnLayer *layer;
+
+  SAYS (&model, "chunk", "4", "chunks", "2");
+  CHECK (attn_layer_new (&config, &model, &layer, NULL) == ATTN_OK);
+  CHECK (attn_layer_window (layer) == 12 && attn_layer_reach_ahead (layer) == 3);
+  attn_layer_free (layer);
+  config.window = 64;
+  CHECK (refused (&config, &model, ATTN_ERROR_CONFIG, "window is 64", "chunk is 4"));
+  config.window = ATTN_UNSET;
+  config.chunk = 5;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "chunk=4", "chunk is 5"));
+  config.chunk = ATTN_UNSET;
+  model.relative_bias = (AttnRelativeBias){ 3, 64, biases };
+  CHECK (refused (&config, &model, ATTN_ERROR_CONFIG, "position is relative", "chunk is 4"));
+  small_model_clear (&model);
+}
+
 TEST (metadata_of_positions_that_disagrees_is_refused)
 {
   AttnModel model = small_model ();
@@ -741,6 +805,9 @@ main (int argc, char **argv)
   RUN (norm_has_a_value_for_each_of_a_head_and_a_bias_only_for_layer);
   RUN (eps_without_a_norm_is_refused);
   RUN (metadata_say_the_norm);
+  RUN (chunks_count_as_the_window_that_any_frame_sees);
+  RUN (chunk_and_chunks_need_each_other_and_no_window);
+  RUN (chunks_of_the_metadata_go_with_no_window_and_no_relative_bias);
   RUN (metadata_of_positions_that_disagrees_is_refused);
   RUN (metadata_does_not_depend_on_the_locale);
   RUN (window_too_large_to_allocate_is_a_status);

@@ -461,6 +461,23 @@ TEST (attentions_that_do_not_fit_are_refused)
     { "{'attention':'a','heads':2,'window':5,'qk-norm':'rms'}",
       QKV "; a.q_norm.weight 2; a.k_norm.weight 2; a.k_norm.bias 2",
       { "k_norm.bias, which takes qk-norm=layer", "qk-norm is rms" } },
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':2,'window':17}",
+      QKV,
+      { "blocks[0]: attention has the key window, 17", "beside chunk, 4" } },
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':2,'look-ahead':3}", QKV, { "key look-ahead, 3", "chunk, 4" } },
+    { "{'attention':'a','heads':2,'chunk':4}", QKV, { "blocks[0]: attention has the key chunk, 4", "no key chunks" } },
+    { "{'attention':'a','heads':2,'window':5,'chunks':4}", QKV, { "the key chunks, 4", "no key chunk," } },
+    { "{'attention':'a','heads':2,'chunk':0,'chunks':4}", QKV, { "blocks[0]: chunk is 0", "from 1 to 1048576" } },
+    { "{'attention':'a','heads':2,'chunk':2.5,'chunks':4}", QKV, { "blocks[0]: chunk is 2.5", "1048576" } },
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':-1}", QKV, { "blocks[0]: chunks is -1", "16777216" } },
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':2,'position':'relative'}", QKV, { "relative", "chunk is 4" } },
+    { "{'attention':'a','heads':2,'chunk':1024,'chunks':0},{'residual':[{'attention':'a','heads':2,'chunk':1023,"
+      "'chunks':0}]},{'attention':'a','heads':2,'chunk':1021,'chunks':0}",
+      QKV,
+      { "blocks[2]: its chunks repeat after 1021 frames", "1048576" } },
+    { "{'stack':2},{'linear':'l'},{'attention':'a','heads':2,'chunk':524289,'chunks':0}",
+      QKV "; l.weight 4 8",
+      { "blocks[2]: its chunks repeat after 524289 frames", "a stride of 2", "1048576" } },
     { "{'attention':'a','heads':2,'window':5}", QKV "; a.other 2", { "blocks[0]: it has \"a.other\"", "numbers" } },
   };
 
@@ -594,6 +611,40 @@ TEST (options_that_cannot_be_are_refused)
 
 /* ---- properties of a layer ---- */
 
+/* What chunks reach is not the sum of what each of them reaches: chunks of one length do not add up at all. */
+TEST (reach_of_chunks_is_the_largest_of_a_period)
+{
+  static const struct {
+    const char *blocks;
+    uint64_t stride, back, ahead, ready_21, of_last;
+  } encoders[] = {
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':2},{'residual':[{'attention':'a','heads':2,'chunk':4,'chunks':1}]"
+      "}",
+      1, 15, 3, 20, 3 },
+    { "{'attention':'a','heads':2,'chunk':2,'chunks':0},{'attention':'a','heads':2,'window':1,'look-ahead':1},"
+      "{'attention':'a','heads':2,'chunk':3,'chunks':0}",
+      1, 3, 4, 18, 4 },
+    { "{'attention':'a','heads':2,'chunk':1,'chunks':3}", 1, 3, 0, 21, 0 },
+    { "{'conv':'c','stride':2},{'attention':'a','heads':2,'chunk':3,'chunks':1}", 2, 10, 4, 9, 4 },
+  };
+
+  for (size_t i = 0; i < sizeof encoders / sizeof encoders[0]; i++) {
+    AttnLayer *layer;
+
+    begin_blocks (encoders[i].blocks, QKV);
+    add_kernel ("c.weight", 4, 4, 1);
+    MUST (open_with (NULL, &layer, NULL));
+    CHECK_MSG (attn_layer_stride (layer) == encoders[i].stride && attn_layer_reach_back (layer) == encoders[i].back
+                   && attn_layer_reach_ahead (layer) == encoders[i].ahead
+                   && attn_layer_ready (layer, 21) == encoders[i].ready_21,
+               "%zu: %llu, %llu, %llu, %llu", i, (unsigned long long) attn_layer_stride (layer),
+               (unsigned long long) attn_layer_reach_back (layer), (unsigned long long) attn_layer_reach_ahead (layer),
+               (unsigned long long) attn_layer_ready (layer, 21));
+    CHECK (attn_layer_attention_reach_ahead (layer, attn_layer_n_attentions (layer) - 1) == encoders[i].of_last);
+    attn_layer_free (layer);
+  }
+}
+
 TEST (encoder_says_what_it_is)
 {
   static const char blocks[] = "{'residual':[{'norm':null},{'attention':'a','heads':2,'window':5,'look-ahead':3}]},"
@@ -656,6 +707,7 @@ main (int argc, char **argv)
   RUN (tensors_of_others_and_harmless_ones_are_let_pass);
   RUN (values_that_are_not_finite_are_refused_with_the_block);
   RUN (options_that_cannot_be_are_refused);
+  RUN (reach_of_chunks_is_the_largest_of_a_period);
   RUN (encoder_says_what_it_is);
   RUN (size_of_a_stream_can_be_asked_before_it_is_made);
   return check_done ();

@@ -13,48 +13,133 @@
 typedef struct {
   uint64_t stride, back, ahead; /* output i reads the inputs i stride - back ... i stride + ahead, besides sinks */
   bool has_sinks;
+  Chain chain;
+  uint64_t first; /* the number of the stream's first frame */
 } Law;
 
-static inline Law chain_law (const Chain *chain);
+static inline uint64_t chain_period (const Chain *chain);
+static inline int64_t chain_end_of_reads (const Chain *chain, int64_t i, bool newest);
 
-static inline Law
-node_law (const Node *node)
+static inline uint64_t
+common_multiple (uint64_t a, uint64_t b)
 {
+  uint64_t n = a;
+
+  while (n % b != 0)
+    n += a;
+  return n;
+}
+
+/* Inputs until the chunks of a block begin together again. */
+static inline uint64_t
+node_period (const Node *node)
+{
+  if (node->kind == BLOCK_RESIDUAL)
+    return chain_period (&node->inner);
+  return node->kind == BLOCK_ATTENTION && node->a.chunk != 0 ? node->a.chunk : node->stride;
+}
+
+static inline uint64_t
+chain_period (const Chain *chain)
+{
+  uint64_t period = 1, stride = 1;
+
+  for (size_t i = 0; i < chain->n; i++) {
+    period = common_multiple (period, stride * node_period (&chain->nodes[i]));
+    stride *= chain->nodes[i].stride;
+  }
+  return period;
+}
+
+static inline int64_t
+first_of_chunk (int64_t i, int64_t chunk)
+{
+  return i >= 0 ? i / chunk * chunk : -((-i + chunk - 1) / chunk * chunk);
+}
+
+/* The oldest or newest input that output `i` of a block reads, sinks aside. It need not exist. */
+static inline int64_t
+node_end_of_reads (const Node *node, int64_t i, bool newest)
+{
+  const AttentionNode *a = &node->a;
+
   switch (node->kind) {
   case BLOCK_ATTENTION:
-    return (Law){ 1, node->a.window - 1, node->a.look_ahead, node->a.sinks != 0 };
+    if (a->chunk != 0)
+      return first_of_chunk (i, a->chunk) + (newest ? a->chunk - INT64_C (1) : -(int64_t) a->chunks * a->chunk);
+    return newest ? i + a->look_ahead : i - a->window + 1;
   case BLOCK_RESIDUAL:
-    return chain_law (&node->inner);
+    return chain_end_of_reads (&node->inner, i, newest);
   case BLOCK_CONV:
-    return (Law){ node->stride, node->left, (node->kernel - 1) * node->dilation - node->left, false };
+    i = i * node->stride - node->left;
+    return newest ? i + (int64_t) (node->kernel - 1) * node->dilation : i;
   case BLOCK_STACK:
-    return (Law){ node->stride, 0, node->stride - 1, false };
+    return i * node->stride + (newest ? node->stride - 1 : 0);
   default:
-    return (Law){ 1, 0, 0, false };
+    return i;
   }
 }
 
+static inline int64_t
+chain_end_of_reads (const Chain *chain, int64_t i, bool newest)
+{
+  for (size_t n = chain->n; n-- > 0;)
+    i = node_end_of_reads (&chain->nodes[n], i, newest);
+  return i;
+}
+
+static inline bool
+chain_has_sinks (const Chain *chain)
+{
+  bool has_sinks = false;
+
+  for (size_t i = 0; i < chain->n; i++)
+    has_sinks |= chain->nodes[i].kind == BLOCK_RESIDUAL ? chain_has_sinks (&chain->nodes[i].inner)
+                                                        : chain->nodes[i].a.sinks != 0;
+  return has_sinks;
+}
+
+/* The reach is the largest of all outputs in a period. */
 static inline Law
 chain_law (const Chain *chain)
 {
-  Law law = { 1, 0, 0, false };
+  Law law = { .stride = 1, .has_sinks = chain_has_sinks (chain), .chain = *chain };
+  uint64_t period = chain_period (chain);
 
-  for (size_t i = 0; i < chain->n; i++) {
-    Law next = node_law (&chain->nodes[i]);
+  for (size_t i = 0; i < chain->n; i++)
+    law.stride *= chain->nodes[i].stride;
+  for (uint64_t frame = 0; frame < period; frame += law.stride) {
+    uint64_t back = frame - chain_end_of_reads (chain, frame / law.stride, false);
+    uint64_t ahead = chain_end_of_reads (chain, frame / law.stride, true) - frame;
 
-    law.back += law.stride * next.back;
-    law.ahead += law.stride * next.ahead;
-    law.stride *= next.stride;
-    law.has_sinks |= next.has_sinks;
+    law.back = back > law.back ? back : law.back;
+    law.ahead = ahead > law.ahead ? ahead : law.ahead;
   }
   return law;
 }
 
-/* The number of outputs that are ready after n frames of a stream that goes on. */
+/* The oldest or newest input of the stream that its output i reads, counted from its first one. */
+static inline int64_t
+law_end_of_reads (const Law *law, uint64_t i, bool newest)
+{
+  return chain_end_of_reads (&law->chain, (int64_t) (law->first / law->stride + i), newest) - (int64_t) law->first;
+}
+
+/* The number of outputs that are ready after n frames of a stream that goes on: those that have all that they read. */
 static inline uint64_t
 law_ready (const Law *law, uint64_t n)
 {
-  return n < law->ahead + 1 ? 0 : (n - 1 - law->ahead) / law->stride + 1;
+  uint64_t low = 0, high = n / law->stride + 1;
+
+  while (low < high) {
+    uint64_t middle = (low + high) / 2;
+
+    if (law_end_of_reads (law, middle, true) < (int64_t) n)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
 }
 
 /* The number of frames that leave a block when `n` have come and no more will. */
@@ -361,11 +446,20 @@ alibi_slope (uint32_t head, uint32_t n_heads)
 }
 
 static inline bool
+is_in_window (const AttentionNode *a, const Signal *in, size_t t, size_t j)
+{
+  if (a->chunk != 0) {
+    uint64_t chunk = (in->first + t) / a->chunk, other = (in->first + j) / a->chunk;
+
+    return other <= chunk && other + a->chunks >= chunk;
+  }
+  return j + a->window > t && j <= t + a->look_ahead;
+}
+
+static inline bool
 attends (const AttentionNode *a, const Signal *in, size_t t, size_t j)
 {
-  bool in_window = j + a->window > t && j <= t + a->look_ahead;
-
-  return in->present[j] && (in_window || (in->first + j < a->sinks && j <= t));
+  return in->present[j] && (is_in_window (a, in, t, j) || (in->first + j < a->sinks && j <= t));
 }
 
 static inline double

@@ -29,10 +29,12 @@ weight_by_law (const AttentionNode *a, const Signal *in, size_t t, size_t slot, 
       return 0;
     frame = t + 1 + (slot - a->sinks) - a->window;
   } else {
-    if (slot < in->first || slot - in->first + a->window > t)
+    if (slot < in->first || slot - in->first > t || is_in_window (a, in, t, slot - in->first))
       return 0; /* there is no such sink, or the window still has it */
-    frame = slot - in->first;
+    return slot - in->first < in->n && attends (a, in, t, slot - in->first) ? weights[slot - in->first] : 0;
   }
+  if (frame < in->n && !is_in_window (a, in, t, frame))
+    return 0;
   return frame < in->n && attends (a, in, t, frame) ? weights[frame] : 0;
 }
 

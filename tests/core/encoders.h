@@ -96,6 +96,7 @@ typedef struct {
 
 typedef struct {
   uint32_t heads, kv_heads, dk, dv, window, look_ahead, sinks;
+  uint32_t chunk, chunks; /* chunk 0: a window; else window and look_ahead are what chunks count as */
   AttnPosition position;
   AttnRopeLayout layout;
   uint32_t rope_dimensions;               /* 0: no RoPE */
@@ -250,6 +251,8 @@ make_position (Encoder *e, AttentionNode *a, const char *name, Bytes *keys)
   static const char *const names[] = { "none", "rope", "alibi", "relative" };
 
   a->position = random_between (0, 1) ? ATTN_POSITION_NONE : random_between (1, 3);
+  if (a->position == ATTN_POSITION_RELATIVE && a->chunk != 0)
+    a->position = ATTN_POSITION_ALIBI;
   if (a->position == ATTN_POSITION_ROPE && a->dk < 2)
     a->position = ATTN_POSITION_NONE;
   if (a->position != ATTN_POSITION_NONE || random_between (0, 3) == 0)
@@ -286,6 +289,25 @@ make_qk_norm (Encoder *e, AttentionNode *a, const char *name, Bytes *keys)
   }
 }
 
+/* A window, or chunks whose common multiple is small. */
+static inline void
+make_window (AttentionNode *a, Bytes *keys)
+{
+  a->window = random_between (1, random_between (0, 3) == 0 ? 40 : 9);
+  a->look_ahead = random_between (0, 1) ? 0 : random_between (1, 5);
+  a->chunk = random_between (0, 2) == 0 ? random_between (1, random_between (0, 3) == 0 ? 20 : 6) : 0;
+  if (a->chunk == 0) {
+    bytes_print (keys, ",'window':%u", a->window);
+    if (a->look_ahead != 0 || random_between (0, 1))
+      bytes_print (keys, ",'look-ahead':%u", a->look_ahead);
+    return;
+  }
+  a->chunks = random_between (0, 3);
+  a->window = a->chunks * a->chunk + a->chunk;
+  a->look_ahead = a->chunk - 1;
+  bytes_print (keys, ",'chunk':%u,'chunks':%u", a->chunk, a->chunks);
+}
+
 /* In the scheme of Hugging Face; the output projection may be absent. */
 static inline void
 make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
@@ -299,8 +321,8 @@ make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
   a->heads = a->kv_heads * random_between (1, 2);
   a->dk = random_between (1, 6);
   a->dv = random_between (0, 1) ? a->dk : random_between (1, 6);
-  a->window = random_between (1, random_between (0, 3) == 0 ? 40 : 9);
-  a->look_ahead = random_between (0, 1) ? 0 : random_between (1, 5);
+  bytes_print (keys, ",'heads':%u", a->heads);
+  make_window (a, keys);
   a->sinks = random_between (0, 3) == 0 ? random_between (1, 5) : 0;
   a->scale = random_between (0, 3) == 0 ? 0.25 : 1 / sqrt (a->dk);
   a->softcap = random_between (0, 3) == 0 ? 2.5 : 0;
@@ -310,11 +332,8 @@ make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
     a->weights[i] = add_weight (e, name, weights[i], rows[i], i < 3 ? node->n_in : a->heads * a->dv);
     a->biases[i] = maybe_bias (e, name, biases[i], rows[i]);
   }
-  bytes_print (keys, ",'heads':%u,'window':%u", a->heads, a->window);
   if (a->kv_heads != a->heads || random_between (0, 1))
     bytes_print (keys, ",'kv-heads':%u", a->kv_heads);
-  if (a->look_ahead != 0 || random_between (0, 1))
-    bytes_print (keys, ",'look-ahead':%u", a->look_ahead);
   if (a->sinks != 0)
     bytes_print (keys, ",'sinks':%u", a->sinks);
   if (a->scale == 0.25)

@@ -69,8 +69,10 @@ read_config (const AttnSafetensors *file)
 
   config.n_heads = golden_number (file, "heads", 0);
   config.n_kv_heads = golden_number (file, "kv-heads", 0);
-  config.window = golden_number (file, "window", 0);
-  config.look_ahead = golden_number (file, "look-ahead", 0);
+  config.window = golden_number (file, "window", ATTN_UNSET);
+  config.look_ahead = golden_number (file, "look-ahead", ATTN_UNSET);
+  config.chunk = golden_number (file, "chunk", ATTN_UNSET);
+  config.chunks = golden_number (file, "chunks", ATTN_UNSET);
   config.n_sinks = golden_number (file, "sinks", 0);
   config.position = choice (file, "position", positions, 4);
   config.rope_layout = choice (file, "rope-layout", layouts, 2);
@@ -213,9 +215,11 @@ weight_error (const Golden *golden, const float *weights)
 
 TEST (weights_of_every_position_scheme_are_those_of_the_definition)
 {
-  static const char *const names[] = { "rope",        "rope-interleaved", "rope-partial", "rope-grouped",     "alibi",
-                                       "alibi-ahead", "alibi-grouped",    "relative",     "relative-grouped", "grouped",
-                                       "qk-norm-rms", "qk-norm-layer" };
+  static const char *const names[] = {
+    "rope",        "rope-interleaved", "rope-partial", "rope-grouped",     "alibi",
+    "alibi-ahead", "alibi-grouped",    "relative",     "relative-grouped", "grouped",
+    "qk-norm-rms", "qk-norm-layer",    "chunk",        "chunk-alone",      "chunk-sinks"
+  };
 
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     Golden golden = { 0 };
@@ -273,6 +277,9 @@ GOLDEN (relative_bias_grouped_sinks_absent_frames, "relative-grouped")
 GOLDEN (grouped_sinks_look_ahead_absent_frames, "grouped")
 GOLDEN (rms_norm_of_queries_and_keys_before_rope, "qk-norm-rms")
 GOLDEN (layer_norm_of_queries_and_keys_absent_frames, "qk-norm-layer")
+GOLDEN (chunks_in_place_of_a_window, "chunk")
+GOLDEN (chunks_that_see_themselves_alone_with_rope, "chunk-alone")
+GOLDEN (chunks_sinks_absent_frames, "chunk-sinks")
 
 /* All layers but those of large gain, whose scores are beyond 16 bits. */
 static void
@@ -307,6 +314,9 @@ check_all (AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
     "relative-grouped",
     "qk-norm-rms",
     "qk-norm-layer",
+    "chunk",
+    "chunk-alone",
+    "chunk-sinks",
   };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -370,6 +380,9 @@ main (int argc, char **argv)
   RUN (grouped_sinks_look_ahead_absent_frames);
   RUN (rms_norm_of_queries_and_keys_before_rope);
   RUN (layer_norm_of_queries_and_keys_absent_frames);
+  RUN (chunks_in_place_of_a_window);
+  RUN (chunks_that_see_themselves_alone_with_rope);
+  RUN (chunks_sinks_absent_frames);
   RUN (weights_of_every_position_scheme_are_those_of_the_definition);
   RUN (f16_is_within_its_bound);
   RUN (bf16_is_within_its_bound);

@@ -62,7 +62,7 @@ random_position (RandomLayer *r, uint32_t dk)
     r->config.rope_base = bases[random_between (0, 3)];
     r->config.rope_dimensions = dk % 2 == 0 && random_between (0, 1) ? 0 : 2 * random_between (1, dk / 2);
   }
-  if (r->config.position == ATTN_POSITION_RELATIVE && r->model == NULL)
+  if (r->config.position == ATTN_POSITION_RELATIVE && (r->model == NULL || r->config.chunk != ATTN_UNSET))
     r->config.position = ATTN_POSITION_ALIBI;
   if (r->config.position == ATTN_POSITION_RELATIVE) {
     r->model->relative_bias = (AttnRelativeBias){ heads, n, malloc (sizeof (float) * heads * n) };
@@ -95,6 +95,19 @@ random_norm (RandomLayer *r, uint32_t dk)
   r->model->key_norm = random_norm_vectors (dk, is_layer && random_between (0, 1));
 }
 
+/* A window, or chunks. */
+static inline void
+random_window (RandomLayer *r)
+{
+  if (random_between (0, 4) == 0) {
+    r->config.chunk = random_between (1, random_between (0, 1) ? 5 : 40);
+    r->config.chunks = random_between (0, 3);
+    return;
+  }
+  r->config.window = random_between (0, 3) == 0 ? random_between (1, 3) : random_between (1, 70);
+  r->config.look_ahead = random_between (0, 1) == 0 ? 0 : random_between (1, 40);
+}
+
 static inline RandomLayer
 random_layer_of (AttnArithmetic arithmetic)
 {
@@ -102,8 +115,7 @@ random_layer_of (AttnArithmetic arithmetic)
   uint32_t kv_heads = random_between (1, 3), dk, dv, heads;
   AttnError error;
 
-  r.config.window = random_between (0, 3) == 0 ? random_between (1, 3) : random_between (1, 70);
-  r.config.look_ahead = random_between (0, 1) == 0 ? 0 : random_between (1, 40);
+  random_window (&r);
   r.config.n_sinks = random_between (0, 1) == 0 ? 0 : random_between (1, 37);
   if (random_between (0, 3) == 0) {
     r.config.n_heads = random_between (1, 4);

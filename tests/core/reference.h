@@ -144,7 +144,7 @@ reference_norm (const AttnSizes *s, const AttnNormVectors *norm, Bounded *x, siz
 static inline void
 reference_norms (const AttnSizes *s, const AttnModel *model, Bounded *q, Bounded *k)
 {
-  if (s->qk_norm == ATTN_QK_NORM_NONE)
+  if (model == NULL || s->qk_norm == ATTN_QK_NORM_NONE)
     return;
   for (size_t h = 0; h < s->n_heads; h++)
     reference_norm (s, &model->query_norm, q + h * s->dk, s->dk);
@@ -153,17 +153,23 @@ reference_norms (const AttnSizes *s, const AttnModel *model, Bounded *q, Bounded
 }
 
 static inline bool
+reference_is_in_window (const AttnSizes *s, uint64_t t, uint64_t j)
+{
+  if (s->chunk != 0)
+    return j / s->chunk <= t / s->chunk && j / s->chunk + s->chunks >= t / s->chunk;
+  return j + s->window > t && j <= t + s->look_ahead;
+}
+
+static inline bool
 reference_attends (const AttnSizes *s, uint64_t t, uint64_t j)
 {
-  bool in_window = j + s->window > t && j <= t + s->look_ahead;
-
-  return in_window || (j < s->n_sinks && j <= t);
+  return reference_is_in_window (s, t, j) || (j < s->n_sinks && j <= t);
 }
 
 static inline size_t
 reference_slot (const AttnSizes *s, uint64_t t, uint64_t j)
 {
-  return j + s->window > t ? s->n_sinks + (j + s->window - 1 - t) : j;
+  return reference_is_in_window (s, t, j) ? s->n_sinks + (j + s->window - 1 - t) : j;
 }
 
 /* softcap tanh (score / softcap); 0 = off. Its slope is at most 1. */

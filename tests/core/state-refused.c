@@ -148,7 +148,8 @@ TEST (layer_that_differs_in_any_field_refuses_a_state)
   stream = stream_new (layer, 0);
   state = save (stream);
   for (size_t f = 0; (field = attn_config_field (f)) != NULL; f++) {
-    size_t n_tried = strncmp (field->name, "qk-norm", 7) == 0; /* which needs a model: other_norms_are_refused */
+    /* Norms need a model, and chunks allow no window: other_norms_are_refused, other_chunks_are_refused */
+    size_t n_tried = strncmp (field->name, "qk-norm", 7) == 0 || strncmp (field->name, "chunk", 5) == 0;
 
     for (size_t i = 0; i < N_OTHERS; i++)
       if (strcmp (others[i].field, field->name) == 0) {
@@ -274,6 +275,30 @@ TEST (other_norms_are_refused)
 }
 
 /* The divisor and the factor of a softcap are rounded separately: 2 / softcap is the same here. */
+/* Some of these count as the same window, or the same look-ahead. */
+TEST (other_chunks_are_refused)
+{
+  static const uint32_t pairs[][2] = { { 3, 2 }, { 6, 0 }, { 2, 2 }, { 0, 0 } };
+  AttnConfig config = attn_config_default (), other;
+  AttnLayer *layer, *other_layer;
+
+  config.n_features = 2;
+  config.chunk = 3;
+  config.chunks = 1;
+  MUST (attn_layer_new (&config, NULL, &layer, NULL));
+  for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+    other = config;
+    other.chunk = pairs[i][0];
+    other.chunks = pairs[i][1];
+    if (other.chunk == 0)
+      other.window = 6, other.look_ahead = 2;
+    MUST (attn_layer_new (&other, NULL, &other_layer, NULL));
+    CHECK_MSG (is_told_apart (layer, other_layer), "chunk %u, chunks %u", pairs[i][0], pairs[i][1]);
+    attn_layer_free (other_layer);
+  }
+  attn_layer_free (layer);
+}
+
 TEST (softcap_that_differs_in_a_last_place_is_refused)
 {
   AttnConfig config = attn_config_default ();
@@ -383,6 +408,7 @@ main (int argc, char **argv)
   RUN (other_parameters_are_refused);
   RUN (other_relative_bias_is_refused);
   RUN (other_norms_are_refused);
+  RUN (other_chunks_are_refused);
   RUN (softcap_that_differs_in_a_last_place_is_refused);
   RUN (kernels_are_no_part_of_the_layer);
   RUN (forged_numbers_are_refused);

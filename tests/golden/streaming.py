@@ -32,6 +32,9 @@ DTYPES = {np.dtype('float32'): 'F32', np.dtype('float64'): 'F64'}
 CASES = [
     ('qk-norm-rms', 32, 4, 2, 8, 60, [], (16, 2, 0), {'qk-norm': 'rms', 'qk-norm-eps': '1e-6', 'position': 'rope'}),
     ('qk-norm-layer', 18, 3, 3, 7, 70, [(4, 1), (30, 9)], (12, 0, 3), {'qk-norm': 'layer'}),
+    ('chunk', 24, 3, 3, 8, 60, [], (7, 2, 0), {'chunk': ''}),
+    ('chunk-alone', 16, 2, 1, 6, 52, [], (5, 0, 0), {'chunk': '', 'position': 'rope'}),
+    ('chunk-sinks', 18, 2, 2, 9, 90, [(7, 3), (40, 20), (70, 1)], (6, 1, 4), {'chunk': '', 'qk-norm': 'layer'}),
 ]
 
 
