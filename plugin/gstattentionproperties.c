@@ -79,7 +79,10 @@ GST_DEFINE_ENUM (GstAttentionPosition, gst_attention_position,
                  { ATTN_POSITION_ALIBI, "ALiBi: scores fall linearly with distance, in each head at a slope of its own",
                    "alibi" },
                  { ATTN_POSITION_RELATIVE, "A trained bias for each head and distance, relative_bias of the model",
-                   "relative" })
+                   "relative" },
+                 { ATTN_POSITION_TRANSFORMER_XL,
+                   "Transformer-XL: sines of the distance, times linear_pos, pos_bias_u and pos_bias_v of the model",
+                   "transformer-xl" })
 
 #define GST_TYPE_ATTENTION_ROPE_LAYOUT (gst_attention_rope_layout_get_type ())
 GST_DEFINE_ENUM (GstAttentionRopeLayout, gst_attention_rope_layout,

@@ -33,7 +33,7 @@ import numpy as np
 __all__ = ['Encoder', 'Error', 'Group', 'Layer', 'Rows', 'Stream', 'version']
 
 UNSET, UNSET_DOUBLE = 0xffffffff, -float(np.finfo(np.float64).max)
-POSITIONS = ('none', 'rope', 'alibi', 'relative')
+POSITIONS = ('none', 'rope', 'alibi', 'relative', 'transformer-xl')
 ROPE_LAYOUTS = ('half', 'interleaved')
 QK_NORMS = ('none', 'layer', 'rms')
 PRECISIONS = ('f32', 'f16', 'bf16')

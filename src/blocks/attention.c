@@ -74,7 +74,8 @@ count_operations (const AttnSizes *sizes)
 {
   uint64_t n_projecting =
       (uint64_t) sizes->n_projected * sizes->n_features + (uint64_t) sizes->n_context * sizes->n_outputs;
-  uint64_t n_attending = (uint64_t) sizes->n_heads * sizes->span * (sizes->dk + sizes->dv);
+  size_t n_scores = sizes->position == ATTN_POSITION_TRANSFORMER_XL ? 2 : 1;
+  uint64_t n_attending = (uint64_t) sizes->n_heads * sizes->span * (n_scores * sizes->dk + sizes->dv);
 
   return 2 * (n_projecting + n_attending);
 }
@@ -101,6 +102,7 @@ attn_attention_new (const AttnConfig *config, const AttnModel *model, const Attn
   attention->block.period = attention->sizes.chunk;
   attention->n_operations = count_operations (&attention->sizes);
   if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error))
+      || (status = attn_distances_init (&attention->distances, &attention->sizes, model, machine, error))
       || (status = init_norms (attention, model, error)))
     return status;
   if (model != NULL)
@@ -117,6 +119,7 @@ attention_free (AttnBlock *block)
   attn_linear_clear (&attention->input);
   attn_linear_clear (&attention->output);
   attn_positions_clear (&attention->positions);
+  attn_distances_clear (&attention->distances);
   attn_free (attention->norm_values);
   attn_free (attention);
 }
@@ -180,6 +183,7 @@ attention_hash (const AttnBlock *block, uint64_t hash)
   hash = attn_hash_floats (hash, &sizes->softcap.factor, 1);
   hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
   hash = hash_positions (hash, attention);
+  hash = attn_distances_hash (hash, &attention->distances, sizes);
   hash = hash_norms (hash, attention);
   hash = hash_chunks (hash, sizes);
   hash = attn_hash_number (hash, sizes->precision, 1);
@@ -200,7 +204,7 @@ attention_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
   plan.queries = attn_delay_plan (n_waiting, sizes->n_query, arena);
   attn_work_note (work, sizes->n_features, sizes->n_projected);
   attn_work_note (work, sizes->n_context, sizes->n_outputs);
-  attn_scratch_plan (&plan.scratch, &plan.ring, arena);
+  attn_scratch_plan (&plan.scratch, attention, &plan.ring, arena);
   plan.gains = attn_arena_take (arena, sizes->n_heads * sizeof (float));
   if (state == NULL)
     return NULL;

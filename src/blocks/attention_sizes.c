@@ -127,6 +127,77 @@ check_relative_bias (const AttnModel *model, const AttnSizes *sizes, AttnError *
 }
 
 static AttnStatus
+check_xl_shapes (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  const AttnTransformerXl *xl = &model->transformer_xl;
+  size_t n_query = sizes->n_heads * sizes->dk;
+
+  if (xl->linear.n_outputs != n_query || xl->linear.n_inputs != sizes->n_features)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: linear_pos.weight has shape [%u, %u], but %zu heads of %zu values and %zu features need "
+                      "[%zu, %zu]",
+                      model->name, xl->linear.n_outputs, xl->linear.n_inputs, sizes->n_heads, sizes->dk,
+                      sizes->n_features, n_query, sizes->n_features);
+  if (xl->n_heads != sizes->n_heads || xl->n_values != sizes->dk)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: pos_bias_u has shape [%u, %u], but %zu heads of %zu values need it",
+                      model->name, xl->n_heads, xl->n_values, sizes->n_heads, sizes->dk);
+  return ATTN_OK;
+}
+
+/*
+ * A large window makes a table that is large beside its parameters: a small file makes no large layer, if the table has
+ * at most 64 times as many values as P, or a million.
+ */
+static AttnStatus
+check_distances (const AttnSizes *sizes, AttnError *error)
+{
+  size_t n = sizes->window + sizes->look_ahead, n_query = sizes->n_heads * sizes->dk;
+  size_t most = 64 * sizes->n_features > (1u << 20) / n_query ? 64 * sizes->n_features : (1u << 20) / n_query;
+
+  if (sizes->n_sinks != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "sinks is %zu, but position is transformer-xl: the distance of a sink has no end",
+                      sizes->n_sinks);
+  if (sizes->n_features % 2 != 0)
+    return attn_fail (
+        error, ATTN_ERROR_CONFIG,
+        "frames have %zu features, an odd number, but position is transformer-xl, which takes a sine and a "
+        "cosine for each two",
+        sizes->n_features);
+  most = most < ATTN_MAX_DISTANCES ? most : ATTN_MAX_DISTANCES;
+  if (n <= most)
+    return ATTN_OK;
+  return attn_fail (
+      error, ATTN_ERROR_CONFIG,
+      "window is %zu and look-ahead is %zu, which are %zu distances, but position is transformer-xl, which "
+      "takes at most %zu here",
+      sizes->window, sizes->look_ahead, n, most);
+}
+
+/* Transformer-XL's positions need their tensors, and these need the positions. */
+static AttnStatus
+check_transformer_xl (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  bool wanted = sizes->position == ATTN_POSITION_TRANSFORMER_XL;
+  bool there = model != NULL && model->transformer_xl.n_heads != 0;
+  AttnStatus status;
+
+  if (wanted && model == NULL)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "position is transformer-xl, and there is no model to take its linear_pos.weight from");
+  if (wanted && !there)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: position is transformer-xl, but the model has no linear_pos.weight",
+                      model->name);
+  if (there && !wanted)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: the model has linear_pos.weight, which takes position=transformer-xl, but position is %s",
+                      model->name, attn_position_name (sizes->position));
+  if (!wanted || (status = check_xl_shapes (model, sizes, error)))
+    return wanted ? status : ATTN_OK;
+  return check_distances (sizes, error);
+}
+
+static AttnStatus
 rope_sizes (const AttnConfig *config, AttnSizes *sizes, AttnError *error)
 {
   size_t n = config->rope_dimensions != 0 ? config->rope_dimensions : sizes->dk;
@@ -248,7 +319,7 @@ attn_attention_sizes (AttnSizes *sizes, const AttnConfig *config, const AttnMode
     return status;
   zeros.rope_dimensions = sizes->dk;
   if ((status = attn_config_check_claims (config, &zeros, model, error))
-      || (status = check_norms (model, sizes, error)))
+      || (status = check_transformer_xl (model, sizes, error)) || (status = check_norms (model, sizes, error)))
     return status;
   derive (sizes);
   return attn_config_scores (config->scale, config->softcap, sizes->dk, &sizes->query_factor, &sizes->softcap, error);

@@ -20,7 +20,7 @@
 
 /* ---- the fields ---- */
 
-static const char *const position_names[] = { "none", "rope", "alibi", "relative", NULL };
+static const char *const position_names[] = { "none", "rope", "alibi", "relative", "transformer-xl", NULL };
 static const char *const layout_names[] = { "half", "interleaved", NULL };
 static const char *const qk_norm_names[] = { "none", "layer", "rms", NULL };
 
@@ -48,7 +48,7 @@ static const AttnField fields[] = {
   [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_MIN, DBL_MAX), OF_MODEL },
   /* Well within float32, with room for the factors; far beyond any score. */
   [SOFTCAP] = { "softcap", AT (softcap), DOUBLE ("off"), FROM (1e-30, 1e30), OF_MODEL },
-  [POSITION] = { "position", AT (position), NAMED (position_names, ATTN_POSITION_RELATIVE), OF_MODEL },
+  [POSITION] = { "position", AT (position), NAMED (position_names, ATTN_POSITION_TRANSFORMER_XL), OF_MODEL },
   [ROPE_BASE] = { "rope-base", AT (rope_base), DOUBLE (NULL), FROM (1, DBL_MAX), .by_default = 10000, OF_MODEL },
   [ROPE_LAYOUT] = { "rope-layout", AT (rope_layout), NAMED (layout_names, ATTN_ROPE_INTERLEAVED), OF_MODEL },
   [ROPE_DIMENSIONS] = { "rope-dimensions", AT (rope_dimensions), FROM (0, ATTN_MAX_FEATURES), OF_MODEL },
@@ -244,7 +244,7 @@ parse_name (const AttnField *field, const char *text)
 static AttnStatus
 fail_claim (const AttnModel *model, const AttnField *field, const char *claim, AttnError *error)
 {
-  char names[64] = "one of ";
+  char names[96] = "one of ";
 
   for (size_t i = 0; field->names != NULL && i <= field->max; i++)
     strcat (strcat (names, i == 0 ? "" : ", "), field->names[i]);
@@ -283,6 +283,8 @@ resolve_position (AttnConfig *config, const AttnModel *model, AttnError *error)
 {
   if (model->relative_bias.n_frames != 0)
     config->position = ATTN_POSITION_RELATIVE;
+  if (model->transformer_xl.n_heads != 0)
+    config->position = ATTN_POSITION_TRANSFORMER_XL;
   for (size_t i = ROPE_BASE; i <= ROPE_DIMENSIONS; i++) {
     const char *claim = claim_of (model, &fields[i]);
 

@@ -38,6 +38,21 @@ read_relative_bias (AttnTensors *tensors, const AttnTensor *tensor, AttnRelative
 }
 
 static AttnStatus
+read_transformer_xl (AttnTensors *tensors, const AttnXlSources *sources, AttnTransformerXl *xl, AttnError *error)
+{
+  AttnStatus status;
+
+  if (sources->linear.weight == NULL)
+    return ATTN_OK;
+  xl->n_heads = (uint32_t) sources->u->dims[0];
+  xl->n_values = (uint32_t) sources->u->dims[1];
+  if ((status = read_linear (tensors, &sources->linear, &xl->linear, error))
+      || (status = attn_tensors_read (tensors, sources->u, 0, sources->u->n_elements, &xl->u, error)))
+    return status;
+  return attn_tensors_read (tensors, sources->v, 0, sources->v->n_elements, &xl->v, error);
+}
+
+static AttnStatus
 read_norm (AttnTensors *tensors, const AttnPair *source, AttnNormVectors *norm, AttnError *error)
 {
   AttnStatus status;
@@ -62,6 +77,7 @@ read_parameters (AttnTensors *tensors, const AttnSources *sources, AttnModel *mo
   if (status == ATTN_OK && sources->output.weight != NULL)
     status = read_linear (tensors, &sources->output, &model->output, error);
   if (status || (status = read_relative_bias (tensors, sources->relative_bias, &model->relative_bias, error))
+      || (status = read_transformer_xl (tensors, &sources->xl, &model->transformer_xl, error))
       || (status = read_norm (tensors, &sources->query_norm, &model->query_norm, error)))
     return status;
   return read_norm (tensors, &sources->key_norm, &model->key_norm, error);
@@ -260,6 +276,9 @@ attn_model_free (AttnModel *model)
   attn_linear_free_arrays (&model->value);
   attn_linear_free_arrays (&model->output);
   attn_free (model->relative_bias.values);
+  attn_linear_free_arrays (&model->transformer_xl.linear);
+  attn_free (model->transformer_xl.u);
+  attn_free (model->transformer_xl.v);
   free_norm (&model->query_norm);
   free_norm (&model->key_norm);
   attn_metadata_clear (&model->metadata);

@@ -30,6 +30,13 @@ typedef struct {
   float *values;     /* [n_heads][n_frames], oldest frame first */
 } AttnRelativeBias;
 
+/* The positions of Transformer-XL. Absent: n_heads 0. */
+typedef struct {
+  AttnLinear linear;          /* P, without a bias */
+  uint32_t n_heads, n_values; /* of u and v */
+  float *u, *v;               /* [n_heads][n_values] */
+} AttnTransformerXl;
+
 /* The weight of a norm and, maybe, its bias, [n_values] each. Absent: weight NULL. */
 typedef struct {
   uint32_t n_values;
@@ -58,6 +65,7 @@ struct AttnModel {
   AttnLinear query, key, value;
   AttnLinear output;                    /* may be absent */
   AttnRelativeBias relative_bias;       /* may be absent */
+  AttnTransformerXl transformer_xl;     /* may be absent */
   AttnNormVectors query_norm, key_norm; /* both may be absent */
   AttnMetadata metadata;
   bool is_header; /* attn_model_peek (): shapes and metadata are there, weights, biases and values NULL */

@@ -47,7 +47,9 @@ static const struct {
 #define N_NAMES (sizeof names / sizeof names[0])
 
 #define ONE_BIAS "trained position biases are supported as one tensor, relative_bias, alone"
-#define TRANSFORMER_XL "the positions of Transformer-XL, which are multiplied by the queries, are not supported"
+#define TRANSFORMER_XL                                                                                   \
+  "the positions of Transformer-XL are supported as linear_pos.weight, pos_bias_u and pos_bias_v, with " \
+  "position=transformer-xl"
 #define GATED_BIAS "position biases that are gated by the queries (WavLM) are not supported"
 #define GATE "a gate on the outputs of the heads is not supported"
 #define SUB_NORM "a norm between the heads and the output projection is not supported"
@@ -196,7 +198,8 @@ typedef struct {
   const char *prefix;
   AttnPair pairs[N_NAMES]; /* the parts of linear layers that the file has */
   const AttnTensor *relative_bias;
-  AttnPair query_norm, key_norm;
+  AttnPair query_norm, key_norm, linear_pos;
+  const AttnTensor *u, *v;
   /* The first tensors that nothing here computes with: one of a known name, and one of an unknown name. */
   const AttnTensor *unsupported, *unknown;
 } Finds;
@@ -206,9 +209,15 @@ static const struct {
   const char *name;
   size_t offset; /* in Finds */
 } extras[] = {
-  { "relative_bias", offsetof (Finds, relative_bias) }, { "q_norm.weight", offsetof (Finds, query_norm.weight) },
-  { "q_norm.bias", offsetof (Finds, query_norm.bias) }, { "k_norm.weight", offsetof (Finds, key_norm.weight) },
+  { "relative_bias", offsetof (Finds, relative_bias) },
+  { "q_norm.weight", offsetof (Finds, query_norm.weight) },
+  { "q_norm.bias", offsetof (Finds, query_norm.bias) },
+  { "k_norm.weight", offsetof (Finds, key_norm.weight) },
   { "k_norm.bias", offsetof (Finds, key_norm.bias) },
+  { "linear_pos.weight", offsetof (Finds, linear_pos.weight) },
+  { "linear_pos.bias", offsetof (Finds, linear_pos.bias) },
+  { "pos_bias_u", offsetof (Finds, u) },
+  { "pos_bias_v", offsetof (Finds, v) },
 };
 
 /* The place of the tensor `name`; NULL: none. */
@@ -659,6 +668,62 @@ check_norms (const Finds *finds, AttnError *error)
   return status == ATTN_OK ? check_norm (finds, key, "k_norm.weight", of_query, error) : status;
 }
 
+/* ---- the positions of Transformer-XL ---- */
+
+static AttnStatus
+check_xl_bias (const Finds *finds, const AttnTensor *bias, AttnError *error)
+{
+  char wanted[96];
+
+  if (attn_tensors_check_dtype (finds->tensors, bias, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (bias->n_dims == 2 && bias->n_elements != 0 && bias->dims[0] <= ATTN_MAX_FEATURES
+      && bias->dims[1] <= ATTN_MODEL_MAX_ROWS && bias->dims[0] == finds->u->dims[0]
+      && bias->dims[1] == finds->u->dims[1])
+    return ATTN_OK;
+  snprintf (wanted, sizeof wanted, "pos_bias_u and pos_bias_v take one shape, [heads, values per head]");
+  return attn_tensors_fail_shape (finds->tensors, bias, wanted, error);
+}
+
+/* Finds all three tensors, or none. */
+static AttnStatus
+locate_xl (const Finds *finds, AttnXlSources *xl, AttnError *error)
+{
+  const AttnTensor *weight = finds->linear_pos.weight, *bias = finds->linear_pos.bias;
+  const AttnTensor *present = weight != NULL ? weight : finds->u != NULL ? finds->u : finds->v;
+  AttnStatus status;
+
+  if (bias != NULL)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: it has %s, but the positions of Transformer-XL are projected without a bias",
+                      finds->tensors->label, attn_quote (bias->name).text);
+  if (present == NULL)
+    return ATTN_OK;
+  if (weight == NULL || finds->u == NULL || finds->v == NULL)
+    return fail_missing (finds, present,
+                         weight == NULL     ? "linear_pos.weight"
+                         : finds->u == NULL ? "pos_bias_u"
+                                            : "pos_bias_v",
+                         error);
+  if ((status = check_weight (finds, weight, ATTN_MODEL_MAX_ROWS, ATTN_MAX_FEATURES, error))
+      || (status = check_xl_bias (finds, finds->u, error)) || (status = check_xl_bias (finds, finds->v, error)))
+    return status;
+  *xl = (AttnXlSources){ { .weight = weight, .n_rows = weight->dims[0] }, finds->u, finds->v };
+  return ATTN_OK;
+}
+
+/* What the keys of a block do not ask for may be another block's. */
+static void
+leave_alone (Finds *finds, const AttnConfig *keys)
+{
+  if (keys->qk_norm == ATTN_QK_NORM_UNSET || keys->qk_norm == ATTN_QK_NORM_NONE)
+    finds->query_norm = finds->key_norm = (AttnPair){ 0 };
+  if (keys->position != ATTN_POSITION_TRANSFORMER_XL) {
+    finds->linear_pos = (AttnPair){ 0 };
+    finds->u = finds->v = NULL;
+  }
+}
+
 /* Self-attention: query, key and value come from the same frame. */
 static AttnStatus
 check_inputs (const Finds *finds, const AttnSources *sources, AttnError *error)
@@ -688,13 +753,13 @@ attn_schemes_find (const AttnTensors *tensors, const char *prefix, const AttnCon
 
   *sources = (AttnSources){ 0 };
   find_tensors (&finds);
-  if (keys != NULL && (keys->qk_norm == ATTN_QK_NORM_UNSET || keys->qk_norm == ATTN_QK_NORM_NONE))
-    finds.query_norm = finds.key_norm = (AttnPair){ 0 };
+  if (keys != NULL)
+    leave_alone (&finds, keys);
   if ((status = find_scheme (&finds, keys != NULL, &i, error))
       || (status = schemes[i].locate (&finds, schemes[i].scheme, sources, error))
       || (status = locate_output (&finds, schemes[i].scheme, &sources->output, error))
       || (status = check_inputs (&finds, sources, error)) || (status = check_relative_bias (&finds, error))
-      || (status = check_norms (&finds, error)))
+      || (status = check_norms (&finds, error)) || (status = locate_xl (&finds, &sources->xl, error)))
     return status;
   sources->query_norm = finds.query_norm;
   sources->key_norm = finds.key_norm;

@@ -223,6 +223,19 @@ read_config (AttnReader *reader, const json_t *json, size_t width, AttnConfig *c
   return ATTN_OK;
 }
 
+/* Products P r_d count as parameters do: a small file makes no large layer. */
+static AttnStatus
+check_products (AttnReader *reader, const AttnConfig *config, const AttnModel *model)
+{
+  reader->n_products += (uint64_t) model->transformer_xl.linear.n_outputs * (config->window + config->look_ahead);
+  if (reader->n_products <= reader->tensors.max_values)
+    return ATTN_OK;
+  return attn_reader_fail (reader,
+                           "the distances of transformer-xl's positions up to here take %llu values, but at most %llu "
+                           "are allowed with a file of this size",
+                           (unsigned long long) reader->n_products, (unsigned long long) reader->tensors.max_values);
+}
+
 static AttnStatus
 make_attention (AttnReader *reader, const json_t *json, size_t width, AttnBlock **block)
 {
@@ -241,6 +254,8 @@ make_attention (AttnReader *reader, const json_t *json, size_t width, AttnBlock 
   status = attn_model_read (&reader->tensors, prefix, &config, &model, &reader->error);
   if (status == ATTN_OK)
     status = attn_config_resolve (&config, model, &reader->error);
+  if (status == ATTN_OK)
+    status = check_products (reader, &config, model);
   if (status == ATTN_OK)
     status = attn_attention_new (&config, model, reader->machine, &attention, &reader->error);
   *block = attention != NULL ? &attention->block : NULL;

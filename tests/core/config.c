@@ -175,8 +175,8 @@ TEST (unknown_positions_and_layouts_are_refused)
 {
   AttnConfig config = valid ();
 
-  config.position = 4;
-  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "position is 4", "0 to 3"));
+  config.position = 5;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "position is 5", "0 to 4"));
   config = valid ();
   config.rope_layout = 2;
   CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "rope-layout is 2", "0 to 1"));
@@ -641,6 +641,66 @@ TEST (metadata_say_the_norm)
   small_model_clear (&model);
 }
 
+/* 3 heads of 5 values; `d` features, whose query takes as many. */
+static AttnModel
+xl_model (uint32_t d)
+{
+  static float zeros[15 * 1024];
+  AttnModel model = small_model ();
+
+  model.transformer_xl = (AttnTransformerXl){ { 15, d, zeros, NULL }, 3, 5, zeros, zeros };
+  return model;
+}
+
+TEST (transformer_xl_needs_a_model_with_its_tensors_and_these_need_the_position)
+{
+  AttnModel model = small_model (), xl = xl_model (12);
+  AttnConfig config = valid ();
+
+  config.position = ATTN_POSITION_TRANSFORMER_XL;
+  CHECK (refused (&config, NULL, ATTN_ERROR_CONFIG, "transformer-xl", "no model"));
+  config = small_config ();
+  config.position = ATTN_POSITION_TRANSFORMER_XL;
+  CHECK (refused (&config, &model, ATTN_ERROR_MODEL, "position is transformer-xl", "no linear_pos.weight"));
+  config.position = ATTN_POSITION_ALIBI;
+  CHECK (refused (&config, &xl, ATTN_ERROR_MODEL, "takes position=transformer-xl", "position is alibi"));
+  small_model_clear (&model);
+  small_model_clear (&xl);
+}
+
+TEST (transformer_xl_refuses_sinks_and_shapes_and_windows_that_do_not_fit)
+{
+  uint32_t d = 12;
+  AttnModel xl = xl_model (d);
+  AttnConfig config = small_config ();
+
+  config.n_sinks = 4;
+  CHECK (refused (&config, &xl, ATTN_ERROR_CONFIG, "sinks is 4", "transformer-xl"));
+  config.n_sinks = 0;
+  config.window = 65530;
+  config.look_ahead = 7;
+  CHECK (refused (&config, &xl, ATTN_ERROR_CONFIG, "window is 65530 and look-ahead is 7", "at most 65536"));
+  config.window = 64;
+  xl.transformer_xl.n_values = 6;
+  CHECK (refused (&config, &xl, ATTN_ERROR_MODEL, "pos_bias_u has shape [3, 6]", "3 heads of 5 values"));
+  xl.transformer_xl.n_values = 5;
+  xl.transformer_xl.linear.n_outputs = 14;
+  CHECK (refused (&config, &xl, ATTN_ERROR_MODEL, "linear_pos.weight has shape [14", "need [15"));
+  small_model_clear (&xl);
+}
+
+TEST (transformer_xl_is_the_position_of_a_model_with_its_tensors)
+{
+  AttnModel xl = xl_model (12);
+  AttnConfig config = small_config ();
+  AttnLayer *layer;
+
+  CHECK (attn_layer_new (&config, &xl, &layer, NULL) == ATTN_OK);
+  CHECK (attn_layer_attention (layer, 0)->position == ATTN_POSITION_TRANSFORMER_XL);
+  attn_layer_free (layer);
+  small_model_clear (&xl);
+}
+
 TEST (chunks_count_as_the_window_that_any_frame_sees)
 {
   AttnConfig config = valid ();
@@ -805,6 +865,9 @@ main (int argc, char **argv)
   RUN (norm_has_a_value_for_each_of_a_head_and_a_bias_only_for_layer);
   RUN (eps_without_a_norm_is_refused);
   RUN (metadata_say_the_norm);
+  RUN (transformer_xl_needs_a_model_with_its_tensors_and_these_need_the_position);
+  RUN (transformer_xl_refuses_sinks_and_shapes_and_windows_that_do_not_fit);
+  RUN (transformer_xl_is_the_position_of_a_model_with_its_tensors);
   RUN (chunks_count_as_the_window_that_any_frame_sees);
   RUN (chunk_and_chunks_need_each_other_and_no_window);
   RUN (chunks_of_the_metadata_go_with_no_window_and_no_relative_bias);

@@ -478,6 +478,32 @@ TEST (attentions_that_do_not_fit_are_refused)
     { "{'stack':2},{'linear':'l'},{'attention':'a','heads':2,'chunk':524289,'chunks':0}",
       QKV "; l.weight 4 8",
       { "blocks[2]: its chunks repeat after 524289 frames", "a stride of 2", "1048576" } },
+    { "{'attention':'a','heads':2,'window':5}",
+      QKV "; a.linear_pos.weight 4 4; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "blocks[0]: it has \"a.linear_pos.weight\"", "position=transformer-xl" } },
+    { "{'attention':'a','heads':2,'window':5,'position':'transformer-xl'}",
+      QKV,
+      { "position is transformer-xl", "no linear_pos.weight" } },
+    { "{'attention':'a','heads':2,'window':5,'sinks':3,'position':'transformer-xl'}",
+      QKV "; a.linear_pos.weight 4 4; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "blocks[0]: sinks is 3", "transformer-xl" } },
+    { "{'attention':'a','heads':2,'window':5,'position':'transformer-xl'}",
+      QKV "; a.linear_pos.weight 4 4; a.linear_pos.bias 4; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "blocks[0]: it has \"a.linear_pos.bias\"", "without a bias" } },
+    { "{'attention':'a','heads':2,'window':5,'position':'transformer-xl'}",
+      QKV "; a.linear_pos.weight 4 6; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "linear_pos.weight has shape [4, 6]", "need [4, 4]" } },
+    { "{'stack':1},{'linear':'l'},{'attention':'b','heads':1,'window':5,'position':'transformer-xl'}",
+      "l.weight 3 4; b.q_proj.weight 1 3; b.k_proj.weight 1 3; b.v_proj.weight 1 3; b.linear_pos.weight 1 3; "
+      "b.pos_bias_u 1 1; b.pos_bias_v 1 1",
+      { "blocks[2]: frames have 3 features, an odd number", "transformer-xl" } },
+    { "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'},"
+      "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'},"
+      "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'},"
+      "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'},"
+      "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'}",
+      QKV "; a.linear_pos.weight 4 4; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "blocks[4]: the distances", "1310720", "1048576" } },
     { "{'attention':'a','heads':2,'window':5}", QKV "; a.other 2", { "blocks[0]: it has \"a.other\"", "numbers" } },
   };
 

@@ -462,13 +462,43 @@ attends (const AttentionNode *a, const Signal *in, size_t t, size_t j)
   return in->present[j] && (is_in_window (a, in, t, j) || (in->first + j < a->sinks && j <= t));
 }
 
+/*
+ * Dai et al. 2019: a->products [2 n - 1][heads * dk] of the distances n - 1 down to 1 - n, for streams of `n` frames of
+ * `width` values. The caller frees them.
+ */
+static inline void
+make_products (AttentionNode *a, size_t n, uint32_t width)
+{
+  double *sines = calloc (width + 1, sizeof *sines);
+  size_t n_rows = n == 0 ? 0 : 2 * n - 1;
+
+  a->n_products = n;
+  a->products = calloc (n_rows * a->heads * a->dk + 1, sizeof *a->products);
+  if (a->products == NULL || sines == NULL)
+    abort ();
+  for (size_t row = 0; row < n_rows && a->position == ATTN_POSITION_TRANSFORMER_XL; row++) {
+    for (uint32_t i = 0; i < width; i += 2) {
+      double angle = ((double) n - 1 - (double) row) * pow (10000, -(double) i / width);
+
+      sines[i] = sin (angle);
+      sines[i + 1] = cos (angle);
+    }
+    matrix_apply (&a->distances, &(Matrix){ 0 }, sines, a->products + row * a->heads * a->dk);
+  }
+  free (sines);
+}
+
 static inline double
 attention_score (const AttentionNode *a, const double *q, const double *k, uint32_t head, size_t t, size_t j)
 {
+  bool is_xl = a->position == ATTN_POSITION_TRANSFORMER_XL;
+  const double *product = a->products + (a->n_products - 1 + j - t) * a->heads * a->dk + head * a->dk;
   double score = 0;
 
   for (uint32_t d = 0; d < a->dk; d++)
-    score += q[d] * k[d];
+    score += (q[d] + (is_xl ? a->u.values[head * a->dk + d] : 0)) * k[d];
+  for (uint32_t d = 0; d < a->dk && is_xl; d++)
+    score += (q[d] + a->v.values[head * a->dk + d]) * product[d];
   score *= a->scale;
   if (a->softcap != 0)
     score = a->softcap * tanh (score / a->softcap);
@@ -507,10 +537,11 @@ attention_head (const AttentionNode *a, const Signal *in, size_t t, uint32_t hea
 static inline Signal
 attention_signal (const Node *node, const Signal *in)
 {
-  const AttentionNode *a = &node->a;
+  AttentionNode with_products = node->a, *a = &with_products;
   Signal out = signal_new (in->n, node->n_out, in->first);
   double *q = project_signal (a, 0, in), *k = project_signal (a, 1, in), *v = project_signal (a, 2, in), context[64];
 
+  make_products (a, in->n, in->width);
   for (size_t t = 0; t < in->n; t++) {
     out.present[t] = in->present[t];
     if (!in->present[t])
@@ -528,6 +559,7 @@ attention_signal (const Node *node, const Signal *in)
   free (q);
   free (k);
   free (v);
+  free (a->products);
   return out;
 }
 

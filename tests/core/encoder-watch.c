@@ -60,12 +60,14 @@ softmax_by_law (const AttentionNode *a, const Signal *in, size_t t, uint32_t hea
 }
 
 static bool
-rows_are_near (const Attention *a, const AttentionNode *node, const Signal *in)
+rows_are_near (const Attention *a, const AttentionNode *given, const Signal *in)
 {
+  AttentionNode with_products = *given, *node = &with_products;
   double *q = project_signal (node, 0, in), *k = project_signal (node, 1, in);
   double *weights = malloc ((in->n + 1) * sizeof *weights);
   bool near = true;
 
+  make_products (node, in->n, in->width);
   for (size_t t = 0; near && t < in->n; t++)
     for (uint32_t head = 0; near && head < node->heads; head++) {
       softmax_by_law (node, in, t, head, q, k, weights);
@@ -82,6 +84,7 @@ rows_are_near (const Attention *a, const AttentionNode *node, const Signal *in)
   free (q);
   free (k);
   free (weights);
+  free (node->products);
   return near;
 }
 

@@ -105,6 +105,9 @@ typedef struct {
   AttnQkNorm norm;
   double norm_eps;
   Matrix norm_weights[2], norm_biases[2]; /* query, key */
+  Matrix distances, u, v;                 /* of Transformer-XL's positions */
+  double *products;                       /* while a signal is computed: encoder-law.h */
+  size_t n_products;
 } AttentionNode;
 
 typedef struct Node Node;
@@ -246,11 +249,13 @@ make_sinusoid (Node *node, Bytes *keys)
 }
 
 static inline void
-make_position (Encoder *e, AttentionNode *a, const char *name, Bytes *keys)
+make_position (Encoder *e, AttentionNode *a, uint32_t n_in, const char *name, Bytes *keys)
 {
-  static const char *const names[] = { "none", "rope", "alibi", "relative" };
+  static const char *const names[] = { "none", "rope", "alibi", "relative", "transformer-xl" };
 
-  a->position = random_between (0, 1) ? ATTN_POSITION_NONE : random_between (1, 3);
+  a->position = random_between (0, 2) == 0 ? ATTN_POSITION_NONE : random_between (1, 4);
+  if (a->position == ATTN_POSITION_TRANSFORMER_XL && (a->sinks != 0 || n_in % 2 != 0))
+    a->position = ATTN_POSITION_NONE;
   if (a->position == ATTN_POSITION_RELATIVE && a->chunk != 0)
     a->position = ATTN_POSITION_ALIBI;
   if (a->position == ATTN_POSITION_ROPE && a->dk < 2)
@@ -259,6 +264,11 @@ make_position (Encoder *e, AttentionNode *a, const char *name, Bytes *keys)
     bytes_print (keys, ",'position':'%s'", names[a->position]);
   if (a->position == ATTN_POSITION_RELATIVE)
     a->relative = add_weight (e, name, ".relative_bias", a->heads, a->window + a->look_ahead);
+  if (a->position == ATTN_POSITION_TRANSFORMER_XL) {
+    a->distances = add_weight (e, name, ".linear_pos.weight", a->heads * a->dk, n_in);
+    a->u = add_weight (e, name, ".pos_bias_u", a->heads, a->dk);
+    a->v = add_weight (e, name, ".pos_bias_v", a->heads, a->dk);
+  }
   if (a->position != ATTN_POSITION_ROPE)
     return;
   a->layout = random_between (0, 1);
@@ -341,7 +351,7 @@ make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
   if (a->softcap != 0)
     bytes_print (keys, ",'softcap':%g", a->softcap);
   make_qk_norm (e, a, name, keys);
-  make_position (e, a, name, keys);
+  make_position (e, a, node->n_in, name, keys);
 }
 
 /* Picks the zeros and the stride: in a residual count (T) = T. */
@@ -617,6 +627,9 @@ chain_clear (Chain *chain)
     matrix_clear (&node->weight);
     matrix_clear (&node->bias);
     matrix_clear (&node->a.relative);
+    matrix_clear (&node->a.distances);
+    matrix_clear (&node->a.u);
+    matrix_clear (&node->a.v);
     for (int j = 0; j < 2; j++) {
       matrix_clear (&node->a.norm_weights[j]);
       matrix_clear (&node->a.norm_biases[j]);

@@ -62,7 +62,7 @@ choice (const AttnSafetensors *file, const char *key, const char *const *names, 
 static AttnConfig
 read_config (const AttnSafetensors *file)
 {
-  static const char *const positions[] = { "none", "rope", "alibi", "relative" };
+  static const char *const positions[] = { "none", "rope", "alibi", "relative", "transformer-xl" };
   static const char *const layouts[] = { "half", "interleaved" };
   static const char *const norms[] = { "none", "layer", "rms" };
   AttnConfig config = attn_config_default ();
@@ -74,11 +74,12 @@ read_config (const AttnSafetensors *file)
   config.chunk = golden_number (file, "chunk", ATTN_UNSET);
   config.chunks = golden_number (file, "chunks", ATTN_UNSET);
   config.n_sinks = golden_number (file, "sinks", 0);
-  config.position = choice (file, "position", positions, 4);
+  config.position = choice (file, "position", positions, 5);
   config.rope_layout = choice (file, "rope-layout", layouts, 2);
   config.rope_dimensions = golden_number (file, "rope-dimensions", 0);
   config.qk_norm = choice (file, "qk-norm", norms, 3);
   config.qk_norm_eps = golden_number (file, "qk-norm-eps", ATTN_UNSET_DOUBLE);
+  config.softcap = golden_number (file, "softcap", ATTN_UNSET_DOUBLE);
   config.rope_base = golden_number (file, "rope-base", ATTN_UNSET_DOUBLE);
   return config;
 }
@@ -215,11 +216,24 @@ weight_error (const Golden *golden, const float *weights)
 
 TEST (weights_of_every_position_scheme_are_those_of_the_definition)
 {
-  static const char *const names[] = {
-    "rope",        "rope-interleaved", "rope-partial", "rope-grouped",     "alibi",
-    "alibi-ahead", "alibi-grouped",    "relative",     "relative-grouped", "grouped",
-    "qk-norm-rms", "qk-norm-layer",    "chunk",        "chunk-alone",      "chunk-sinks"
-  };
+  static const char *const names[] = { "rope",
+                                       "rope-interleaved",
+                                       "rope-partial",
+                                       "rope-grouped",
+                                       "alibi",
+                                       "alibi-ahead",
+                                       "alibi-grouped",
+                                       "relative",
+                                       "relative-grouped",
+                                       "grouped",
+                                       "qk-norm-rms",
+                                       "qk-norm-layer",
+                                       "chunk",
+                                       "chunk-alone",
+                                       "chunk-sinks",
+                                       "transformer-xl",
+                                       "transformer-xl-ahead",
+                                       "transformer-xl-chunk" };
 
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     Golden golden = { 0 };
@@ -280,6 +294,9 @@ GOLDEN (layer_norm_of_queries_and_keys_absent_frames, "qk-norm-layer")
 GOLDEN (chunks_in_place_of_a_window, "chunk")
 GOLDEN (chunks_that_see_themselves_alone_with_rope, "chunk-alone")
 GOLDEN (chunks_sinks_absent_frames, "chunk-sinks")
+GOLDEN (transformer_xl, "transformer-xl")
+GOLDEN (transformer_xl_grouped_softcap_norm_look_ahead_absent_frames, "transformer-xl-ahead")
+GOLDEN (transformer_xl_in_chunks, "transformer-xl-chunk")
 
 /* All layers but those of large gain, whose scores are beyond 16 bits. */
 static void
@@ -317,6 +334,9 @@ check_all (AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
     "chunk",
     "chunk-alone",
     "chunk-sinks",
+    "transformer-xl",
+    "transformer-xl-ahead",
+    "transformer-xl-chunk",
   };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -383,6 +403,9 @@ main (int argc, char **argv)
   RUN (chunks_in_place_of_a_window);
   RUN (chunks_that_see_themselves_alone_with_rope);
   RUN (chunks_sinks_absent_frames);
+  RUN (transformer_xl);
+  RUN (transformer_xl_grouped_softcap_norm_look_ahead_absent_frames);
+  RUN (transformer_xl_in_chunks);
   RUN (weights_of_every_position_scheme_are_those_of_the_definition);
   RUN (f16_is_within_its_bound);
   RUN (bf16_is_within_its_bound);

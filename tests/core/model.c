@@ -574,8 +574,8 @@ TEST (extras_that_change_the_layer_are_refused)
                                        "attn_sub_norm.weight",
                                        "inner_attn_ln.weight",
                                        "g_proj.weight",
-                                       "linear_pos.weight",
-                                       "pos_bias_u",
+                                       "pos_proj.weight",
+                                       "r_w_bias",
                                        "logit_scale",
                                        "query_norm.weight",
                                        "k_layernorm.bias",
@@ -688,6 +688,36 @@ TEST (norms_of_queries_and_keys_that_do_not_fit_are_refused)
   REFUSED ("", "\"q_norm.bias\" has shape [5]", "[4] is needed");
 }
 
+static void
+begin_xl (void)
+{
+  begin_hugging_face ();
+  add ("linear_pos.weight", 4, 4);
+  add ("pos_bias_u", 2, 2);
+}
+
+TEST (transformer_xl_loads_with_all_its_tensors_or_is_refused)
+{
+  AttnModel *model;
+  AttnError open_error;
+
+  begin_xl ();
+  add ("pos_bias_v", 2, 2);
+  CHECK_MSG (open_model ("", &model, &open_error) == ATTN_OK, "%s", open_error.message);
+  CHECK (model->transformer_xl.n_heads == 2 && model->transformer_xl.n_values == 2 && model->transformer_xl.u != NULL
+         && model->transformer_xl.v != NULL && model->transformer_xl.linear.n_outputs == 4);
+  attn_model_free (model);
+  begin_xl ();
+  REFUSED ("", "it has \"linear_pos.weight\"", "no \"pos_bias_v\"");
+  begin_xl ();
+  add ("pos_bias_v", 4, 1);
+  REFUSED ("", "\"pos_bias_v\" has shape [4, 1]", "one shape");
+  begin_xl ();
+  add ("pos_bias_v", 2, 2);
+  add ("linear_pos.bias", 4, 0);
+  REFUSED ("", "it has \"linear_pos.bias\"", "without a bias");
+}
+
 TEST (quantised_layer_is_told_as_such)
 {
   begin_file (&file);
@@ -767,6 +797,7 @@ main (int argc, char **argv)
   RUN (relative_bias_of_wrong_shape_or_dtype_is_refused);
   RUN (norms_of_queries_and_keys_load_with_any_scheme);
   RUN (norms_of_queries_and_keys_that_do_not_fit_are_refused);
+  RUN (transformer_xl_loads_with_all_its_tensors_or_is_refused);
   RUN (quantised_layer_is_told_as_such);
   RUN (values_that_are_not_finite_are_refused);
   RUN (long_names_leave_room_for_the_reason);

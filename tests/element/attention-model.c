@@ -142,6 +142,29 @@ GST_START_TEST (test_properties_that_nobody_set_read_as_the_model_says)
 }
 GST_END_TEST;
 
+/* Keys that mean nothing together with a window have a file of their own. */
+GST_START_TEST (test_chunks_and_their_positions_read_as_the_model_says)
+{
+  static const gchar *const names[] = { "position", "chunk", "chunks", "window", "look-ahead" };
+  static const gchar *const values[] = { "transformer-xl", "5", "3", "20", "4" };
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+
+  g_object_set (element, "model-file", GOLDEN_DIR "/attention/transformer-xl-chunk.safetensors", "model-prefix",
+                "attn.", NULL);
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    GValue value = G_VALUE_INIT;
+    gchar *text;
+
+    g_object_get_property (G_OBJECT (element), names[i], &value);
+    text = gst_value_serialize (&value);
+    fail_unless_equals_string (text, values[i]);
+    g_free (text);
+    g_value_unset (&value);
+  }
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 /* The file alone is enough: the bits are those of the core with the same settings and a model without metadata. */
 GST_START_TEST (test_model_file_alone_gives_the_bits_of_its_settings)
 {
@@ -510,6 +533,7 @@ attention_model_suite (void)
   suite_add_tcase (suite, properties_case);
   tcase_add_checked_fixture (properties_case, setup, teardown);
   tcase_add_test (properties_case, test_properties_that_nobody_set_read_as_the_model_says);
+  tcase_add_test (properties_case, test_chunks_and_their_positions_read_as_the_model_says);
   tcase_add_test (properties_case, test_model_file_alone_gives_the_bits_of_its_settings);
   tcase_add_loop_test (properties_case, test_property_that_was_set_and_disagrees_is_refused, 0,
                        G_N_ELEMENTS (properties));

@@ -35,6 +35,9 @@ CASES = [
     ('chunk', 24, 3, 3, 8, 60, [], (7, 2, 0), {'chunk': ''}),
     ('chunk-alone', 16, 2, 1, 6, 52, [], (5, 0, 0), {'chunk': '', 'position': 'rope'}),
     ('chunk-sinks', 18, 2, 2, 9, 90, [(7, 3), (40, 20), (70, 1)], (6, 1, 4), {'chunk': '', 'qk-norm': 'layer'}),
+    ('transformer-xl', 24, 3, 3, 8, 60, [], (20, 0, 0), {'position': 'transformer-xl'}),
+    ('transformer-xl-ahead', 18, 4, 2, 7, 70, [(5, 2), (30, 9)], (13, 4, 0), {'position': 'transformer-xl', 'softcap': '5', 'qk-norm': 'rms'}),
+    ('transformer-xl-chunk', 16, 2, 2, 6, 64, [], (5, 3, 0), {'chunk': '', 'position': 'transformer-xl'}),
 ]
 
 
