@@ -26,6 +26,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import argparse
 import collections
 import os
+import re
 import sys
 
 from export import front_end
@@ -35,10 +36,12 @@ from export.layers import LAYOUTS, export_layer, export_layer_state, find, left_
 from export.keys import ACTIVATIONS, FRONT_END
 from export.encoders import Options, activated, attention_block, blocks_of_state, encoder_layer, encoders, norm_block, unused, write  # noqa: F401
 from export.check import check, check_layer
+from export.conformer import NO_SHIFT
 from export.modules import blocks_of, export  # noqa: F401
 from export.description import export_described
 from export.huggingface import MODELS, OPTIONS, PARTS, READINGS, ModelOptions, moonshine_frames, recognise  # noqa: F401
 
+WENET = re.compile(r'encoders\.\d+\.self_attn\.pos_bias_u$')
 POSITIONS = ('none', 'rope', 'alibi', 'relative')
 
 
@@ -203,6 +206,9 @@ def choose(state, prefix):
     """Of the nn.TransformerEncoders that there are."""
     there = encoders(state)
     listed = ', '.join("'%s' (%d layers)" % item for item in there.items())
+    shiftless = next((name for name in state if WENET.search(name)), None)
+    refuse_unless(there or shiftless is None, shiftless, 'the tensors are called as those of WeNet and ESPnet. ' + NO_SHIFT + ': by a description '
+                  '(position: transformer-xl)')
     if not there:
         layers = ', '.join("'%s'" % each for each in prefixes(state))
         raise ExportError('no nn.TransformerEncoder among its %d parameters. Known models are folders with config.json (%s); others are named by a '

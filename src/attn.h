@@ -398,8 +398,8 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *
  * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. Two blocks
  * in a row have s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. A block that
- * works on single frames leaves absent ones absent. Nothing attends to an absent frame. conv and stack read it as
- * zeros; their output is absent if all frames that it reads are. A residual is absent where its input is.
+ * works on single frames leaves absent ones absent. Nothing attends to an absent frame. conv, conv2d and stack read it
+ * as zeros; their output is absent if all frames that it reads are. A residual is absent where its input is.
  *
  * The file is a safetensors file with an entry `encoder` in its metadata, JSON:
  *
@@ -431,6 +431,11 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none.
  *               `stride` (1), `dilation` (1), `groups` (1), `activation` (none); `left` (0), at most (kernel - 1)
  *               dilation, and `right` (0), at most that + stride - 1: zeros before the first and behind the last frame
+ *   conv2d      the same over time and frequency, as PyTorch's Conv2d: a frame is [channels][bins], going in and coming
+ *               out. NAME.weight [out, channels / groups, kernel in time, kernel in frequency], NAME.bias [out] or
+ *               none. The weight tells the channels, and the width of the frames tells the bins. `stride`
+ *               ([1, 1]) in time, in frequency; `left`, `right` as above; `low` (0), at most kernel - 1, and `high`
+ *               (0), at most kernel + stride - 2: zeros below and above the bins; `groups` (1), `activation` (none)
  *   stack       n: n frames one behind the other, oldest first; an incomplete last one is dropped
  *   residual    a list of blocks f: x + f (x). f keeps the width and has as many outputs as inputs: no stack in it, and
  *               only convolutions of stride 1 with left + right = (kernel - 1) dilation
@@ -789,8 +794,8 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_row_gains (AttnStream *stream, 
  *          one bit per frame that waits, as above
  *          per waiting frame that is present: its values, float32
  *
- * The section of conv or stack, empty if the stream is drained: the frames that later outputs read, bits and values as
- * above. Blocks that work on one frame keep nothing: their sections are empty.
+ * The section of conv, conv2d or stack, empty if the stream is drained: the frames that later outputs read, bits and
+ * values as above. Blocks that work on one frame keep nothing: their sections are empty.
  */
 
 /* [real-time] The size in bytes of the state as it is now. It changes with the frames that are held. */

@@ -309,6 +309,22 @@ def test_formulas_of_the_check_are_those_of_every_block():
     assert 'checked' in export_encoder.check('encoder.safetensors')
 
 
+def test_check_has_the_formula_of_convolutions_over_frequency():
+    rng = np.random.default_rng(7)
+    shapes = {'c1': (6, 1, 3, 4), 'c2': (12, 1, 2, 3), 'c3': (4, 6, 3, 2)}
+    state = {name + '.weight': rng.standard_normal(shape).astype(np.float32) / 4 for name, shape in shapes.items()}
+    state.update({'c1.bias': rng.standard_normal(6).astype(np.float32), 'c3.bias': rng.standard_normal(4).astype(np.float32)})
+    blocks = [{'conv2d': 'c1', 'stride': [2, 2], 'left': 2, 'right': 1, 'low': 3, 'high': 1, 'activation': 'relu'},
+              {'conv2d': 'c2', 'groups': 6, 'left': 1, 'low': 1}, {'conv2d': 'c3', 'groups': 2, 'stride': [1, 3], 'high': 2, 'activation': 'tanh'}]
+    export_encoder.write('encoder.safetensors', state, blocks, features=11)
+    assert 'checked' in export_encoder.check('encoder.safetensors')
+
+
+def test_positions_without_a_shift_are_refused_with_the_reason():
+    state = {'encoder.encoders.%d.self_attn.%s' % (i, rest): np.zeros((2, 2), np.float32) for i in (0, 1) for rest in ('pos_bias_u', 'linear_pos.weight')}
+    refused(['encoders.0.self_attn.pos_bias_u', 'no shift', 'how long the stream has run'], export_encoder.choose, state, None)
+
+
 # ---- with PyTorch ----
 
 def torch_encoder(norm_first=True, activation='gelu', n_layers=2):
@@ -478,6 +494,60 @@ def torch_test_subclass_that_computes_in_another_way_is_refused():
     refused(['0', 'Half'], export_encoder.export, nn.Sequential(Half(D, D)), 'x')
     refused(['Backwards'], export_encoder.export, Backwards(nn.Linear(D, D), nn.Tanh()), 'x')
     assert not os.path.exists('x')
+
+
+def conformer(masks=None, **options):
+    """torchaudio's, with random norms. masks: of its attentions, True where a frame is hidden."""
+    import torch
+    from torchaudio.models import Conformer
+    torch.manual_seed(9)
+    module = Conformer(D, HEADS, INNER, 2, depthwise_conv_kernel_size=7, dropout=0.1, **options).double().eval()
+    with torch.no_grad():
+        for name, values in [*module.named_parameters(), *module.named_buffers()]:
+            if values.dim() == 1:
+                values.copy_(values + torch.rand_like(values))
+    for layer in module.conformer_layers:
+        layer.conv_module.sequential[3].eps, layer.ffn1.sequential[0].eps, layer.self_attn_layer_norm.eps = 0.05, 0.01, 0.1
+        layer.conv_module.layer_norm.eps, layer.ffn2.sequential[0].eps, layer.final_layer_norm.eps = 0.2, 0.02, 0.3
+    for layer, mask in zip(module.conformer_layers, masks or ()):
+        mask = torch.tensor(mask)
+        layer.self_attn.forward = lambda query, at=layer.self_attn, mask=mask, **_: type(at).forward(at, query, query, query, attn_mask=mask)
+    return module
+
+
+def torch_test_conformer_has_the_outputs_of_torchaudio_under_the_same_mask():
+    import torch
+    x = frames()
+    for options in ({}, {'convolution_first': True}):
+        table = export_encoder.export(conformer(**options), 'encoder.safetensors', window=[9, 5], look_ahead=[2, 0], frame_rate=100, check=True)
+        wanted = conformer((beyond(9, 2), beyond(5, 0)), **options)(torch.tensor(x, dtype=torch.float64)[None], torch.tensor([FRAMES]))[0][0]
+        close(attn.Encoder('encoder.safetensors').forward(x), wanted.detach().numpy(), 2)
+        for words in ('factors 1/2', 'BatchNorm', 'whole utterances', 'delay: 8 frames (80 ms', 'checked'):  # 2 and two kernels of 7
+            assert words in table, (words, table)
+    export_encoder.export(conformer().conformer_layers[0], 'encoder.safetensors', window=9, check=True)
+
+
+def torch_test_conformer_that_no_stream_computes_is_refused():
+    from torchaudio.models import Conformer
+
+    class Twice(Conformer):
+        def forward(self, x, lengths):
+            return super().forward(super().forward(x, lengths)[0], lengths)
+
+    refused(['window=16', 'conformer_layers.0.self_attn'], export_encoder.export, conformer(), 'x')
+    refused(['3 values', '2 attentions'], export_encoder.export, conformer(), 'x', window=[3, 4, 5])
+    refused(['conformer_layers.0.conv_module', 'GroupNorm', 'all frames'], export_encoder.export, conformer(use_group_norm=True), 'x', window=9)
+    refused(['Twice'], export_encoder.export, Twice(D, HEADS, INNER, 1, 7), 'x', window=9)
+    changed = conformer()
+    changed.conformer_layers[1].ffn2 = type('Other', (type(changed.conformer_layers[1].ffn2),), {'forward': lambda self, x: x})(D, INNER)
+    refused(['conformer_layers.1.ffn2', 'Other'], export_encoder.export, changed, 'x', window=9)
+    assert not os.path.exists('x')
+
+
+def torch_test_module_with_positions_without_a_shift_is_refused_with_the_reason():
+    from torch import nn
+    wenet = type('RelPositionMultiHeadedAttention', (nn.Linear,), {'__module__': 'wenet.transformer.attention'})
+    refused(['1', 'no shift', 'how long the stream has run'], export_encoder.export, nn.Sequential(nn.Linear(D, D), wenet(D, D)), 'x')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ packages_train="$packages_run python3-torch libopenblas0-serial gstreamer1.0-lib
 # and for evaluate of both
 packages_evaluate="$packages_run gstreamer1.0-plugins-bad gstreamer1.0-libav asterisk-core-sounds-fr-g722 asterisk-core-sounds-ru-g722
   asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav klettres-data codec2-examples asterisk-moh-opsound-g722"
-packages_full="valgrind $packages_train $packages_evaluate"
+packages_full="valgrind python3-torchaudio $packages_train $packages_evaluate"
 
 # as_root: the prefix of a command that needs root: empty, or sudo. Fails if the user is not root and has no sudo.
 as_root () {

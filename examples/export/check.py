@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 
+from . import conformer
 from .files import ExportError, np, open_safetensors, refuse_unless
 from .keys import kind_of
-from .law import OUTPUTS, attentions_in, measure_all, named, seen_by, walk
+from .law import OUTPUTS, attentions_in, bins_of, measure_all, named, seen_by, walk
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PER_ATTENTION = 2e-6  # of the largest output: what attn.h promises of one layer in f32
@@ -147,6 +148,22 @@ def conv(x, block, p):
     return out
 
 
+def conv2d(x, block, tensors, p):
+    """A frame is [channels][bins]."""
+    weight, stride, groups = p['weight'], block.get('stride', [1, 1]), block.get('groups', 1)
+    outputs, inputs, kernel, bin_kernel = weight.shape
+    bins, bins_out = bins_of(block, tensors, x.shape[1])
+    x = np.pad(x.reshape(len(x), groups, inputs, bins), ((block.get('left', 0), block.get('right', 0)), (0, 0), (0, 0),
+                                                         (block.get('low', 0), block.get('high', 0))))
+    n = max((len(x) - kernel) // stride[0] + 1, 0)
+    weight, out = weight.reshape(groups, outputs // groups, inputs, kernel, bin_kernel), np.zeros((n, groups, outputs // groups, bins_out))
+    for j in range(kernel):
+        for k in range(bin_kernel):
+            taps = x[j:][::stride[0]][:n, ..., k:][..., ::stride[1]][..., :bins_out]
+            out += np.einsum('tgif,goi->tgof', taps, weight[..., j, k])
+    return (out.reshape(n, outputs, bins_out) + np.reshape(p.get('bias', 0), (-1, 1))).reshape(n, -1)
+
+
 def sinusoid(x, block):
     half = x.shape[1] // 2
     angles = (np.arange(len(x))[:, None] + block.get('offset', 0)) * float(block.get('base', 10000)) ** (-np.arange(half) / half)
@@ -159,9 +176,9 @@ def by_formula(x, blocks, tensors):
     for block in blocks:
         kind = kind_of(block)
         value = block.get(kind)
-        refuse_unless(kind != 'conv2d', value, 'the formula of conv2d is not known here')
         p = {key: values.numpy().astype(np.float64) for key, values in named(tensors, value).items()} if isinstance(value, str) else {}
         x = {'linear': lambda: x @ p['weight'].T + p.get('bias', 0), 'norm': lambda: normed(x, block, p), 'conv': lambda: conv(x, block, p),
+             'conv2d': lambda: conv2d(x, block, tensors, p),
              'glu': lambda: x[:, :x.shape[1] // 2] * activated(x[:, x.shape[1] // 2:], value), 'attention': lambda: attention(x, block, p),
              'affine': lambda: x * p['weight'] + p.get('bias', 0), 'sinusoid': lambda: sinusoid(x, block), 'activation': lambda: x,
              'stack': lambda: x[:len(x) // value * value].reshape(-1, value * x.shape[1]),
@@ -206,12 +223,17 @@ def children(module):
 
 def call(module, x, rules):
     """[1, n, D] through a module of those that are known, each in the layout that it takes."""
+    import torch
     from torch import nn
     if not any(isinstance(module, kind) for kind in rules or ()):
         if isinstance(module, (nn.Sequential, nn.TransformerEncoder)):
             for _, child in children(module):
                 x = call(child, x, rules)
             return x
+        if conformer.is_known(module, 'Conformer'):
+            return module(x, torch.tensor([x.shape[1]]))[0]
+        if conformer.is_known(module, 'ConformerLayer'):
+            return module(x.transpose(0, 1), None).transpose(0, 1)
         if isinstance(module, (nn.Conv1d, nn.BatchNorm1d)):
             return module(x.transpose(1, 2)).transpose(1, 2)
         if isinstance(module, nn.MultiheadAttention):
@@ -252,7 +274,8 @@ def frames_for(blocks, tensors, features):
     """Random frames, more than the widest window sees where that is not too many, and more than the convolutions need for an output."""
     stride = measure_all(blocks, tensors, features)[1].stride
     widest = max([1 + sum(seen_by(block)) for block in attentions_in(blocks)], default=0)
-    taps = sum((tensors[block['conv'] + '.weight'].shape[2] - 1) * block.get('dilation', 1) for block in walk(blocks) if kind_of(block) == 'conv')
+    taps = sum((tensors[block[kind_of(block)] + '.weight'].shape[2] - 1) * block.get('dilation', 1) for block in walk(blocks)
+               if kind_of(block) in ('conv', 'conv2d'))
     n = min(max(60, widest + 40) * stride, max(MOST_FRAMES, 60 * stride)) + taps * stride
     return np.random.default_rng(1).standard_normal((n, features)).astype(np.float32)
 

@@ -19,10 +19,11 @@ VERSION = 1
 # ---- blocks ----
 
 class Options:
-    """The settings of the attentions that a module does not hold: one value for all, or a list with one for each."""
+    """The settings of the attentions that a module does not hold: one value for all, or a list with one for each. And what comes up on the way:
+    `made`, tensors that take the place of the module's; `notes`, what to say under the table."""
 
     def __init__(self, **options):
-        self.options, self.n = options, 0
+        self.options, self.n, self.made, self.notes = options, 0, {}, {}
 
     def next_attention(self, name):
         taken = {}

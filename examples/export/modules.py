@@ -1,7 +1,8 @@
 """The blocks of a PyTorch module, which holds everything that an export needs.
 
 A module is an nn.TransformerEncoder, an nn.TransformerEncoderLayer, an nn.MultiheadAttention, nn.Linear, nn.Conv1d, nn.LayerNorm, nn.RMSNorm,
-nn.BatchNorm1d, an activation, nn.GLU, or an nn.Sequential of these. For a module of your own, write a rule that returns its blocks.
+nn.BatchNorm1d, an activation, nn.GLU, torchaudio.models.Conformer, or an nn.Sequential of these. For a module of your own, write a rule that
+returns its blocks.
 
 An unknown module is refused by its name, and so is a class that computes in another way than its base class. Modules that are only active in
 training (dropout) are left out.
@@ -10,6 +11,7 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import json
 
+from . import conformer
 from .check import check as check_file, children
 from .encoders import Options, activated, attention_block, encoder_layer, norm_block, write
 from .files import ExportError, refuse_unless
@@ -76,6 +78,8 @@ def blocks_of(module, name='', rules=None, options=None):
         return transformer_layer(module, name, options)
     if is_a(module, nn.MultiheadAttention):
         return [multihead_attention(module, plain, options)]
+    if conformer.is_known(module, 'Conformer') or conformer.is_known(module, 'ConformerLayer'):
+        return conformer_blocks(module, name, options)
     if is_a(module, nn.Linear):
         return [{'linear': plain}]
     if is_a(module, nn.LayerNorm):
@@ -98,6 +102,16 @@ def blocks_of(module, name='', rules=None, options=None):
     refuse_unless(activation is not None, plain or 'the module', '%s is not a module that is known. Give a rule for it: rules={%s: function}' % (
         type(module).__name__, type(module).__name__))
     return [{'activation': activation}]
+
+
+def conformer_blocks(module, name, options):
+    """Of torchaudio's Conformer, or of one of its layers."""
+    options.notes[conformer.WHAT] = True
+    if conformer.is_known(module, 'Conformer'):
+        layers = [(layer, '%sconformer_layers.%d.' % (name, i)) for i, layer in enumerate(module.conformer_layers)]
+        return [block for layer, at in layers for block in conformer_blocks(layer, at, options)]
+    refuse_unless(conformer.is_known(module, 'ConformerLayer'), name, '%s is not a ConformerLayer of torchaudio' % type(module).__name__)
+    return conformer.layer(module, name, options.made, multihead_attention(module.self_attn, name + 'self_attn', options))
 
 
 def blocks_in_a_row(module, name, rules, options):
@@ -126,10 +140,12 @@ def export(module, path, window=None, look_ahead=None, rules=None, features=None
     they differ; a function (module, frames [1, n, D]) where the module takes more than frames. `metadata`: sample_rate, bins, style ..., as logmel has them."""
     options = Options(window=window, look_ahead=look_ahead, sinks=sinks, position=position, rope_base=rope_base, rope_layout=rope_layout,
                       rope_dimensions=rope_dimensions, softcap=softcap, scale=scale)
+    conformer.check_without_shift(module)
     blocks, state = blocks_of(module, '', rules, options), state_of(module)
     options.check()
+    state.update(options.made)
     if any(name == '' for name in names_in(blocks)):  # a module that is one block has no name of its own
         blocks = json.loads(json.dumps(blocks).replace('": ""', '": "encoder"'))
         state = {'encoder.' + name.lstrip('.'): values for name, values in state.items()}
-    text = write(path, state, blocks, features, frame_rate, front, **metadata)
+    text = '\n'.join([write(path, state, blocks, features, frame_rate, front, **metadata), *options.notes])
     return text + '\n' + check_file(path, module, rules, len(front), check if callable(check) else None) if check else text

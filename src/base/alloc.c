@@ -1,8 +1,31 @@
 /* libattn: memory: zeroed, aligned to cache lines, from the C library.  SPDX-License-Identifier: LGPL-2.1-or-later */
+#define _DEFAULT_SOURCE /* madvise () */
 #include "base/alloc.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include <sys/mman.h>
+
+#ifdef MADV_HUGEPAGE
+
+/* Of most processors. Where it is another one, nothing is lost. */
+#define HUGE_PAGE ((size_t) 2 << 20)
+
+/* The system decides whether there are any; asked for before the memory is touched, they cost nothing. */
+static void
+ask_for_huge_pages (void *memory, size_t size)
+{
+  if (size >= HUGE_PAGE)
+    madvise (memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+}
+
+#else
+
+#define HUGE_PAGE SIZE_MAX
+#define ask_for_huge_pages(memory, size)
+
+#endif
 
 /*
  * The pointer to what malloc () gave stands in front of the aligned memory. aligned_alloc () is of no use for large
@@ -13,14 +36,16 @@ void *
 attn_alloc (size_t size)
 {
   size_t padded = attn_round_up (size == 0 ? 1 : size, ATTN_ALIGNMENT);
-  size_t whole = attn_size_add (padded, sizeof (void *) + ATTN_ALIGNMENT - 1);
+  size_t alignment = size < HUGE_PAGE ? ATTN_ALIGNMENT : HUGE_PAGE;
+  size_t whole = attn_size_add (padded, sizeof (void *) + alignment - 1);
   char *memory = whole == SIZE_MAX ? NULL : malloc (whole), *aligned;
 
   if (memory == NULL)
     return NULL;
   aligned = memory + sizeof (void *);
-  aligned += (ATTN_ALIGNMENT - (uintptr_t) aligned % ATTN_ALIGNMENT) % ATTN_ALIGNMENT;
+  aligned += (alignment - (uintptr_t) aligned % alignment) % alignment;
   memcpy (aligned - sizeof (void *), &memory, sizeof memory);
+  ask_for_huge_pages (aligned, padded);
   return memset (aligned, 0, padded);
 }
 

@@ -124,6 +124,15 @@ attention_free (AttnBlock *block)
   attn_free (attention);
 }
 
+static void
+attention_settle (AttnBlock *block, AttnArena *arena)
+{
+  AttnAttention *attention = (AttnAttention *) block;
+
+  attn_linear_settle (&attention->input, arena);
+  attn_linear_settle (&attention->output, arena);
+}
+
 static uint64_t
 hash_positions (uint64_t hash, const AttnAttention *attention)
 {
@@ -221,6 +230,7 @@ attention_reset (void *data, uint64_t first)
 
   attn_ring_reset (&state->ring, first);
   state->next_output = first;
+  state->n_projected = state->n_stored = 0;
   state->n_absent = 0;
   state->at_end = false;
   attn_attention_set_row_gains (state, NULL, 0);
@@ -247,15 +257,13 @@ static uint64_t
 attention_take (void *data, const AttnRun *run)
 {
   AttnAttentionState *state = data;
-  size_t room = attn_ring_room (&state->ring), n;
 
   if (!run->present)
     return take_absent (state, run->n);
-  n = run->n < room ? run->n : room;
-  attn_take_frames (state, run->values, n);
-  attn_store_frames (state);
+  attn_take_frames (state, run->values, run->n);
+  attn_project_frames (state);
   state->n_absent = 0;
-  return n;
+  return run->n;
 }
 
 /* The number of frames that have all the later frames they attend to. */
@@ -272,26 +280,54 @@ n_ready (const AttnAttentionState *state)
   return pending > n_waiting ? pending - n_waiting : 0;
 }
 
-/* The next run of outputs, with their contexts and weights; n = 0: none is ready. */
+/* The next outputs that are ready and stand in one piece, behind `n_before` others of a run; n = 0: none is. */
 static AttnRun
-next_run (AttnAttentionState *state, float *out)
+next_rows (AttnAttentionState *state, size_t n_before, bool is_wanted)
 {
+  float *contexts = state->scratch.contexts + n_before * state->attention->sizes.n_context, *weights = NULL;
   uint64_t n = n_ready (state);
-  AttnRun run = { .first = state->next_output, .values = out };
-  float *weights = NULL;
+  AttnRun rows = { .first = state->next_output };
 
   if (n == 0)
-    return run;
-  run.present = attn_delay_has (&state->queries, run.first);
-  run.n = attn_delay_run (&state->queries, run.first, n);
+    return rows;
+  rows.present = attn_delay_has (&state->queries, rows.first);
+  rows.n = attn_delay_run (&state->queries, rows.first, n);
+  if (rows.present && rows.n > ATTN_LANES - n_before)
+    rows.n = ATTN_LANES - n_before;
   if (state->by_row)
-    weights = attn_attention_begin_rows (state, &run);
-  run.more = run.n < n;
-  if (run.present && (out != NULL || weights != NULL))
-    attn_attend (state, run.n, attn_delay_row (&state->queries, run.first), weights);
+    weights = attn_attention_begin_rows (state, &rows);
+  if (rows.present && (is_wanted || weights != NULL))
+    attn_attend (state, rows.n, attn_delay_row (&state->queries, rows.first), contexts, weights);
   if (state->by_row)
-    attn_attention_end_rows (state, &run, weights);
-  state->next_output += run.n;
+    attn_attention_end_rows (state, &rows, weights);
+  state->next_output += rows.n;
+  return rows;
+}
+
+/* A run of present outputs can go on: there is room, and the next one is present, too. */
+static bool
+goes_on (const AttnAttentionState *state, const AttnRun *run)
+{
+  return run->present && run->n < ATTN_LANES && attn_delay_has (&state->queries, state->next_output);
+}
+
+/*
+ * The next run of outputs, with their contexts; n = 0: none is ready. It goes on where a tile or a delay line begins
+ * anew: all blocks behind read their parameters once per run.
+ */
+static AttnRun
+next_run (AttnAttentionState *state, bool is_wanted)
+{
+  AttnRun run = { .first = state->next_output }, rows;
+
+  do {
+    rows = next_rows (state, run.n, is_wanted);
+    run.n += rows.n;
+    run.present = rows.n > 0 ? rows.present : run.present;
+    while (n_ready (state) == 0 && attn_store_frames (state))
+      ;
+    run.more = n_ready (state) > 0;
+  } while (run.more && (run.n == 0 || goes_on (state, &run)));
   return run;
 }
 
@@ -301,10 +337,11 @@ attention_give (void *data, float *out)
   AttnAttentionState *state = data;
   AttnRun run = state->given;
 
-  if (state->n_taken > 0 && !attn_store_frames (state))
+  if (state->n_taken > 0 && !attn_project_frames (state))
     return run;
   if (run.n == 0)
-    run = next_run (state, out);
+    run = next_run (state, out != NULL);
+  run.values = out;
   state->given.n = 0;
   if (run.n > 0 && run.present && out != NULL && !attn_finish (state, run.n, out))
     state->given = run;
@@ -342,6 +379,7 @@ const AttnBlockKind attn_attention_kind = {
   .free = attention_free,
   .ready = attention_ready,
   .reads = attention_reads,
+  .settle = attention_settle,
   .hash = attention_hash,
   .plan = attention_plan,
   .reset = attention_reset,

@@ -55,6 +55,8 @@ typedef struct {
   AttnDelay queries; /* [][n_query] of the frames that wait for their look-ahead */
   AttnScratch scratch;
   size_t n_taken;       /* frames in scratch.frames whose projection the stream waits for */
+  size_t n_projected;   /* frames in scratch.projected */
+  size_t n_stored;      /* of them, frames in the ring */
   AttnRun given;        /* outputs whose contexts are computed, but not their projection; n = 0: none */
   uint64_t next_output; /* the number of the next frame to leave; ring.next - next_output wait */
   uint64_t n_absent;    /* number of absent frames at the end of those that came in */
@@ -106,17 +108,22 @@ void attn_scratch_plan (AttnScratch *scratch, const AttnAttention *attention, co
 void attn_take_frames (AttnAttentionState *state, const float *frames, size_t n);
 
 /*
- * Projects the frames taken, of which there are none then, and appends their keys and values to the ring, into whose
- * current tile they fit, and their queries to the delay line. False: the stream waits.
+ * Projects the frames taken, of which there are none then, and appends their queries to the delay line. Their keys and
+ * values wait in scratch->projected for attn_store_frames (). False: the stream waits.
+ */
+bool attn_project_frames (AttnAttentionState *state);
+
+/*
+ * Appends the keys and values that wait to the ring, as many as fit into its current tile: outputs that are ready may
+ * need what stands in the next one. False: none waits.
  */
 bool attn_store_frames (AttnAttentionState *state);
 
 /*
  * The `n` <= 16 frames from next_output on, whose queries [n][n_query] have waited, against the frames that the ring
- * holds for them. Writes contexts, times the gains, to scratch->contexts [n][n_context] and, if wanted, weights
- * [n][n_heads][span].
+ * holds for them. Writes contexts [n][n_context], times the gains, and, if wanted, weights [n][n_heads][span].
  */
-void attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *weights);
+void attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *contexts, float *weights);
 
 /* out [n][n_outputs] of scratch->contexts. False: the stream waits. */
 bool attn_finish (AttnAttentionState *state, size_t n, float *out);

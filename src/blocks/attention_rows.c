@@ -86,15 +86,15 @@ attn_take_frames (AttnAttentionState *state, const float *frames, size_t n)
 
 /* From the frames taken to scratch->projected [n_taken][n_projected]; the identity copies. False: the stream waits. */
 static bool
-project_frames (AttnAttentionState *state, AttnPool *pool)
+project (AttnAttentionState *state)
 {
   const AttnAttention *attention = state->attention;
   const AttnScratch *scratch = &state->scratch;
   size_t n_features = attention->sizes.n_features, i, copy;
 
   if (attention->input.weight != NULL)
-    return attn_linear_share (attention->block.machine, state->work, pool, &attention->input, scratch->left,
-                              scratch->projected, scratch->frames, state->n_taken);
+    return attn_linear_share (attention->block.machine, state->work, pool_for (state, state->n_taken),
+                              &attention->input, scratch->left, scratch->projected, scratch->frames, state->n_taken);
   for (i = 0; i < state->n_taken; i++)
     for (copy = 0; copy < 3; copy++)
       memcpy (scratch->projected + i * attention->sizes.n_projected + copy * n_features,
@@ -103,21 +103,18 @@ project_frames (AttnAttentionState *state, AttnPool *pool)
 }
 
 bool
-attn_store_frames (AttnAttentionState *state)
+attn_project_frames (AttnAttentionState *state)
 {
   const AttnAttention *attention = state->attention;
   const AttnSizes *sizes = &attention->sizes;
-  const AttnMachine *machine = attention->block.machine;
-  const AttnKernels *kernels = machine->kernels;
-  AttnScratch *scratch = &state->scratch;
-  size_t n = state->n_taken, i;
-  AttnPool *pool = pool_for (state, n);
+  const AttnKernels *kernels = attention->block.machine->kernels;
   uint64_t frame = state->ring.next;
+  size_t i;
 
-  if (!project_frames (state, pool))
+  if (!project (state))
     return false;
-  for (i = 0; i < n; i++) {
-    float *query = scratch->projected + i * sizes->n_projected;
+  for (i = 0; i < state->n_taken; i++) {
+    float *query = state->scratch.projected + i * sizes->n_projected;
 
     if (sizes->qk_norm != ATTN_QK_NORM_NONE) {
       kernels->norm (query, query, sizes->n_heads, &attention->query_norm);
@@ -128,9 +125,24 @@ attn_store_frames (AttnAttentionState *state)
     kernels->scale (query, query, sizes->query_factor, sizes->n_query);
     attn_delay_put (&state->queries, frame + i, query);
   }
-  attn_ring_write (&state->ring, machine, pool, scratch->projected + sizes->n_query,
-                   scratch->projected + sizes->n_query + sizes->n_key, sizes->n_projected, n);
-  state->n_taken = 0;
+  state->n_projected = state->n_taken;
+  state->n_taken = state->n_stored = 0;
+  return true;
+}
+
+bool
+attn_store_frames (AttnAttentionState *state)
+{
+  const AttnSizes *sizes = &state->attention->sizes;
+  const float *keys = state->scratch.projected + state->n_stored * sizes->n_projected + sizes->n_query;
+  size_t room = attn_ring_room (&state->ring), n = state->n_projected - state->n_stored;
+
+  if (n == 0)
+    return false;
+  n = n < room ? n : room;
+  attn_ring_write (&state->ring, state->attention->block.machine, pool_for (state, n), keys, keys + sizes->n_key,
+                   sizes->n_projected, n);
+  state->n_stored += n;
   return true;
 }
 
@@ -148,7 +160,7 @@ typedef struct {
   size_t head, head_step;
   uint64_t frame, frame_step;
   uint16_t *left;   /* room for a left operand; NULL: not for the matrix unit */
-  float *distances; /* rows of scores by distance (distances.h), from the middle of the first lanes on; NULL: none */
+  float *distances; /* [n_rows][attn_distances_row ()], scores by distance; NULL: there are none */
 } Rows;
 
 /* A sink that the window has left behind: ALiBi counts its distance; a trained bias has no entry for it. */
@@ -183,8 +195,8 @@ biases_of (const Rows *a, size_t row, uint64_t first)
 }
 
 /*
- * Adds ALiBi, the relative bias or the scores by distance, from the first to the last tile with a frame that the row attends to: a view of
- * several frames has more tiles, which the table does not reach.
+ * Adds ALiBi, the relative bias or the scores by distance, from the first to the last tile with a frame that the row
+ * attends to: a view of several frames has more tiles, which the table does not reach.
  */
 static void
 bias_row (const Rows *a, size_t row)
@@ -454,7 +466,7 @@ attend_part (void *data, size_t part, size_t n_parts)
 }
 
 void
-attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *weights)
+attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *contexts, float *weights)
 {
   const AttnAttention *attention = state->attention;
   const AttnSizes *sizes = &attention->sizes;
@@ -468,7 +480,7 @@ attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *w
                .n = n,
                .queries = queries,
                .gains = state->has_gains ? state->gains : NULL,
-               .contexts = scratch->contexts,
+               .contexts = contexts,
                .weights = weights };
   size_t head, i;
 

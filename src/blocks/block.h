@@ -34,7 +34,7 @@ typedef struct {
   uint64_t n;          /* at most ATTN_LANES if they are present, any number if absent */
   bool present;        /* all of them are present, or all absent */
   bool more;           /* in a run of outputs: more may be ready behind them */
-  const float *values; /* [n][width] if they are present; NULL in a run of outputs that are not wanted */
+  const float *values; /* [n][width] if they are present, cleaned; NULL in a run of outputs that are not wanted */
 } AttnRun;
 
 /*
@@ -112,6 +112,12 @@ typedef struct {
   const char *name;
 
   void (*free) (AttnBlock *block);
+
+  /*
+   * Moves its weights into the arena, in the order in which a frame meets them; only counts them while the arena has no
+   * memory. `arena` NULL: the block ends, and leaves the weights to the layer, which frees them. NULL: they are few.
+   */
+  void (*settle) (AttnBlock *block, AttnArena *arena);
 
   /* The number of outputs of a finished stream of `n` frames; NULL: n. count (0) is 0. */
   uint64_t (*count) (const AttnBlock *block, uint64_t n);

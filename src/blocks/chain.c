@@ -131,6 +131,16 @@ attn_chain_sum_up (AttnChain *chain)
     attn_chain_reach (chain, NULL, chain->stride, &chain->reach_back, &chain->reach_ahead);
 }
 
+void
+attn_chain_settle (AttnChain *chain, AttnArena *arena)
+{
+  size_t i;
+
+  for (i = 0; i < chain->n_blocks; i++)
+    if (chain->blocks[i]->kind->settle != NULL)
+      chain->blocks[i]->kind->settle (chain->blocks[i], arena);
+}
+
 /* Includes the names of the kinds: two kinds may have the same parameters. */
 uint64_t
 attn_chain_hash (const AttnChain *chain, uint64_t hash)
@@ -159,10 +169,11 @@ work_behind (const AttnBlock *block, AttnWork work)
 }
 
 AttnChainState *
-attn_chain_plan (const AttnChain *chain, const AttnWork *work, AttnArena *arena)
+attn_chain_plan (const AttnChain *chain, bool cleans, const AttnWork *work, AttnArena *arena)
 {
   AttnChainState *state = attn_arena_take (arena, sizeof *state);
   AttnLink *links = attn_arena_take (arena, chain->n_blocks * sizeof *links), counted;
+  float *cleaned = cleans ? attn_arena_take (arena, ATTN_LANES * chain->n_inputs * sizeof (float)) : NULL;
   AttnWork here = *work;
   size_t i;
 
@@ -178,7 +189,7 @@ attn_chain_plan (const AttnChain *chain, const AttnWork *work, AttnArena *arena)
   }
   if (state == NULL)
     return NULL;
-  *state = (AttnChainState){ .chain = chain, .links = links };
+  *state = (AttnChainState){ .chain = chain, .links = links, .cleaned = cleaned };
   return state;
 }
 
@@ -221,11 +232,16 @@ take (AttnChainState *state, size_t i)
 {
   const AttnBlock *block = state->chain->blocks[i];
   AttnLink *link = &state->links[i];
-  uint64_t n_all = link->input.n, n;
+  AttnRun run = link->input;
+  uint64_t n_all = run.n, n;
 
-  if (n_all > ATTN_LANES && link->input.present)
-    link->input.n = ATTN_LANES - link->input.first % ATTN_LANES;
-  n = block->kind->take (link->state, &link->input);
+  if (n_all > ATTN_LANES && run.present)
+    run.n = ATTN_LANES - run.first % ATTN_LANES;
+  if (i == 0 && state->cleaned != NULL && run.present) {
+    block->machine->kernels->scale (state->cleaned, run.values, 1, run.n * block->n_inputs);
+    run.values = state->cleaned;
+  }
+  n = block->kind->take (link->state, &run);
   link->input.first += n;
   link->input.n = n_all - n;
   if (link->input.present)

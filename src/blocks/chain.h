@@ -37,6 +37,7 @@ typedef struct {
 struct AttnChainState {
   const AttnChain *chain;
   AttnLink *links; /* [n_blocks] */
+  float *cleaned;  /* [16][n_inputs], frames that the first block takes; NULL: those that come in are clean */
   bool at_end;     /* no more frames will come */
   size_t n_ended;  /* the number of blocks that have been told so */
 };
@@ -49,8 +50,8 @@ void attn_chain_clear (AttnChain *chain); /* frees the blocks; accepts a zeroed 
 bool attn_chain_add (AttnChain *chain, AttnBlock *block);
 
 /*
- * Called when all blocks are there. Until then reach_back and reach_ahead are sums, which chunks do not attain together.
- * The period is at most ATTN_MAX_CHUNK.
+ * Called when all blocks are there. Until then reach_back and reach_ahead are sums, which chunks do not attain
+ * together. The period is at most ATTN_MAX_CHUNK.
  */
 void attn_chain_sum_up (AttnChain *chain);
 
@@ -67,10 +68,16 @@ void attn_chain_reach (const AttnChain *chain, const AttnBlock *last, uint64_t s
 uint64_t attn_chain_count (const AttnChain *chain, uint64_t n);
 uint64_t attn_chain_ready (const AttnChain *chain, uint64_t first, uint64_t n);
 
+/* Settles the blocks. */
+void attn_chain_settle (AttnChain *chain, AttnArena *arena);
+
 uint64_t attn_chain_hash (const AttnChain *chain, uint64_t hash);
 
-/* As AttnBlockKind has them; attn_chain_give () may wait, too. */
-AttnChainState *attn_chain_plan (const AttnChain *chain, const AttnWork *work, AttnArena *arena);
+/*
+ * As AttnBlockKind has them; attn_chain_give () may wait, too. `cleans`: anybody may have made the frames that come in,
+ * so the chain cleans them.
+ */
+AttnChainState *attn_chain_plan (const AttnChain *chain, bool cleans, const AttnWork *work, AttnArena *arena);
 void attn_chain_reset (AttnChainState *state, uint64_t first);
 AttnRun attn_chain_give (AttnChainState *state, float *out);
 void attn_chain_end (AttnChainState *state);

@@ -1,5 +1,5 @@
 /*
- * libattn: the block `conv`.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * libattn: the blocks `conv` and `conv2d`.  SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Rows are counted with the zeros on the left: output k of a stream reads the rows k stride + j dilation. The rows that
  * outputs may still read stand in one piece, oldest first; when there is no room behind them, they move to the front.
@@ -8,21 +8,15 @@
 
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/status.h"
-#include "blocks/framewise.h"
-#include "blocks/linear.h"
+#include "blocks/conv_taps.h"
 #include "blocks/rows.h"
 
 typedef struct {
   AttnBlock block;
-  size_t n_taps, n_groups;
+  AttnTaps taps;
   uint64_t dilation, left, right;
-  uint64_t span;               /* rows from the first to the last that an output reads */
-  AttnProjection *projections; /* [n_groups], each over all taps of a group; NULL: each value is convolved by itself */
-  float *weight;               /* [n_taps][width], if each value is convolved by itself */
-  float *start;                /* [width] */
-  AttnActivation activation;
+  uint64_t span; /* rows from the first to the last that an output reads */
 } Conv;
 
 /* The kinds of rows. */
@@ -31,13 +25,10 @@ enum { ABSENT, PRESENT, OUTSIDE };
 typedef struct {
   const Conv *conv;
   const AttnWork *work;
-  float *rows;       /* [n_slots][n_inputs], rows base ... end - 1; 0 unless PRESENT */
+  float *rows;       /* [n_slots][row_width], rows base ... end - 1; 0 unless PRESENT */
   uint8_t *presence; /* [n_slots] */
   size_t n_slots;
-  float *gathered;      /* [16][n_taps][inputs of a group] */
-  float *grouped;       /* [16][outputs of a group] */
-  size_t group;         /* the groups before it are computed, if the stream waits */
-  uint16_t *left;       /* room for a left operand (matrix.h) */
+  AttnTapsRoom room;
   uint64_t first;       /* the number of the first frame */
   uint64_t base, end;   /* numbers of rows, the zeros on the left included */
   uint64_t next_output; /* counted from 0 */
@@ -48,97 +39,7 @@ typedef struct {
 
 /* ---- the block ---- */
 
-static const AttnBlockKind conv_kind;
-
-static bool
-is_depthwise (const AttnConv *conv)
-{
-  return conv->groups == conv->n_inputs && conv->n_outputs == conv->n_inputs;
-}
-
-/* As a linear layer over all taps of a group, the oldest first. */
-static AttnStatus
-pack_group (Conv *block, const AttnConv *conv, size_t group, AttnError *error)
-{
-  size_t n_inputs = conv->n_inputs / conv->groups, n_outputs = conv->n_outputs / conv->groups;
-  size_t n_all = attn_size_mul (n_inputs, conv->kernel), bytes, o, i, tap;
-  const float *weight = conv->weight + group * n_outputs * n_all;
-  AttnProjection *projection = &block->projections[group];
-  AttnLinear linear = { .n_outputs = n_outputs, .n_inputs = n_all };
-  AttnStatus status = attn_linear_init (projection, n_all, n_outputs, conv->precision, error);
-
-  bytes = attn_size_mul (attn_size_mul (n_outputs, n_all), sizeof (float));
-  if (status != ATTN_OK)
-    return status;
-  if ((linear.weight = attn_alloc (bytes)) == NULL)
-    return attn_fail_memory (error, "taps of a convolution", bytes);
-  for (o = 0; o < n_outputs; o++)
-    for (i = 0; i < n_inputs; i++)
-      for (tap = 0; tap < conv->kernel; tap++)
-        linear.weight[o * n_all + tap * n_inputs + i] = weight[(o * n_inputs + i) * conv->kernel + tap];
-  linear.bias = conv->bias != NULL ? (float *) conv->bias + group * n_outputs : NULL;
-  status = attn_linear_pack (projection, 0, "conv", &linear, block->block.machine->kernels, error);
-  attn_free (linear.weight);
-  return status != ATTN_OK || block->block.machine->matrix == NULL ? status : attn_linear_split (projection, error);
-}
-
-static AttnStatus
-pack_groups (Conv *block, const AttnConv *conv, AttnError *error)
-{
-  size_t bytes = attn_size_mul (conv->groups, sizeof *block->projections), group;
-  AttnStatus status = ATTN_OK;
-
-  block->projections = attn_alloc (bytes);
-  if (block->projections == NULL)
-    return attn_fail_memory (error, "groups of a convolution", bytes);
-  for (group = 0; group < conv->groups && status == ATTN_OK; group++)
-    status = pack_group (block, conv, group, error);
-  return status;
-}
-
-/* A tap of each value, as the precision holds it. */
-static AttnStatus
-pack_value (Conv *block, const AttnConv *conv, size_t i, AttnError *error)
-{
-  const AttnKernels *kernels = block->block.machine->kernels;
-  uint16_t narrow;
-  size_t tap;
-
-  for (tap = 0; tap < conv->kernel; tap++) {
-    float *to = &block->weight[tap * conv->n_inputs + i], value = conv->weight[i * conv->kernel + tap];
-
-    if (conv->precision == ATTN_PRECISION_F16 && fabsf (value) >= attn_infinite_from (conv->precision)
-        && !isinf (value))
-      return attn_fail (error, ATTN_ERROR_MODEL,
-                        "a convolution has the parameter %g at [%zu, 0, %zu], but f16 ends at 65504", value, i, tap);
-    kernels->scale (to, &value, 1, 1);
-    if (conv->precision == ATTN_PRECISION_F32)
-      continue;
-    kernels->narrow (&narrow, to, 1, conv->precision);
-    *to = conv->precision == ATTN_PRECISION_F16 ? attn_float_from_f16 (narrow) : attn_float_from_bf16 (narrow);
-    kernels->scale (to, to, 1, 1);
-  }
-  return ATTN_OK;
-}
-
-static AttnStatus
-pack_values (Conv *block, const AttnConv *conv, AttnError *error)
-{
-  size_t width = conv->n_inputs, bytes = attn_size_mul (attn_size_mul (width, conv->kernel), sizeof (float)), i;
-  AttnStatus status = ATTN_OK;
-
-  block->weight = attn_alloc (bytes);
-  block->start = attn_alloc (attn_size_mul (width, sizeof (float)));
-  if (block->weight == NULL || block->start == NULL)
-    return attn_fail_memory (error, "taps of a convolution", bytes);
-  if (conv->bias != NULL)
-    block->block.machine->kernels->scale (block->start, conv->bias, 1, width);
-  for (i = 0; i < width && status == ATTN_OK; i++) {
-    block->start[i] += ATTN_GUARD;
-    status = pack_value (block, conv, i, error);
-  }
-  return status;
-}
+static const AttnBlockKind conv_kind, conv2d_kind;
 
 AttnStatus
 attn_conv_new (const AttnMachine *machine, const AttnConv *conv, AttnBlock **result, AttnError *error)
@@ -149,34 +50,36 @@ attn_conv_new (const AttnMachine *machine, const AttnConv *conv, AttnBlock **res
   *result = (AttnBlock *) block;
   if (block == NULL)
     return attn_fail_memory (error, "convolution", sizeof *block);
-  *block = (Conv){ .block = { .kind = &conv_kind,
+  *block = (Conv){ .block = { .kind = conv->has_bins ? &conv2d_kind : &conv_kind,
                               .machine = machine,
-                              .n_inputs = conv->n_inputs,
-                              .n_outputs = conv->n_outputs,
+                              .n_inputs = conv->n_inputs * conv->n_bins,
+                              .n_outputs = conv->n_outputs * attn_conv_bins_out (conv),
                               .stride = conv->stride,
                               .reach_back = conv->left,
                               .reach_ahead = span - 1 - conv->left },
-                   .n_taps = conv->kernel,
-                   .n_groups = conv->groups,
                    .dilation = conv->dilation,
                    .left = conv->left,
                    .right = conv->right,
-                   .span = span,
-                   .activation = conv->activation };
-  return is_depthwise (conv) ? pack_values (block, conv, error) : pack_groups (block, conv, error);
+                   .span = span };
+  return attn_taps_init (&block->taps, machine, conv, error);
+}
+
+void
+attn_conv_join (AttnBlock *block, AttnBlock *next)
+{
+  AttnTaps *a = &((Conv *) block)->taps, *b = &((Conv *) next)->taps;
+
+  if (block->kind != &conv2d_kind || next->kind != &conv2d_kind || a->conv.n_outputs != b->conv.n_inputs)
+    return;
+  a->out = b->in = (AttnFrameOrder){ .channel = 1, .bin = b->conv.n_inputs };
 }
 
 static void
 conv_free (AttnBlock *data)
 {
   Conv *conv = (Conv *) data;
-  size_t group;
 
-  for (group = 0; group < conv->n_groups && conv->projections != NULL; group++)
-    attn_linear_clear (&conv->projections[group]);
-  attn_free (conv->projections);
-  attn_free (conv->weight);
-  attn_free (conv->start);
+  attn_taps_clear (&conv->taps);
   attn_free (conv);
 }
 
@@ -199,19 +102,7 @@ conv_count (const AttnBlock *block, uint64_t n)
 static uint64_t
 conv_hash (const AttnBlock *block, uint64_t hash)
 {
-  const Conv *conv = (const Conv *) block;
-  const uint64_t numbers[] = { block->n_inputs, block->n_outputs, conv->n_taps, conv->n_groups,  block->stride,
-                               conv->dilation,  conv->left,       conv->right,  conv->activation };
-  size_t i;
-
-  for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-    hash = attn_hash_number (hash, numbers[i], 8);
-  for (i = 0; i < conv->n_groups && conv->projections != NULL; i++)
-    hash = attn_linear_hash (hash, &conv->projections[i]);
-  if (conv->projections != NULL)
-    return hash;
-  hash = attn_hash_floats (hash, conv->weight, conv->n_taps * block->n_inputs);
-  return attn_hash_floats (hash, conv->start, block->n_inputs);
+  return attn_taps_hash (hash, &((const Conv *) block)->taps);
 }
 
 /* ---- the state in a stream ---- */
@@ -221,21 +112,13 @@ conv_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
 {
   const Conv *conv = (const Conv *) block;
   ConvState *state = attn_arena_take (arena, sizeof *state), plan = { .conv = conv, .work = work };
-  size_t row = attn_size_mul (block->n_inputs, sizeof (float)), inputs = attn_size_mul (row, conv->n_taps);
 
   /* Twice the span: the rows that move to the front have made room for as many. */
   plan.n_slots = attn_size_add (attn_size_mul (conv->span, 2), attn_size_add (conv->right, 4 * ATTN_LANES));
-  plan.rows = attn_arena_take (arena, attn_size_mul (plan.n_slots, row));
+  plan.rows =
+      attn_arena_take (arena, attn_size_mul (plan.n_slots, attn_size_mul (conv->taps.row_width, sizeof (float))));
   plan.presence = attn_arena_take (arena, plan.n_slots);
-  if (conv->projections != NULL) {
-    size_t n_values = conv->projections->n_inputs;
-
-    attn_work_note (work, n_values, conv->projections->n_outputs);
-    plan.gathered = attn_arena_take (arena, attn_size_mul (inputs / conv->n_groups, ATTN_LANES));
-    plan.grouped = attn_arena_take (arena, ATTN_LANES * conv->projections->n_outputs * sizeof (float));
-    if (block->machine->matrix != NULL)
-      plan.left = attn_arena_take (arena, attn_size_mul (attn_left_size (n_values), sizeof (uint16_t)));
-  }
+  plan.room = attn_taps_plan (&conv->taps, work, arena);
   if (state == NULL)
     return NULL;
   *state = plan;
@@ -246,7 +129,7 @@ conv_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
 static void
 append_zeros (ConvState *state, size_t n, uint8_t presence)
 {
-  size_t at = state->end - state->base, width = state->conv->block.n_inputs;
+  size_t at = state->end - state->base, width = state->conv->taps.row_width;
 
   memset (state->rows + at * width, 0, n * width * sizeof (float));
   memset (state->presence + at, presence, n);
@@ -277,7 +160,7 @@ oldest_row (const ConvState *state)
 static void
 make_room (ConvState *state, size_t n)
 {
-  size_t width = state->conv->block.n_inputs, n_old, n_left;
+  size_t width = state->conv->taps.row_width, n_old, n_left;
 
   if (state->end - state->base + n <= state->n_slots)
     return;
@@ -325,14 +208,14 @@ static uint64_t
 conv_take (void *data, const AttnRun *run)
 {
   ConvState *state = data;
-  const AttnBlock *block = &state->conv->block;
+  const AttnTaps *taps = &state->conv->taps;
   size_t n = run->n, at;
 
   if (!run->present)
     return take_absent (state, run->n);
   make_room (state, n);
   at = state->end - state->base;
-  block->machine->kernels->scale (state->rows + at * block->n_inputs, run->values, 1, n * block->n_inputs);
+  attn_taps_store (taps, state->rows + at * taps->row_width, run->values, n, taps->in);
   memset (state->presence + at, PRESENT, n);
   state->end += n;
   state->n_absent = 0;
@@ -348,7 +231,7 @@ is_present (const ConvState *state, uint64_t output)
   bool is_outside = true;
   size_t tap;
 
-  for (tap = 0; tap < conv->n_taps; tap++) {
+  for (tap = 0; tap < conv->taps.conv.kernel; tap++) {
     if (presence[tap * conv->dilation] == PRESENT)
       return true;
     is_outside &= presence[tap * conv->dilation] == OUTSIDE;
@@ -356,63 +239,14 @@ is_present (const ConvState *state, uint64_t output)
   return is_outside;
 }
 
-/* gathered [n][n_taps][width]: the `width` values, from `first` on, that the outputs read. */
-static void
-gather (const ConvState *state, const float *rows, size_t n, size_t first, size_t width)
-{
-  const Conv *conv = state->conv;
-  float *to = state->gathered;
-  size_t i, tap;
-
-  for (i = 0; i < n; i++)
-    for (tap = 0; tap < conv->n_taps; tap++, to += width)
-      memcpy (to, rows + (i * conv->block.stride + tap * conv->dilation) * conv->block.n_inputs + first,
-              width * sizeof *to);
-}
-
-/* False: the stream waits. */
-static bool
-compute_group (const ConvState *state, const float *rows, size_t n, size_t group, float *out)
-{
-  const Conv *conv = state->conv;
-  const AttnProjection *projection = &conv->projections[group];
-  size_t width = conv->block.n_inputs / conv->n_groups, n_outputs = projection->n_outputs, i;
-  uint64_t n_operations = (uint64_t) 2 * projection->n_inputs * n_outputs * n;
-  AttnPool *pool = attn_work_pool (state->work, n_operations);
-  float *to = conv->n_groups == 1 ? out : state->grouped;
-
-  gather (state, rows, n, group * width, width);
-  if (!attn_linear_share (conv->block.machine, state->work, pool, projection, state->left, to, state->gathered, n))
-    return false;
-  for (i = 0; i < n && to != out; i++)
-    memcpy (out + i * conv->block.n_outputs + group * n_outputs, to + i * n_outputs, n_outputs * sizeof *out);
-  return true;
-}
-
-/* Computes the next `n` <= 16 outputs. False: the stream waits. */
+/* The next `n` outputs. False: the stream waits. */
 static bool
 compute (ConvState *state, size_t n, float *out)
 {
   const Conv *conv = state->conv;
-  const AttnKernels *kernels = conv->block.machine->kernels;
-  size_t width = conv->block.n_inputs;
-  const float *rows = state->rows + (state->next_output * conv->block.stride - state->base) * width;
-  AttnConvolution convolution = { .width = width,
-                                  .n_taps = conv->n_taps,
-                                  .tap_stride = conv->n_taps > 1 ? conv->dilation * width : 0,
-                                  .frame_stride = n > 1 ? conv->block.stride * width : 0,
-                                  .weight = conv->weight,
-                                  .start = conv->start };
+  size_t row = state->next_output * conv->block.stride - state->base;
 
-  if (conv->projections == NULL)
-    kernels->convolve (out, rows, n, &convolution);
-  else
-    for (; state->group < conv->n_groups; state->group++)
-      if (!compute_group (state, rows, n, state->group, out))
-        return false;
-  state->group = 0;
-  attn_activate_frames (kernels, out, n, conv->block.n_outputs, conv->activation);
-  return true;
+  return attn_taps_run (&conv->taps, state->work, &state->room, state->rows + row * conv->taps.row_width, n, out);
 }
 
 static AttnRun
@@ -475,13 +309,17 @@ static uint8_t *
 conv_save (const void *data, uint8_t *bytes)
 {
   const ConvState *state = data;
-  size_t width = state->conv->block.n_inputs;
-  uint64_t first = first_saved (state->conv, state->end, state->next_output);
+  const AttnTaps *taps = &state->conv->taps;
+  uint64_t first = first_saved (state->conv, state->end, state->next_output), row;
 
   if (state->at_end)
     return bytes;
-  return attn_rows_save (bytes, state->rows + (first - state->base) * width, state->presence + (first - state->base),
-                         state->end - first, width);
+  bytes = attn_rows_mark (bytes, state->presence + (first - state->base), state->end - first);
+  for (row = first - state->base; row < state->end - state->base; row++)
+    if (state->presence[row] == PRESENT)
+      bytes = attn_put_floats (bytes, attn_taps_frame (taps, &state->room, state->rows + row * taps->row_width),
+                               state->conv->block.n_inputs);
+  return bytes;
 }
 
 static void
@@ -501,10 +339,31 @@ conv_check (const void *data, const uint8_t *bytes, size_t size, AttnProgress *p
   const Conv *conv = state->conv;
   uint64_t n = progress->next - progress->first, end = conv->left + n;
   uint64_t n_rows = progress->at_end ? 0 : end - first_saved (conv, end, attn_block_ready (&conv->block, 0, n));
-  AttnStatus status = attn_rows_check (bytes, size, n_rows, conv->block.n_inputs, "conv", error);
+  AttnStatus status = attn_rows_check (bytes, size, n_rows, conv->block.n_inputs, conv->block.kind->name, error);
 
   move_behind (conv, progress);
   return status;
+}
+
+/* The next `n` rows, from checked bytes. */
+static void
+restore_rows (ConvState *state, const uint8_t *bytes, size_t n)
+{
+  const AttnTaps *taps = &state->conv->taps;
+  AttnFrameOrder order = attn_channels_first (taps->conv.n_inputs, taps->conv.n_bins);
+  const uint8_t *values = bytes + (n + 7) / 8;
+  size_t i;
+
+  for (i = 0; i < n; i++) {
+    bool present = attn_rows_is_marked (bytes, i);
+
+    append_zeros (state, 1, present ? PRESENT : ABSENT);
+    state->n_absent = present ? 0 : state->n_absent + 1;
+    if (!present)
+      continue;
+    values = attn_get_floats (values, state->room.frame, state->conv->block.n_inputs);
+    attn_taps_store (taps, state->rows + (state->end - 1 - state->base) * taps->row_width, state->room.frame, 1, order);
+  }
 }
 
 static void
@@ -513,7 +372,6 @@ conv_restore (void *data, const uint8_t *bytes, AttnProgress *progress)
   ConvState *state = data;
   const Conv *conv = state->conv;
   uint64_t n = progress->next - progress->first, end = conv->left + n, first;
-  size_t at;
 
   conv_reset (state, progress->first);
   state->at_end = progress->at_end;
@@ -525,27 +383,14 @@ conv_restore (void *data, const uint8_t *bytes, AttnProgress *progress)
     return;
   }
   if (first > conv->left)
-    state->base = first;
-  at = first - state->base;
-  attn_rows_restore (conv->block.machine->kernels, bytes, state->rows + at * conv->block.n_inputs, state->presence + at,
-                     end - first, conv->block.n_inputs);
-  state->end = end;
-  while (state->n_absent < end - first && state->presence[end - state->base - 1 - state->n_absent] == ABSENT)
-    state->n_absent++;
+    state->base = state->end = first;
+  restore_rows (state, bytes, end - first);
 }
 
-static const AttnBlockKind conv_kind = {
-  .name = "conv",
-  .free = conv_free,
-  .count = conv_count,
-  .hash = conv_hash,
-  .plan = conv_plan,
-  .reset = conv_reset,
-  .take = conv_take,
-  .give = conv_give,
-  .end = conv_end,
-  .saved_size = conv_saved_size,
-  .save = conv_save,
-  .check = conv_check,
-  .restore = conv_restore,
-};
+#define FUNCTIONS                                                                                          \
+  .free = conv_free, .count = conv_count, .hash = conv_hash, .plan = conv_plan, .reset = conv_reset,       \
+  .take = conv_take, .give = conv_give, .end = conv_end, .saved_size = conv_saved_size, .save = conv_save, \
+  .check = conv_check, .restore = conv_restore
+
+static const AttnBlockKind conv_kind = { .name = "conv", FUNCTIONS };
+static const AttnBlockKind conv2d_kind = { .name = "conv2d", FUNCTIONS };

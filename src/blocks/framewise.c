@@ -35,7 +35,6 @@ attn_framewise_plan (const AttnBlock *block, const AttnWork *work, AttnArena *ar
   const AttnFramewise *framewise = (const AttnFramewise *) block;
   AttnFramewiseState *state = attn_arena_take (arena, sizeof *state), plan = { .framewise = framewise, .work = work };
 
-  plan.frames = attn_arena_take (arena, attn_size_mul (block->n_inputs, ATTN_LANES * sizeof (float)));
   plan.scratch = attn_arena_take (arena, framewise->scratch_size);
   attn_work_note (work, block->n_inputs, block->n_outputs);
   if (state == NULL)
@@ -56,11 +55,9 @@ uint64_t
 attn_framewise_take (void *data, const AttnRun *run)
 {
   AttnFramewiseState *state = data;
-  const AttnBlock *block = &state->framewise->block;
 
   state->run = (AttnRun){ .first = run->first, .n = run->n, .present = run->present };
-  if (run->present)
-    block->machine->kernels->scale (state->frames, run->values, 1, run->n * block->n_inputs);
+  state->frames = run->values;
   return run->n;
 }
 

@@ -22,9 +22,9 @@ typedef struct {
 typedef struct {
   const AttnFramewise *framewise;
   const AttnWork *work;
-  AttnRun run;   /* the frames that are held; n = 0: none */
-  float *frames; /* [16][n_inputs] of them, cleaned */
-  void *scratch; /* [scratch_size] */
+  AttnRun run;         /* the frames that are held; n = 0: none */
+  const float *frames; /* [n][n_inputs] of them, where they came from */
+  void *scratch;       /* [scratch_size] */
 } AttnFramewiseState;
 
 /* A kind of such blocks. */
@@ -47,21 +47,22 @@ AttnStatus attn_framewise_check (const void *state, const uint8_t *bytes, size_t
 void attn_framewise_restore (void *state, const uint8_t *bytes, AttnProgress *progress);
 
 /* Makes a kind of its own functions and the shared ones. */
-#define ATTN_FRAMEWISE_KIND(name_, free_, hash_, compute_) \
-  {                                                        \
-    .kind = { .name = name_,                               \
-              .free = free_,                               \
-              .hash = hash_,                               \
-              .plan = attn_framewise_plan,                 \
-              .reset = attn_framewise_reset,               \
-              .take = attn_framewise_take,                 \
-              .give = attn_framewise_give,                 \
-              .end = attn_framewise_end,                   \
-              .saved_size = attn_framewise_saved_size,     \
-              .save = attn_framewise_save,                 \
-              .check = attn_framewise_check,               \
-              .restore = attn_framewise_restore },         \
-    .compute = compute_                                    \
+#define ATTN_FRAMEWISE_KIND(name_, free_, settle_, hash_, compute_) \
+  {                                                                 \
+    .kind = { .name = name_,                                        \
+              .free = free_,                                        \
+              .settle = settle_,                                    \
+              .hash = hash_,                                        \
+              .plan = attn_framewise_plan,                          \
+              .reset = attn_framewise_reset,                        \
+              .take = attn_framewise_take,                          \
+              .give = attn_framewise_give,                          \
+              .end = attn_framewise_end,                            \
+              .saved_size = attn_framewise_saved_size,              \
+              .save = attn_framewise_save,                          \
+              .check = attn_framewise_check,                        \
+              .restore = attn_framewise_restore },                  \
+    .compute = compute_                                             \
   }
 
 /* Memory for a block of `size` bytes, which begins with an AttnFramewise; NULL: out of memory, and `error` says so. */

@@ -2,6 +2,7 @@
 #include "blocks/linear.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/half.h"
 #include "base/hash.h"
@@ -17,16 +18,25 @@ packed_index (const AttnProjection *projection, size_t o, size_t i)
          + attn_stored_index (i, panel, o % panel, projection->precision);
 }
 
+/* Bytes. */
+static size_t
+weight_size (const AttnProjection *projection)
+{
+  size_t n_rows = attn_stored_rows (projection->n_inputs, projection->precision);
+
+  return attn_size_mul (attn_size_mul (attn_round_up (projection->n_outputs, projection->panel), n_rows),
+                        attn_precision_size (projection->precision));
+}
+
 AttnStatus
 attn_linear_init (AttnProjection *projection, size_t n_inputs, size_t n_outputs, AttnPrecision precision,
                   AttnError *error)
 {
-  size_t panel = attn_panel (n_outputs), n_padded = attn_round_up (n_outputs, panel);
-  size_t bytes =
-      attn_size_mul (attn_size_mul (n_padded, attn_stored_rows (n_inputs, precision)), attn_precision_size (precision));
-  size_t i;
+  size_t panel = attn_panel (n_outputs), n_padded = attn_round_up (n_outputs, panel), bytes, i;
 
-  *projection = (AttnProjection){ n_inputs, n_outputs, panel, precision, NULL, NULL, NULL, NULL };
+  *projection =
+      (AttnProjection){ .n_inputs = n_inputs, .n_outputs = n_outputs, .panel = panel, .precision = precision };
+  bytes = weight_size (projection);
   projection->weight = attn_alloc (bytes);
   projection->bias = attn_alloc (attn_size_mul (n_padded, sizeof (float)));
   projection->start = attn_alloc (attn_size_mul (n_padded, sizeof (float)));
@@ -108,6 +118,21 @@ attn_linear_split (AttnProjection *projection, AttnError *error)
     projection->split = NULL;
   }
   return ATTN_OK;
+}
+
+void
+attn_linear_settle (AttnProjection *projection, AttnArena *arena)
+{
+  size_t bytes = projection->weight != NULL ? weight_size (projection) : 0;
+  void *weight = arena != NULL ? attn_arena_take (arena, bytes) : NULL;
+
+  if (weight != NULL && bytes > 0) {
+    memcpy (weight, projection->weight, bytes);
+    attn_free (projection->weight);
+    projection->weight = weight;
+  }
+  if (arena == NULL)
+    projection->weight = NULL;
 }
 
 void

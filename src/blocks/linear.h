@@ -23,6 +23,9 @@ void attn_linear_clear (AttnProjection *projection); /* frees the arrays; accept
 AttnStatus attn_linear_pack (AttnProjection *projection, size_t first, const char *name, const AttnLinear *linear,
                              const AttnKernels *kernels, AttnError *error);
 
+/* Moves the weights as AttnBlockKind.settle () does; the identity has none. */
+void attn_linear_settle (AttnProjection *projection, AttnArena *arena);
+
 /* Stores the weights once more, for a matrix unit (matrix.h), unless one is too large for it. */
 AttnStatus attn_linear_split (AttnProjection *projection, AttnError *error);
 

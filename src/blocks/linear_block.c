@@ -22,6 +22,12 @@ linear_free (AttnBlock *block)
   attn_free (linear);
 }
 
+static void
+linear_settle (AttnBlock *block, AttnArena *arena)
+{
+  attn_linear_settle (&((Linear *) block)->projection, arena);
+}
+
 static uint64_t
 linear_hash (const AttnBlock *block, uint64_t hash)
 {
@@ -45,7 +51,8 @@ linear_compute (const AttnFramewiseState *state, float *out)
     attn_activate_frames (machine->kernels, out, state->run.n, projection->n_outputs, linear->activation);
 }
 
-static const AttnFramewiseKind linear_kind = ATTN_FRAMEWISE_KIND ("linear", linear_free, linear_hash, linear_compute);
+static const AttnFramewiseKind linear_kind =
+    ATTN_FRAMEWISE_KIND ("linear", linear_free, linear_settle, linear_hash, linear_compute);
 
 AttnStatus
 attn_linear_block_new (const AttnMachine *machine, const AttnLinear *parameters, AttnActivation activation,

@@ -16,7 +16,7 @@ typedef struct {
 typedef struct {
   const AttnResidual *residual;
   AttnChainState *chain;
-  AttnDelay inputs;     /* x, cleaned, from next_output on */
+  AttnDelay inputs;     /* x, from next_output on */
   uint64_t next_input;  /* the number of the next frame to come in */
   uint64_t next_output; /* and of the next one to leave */
   uint64_t n_absent;    /* number of absent frames at the end of those that came in */
@@ -59,6 +59,12 @@ residual_free (AttnBlock *block)
   attn_free (block);
 }
 
+static void
+residual_settle (AttnBlock *block, AttnArena *arena)
+{
+  attn_chain_settle (&((AttnResidual *) block)->chain, arena);
+}
+
 static uint64_t
 residual_hash (const AttnBlock *block, uint64_t hash)
 {
@@ -93,7 +99,7 @@ residual_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
   AttnResidualState *state = attn_arena_take (arena, sizeof *state), plan = { .residual = residual };
   size_t n_waiting = block->reach_ahead < work->max_frames ? block->reach_ahead : work->max_frames;
 
-  plan.chain = attn_chain_plan (&residual->chain, work, arena);
+  plan.chain = attn_chain_plan (&residual->chain, false, work, arena);
   plan.inputs = attn_delay_plan (n_waiting, block->n_inputs, arena);
   plan.outputs = attn_arena_take (arena, ATTN_LANES * block->n_outputs * sizeof (float));
   if (state == NULL)
@@ -131,13 +137,12 @@ n_taken (const AttnResidualState *state, const AttnRun *run)
 static void
 put_inputs (AttnResidualState *state, const AttnRun *run)
 {
-  const AttnBlock *block = &state->residual->block;
-  uint64_t frame = state->next_input, i;
+  uint64_t i;
 
-  attn_delay_skip (&state->inputs, frame, run->n);
+  if (!run->present)
+    attn_delay_skip (&state->inputs, state->next_input, run->n);
   for (i = 0; i < run->n && run->present; i++)
-    block->machine->kernels->scale (attn_delay_add (&state->inputs, frame + i), run->values + i * block->n_inputs, 1,
-                                    block->n_inputs);
+    attn_delay_put (&state->inputs, state->next_input + i, run->values + i * state->inputs.width);
 }
 
 static uint64_t
@@ -154,13 +159,13 @@ residual_take (void *data, const AttnRun *run)
   return taken.n;
 }
 
-/* out = x + f (x) of the run, whose frames are present. */
+/* out = x + f (x) of the next `n_frames`, which are present and stand in one piece. */
 static void
-add (const AttnResidualState *state, const AttnRun *run, float *out)
+add (const AttnResidualState *state, size_t n_frames, float *out)
 {
   const AttnBlock *block = &state->residual->block;
-  const float *inputs = attn_delay_row (&state->inputs, run->first);
-  size_t n = run->n * block->n_outputs;
+  const float *inputs = attn_delay_row (&state->inputs, state->next_output);
+  size_t n = n_frames * block->n_outputs;
 
   if (state->given.present)
     block->machine->kernels->add (out, inputs, state->given.values, n);
@@ -168,25 +173,38 @@ add (const AttnResidualState *state, const AttnRun *run, float *out)
     memcpy (out, inputs, n * sizeof *out);
 }
 
+/* The next outputs of those given whose x are alike and stand in one piece. Returns their number. */
+static uint64_t
+give_rows (AttnResidualState *state, float *out)
+{
+  AttnRun *given = &state->given;
+  uint64_t n = attn_delay_run (&state->inputs, state->next_output, given->n);
+
+  if (attn_delay_has (&state->inputs, state->next_output) && out != NULL)
+    add (state, n, out);
+  state->next_output += n;
+  given->n -= n;
+  if (given->present && out != NULL)
+    given->values += n * state->residual->block.n_outputs;
+  return n;
+}
+
 static AttnRun
 residual_give (void *data, float *out)
 {
   AttnResidualState *state = data;
   AttnRun *given = &state->given, run = { .values = out };
+  size_t width = state->residual->block.n_outputs;
 
   if (given->n == 0)
     *given = attn_chain_give (state->chain, out != NULL ? state->outputs : NULL);
   if (given->n == 0)
     return run;
   run = (AttnRun){ .first = state->next_output, .more = true, .values = out };
-  run.n = attn_delay_run (&state->inputs, run.first, given->n);
   run.present = attn_delay_has (&state->inputs, run.first);
-  if (run.present && out != NULL)
-    add (state, &run, out);
-  state->next_output += run.n;
-  given->n -= run.n;
-  if (given->present && out != NULL)
-    given->values += run.n * state->residual->block.n_outputs;
+  do
+    run.n += give_rows (state, out != NULL ? out + run.n * width : NULL);
+  while (given->n > 0 && run.present && attn_delay_has (&state->inputs, state->next_output));
   return run;
 }
 
@@ -281,6 +299,7 @@ static const AttnBlockKind residual_kind = {
   .free = residual_free,
   .ready = residual_ready,
   .reads = residual_reads,
+  .settle = residual_settle,
   .hash = residual_hash,
   .plan = residual_plan,
   .reset = residual_reset,

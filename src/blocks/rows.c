@@ -22,18 +22,25 @@ attn_rows_size (const uint8_t *present, size_t n, size_t width)
 }
 
 uint8_t *
-attn_rows_save (uint8_t *bytes, const float *rows, const uint8_t *present, size_t n, size_t width)
+attn_rows_mark (uint8_t *bytes, const uint8_t *present, size_t n)
 {
-  uint8_t *bits = bytes;
   size_t i;
 
-  bytes += (n + 7) / 8;
-  memset (bits, 0, bytes - bits);
+  memset (bytes, 0, (n + 7) / 8);
   for (i = 0; i < n; i++)
-    if (present[i] == 1) {
-      bits[i / 8] |= 1u << i % 8;
+    bytes[i / 8] |= (present[i] == 1) << i % 8;
+  return bytes + (n + 7) / 8;
+}
+
+uint8_t *
+attn_rows_save (uint8_t *bytes, const float *rows, const uint8_t *present, size_t n, size_t width)
+{
+  size_t i;
+
+  bytes = attn_rows_mark (bytes, present, n);
+  for (i = 0; i < n; i++)
+    if (present[i] == 1)
       bytes = attn_put_floats (bytes, rows + i * width, width);
-    }
   return bytes;
 }
 
@@ -43,7 +50,7 @@ attn_rows_check (const uint8_t *bytes, size_t size, size_t n, size_t width, cons
   size_t n_present = 0, i;
 
   for (i = 0; i < n && size >= (n + 7) / 8; i++)
-    n_present += bytes[i / 8] >> i % 8 & 1;
+    n_present += attn_rows_is_marked (bytes, i);
   if (size != attn_rows_bytes (n, n_present, width))
     return attn_fail (error, ATTN_ERROR_STATE,
                       "the state has %zu bytes for the %zu frames that wait in a %s, which take %zu", size, n, name,
@@ -64,7 +71,7 @@ attn_rows_restore (const AttnKernels *kernels, const uint8_t *bytes, float *rows
 
   bytes += (n + 7) / 8;
   for (i = 0; i < n; i++, rows += width) {
-    present[i] = bits[i / 8] >> i % 8 & 1;
+    present[i] = attn_rows_is_marked (bits, i);
     memset (rows, 0, width * sizeof *rows);
     if (!present[i])
       continue;

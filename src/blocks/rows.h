@@ -13,6 +13,16 @@ size_t attn_rows_bytes (size_t n, size_t n_present, size_t width);
 /* The same; present [n] is 1 for rows that are present. */
 size_t attn_rows_size (const uint8_t *present, size_t n, size_t width);
 
+/* Writes the bits of n rows; returns where the values of those that are present go. */
+uint8_t *attn_rows_mark (uint8_t *bytes, const uint8_t *present, size_t n);
+
+/* Whether row `i` is present. */
+static inline bool
+attn_rows_is_marked (const uint8_t *bytes, size_t i)
+{
+  return bytes[i / 8] >> i % 8 & 1;
+}
+
 /* Writes rows [n][width]; returns where the next part goes. */
 uint8_t *attn_rows_save (uint8_t *bytes, const float *rows, const uint8_t *present, size_t n, size_t width);
 

@@ -174,13 +174,17 @@ typedef struct {
   const float *start;  /* [width], the bias plus ATTN_GUARD */
 } AttnNorm;
 
-/* A convolution of each value with itself over time, as the kernels want it. */
+/*
+ * A convolution of each value with itself, over time and, where a frame is [bins][width], over the bins: as the kernels
+ * want it.
+ */
 typedef struct {
-  size_t width;        /* values of a frame, in and out */
+  size_t width;        /* values of a bin, in and out */
   size_t n_taps;       /* frames that an output reads */
+  size_t n_bins;       /* neighbouring bins of each that it reads; 1: frames have no bins */
   size_t tap_stride;   /* distance from the values of one tap to those of the next */
   size_t frame_stride; /* distance from the values of one output to those of the next */
-  const float *weight; /* [n_taps][width], oldest first, cleaned */
+  const float *weight; /* [n_taps][n_bins][width], oldest first, cleaned */
   const float *start;  /* [width], the bias plus ATTN_GUARD */
 } AttnConvolution;
 
@@ -301,8 +305,8 @@ typedef struct {
   void (*add) (float *out, const float *a, const float *b, size_t n);
 
   /*
-   * out [n_frames][width]: per value one fma chain over the taps, from the start; less the guard. Tap j of output t
-   * reads in + t frame_stride + j tap_stride.
+   * out [n_frames][width]: per value one fma chain over the taps, and over the bins of each, from the start; less the
+   * guard. Bin k of tap j of output t reads in + t frame_stride + j tap_stride + k width.
    */
   void (*convolve) (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution);
 } AttnKernels;

@@ -136,14 +136,16 @@ attn_add_c (float *out, const float *a, const float *b, size_t n)
 void
 attn_convolve_c (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution)
 {
-  size_t width = convolution->width;
+  size_t width = convolution->width, n_bins = convolution->n_bins;
 
   for (size_t frame = 0; frame < n_frames; frame++, in += convolution->frame_stride, out += width)
     for (size_t i = 0; i < width; i++) {
+      const float *weight = convolution->weight + i;
       float acc = convolution->start[i];
 
       for (size_t tap = 0; tap < convolution->n_taps; tap++)
-        acc = fmaf (convolution->weight[tap * width + i], in[tap * convolution->tap_stride + i], acc);
+        for (size_t bin = 0; bin < n_bins; bin++, weight += width)
+          acc = fmaf (*weight, in[tap * convolution->tap_stride + bin * width + i], acc);
       out[i] = clean (acc - ATTN_GUARD);
     }
 }

@@ -165,34 +165,66 @@ SIMD (add) (float *out, const float *a, const float *b, size_t n)
 
 /* ---- convolutions ---- */
 
-/* The next vector of values of several outputs: the weights of each tap are loaded once for all of them. */
+/* They read memory more than they compute, so a tile is several vectors, too: a loop over taps for each costs more. */
+#define VECTORS_AT_ONCE (LANES_ROOM >= 24 ? 4 : 2)
+
+/*
+ * The next values of several outputs, from `i` on. `full`: there are n_vectors of them; else the last may be short. The
+ * weights are loaded once for all frames.
+ */
 LANES_INLINE void
-convolve_frames (float *out, const float *in, const AttnConvolution *convolution, size_t i, const int n_frames)
+convolve_tile (float *out, const float *in, const AttnConvolution *convolution, size_t i, const int n_frames,
+               const int n_vectors, const bool full)
 {
-  const size_t width = convolution->width, n = width - i;
+  const size_t width = convolution->width, n = full ? n_vectors * N_LANES : width - i;
   const float *weight = convolution->weight + i;
-  Lanes acc[FRAMES_AT_ONCE];
+  Lanes acc[FRAMES_AT_ONCE][VECTORS_AT_ONCE], w[VECTORS_AT_ONCE];
 
-  EACH (f, n_frames) acc[f] = load_first (convolution->start + i, n);
-  for (size_t tap = 0; tap < convolution->n_taps; tap++, weight += width, in += convolution->tap_stride) {
-    Lanes w = load_first (weight, n);
+  EACH (v, n_vectors) w[v] = load_first (convolution->start + i + v * N_LANES, n - v * N_LANES);
+  EACH (f, n_frames) EACH (v, n_vectors) acc[f][v] = w[v];
+  for (size_t tap = 0; tap < convolution->n_taps; tap++, in += convolution->tap_stride) {
+    const float *x = in;
 
-    EACH (f, n_frames) acc[f] = lanes_fma (w, load_first (in + f * convolution->frame_stride, n), acc[f]);
+    for (size_t bin = 0; bin < convolution->n_bins; bin++, weight += width, x += width) {
+      EACH (v, n_vectors) w[v] = load_first (weight + v * N_LANES, n - v * N_LANES);
+      EACH (f, n_frames)
+      EACH (v, n_vectors)
+      acc[f][v] =
+          lanes_fma (w[v], load_first (x + f * convolution->frame_stride + v * N_LANES, n - v * N_LANES), acc[f][v]);
+    }
   }
-  EACH (f, n_frames) store_first (out + f * width, clean (without_guard (acc[f])), n);
+  EACH (f, n_frames)
+  EACH (v, n_vectors)
+  store_first (out + f * width + v * N_LANES, clean (without_guard (acc[f][v])), n - v * N_LANES);
+}
+
+/* The values from `i` on of all outputs. */
+LANES_INLINE void
+convolve_vectors (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution, size_t i,
+                  const int n_vectors, const bool full)
+{
+  const size_t width = convolution->width, stride = convolution->frame_stride;
+  size_t frame = 0;
+
+  for (; frame + FRAMES_AT_ONCE <= n_frames; frame += FRAMES_AT_ONCE)
+    convolve_tile (out + frame * width + i, in + frame * stride + i, convolution, i, FRAMES_AT_ONCE, n_vectors, full);
+  for (; frame + 2 <= n_frames; frame += 2)
+    convolve_tile (out + frame * width + i, in + frame * stride + i, convolution, i, 2, n_vectors, full);
+  if (frame < n_frames)
+    convolve_tile (out + frame * width + i, in + frame * stride + i, convolution, i, 1, n_vectors, full);
 }
 
 void
 SIMD (convolve) (float *out, const float *in, size_t n_frames, const AttnConvolution *convolution)
 {
-  const size_t width = convolution->width, stride = convolution->frame_stride;
+  const size_t width = convolution->width, at_once = VECTORS_AT_ONCE * N_LANES;
+  const bool fits = LANES_ROOM >= 24 || n_frames < FRAMES_AT_ONCE; /* into the registers */
+  size_t i = 0;
 
-  for (size_t i = 0; i < width; i += N_LANES) {
-    size_t frame = 0;
-
-    for (; frame + FRAMES_AT_ONCE <= n_frames; frame += FRAMES_AT_ONCE)
-      convolve_frames (out + frame * width + i, in + frame * stride + i, convolution, i, FRAMES_AT_ONCE);
-    for (; frame < n_frames; frame++)
-      convolve_frames (out + frame * width + i, in + frame * stride + i, convolution, i, 1);
-  }
+  for (; fits && i + at_once <= width; i += at_once)
+    convolve_vectors (out, in, n_frames, convolution, i, VECTORS_AT_ONCE, true);
+  for (; i + N_LANES <= width; i += N_LANES)
+    convolve_vectors (out, in, n_frames, convolution, i, 1, true);
+  if (i < width)
+    convolve_vectors (out, in, n_frames, convolution, i, 1, false);
 }

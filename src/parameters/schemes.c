@@ -640,7 +640,7 @@ find_scheme (const Finds *finds, bool shared, size_t *scheme, AttnError *error)
 
 /* ---- norms of queries and keys ---- */
 
-/* The number of heads decides how long the weight has to be. `other`: a tensor of the other norm; NULL: there is none. */
+/* The number of heads decides how long the weight has to be. `other`: a tensor of the other norm, or NULL. */
 static AttnStatus
 check_norm (const Finds *finds, const AttnPair *norm, const char *weight, const AttnTensor *other, AttnError *error)
 {

@@ -39,7 +39,8 @@ typedef struct {
 /*
  * Finds exactly one scheme under `prefix`, whose shapes fit together. Of a layer alone, `keys` is NULL, and no other
  * tensor may be there. Of a block of an encoder they are its keys: the tensors are shared with other blocks. Norms and
- * positions that the keys do not ask for are then left alone, and the caller looks for unused tensors when all blocks are known.
+ * positions that the keys do not ask for are then left alone, and the caller looks for unused tensors when all blocks
+ * are known.
  */
 AttnStatus attn_schemes_find (const AttnTensors *tensors, const char *prefix, const AttnConfig *keys,
                               AttnSources *sources, AttnError *error);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/float_mode.h"
+#include "blocks/conv.h"
 #include "parameters/config.h"
 #include "parameters/schemes.h"
 
@@ -87,6 +88,8 @@ add_block (AttnReader *reader, const json_t *json, AttnChain *chain)
       block->kind->free (block);
     return label_error (reader);
   }
+  if (chain->n_blocks > 0)
+    attn_conv_join (chain->blocks[chain->n_blocks - 1], block);
   fits = attn_chain_add (chain, block);
   return check_block (reader, chain, fits, block);
 }
@@ -225,21 +228,13 @@ check_keys (AttnReader *reader, const json_t *json)
 static AttnStatus
 read_frame_rate (AttnReader *reader, const json_t *json, uint32_t rate[2])
 {
-  const json_t *list = json_object_get (json, "frame-rate");
-  size_t i;
+  static const uint64_t max[] = { INT32_MAX, INT32_MAX };
+  uint64_t values[] = { rate[0], rate[1] };
+  AttnStatus status = attn_reader_pair (reader, json, "frame-rate", "[100, 1]", max, values);
 
-  if (list != NULL && json_array_size (list) != 2)
-    return attn_reader_fail (reader, "frame-rate is %s, expected two whole numbers, such as [100, 1]",
-                             json_is_array (list) ? "a list of another length" : attn_json_text (list).text);
-  for (i = 0; i < 2 && list != NULL; i++) {
-    const json_t *number = json_array_get (list, i);
-
-    if (!json_is_integer (number) || json_integer_value (number) < 1 || json_integer_value (number) > INT32_MAX)
-      return attn_reader_fail (reader, "frame-rate has the number %s, expected a whole number from 1 to %d",
-                               attn_json_text (number).text, INT32_MAX);
-    rate[i] = (uint32_t) json_integer_value (number);
-  }
-  return ATTN_OK;
+  rate[0] = (uint32_t) values[0];
+  rate[1] = (uint32_t) values[1];
+  return status;
 }
 
 static AttnStatus

@@ -81,6 +81,10 @@ AttnJsonText attn_json_text (const json_t *value);
 AttnStatus attn_reader_whole (AttnReader *reader, const json_t *json, const char *key, uint64_t min, uint64_t max,
                               uint64_t *value);
 
+/* The value of `key`, two whole numbers from 1 to their `max`; *values stays as it is if the key is missing. */
+AttnStatus attn_reader_pair (AttnReader *reader, const json_t *json, const char *key, const char *example,
+                             const uint64_t max[2], uint64_t values[2]);
+
 /* A number. */
 AttnStatus attn_reader_number (AttnReader *reader, const json_t *json, const char *key, double min, double max,
                                double *value);

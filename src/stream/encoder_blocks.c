@@ -263,29 +263,26 @@ make_attention (AttnReader *reader, const json_t *json, size_t width, AttnBlock 
   return status;
 }
 
-/* ---- conv, stack ---- */
+/* ---- conv, conv2d, stack ---- */
 
+/* The keys that both have, but for the stride. */
 static AttnStatus
-read_conv_keys (AttnReader *reader, const json_t *json, size_t width, AttnConv *conv)
+read_conv_keys (AttnReader *reader, const json_t *json, AttnConv *conv)
 {
   uint64_t groups = 1;
   size_t activation = ATTN_ACTIVATION_NONE;
   AttnStatus status;
 
-  *conv = (AttnConv){ .n_inputs = width, .stride = 1, .dilation = 1, .precision = reader->options->precision };
-  if ((status = attn_reader_whole (reader, json, "stride", 1, ATTN_MAX_WINDOW, &conv->stride))
-      || (status = attn_reader_whole (reader, json, "dilation", 1, ATTN_MAX_WINDOW, &conv->dilation))
-      || (status = attn_reader_whole (reader, json, "groups", 1, ATTN_MAX_FEATURES, &groups))
+  if ((status = attn_reader_whole (reader, json, "groups", 1, ATTN_MAX_FEATURES, &groups))
       || (status = attn_reader_choice (reader, json, "activation", value_activation_names, &activation)))
     return status;
-  if (width % groups != 0)
-    return attn_reader_fail (reader, "frames of %zu values cannot be divided among %llu groups", width,
-                             (unsigned long long) groups);
   conv->groups = groups;
   conv->activation = (AttnActivation) activation;
+  conv->precision = reader->options->precision;
   return ATTN_OK;
 }
 
+/* The sizes of conv's weight. */
 static AttnStatus
 check_conv_weight (AttnReader *reader, const AttnTensor *weight, AttnConv *conv)
 {
@@ -300,10 +297,6 @@ check_conv_weight (AttnReader *reader, const AttnTensor *weight, AttnConv *conv)
               n_inputs, conv->n_inputs, conv->groups, ATTN_MAX_FEATURES);
     return attn_tensors_fail_shape (&reader->tensors, weight, wanted, &reader->error);
   }
-  if (weight->dims[2] - 1 > ATTN_MAX_WINDOW / conv->dilation)
-    return attn_reader_fail (reader, "a kernel of %llu taps with a dilation of %llu reaches over more than %u frames",
-                             (unsigned long long) weight->dims[2], (unsigned long long) conv->dilation,
-                             ATTN_MAX_WINDOW);
   conv->n_outputs = weight->dims[0];
   conv->kernel = weight->dims[2];
   return ATTN_OK;
@@ -314,35 +307,131 @@ static AttnStatus
 read_conv_zeros (AttnReader *reader, const json_t *json, AttnConv *conv)
 {
   uint64_t reach = (conv->kernel - 1) * conv->dilation;
-  AttnStatus status = attn_reader_whole (reader, json, "left", 0, reach, &conv->left);
+  AttnStatus status;
 
+  if (conv->kernel - 1 > ATTN_MAX_WINDOW / conv->dilation)
+    return attn_reader_fail (reader, "a kernel of %zu taps with a dilation of %llu reaches over more than %u frames",
+                             conv->kernel, (unsigned long long) conv->dilation, ATTN_MAX_WINDOW);
+  status = attn_reader_whole (reader, json, "left", 0, reach, &conv->left);
   return status ? status : attn_reader_whole (reader, json, "right", 0, reach + conv->stride - 1, &conv->right);
+}
+
+/* The block of checked numbers, with the values of its tensors. */
+static AttnStatus
+finish_conv (AttnReader *reader, const char *name, const AttnTensor *weight, AttnConv *conv, AttnBlock **block)
+{
+  float *values = NULL, *bias = NULL;
+  AttnStatus status = attn_tensors_read (&reader->tensors, weight, 0, weight->n_elements, &values, &reader->error);
+
+  if (status == ATTN_OK)
+    status = attn_reader_vector (reader, name, ".bias", conv->n_outputs, false, &bias);
+  conv->weight = values;
+  conv->bias = bias;
+  if (status == ATTN_OK)
+    status = attn_conv_new (reader->machine, conv, block, &reader->error);
+  attn_free (values);
+  attn_free (bias);
+  return status;
 }
 
 static AttnStatus
 make_conv (AttnReader *reader, const json_t *json, size_t width, AttnBlock **block)
 {
-  float *values = NULL, *bias = NULL;
+  AttnConv conv = { .n_bins = 1, .bin_kernel = 1, .bin_stride = 1, .n_inputs = width, .stride = 1, .dilation = 1 };
   const AttnTensor *weight = NULL;
   const char *name;
-  AttnConv conv;
   AttnStatus status;
 
   if ((status = attn_reader_name (reader, json, "conv", &name))
-      || (status = read_conv_keys (reader, json, width, &conv))
-      || (status = attn_reader_tensor (reader, name, ".weight", &weight))
+      || (status = attn_reader_whole (reader, json, "stride", 1, ATTN_MAX_WINDOW, &conv.stride))
+      || (status = attn_reader_whole (reader, json, "dilation", 1, ATTN_MAX_WINDOW, &conv.dilation))
+      || (status = read_conv_keys (reader, json, &conv)))
+    return status;
+  if (width % conv.groups != 0)
+    return attn_reader_fail (reader, "frames of %zu values cannot be divided among %zu groups", width, conv.groups);
+  if ((status = attn_reader_tensor (reader, name, ".weight", &weight))
       || (status = check_conv_weight (reader, weight, &conv)) || (status = read_conv_zeros (reader, json, &conv)))
     return status;
-  status = attn_tensors_read (&reader->tensors, weight, 0, weight->n_elements, &values, &reader->error);
-  if (status == ATTN_OK)
-    status = attn_reader_vector (reader, name, ".bias", conv.n_outputs, false, &bias);
-  conv.weight = values;
-  conv.bias = bias;
-  if (status == ATTN_OK)
-    status = attn_conv_new (reader->machine, &conv, block, &reader->error);
-  attn_free (values);
-  attn_free (bias);
-  return status;
+  return finish_conv (reader, name, weight, &conv, block);
+}
+
+/* The sizes of conv2d's weight, which say how many channels and bins a frame has. */
+static AttnStatus
+check_conv2d_weight (AttnReader *reader, const AttnTensor *weight, size_t width, AttnConv *conv)
+{
+  char wanted[160];
+  uint64_t n_channels;
+
+  if (weight->n_dims != 4 || weight->n_elements == 0 || weight->dims[0] > ATTN_MAX_FEATURES
+      || weight->dims[0] % conv->groups != 0) {
+    snprintf (wanted, sizeof wanted,
+              "[out, channels / groups, kernel in time, kernel in frequency] is needed, where out is a multiple of the "
+              "%zu groups, at most %u",
+              conv->groups, ATTN_MAX_FEATURES);
+    return attn_tensors_fail_shape (&reader->tensors, weight, wanted, &reader->error);
+  }
+  n_channels = attn_size_mul (weight->dims[1], conv->groups);
+  if (width % n_channels != 0)
+    return attn_reader_fail (reader,
+                             "frames of %zu values cannot be divided into the %llu channels of its weight (%llu in "
+                             "each of %zu groups)",
+                             width, (unsigned long long) n_channels, (unsigned long long) weight->dims[1],
+                             conv->groups);
+  conv->n_inputs = n_channels;
+  conv->n_bins = width / n_channels;
+  conv->n_outputs = weight->dims[0];
+  conv->kernel = weight->dims[2];
+  conv->bin_kernel = weight->dims[3];
+  return ATTN_OK;
+}
+
+/* Reads the zeros below and above the bins, and checks the bins that remain. */
+static AttnStatus
+read_conv2d_bins (AttnReader *reader, const json_t *json, AttnConv *conv)
+{
+  uint64_t low = 0, high = 0, n_outputs;
+  AttnStatus status;
+
+  if (conv->bin_kernel > ATTN_MAX_FEATURES)
+    return attn_reader_fail (reader, "the kernel reaches over %zu bins, but at most %u are allowed", conv->bin_kernel,
+                             ATTN_MAX_FEATURES);
+  if ((status = attn_reader_whole (reader, json, "low", 0, conv->bin_kernel - 1, &low))
+      || (status = attn_reader_whole (reader, json, "high", 0, conv->bin_kernel + conv->bin_stride - 2, &high)))
+    return status;
+  conv->low = low;
+  conv->high = high;
+  if (attn_conv_bins_out (conv) == 0)
+    return attn_reader_fail (reader, "its kernel reaches over %zu bins, but there are %zu, with the zeros",
+                             conv->bin_kernel, conv->low + conv->n_bins + conv->high);
+  n_outputs = attn_size_mul (conv->n_outputs, attn_conv_bins_out (conv));
+  if (n_outputs > ATTN_MAX_FEATURES)
+    return attn_reader_fail (reader, "%zu channels of %zu bins are %llu values, but at most %u are allowed",
+                             conv->n_outputs, attn_conv_bins_out (conv), (unsigned long long) n_outputs,
+                             ATTN_MAX_FEATURES);
+  return ATTN_OK;
+}
+
+static AttnStatus
+make_conv2d (AttnReader *reader, const json_t *json, size_t width, AttnBlock **block)
+{
+  static const uint64_t max_stride[] = { ATTN_MAX_WINDOW, ATTN_MAX_FEATURES };
+  uint64_t stride[] = { 1, 1 };
+  AttnConv conv = { .has_bins = true, .dilation = 1 };
+  const AttnTensor *weight = NULL;
+  const char *name;
+  AttnStatus status;
+
+  if ((status = attn_reader_name (reader, json, "conv2d", &name))
+      || (status = attn_reader_pair (reader, json, "stride", "[2, 2]", max_stride, stride))
+      || (status = read_conv_keys (reader, json, &conv))
+      || (status = attn_reader_tensor (reader, name, ".weight", &weight))
+      || (status = check_conv2d_weight (reader, weight, width, &conv)))
+    return status;
+  conv.stride = stride[0];
+  conv.bin_stride = stride[1];
+  if ((status = read_conv_zeros (reader, json, &conv)) || (status = read_conv2d_bins (reader, json, &conv)))
+    return status;
+  return finish_conv (reader, name, weight, &conv, block);
 }
 
 static AttnStatus
@@ -409,6 +498,7 @@ static const Kind kinds[] = {
   { "sinusoid", false, { "base", "offset", "layout" }, make_sinusoid },
   { "attention", true, { NULL }, make_attention },
   { "conv", false, { "stride", "dilation", "groups", "left", "right", "activation" }, make_conv },
+  { "conv2d", false, { "stride", "groups", "left", "right", "low", "high", "activation" }, make_conv2d },
   { "stack", false, { NULL }, make_stack },
   { "residual", false, { NULL }, make_residual },
 };

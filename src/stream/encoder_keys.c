@@ -60,6 +60,29 @@ attn_reader_whole (AttnReader *reader, const json_t *json, const char *key, uint
 }
 
 AttnStatus
+attn_reader_pair (AttnReader *reader, const json_t *json, const char *key, const char *example, const uint64_t max[2],
+                  uint64_t values[2])
+{
+  const json_t *list = json_object_get (json, key);
+  size_t i;
+
+  if (list == NULL)
+    return ATTN_OK;
+  if (json_array_size (list) != 2)
+    return attn_reader_fail (reader, "%s is %s, expected two whole numbers, such as %s", key,
+                             json_is_array (list) ? "a list of another length" : attn_json_text (list).text, example);
+  for (i = 0; i < 2; i++) {
+    const json_t *number = json_array_get (list, i);
+
+    if (!json_is_integer (number) || json_integer_value (number) < 1 || (uint64_t) json_integer_value (number) > max[i])
+      return attn_reader_fail (reader, "%s has the number %s, expected a whole number from 1 to %" PRIu64, key,
+                               attn_json_text (number).text, max[i]);
+    values[i] = (uint64_t) json_integer_value (number);
+  }
+  return ATTN_OK;
+}
+
+AttnStatus
 attn_reader_number (AttnReader *reader, const json_t *json, const char *key, double min, double max, double *value)
 {
   const json_t *found = json_object_get (json, key);

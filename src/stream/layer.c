@@ -26,6 +26,21 @@ list_attentions (const AttnChain *chain, const AttnAttention **list)
   return n;
 }
 
+/* Weights in one piece can stand in huge pages; and where one block has read its own, the next ones follow. */
+static AttnStatus
+settle (AttnLayer *layer, AttnError *error)
+{
+  AttnArena arena = { 0 };
+
+  attn_chain_settle (&layer->chain, &arena);
+  layer->weights = arena.memory = attn_alloc (arena.used);
+  if (layer->weights == NULL)
+    return attn_fail_memory (error, "weights", arena.used);
+  arena.used = 0;
+  attn_chain_settle (&layer->chain, &arena);
+  return ATTN_OK;
+}
+
 AttnStatus
 attn_layer_sum_up (AttnLayer *layer, AttnError *error)
 {
@@ -37,7 +52,7 @@ attn_layer_sum_up (AttnLayer *layer, AttnError *error)
     return attn_fail_memory (error, "list of attentions", bytes);
   layer->n_attentions = list_attentions (&layer->chain, layer->attentions);
   layer->hash = attn_chain_hash (&layer->chain, ATTN_HASH_START);
-  return ATTN_OK;
+  return settle (layer, error);
 }
 
 /* Makes the one block of the configuration. */
@@ -101,8 +116,11 @@ attn_layer_free (AttnLayer *layer)
 {
   if (layer == NULL)
     return;
+  if (layer->weights != NULL)
+    attn_chain_settle (&layer->chain, NULL);
   attn_chain_clear (&layer->chain);
   attn_metadata_clear (&layer->metadata);
+  attn_free (layer->weights);
   attn_free (layer->attentions);
   attn_free (layer);
 }

@@ -9,6 +9,7 @@
 struct AttnLayer {
   AttnMachine machine; /* the kernels of its blocks */
   AttnChain chain;
+  void *weights; /* of all blocks */
   size_t n_attentions;
   const AttnAttention **attentions; /* [n_attentions], in the order of frames, those inside of residuals too */
   uint32_t n_threads;               /* of each stream, at least 1 */

@@ -33,7 +33,7 @@ attn_stream_plan (AttnStream *stream, AttnArena *arena)
 
   stream->work.request = &stream->request;
   stream->attentions = attn_arena_take (arena, layer->n_attentions * sizeof *stream->attentions);
-  stream->chain = attn_chain_plan (&layer->chain, &stream->work, arena);
+  stream->chain = attn_chain_plan (&layer->chain, true, &stream->work, arena);
   if (stream->chain != NULL)
     find_attentions (stream->chain, stream->attentions);
 }

@@ -56,7 +56,7 @@ check (Status status)
   exit (1);
 }
 
-#define MAX_TENSORS 12
+#define MAX_TENSORS 64
 
 typedef struct {
   const char *name, *file;

@@ -163,11 +163,13 @@ static const EncoderCase encoder_cases[] = {
   { "conformer", 0x42f4564d3e36d355 },
   { "moonshine", 0x826f61d15d291435 },
   { "stack", 0x4e93b4f5f866714d },
-  { "qk-norm-rms", 0x3f5cc6fe0aba965a, true },
-  { "qk-norm-layer", 0x389faea5f29fe35f, true },
-  { "chunk-sinks", 0xb81051a7b8c51061, true },
-  { "transformer-xl-ahead", 0x16b4c858e9df498f, true },
-  { "transformer-xl-chunk", 0x6c0bfc7096cf88af, true },
+  { "conv2d-groups", 0x379fe60535982659 },
+  { "conv2d-subsampling", 0x631e21cfc523baf4 },
+  { "qk-norm-rms", 0xe91237f555aa30e0, true },
+  { "qk-norm-layer", 0x778b8fd0a29e299c, true },
+  { "chunk-sinks", 0x7e6771d268508558, true },
+  { "transformer-xl-ahead", 0xcc4345c50ca69933, true },
+  { "transformer-xl-chunk", 0xfcffe80eb6e6207e, true },
 };
 
 #define N_ENCODER_CASES (sizeof encoder_cases / sizeof encoder_cases[0])

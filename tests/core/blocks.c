@@ -27,6 +27,7 @@ typedef struct {
   AttnBlock *block;
   AttnChain chain; /* it alone */
   AttnWork work;
+  AttnRequest request;
   AttnChainState *state;
   void *memory;
   AttnProgress in;
@@ -41,14 +42,15 @@ stream_open (Stream *stream, AttnBlock *block, uint64_t first)
   AttnArena arena = { 0 };
 
   stream->block = block;
-  stream->work = (AttnWork){ .min_shared = UINT64_MAX, .max_frames = SIZE_MAX };
-  stream->chain = (AttnChain){ .blocks = &stream->block, .n_blocks = 1 };
-  attn_chain_plan (&stream->chain, &stream->work, &arena);
+  stream->request = (AttnRequest){ 0 };
+  stream->work = (AttnWork){ .request = &stream->request, .min_shared = UINT64_MAX, .max_frames = SIZE_MAX };
+  stream->chain = (AttnChain){ .blocks = &stream->block, .n_blocks = 1, .n_inputs = block->n_inputs };
+  attn_chain_plan (&stream->chain, true, &stream->work, &arena);
   stream->memory = arena.memory = attn_alloc (arena.used);
   /* Nothing may depend on the old contents of the memory. */
   memset (arena.memory, 0xff, arena.used);
   arena.used = 0;
-  stream->state = attn_chain_plan (&stream->chain, &stream->work, &arena);
+  stream->state = attn_chain_plan (&stream->chain, true, &stream->work, &arena);
   attn_chain_reset (stream->state, first);
   stream->in = (AttnProgress){ first, first, false };
   stream->n_out = 0;
@@ -387,7 +389,10 @@ make_conv (Case *c)
   default:
     groups = 1;
   }
-  c->conv = (AttnConv){ .n_inputs = c->n_inputs,
+  c->conv = (AttnConv){ .n_bins = 1,
+                        .bin_kernel = 1,
+                        .bin_stride = 1,
+                        .n_inputs = c->n_inputs,
                         .n_outputs = c->n_outputs,
                         .kernel = kernel,
                         .groups = groups,

@@ -510,16 +510,26 @@ TEST (attentions_that_do_not_fit_are_refused)
   CHECK_REFUSALS (refusals);
 }
 
-/* "name", [out, in, kernel] of zeros. */
+/* "name", a tensor of zeros whose shape is `shape`. */
+static void
+add_zeros (const char *name, const char *shape, size_t n)
+{
+  size_t used = strlen (file.header), size = sizeof (float) * n;
+
+  snprintf (file.header + used, sizeof file.header - used,
+            ",'%s':{'dtype':'F32','shape':[%s],'data_offsets':[%zu,%zu]}", name, shape, file.n_data,
+            file.n_data + size);
+  file.n_data += size;
+}
+
+/* [out, in, kernel] */
 static void
 add_kernel (const char *name, unsigned n_outputs, unsigned n_inputs, unsigned kernel)
 {
-  size_t used = strlen (file.header), size = sizeof (float) * n_outputs * n_inputs * kernel;
+  char shape[48];
 
-  snprintf (file.header + used, sizeof file.header - used,
-            ",'%s':{'dtype':'F32','shape':[%u,%u,%u],'data_offsets':[%zu,%zu]}", name, n_outputs, n_inputs, kernel,
-            file.n_data, file.n_data + size);
-  file.n_data += size;
+  snprintf (shape, sizeof shape, "%u,%u,%u", n_outputs, n_inputs, kernel);
+  add_zeros (name, shape, (size_t) n_outputs * n_inputs * kernel);
 }
 
 TEST (convolutions_and_stacks_that_do_not_fit_are_refused)
@@ -557,6 +567,59 @@ TEST (convolutions_and_stacks_that_do_not_fit_are_refused)
   for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
     begin_blocks (refusals[i].blocks, "");
     add_kernel ("c.weight", refusals[i].n_outputs, refusals[i].n_inputs, refusals[i].kernel);
+    CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", refusals[i].a, refusals[i].b);
+  }
+}
+
+/* Frames of 4 values: one channel of 4 bins, unless the weight says otherwise. */
+TEST (convolutions_over_frequency_that_do_not_fit_are_refused)
+{
+  static const struct {
+    const char *blocks;
+    unsigned shape[4];
+    const char *a, *b;
+  } refusals[] = {
+    { "{'conv2d':'c','stride':2}", { 6, 1, 3, 3 }, "blocks[0]: stride is 2", "two whole numbers, such as [2, 2]" },
+    { "{'conv2d':'c','stride':[2]}", { 6, 1, 3, 3 }, "blocks[0]: stride is a list of another length", "two" },
+    { "{'conv2d':'c','stride':[2,0]}", { 6, 1, 3, 3 }, "blocks[0]: stride has the number 0", "1 to 65536" },
+    { "{'conv2d':'c','stride':[16777217,1]}", { 6, 1, 3, 3 }, "stride has the number 16777217", "1 to 16777216" },
+    { "{'conv2d':'c','dilation':2}", { 6, 1, 3, 3 }, "blocks[0]: it has the key \"dilation\"", "conv2d" },
+    { "{'conv':'c','low':1}", { 6, 1, 3, 3 }, "blocks[0]: it has the key \"low\"", "the kind conv" },
+    { "{'conv2d':'c'}", { 6, 3, 3, 1 }, "blocks[0]: frames of 4 values", "the 3 channels of its weight" },
+    { "{'conv2d':'c','groups':3}",
+      { 6, 1, 3, 1 },
+      "frames of 4 values",
+      "the 3 channels of its weight (1 in each of 3" },
+    { "{'conv2d':'c','groups':4}", { 6, 1, 3, 1 }, "\"c.weight\" has shape [6, 1, 3, 1]", "multiple of the 4 groups" },
+    { "{'conv2d':'c'}",
+      { 6, 1, 0, 3 },
+      "\"c.weight\" has shape [6, 1, 0, 3]",
+      "[out, channels / groups, kernel in time" },
+    { "{'conv2d':'c','left':3}", { 6, 1, 3, 3 }, "blocks[0]: left is 3", "0 to 2" },
+    { "{'conv2d':'c','stride':[4,1],'right':6}", { 6, 1, 3, 3 }, "blocks[0]: right is 6", "0 to 5" },
+    { "{'conv2d':'c','low':3}", { 6, 1, 3, 3 }, "blocks[0]: low is 3", "0 to 2" },
+    { "{'conv2d':'c','stride':[1,4],'high':6}", { 6, 1, 3, 3 }, "blocks[0]: high is 6", "0 to 5" },
+    { "{'conv2d':'c'}", { 6, 1, 3, 6 }, "blocks[0]: its kernel reaches over 6 bins", "there are 4, with the zeros" },
+    { "{'conv2d':'c','low':1}", { 6, 1, 3, 6 }, "blocks[0]: its kernel reaches over 6 bins", "there are 5" },
+    { "{'conv2d':'c'}", { 1, 1, 1, 65537 }, "blocks[0]: the kernel reaches over 65537 bins", "at most 65536" },
+    { "{'conv2d':'c'}", { 20000, 1, 1, 1 }, "blocks[0]: 20000 channels of 4 bins are 80000 values", "at most 65536" },
+    { "{'residual':[{'conv2d':'c','left':1}]}",
+      { 1, 1, 3, 1 },
+      "blocks[0].residual[0]: from 1099511627776 frames",
+      "the numbers must be equal" },
+    { "{'residual':[{'conv2d':'c'}]}",
+      { 2, 1, 1, 1 },
+      "blocks[0]: the blocks of a residual give frames of 8 values",
+      "frames of 4" },
+  };
+
+  for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+    const unsigned *n = refusals[i].shape;
+    char shape[64];
+
+    snprintf (shape, sizeof shape, "%u,%u,%u,%u", n[0], n[1], n[2], n[3]);
+    begin_blocks (refusals[i].blocks, "");
+    add_zeros ("c.weight", shape, (size_t) n[0] * n[1] * n[2] * n[3]);
     CHECK_FAILS (try_open (&error), ATTN_ERROR_MODEL, "memory", refusals[i].a, refusals[i].b);
   }
 }
@@ -728,6 +791,7 @@ main (int argc, char **argv)
   RUN (tensors_that_do_not_fit_are_refused_with_both_numbers);
   RUN (attentions_that_do_not_fit_are_refused);
   RUN (convolutions_and_stacks_that_do_not_fit_are_refused);
+  RUN (convolutions_over_frequency_that_do_not_fit_are_refused);
   RUN (strides_and_reaches_beyond_the_limit_are_refused);
   RUN (tensors_that_nobody_computes_with_are_refused);
   RUN (tensors_of_others_and_harmless_ones_are_let_pass);

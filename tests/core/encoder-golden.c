@@ -226,6 +226,30 @@ GOLDEN (conv_with_absent_frames, "conv-absent")
 GOLDEN (conformer_convolution_module, "conformer")
 GOLDEN (moonshine_strides_windows_norms_without_bias, "moonshine")
 GOLDEN (frames_stacked_twice, "stack")
+GOLDEN (conv2d_causal_in_time_zeros_below, "conv2d")
+GOLDEN (conv2d_strides, "conv2d-strides")
+GOLDEN (conv2d_stride_beyond_the_kernel, "conv2d-stride-beyond-kernel")
+GOLDEN (conv2d_groups_and_depthwise, "conv2d-groups")
+GOLDEN (conv2d_of_one_bin, "conv2d-one-bin")
+GOLDEN (conv2d_longer_than_the_stream, "conv2d-longer-than-stream")
+GOLDEN (conv2d_with_absent_frames, "conv2d-absent")
+GOLDEN (conv2d_causal_subsampling_by_eight, "conv2d-subsampling")
+
+/* NeMo's calc_length (): (T + 2 + 1 - 3) / 2 + 1 for each of three convolutions. */
+TEST (causal_subsampling_has_the_counts_of_nemo)
+{
+  Golden golden = { 0 };
+
+  CHECK (open_golden ("conv2d-subsampling", ATTN_PRECISION_F32, ATTN_ARITHMETIC_EXACT, &golden));
+  CHECK (attn_layer_stride (golden.layer) == 8 && attn_layer_reach_ahead (golden.layer) == 0);
+  for (uint64_t n = 1, expected; n < 300; n++) {
+    expected = n;
+    for (int i = 0; i < 3; i++)
+      expected = expected / 2 + 1;
+    CHECK_MSG (attn_layer_count (golden.layer, n) == expected, "%llu frames", (unsigned long long) n);
+  }
+  golden_clear (&golden);
+}
 
 /* One file of each kind. */
 static void
@@ -249,7 +273,11 @@ check_all (AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
                                        "conv-absent",
                                        "conformer",
                                        "moonshine",
-                                       "stack" };
+                                       "stack",
+                                       "conv2d-groups",
+                                       "conv2d-strides",
+                                       "conv2d-absent",
+                                       "conv2d-subsampling" };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0] && !check_failed; i++)
     check_golden (names[i], precision, arithmetic, tolerance);
@@ -318,6 +346,15 @@ main (int argc, char **argv)
   RUN (conformer_convolution_module);
   RUN (moonshine_strides_windows_norms_without_bias);
   RUN (frames_stacked_twice);
+  RUN (conv2d_causal_in_time_zeros_below);
+  RUN (conv2d_strides);
+  RUN (conv2d_stride_beyond_the_kernel);
+  RUN (conv2d_groups_and_depthwise);
+  RUN (conv2d_of_one_bin);
+  RUN (conv2d_longer_than_the_stream);
+  RUN (conv2d_with_absent_frames);
+  RUN (conv2d_causal_subsampling_by_eight);
+  RUN (causal_subsampling_has_the_counts_of_nemo);
   RUN (f16_is_within_its_bound);
   RUN (bf16_is_within_its_bound);
   RUN (fast_is_within_its_bound);

@@ -71,6 +71,7 @@ node_end_of_reads (const Node *node, int64_t i, bool newest)
   case BLOCK_RESIDUAL:
     return chain_end_of_reads (&node->inner, i, newest);
   case BLOCK_CONV:
+  case BLOCK_CONV2D:
     i = i * node->stride - node->left;
     return newest ? i + (int64_t) (node->kernel - 1) * node->dilation : i;
   case BLOCK_STACK:
@@ -150,7 +151,7 @@ node_count (const Node *node, size_t n)
 
   if (n == 0)
     return 0;
-  if (node->kind == BLOCK_CONV)
+  if (node->kind == BLOCK_CONV || node->kind == BLOCK_CONV2D)
     return all < span ? 0 : (all - span) / node->stride + 1;
   return n / node->stride;
 }
@@ -327,16 +328,33 @@ frames_signal (const Node *node, const Signal *in)
 
 /* ---- blocks that reach ---- */
 
+/* What tap j of channel o adds to bin f: x [channels][bins], with zeros below and above the bins. */
+static inline double
+conv_sum (const Node *node, const double *x, uint32_t o, uint32_t f, uint32_t j)
+{
+  uint32_t group_in = node->channels / node->groups, group_out = node->channels_out / node->groups;
+  double sum = 0;
+
+  for (uint32_t k = 0; k < node->bin_kernel; k++)
+    for (uint32_t c = 0; c < group_in; c++) {
+      int64_t bin = (int64_t) f * node->bin_stride - node->low + k;
+
+      if (bin >= 0 && bin < node->bins)
+        sum += node->weight.values[(((size_t) o * group_in + c) * node->kernel + j) * node->bin_kernel + k]
+               * x[(o / group_out * group_in + c) * node->bins + bin];
+    }
+  return sum;
+}
+
 /* Taps beyond the ends, and absent ones, are zeros; only frames that are present touch the output. */
 static inline void
 conv_row (const Node *node, const Signal *in, size_t i, Signal *out)
 {
-  uint32_t group_in = node->n_in / node->groups, group_out = node->n_out / node->groups;
   bool exists = false, present = false;
   double *y = signal_row (out, i);
 
   for (uint32_t o = 0; o < node->n_out; o++)
-    y[o] = node->bias.values != NULL ? node->bias.values[o] : 0;
+    y[o] = node->bias.values != NULL ? node->bias.values[o / node->bins_out] : 0;
   for (uint32_t j = 0; j < node->kernel; j++) {
     int64_t t = (int64_t) i * node->stride - node->left + (int64_t) j * node->dilation;
 
@@ -346,9 +364,7 @@ conv_row (const Node *node, const Signal *in, size_t i, Signal *out)
     present |= in->present[t];
     out->touched[i] |= in->touched[t];
     for (uint32_t o = 0; o < node->n_out; o++)
-      for (uint32_t c = 0; c < group_in; c++)
-        y[o] += node->weight.values[((size_t) o * group_in + c) * node->kernel + j]
-                * signal_row (in, (size_t) t)[o / group_out * group_in + c];
+      y[o] += conv_sum (node, signal_row (in, (size_t) t), o / node->bins_out, o % node->bins_out, j);
   }
   act_row (node->act, y, node->n_out);
   out->present[i] = present || !exists;
@@ -576,6 +592,7 @@ node_signal (const Node *node, const Signal *in)
   case BLOCK_ATTENTION:
     return attention_signal (node, in);
   case BLOCK_CONV:
+  case BLOCK_CONV2D:
     return conv_signal (node, in);
   case BLOCK_STACK:
     return stack_signal (node, in);

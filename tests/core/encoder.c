@@ -168,6 +168,41 @@ TEST (threads_of_an_encoder_change_no_bit)
   attn_layer_free (shared);
 }
 
+/* ---- memory ---- */
+
+/* Two attentions of 16 values: each has the weights of 48 projected values, and the identity behind its heads. */
+TEST (weights_stand_one_behind_the_other_as_frames_meet_them)
+{
+  enum { D = 16, N_WEIGHTS = 48 * D };
+  AttnLayer *layer;
+  const float *first;
+
+  begin ("{'version':1,'features':16,'blocks':[{'attention':'a','heads':4,'window':4},"
+         "{'residual':[{'linear':'up','activation':'relu'},{'linear':'down'}]},"
+         "{'attention':'b','heads':4,'window':4}]}");
+  add_attention ("a", D);
+  add_tensor (&file, "up.weight", "F32", 64, D);
+  add_tensor (&file, "down.weight", "F32", D, 64);
+  add_attention ("b", D);
+  layer = made (1);
+  CHECK (layer != NULL);
+  first = layer->attentions[0]->input.weight;
+  CHECK (first == layer->weights);
+  CHECK ((const float *) layer->attentions[1]->input.weight == first + N_WEIGHTS + 2 * 64 * D);
+  attn_layer_free (layer);
+}
+
+TEST (large_memory_begins_with_a_huge_page)
+{
+#ifdef __linux__
+  const size_t huge = 2 << 20;
+  void *large = attn_alloc (huge);
+
+  CHECK ((uintptr_t) large % huge == 0);
+  attn_free (large);
+#endif
+}
+
 /* ---- states ---- */
 
 /* The offsets that attn.h gives: the residual's section begins at 56, the norm's at 64, the attention's at 72. */
@@ -271,6 +306,8 @@ main (int argc, char **argv)
   RUN (residual_adds_to_the_frame_it_belongs_to);
   RUN (encoder_without_attention_has_no_heads);
   RUN (threads_of_an_encoder_change_no_bit);
+  RUN (weights_stand_one_behind_the_other_as_frames_meet_them);
+  RUN (large_memory_begins_with_a_huge_page);
   RUN (forged_states_of_residuals_are_refused);
   RUN (state_that_owes_less_than_it_has_to_is_refused);
   RUN (every_byte_of_a_state_is_looked_at);

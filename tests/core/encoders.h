@@ -16,8 +16,8 @@
 #include "base/bytes.h"
 #include "random.h"
 
-#define MAX_WIDTH 24   /* values per frame, except of a stack */
-#define MAX_STACKED 48 /* values per frame of a stack */
+#define MAX_WIDTH 24   /* values per frame, except of a stack and of a conv2d */
+#define MAX_STACKED 48 /* values per frame of a stack, or of a conv2d */
 #define MAX_STRIDE 12  /* of a whole encoder, so that short streams have outputs */
 #define MAX_DEPTH 3    /* residuals in each other */
 
@@ -65,12 +65,14 @@ typedef enum {
   BLOCK_ATTENTION,
   BLOCK_RESIDUAL,
   BLOCK_CONV, /* this and the following kinds are not in the first set */
+  BLOCK_CONV2D,
   BLOCK_STACK,
   N_BLOCK_KINDS
 } BlockKind;
 
-static const char *const block_names[N_BLOCK_KINDS] = { "linear",   "norm",      "activation", "glu",  "affine",
-                                                        "sinusoid", "attention", "residual",   "conv", "stack" };
+static const char *const block_names[N_BLOCK_KINDS] = { "linear", "norm",     "activation", "glu",
+                                                        "affine", "sinusoid", "attention",  "residual",
+                                                        "conv",   "conv2d",   "stack" };
 
 typedef enum {
   ACT_NONE,
@@ -127,7 +129,9 @@ struct Node {
   bool is_half; /* sinusoid, from here */
   double base;
   uint64_t offset;
-  uint32_t kernel, stride, dilation, groups, left, right; /* conv; stride also of a stack; of all others it is 1 */
+  uint32_t kernel, stride, dilation, groups, left, right; /* conv, conv2d; stride also of a stack; of others it is 1 */
+  /* conv2d: channels and bins, in and out; of a conv all values are channels, with one bin */
+  uint32_t channels, bins, channels_out, bins_out, bin_kernel, bin_stride, low, high;
   AttentionNode a;
   Chain inner; /* of a residual */
 };
@@ -384,6 +388,8 @@ make_conv (Encoder *e, Node *node, const char *name, Bytes *keys, bool in_residu
   while (node->n_in % node->groups != 0);
   group = node->n_in / node->groups;
   node->n_out = node->groups * random_between (1, node->groups < MAX_WIDTH ? MAX_WIDTH / node->groups : 1);
+  node->channels = node->n_in, node->channels_out = node->n_out;
+  node->bins = node->bins_out = node->bin_kernel = node->bin_stride = 1;
   make_conv_reach (node, e->max_stride, in_residual);
   snprintf (shape, sizeof shape, "%u,%u,%u", node->n_out, group, node->kernel);
   node->weight = add_tensor (e, name, ".weight", shape, node->n_out, group * node->kernel);
@@ -398,6 +404,64 @@ make_conv (Encoder *e, Node *node, const char *name, Bytes *keys, bool in_residu
     bytes_print (keys, ",'left':%u", node->left);
   if (node->right != 0)
     bytes_print (keys, ",'right':%u", node->right);
+  maybe_activation (node, keys);
+  e->max_stride /= node->stride;
+}
+
+/* Picks the channels (0: any), the groups, and what the kernel does to the bins. */
+static inline void
+make_bins (Node *node, uint32_t channels)
+{
+  uint32_t all;
+
+  node->channels = channels;
+  while (node->channels == 0 || node->n_in % node->channels != 0)
+    node->channels = random_between (1, node->n_in < 8 ? node->n_in : 8);
+  node->bins = node->n_in / node->channels;
+  do
+    node->groups = random_between (0, 1) ? node->channels : random_between (1, 4);
+  while (node->channels % node->groups != 0);
+  do {
+    node->bin_kernel = random_between (1, 4);
+    node->bin_stride = random_between (1, 3);
+    node->low = random_between (0, node->bin_kernel - 1);
+    node->high = random_between (0, node->bin_kernel + node->bin_stride - 2);
+    all = node->low + node->bins + node->high;
+    node->bins_out = all < node->bin_kernel ? 0 : (all - node->bin_kernel) / node->bin_stride + 1;
+  } while (node->bins_out == 0 || node->groups * node->bins_out > MAX_STACKED);
+  all = MAX_WIDTH / (node->groups * node->bins_out);
+  node->channels_out = node->groups * random_between (1, all > 0 ? all : 1);
+  node->n_out = node->channels_out * node->bins_out;
+}
+
+static inline void
+make_conv2d (Encoder *e, Node *node, const char *name, Bytes *keys, uint32_t channels, bool in_residual)
+{
+  uint32_t group;
+  char shape[64];
+
+  make_bins (node, channels);
+  make_conv_reach (node, e->max_stride, in_residual);
+  if (node->dilation != 1) {
+    node->kernel = (node->kernel - 1) * node->dilation + 1; /* the same reach */
+    node->dilation = 1;
+  }
+  group = node->channels / node->groups;
+  snprintf (shape, sizeof shape, "%u,%u,%u,%u", node->channels_out, group, node->kernel, node->bin_kernel);
+  node->weight = add_tensor (e, name, ".weight", shape, node->channels_out, group * node->kernel * node->bin_kernel);
+  node->bias = maybe_bias (e, name, ".bias", node->channels_out);
+  if (node->groups != 1)
+    bytes_print (keys, ",'groups':%u", node->groups);
+  if (node->stride != 1 || node->bin_stride != 1 || random_between (0, 3) == 0)
+    bytes_print (keys, ",'stride':[%u,%u]", node->stride, node->bin_stride);
+  if (node->left != 0)
+    bytes_print (keys, ",'left':%u", node->left);
+  if (node->right != 0)
+    bytes_print (keys, ",'right':%u", node->right);
+  if (node->low != 0)
+    bytes_print (keys, ",'low':%u", node->low);
+  if (node->high != 0)
+    bytes_print (keys, ",'high':%u", node->high);
   maybe_activation (node, keys);
   e->max_stride /= node->stride;
 }
@@ -423,6 +487,7 @@ may_stand (const Encoder *e, BlockKind kind, uint32_t n_in, int depth)
   case BLOCK_RESIDUAL: /* with a block in it, and one that restores its width */
     return depth < MAX_DEPTH && e->n_left >= 3;
   case BLOCK_CONV:
+  case BLOCK_CONV2D:
     return e->max_stride != 0;
   case BLOCK_STACK:
     return depth == 0 && e->max_stride != 0 && n_in * 2 <= MAX_STACKED;
@@ -462,9 +527,10 @@ make_residual (Encoder *e, Node *node, int depth)
     abort ();
 }
 
-/* The value of the key that names the kind, and the keys behind it. */
+/* The value of the key that names the kind, and the keys behind it. channels: of a conv2d in front of it, or 0. */
 static inline void
-make_block (Encoder *e, Node *node, const char *name, Bytes *value, Bytes *keys, uint32_t n_out, int depth)
+make_block (Encoder *e, Node *node, const char *name, Bytes *value, Bytes *keys, uint32_t n_out, uint32_t channels,
+            int depth)
 {
   bytes_print (value, "'%s'", name);
   switch (node->kind) {
@@ -499,6 +565,9 @@ make_block (Encoder *e, Node *node, const char *name, Bytes *value, Bytes *keys,
   case BLOCK_CONV:
     make_conv (e, node, name, keys, depth > 0);
     break;
+  case BLOCK_CONV2D:
+    make_conv2d (e, node, name, keys, random_between (0, 1) ? channels : 0, depth > 0);
+    break;
   case BLOCK_STACK:
     node->stride =
         random_between (1, MAX_STACKED / node->n_in < e->max_stride ? MAX_STACKED / node->n_in : e->max_stride);
@@ -517,6 +586,8 @@ static inline void
 add_block (Encoder *e, Chain *chain, uint32_t n_in, BlockKind kind, uint32_t n_out, int depth)
 {
   Node node = { .kind = kind, .n_in = n_in, .n_out = n_in, .stride = 1 };
+  const Node *last =
+      chain->n > 0 && chain->nodes[chain->n - 1].kind == BLOCK_CONV2D ? &chain->nodes[chain->n - 1] : NULL;
   Bytes value = { 0 }, keys = { 0 };
   char name[32];
 
@@ -528,7 +599,7 @@ add_block (Encoder *e, Chain *chain, uint32_t n_in, BlockKind kind, uint32_t n_o
     make_residual (e, &node, depth);
     bytes_print (&e->json, "]}");
   } else {
-    make_block (e, &node, name, &value, &keys, n_out, depth);
+    make_block (e, &node, name, &value, &keys, n_out, last != NULL ? last->channels_out : 0, depth);
     bytes_print (&e->json, "'%s':", block_names[kind]);
     bytes_append (&e->json, value.bytes, value.size);
     bytes_append (&e->json, keys.bytes, keys.size);

@@ -13,8 +13,9 @@
 #include "random.h"
 
 #define MOST_FRAMES 6
-#define MOST_WIDTH 67
+#define MOST_WIDTH 83 /* four vectors, one, and a part of one */
 #define MOST_TAPS 4
+#define MOST_BINS 3 /* of a tap */
 #define MOST (MOST_FRAMES * MOST_WIDTH)
 #define GUARD 32 /* values on either side of the output */
 #define GUARD_BITS 0x7fabcdefu
@@ -23,7 +24,7 @@
 /* The data of all kernels. */
 static struct {
   size_t n_frames, width;
-  float in[MOST * MOST_TAPS * 2], other[MOST], weight[MOST_WIDTH * MOST_TAPS], start[MOST_WIDTH];
+  float in[MOST * MOST_TAPS * 2], other[MOST], weight[MOST_WIDTH * MOST_TAPS * MOST_BINS], start[MOST_WIDTH];
   AttnNorm norm;
   AttnConvolution convolution;
 } w;
@@ -111,6 +112,7 @@ prepare (size_t n_frames, size_t width, bool any)
 {
   /* One after the other: the compiler chooses the order within an initializer. */
   size_t n_taps = random_between (1, MOST_TAPS);
+  size_t n_bins = random_between (0, 1) ? 1 : random_between (2, MOST_BINS);
   size_t tap_stride = width * random_between (1, 2);
   size_t frame_stride = width * random_between (1, 3);
 
@@ -118,13 +120,14 @@ prepare (size_t n_frames, size_t width, bool any)
   w.width = width;
   fill (w.in, sizeof w.in / sizeof w.in[0], any);
   fill (w.other, MOST, any);
-  fill (w.weight, MOST_WIDTH * MOST_TAPS, any);
+  fill (w.weight, MOST_WIDTH * MOST_TAPS * MOST_BINS, any);
   fill (w.start, MOST_WIDTH, any);
   for (size_t i = 0; i < width; i++)
     w.start[i] = i % 3 == 0 ? ATTN_GUARD : w.start[i] + ATTN_GUARD;
   w.norm = (AttnNorm){ .width = width, .eps = 1e-5f, .weight = w.weight, .start = w.start };
   w.convolution = (AttnConvolution){ .width = width,
                                      .n_taps = n_taps,
+                                     .n_bins = n_bins,
                                      .tap_stride = tap_stride,
                                      .frame_stride = frame_stride,
                                      .weight = w.weight,
@@ -383,7 +386,7 @@ TEST (sums_of_a_norm_run_in_sixteen_lanes_and_a_tree)
   }
 }
 
-TEST (convolve_is_one_fma_chain_oldest_tap_first)
+TEST (convolve_is_one_fma_chain_oldest_tap_first_and_lowest_bin)
 {
   static float out[MOST];
 
@@ -391,11 +394,13 @@ TEST (convolve_is_one_fma_chain_oldest_tap_first)
     prepare (MOST_FRAMES, width, false);
     convolve (&attn_kernels_c, out);
     for (size_t i = 0; i < w.n_frames * width; i++) {
+      size_t n_bins = w.convolution.n_bins, frame = i / width * w.convolution.frame_stride;
       float acc = w.start[i % width];
 
       for (size_t tap = 0; tap < w.convolution.n_taps; tap++)
-        acc = fmaf (w.in[i / width * w.convolution.frame_stride + tap * w.convolution.tap_stride + i % width],
-                    w.weight[tap * width + i % width], acc);
+        for (size_t bin = 0; bin < n_bins; bin++)
+          acc = fmaf (w.in[frame + tap * w.convolution.tap_stride + bin * width + i % width],
+                      w.weight[(tap * n_bins + bin) * width + i % width], acc);
       CHECK_MSG (out[i] == acc - ATTN_GUARD, "%zu of %zu", i, width);
     }
   }
@@ -404,9 +409,9 @@ TEST (convolve_is_one_fma_chain_oldest_tap_first)
 /* Hashes of plain C, which all other rows equal: every compiler and architecture gives the same. */
 TEST (frames_have_the_bits_of_every_machine)
 {
-  static const uint64_t golden[N_OPERATIONS + 1] = { 0x4777c0a650c14670, 0x8cbe3069669dacbe, 0x50c0b890ac88f9bf,
-                                                     0xf1cb482a87dd3157, 0x080cdd6995c7748f, 0xc4ea55028d70fe5d,
-                                                     0x427ee7883efa8e80, 0x2d139249e3b657a0, 0xc54fd4f8c1d4973a };
+  static const uint64_t golden[N_OPERATIONS + 1] = { 0xf3410272922834a8, 0x683e5c5c5ef7e035, 0x477897c50193d8ed,
+                                                     0x283891e1ff34416f, 0xe191cfa6c4e4c8a2, 0xe902886da5fcd2cb,
+                                                     0xdb6372846ae86a8a, 0xd4c8a22d182c975a, 0x61924ac8269404b9 };
   static float out[MOST];
   uint64_t state = random_state, hash;
 
@@ -443,7 +448,7 @@ main (int argc, char **argv)
   RUN (softmax_of_what_is_no_number_is_nan);
   RUN (softmax_takes_minus_infinity_as_impossible);
   RUN (sums_of_a_norm_run_in_sixteen_lanes_and_a_tree);
-  RUN (convolve_is_one_fma_chain_oldest_tap_first);
+  RUN (convolve_is_one_fma_chain_oldest_tap_first_and_lowest_bin);
   RUN (frames_have_the_bits_of_every_machine);
   return check_done ();
 }

@@ -291,7 +291,7 @@ add (const AttnKernels *k)
 static void
 convolve (const AttnKernels *k)
 {
-  AttnConvolution convolution = { D, 9, D, D, w.weight, w.start };
+  AttnConvolution convolution = { D, 9, 1, D, D, w.weight, w.start };
 
   k->convolve (w.out, w.frames, N_FRAMES - 8, &convolution);
 }

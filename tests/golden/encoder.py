@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Makes encoder/*.safetensors: the outputs of whole encoders in float64, by PyTorch.
 
-nn.TransformerEncoder, nn.LayerNorm, nn.Conv1d and the activations are PyTorch's own. What it has no module for (RMSNorm, RoPE,
+nn.TransformerEncoder, nn.LayerNorm, nn.Conv1d, nn.Conv2d and the activations are PyTorch's own. What it has no module for (RMSNorm, RoPE,
 grouped heads, SwiGLU, layer scale) is written here as the papers and the models' own code have it, over nn.Linear and torch.softmax.
 
 Each file is an encoder as users have them: the tensors of a state_dict in float32, and the metadata's entry `encoder`, which says
@@ -363,6 +363,54 @@ def absent_convs(d, frames, runs, *convs):
     return case(d, conv_blocks(convs), conv_parameters(modules), x, y, len(convs), present, there)
 
 
+def convolve_2d(x, conv, keys):
+    """x [frames, channels, bins]"""
+    pads = [keys.get(name, 0) for name in ('low', 'high', 'left', 'right')]
+    return conv(F.pad(x.transpose(0, 1), pads)).transpose(0, 1)
+
+
+def convs_2d(channels, bins, frames, runs, *convs):
+    """As absent_convs (). Each key `kernel` and `stride` is in time, in frequency."""
+    x, present = torch.randn(frames, channels * bins), absent_frames(frames, runs)
+    y, there, tensors, blocks = (x.double() * present[:, None]).unflatten(1, (channels, bins)), present, {}, []
+    for i, keys in enumerate(convs):
+        kernel, stride, left, right = keys['kernel'], keys.get('stride', (1, 1)), keys.get('left', 0), keys.get('right', 0)
+        module = randomise(nn.Conv2d(y.shape[1], keys['out'], kernel, stride, groups=keys.get('groups', 1), bias=keys.get('bias', True)))
+        ones = nn.Conv1d(1, 1, kernel[0], stride[0], bias=False)
+        nn.init.ones_(ones.weight)
+        seen, existing = (convolve(p.float()[:, None], ones, left, right)[:, 0] for p in (there, torch.ones_like(there)))
+        y = ACTIVATIONS[keys.get('activation', 'none')](convolve_2d(y, module, keys))
+        there = (seen > 0) | (existing == 0)
+        y = y * there[:, None, None]
+        tensors.update(parameters(module, 'convs.%d.' % i))
+        blocks.append({'conv2d': 'convs.%d' % i, **{k: v for k, v in keys.items() if k not in ('out', 'kernel', 'bias')}})
+    presence = (present, there) if runs else (None, None)
+    return case(channels * bins, blocks, tensors, x, y.flatten(1), len(convs), *presence)
+
+
+def subsampling(bins, channels, d, frames):
+    """
+    Causal subsampling by 8 of FastConformer (Rekesh et al. 2023), as NeMo's ConvSubsampling (dw_striding, causal) and CausalConv2D have
+    it: kernels of 3, strides of 2, 2 zeros in front and 1 behind, in time and in frequency; from the second on a depthwise one and a
+    pointwise one; values of a frame in the order of channels, then bins.
+    """
+    x, tensors, blocks = torch.randn(frames, bins), {}, []
+    y, zeros = x.double()[None], {'left': 2, 'right': 1, 'low': 2, 'high': 1}
+    for i, (out, kernel, groups, activation) in enumerate([(channels, 3, 1, 'relu')]
+                                                          + [(channels, 3, channels, 'none'), (channels, 1, 1, 'relu')] * 2):
+        module = randomise(nn.Conv2d(len(y), out, kernel, 2 if kernel == 3 else 1, groups=groups))
+        y = ACTIVATIONS[activation](module(F.pad(y, (2, 1, 2, 1)) if kernel == 3 else y))
+        tensors.update(parameters(module, 'conv.%d.' % i))
+        keys = {'stride': [2, 2], **zeros} if kernel == 3 else {}
+        blocks.append({'conv2d': 'conv.%d' % i, 'groups': groups, 'activation': activation, **keys})
+    linear = randomise(nn.Linear(y.shape[0] * y.shape[2], d))
+    y = linear(y.transpose(0, 1).flatten(1))
+    for _ in range(3):
+        frames = frames // 2 + 1
+    assert len(y) == frames
+    return case(bins, blocks + [{'linear': 'out'}], {**tensors, **parameters(linear, 'out.')}, x, y, 5)
+
+
 def conformer(d, kernel, frames, look_ahead):
     """A convolution module (Gulati et al. 2020): pointwise, GLU, depthwise, norm, SiLU, pointwise, in a residual with its norm."""
     norm, inner = randomise(nn.LayerNorm(d)), randomise(nn.LayerNorm(d))
@@ -457,6 +505,22 @@ CASES = {
     'conformer': lambda: conformer(16, 9, 50, 3),
     'moonshine': lambda: moonshine(10, 16, 32, 2, [(17, 4, 0), (17, 4, 0), (17, 0, 0), (17, 4, 0)], 150),
     'stack': lambda: stacking(5, 3, 7, 44),
+    'conv2d': lambda: convs_2d(2, 9, 30, [], {'out': 3, 'kernel': (3, 4), 'left': 2, 'low': 3, 'activation': 'gelu'}),
+    'conv2d-strides': lambda: convs_2d(3, 8, 61, [], {'out': 5, 'kernel': (3, 3), 'stride': (2, 2), 'left': 1, 'right': 2, 'low': 1,
+                                                      'high': 2, 'activation': 'relu'},
+                                       {'out': 4, 'kernel': (4, 2), 'stride': (3, 1), 'left': 2, 'right': 1, 'bias': False}),
+    'conv2d-stride-beyond-kernel': lambda: convs_2d(2, 7, 50, [], {'out': 5, 'kernel': (2, 2), 'stride': (5, 4), 'right': 4, 'high': 4}),
+    'conv2d-groups': lambda: convs_2d(12, 5, 40, [], {'out': 8, 'kernel': (3, 2), 'groups': 4, 'left': 2, 'high': 1},
+                                      {'out': 8, 'kernel': (3, 3), 'groups': 8, 'left': 1, 'right': 1, 'low': 1, 'high': 1},
+                                      {'out': 16, 'kernel': (2, 3), 'groups': 8, 'left': 1, 'activation': 'silu'}),
+    'conv2d-one-bin': lambda: convs_2d(9, 1, 40, [], {'out': 9, 'kernel': (3, 3), 'groups': 9, 'left': 2, 'low': 2},
+                                       {'out': 6, 'kernel': (2, 1), 'left': 1}),
+    'conv2d-longer-than-stream': lambda: convs_2d(2, 4, 5, [], {'out': 6, 'kernel': (9, 3), 'left': 6, 'right': 3, 'low': 2},
+                                                  {'out': 3, 'kernel': (7, 4), 'left': 6}),
+    'conv2d-absent': lambda: convs_2d(3, 5, 60, [(0, 2), (11, 1), (20, 9), (40, 6), (58, 2)],
+                                      {'out': 3, 'kernel': (3, 3), 'groups': 3, 'left': 2, 'low': 1, 'high': 1, 'activation': 'gelu'},
+                                      {'out': 4, 'kernel': (4, 2), 'stride': (2, 2), 'left': 1, 'right': 1}),
+    'conv2d-subsampling': lambda: subsampling(80, 6, 10, 83),
 }
 
 
