@@ -9,8 +9,9 @@
  *
  * Multi-head self-attention, the layer at the heart of every Transformer, on a live stream of feature vectors (frames).
  * Each frame attends to the last #GstAttention:window frames, itself included, and to #GstAttention:look-ahead later
- * ones. It leaves as a mixture of these frames. The parameters come from a safetensors file (#GstAttention:model-file),
- * as PyTorch users have it. Without a file each head mixes its own slice of the frames.
+ * ones, or to the frames of its chunk and of earlier chunks (#GstAttention:chunk, #GstAttention:chunks). It leaves as a
+ * mixture of these frames. The parameters come from a safetensors file (#GstAttention:model-file), as PyTorch users
+ * have it. Without a file each head mixes its own slice of the frames.
  *
  * Each input buffer gives one output buffer, with as many frames and the same timestamps. The output does not depend on
  * how many frames a buffer holds. Look-ahead delays buffers, and the element reports that delay as latency. If a tee
@@ -27,11 +28,11 @@
  * ## Models
  *
  * The metadata of the model file can hold values for the properties `heads`, `kv-heads`, `window`, `look-ahead`,
- * `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout` and `rope-dimensions`. A property that is not set
- * takes its value from there, or else has its default. If a property that is set, even to its default, disagrees with
- * the file, an error names both values. The element reads the metadata when #GstAttention:model-file or
- * #GstAttention:model-prefix is set. From then on the properties show these values, and the children for the heads
- * exist. It reads the parameters at start, and reports faults of the file then.
+ * `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`, `qk-norm`, `qk-norm-eps`,
+ * `chunk` and `chunks`. A property that is not set takes its value from there, or else has its default. If a property
+ * that is set, even to its default, disagrees with the file, an error names both values. The element reads the metadata
+ * when #GstAttention:model-file or #GstAttention:model-prefix is set. From then on the properties show these values,
+ * and the children for the heads exist. It reads the parameters at start, and reports faults of the file then.
  *
  * The metadata can also describe the frames that the model was trained on: `sample-rate`, `bins`, `style`,
  * `frame-length`, `hop-length`, `fft-size`, `low-frequency`, `high-frequency`, `window-function`, `mel-scale`,

@@ -179,9 +179,11 @@ append_attention (GValue *array, const AttnConfig *config)
   GValue value = G_VALUE_INIT;
 
   g_value_init (&value, GST_TYPE_STRUCTURE);
-  g_value_take_boxed (&value, gst_structure_new ("attention", "heads", G_TYPE_UINT, config->n_heads, "window",
-                                                 G_TYPE_UINT, config->window, "look-ahead", G_TYPE_UINT,
-                                                 config->look_ahead, "sinks", G_TYPE_UINT, config->n_sinks, NULL));
+  g_value_take_boxed (&value,
+                      gst_structure_new ("attention", "heads", G_TYPE_UINT, config->n_heads, "window", G_TYPE_UINT,
+                                         config->window, "look-ahead", G_TYPE_UINT, config->look_ahead, "sinks",
+                                         G_TYPE_UINT, config->n_sinks, "chunk", G_TYPE_UINT, config->chunk, "chunks",
+                                         G_TYPE_UINT, config->chunks, NULL));
   gst_value_array_append_and_take_value (array, &value);
 }
 
@@ -460,15 +462,16 @@ install_properties (GObjectClass *object_class)
   install (object_class, PROP_LATENCY_FRAMES,
            g_param_spec_uint64 (
                "latency-frames", "Latency in frames",
-               "Number of later frames that an output waits for: the sum of all look-aheads. The reported latency "
-               "follows from it, from the frame rate and from the size of the buffers. 0 before the file is read",
+               "Number of later frames that an output waits for: the sum of all look-aheads; chunks of one length in "
+               "many layers count once. The reported latency follows from it, from the frame rate and from the size "
+               "of the buffers. 0 before the file is read",
                0, G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
   install (object_class, PROP_MODEL,
            g_param_spec_boxed ("model", "Model",
                                "Contents of the file, once it is read: features and outputs (guint, values per frame), "
                                "blocks (guint), parameters (guint64), stride, reach-back and reach-ahead (guint64, "
-                               "frames), attentions (array of structures: heads, window, look-ahead, sinks). Empty "
-                               "before",
+                               "frames), attentions (array of structures: heads, window, look-ahead, sinks, chunk and "
+                               "chunks; chunk 0 is a window). Empty before",
                                GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 

@@ -24,6 +24,10 @@ enum {
   PROP_ROPE_BASE,
   PROP_ROPE_LAYOUT,
   PROP_ROPE_DIMENSIONS,
+  PROP_QK_NORM,
+  PROP_QK_NORM_EPS,
+  PROP_CHUNK,
+  PROP_CHUNKS,
   N_PROPS
 };
 
@@ -42,6 +46,10 @@ static const gsize config_offsets[N_PROPS] = {
   [PROP_ROPE_BASE] = offsetof (AttnConfig, rope_base),
   [PROP_ROPE_LAYOUT] = offsetof (AttnConfig, rope_layout),
   [PROP_ROPE_DIMENSIONS] = offsetof (AttnConfig, rope_dimensions),
+  [PROP_QK_NORM] = offsetof (AttnConfig, qk_norm),
+  [PROP_QK_NORM_EPS] = offsetof (AttnConfig, qk_norm_eps),
+  [PROP_CHUNK] = offsetof (AttnConfig, chunk),
+  [PROP_CHUNKS] = offsetof (AttnConfig, chunks),
 };
 
 /*
@@ -59,6 +67,10 @@ static const gsize config_offsets[N_PROPS] = {
 #define DEFAULT_ROPE_BASE 10000.0
 #define DEFAULT_ROPE_LAYOUT ATTN_ROPE_HALF
 #define DEFAULT_ROPE_DIMENSIONS 0
+#define DEFAULT_QK_NORM ATTN_QK_NORM_NONE
+#define DEFAULT_QK_NORM_EPS 1e-5
+#define DEFAULT_CHUNK 0
+#define DEFAULT_CHUNKS 0
 
 #define GST_TYPE_ATTENTION_POSITION (gst_attention_position_get_type ())
 GST_DEFINE_ENUM (GstAttentionPosition, gst_attention_position,
@@ -67,7 +79,10 @@ GST_DEFINE_ENUM (GstAttentionPosition, gst_attention_position,
                  { ATTN_POSITION_ALIBI, "ALiBi: scores fall linearly with distance, in each head at a slope of its own",
                    "alibi" },
                  { ATTN_POSITION_RELATIVE, "A trained bias for each head and distance, relative_bias of the model",
-                   "relative" })
+                   "relative" },
+                 { ATTN_POSITION_TRANSFORMER_XL,
+                   "Transformer-XL: sines of the distance, times linear_pos, pos_bias_u and pos_bias_v of the model",
+                   "transformer-xl" })
 
 #define GST_TYPE_ATTENTION_ROPE_LAYOUT (gst_attention_rope_layout_get_type ())
 GST_DEFINE_ENUM (GstAttentionRopeLayout, gst_attention_rope_layout,
@@ -75,12 +90,18 @@ GST_DEFINE_ENUM (GstAttentionRopeLayout, gst_attention_rope_layout,
                  { ATTN_ROPE_INTERLEAVED, "Pairs (2i, 2i + 1): RoFormer, GPT-J, and Llama as Meta has it",
                    "interleaved" })
 
+#define GST_TYPE_ATTENTION_QK_NORM (gst_attention_qk_norm_get_type ())
+GST_DEFINE_ENUM (GstAttentionQkNorm, gst_attention_qk_norm,
+                 { ATTN_QK_NORM_NONE, "None: queries and keys are used as they are", "none" },
+                 { ATTN_QK_NORM_LAYER, "LayerNorm: by mean and variance over the values of a head", "layer" },
+                 { ATTN_QK_NORM_RMS, "RMSNorm: by the mean of their squares", "rms" })
+
 /* ---- properties that nobody set ---- */
 
 static gboolean
 is_double (guint id)
 {
-  return id == PROP_SCALE || id == PROP_SOFTCAP || id == PROP_ROPE_BASE;
+  return id == PROP_SCALE || id == PROP_SOFTCAP || id == PROP_ROPE_BASE || id == PROP_QK_NORM_EPS;
 }
 
 static gpointer
@@ -256,6 +277,17 @@ install_window_properties (GObjectClass *object_class)
                               "Later frames that each frame also attends to. Each of them adds one frame of "
                               "latency",
                               0, ATTN_MAX_WINDOW, DEFAULT_LOOK_AHEAD, flags));
+  install (object_class, PROP_CHUNK,
+           g_param_spec_uint ("chunk", "Chunk",
+                              "Frames of a chunk, in place of window and look-ahead: the frames of a chunk attend to "
+                              "each other and to the earlier chunks, and leave together when the last of them has come "
+                              "in. The latency is chunk - 1 frames. 0 = no chunks",
+                              0, ATTN_MAX_CHUNK, DEFAULT_CHUNK, flags));
+  install (object_class, PROP_CHUNKS,
+           g_param_spec_uint ("chunks", "Chunks",
+                              "chunk: earlier chunks that each frame attends to. Set both, and neither window nor "
+                              "look-ahead. 0 = its own chunk alone",
+                              0, ATTN_MAX_WINDOW, DEFAULT_CHUNKS, flags));
   install (object_class, PROP_SINKS,
            g_param_spec_uint ("sinks", "Sinks",
                               "Frames at the start of the stream to which every later frame attends, also when the "
@@ -301,6 +333,19 @@ install_arithmetic_properties (GObjectClass *object_class)
                            "attention: softcap * tanh (score / softcap), before the mask, as models such as Gemma 2 "
                            "are trained with (50 there). 0 = off",
                            0, 1e30, DEFAULT_SOFTCAP, flags));
+  install (object_class, PROP_QK_NORM,
+           g_param_spec_enum ("qk-norm", "Query and key norm",
+                              "Norm of the queries and keys of each head, before positions, with q_norm.weight and "
+                              "k_norm.weight of the model. A model that has these needs the norm that it was trained "
+                              "with: most have rms",
+                              GST_TYPE_ATTENTION_QK_NORM, DEFAULT_QK_NORM, flags));
+  install (object_class, PROP_QK_NORM_EPS,
+           g_param_spec_double ("qk-norm-eps", "Epsilon of the norm",
+                                "qk-norm: what is added to the variance, or to the mean of the squares "
+                                "(rms_norm_eps in Hugging Face's configurations)",
+                                1e-30, 1e30, DEFAULT_QK_NORM_EPS, flags));
+
+  gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_QK_NORM, 0);
 }
 
 void

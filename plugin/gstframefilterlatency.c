@@ -42,23 +42,6 @@ gst_frame_filter_side_leaves_at_once (GstFrameFilter *self, guint side)
   return self->outputs->leaves_at_once || attn_layer_attention_stride (self->layer, side) != 1;
 }
 
-/* The frames that the first row of a side waits for, by a stream that has not begun. */
-static guint64
-look_ahead_of (GstFrameFilter *self, guint side)
-{
-  guint64 low = 0, high = attn_layer_reach_ahead (self->layer) + 1;
-
-  while (high - low > 1) {
-    guint64 middle = low + (high - low) / 2;
-
-    if (attn_stream_rows_ready (self->stream, side, middle) > 0)
-      high = middle;
-    else
-      low = middle;
-  }
-  return high - 1;
-}
-
 void
 gst_frame_filter_note_paces (GstFrameFilter *self)
 {
@@ -66,7 +49,8 @@ gst_frame_filter_note_paces (GstFrameFilter *self)
   GArray *paces = g_array_sized_new (FALSE, FALSE, sizeof (Pace), n), *old;
 
   for (i = 0; i < n; i++) {
-    Pace pace = { .look_ahead = look_ahead_of (self, i), .stride = attn_layer_attention_stride (self->layer, i) };
+    Pace pace = { .look_ahead = attn_layer_attention_reach_ahead (self->layer, i),
+                  .stride = attn_layer_attention_stride (self->layer, i) };
 
     pace.leaves_at_once = gst_frame_filter_side_leaves_at_once (self, i);
     g_array_append_val (paces, pace);

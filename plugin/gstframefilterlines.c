@@ -151,13 +151,13 @@ gst_frame_filter_add_item_to_side (GstFrameFilter *self, Line *line, const Item 
 
 /* ---- rows ---- */
 
-/* The next `n` rows of `item`, all there or all absent; rows NULL: zeros. */
+/* The next `n` rows of `item`, all there or all absent; rows NULL: zeros. Chains alone give rows that have no buffer. */
 static void
 give (GstFrameFilter *self, Line *line, Item *item, const gfloat *rows, guint64 n, gboolean present)
 {
   gsize n_bytes = n * line->width * sizeof (gfloat);
 
-  if (item->out.buffer == NULL && !item->is_unwanted) {
+  if (item->out.buffer == NULL && !item->is_unwanted && GST_FRAME_FILTER_GET_CLASS (self)->has_chains) {
     gst_frame_filter_add_to_run (self, line, item, rows, n, present);
     return;
   }

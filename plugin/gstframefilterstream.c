@@ -280,14 +280,23 @@ drain (GstFrameFilter *self)
   gst_frame_filter_for_each_side (self, end_line);
 }
 
-/* To the frames that wait for an attention, absent frames are the same as none, and they can be asked for in pieces. */
+/*
+ * To the frames that wait for an attention, absent frames are the same as none, and they can be asked for in pieces.
+ * But those that complete a chunk would have outputs, too.
+ */
+static gboolean
+ends_at_once (GstFrameFilter *self)
+{
+  return has_chains (self) || attn_layer_attention (self->layer, 0)->chunk != 0;
+}
+
 void
 gst_frame_filter_finish_stream (GstFrameFilter *self)
 {
   if (self->stream != NULL) {
     gst_frame_filter_keep_state (self);
     self->draining = TRUE;
-    if (has_chains (self))
+    if (ends_at_once (self))
       drain (self);
     else if (attn_stream_pending (self->stream) > 0)
       feed (self, NULL, attn_layer_reach_ahead (self->layer));

@@ -13,6 +13,7 @@
  *   stream    a sequence of frames, numbered from 0 on.
  *   window    the number of frames that a frame attends to, itself included.
  *   look-ahead  the number of later frames that it attends to as well. Each of them delays the output by one frame.
+ *   chunk     in place of a window: the frames that arrive together, and attend to each other and to earlier chunks.
  *   sinks     the first frames of the stream, which stay attended to for ever.
  *   head      one of n_heads attentions that run side by side; each has a query of dk values per frame.
  *   score     query . key times scale. weight: softmax of the scores. context: the weighted mean of the values.
@@ -35,6 +36,13 @@
  *   context[h] = gain[h] sum over J of w_j value_j;      0 when J is empty
  *   out_t = Wo concat (context[0] ... context[n_heads - 1]) + bo
  *
+ * With chunk c and chunks n, frame t attends to its own chunk and to the n chunks before it:
+ *
+ *   J     = { j : (floor (t / c) - n) c <= j < (floor (t / c) + 1) c } and the sinks, as above
+ *
+ * So all outputs of a chunk are ready with its last frame, and chunks of one length in many layers wait no longer than
+ * those of one layer. Chunks begin at frame numbers that are multiples of c, wherever the stream begins.
+ *
  * A position (AttnPosition) changes the scores. It depends on the distance between j and t alone:
  *
  *   RoPE      query and key_j are rotated before their product, pair i of their values by t theta_i and j theta_i,
@@ -42,6 +50,14 @@
  *   ALiBi     - slope[h] |t - j| is added; slope[h] = 2^(-8 (h + 1) / n_heads) where n_heads is a power of two, else as
  *             in the paper's code
  *   relative  relative_bias[h][j - t + window - 1] is added; 0 for a sink that the window has left behind
+ *
+ * With qk_norm, each head's query and key are normalised before the position and the scale: n = norm (query) w + b,
+ * over the dk values of the head, with the weight w and the bias b that all heads share (layer: w (x - mean) / sqrt
+ * (variance + eps) + b; rms: w x / sqrt (mean of squares + eps); Henry et al. 2020, and the models that have `q_norm`).
+ *
+ *   Transformer-XL  scale ((query + u) . key_j + (query + v) . (P r_(t - j))) takes the place of scale query . key_j,
+ *             under the softcap, too (Dai et al. 2019). r_d are sin and cos, interleaved, of d 10000^(-2i/D), i < D/2,
+ *             d < 0 for later frames; P, u, v are `linear_pos.weight`, `pos_bias_u` and `pos_bias_v` of the model
  *
  * A sink counts at its true distance. Frame numbers are exact: outputs at frame 10^15 are as accurate as at frame 0.
  *
@@ -61,6 +77,8 @@
  *     through denormals, which cost processors many times as much time. Besides its rounding, a sum is off by up to
  *     1.2e-38 per term. This does not matter where products, scores and outputs lie between 1e-30 and 1e30. Outputs
  *     below 1e-30 lose digits, and outputs below 1e-37 may be 0. A sum beyond 3.4e38 is infinite.
+ *   - The positions of Transformer-XL: r_d is rounded to float32; P r_d is one sum over D, rounded to the precision of
+ *     the parameters; (query + v) . (P r_d) is one sum over dk, which is added to that of (query + u) . key.
  *   - The library is tested on amd64, arm64, armhf, i386, ppc64el, riscv64 and s390x. Files and saved
  *     states have one order of bytes, and move between all of them. i386 needs SSE2, because its x87 computes with more
  *     precision than float32 has.
@@ -151,6 +169,8 @@ ATTN_API const char *attn_version (void);
 /* Limits. They keep every derived size far below 2^63. */
 #define ATTN_MAX_FEATURES 65536u
 #define ATTN_MAX_WINDOW 16777216u /* also for look_ahead and n_sinks */
+#define ATTN_MAX_CHUNK 1048576u   /* frames, also before the chunks of several layers begin together again */
+#define ATTN_MAX_DISTANCES 65536u /* window + look_ahead of ATTN_POSITION_TRANSFORMER_XL */
 #define ATTN_MAX_THREADS 64u
 
 /*
@@ -164,10 +184,15 @@ ATTN_API const char *attn_version (void);
 /* How a score depends on the distance between two frames. */
 typedef enum {
   ATTN_POSITION_UNSET = -1,
-  ATTN_POSITION_NONE,    /* not at all */
-  ATTN_POSITION_ROPE,    /* rotary position embedding (Su et al. 2021, RoFormer) */
-  ATTN_POSITION_ALIBI,   /* attention with linear biases (Press et al. 2022); look-ahead: |distance| */
-  ATTN_POSITION_RELATIVE /* a trained bias per head and distance, `relative_bias` of the model */
+  ATTN_POSITION_NONE,     /* not at all */
+  ATTN_POSITION_ROPE,     /* rotary position embedding (Su et al. 2021, RoFormer) */
+  ATTN_POSITION_ALIBI,    /* attention with linear biases (Press et al. 2022); look-ahead: |distance| */
+  ATTN_POSITION_RELATIVE, /* a trained bias per head and distance, `relative_bias` of the model */
+  /*
+   * Sines of the distance, projected and multiplied by the query (Dai et al. 2019); a conformer's usual positions. No
+   * sinks, whose distance has no end, D even, and window + look_ahead at most ATTN_MAX_DISTANCES.
+   */
+  ATTN_POSITION_TRANSFORMER_XL
 } AttnPosition;
 
 /* Which of a head's n rotated values are pair i, i < n/2. Values behind the first n are left as they are. */
@@ -176,6 +201,14 @@ typedef enum {
   ATTN_ROPE_HALF,       /* i and i + n/2: GPT-NeoX, and Llama as Hugging Face has it */
   ATTN_ROPE_INTERLEAVED /* 2i and 2i + 1: RoFormer, GPT-J, and Llama as Meta has it */
 } AttnRopeLayout;
+
+/* The norm of each head's queries and keys. `q_norm.weight` and `k_norm.weight` of the model are its weights. */
+typedef enum {
+  ATTN_QK_NORM_UNSET = -1,
+  ATTN_QK_NORM_NONE,
+  ATTN_QK_NORM_LAYER, /* by mean and variance; there may be biases */
+  ATTN_QK_NORM_RMS    /* by the mean of squares */
+} AttnQkNorm;
 
 /*
  * The type in which parameters (not biases), keys and values are stored. They are rounded to nearest, ties to even. All
@@ -211,10 +244,11 @@ typedef enum {
  * depend on the unit, and on how the stream is cut into blocks. Values that are not finite, and values of 2^53 or more,
  * are computed as in exact.
  *
- * Smaller blocks, and all blocks on a machine without such a unit, give exactly the bits of exact, and take the time of
- * exact. Parameters and windows take twice the memory (three times in f16 and bf16) if the values per head are a
- * multiple of 32; a smaller head counts as 32 (keys) and 16 (values). The first layer of this kind asks the system to
- * let the process use the unit. If the system refuses, the layer works as without one.
+ * The positions of Transformer-XL are multiplied exactly. Smaller blocks, and all blocks on a machine without such a
+ * unit, give exactly the bits of exact, and take the time of exact. Parameters and windows take twice the memory (three
+ * times in f16 and bf16) if the values per head are a multiple of 32; a smaller head counts as 32 (keys) and 16
+ * (values). The first layer of this kind asks the system to let the process use the unit. If the system refuses, the
+ * layer works as without one.
  */
 typedef enum { ATTN_ARITHMETIC_EXACT, ATTN_ARITHMETIC_FAST } AttnArithmetic;
 
@@ -234,7 +268,7 @@ typedef struct {
   double softcap;      /* score := softcap tanh (score / softcap); 0 = off, or 1e-30 ... 1e30. Unset: 0 */
 
   double rope_base;           /* RoPE: >= 1, finite; the larger, the slower the rotation. Unset: 10000 */
-  AttnPosition position;      /* unset: relative where the model has a relative_bias, else none */
+  AttnPosition position;      /* unset: relative or transformer-xl where the model has its tensors, else none */
   AttnRopeLayout rope_layout; /* unset: ATTN_ROPE_HALF */
   uint32_t rope_dimensions;   /* rotated values per head, even, <= dk; 0 = dk. Unset: 0 */
 
@@ -243,7 +277,17 @@ typedef struct {
 
   AttnArithmetic arithmetic; /* default ATTN_ARITHMETIC_EXACT */
 
-  uint32_t reserved[14]; /* 0 */
+  double qk_norm_eps; /* of qk_norm, 1e-30 ... 1e30. Unset: 1e-5 */
+  AttnQkNorm qk_norm; /* unset: ATTN_QK_NORM_NONE, which a model with such tensors does not allow */
+
+  /*
+   * Chunks in place of a window. Both fields are needed, and window and look_ahead are left unset: in the configuration
+   * in effect they are chunks chunk + chunk and chunk - 1, the most that any frame of a chunk sees.
+   */
+  uint32_t chunk;  /* frames of a chunk, 1 ... ATTN_MAX_CHUNK; 0 = none. Unset: 0 */
+  uint32_t chunks; /* earlier chunks that a frame attends to, beside its own. Unset: 0 */
+
+  uint32_t reserved[9]; /* 0 */
 } AttnConfig;
 
 ATTN_API AttnConfig attn_config_default (void);
@@ -267,6 +311,12 @@ ATTN_API AttnConfig attn_config_default (void);
  * frame t - window + 1 + j. A layer made from such a model has ATTN_POSITION_RELATIVE. Other models do not allow that
  * position.
  *
+ * With any scheme there may be `q_norm.weight` [dk] and `k_norm.weight` [dk], with qk_norm layer also `q_norm.bias`
+ * [dk] and `k_norm.bias` [dk] or one of them. Such a model needs a qk_norm, and a qk_norm needs such a model.
+ *
+ * With any scheme there may be `linear_pos.weight` [n_heads * dk, D] (and no bias), `pos_bias_u` and `pos_bias_v`
+ * [n_heads, dk], all three of them. A layer made from such a model has ATTN_POSITION_TRANSFORMER_XL.
+ *
  * Any other tensor under the prefix is an error, because leaving it out would silently give other numbers. The error
  * names the tensor and says what it is for. These tensors are ignored, because the layer does not need them:
  * rotary_emb.inv_freq, rotary_emb.cos_cached, rotary_emb.sin_cached (tables of RoPE), position_ids, masked_bias, a
@@ -274,9 +324,10 @@ ATTN_API AttnConfig attn_config_default (void);
  * dtype BOOL.
  *
  * Entries of the file's metadata that are called heads, kv-heads, window, look-ahead, sinks, scale, softcap, position
- * (none, rope, alibi, relative), rope-base, rope-layout (half, interleaved) or rope-dimensions give the unset fields of
- * AttnConfig their values; fields that are set must agree with them. A program reads the other entries, such as a note
- * on the training data, by attn_model_metadata ().
+ * (none, rope, alibi, relative, transformer-xl), rope-base, rope-layout (half, interleaved), rope-dimensions, qk-norm
+ * (none, layer, rms), qk-norm-eps, chunk or chunks give the unset fields of AttnConfig their values; fields that are
+ * set must agree with them. A program reads the other entries, such as a note on the training data, by
+ * attn_model_metadata ().
  */
 typedef struct AttnModel AttnModel;
 
@@ -316,7 +367,8 @@ ATTN_API const char *attn_model_metadata (const AttnModel *model, const char *ke
 /*
  * Sets the unset fields of *config from the model's metadata (`model` NULL: none), or else to their defaults, as
  * attn_layer_new () does. n_features 0 becomes the width of the model. Fields that are set are not compared. If the
- * metadata holds an impossible value, returns ATTN_ERROR_MODEL and leaves *config unchanged.
+ * metadata holds an impossible value, returns ATTN_ERROR_MODEL and leaves *config unchanged; ATTN_ERROR_CONFIG, if
+ * fields mean nothing together (chunk without chunks, or beside a window).
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *error);
 
@@ -374,8 +426,9 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *   sinusoid    true: x + sin and cos of (t + offset) base^(-2i/D), i < D/2, t the frame's number. `base` (10000),
  *               `offset` (0), `layout` (interleaved): interleaved (sin, cos, sin ...), half (first all sines)
  *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. `heads` and
- *               `window` are required; `kv-heads`, `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`,
- *               `rope-layout`, `rope-dimensions`
+ *               `window` are required, or `heads`, `chunk` and `chunks`, which allow no `look-ahead`; `kv-heads`,
+ *               `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`,
+ *               `qk-norm`, `qk-norm-eps`
  *   conv        y_i = activation (b + sum over j of W_j x_(i stride - left + j dilation)), zeros beyond both ends of
  *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none.
  *               `stride` (1), `dilation` (1), `groups` (1), `activation` (none); `left` (0), at most (kernel - 1)
@@ -395,11 +448,11 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  * so are the metadata of single layers (heads, window ...). attn_layer_metadata () returns all other metadata.
  *
  * Memory: the layer holds a packed copy of all parameters. An encoder has at most 4096 blocks, 2^32 parameters, and
- * 2^24 values per frame, added up over the blocks. Its parameters are also at most 2^20, or 64 times those of the file
- * if that is more (a tensor that several blocks name counts for each of them): a small file makes no large layer. A
- * stream holds the window of each attention, (window + look_ahead) (keys + values) float32; the frames under the kernel
- * of each convolution; and the frames that wait in each residual, R width float32. attn_layer_stream_size () returns
- * the sum.
+ * 2^24 values per frame, added up over the blocks. Its parameters, and the values P r_d, are also at most 2^20, or 64
+ * times those of the file if that is more (a tensor that several blocks name counts for each of them): a small file
+ * makes no large layer. A stream holds the window of each attention, (window + look_ahead) (keys + values) float32; the
+ * frames under the kernel of each convolution; and the frames that wait in each residual, R width float32.
+ * attn_layer_stream_size () returns the sum.
  */
 
 /* Start from attn_encoder_options_default (): later versions may put fields in the place of the reserved ones. */
@@ -441,7 +494,8 @@ ATTN_API uint32_t attn_layer_n_outputs (const AttnLayer *layer);  /* Dout, value
 /*
  * With stride s, reach back L and reach ahead R, output i reads the inputs i s - L ... i s + R that exist. (A sink is
  * seen at any distance, and not counted in L.) The layer of attn_layer_new () has s = 1, L = window - 1 and R =
- * look_ahead. R is the latency, in input frames.
+ * look_ahead. R is the latency, in input frames. With chunks L and R are the most that any output has: the last frame
+ * of a chunk waits for nothing, the first one for R.
  */
 ATTN_API uint64_t attn_layer_stride (const AttnLayer *layer);
 ATTN_API uint64_t attn_layer_reach_back (const AttnLayer *layer);
@@ -449,7 +503,8 @@ ATTN_API uint64_t attn_layer_reach_ahead (const AttnLayer *layer);
 
 /*
  * The number of outputs after `n_frames` inputs. ready: while the stream goes on, max (0, floor ((n_frames - 1 - R) /
- * s) + 1), however the inputs were cut into pushes. count: after the stream was drained.
+ * s) + 1), however the inputs were cut into pushes. With chunks this is the number of outputs whose chunks are
+ * complete, of a stream that begins at frame 0. count: after the stream was drained.
  */
 ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
 ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
@@ -477,6 +532,12 @@ ATTN_API const AttnConfig *attn_layer_attention (const AttnLayer *layer, uint32_
  */
 ATTN_API uint64_t attn_layer_attention_stride (const AttnLayer *layer, uint32_t i);
 
+/*
+ * The frames of the layer that row j of attention `i` waits for, behind frame j stride: R of the blocks up to the
+ * attention. 0: the layer has fewer attentions.
+ */
+ATTN_API uint64_t attn_layer_attention_reach_ahead (const AttnLayer *layer, uint32_t i);
+
 /* The numbers of attention 0; 0 if the layer has no attention. */
 ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);
 ATTN_API uint32_t attn_layer_n_sinks (const AttnLayer *layer);
@@ -485,8 +546,8 @@ ATTN_API uint32_t attn_layer_window (const AttnLayer *layer);
 /*
  * Weights per head and frame: span = n_sinks + window + look_ahead. Slot n_sinks + j is frame t - window + 1 + j. Slot
  * i < n_sinks is sink i once the window has left it behind; before that, the sink has only its slot of the window. A
- * slot without a frame, or with an absent one, is 0. The span is that of attention 0; the others have their own, by
- * attn_layer_attention ().
+ * slot without a frame, or with an absent one, is 0; with chunks, so is one outside of the frame's chunks. The span is
+ * that of attention 0; the others have their own, by attn_layer_attention ().
  */
 ATTN_API uint32_t attn_layer_span (const AttnLayer *layer);
 
@@ -513,11 +574,12 @@ ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 
 /*
  * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
- * when frame i stride + reach_ahead has come in. Returns their number. attn_stream_ready () returns it before the push;
- * it is never more than n. `weights`, if not NULL, receives as many rows [n_heads][span]. It must be NULL unless the
- * layer is a single attention, as attn_layer_new () makes it; attn_stream_watch () works with any layer. `out` NULL:
- * the outputs are not wanted. `out` and `weights` may not overlap `frames`. Cost, of a single attention: O (n (D^2 +
- * span D)).
+ * when frame i stride + reach_ahead has come in, or the last frame of its chunks. Returns their number.
+ * attn_stream_ready () returns it before the push; it is never more than n, except with chunks, where the last frame of
+ * a chunk makes all its outputs ready. `weights`, if not NULL, receives as many rows [n_heads][span]. It must be NULL
+ * unless the layer is a single attention, as attn_layer_new () makes it; attn_stream_watch () works with any layer.
+ * `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap `frames`. Cost, of a single attention: O
+ * (n (D^2 + span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 
@@ -652,7 +714,7 @@ typedef struct {
 
 /*
  * [real-time] From now on every push, skip, run, drain and finish writes the rows of the attention that it computes to
- * *watch, oldest first. A push (or a skip) of `n` frames computes attn_stream_rows_ready () of them, never more than n;
+ * *watch, oldest first. A push (or a skip) of `n` frames computes attn_stream_rows_ready () of them;
  * a drain, or all calls of finish together, attn_stream_rows_pending (). A row has the bits that attn_forward () gives
  * for that attention alone, over the frames that come to it. Watching changes no bit of an output (in
  * ATTN_ARITHMETIC_FAST: while there is room). It costs the time to write the rows, and heads whose gain is 0 are
@@ -678,7 +740,8 @@ ATTN_API uint64_t attn_stream_rows_pending (const AttnStream *stream, uint32_t a
 /*
  * [real-time] From the next row of the attention on (attn_stream_next_row ()), the context of `head` is multiplied by
  * `gain` (one float32 multiplication, rounded) before the output projection. With look-ahead, that is look_ahead frames
- * before the next frame to come to the attention. 1, where every stream begins, changes no bit. At 0 the context is 0
+ * before the next frame to come to the attention, and with chunks the first frame of the chunk that is not complete. 1,
+ * where every stream begins, changes no bit. At 0 the context is 0
  * whatever the frames hold, and the head is only computed if its weights are asked for. The weights of an attention do
  * not depend on its gains. attn_stream_reset () and attn_stream_restore () do not change gains: a state does not
  * contain them. In a layer with one attention, `attention` is 0. Returns ATTN_ERROR_CONFIG, and changes nothing, when

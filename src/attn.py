@@ -33,8 +33,9 @@ import numpy as np
 __all__ = ['Encoder', 'Error', 'Group', 'Layer', 'Rows', 'Stream', 'version']
 
 UNSET, UNSET_DOUBLE = 0xffffffff, -float(np.finfo(np.float64).max)
-POSITIONS = ('none', 'rope', 'alibi', 'relative')
+POSITIONS = ('none', 'rope', 'alibi', 'relative', 'transformer-xl')
 ROPE_LAYOUTS = ('half', 'interleaved')
+QK_NORMS = ('none', 'layer', 'rms')
 PRECISIONS = ('f32', 'f16', 'bf16')
 ARITHMETICS = ('exact', 'fast')
 
@@ -59,7 +60,9 @@ class _Config(ctypes.Structure):
     _fields_ = [('n_features', ctypes.c_uint32), ('n_heads', ctypes.c_uint32), ('n_kv_heads', ctypes.c_uint32), ('window', ctypes.c_uint32),
                 ('look_ahead', ctypes.c_uint32), ('n_sinks', ctypes.c_uint32), ('scale', ctypes.c_double), ('softcap', ctypes.c_double),
                 ('rope_base', ctypes.c_double), ('position', ctypes.c_int), ('rope_layout', ctypes.c_int), ('rope_dimensions', ctypes.c_uint32),
-                ('precision', ctypes.c_int), ('n_threads', ctypes.c_uint32), ('arithmetic', ctypes.c_int), ('reserved', ctypes.c_uint32 * 14)]
+                ('precision', ctypes.c_int), ('n_threads', ctypes.c_uint32), ('arithmetic', ctypes.c_int),
+                ('qk_norm_eps', ctypes.c_double), ('qk_norm', ctypes.c_int), ('chunk', ctypes.c_uint32), ('chunks', ctypes.c_uint32),
+                ('reserved', ctypes.c_uint32 * 9)]
 
 
 class _Options(ctypes.Structure):
@@ -79,7 +82,8 @@ class _Push(ctypes.Structure):
 _FIELDS = {'n_features': ('n_features', None), 'heads': ('n_heads', None), 'kv_heads': ('n_kv_heads', None), 'window': ('window', None),
            'look_ahead': ('look_ahead', None), 'sinks': ('n_sinks', None), 'scale': ('scale', None), 'softcap': ('softcap', None),
            'rope_base': ('rope_base', None), 'position': ('position', POSITIONS), 'rope_layout': ('rope_layout', ROPE_LAYOUTS),
-           'rope_dimensions': ('rope_dimensions', None), 'precision': ('precision', PRECISIONS), 'threads': ('n_threads', None),
+           'rope_dimensions': ('rope_dimensions', None), 'qk_norm': ('qk_norm', QK_NORMS), 'qk_norm_eps': ('qk_norm_eps', None),
+           'chunk': ('chunk', None), 'chunks': ('chunks', None), 'precision': ('precision', PRECISIONS), 'threads': ('n_threads', None),
            'arithmetic': ('arithmetic', ARITHMETICS)}
 
 # what a function returns and takes
@@ -193,7 +197,7 @@ def _fill(config, options, known):
         field, names = _FIELDS[key]
         if names is not None and value not in names:
             raise ValueError("%s is '%s', expected one of %s" % (key, value, ', '.join(names)))
-        if names is None and field not in ('scale', 'softcap', 'rope_base') and not 0 <= value < UNSET:
+        if names is None and field not in ('scale', 'softcap', 'rope_base', 'qk_norm_eps') and not 0 <= value < UNSET:
             raise ValueError('%s is %s, expected a number from 0 to %d' % (key, value, UNSET - 1))
         setattr(config, field, names.index(value) if names else value)
     return config
@@ -209,7 +213,7 @@ class Layer:
 
     def __init__(self, model_file=None, model_prefix='', **options):
         """`options`: n_features, heads, kv_heads, window, look_ahead, sinks, scale, softcap, position, rope_base, rope_layout, rope_dimensions,
-        precision, threads, arithmetic, as the properties of the element `attention`."""
+        qk_norm, qk_norm_eps, chunk, chunks, precision, threads, arithmetic, as the properties of the element `attention`."""
         self._handle, model = _pointer(), _pointer()
         config = _fill(_library.attn_config_default(), options, _FIELDS)
         if model_file is not None:

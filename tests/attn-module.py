@@ -202,6 +202,10 @@ def test_options_in_effect_are_told():
     layer = attn.Layer(n_features=8, heads=2, window=7, look_ahead=1, position='rope', precision='bf16', threads=2)
     told = layer.config
     assert (told['heads'], told['window'], told['look_ahead'], told['position'], told['precision'], told['threads']) == (2, 7, 1, 'rope', 'bf16', 2)
+    told = attn.Layer(n_features=8, chunk=3, chunks=2).config
+    assert (told['chunk'], told['chunks'], told['window'], told['look_ahead']) == (3, 2, 9, 2)
+    told = layer.config
+    assert told['qk_norm'] == 'none' and told['qk_norm_eps'] == 1e-5
     assert told['rope_base'] == 10000 and told['sinks'] == 0 and told['arithmetic'] == 'exact'
     assert (layer.n_features, layer.n_outputs, layer.n_heads, layer.span, layer.reach_ahead) == (8, 8, 2, 8, 1)
 

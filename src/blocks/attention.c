@@ -38,12 +38,44 @@ pack_model (AttnAttention *attention, const AttnModel *model, AttnError *error)
   return status != ATTN_OK || output->weight == NULL ? status : attn_linear_split (output, error);
 }
 
+/* values [2][dk] become the arrays of the norm. */
+static AttnNorm
+make_norm (const AttnAttention *attention, const AttnNormVectors *vectors, float *values)
+{
+  const AttnSizes *sizes = &attention->sizes;
+  const AttnKernels *kernels = attention->block.machine->kernels;
+  size_t dk = sizes->dk, i;
+
+  kernels->scale (values, vectors->weight, 1, dk);
+  if (vectors->bias != NULL)
+    kernels->scale (values + dk, vectors->bias, 1, dk);
+  for (i = dk; i < 2 * dk; i++)
+    values[i] += ATTN_GUARD;
+  return (AttnNorm){ dk, sizes->qk_norm == ATTN_QK_NORM_RMS, sizes->qk_norm_eps, values, values + dk };
+}
+
+static AttnStatus
+init_norms (AttnAttention *attention, const AttnModel *model, AttnError *error)
+{
+  size_t dk = attention->sizes.dk, bytes = attn_size_mul (dk, 4 * sizeof (float));
+
+  if (attention->sizes.qk_norm == ATTN_QK_NORM_NONE)
+    return ATTN_OK;
+  attention->norm_values = attn_alloc (bytes);
+  if (attention->norm_values == NULL)
+    return attn_fail_memory (error, "norms of queries and keys", bytes);
+  attention->query_norm = make_norm (attention, &model->query_norm, attention->norm_values);
+  attention->key_norm = make_norm (attention, &model->key_norm, attention->norm_values + 2 * dk);
+  return ATTN_OK;
+}
+
 static uint64_t
 count_operations (const AttnSizes *sizes)
 {
   uint64_t n_projecting =
       (uint64_t) sizes->n_projected * sizes->n_features + (uint64_t) sizes->n_context * sizes->n_outputs;
-  uint64_t n_attending = (uint64_t) sizes->n_heads * sizes->span * (sizes->dk + sizes->dv);
+  size_t n_scores = sizes->position == ATTN_POSITION_TRANSFORMER_XL ? 2 : 1;
+  uint64_t n_attending = (uint64_t) sizes->n_heads * sizes->span * (n_scores * sizes->dk + sizes->dv);
 
   return 2 * (n_projecting + n_attending);
 }
@@ -67,8 +99,11 @@ attn_attention_new (const AttnConfig *config, const AttnModel *model, const Attn
   attention->block.stride = 1;
   attention->block.reach_back = attention->sizes.window - 1;
   attention->block.reach_ahead = attention->sizes.look_ahead;
+  attention->block.period = attention->sizes.chunk;
   attention->n_operations = count_operations (&attention->sizes);
-  if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error)))
+  if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error))
+      || (status = attn_distances_init (&attention->distances, &attention->sizes, model, machine, error))
+      || (status = init_norms (attention, model, error)))
     return status;
   if (model != NULL)
     return pack_model (attention, model, error);
@@ -84,6 +119,8 @@ attention_free (AttnBlock *block)
   attn_linear_clear (&attention->input);
   attn_linear_clear (&attention->output);
   attn_positions_clear (&attention->positions);
+  attn_distances_clear (&attention->distances);
+  attn_free (attention->norm_values);
   attn_free (attention);
 }
 
@@ -115,6 +152,25 @@ hash_positions (uint64_t hash, const AttnAttention *attention)
   return hash;
 }
 
+/* What not every layer has changes the hash only where it is there: states of other layers stay valid. */
+static uint64_t
+hash_chunks (uint64_t hash, const AttnSizes *sizes)
+{
+  return sizes->chunk == 0 ? hash : attn_hash_number (attn_hash_number (hash, sizes->chunk, 8), sizes->chunks, 8);
+}
+
+static uint64_t
+hash_norms (uint64_t hash, const AttnAttention *attention)
+{
+  const AttnSizes *sizes = &attention->sizes;
+
+  if (sizes->qk_norm == ATTN_QK_NORM_NONE)
+    return hash;
+  hash = attn_hash_number (hash, sizes->qk_norm, 1);
+  hash = attn_hash_floats (hash, &sizes->qk_norm_eps, 1);
+  return attn_hash_floats (hash, attention->norm_values, 4 * sizes->dk);
+}
+
 /*
  * Hashes the numbers that the block computes with, not the fields of the configuration: the same layer in other words
  * (kv-heads 0, or as many as heads) has the same states.
@@ -136,6 +192,9 @@ attention_hash (const AttnBlock *block, uint64_t hash)
   hash = attn_hash_floats (hash, &sizes->softcap.factor, 1);
   hash = attn_hash_floats (hash, &sizes->softcap.cap, 1);
   hash = hash_positions (hash, attention);
+  hash = attn_distances_hash (hash, &attention->distances, sizes);
+  hash = hash_norms (hash, attention);
+  hash = hash_chunks (hash, sizes);
   hash = attn_hash_number (hash, sizes->precision, 1);
   return attn_hash_number (hash, sizes->arithmetic, 1);
 }
@@ -154,7 +213,7 @@ attention_plan (const AttnBlock *block, const AttnWork *work, AttnArena *arena)
   plan.queries = attn_delay_plan (n_waiting, sizes->n_query, arena);
   attn_work_note (work, sizes->n_features, sizes->n_projected);
   attn_work_note (work, sizes->n_context, sizes->n_outputs);
-  attn_scratch_plan (&plan.scratch, &plan.ring, arena);
+  attn_scratch_plan (&plan.scratch, attention, &plan.ring, arena);
   plan.gains = attn_arena_take (arena, sizes->n_heads * sizeof (float));
   if (state == NULL)
     return NULL;
@@ -211,10 +270,14 @@ attention_take (void *data, const AttnRun *run)
 static uint64_t
 n_ready (const AttnAttentionState *state)
 {
-  uint64_t pending = state->ring.next - state->next_output;
-  uint64_t look_ahead = state->at_end ? 0 : state->attention->sizes.look_ahead;
+  const AttnSizes *sizes = &state->attention->sizes;
+  uint64_t pending = state->ring.next - state->next_output, n_waiting = sizes->look_ahead;
 
-  return pending > look_ahead ? pending - look_ahead : 0;
+  if (sizes->chunk != 0)
+    n_waiting = state->ring.next % sizes->chunk;
+  if (state->at_end)
+    n_waiting = 0;
+  return pending > n_waiting ? pending - n_waiting : 0;
 }
 
 /* The next outputs that are ready and stand in one piece, behind `n_before` others of a run; n = 0: none is. */
@@ -293,9 +356,29 @@ attention_end (void *data)
   state->at_end = true;
 }
 
+/* ---- chunks: these are called only where there are some ---- */
+
+static uint64_t
+attention_ready (const AttnBlock *block, uint64_t first, uint64_t n)
+{
+  uint64_t n_waiting = (first + n) % ((const AttnAttention *) block)->sizes.chunk;
+
+  return n > n_waiting ? n - n_waiting : 0;
+}
+
+static AttnReads
+attention_reads (const AttnBlock *block, AttnReads outputs)
+{
+  const AttnSizes *sizes = &((const AttnAttention *) block)->sizes;
+
+  return (AttnReads){ attn_oldest_seen (sizes, outputs.oldest), attn_end_seen (sizes, outputs.newest) - 1 };
+}
+
 const AttnBlockKind attn_attention_kind = {
   .name = "attention",
   .free = attention_free,
+  .ready = attention_ready,
+  .reads = attention_reads,
   .settle = attention_settle,
   .hash = attention_hash,
   .plan = attention_plan,

@@ -14,6 +14,7 @@
 #include "blocks/block.h"
 #include "blocks/attention_sizes.h"
 #include "blocks/delay.h"
+#include "blocks/distances.h"
 #include "blocks/position.h"
 #include "blocks/ring.h"
 
@@ -21,9 +22,12 @@ typedef struct {
   AttnBlock block;
   AttnConfig config; /* in effect */
   AttnSizes sizes;
-  AttnProjection input;  /* [n_projected]: queries, keys and values of all heads, one after another */
-  AttnProjection output; /* [n_outputs] */
+  AttnProjection input;          /* [n_projected]: queries, keys and values of all heads, one after another */
+  AttnProjection output;         /* [n_outputs] */
+  AttnNorm query_norm, key_norm; /* width 0: there are none */
+  float *norm_values;            /* [4][dk]: the arrays of both */
   AttnPositions positions;
+  AttnDistances distances;
   uint64_t n_operations; /* of a frame */
 } AttnAttention;
 
@@ -37,6 +41,8 @@ typedef struct {
   uint16_t *masks;  /* [16][n_slots] of a view */
   uint16_t *left;   /* [n_threads][left_size], left operands for a matrix unit */
   size_t left_size; /* 0: there is none */
+  float *queries;   /* [2][16][n_query] plus u, and plus v; of Transformer-XL's positions, as the next ones */
+  float *distances; /* [n_threads][16] rows of scores by distance */
   float *cosines;   /* [n_rope_pairs], of one frame */
   float *sines;     /* [n_rope_pairs] */
 } AttnScratch;
@@ -96,7 +102,7 @@ void attn_attention_end_rows (AttnAttentionState *state, const AttnRun *run, flo
 
 /* ---- attention_rows.c ---- */
 
-void attn_scratch_plan (AttnScratch *scratch, const AttnRing *ring, AttnArena *arena);
+void attn_scratch_plan (AttnScratch *scratch, const AttnAttention *attention, const AttnRing *ring, AttnArena *arena);
 
 /* Copies `n` <= 16 frames, cleaned, to scratch->frames: they are the frames taken. */
 void attn_take_frames (AttnAttentionState *state, const float *frames, size_t n);

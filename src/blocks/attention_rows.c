@@ -28,9 +28,9 @@ take_rows (AttnArena *arena, size_t n_rows, size_t n)
 }
 
 void
-attn_scratch_plan (AttnScratch *scratch, const AttnRing *ring, AttnArena *arena)
+attn_scratch_plan (AttnScratch *scratch, const AttnAttention *attention, const AttnRing *ring, AttnArena *arena)
 {
-  const AttnSizes *sizes = ring->sizes;
+  const AttnSizes *sizes = &attention->sizes;
   size_t left_size = sizes->is_split ? max_left_size (ring) : 0;
 
   *scratch = (AttnScratch){ .left_size = left_size };
@@ -42,6 +42,10 @@ attn_scratch_plan (AttnScratch *scratch, const AttnRing *ring, AttnArena *arena)
   scratch->masks = attn_arena_take (arena, attn_size_mul (ring->n_slots, ATTN_LANES * sizeof (uint16_t)));
   scratch->left =
       attn_arena_take (arena, attn_size_mul (attn_size_mul (sizes->n_threads, left_size), sizeof (uint16_t)));
+  if (attention->distances.n_tiles != 0) {
+    scratch->queries = take_rows (arena, 2 * ATTN_LANES, sizes->n_query);
+    scratch->distances = take_rows (arena, sizes->n_threads * ATTN_LANES, attn_distances_row (&attention->distances));
+  }
   scratch->cosines = take_rows (arena, 1, sizes->n_rope_pairs);
   scratch->sines = take_rows (arena, 1, sizes->n_rope_pairs);
 }
@@ -101,7 +105,9 @@ project (AttnAttentionState *state)
 bool
 attn_project_frames (AttnAttentionState *state)
 {
-  const AttnSizes *sizes = &state->attention->sizes;
+  const AttnAttention *attention = state->attention;
+  const AttnSizes *sizes = &attention->sizes;
+  const AttnKernels *kernels = attention->block.machine->kernels;
   uint64_t frame = state->ring.next;
   size_t i;
 
@@ -110,9 +116,13 @@ attn_project_frames (AttnAttentionState *state)
   for (i = 0; i < state->n_taken; i++) {
     float *query = state->scratch.projected + i * sizes->n_projected;
 
+    if (sizes->qk_norm != ATTN_QK_NORM_NONE) {
+      kernels->norm (query, query, sizes->n_heads, &attention->query_norm);
+      kernels->norm (query + sizes->n_query, query + sizes->n_query, sizes->n_kv_heads, &attention->key_norm);
+    }
     if (sizes->position == ATTN_POSITION_ROPE)
       rotate_frame (state, frame + i, query);
-    state->attention->block.machine->kernels->scale (query, query, sizes->query_factor, sizes->n_query);
+    kernels->scale (query, query, sizes->query_factor, sizes->n_query);
     attn_delay_put (&state->queries, frame + i, query);
   }
   state->n_projected = state->n_taken;
@@ -149,7 +159,8 @@ typedef struct {
   AttnRows rows;
   size_t head, head_step;
   uint64_t frame, frame_step;
-  uint16_t *left; /* room for a left operand; NULL: not for the matrix unit */
+  uint16_t *left;   /* room for a left operand; NULL: not for the matrix unit */
+  float *distances; /* [n_rows][attn_distances_row ()], scores by distance; NULL: there are none */
 } Rows;
 
 /* Most layers have a key/value head for each head, which costs no division. */
@@ -175,13 +186,28 @@ bias_sinks (const Rows *a, size_t head, uint64_t frame, float *scores)
 }
 
 /*
- * Adds ALiBi or the relative bias, from the first to the last tile with a frame that the row attends to: a view of
- * several frames has more tiles, which the table does not reach.
+ * What is added to the scores of a row in tiles whose first lane is frame `first`. Up to 15 lanes on either side of the
+ * window may be asked for, which nobody attends to.
+ */
+static const float *
+biases_of (const Rows *a, size_t row, uint64_t first)
+{
+  const AttnAttention *attention = a->attention;
+  uint64_t frame = a->frame + row * a->frame_step;
+
+  if (a->distances == NULL)
+    return attn_position_bias (&attention->positions, &attention->sizes, a->head + row * a->head_step, frame, first);
+  return a->distances + row * attn_distances_row (&attention->distances)
+         + (first + ATTN_LANES + attention->sizes.window - 1 - frame);
+}
+
+/*
+ * Adds ALiBi, the relative bias or the scores by distance, from the first to the last tile with a frame that the row
+ * attends to: a view of several frames has more tiles, which the table does not reach.
  */
 static void
 bias_row (const Rows *a, size_t row)
 {
-  const AttnAttention *attention = a->attention;
   const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
   float *scores = a->rows.scores + row * a->rows.score_stride;
   size_t head = a->head + row * a->head_step, tile = a->view->n_sink_tiles, end = a->rows.n_tiles;
@@ -194,9 +220,7 @@ bias_row (const Rows *a, size_t row)
     end--;
   first = a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES;
   if (tile < end)
-    a->machine->kernels->add_biases (scores + tile * ATTN_LANES,
-                                     attn_position_bias (&attention->positions, &attention->sizes, head, frame, first),
-                                     end - tile);
+    a->machine->kernels->add_biases (scores + tile * ATTN_LANES, biases_of (a, row, first), end - tile);
 }
 
 /* Divides the weights of a row in its tiles and moves them to their slots [span]. */
@@ -248,6 +272,46 @@ score_rows (const Rows *a, const AttnRing *ring, const float *queries, size_t qu
     a->machine->kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head), key_stride, dk);
 }
 
+/* The tiles of distances that the rows reach: from the first to before the end. */
+static void
+reached_tiles (const Rows *a, size_t *first, size_t *end)
+{
+  const AttnSizes *sizes = &a->attention->sizes;
+  size_t n_frames = a->frame_step != 0 ? a->rows.n_rows : 1, i;
+
+  *first = a->attention->distances.n_tiles;
+  *end = 0;
+  for (i = 0; i < n_frames; i++) {
+    uint64_t frame = a->frame + i, to_place = sizes->window - 1 - frame; /* modulo 2^64 */
+    size_t oldest = attn_oldest_seen (sizes, frame) + to_place, last = attn_end_seen (sizes, frame) - 1 + to_place;
+
+    *first = oldest / ATTN_LANES < *first ? oldest / ATTN_LANES : *first;
+    *end = last / ATTN_LANES >= *end ? last / ATTN_LANES + 1 : *end;
+  }
+}
+
+/* Scores by distance: queries, query_stride apart, times the products P r_d of their heads. */
+static void
+score_distances (const Rows *a, const float *queries, size_t query_stride)
+{
+  const AttnSizes *sizes = &a->attention->sizes;
+  const AttnDistances *distances = &a->attention->distances;
+  size_t stride = attn_distances_stride (distances, sizes), first, end, row;
+  AttnRows rows = a->rows;
+
+  reached_tiles (a, &first, &end);
+  rows.n_tiles = end - first;
+  rows.slots = distances->slots + first;
+  rows.scores = a->distances + (first + 1) * ATTN_LANES;
+  rows.score_stride = attn_distances_row (distances);
+  a->machine->kernels->scores (&rows, queries, query_stride,
+                               (const char *) distances->table
+                                   + a->head * stride * attn_precision_size (sizes->precision),
+                               a->head_step != 0 ? stride : 0, sizes->dk);
+  for (row = 0; row < a->rows.n_rows; row++)
+    bias_row (a, row);
+}
+
 static void
 mix_rows (const Rows *a, const AttnRing *ring, float *contexts, size_t context_stride, size_t value_stride)
 {
@@ -275,6 +339,8 @@ attend_rows (Rows *a, const AttnRing *ring, const float *queries, size_t query_s
   size_t row;
 
   score_rows (a, ring, queries, query_stride, own_keys ? ring->n_slots * sizes->dk_stored * ATTN_LANES : 0);
+  if (a->distances != NULL)
+    score_distances (a, queries + ATTN_LANES * sizes->n_query, query_stride);
   for (row = 0; row < a->rows.n_rows && sizes->softcap.cap != 0; row++)
     kernels->softcap (a->rows.scores + row * a->rows.score_stride, sizes->softcap.factor, sizes->softcap.cap,
                       a->rows.n_tiles);
@@ -339,11 +405,12 @@ is_for_unit (const Frames *b)
   return true;
 }
 
-/* The heads from `begin` to before `end`, with the scores and the left operand of a thread. */
+/* The heads from `begin` to before `end`, with the working memory of a thread. */
 static void
-attend_heads (const Frames *b, size_t begin, size_t end, float *scores, uint16_t *left)
+attend_heads (const Frames *b, size_t begin, size_t end, size_t part)
 {
   const AttnSizes *sizes = &b->attention->sizes;
+  const AttnScratch *scratch = b->scratch;
   float reciprocals[ATTN_LANES];
   Rows a = { .attention = b->attention,
              .machine = b->machine,
@@ -353,14 +420,16 @@ attend_heads (const Frames *b, size_t begin, size_t end, float *scores, uint16_t
              .frame_step = b->n != 1 };
   size_t n_heads;
 
-  a.left = b->for_unit ? left : NULL;
+  a.left = b->for_unit ? scratch->left + part * scratch->left_size : NULL;
+  if (scratch->distances != NULL)
+    a.distances = scratch->distances + part * ATTN_LANES * attn_distances_row (&b->attention->distances);
   a.rows = (AttnRows){
     .n_tiles = b->view.n_tiles,
     .slots = b->view.slots,
     .finite = b->ring->finite,
     .masks = b->view.masks,
     .mask_stride = b->n == 1 ? 0 : b->view.n_tiles,
-    .scores = scores,
+    .scores = scratch->scores + part * ATTN_LANES * b->ring->n_slots * ATTN_LANES,
     .score_stride = b->view.n_tiles * ATTN_LANES,
     .reciprocals = reciprocals,
     .precision = sizes->precision,
@@ -379,15 +448,29 @@ attend_heads (const Frames *b, size_t begin, size_t end, float *scores, uint16_t
   }
 }
 
+/* The queries plus u, and behind 16 of these the queries plus v. */
+static void
+add_query_biases (Frames *b)
+{
+  const AttnAttention *attention = b->attention;
+  const AttnKernels *kernels = b->machine->kernels;
+  size_t n_query = attention->sizes.n_query, i;
+  float *plus_u = b->scratch->queries, *plus_v = plus_u + ATTN_LANES * n_query;
+
+  for (i = 0; i < b->n; i++) {
+    kernels->add (plus_u + i * n_query, b->queries + i * n_query, attention->distances.u, n_query);
+    kernels->add (plus_v + i * n_query, b->queries + i * n_query, attention->distances.v, n_query);
+  }
+  b->queries = plus_u;
+}
+
 static void
 attend_part (void *data, size_t part, size_t n_parts)
 {
   const Frames *b = data;
   size_t n_heads = b->attention->sizes.n_heads;
 
-  attend_heads (b, attn_share (n_heads, part, n_parts), attn_share (n_heads, part + 1, n_parts),
-                b->scratch->scores + part * ATTN_LANES * b->ring->n_slots * ATTN_LANES,
-                b->scratch->left + part * b->scratch->left_size);
+  attend_heads (b, attn_share (n_heads, part, n_parts), attn_share (n_heads, part + 1, n_parts), part);
 }
 
 void
@@ -409,6 +492,8 @@ attn_attend (AttnAttentionState *state, size_t n, const float *queries, float *c
                .weights = weights };
   size_t head, i;
 
+  if (scratch->queries != NULL)
+    add_query_biases (&b);
   attn_ring_view (b.ring, b.frame, n, &b.view);
   b.for_unit = is_for_unit (&b);
   attn_pool_run (pool_for (state, n), attend_part, &b);

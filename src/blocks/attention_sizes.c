@@ -109,6 +109,10 @@ check_relative_bias (const AttnModel *model, const AttnSizes *sizes, AttnError *
   bool wanted = sizes->position == ATTN_POSITION_RELATIVE;
   bool there = model != NULL && model->relative_bias.values != NULL;
 
+  if (wanted && sizes->chunk != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "position is relative, but chunk is %zu: a trained bias per distance takes a window",
+                      sizes->chunk);
   if (wanted && model == NULL)
     return attn_fail (error, ATTN_ERROR_CONFIG,
                       "position is relative, and there is no model to take its relative_bias from");
@@ -120,6 +124,77 @@ check_relative_bias (const AttnModel *model, const AttnSizes *sizes, AttnError *
                       "%s: the model has a relative_bias, which takes position=relative, but position is %s",
                       model->name, attn_position_name (sizes->position));
   return wanted ? check_relative_shape (model, sizes, error) : ATTN_OK;
+}
+
+static AttnStatus
+check_xl_shapes (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  const AttnTransformerXl *xl = &model->transformer_xl;
+  size_t n_query = sizes->n_heads * sizes->dk;
+
+  if (xl->linear.n_outputs != n_query || xl->linear.n_inputs != sizes->n_features)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: linear_pos.weight has shape [%u, %u], but %zu heads of %zu values and %zu features need "
+                      "[%zu, %zu]",
+                      model->name, xl->linear.n_outputs, xl->linear.n_inputs, sizes->n_heads, sizes->dk,
+                      sizes->n_features, n_query, sizes->n_features);
+  if (xl->n_heads != sizes->n_heads || xl->n_values != sizes->dk)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: pos_bias_u has shape [%u, %u], but %zu heads of %zu values need it",
+                      model->name, xl->n_heads, xl->n_values, sizes->n_heads, sizes->dk);
+  return ATTN_OK;
+}
+
+/*
+ * A large window makes a table that is large beside its parameters: a small file makes no large layer, if the table has
+ * at most 64 times as many values as P, or a million.
+ */
+static AttnStatus
+check_distances (const AttnSizes *sizes, AttnError *error)
+{
+  size_t n = sizes->window + sizes->look_ahead, n_query = sizes->n_heads * sizes->dk;
+  size_t most = 64 * sizes->n_features > (1u << 20) / n_query ? 64 * sizes->n_features : (1u << 20) / n_query;
+
+  if (sizes->n_sinks != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "sinks is %zu, but position is transformer-xl: the distance of a sink has no end",
+                      sizes->n_sinks);
+  if (sizes->n_features % 2 != 0)
+    return attn_fail (
+        error, ATTN_ERROR_CONFIG,
+        "frames have %zu features, an odd number, but position is transformer-xl, which takes a sine and a "
+        "cosine for each two",
+        sizes->n_features);
+  most = most < ATTN_MAX_DISTANCES ? most : ATTN_MAX_DISTANCES;
+  if (n <= most)
+    return ATTN_OK;
+  return attn_fail (
+      error, ATTN_ERROR_CONFIG,
+      "window is %zu and look-ahead is %zu, which are %zu distances, but position is transformer-xl, which "
+      "takes at most %zu here",
+      sizes->window, sizes->look_ahead, n, most);
+}
+
+/* Transformer-XL's positions need their tensors, and these need the positions. */
+static AttnStatus
+check_transformer_xl (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  bool wanted = sizes->position == ATTN_POSITION_TRANSFORMER_XL;
+  bool there = model != NULL && model->transformer_xl.n_heads != 0;
+  AttnStatus status;
+
+  if (wanted && model == NULL)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "position is transformer-xl, and there is no model to take its linear_pos.weight from");
+  if (wanted && !there)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: position is transformer-xl, but the model has no linear_pos.weight",
+                      model->name);
+  if (there && !wanted)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: the model has linear_pos.weight, which takes position=transformer-xl, but position is %s",
+                      model->name, attn_position_name (sizes->position));
+  if (!wanted || (status = check_xl_shapes (model, sizes, error)))
+    return wanted ? status : ATTN_OK;
+  return check_distances (sizes, error);
 }
 
 static AttnStatus
@@ -147,6 +222,46 @@ rope_sizes (const AttnConfig *config, AttnSizes *sizes, AttnError *error)
   return ATTN_OK;
 }
 
+/* ---- norms of queries and keys ---- */
+
+static AttnStatus
+check_norm_vectors (const AttnModel *model, const char *name, const AttnNormVectors *norm, const AttnSizes *sizes,
+                    AttnError *error)
+{
+  if (norm->n_values != sizes->dk)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: %s.weight has %u values, but a head has %zu: one norm holds for every head", model->name,
+                      name, norm->n_values, sizes->dk);
+  if (norm->bias != NULL && sizes->qk_norm == ATTN_QK_NORM_RMS)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: the model has %s.bias, which takes qk-norm=layer, but qk-norm is %s", model->name, name,
+                      attn_qk_norm_name (sizes->qk_norm));
+  return ATTN_OK;
+}
+
+/* A norm needs its weights, and these need the norm. */
+static AttnStatus
+check_norms (const AttnModel *model, const AttnSizes *sizes, AttnError *error)
+{
+  bool wanted = sizes->qk_norm != ATTN_QK_NORM_NONE, there = model != NULL && model->query_norm.n_values != 0;
+  AttnStatus status;
+
+  if (wanted && model == NULL)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "qk-norm is %s, and there is no model to take its q_norm.weight from",
+                      attn_qk_norm_name (sizes->qk_norm));
+  if (wanted && !there)
+    return attn_fail (error, ATTN_ERROR_MODEL, "%s: qk-norm is %s, but the model has no q_norm.weight", model->name,
+                      attn_qk_norm_name (sizes->qk_norm));
+  if (there && !wanted)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: the model has q_norm.weight, but qk-norm is none: it has to be layer or rms, as the model "
+                      "was trained",
+                      model->name);
+  if (!wanted || (status = check_norm_vectors (model, "q_norm", &model->query_norm, sizes, error)))
+    return wanted ? status : ATTN_OK;
+  return check_norm_vectors (model, "k_norm", &model->key_norm, sizes, error);
+}
+
 /* ---- all together ---- */
 
 /* Copies the numbers of the configuration. */
@@ -159,10 +274,14 @@ configured (const AttnConfig *config, const AttnMachine *machine)
     .n_kv_heads = config->n_kv_heads != 0 ? config->n_kv_heads : config->n_heads,
     .window = config->window,
     .look_ahead = config->look_ahead,
+    .chunk = config->chunk,
+    .chunks = config->chunks,
     .n_sinks = config->n_sinks,
     .position = config->position,
     .rope_layout = config->rope_layout,
     .rope_base = config->rope_base,
+    .qk_norm = config->qk_norm,
+    .qk_norm_eps = (float) config->qk_norm_eps,
     .precision = config->precision,
     .arithmetic = config->arithmetic,
     .is_split = machine->matrix != NULL,
@@ -199,7 +318,8 @@ attn_attention_sizes (AttnSizes *sizes, const AttnConfig *config, const AttnMode
       || (status = rope_sizes (config, sizes, error)) || (status = check_relative_bias (model, sizes, error)))
     return status;
   zeros.rope_dimensions = sizes->dk;
-  if ((status = attn_config_check_claims (config, &zeros, model, error)))
+  if ((status = attn_config_check_claims (config, &zeros, model, error))
+      || (status = check_transformer_xl (model, sizes, error)) || (status = check_norms (model, sizes, error)))
     return status;
   derive (sizes);
   return attn_config_scores (config->scale, config->softcap, sizes->dk, &sizes->query_factor, &sizes->softcap, error);

@@ -29,12 +29,17 @@ typedef struct {
   size_t window;
   size_t look_ahead;
   size_t n_sinks;
-  size_t span; /* n_sinks + window + look_ahead: weights per head and frame */
+  size_t span;  /* n_sinks + window + look_ahead: weights per head and frame */
+  size_t chunk; /* frames of a chunk; 0: there are none, but a window */
+  size_t chunks;
 
   AttnPosition position;
   AttnRopeLayout rope_layout;
   double rope_base;
   size_t n_rope_pairs; /* per head; 0 unless position is RoPE */
+
+  AttnQkNorm qk_norm;
+  float qk_norm_eps;
 
   float query_factor; /* scale * log2 (e): weights are powers of two of the scores */
   AttnSoftcap softcap;
@@ -43,6 +48,23 @@ typedef struct {
   bool is_split;      /* parameters and window are stored a second time, for a matrix unit (matrix.h) */
   uint32_t n_threads; /* of a stream, as many as are worth it, at least 1 */
 } AttnSizes;
+
+/* The frames that `frame` attends to, besides sinks: from the oldest to before the end, those that exist. */
+static inline uint64_t
+attn_oldest_seen (const AttnSizes *sizes, uint64_t frame)
+{
+  uint64_t n_back = sizes->window - 1;
+
+  if (sizes->chunk != 0)
+    n_back = sizes->chunks * (uint64_t) sizes->chunk + frame % sizes->chunk;
+  return frame < n_back ? 0 : frame - n_back;
+}
+
+static inline uint64_t
+attn_end_seen (const AttnSizes *sizes, uint64_t frame)
+{
+  return frame + 1 + (sizes->chunk != 0 ? sizes->chunk - 1 - frame % sizes->chunk : sizes->look_ahead);
+}
 
 /* The sizes for a resolved configuration. `model` NULL: parameter-free. */
 AttnStatus attn_attention_sizes (AttnSizes *sizes, const AttnConfig *config, const AttnModel *model,

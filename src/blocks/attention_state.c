@@ -24,10 +24,9 @@ static Span
 span_of (const AttnSizes *sizes, uint64_t first, uint64_t next, uint64_t next_output)
 {
   Span span = { .first = first, .next = next, .next_output = next_output };
-  uint64_t n_past = next_output - first < sizes->window - 1 ? next_output - first : sizes->window - 1;
-  uint64_t end_sinks;
+  uint64_t oldest = attn_oldest_seen (sizes, next_output), end_sinks;
 
-  span.oldest = next_output - n_past;
+  span.oldest = oldest > first ? oldest : first;
   end_sinks = span.oldest < sizes->n_sinks ? span.oldest : sizes->n_sinks;
   span.n_sinks = end_sinks > first ? end_sinks - first : 0;
   return span;

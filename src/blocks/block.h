@@ -14,6 +14,9 @@
  * So exactly max (0, floor ((n - 1 - R) / s) + 1) outputs are ready after n inputs. Frames are numbered at each block's
  * own rate: input i s is the first that output i counts from, and a stream begins at a frame whose number the strides
  * divide.
+ *
+ * Chunks are the exception: what an output reads depends on its number, and repeats after a period. L and R are then
+ * the largest of all outputs.
  */
 #ifndef ATTN_SRC_BLOCK_H
 #define ATTN_SRC_BLOCK_H
@@ -93,6 +96,11 @@ typedef struct {
   bool at_end;    /* no more frames will come */
 } AttnProgress;
 
+/* Frames from the oldest to the newest. Whether they exist is another question. */
+typedef struct {
+  uint64_t oldest, newest;
+} AttnReads;
+
 typedef struct AttnBlock AttnBlock;
 typedef struct AttnChain AttnChain;
 typedef struct AttnChainState AttnChainState;
@@ -113,6 +121,12 @@ typedef struct {
 
   /* The number of outputs of a finished stream of `n` frames; NULL: n. count (0) is 0. */
   uint64_t (*count) (const AttnBlock *block, uint64_t n);
+
+  /* With chunks: the number of outputs after `n` frames, from frame `first` on, of a stream that goes on. */
+  uint64_t (*ready) (const AttnBlock *block, uint64_t first, uint64_t n);
+
+  /* With chunks: the inputs that these outputs read. Their numbers are larger than L. */
+  AttnReads (*reads) (const AttnBlock *block, AttnReads outputs);
 
   /* `hash`, continued with everything that the outputs of the block depend on. */
   uint64_t (*hash) (const AttnBlock *block, uint64_t hash);
@@ -165,13 +179,26 @@ struct AttnBlock {
   uint64_t stride;      /* s: frames that come in for each that leaves */
   uint64_t reach_back;  /* L: output i reads the inputs i s - L ... i s + R; sinks are not counted */
   uint64_t reach_ahead; /* R */
+  uint64_t period;      /* frames that come in until chunks repeat; 0 or 1: there are none */
 };
 
-/* The number of outputs that are ready after `n` frames of a stream that goes on. */
+/* The number of outputs that are ready after `n` frames, from frame `first` on, of a stream that goes on. */
 static inline uint64_t
-attn_block_ready (const AttnBlock *block, uint64_t n)
+attn_block_ready (const AttnBlock *block, uint64_t first, uint64_t n)
 {
+  if (block->period > 1)
+    return block->kind->ready (block, first, n);
   return n > block->reach_ahead ? (n - 1 - block->reach_ahead) / block->stride + 1 : 0;
+}
+
+/* The inputs that these outputs read. */
+static inline AttnReads
+attn_block_reads (const AttnBlock *block, AttnReads outputs)
+{
+  if (block->period > 1)
+    return block->kind->reads (block, outputs);
+  return (AttnReads){ outputs.oldest * block->stride - block->reach_back,
+                      outputs.newest * block->stride + block->reach_ahead };
 }
 
 /* The number of outputs of a finished stream of `n` frames. */

@@ -13,7 +13,7 @@ attn_chain_init (AttnChain *chain, size_t n_inputs, size_t n_blocks, AttnError *
 {
   size_t bytes = attn_size_mul (n_blocks, sizeof *chain->blocks);
 
-  *chain = (AttnChain){ .n_inputs = n_inputs, .n_outputs = n_inputs, .stride = 1 };
+  *chain = (AttnChain){ .n_inputs = n_inputs, .n_outputs = n_inputs, .stride = 1, .period = 1 };
   chain->blocks = attn_alloc (bytes);
   return chain->blocks != NULL ? ATTN_OK : attn_fail_memory (error, "list of blocks", bytes);
 }
@@ -36,14 +36,31 @@ add_scaled (uint64_t sum, uint64_t stride, uint64_t n)
   return n > ATTN_MAX_REACH / stride ? ATTN_MAX_REACH + 1 : sum + stride * n;
 }
 
+/* The least common multiple; more than ATTN_MAX_CHUNK where that is more. */
+static uint64_t
+common_period (uint64_t a, uint64_t b)
+{
+  uint64_t x = a, y = b, rest;
+
+  for (; y != 0; x = y, y = rest)
+    rest = x % y;
+  return a / x > ATTN_MAX_CHUNK / b ? ATTN_MAX_CHUNK + 1 : a / x * b;
+}
+
 bool
 attn_chain_add (AttnChain *chain, AttnBlock *block)
 {
+  uint64_t stride = chain->stride;
+
   chain->blocks[chain->n_blocks++] = block;
   chain->n_outputs = block->n_outputs;
   chain->reach_back = add_scaled (chain->reach_back, chain->stride, block->reach_back);
   chain->reach_ahead = add_scaled (chain->reach_ahead, chain->stride, block->reach_ahead);
   chain->stride = add_scaled (0, chain->stride, block->stride);
+  if (block->period > 1)
+    chain->period = common_period (chain->period, add_scaled (0, stride, block->period));
+  if (chain->period > 1)
+    chain->period = common_period (chain->period, chain->stride);
   return chain->reach_back <= ATTN_MAX_REACH && chain->reach_ahead <= ATTN_MAX_REACH && chain->stride <= ATTN_MAX_REACH;
 }
 
@@ -58,13 +75,60 @@ attn_chain_count (const AttnChain *chain, uint64_t n)
 }
 
 uint64_t
-attn_chain_ready (const AttnChain *chain, uint64_t n)
+attn_chain_ready (const AttnChain *chain, uint64_t first, uint64_t n)
 {
   size_t i;
 
-  for (i = 0; i < chain->n_blocks; i++)
-    n = attn_block_ready (chain->blocks[i], n);
+  for (i = 0; i < chain->n_blocks; i++) {
+    n = attn_block_ready (chain->blocks[i], first, n);
+    first /= chain->blocks[i]->stride;
+  }
   return n;
+}
+
+/* ---- reach ---- */
+
+bool
+attn_chain_reads (const AttnChain *chain, const AttnBlock *last, AttnReads *reads)
+{
+  size_t i = chain->n_blocks;
+
+  while (i-- > 0) {
+    const AttnBlock *block = chain->blocks[i];
+
+    if (last == NULL || block == last)
+      *reads = attn_block_reads (block, *reads);
+    else if (block->kind->inner == NULL || !attn_chain_reads (block->kind->inner (block), last, reads))
+      continue;
+    last = NULL;
+  }
+  return last == NULL;
+}
+
+/* A frame from which nothing reaches back to frame 0. */
+#define FAR_FRAME (4 * ATTN_MAX_REACH)
+
+void
+attn_chain_reach (const AttnChain *chain, const AttnBlock *last, uint64_t stride, uint64_t *back, uint64_t *ahead)
+{
+  uint64_t n = chain->period > 1 ? chain->period / stride : 1, far = chain->period > 1 ? chain->period : stride, i;
+
+  *back = *ahead = 0;
+  for (i = 0; i < n; i++) {
+    uint64_t frame = FAR_FRAME / far * far + i * stride;
+    AttnReads reads = { frame / stride, frame / stride };
+
+    attn_chain_reads (chain, last, &reads);
+    *back = frame - reads.oldest > *back ? frame - reads.oldest : *back;
+    *ahead = reads.newest - frame > *ahead ? reads.newest - frame : *ahead;
+  }
+}
+
+void
+attn_chain_sum_up (AttnChain *chain)
+{
+  if (chain->period > 1)
+    attn_chain_reach (chain, NULL, chain->stride, &chain->reach_back, &chain->reach_ahead);
 }
 
 void

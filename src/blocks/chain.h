@@ -22,6 +22,7 @@ struct AttnChain {
   size_t n_inputs; /* values per frame that comes in */
   size_t n_outputs;
   uint64_t stride, reach_back, reach_ahead; /* of all blocks together, in frames that come in */
+  uint64_t period; /* frames that come in until all chunks and the stride begin together again; 1: no chunks */
 };
 
 /* The state in a stream. */
@@ -48,9 +49,24 @@ void attn_chain_clear (AttnChain *chain); /* frees the blocks; accepts a zeroed 
 /* Appends `block`, which the chain owns from now on. False: the chain would reach or stride beyond ATTN_MAX_REACH. */
 bool attn_chain_add (AttnChain *chain, AttnBlock *block);
 
-/* The number of outputs of a finished stream of `n` frames, and of a stream that goes on. */
+/*
+ * Called when all blocks are there. Until then reach_back and reach_ahead are sums, which chunks do not attain
+ * together. The period is at most ATTN_MAX_CHUNK.
+ */
+void attn_chain_sum_up (AttnChain *chain);
+
+/*
+ * The inputs of the chain that frames behind the block `last` read; NULL: behind all blocks. `last` may stand inside of
+ * another block. False: it is not there.
+ */
+bool attn_chain_reads (const AttnChain *chain, const AttnBlock *last, AttnReads *reads);
+
+/* The reach of the blocks up to `last`, whose stride is `stride`. The chain is summed up. */
+void attn_chain_reach (const AttnChain *chain, const AttnBlock *last, uint64_t stride, uint64_t *back, uint64_t *ahead);
+
+/* The number of outputs of a finished stream of `n` frames, and of a stream from frame `first` on that goes on. */
 uint64_t attn_chain_count (const AttnChain *chain, uint64_t n);
-uint64_t attn_chain_ready (const AttnChain *chain, uint64_t n);
+uint64_t attn_chain_ready (const AttnChain *chain, uint64_t first, uint64_t n);
 
 /* Settles the blocks. */
 void attn_chain_settle (AttnChain *chain, AttnArena *arena);

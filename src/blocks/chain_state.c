@@ -55,7 +55,8 @@ static AttnStatus
 check_outputs (const AttnBlock *block, const AttnProgress *before, const AttnProgress *behind, AttnError *error)
 {
   uint64_t n_inputs = before->next - before->first, n_outputs = behind->next - behind->first;
-  uint64_t expected = before->at_end ? attn_block_count (block, n_inputs) : attn_block_ready (block, n_inputs);
+  uint64_t expected =
+      before->at_end ? attn_block_count (block, n_inputs) : attn_block_ready (block, before->first, n_inputs);
 
   if (n_outputs == expected)
     return ATTN_OK;

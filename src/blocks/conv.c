@@ -333,7 +333,7 @@ move_behind (const Conv *conv, AttnProgress *progress)
 {
   uint64_t n = progress->next - progress->first;
 
-  n = progress->at_end ? conv_count (&conv->block, n) : attn_block_ready (&conv->block, n);
+  n = progress->at_end ? conv_count (&conv->block, n) : attn_block_ready (&conv->block, 0, n);
   progress->first /= conv->block.stride;
   progress->next = progress->first + n;
 }
@@ -344,7 +344,7 @@ conv_check (const void *data, const uint8_t *bytes, size_t size, AttnProgress *p
   const ConvState *state = data;
   const Conv *conv = state->conv;
   uint64_t n = progress->next - progress->first, end = conv->left + n;
-  uint64_t n_rows = progress->at_end ? 0 : end - first_saved (conv, end, attn_block_ready (&conv->block, n));
+  uint64_t n_rows = progress->at_end ? 0 : end - first_saved (conv, end, attn_block_ready (&conv->block, 0, n));
   AttnStatus status = attn_rows_check (bytes, size, n_rows, conv->block.n_inputs, conv->block.kind->name, error);
 
   move_behind (conv, progress);

@@ -38,13 +38,15 @@ attn_residual_new (const AttnMachine *machine, AttnChain *chain, AttnBlock **blo
     attn_chain_clear (chain);
     return attn_fail_memory (error, "residual", sizeof *residual);
   }
+  attn_chain_sum_up (chain);
   residual->block = (AttnBlock){ .kind = &residual_kind,
                                  .machine = machine,
                                  .n_inputs = chain->n_inputs,
                                  .n_outputs = chain->n_inputs,
                                  .stride = 1,
                                  .reach_back = chain->reach_back,
-                                 .reach_ahead = chain->reach_ahead };
+                                 .reach_ahead = chain->reach_ahead,
+                                 .period = chain->period };
   residual->chain = *chain;
   *block = &residual->block;
   return ATTN_OK;
@@ -67,6 +69,19 @@ static uint64_t
 residual_hash (const AttnBlock *block, uint64_t hash)
 {
   return attn_chain_hash (&((const AttnResidual *) block)->chain, hash);
+}
+
+static uint64_t
+residual_ready (const AttnBlock *block, uint64_t first, uint64_t n)
+{
+  return attn_chain_ready (&((const AttnResidual *) block)->chain, first, n);
+}
+
+static AttnReads
+residual_reads (const AttnBlock *block, AttnReads outputs)
+{
+  attn_chain_reads (&((const AttnResidual *) block)->chain, NULL, &outputs);
+  return outputs;
 }
 
 static const AttnChain *
@@ -282,6 +297,8 @@ residual_restore (void *data, const uint8_t *bytes, AttnProgress *progress)
 static const AttnBlockKind residual_kind = {
   .name = "residual",
   .free = residual_free,
+  .ready = residual_ready,
+  .reads = residual_reads,
   .settle = residual_settle,
   .hash = residual_hash,
   .plan = residual_plan,

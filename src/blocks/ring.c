@@ -26,11 +26,13 @@ tiles_for (size_t n_frames)
 /*
  * The tiles that are in use at once. At most one is written ahead of the frame that is being answered: where a tile
  * begins at frame f, the oldest frame in use is f - look_ahead - (window - 1), in the worst case the last of its tile.
+ * With chunks it is f - (window - 1): before f is written, all but the last chunk have been answered.
  */
 static size_t
 count_window_slots (const AttnSizes *sizes, size_t max_frames)
 {
-  size_t n = tiles_for (sizes->look_ahead + sizes->window - 1) + 1, most = max_frames / ATTN_LANES + 2;
+  size_t n_waiting = sizes->chunk != 0 ? 0 : sizes->look_ahead;
+  size_t n = tiles_for (n_waiting + sizes->window - 1) + 1, most = max_frames / ATTN_LANES + 2;
 
   return n < most ? n : most;
 }
@@ -293,17 +295,11 @@ lanes_between (uint64_t base, uint64_t oldest, uint64_t end)
   return lanes_before (base, end) & ~lanes_before (base, oldest);
 }
 
-/* The oldest frame of the window of `frame`, and how many sinks that window has left behind. */
-static uint64_t
-oldest_in_window (const AttnSizes *sizes, uint64_t frame)
-{
-  return frame < sizes->window ? 0 : frame - sizes->window + 1;
-}
-
+/* How many sinks the window of `frame` has left behind. */
 static uint64_t
 n_sinks_behind (const AttnRing *ring, uint64_t frame)
 {
-  uint64_t oldest = oldest_in_window (ring->sizes, frame);
+  uint64_t oldest = attn_oldest_seen (ring->sizes, frame);
   uint64_t n_sinks = oldest < ring->sizes->n_sinks ? oldest : ring->sizes->n_sinks;
 
   return ring->first < n_sinks ? n_sinks : 0;
@@ -313,8 +309,8 @@ n_sinks_behind (const AttnRing *ring, uint64_t frame)
 static void
 mask_tiles (const AttnRing *ring, const AttnView *view, uint64_t frame, uint16_t *masks)
 {
-  uint64_t oldest = oldest_in_window (ring->sizes, frame), n_sinks = n_sinks_behind (ring, frame);
-  uint64_t end = frame + ring->sizes->look_ahead + 1, base = view->first_frame;
+  uint64_t oldest = attn_oldest_seen (ring->sizes, frame), n_sinks = n_sinks_behind (ring, frame);
+  uint64_t end = attn_end_seen (ring->sizes, frame), base = view->first_frame;
   size_t i;
 
   if (oldest < ring->first)
@@ -330,7 +326,7 @@ mask_tiles (const AttnRing *ring, const AttnView *view, uint64_t frame, uint16_t
 void
 attn_ring_view (const AttnRing *ring, uint64_t frame, size_t n, AttnView *view)
 {
-  uint64_t oldest = oldest_in_window (ring->sizes, frame), end = frame + n + ring->sizes->look_ahead;
+  uint64_t oldest = attn_oldest_seen (ring->sizes, frame), end = attn_end_seen (ring->sizes, frame + n - 1);
   uint64_t tile, end_tile;
   size_t slot, i;
 

@@ -20,8 +20,9 @@
 
 /* ---- the fields ---- */
 
-static const char *const position_names[] = { "none", "rope", "alibi", "relative", NULL };
+static const char *const position_names[] = { "none", "rope", "alibi", "relative", "transformer-xl", NULL };
 static const char *const layout_names[] = { "half", "interleaved", NULL };
+static const char *const qk_norm_names[] = { "none", "layer", "rms", NULL };
 
 #define AT(member) .offset = offsetof (AttnConfig, member)
 #define FROM(least, most) .min = (least), .max = (most)
@@ -29,19 +30,36 @@ static const char *const layout_names[] = { "half", "interleaved", NULL };
 #define NAMED(table, last) .names = (table), .max = (last)
 #define OF_MODEL .in_metadata = true
 
-enum { SCALE, SOFTCAP, POSITION, ROPE_BASE, ROPE_LAYOUT, ROPE_DIMENSIONS };
+enum {
+  SCALE,
+  SOFTCAP,
+  POSITION,
+  ROPE_BASE,
+  ROPE_LAYOUT,
+  ROPE_DIMENSIONS,
+  QK_NORM,
+  QK_NORM_EPS,
+  WINDOW,
+  LOOK_AHEAD,
+  CHUNK,
+  CHUNKS
+};
 static const AttnField fields[] = {
   [SCALE] = { "scale", AT (scale), DOUBLE ("for 1/sqrt of the head size"), FROM (DBL_MIN, DBL_MAX), OF_MODEL },
   /* Well within float32, with room for the factors; far beyond any score. */
   [SOFTCAP] = { "softcap", AT (softcap), DOUBLE ("off"), FROM (1e-30, 1e30), OF_MODEL },
-  [POSITION] = { "position", AT (position), NAMED (position_names, ATTN_POSITION_RELATIVE), OF_MODEL },
+  [POSITION] = { "position", AT (position), NAMED (position_names, ATTN_POSITION_TRANSFORMER_XL), OF_MODEL },
   [ROPE_BASE] = { "rope-base", AT (rope_base), DOUBLE (NULL), FROM (1, DBL_MAX), .by_default = 10000, OF_MODEL },
   [ROPE_LAYOUT] = { "rope-layout", AT (rope_layout), NAMED (layout_names, ATTN_ROPE_INTERLEAVED), OF_MODEL },
   [ROPE_DIMENSIONS] = { "rope-dimensions", AT (rope_dimensions), FROM (0, ATTN_MAX_FEATURES), OF_MODEL },
+  [QK_NORM] = { "qk-norm", AT (qk_norm), NAMED (qk_norm_names, ATTN_QK_NORM_RMS), OF_MODEL },
+  [QK_NORM_EPS] = { "qk-norm-eps", AT (qk_norm_eps), DOUBLE (NULL), FROM (1e-30, 1e30), .by_default = 1e-5, OF_MODEL },
+  [WINDOW] = { "window", AT (window), FROM (1, ATTN_MAX_WINDOW), .by_default = 64, OF_MODEL },
+  [LOOK_AHEAD] = { "look-ahead", AT (look_ahead), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
+  [CHUNK] = { "chunk", AT (chunk), FROM (0, ATTN_MAX_CHUNK), OF_MODEL },
+  [CHUNKS] = { "chunks", AT (chunks), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
   { "heads", AT (n_heads), FROM (1, ATTN_MAX_FEATURES), .by_default = 1, OF_MODEL },
   { "kv-heads", AT (n_kv_heads), FROM (0, ATTN_MAX_FEATURES), OF_MODEL },
-  { "window", AT (window), FROM (1, ATTN_MAX_WINDOW), .by_default = 64, OF_MODEL },
-  { "look-ahead", AT (look_ahead), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
   { "sinks", AT (n_sinks), FROM (0, ATTN_MAX_WINDOW), OF_MODEL },
   { "the number of features", AT (n_features), FROM (0, ATTN_MAX_FEATURES) },
   { "threads", AT (n_threads), FROM (0, ATTN_MAX_THREADS) },
@@ -60,6 +78,12 @@ const char *
 attn_position_name (AttnPosition position)
 {
   return position_names[position];
+}
+
+const char *
+attn_qk_norm_name (AttnQkNorm norm)
+{
+  return qk_norm_names[norm];
 }
 
 double
@@ -220,7 +244,7 @@ parse_name (const AttnField *field, const char *text)
 static AttnStatus
 fail_claim (const AttnModel *model, const AttnField *field, const char *claim, AttnError *error)
 {
-  char names[64] = "one of ";
+  char names[96] = "one of ";
 
   for (size_t i = 0; field->names != NULL && i <= field->max; i++)
     strcat (strcat (names, i == 0 ? "" : ", "), field->names[i]);
@@ -259,6 +283,8 @@ resolve_position (AttnConfig *config, const AttnModel *model, AttnError *error)
 {
   if (model->relative_bias.n_frames != 0)
     config->position = ATTN_POSITION_RELATIVE;
+  if (model->transformer_xl.n_heads != 0)
+    config->position = ATTN_POSITION_TRANSFORMER_XL;
   for (size_t i = ROPE_BASE; i <= ROPE_DIMENSIONS; i++) {
     const char *claim = claim_of (model, &fields[i]);
 
@@ -269,6 +295,66 @@ resolve_position (AttnConfig *config, const AttnModel *model, AttnError *error)
           model->name, fields[i].name, attn_quote_bare (claim).text);
   }
   return ATTN_OK;
+}
+
+/* Somebody who gives the number wants the norm. (A model that says which disagrees by attn_config_check_claims ().) */
+static AttnStatus
+check_qk_norm_eps (const AttnConfig *resolved, const AttnModel *model, AttnError *error)
+{
+  const AttnField *eps = &fields[QK_NORM_EPS];
+  double value = attn_config_get (resolved, eps);
+
+  if (resolved->qk_norm != ATTN_QK_NORM_NONE || claim_of (model, &fields[QK_NORM]) != NULL
+      || (claim_of (model, eps) == NULL && value == eps->by_default))
+    return ATTN_OK;
+  return attn_fail (error, ATTN_ERROR_CONFIG,
+                    "qk-norm-eps is %g, but qk-norm is none: nothing is normalised. Is qk-norm layer, or rms?", value);
+}
+
+/* Whether the program or the model gives the value of a field of `config`. */
+static bool
+is_given (const AttnConfig *config, const AttnField *field, const AttnModel *model)
+{
+  return !is_unset (config, field) || claim_of (model, field) != NULL;
+}
+
+/* Chunks count as a window of `value` frames (or that look-ahead). Who gives a field beside them must mean the same. */
+static AttnStatus
+set_beside_chunks (AttnConfig *resolved, const AttnConfig *given, const AttnField *field, uint64_t value,
+                   const AttnModel *model, AttnError *error)
+{
+  if (is_given (given, field, model) && attn_config_get (resolved, field) != value)
+    return attn_fail (
+        error, ATTN_ERROR_CONFIG,
+        "%s is %.10g, but chunk is %u and chunks is %u: frames attend to whole chunks, or else to a window",
+        field->name, attn_config_get (resolved, field), resolved->chunk, resolved->chunks);
+  attn_config_set (resolved, field, value);
+  return ATTN_OK;
+}
+
+/* `given`: the configuration before it was resolved. */
+static AttnStatus
+resolve_chunks (AttnConfig *resolved, const AttnConfig *given, const AttnModel *model, AttnError *error)
+{
+  uint64_t chunk = resolved->chunk, n = (resolved->chunks + UINT64_C (1)) * chunk;
+  AttnStatus status;
+
+  if (chunk == 0 && resolved->chunks != 0)
+    return attn_fail (error, ATTN_ERROR_CONFIG, "chunks is %u, but chunk is %s: how many frames has a chunk?",
+                      resolved->chunks, is_given (given, &fields[CHUNK], model) ? "0" : "not given");
+  if (chunk == 0)
+    return ATTN_OK;
+  if (!is_given (given, &fields[CHUNKS], model))
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "chunk is %u, but chunks is not given: how many earlier chunks does a frame attend to? 0 is its "
+                      "own alone",
+                      resolved->chunk);
+  if (n > ATTN_MAX_WINDOW)
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "chunk is %u and chunks is %u: these are %llu frames, but at most %u are allowed",
+                      resolved->chunk, resolved->chunks, (unsigned long long) n, ATTN_MAX_WINDOW);
+  status = set_beside_chunks (resolved, given, &fields[WINDOW], n, model, error);
+  return status ? status : set_beside_chunks (resolved, given, &fields[LOOK_AHEAD], chunk - 1, model, error);
 }
 
 AttnStatus
@@ -283,7 +369,8 @@ attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *erro
   if (status == ATTN_OK && model != NULL && is_unset (config, &fields[POSITION])
       && claim_of (model, &fields[POSITION]) == NULL)
     status = resolve_position (&resolved, model, error);
-  if (status != ATTN_OK)
+  if (status != ATTN_OK || (status = check_qk_norm_eps (&resolved, model, error))
+      || (status = resolve_chunks (&resolved, config, model, error)))
     return status;
   if (model != NULL && resolved.n_features == 0)
     resolved.n_features = model->query.n_inputs;

@@ -44,6 +44,9 @@ AttnStatus attn_config_check_claims (const AttnConfig *config, const AttnConfig 
 /* The name of a position, as in the metadata. */
 const char *attn_position_name (AttnPosition position);
 
+/* The same of a norm of queries and keys. */
+const char *attn_qk_norm_name (AttnQkNorm norm);
+
 /* Checks scale and softcap of an AttnConfig (or AttnSdpa) and derives the constants of the scores. */
 AttnStatus attn_config_scores (double scale, double softcap, size_t dk, float *query_factor, AttnSoftcap *constants,
                                AttnError *error);

@@ -38,6 +38,35 @@ read_relative_bias (AttnTensors *tensors, const AttnTensor *tensor, AttnRelative
 }
 
 static AttnStatus
+read_transformer_xl (AttnTensors *tensors, const AttnXlSources *sources, AttnTransformerXl *xl, AttnError *error)
+{
+  AttnStatus status;
+
+  if (sources->linear.weight == NULL)
+    return ATTN_OK;
+  xl->n_heads = (uint32_t) sources->u->dims[0];
+  xl->n_values = (uint32_t) sources->u->dims[1];
+  if ((status = read_linear (tensors, &sources->linear, &xl->linear, error))
+      || (status = attn_tensors_read (tensors, sources->u, 0, sources->u->n_elements, &xl->u, error)))
+    return status;
+  return attn_tensors_read (tensors, sources->v, 0, sources->v->n_elements, &xl->v, error);
+}
+
+static AttnStatus
+read_norm (AttnTensors *tensors, const AttnPair *source, AttnNormVectors *norm, AttnError *error)
+{
+  AttnStatus status;
+
+  if (source->weight == NULL)
+    return ATTN_OK;
+  norm->n_values = (uint32_t) source->weight->n_elements;
+  status = attn_tensors_read (tensors, source->weight, 0, norm->n_values, &norm->weight, error);
+  if (status == ATTN_OK && source->bias != NULL)
+    status = attn_tensors_read (tensors, source->bias, 0, norm->n_values, &norm->bias, error);
+  return status;
+}
+
+static AttnStatus
 read_parameters (AttnTensors *tensors, const AttnSources *sources, AttnModel *model, AttnError *error)
 {
   AttnLinear *linears[ATTN_N_PROJECTIONS] = { &model->query, &model->key, &model->value };
@@ -47,8 +76,11 @@ read_parameters (AttnTensors *tensors, const AttnSources *sources, AttnModel *mo
     status = read_linear (tensors, &sources->projections[i], linears[i], error);
   if (status == ATTN_OK && sources->output.weight != NULL)
     status = read_linear (tensors, &sources->output, &model->output, error);
-  return status == ATTN_OK ? read_relative_bias (tensors, sources->relative_bias, &model->relative_bias, error)
-                           : status;
+  if (status || (status = read_relative_bias (tensors, sources->relative_bias, &model->relative_bias, error))
+      || (status = read_transformer_xl (tensors, &sources->xl, &model->transformer_xl, error))
+      || (status = read_norm (tensors, &sources->query_norm, &model->query_norm, error)))
+    return status;
+  return read_norm (tensors, &sources->key_norm, &model->key_norm, error);
 }
 
 static AttnStatus
@@ -68,7 +100,7 @@ name_model (const AttnTensors *tensors, const char *prefix, AttnModel *model, At
 }
 
 AttnStatus
-attn_model_read (AttnTensors *tensors, const char *prefix, bool shared, AttnModel **result, AttnError *error)
+attn_model_read (AttnTensors *tensors, const char *prefix, const AttnConfig *keys, AttnModel **result, AttnError *error)
 {
   AttnModel *model = *result = calloc (1, sizeof *model);
   AttnSources sources;
@@ -77,7 +109,7 @@ attn_model_read (AttnTensors *tensors, const char *prefix, bool shared, AttnMode
   if (model == NULL)
     return attn_tensors_fail_memory (tensors, sizeof *model, "the model", error);
   model->is_header = tensors->header_only;
-  if ((status = attn_schemes_find (tensors, prefix, shared, &sources, error))
+  if ((status = attn_schemes_find (tensors, prefix, keys, &sources, error))
       || (status = name_model (tensors, prefix, model, error))
       || (status = read_parameters (tensors, &sources, model, error)))
     return status;
@@ -181,7 +213,7 @@ read_file (AttnStatus opened, AttnSafetensors *file, const char *prefix, bool he
     status = attn_tensors_init (&tensors, file, error);
   tensors.header_only = header_only;
   if (status == ATTN_OK)
-    status = attn_model_read (&tensors, prefix == NULL ? "" : prefix, false, model, error);
+    status = attn_model_read (&tensors, prefix == NULL ? "" : prefix, NULL, model, error);
   if (status == ATTN_OK)
     status = attn_metadata_copy (&(*model)->metadata, file, error);
   attn_tensors_clear (&tensors);
@@ -227,6 +259,13 @@ attn_linear_free_arrays (AttnLinear *linear)
   attn_free (linear->bias);
 }
 
+static void
+free_norm (AttnNormVectors *norm)
+{
+  attn_free (norm->weight);
+  attn_free (norm->bias);
+}
+
 void
 attn_model_free (AttnModel *model)
 {
@@ -237,6 +276,11 @@ attn_model_free (AttnModel *model)
   attn_linear_free_arrays (&model->value);
   attn_linear_free_arrays (&model->output);
   attn_free (model->relative_bias.values);
+  attn_linear_free_arrays (&model->transformer_xl.linear);
+  attn_free (model->transformer_xl.u);
+  attn_free (model->transformer_xl.v);
+  free_norm (&model->query_norm);
+  free_norm (&model->key_norm);
   attn_metadata_clear (&model->metadata);
   free (model->name);
   free (model);

@@ -30,6 +30,20 @@ typedef struct {
   float *values;     /* [n_heads][n_frames], oldest frame first */
 } AttnRelativeBias;
 
+/* The positions of Transformer-XL. Absent: n_heads 0. */
+typedef struct {
+  AttnLinear linear;          /* P, without a bias */
+  uint32_t n_heads, n_values; /* of u and v */
+  float *u, *v;               /* [n_heads][n_values] */
+} AttnTransformerXl;
+
+/* The weight of a norm and, maybe, its bias, [n_values] each. Absent: weight NULL. */
+typedef struct {
+  uint32_t n_values;
+  float *weight;
+  float *bias;
+} AttnNormVectors;
+
 /* The file's metadata. Texts from a file: attn_quote () them in messages. */
 typedef struct {
   char *key, *value;
@@ -49,17 +63,20 @@ struct AttnModel {
   char *name;         /* path and prefix, for messages: model.safetensors: "encoder.self_attn." */
   const char *scheme; /* "PyTorch nn.MultiheadAttention", "Hugging Face" or "Annotated Transformer" */
   AttnLinear query, key, value;
-  AttnLinear output;              /* may be absent */
-  AttnRelativeBias relative_bias; /* may be absent */
+  AttnLinear output;                    /* may be absent */
+  AttnRelativeBias relative_bias;       /* may be absent */
+  AttnTransformerXl transformer_xl;     /* may be absent */
+  AttnNormVectors query_norm, key_norm; /* both may be absent */
   AttnMetadata metadata;
   bool is_header; /* attn_model_peek (): shapes and metadata are there, weights, biases and values NULL */
 };
 
 /*
- * The attention under `prefix`, without metadata; `shared` as in schemes.h. On failure the caller frees *model, if it
- * is not NULL, by attn_model_free ().
+ * The attention under `prefix`, without metadata; `keys` as in schemes.h. On failure the caller frees *model, if it is
+ * not NULL, by attn_model_free ().
  */
-AttnStatus attn_model_read (AttnTensors *tensors, const char *prefix, bool shared, AttnModel **model, AttnError *error);
+AttnStatus attn_model_read (AttnTensors *tensors, const char *prefix, const AttnConfig *keys, AttnModel **model,
+                            AttnError *error);
 
 void attn_linear_free_arrays (AttnLinear *linear); /* accepts an absent one */
 

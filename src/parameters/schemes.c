@@ -46,15 +46,17 @@ static const struct {
 };
 #define N_NAMES (sizeof names / sizeof names[0])
 
-#define RELATIVE_BIAS "relative_bias"
-
 #define ONE_BIAS "trained position biases are supported as one tensor, relative_bias, alone"
-#define TRANSFORMER_XL "the positions of Transformer-XL, which are multiplied by the queries, are not supported"
+#define TRANSFORMER_XL                                                                                   \
+  "the positions of Transformer-XL are supported as linear_pos.weight, pos_bias_u and pos_bias_v, with " \
+  "position=transformer-xl"
 #define GATED_BIAS "position biases that are gated by the queries (WavLM) are not supported"
 #define GATE "a gate on the outputs of the heads is not supported"
 #define SUB_NORM "a norm between the heads and the output projection is not supported"
-#define Q_NORM "normalised queries are not supported"
-#define K_NORM "normalised keys are not supported"
+#define NORMALISED \
+  " are supported as q_norm and k_norm (.weight, and .bias for layer), with qk-norm=layer or qk-norm=rms"
+#define Q_NORM "normalised queries" NORMALISED
+#define K_NORM "normalised keys" NORMALISED
 #define TRAINED_SCALE "a trained scale of the scores is not supported"
 #define LATENT "keys and values that are computed from a latent (MLA) are not supported"
 #define PLAIN "only plain weights and biases are supported, neither quantised nor adapted ones"
@@ -191,19 +193,32 @@ attn_schemes_is_harmless (const AttnTensor *tensor, const char *name)
 
 /* ---- tensors under the prefix ---- */
 
-/* A linear layer, or the part of it that the file has. */
-typedef struct {
-  const AttnTensor *weight, *bias;
-} Pair;
-
 typedef struct {
   const AttnTensors *tensors;
   const char *prefix;
-  Pair pairs[N_NAMES];
+  AttnPair pairs[N_NAMES]; /* the parts of linear layers that the file has */
   const AttnTensor *relative_bias;
+  AttnPair query_norm, key_norm, linear_pos;
+  const AttnTensor *u, *v;
   /* The first tensors that nothing here computes with: one of a known name, and one of an unknown name. */
   const AttnTensor *unsupported, *unknown;
 } Finds;
+
+/* The tensors of any scheme besides its linear layers. */
+static const struct {
+  const char *name;
+  size_t offset; /* in Finds */
+} extras[] = {
+  { "relative_bias", offsetof (Finds, relative_bias) },
+  { "q_norm.weight", offsetof (Finds, query_norm.weight) },
+  { "q_norm.bias", offsetof (Finds, query_norm.bias) },
+  { "k_norm.weight", offsetof (Finds, key_norm.weight) },
+  { "k_norm.bias", offsetof (Finds, key_norm.bias) },
+  { "linear_pos.weight", offsetof (Finds, linear_pos.weight) },
+  { "linear_pos.bias", offsetof (Finds, linear_pos.bias) },
+  { "pos_bias_u", offsetof (Finds, u) },
+  { "pos_bias_v", offsetof (Finds, v) },
+};
 
 /* The place of the tensor `name`; NULL: none. */
 static const AttnTensor **
@@ -215,7 +230,10 @@ place_of (Finds *finds, const char *name)
     if (names[i].bias != NULL && strcmp (name, names[i].bias) == 0)
       return &finds->pairs[i].bias;
   }
-  return strcmp (name, RELATIVE_BIAS) == 0 ? &finds->relative_bias : NULL;
+  for (size_t i = 0; i < sizeof extras / sizeof extras[0]; i++)
+    if (strcmp (name, extras[i].name) == 0)
+      return (const AttnTensor **) ((char *) finds + extras[i].offset);
+  return NULL;
 }
 
 static void
@@ -430,25 +448,28 @@ check_relative_bias (const Finds *finds, AttnError *error)
 
 /* ---- the schemes: each finds query, key, value and output ---- */
 
-/* Checks that linear layer `i` has its weight, without which `present` makes no sense. */
+/* The error that `present` makes no sense without the tensor called `missing` under the prefix. */
 static AttnStatus
-require (const Finds *finds, const AttnTensor *present, size_t i, AttnError *error)
+fail_missing (const Finds *finds, const AttnTensor *present, const char *missing, AttnError *error)
 {
-  char *name;
-  size_t size;
+  size_t size = strlen (finds->prefix) + strlen (missing) + 1;
+  char *name = malloc (size);
   AttnStatus status;
 
-  if (finds->pairs[i].weight != NULL)
-    return ATTN_OK;
-  size = strlen (finds->prefix) + strlen (names[i].weight) + 1;
-  name = malloc (size);
   if (name == NULL)
     return attn_tensors_fail_memory (finds->tensors, size, "a name", error);
-  snprintf (name, size, "%s%s", finds->prefix, names[i].weight);
+  snprintf (name, size, "%s%s", finds->prefix, missing);
   status = attn_fail (error, ATTN_ERROR_MODEL, "%s: it has %s, but no %s", finds->tensors->label,
                       attn_quote (present->name).text, attn_quote (name).text);
   free (name);
   return status;
+}
+
+/* Checks that linear layer `i` has its weight. */
+static AttnStatus
+require (const Finds *finds, const AttnTensor *present, size_t i, AttnError *error)
+{
+  return finds->pairs[i].weight != NULL ? ATTN_OK : fail_missing (finds, present, names[i].weight, error);
 }
 
 static AttnStatus
@@ -541,7 +562,7 @@ locate_torch_bias (const Finds *finds, const AttnTensor *bias, AttnSources *sour
 static AttnStatus
 locate_torch (const Finds *finds, unsigned scheme, AttnSources *sources, AttnError *error)
 {
-  const Pair *all = &finds->pairs[name_of (scheme, QUERY_KEY_VALUE)];
+  const AttnPair *all = &finds->pairs[name_of (scheme, QUERY_KEY_VALUE)];
   AttnStatus status;
 
   if (all->weight == NULL)
@@ -617,6 +638,92 @@ find_scheme (const Finds *finds, bool shared, size_t *scheme, AttnError *error)
   return finds->unknown != NULL && !shared ? fail_unused (finds, finds->unknown, error) : ATTN_OK;
 }
 
+/* ---- norms of queries and keys ---- */
+
+/* The number of heads decides how long the weight has to be. `other`: a tensor of the other norm, or NULL. */
+static AttnStatus
+check_norm (const Finds *finds, const AttnPair *norm, const char *weight, const AttnTensor *other, AttnError *error)
+{
+  const AttnTensor *present = norm->bias != NULL ? norm->bias : other;
+  char wanted[96];
+
+  if (norm->weight == NULL)
+    return present == NULL ? ATTN_OK : fail_missing (finds, present, weight, error);
+  if (attn_tensors_check_dtype (finds->tensors, norm->weight, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (norm->weight->n_dims != 1 || norm->weight->n_elements == 0 || norm->weight->dims[0] > ATTN_MODEL_MAX_ROWS) {
+    snprintf (wanted, sizeof wanted, "it takes one dimension, [1 to %u]", ATTN_MODEL_MAX_ROWS);
+    return attn_tensors_fail_shape (finds->tensors, norm->weight, wanted, error);
+  }
+  return check_bias (finds, norm->bias, norm->weight->n_elements, norm->weight, error);
+}
+
+static AttnStatus
+check_norms (const Finds *finds, AttnError *error)
+{
+  const AttnPair *query = &finds->query_norm, *key = &finds->key_norm;
+  const AttnTensor *of_query = query->weight != NULL ? query->weight : query->bias;
+  AttnStatus status = check_norm (finds, query, "q_norm.weight", key->weight, error);
+
+  return status == ATTN_OK ? check_norm (finds, key, "k_norm.weight", of_query, error) : status;
+}
+
+/* ---- the positions of Transformer-XL ---- */
+
+static AttnStatus
+check_xl_bias (const Finds *finds, const AttnTensor *bias, AttnError *error)
+{
+  char wanted[96];
+
+  if (attn_tensors_check_dtype (finds->tensors, bias, error) != ATTN_OK)
+    return ATTN_ERROR_MODEL;
+  if (bias->n_dims == 2 && bias->n_elements != 0 && bias->dims[0] <= ATTN_MAX_FEATURES
+      && bias->dims[1] <= ATTN_MODEL_MAX_ROWS && bias->dims[0] == finds->u->dims[0]
+      && bias->dims[1] == finds->u->dims[1])
+    return ATTN_OK;
+  snprintf (wanted, sizeof wanted, "pos_bias_u and pos_bias_v take one shape, [heads, values per head]");
+  return attn_tensors_fail_shape (finds->tensors, bias, wanted, error);
+}
+
+/* Finds all three tensors, or none. */
+static AttnStatus
+locate_xl (const Finds *finds, AttnXlSources *xl, AttnError *error)
+{
+  const AttnTensor *weight = finds->linear_pos.weight, *bias = finds->linear_pos.bias;
+  const AttnTensor *present = weight != NULL ? weight : finds->u != NULL ? finds->u : finds->v;
+  AttnStatus status;
+
+  if (bias != NULL)
+    return attn_fail (error, ATTN_ERROR_MODEL,
+                      "%s: it has %s, but the positions of Transformer-XL are projected without a bias",
+                      finds->tensors->label, attn_quote (bias->name).text);
+  if (present == NULL)
+    return ATTN_OK;
+  if (weight == NULL || finds->u == NULL || finds->v == NULL)
+    return fail_missing (finds, present,
+                         weight == NULL     ? "linear_pos.weight"
+                         : finds->u == NULL ? "pos_bias_u"
+                                            : "pos_bias_v",
+                         error);
+  if ((status = check_weight (finds, weight, ATTN_MODEL_MAX_ROWS, ATTN_MAX_FEATURES, error))
+      || (status = check_xl_bias (finds, finds->u, error)) || (status = check_xl_bias (finds, finds->v, error)))
+    return status;
+  *xl = (AttnXlSources){ { .weight = weight, .n_rows = weight->dims[0] }, finds->u, finds->v };
+  return ATTN_OK;
+}
+
+/* What the keys of a block do not ask for may be another block's. */
+static void
+leave_alone (Finds *finds, const AttnConfig *keys)
+{
+  if (keys->qk_norm == ATTN_QK_NORM_UNSET || keys->qk_norm == ATTN_QK_NORM_NONE)
+    finds->query_norm = finds->key_norm = (AttnPair){ 0 };
+  if (keys->position != ATTN_POSITION_TRANSFORMER_XL) {
+    finds->linear_pos = (AttnPair){ 0 };
+    finds->u = finds->v = NULL;
+  }
+}
+
 /* Self-attention: query, key and value come from the same frame. */
 static AttnStatus
 check_inputs (const Finds *finds, const AttnSources *sources, AttnError *error)
@@ -637,7 +744,8 @@ check_inputs (const Finds *finds, const AttnSources *sources, AttnError *error)
 }
 
 AttnStatus
-attn_schemes_find (const AttnTensors *tensors, const char *prefix, bool shared, AttnSources *sources, AttnError *error)
+attn_schemes_find (const AttnTensors *tensors, const char *prefix, const AttnConfig *keys, AttnSources *sources,
+                   AttnError *error)
 {
   Finds finds = { .tensors = tensors, .prefix = prefix };
   AttnStatus status;
@@ -645,11 +753,16 @@ attn_schemes_find (const AttnTensors *tensors, const char *prefix, bool shared, 
 
   *sources = (AttnSources){ 0 };
   find_tensors (&finds);
-  if ((status = find_scheme (&finds, shared, &i, error))
+  if (keys != NULL)
+    leave_alone (&finds, keys);
+  if ((status = find_scheme (&finds, keys != NULL, &i, error))
       || (status = schemes[i].locate (&finds, schemes[i].scheme, sources, error))
       || (status = locate_output (&finds, schemes[i].scheme, &sources->output, error))
-      || (status = check_inputs (&finds, sources, error)) || (status = check_relative_bias (&finds, error)))
+      || (status = check_inputs (&finds, sources, error)) || (status = check_relative_bias (&finds, error))
+      || (status = check_norms (&finds, error)) || (status = locate_xl (&finds, &sources->xl, error)))
     return status;
+  sources->query_norm = finds.query_norm;
+  sources->key_norm = finds.key_norm;
   sources->relative_bias = finds.relative_bias;
   sources->scheme = schemes[i].name;
   return ATTN_OK;

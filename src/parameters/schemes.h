@@ -16,19 +16,34 @@ typedef struct {
   uint64_t first_bias;
 } AttnSource;
 
+/* A weight and, maybe, a bias. weight NULL: neither. */
+typedef struct {
+  const AttnTensor *weight, *bias;
+} AttnPair;
+
+/* The positions of Transformer-XL: all three tensors or none. */
+typedef struct {
+  AttnSource linear;
+  const AttnTensor *u, *v; /* of the same shape */
+} AttnXlSources;
+
 typedef struct {
   const char *scheme; /* "PyTorch nn.MultiheadAttention", "Hugging Face" or "Annotated Transformer" */
   AttnSource projections[ATTN_N_PROJECTIONS];
   AttnSource output;               /* weight NULL: absent */
   const AttnTensor *relative_bias; /* NULL: absent */
+  AttnXlSources xl;
+  AttnPair query_norm, key_norm; /* both or neither */
 } AttnSources;
 
 /*
- * Finds exactly one scheme under `prefix`, whose shapes fit together. No other tensor may be there, unless the tensors
- * are `shared` with other blocks: then the caller looks for unused tensors when all blocks are known.
+ * Finds exactly one scheme under `prefix`, whose shapes fit together. Of a layer alone, `keys` is NULL, and no other
+ * tensor may be there. Of a block of an encoder they are its keys: the tensors are shared with other blocks. Norms and
+ * positions that the keys do not ask for are then left alone, and the caller looks for unused tensors when all blocks
+ * are known.
  */
-AttnStatus attn_schemes_find (const AttnTensors *tensors, const char *prefix, bool shared, AttnSources *sources,
-                              AttnError *error);
+AttnStatus attn_schemes_find (const AttnTensors *tensors, const char *prefix, const AttnConfig *keys,
+                              AttnSources *sources, AttnError *error);
 
 /* Whether `tensor`, called `name` under a prefix, may be ignored. */
 bool attn_schemes_is_harmless (const AttnTensor *tensor, const char *name);

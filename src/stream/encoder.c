@@ -51,6 +51,12 @@ check_block (AttnReader *reader, const AttnChain *chain, bool fits, const AttnBl
                              "but at most %llu are allowed",
                              (unsigned long long) chain->stride, (unsigned long long) chain->reach_back,
                              (unsigned long long) chain->reach_ahead, (unsigned long long) ATTN_MAX_REACH);
+  if (chain->period > ATTN_MAX_CHUNK)
+    return attn_reader_fail (
+        reader,
+        "its chunks repeat after %llu frames, but those of all blocks up to here, with a stride of "
+        "%llu, begin together only after more than the %u frames that are allowed",
+        (unsigned long long) block->period, (unsigned long long) chain->stride, ATTN_MAX_CHUNK);
   if (reader->n_values > ATTN_MAX_VALUES)
     return attn_reader_fail (reader, "all blocks up to here give %llu values per frame, but at most %u are allowed",
                              (unsigned long long) reader->n_values, ATTN_MAX_VALUES);

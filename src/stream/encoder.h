@@ -45,6 +45,7 @@ typedef struct {
   char label[640];
   size_t n_blocks, depth;
   uint64_t n_values;
+  uint64_t n_products;  /* of distances by P, added up over the attentions */
   AttnBlockName *names; /* [n_names], room for ATTN_MAX_BLOCKS */
   size_t n_names;
   AttnError error;

@@ -159,10 +159,50 @@ set_field (AttnReader *reader, const AttnField *field, const json_t *json, AttnC
   return ATTN_OK;
 }
 
+/* Keys that mean nothing without another one. What a configuration cannot tell from a default is refused here. */
+static AttnStatus
+check_companions (AttnReader *reader, const json_t *json)
+{
+  static const struct {
+    const char *key, *companion;
+  } pairs[] = { { "qk-norm-eps", "qk-norm" }, { "chunk", "chunks" }, { "chunks", "chunk" } };
+
+  for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+    const json_t *found = json_object_get (json, pairs[i].key);
+
+    if (found != NULL && json_object_get (json, pairs[i].companion) == NULL)
+      return attn_reader_fail (reader, "attention has the key %s, %s, but no key %s, without which it means nothing",
+                               pairs[i].key, attn_json_text (found).text, pairs[i].companion);
+  }
+  return ATTN_OK;
+}
+
+/* A frame attends to a window or to chunks. */
+static AttnStatus
+check_reach (AttnReader *reader, const json_t *json)
+{
+  static const char *const of_window[] = { "window", "look-ahead" };
+  const json_t *chunk = json_object_get (json, "chunk");
+
+  if (json_is_integer (chunk) && json_integer_value (chunk) == 0)
+    return attn_reader_fail (reader, "chunk is 0, expected a whole number from 1 to %u", ATTN_MAX_CHUNK);
+  if (chunk == NULL && json_object_get (json, "window") == NULL)
+    return attn_reader_fail (reader, "attention has no key window, which it needs, or else chunk and chunks");
+  for (size_t i = 0; chunk != NULL && i < sizeof of_window / sizeof of_window[0]; i++) {
+    const json_t *found = json_object_get (json, of_window[i]);
+
+    if (found != NULL)
+      return attn_reader_fail (reader,
+                               "attention has the key %s, %s, beside chunk, %s: it attends to a window or to "
+                               "chunks",
+                               of_window[i], attn_json_text (found).text, attn_json_text (chunk).text);
+  }
+  return ATTN_OK;
+}
+
 static AttnStatus
 read_config (AttnReader *reader, const json_t *json, size_t width, AttnConfig *config)
 {
-  static const char *const required[] = { "heads", "window" };
   const AttnField *field;
   AttnStatus status;
   size_t i;
@@ -172,14 +212,28 @@ read_config (AttnReader *reader, const json_t *json, size_t width, AttnConfig *c
   config->precision = reader->options->precision;
   config->arithmetic = reader->options->arithmetic;
   config->n_threads = reader->options->n_threads;
-  for (i = 0; i < sizeof required / sizeof required[0]; i++)
-    if (json_object_get (json, required[i]) == NULL)
-      return attn_reader_fail (reader, "attention has no key %s, which it needs", required[i]);
+  if (json_object_get (json, "heads") == NULL)
+    return attn_reader_fail (reader, "attention has no key heads, which it needs");
+  if ((status = check_companions (reader, json)) || (status = check_reach (reader, json)))
+    return status;
   for (i = 0; (field = attn_config_field (i)) != NULL; i++)
     if (field->in_metadata && json_object_get (json, field->name) != NULL
         && (status = set_field (reader, field, json, config)) != ATTN_OK)
       return status;
   return ATTN_OK;
+}
+
+/* Products P r_d count as parameters do: a small file makes no large layer. */
+static AttnStatus
+check_products (AttnReader *reader, const AttnConfig *config, const AttnModel *model)
+{
+  reader->n_products += (uint64_t) model->transformer_xl.linear.n_outputs * (config->window + config->look_ahead);
+  if (reader->n_products <= reader->tensors.max_values)
+    return ATTN_OK;
+  return attn_reader_fail (reader,
+                           "the distances of transformer-xl's positions up to here take %llu values, but at most %llu "
+                           "are allowed with a file of this size",
+                           (unsigned long long) reader->n_products, (unsigned long long) reader->tensors.max_values);
 }
 
 static AttnStatus
@@ -197,9 +251,11 @@ make_attention (AttnReader *reader, const json_t *json, size_t width, AttnBlock 
     return status;
   reader->names[reader->n_names - 1].is_attention = true;
   snprintf (prefix, sizeof prefix, "%s.", name);
-  status = attn_model_read (&reader->tensors, prefix, true, &model, &reader->error);
+  status = attn_model_read (&reader->tensors, prefix, &config, &model, &reader->error);
   if (status == ATTN_OK)
     status = attn_config_resolve (&config, model, &reader->error);
+  if (status == ATTN_OK)
+    status = check_products (reader, &config, model);
   if (status == ATTN_OK)
     status = attn_attention_new (&config, model, reader->machine, &attention, &reader->error);
   *block = attention != NULL ? &attention->block : NULL;

@@ -31,6 +31,7 @@ attn_layer_sum_up (AttnLayer *layer, AttnError *error)
 {
   size_t n = list_attentions (&layer->chain, NULL), bytes = n * sizeof *layer->attentions;
 
+  attn_chain_sum_up (&layer->chain);
   layer->attentions = attn_alloc (bytes);
   if (layer->attentions == NULL)
     return attn_fail_memory (error, "list of attentions", bytes);
@@ -164,7 +165,7 @@ attn_layer_count (const AttnLayer *layer, uint64_t n_frames)
 uint64_t
 attn_layer_ready (const AttnLayer *layer, uint64_t n_frames)
 {
-  return attn_chain_ready (&layer->chain, n_frames);
+  return attn_chain_ready (&layer->chain, 0, n_frames);
 }
 
 uint32_t

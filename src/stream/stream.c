@@ -144,7 +144,8 @@ attn_stream_ready (const AttnStream *stream, uint64_t n)
 {
   if (stream->in.at_end)
     return 0;
-  return attn_chain_ready (&stream->layer->chain, stream->in.next - stream->in.first + n) - n_given (stream);
+  return attn_chain_ready (&stream->layer->chain, stream->in.first, stream->in.next - stream->in.first + n)
+         - n_given (stream);
 }
 
 /* ---- frames ---- */

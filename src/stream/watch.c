@@ -6,20 +6,28 @@
 
 /* ---- where an attention stands ---- */
 
-/* Turns a number in front of a block into the number behind it. */
-typedef uint64_t (*Step) (const AttnBlock *block, uint64_t n);
+/* Turns a number in front of a block into the number behind it. `first`: the number of the first frame in front. */
+typedef uint64_t (*Step) (const AttnBlock *block, uint64_t first, uint64_t n);
 
 static uint64_t
-multiply_stride (const AttnBlock *block, uint64_t n)
+multiply_stride (const AttnBlock *block, uint64_t first, uint64_t n)
 {
+  (void) first;
   return n * block->stride;
+}
+
+static uint64_t
+count (const AttnBlock *block, uint64_t first, uint64_t n)
+{
+  (void) first;
+  return attn_block_count (block, n);
 }
 
 /*
  * Takes *n through the blocks of `chain` up to and including `last`. False: `last` is not among them or inside of them.
  */
 static bool
-walk_to (const AttnChain *chain, const AttnBlock *last, Step step, uint64_t *n)
+walk_to (const AttnChain *chain, const AttnBlock *last, Step step, uint64_t first, uint64_t *n)
 {
   size_t i;
 
@@ -27,28 +35,40 @@ walk_to (const AttnChain *chain, const AttnBlock *last, Step step, uint64_t *n)
     const AttnBlock *block = chain->blocks[i];
     uint64_t inside = *n;
 
-    if (block->kind->inner != NULL && walk_to (block->kind->inner (block), last, step, &inside)) {
+    if (block->kind->inner != NULL && walk_to (block->kind->inner (block), last, step, first, &inside)) {
       *n = inside;
       return true;
     }
-    *n = step (block, *n);
+    *n = step (block, first, *n);
     if (block == last)
       return true;
+    first /= block->stride;
   }
   return false;
 }
 
 static uint64_t
-walk (const AttnLayer *layer, uint32_t attention, Step step, uint64_t n)
+walk (const AttnLayer *layer, uint32_t attention, Step step, uint64_t first, uint64_t n)
 {
-  walk_to (&layer->chain, &layer->attentions[attention]->block, step, &n);
+  walk_to (&layer->chain, &layer->attentions[attention]->block, step, first, &n);
   return n;
 }
 
 uint64_t
 attn_layer_attention_stride (const AttnLayer *layer, uint32_t i)
 {
-  return i < layer->n_attentions ? walk (layer, i, multiply_stride, 1) : 0;
+  return i < layer->n_attentions ? walk (layer, i, multiply_stride, 0, 1) : 0;
+}
+
+uint64_t
+attn_layer_attention_reach_ahead (const AttnLayer *layer, uint32_t i)
+{
+  uint64_t back, ahead = 0;
+
+  if (i < layer->n_attentions)
+    attn_chain_reach (&layer->chain, &layer->attentions[i]->block, attn_layer_attention_stride (layer, i), &back,
+                      &ahead);
+  return ahead;
 }
 
 /* ---- rows ---- */
@@ -73,7 +93,9 @@ count_rows (const AttnStream *stream, uint32_t attention, Step step, uint64_t n)
 {
   const AttnAttentionState *state = find (stream, attention);
 
-  return state != NULL ? walk (stream->layer, attention, step, n) - (state->next_output - state->ring.first) : 0;
+  return state != NULL
+             ? walk (stream->layer, attention, step, stream->in.first, n) - (state->next_output - state->ring.first)
+             : 0;
 }
 
 uint64_t
@@ -87,7 +109,7 @@ attn_stream_rows_ready (const AttnStream *stream, uint32_t attention, uint64_t n
 uint64_t
 attn_stream_rows_pending (const AttnStream *stream, uint32_t attention)
 {
-  return count_rows (stream, attention, attn_block_count, stream->in.next - stream->in.first);
+  return count_rows (stream, attention, count, stream->in.next - stream->in.first);
 }
 
 /* ---- watchers ---- */

@@ -140,10 +140,11 @@ hash_case (size_t i, const AttnKernels *kernels)
 
 /* ---- encoders ---- */
 
-/* One of tests/golden/encoder. */
+/* One of tests/golden/encoder, or, if it is a layer alone, of tests/golden/attention. */
 typedef struct {
   const char *name;
   uint64_t hash;
+  bool is_layer;
 } EncoderCase;
 
 static const EncoderCase encoder_cases[] = {
@@ -164,9 +165,36 @@ static const EncoderCase encoder_cases[] = {
   { "stack", 0x4e93b4f5f866714d },
   { "conv2d-groups", 0x379fe60535982659 },
   { "conv2d-subsampling", 0x631e21cfc523baf4 },
+  { "qk-norm-rms", 0xe91237f555aa30e0, true },
+  { "qk-norm-layer", 0x778b8fd0a29e299c, true },
+  { "chunk-sinks", 0x7e6771d268508558, true },
+  { "transformer-xl-ahead", 0xcc4345c50ca69933, true },
+  { "transformer-xl-chunk", 0xfcffe80eb6e6207e, true },
 };
 
 #define N_ENCODER_CASES (sizeof encoder_cases / sizeof encoder_cases[0])
+
+/* The metadata of a layer say all that it needs. */
+static AttnLayer *
+open_case (const EncoderCase *c)
+{
+  AttnConfig config = attn_config_default ();
+  AttnModel *model = NULL;
+  AttnLayer *layer = NULL;
+  char path[512];
+  AttnError error;
+  AttnStatus status;
+
+  snprintf (path, sizeof path, "%s/%s/%s.safetensors", GOLDEN_DIR, c->is_layer ? "attention" : "encoder", c->name);
+  if (!c->is_layer)
+    status = attn_encoder_open (path, NULL, &layer, &error);
+  else if ((status = attn_model_open (path, "attn.", &model, &error)) == ATTN_OK)
+    status = attn_layer_new (&config, model, &layer, &error);
+  attn_model_free (model);
+  if (status != ATTN_OK)
+    printf ("# %s\n", error.message);
+  return layer;
+}
 
 /* As hash_case (); frames as there, some of them absent. */
 static uint64_t
@@ -176,16 +204,11 @@ hash_encoder (size_t i, const AttnKernels *kernels)
   Case c = { .with_absent = true, .amplitude = 2 };
   uint8_t present[N_FRAMES];
   float *frames, *out;
-  char path[512];
-  AttnLayer *layer;
-  AttnError error;
+  AttnLayer *layer = open_case (&encoder_cases[i]);
   size_t n_out;
 
-  snprintf (path, sizeof path, "%s/encoder/%s.safetensors", GOLDEN_DIR, encoder_cases[i].name);
-  if (attn_encoder_open (path, NULL, &layer, &error) != ATTN_OK) {
-    printf ("# %s\n", error.message);
+  if (layer == NULL)
     return 0;
-  }
   if (kernels != NULL)
     layer->machine.kernels = kernels;
   c.n_features = attn_layer_n_features (layer);

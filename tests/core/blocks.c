@@ -98,7 +98,8 @@ stream_push (Stream *stream, const float *frames, uint64_t n)
   if (n > 0)
     attn_chain_take (stream->state, &run);
   stream->in.next += n;
-  return collect (stream) && stream->n_out == attn_block_ready (stream->block, stream->in.next - stream->in.first);
+  return collect (stream)
+         && stream->n_out == attn_block_ready (stream->block, stream->in.first, stream->in.next - stream->in.first);
 }
 
 static bool

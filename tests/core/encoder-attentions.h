@@ -134,6 +134,7 @@ attention_of (const Story *s, uint32_t number)
   if (a.path.nodes == NULL || !find_path (&s->encoder.chain, &left, &a.path))
     abort ();
   a.law = chain_law (&a.path);
+  a.law.first = s->first;
   a.span = config->n_sinks + config->window + config->look_ahead;
   a.n_row = a.n_heads * a.span;
   a.first = s->first / a.law.stride;

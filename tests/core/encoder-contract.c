@@ -140,10 +140,12 @@ static bool
 forward_keeps_the_law (const Story *s)
 {
   Signal law = signal_by_law (s, NULL, 0);
+  Law from_0 = s->law;
   bool kept = attn_layer_stride (s->layer) == s->law.stride && attn_layer_reach_back (s->layer) == s->law.back
-              && attn_layer_reach_ahead (s->layer) == s->law.ahead && attn_layer_count (s->layer, s->n) == law.n
-              && attn_layer_ready (s->layer, s->n) == law_ready (&s->law, s->n);
+              && attn_layer_reach_ahead (s->layer) == s->law.ahead && attn_layer_count (s->layer, s->n) == law.n;
 
+  from_0.first = 0;
+  kept = kept && attn_layer_ready (s->layer, s->n) == law_ready (&from_0, s->n);
   if (!kept)
     printf ("# stride %llu, reach %llu and %llu, %zu outputs: the law has %llu, %llu and %llu, %zu\n",
             (unsigned long long) attn_layer_stride (s->layer), (unsigned long long) attn_layer_reach_back (s->layer),
@@ -268,13 +270,14 @@ static void
 pick_watched (const Story *s, size_t *watched, size_t *output)
 {
   for (size_t k = 0; k < N_WATCHED; k++) {
-    size_t i = random_between (0, s->n_out - 1), middle = i * s->law.stride;
-    bool all_exists = middle >= s->law.back && middle + s->law.ahead < s->n;
+    size_t i = random_between (0, s->n_out - 1);
+    int64_t oldest = law_end_of_reads (&s->law, i, false), newest = law_end_of_reads (&s->law, i, true);
+    bool all_exists = oldest >= 0 && newest < (int64_t) s->n;
 
     output[k] = all_exists ? i : SIZE_MAX;
     watched[k] = random_between (0, s->n - 1);
     if (all_exists)
-      watched[k] = k % 2 == 0 ? middle - s->law.back : middle + s->law.ahead;
+      watched[k] = (size_t) (k % 2 == 0 ? oldest : newest);
   }
 }
 
@@ -282,7 +285,7 @@ pick_watched (const Story *s, size_t *watched, size_t *output)
 static bool
 law_reads (const Story *s, size_t i, size_t j)
 {
-  return j + s->law.back >= i * s->law.stride && j <= i * s->law.stride + s->law.ahead;
+  return (int64_t) j >= law_end_of_reads (&s->law, i, false) && (int64_t) j <= law_end_of_reads (&s->law, i, true);
 }
 
 /* Input `watched` becomes NaN: exactly the outputs named by the law change. */

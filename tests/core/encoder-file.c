@@ -446,6 +446,64 @@ TEST (attentions_that_do_not_fit_are_refused)
     { "{'attention':'a','heads':2,'window':5}",
       QKV "; a.q_norm.weight 2",
       { "blocks[0]: it has \"a.q_norm.weight\"", "normalised queries" } },
+    { "{'attention':'a','heads':2,'window':5,'qk-norm':'rms'}",
+      QKV "; a.q_norm.weight 2",
+      { "blocks[0]: it has \"a.q_norm.weight\"", "no \"a.k_norm.weight\"" } },
+    { "{'attention':'a','heads':2,'window':5,'qk-norm':'rms'}", QKV, { "qk-norm is rms", "no q_norm.weight" } },
+    { "{'attention':'a','heads':2,'window':5,'qk-norm':'batch'}", QKV, { "qk-norm is \"batch\"", "layer, rms" } },
+    { "{'attention':'a','heads':2,'window':5,'qk-norm-eps':1e-5}", QKV, { "qk-norm-eps, 1e-05", "no key qk-norm" } },
+    { "{'attention':'a','heads':2,'window':5,'qk-norm':'none','qk-norm-eps':0.5}",
+      QKV,
+      { "qk-norm-eps is 0.5", "qk-norm is none" } },
+    { "{'attention':'a','heads':2,'window':5,'qk-norm':'layer'}",
+      QKV "; a.q_norm.weight 4; a.k_norm.weight 4",
+      { "q_norm.weight has 4 values", "a head has 2" } },
+    { "{'attention':'a','heads':2,'window':5,'qk-norm':'rms'}",
+      QKV "; a.q_norm.weight 2; a.k_norm.weight 2; a.k_norm.bias 2",
+      { "k_norm.bias, which takes qk-norm=layer", "qk-norm is rms" } },
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':2,'window':17}",
+      QKV,
+      { "blocks[0]: attention has the key window, 17", "beside chunk, 4" } },
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':2,'look-ahead':3}", QKV, { "key look-ahead, 3", "chunk, 4" } },
+    { "{'attention':'a','heads':2,'chunk':4}", QKV, { "blocks[0]: attention has the key chunk, 4", "no key chunks" } },
+    { "{'attention':'a','heads':2,'window':5,'chunks':4}", QKV, { "the key chunks, 4", "no key chunk," } },
+    { "{'attention':'a','heads':2,'chunk':0,'chunks':4}", QKV, { "blocks[0]: chunk is 0", "from 1 to 1048576" } },
+    { "{'attention':'a','heads':2,'chunk':2.5,'chunks':4}", QKV, { "blocks[0]: chunk is 2.5", "1048576" } },
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':-1}", QKV, { "blocks[0]: chunks is -1", "16777216" } },
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':2,'position':'relative'}", QKV, { "relative", "chunk is 4" } },
+    { "{'attention':'a','heads':2,'chunk':1024,'chunks':0},{'residual':[{'attention':'a','heads':2,'chunk':1023,"
+      "'chunks':0}]},{'attention':'a','heads':2,'chunk':1021,'chunks':0}",
+      QKV,
+      { "blocks[2]: its chunks repeat after 1021 frames", "1048576" } },
+    { "{'stack':2},{'linear':'l'},{'attention':'a','heads':2,'chunk':524289,'chunks':0}",
+      QKV "; l.weight 4 8",
+      { "blocks[2]: its chunks repeat after 524289 frames", "a stride of 2", "1048576" } },
+    { "{'attention':'a','heads':2,'window':5}",
+      QKV "; a.linear_pos.weight 4 4; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "blocks[0]: it has \"a.linear_pos.weight\"", "position=transformer-xl" } },
+    { "{'attention':'a','heads':2,'window':5,'position':'transformer-xl'}",
+      QKV,
+      { "position is transformer-xl", "no linear_pos.weight" } },
+    { "{'attention':'a','heads':2,'window':5,'sinks':3,'position':'transformer-xl'}",
+      QKV "; a.linear_pos.weight 4 4; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "blocks[0]: sinks is 3", "transformer-xl" } },
+    { "{'attention':'a','heads':2,'window':5,'position':'transformer-xl'}",
+      QKV "; a.linear_pos.weight 4 4; a.linear_pos.bias 4; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "blocks[0]: it has \"a.linear_pos.bias\"", "without a bias" } },
+    { "{'attention':'a','heads':2,'window':5,'position':'transformer-xl'}",
+      QKV "; a.linear_pos.weight 4 6; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "linear_pos.weight has shape [4, 6]", "need [4, 4]" } },
+    { "{'stack':1},{'linear':'l'},{'attention':'b','heads':1,'window':5,'position':'transformer-xl'}",
+      "l.weight 3 4; b.q_proj.weight 1 3; b.k_proj.weight 1 3; b.v_proj.weight 1 3; b.linear_pos.weight 1 3; "
+      "b.pos_bias_u 1 1; b.pos_bias_v 1 1",
+      { "blocks[2]: frames have 3 features, an odd number", "transformer-xl" } },
+    { "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'},"
+      "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'},"
+      "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'},"
+      "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'},"
+      "{'attention':'a','heads':2,'window':65536,'position':'transformer-xl'}",
+      QKV "; a.linear_pos.weight 4 4; a.pos_bias_u 2 2; a.pos_bias_v 2 2",
+      { "blocks[4]: the distances", "1310720", "1048576" } },
     { "{'attention':'a','heads':2,'window':5}", QKV "; a.other 2", { "blocks[0]: it has \"a.other\"", "numbers" } },
   };
 
@@ -642,6 +700,40 @@ TEST (options_that_cannot_be_are_refused)
 
 /* ---- properties of a layer ---- */
 
+/* What chunks reach is not the sum of what each of them reaches: chunks of one length do not add up at all. */
+TEST (reach_of_chunks_is_the_largest_of_a_period)
+{
+  static const struct {
+    const char *blocks;
+    uint64_t stride, back, ahead, ready_21, of_last;
+  } encoders[] = {
+    { "{'attention':'a','heads':2,'chunk':4,'chunks':2},{'residual':[{'attention':'a','heads':2,'chunk':4,'chunks':1}]"
+      "}",
+      1, 15, 3, 20, 3 },
+    { "{'attention':'a','heads':2,'chunk':2,'chunks':0},{'attention':'a','heads':2,'window':1,'look-ahead':1},"
+      "{'attention':'a','heads':2,'chunk':3,'chunks':0}",
+      1, 3, 4, 18, 4 },
+    { "{'attention':'a','heads':2,'chunk':1,'chunks':3}", 1, 3, 0, 21, 0 },
+    { "{'conv':'c','stride':2},{'attention':'a','heads':2,'chunk':3,'chunks':1}", 2, 10, 4, 9, 4 },
+  };
+
+  for (size_t i = 0; i < sizeof encoders / sizeof encoders[0]; i++) {
+    AttnLayer *layer;
+
+    begin_blocks (encoders[i].blocks, QKV);
+    add_kernel ("c.weight", 4, 4, 1);
+    MUST (open_with (NULL, &layer, NULL));
+    CHECK_MSG (attn_layer_stride (layer) == encoders[i].stride && attn_layer_reach_back (layer) == encoders[i].back
+                   && attn_layer_reach_ahead (layer) == encoders[i].ahead
+                   && attn_layer_ready (layer, 21) == encoders[i].ready_21,
+               "%zu: %llu, %llu, %llu, %llu", i, (unsigned long long) attn_layer_stride (layer),
+               (unsigned long long) attn_layer_reach_back (layer), (unsigned long long) attn_layer_reach_ahead (layer),
+               (unsigned long long) attn_layer_ready (layer, 21));
+    CHECK (attn_layer_attention_reach_ahead (layer, attn_layer_n_attentions (layer) - 1) == encoders[i].of_last);
+    attn_layer_free (layer);
+  }
+}
+
 TEST (encoder_says_what_it_is)
 {
   static const char blocks[] = "{'residual':[{'norm':null},{'attention':'a','heads':2,'window':5,'look-ahead':3}]},"
@@ -705,6 +797,7 @@ main (int argc, char **argv)
   RUN (tensors_of_others_and_harmless_ones_are_let_pass);
   RUN (values_that_are_not_finite_are_refused_with_the_block);
   RUN (options_that_cannot_be_are_refused);
+  RUN (reach_of_chunks_is_the_largest_of_a_period);
   RUN (encoder_says_what_it_is);
   RUN (size_of_a_stream_can_be_asked_before_it_is_made);
   return check_done ();

@@ -35,7 +35,9 @@ play_frame_by_frame (const Story *s, const Attention *a, const float *gains, flo
   for (size_t t = 0; t < s->n; t++) {
     size_t n = attn_stream_rows_ready (stream, a->number, 1);
 
-    for (uint32_t head = 0; n != 0 && head < a->n_heads; head++)
+    if (n > 1) /* a chunk is complete */
+      MUST (attn_stream_set_row_gains (stream, a->number, gains + row * a->n_heads, n));
+    for (uint32_t head = 0; n == 1 && head < a->n_heads; head++)
       MUST (attn_stream_set_gain (stream, a->number, head, gains[row * a->n_heads + head]));
     row += n;
     n_out += attn_stream_run (stream, frames_from (s, t), 1, out + n_out * s->encoder.n_out, NULL, NULL);

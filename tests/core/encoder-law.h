@@ -13,49 +13,134 @@
 typedef struct {
   uint64_t stride, back, ahead; /* output i reads the inputs i stride - back ... i stride + ahead, besides sinks */
   bool has_sinks;
+  Chain chain;
+  uint64_t first; /* the number of the stream's first frame */
 } Law;
 
-static inline Law chain_law (const Chain *chain);
+static inline uint64_t chain_period (const Chain *chain);
+static inline int64_t chain_end_of_reads (const Chain *chain, int64_t i, bool newest);
 
-static inline Law
-node_law (const Node *node)
+static inline uint64_t
+common_multiple (uint64_t a, uint64_t b)
 {
+  uint64_t n = a;
+
+  while (n % b != 0)
+    n += a;
+  return n;
+}
+
+/* Inputs until the chunks of a block begin together again. */
+static inline uint64_t
+node_period (const Node *node)
+{
+  if (node->kind == BLOCK_RESIDUAL)
+    return chain_period (&node->inner);
+  return node->kind == BLOCK_ATTENTION && node->a.chunk != 0 ? node->a.chunk : node->stride;
+}
+
+static inline uint64_t
+chain_period (const Chain *chain)
+{
+  uint64_t period = 1, stride = 1;
+
+  for (size_t i = 0; i < chain->n; i++) {
+    period = common_multiple (period, stride * node_period (&chain->nodes[i]));
+    stride *= chain->nodes[i].stride;
+  }
+  return period;
+}
+
+static inline int64_t
+first_of_chunk (int64_t i, int64_t chunk)
+{
+  return i >= 0 ? i / chunk * chunk : -((-i + chunk - 1) / chunk * chunk);
+}
+
+/* The oldest or newest input that output `i` of a block reads, sinks aside. It need not exist. */
+static inline int64_t
+node_end_of_reads (const Node *node, int64_t i, bool newest)
+{
+  const AttentionNode *a = &node->a;
+
   switch (node->kind) {
   case BLOCK_ATTENTION:
-    return (Law){ 1, node->a.window - 1, node->a.look_ahead, node->a.sinks != 0 };
+    if (a->chunk != 0)
+      return first_of_chunk (i, a->chunk) + (newest ? a->chunk - INT64_C (1) : -(int64_t) a->chunks * a->chunk);
+    return newest ? i + a->look_ahead : i - a->window + 1;
   case BLOCK_RESIDUAL:
-    return chain_law (&node->inner);
+    return chain_end_of_reads (&node->inner, i, newest);
   case BLOCK_CONV:
   case BLOCK_CONV2D:
-    return (Law){ node->stride, node->left, (node->kernel - 1) * node->dilation - node->left, false };
+    i = i * node->stride - node->left;
+    return newest ? i + (int64_t) (node->kernel - 1) * node->dilation : i;
   case BLOCK_STACK:
-    return (Law){ node->stride, 0, node->stride - 1, false };
+    return i * node->stride + (newest ? node->stride - 1 : 0);
   default:
-    return (Law){ 1, 0, 0, false };
+    return i;
   }
 }
 
+static inline int64_t
+chain_end_of_reads (const Chain *chain, int64_t i, bool newest)
+{
+  for (size_t n = chain->n; n-- > 0;)
+    i = node_end_of_reads (&chain->nodes[n], i, newest);
+  return i;
+}
+
+static inline bool
+chain_has_sinks (const Chain *chain)
+{
+  bool has_sinks = false;
+
+  for (size_t i = 0; i < chain->n; i++)
+    has_sinks |= chain->nodes[i].kind == BLOCK_RESIDUAL ? chain_has_sinks (&chain->nodes[i].inner)
+                                                        : chain->nodes[i].a.sinks != 0;
+  return has_sinks;
+}
+
+/* The reach is the largest of all outputs in a period. */
 static inline Law
 chain_law (const Chain *chain)
 {
-  Law law = { 1, 0, 0, false };
+  Law law = { .stride = 1, .has_sinks = chain_has_sinks (chain), .chain = *chain };
+  uint64_t period = chain_period (chain);
 
-  for (size_t i = 0; i < chain->n; i++) {
-    Law next = node_law (&chain->nodes[i]);
+  for (size_t i = 0; i < chain->n; i++)
+    law.stride *= chain->nodes[i].stride;
+  for (uint64_t frame = 0; frame < period; frame += law.stride) {
+    uint64_t back = frame - chain_end_of_reads (chain, frame / law.stride, false);
+    uint64_t ahead = chain_end_of_reads (chain, frame / law.stride, true) - frame;
 
-    law.back += law.stride * next.back;
-    law.ahead += law.stride * next.ahead;
-    law.stride *= next.stride;
-    law.has_sinks |= next.has_sinks;
+    law.back = back > law.back ? back : law.back;
+    law.ahead = ahead > law.ahead ? ahead : law.ahead;
   }
   return law;
 }
 
-/* The number of outputs that are ready after n frames of a stream that goes on. */
+/* The oldest or newest input of the stream that its output i reads, counted from its first one. */
+static inline int64_t
+law_end_of_reads (const Law *law, uint64_t i, bool newest)
+{
+  return chain_end_of_reads (&law->chain, (int64_t) (law->first / law->stride + i), newest) - (int64_t) law->first;
+}
+
+/* The number of outputs that are ready after n frames of a stream that goes on: those that have all that they read. */
 static inline uint64_t
 law_ready (const Law *law, uint64_t n)
 {
-  return n < law->ahead + 1 ? 0 : (n - 1 - law->ahead) / law->stride + 1;
+  uint64_t low = 0, high = n / law->stride + 1;
+
+  while (low < high) {
+    uint64_t middle = (low + high) / 2;
+
+    if (law_end_of_reads (law, middle, true) < (int64_t) n)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
 }
 
 /* The number of frames that leave a block when `n` have come and no more will. */
@@ -163,22 +248,22 @@ matrix_apply (const Matrix *m, const Matrix *bias, const double *in, double *out
   }
 }
 
+/* May work in place. */
 static inline void
-norm_row (const Node *node, const double *in, double *out)
+norm_row (uint32_t n, bool is_rms, double eps, const Matrix *weight, const Matrix *bias, const double *in, double *out)
 {
-  uint32_t n = node->n_in;
   double mean = 0, squares = 0;
 
-  for (uint32_t i = 0; i < n && !node->is_rms; i++)
+  for (uint32_t i = 0; i < n && !is_rms; i++)
     mean += in[i] / n;
   for (uint32_t i = 0; i < n; i++)
     squares += (in[i] - mean) * (in[i] - mean) / n;
   for (uint32_t i = 0; i < n; i++) {
-    out[i] = (in[i] - mean) / sqrt (squares + node->eps);
-    if (node->weight.values != NULL)
-      out[i] *= node->weight.values[i];
-    if (node->bias.values != NULL)
-      out[i] += node->bias.values[i];
+    out[i] = (in[i] - mean) / sqrt (squares + eps);
+    if (weight->values != NULL)
+      out[i] *= weight->values[i];
+    if (bias->values != NULL)
+      out[i] += bias->values[i];
   }
 }
 
@@ -207,7 +292,7 @@ frame_row (const Node *node, uint64_t t, const double *in, double *out)
     act_row (node->act, out, n);
     break;
   case BLOCK_NORM:
-    norm_row (node, in, out);
+    norm_row (n, node->is_rms, node->eps, &node->weight, &node->bias, in, out);
     break;
   case BLOCK_ACTIVATION:
     memcpy (out, in, n * sizeof *out);
@@ -353,8 +438,14 @@ project_signal (const AttentionNode *a, int part, const Signal *in)
     abort ();
   for (size_t t = 0; t < in->n; t++) {
     matrix_apply (m, &a->biases[part], signal_row (in, t), rows + t * m->n_rows);
-    for (uint32_t i = 0; part < 2 && i < m->n_rows; i += a->dk)
-      rotate_row (a, in->first + t, rows + t * m->n_rows + i);
+    for (uint32_t i = 0; part < 2 && i < m->n_rows; i += a->dk) {
+      double *head = rows + t * m->n_rows + i;
+
+      if (a->norm != ATTN_QK_NORM_NONE)
+        norm_row (a->dk, a->norm == ATTN_QK_NORM_RMS, a->norm_eps, &a->norm_weights[part], &a->norm_biases[part], head,
+                  head);
+      rotate_row (a, in->first + t, head);
+    }
   }
   return rows;
 }
@@ -371,20 +462,59 @@ alibi_slope (uint32_t head, uint32_t n_heads)
 }
 
 static inline bool
+is_in_window (const AttentionNode *a, const Signal *in, size_t t, size_t j)
+{
+  if (a->chunk != 0) {
+    uint64_t chunk = (in->first + t) / a->chunk, other = (in->first + j) / a->chunk;
+
+    return other <= chunk && other + a->chunks >= chunk;
+  }
+  return j + a->window > t && j <= t + a->look_ahead;
+}
+
+static inline bool
 attends (const AttentionNode *a, const Signal *in, size_t t, size_t j)
 {
-  bool in_window = j + a->window > t && j <= t + a->look_ahead;
+  return in->present[j] && (is_in_window (a, in, t, j) || (in->first + j < a->sinks && j <= t));
+}
 
-  return in->present[j] && (in_window || (in->first + j < a->sinks && j <= t));
+/*
+ * Dai et al. 2019: a->products [2 n - 1][heads * dk] of the distances n - 1 down to 1 - n, for streams of `n` frames of
+ * `width` values. The caller frees them.
+ */
+static inline void
+make_products (AttentionNode *a, size_t n, uint32_t width)
+{
+  double *sines = calloc (width + 1, sizeof *sines);
+  size_t n_rows = n == 0 ? 0 : 2 * n - 1;
+
+  a->n_products = n;
+  a->products = calloc (n_rows * a->heads * a->dk + 1, sizeof *a->products);
+  if (a->products == NULL || sines == NULL)
+    abort ();
+  for (size_t row = 0; row < n_rows && a->position == ATTN_POSITION_TRANSFORMER_XL; row++) {
+    for (uint32_t i = 0; i < width; i += 2) {
+      double angle = ((double) n - 1 - (double) row) * pow (10000, -(double) i / width);
+
+      sines[i] = sin (angle);
+      sines[i + 1] = cos (angle);
+    }
+    matrix_apply (&a->distances, &(Matrix){ 0 }, sines, a->products + row * a->heads * a->dk);
+  }
+  free (sines);
 }
 
 static inline double
 attention_score (const AttentionNode *a, const double *q, const double *k, uint32_t head, size_t t, size_t j)
 {
+  bool is_xl = a->position == ATTN_POSITION_TRANSFORMER_XL;
+  const double *product = a->products + (a->n_products - 1 + j - t) * a->heads * a->dk + head * a->dk;
   double score = 0;
 
   for (uint32_t d = 0; d < a->dk; d++)
-    score += q[d] * k[d];
+    score += (q[d] + (is_xl ? a->u.values[head * a->dk + d] : 0)) * k[d];
+  for (uint32_t d = 0; d < a->dk && is_xl; d++)
+    score += (q[d] + a->v.values[head * a->dk + d]) * product[d];
   score *= a->scale;
   if (a->softcap != 0)
     score = a->softcap * tanh (score / a->softcap);
@@ -423,10 +553,11 @@ attention_head (const AttentionNode *a, const Signal *in, size_t t, uint32_t hea
 static inline Signal
 attention_signal (const Node *node, const Signal *in)
 {
-  const AttentionNode *a = &node->a;
+  AttentionNode with_products = node->a, *a = &with_products;
   Signal out = signal_new (in->n, node->n_out, in->first);
   double *q = project_signal (a, 0, in), *k = project_signal (a, 1, in), *v = project_signal (a, 2, in), context[64];
 
+  make_products (a, in->n, in->width);
   for (size_t t = 0; t < in->n; t++) {
     out.present[t] = in->present[t];
     if (!in->present[t])
@@ -444,6 +575,7 @@ attention_signal (const Node *node, const Signal *in)
   free (q);
   free (k);
   free (v);
+  free (a->products);
   return out;
 }
 

@@ -123,6 +123,7 @@ story_of (Encoder encoder)
   s.first = random_between (0, 2) == 0 ? random_between (0, 20) * s.law.stride : 0;
   if (random_between (0, 9) == 0)
     s.first = (UINT64_C (1000000000000000) / s.law.stride + random_between (0, 50)) * s.law.stride;
+  s.law.first = s.first;
   s.frames = new_values (s.n * encoder.n_in);
   s.present = malloc (s.n + 1);
   random_fill (s.frames, s.n * encoder.n_in, 2);

@@ -29,10 +29,12 @@ weight_by_law (const AttentionNode *a, const Signal *in, size_t t, size_t slot, 
       return 0;
     frame = t + 1 + (slot - a->sinks) - a->window;
   } else {
-    if (slot < in->first || slot - in->first + a->window > t)
+    if (slot < in->first || slot - in->first > t || is_in_window (a, in, t, slot - in->first))
       return 0; /* there is no such sink, or the window still has it */
-    frame = slot - in->first;
+    return slot - in->first < in->n && attends (a, in, t, slot - in->first) ? weights[slot - in->first] : 0;
   }
+  if (frame < in->n && !is_in_window (a, in, t, frame))
+    return 0;
   return frame < in->n && attends (a, in, t, frame) ? weights[frame] : 0;
 }
 
@@ -58,12 +60,14 @@ softmax_by_law (const AttentionNode *a, const Signal *in, size_t t, uint32_t hea
 }
 
 static bool
-rows_are_near (const Attention *a, const AttentionNode *node, const Signal *in)
+rows_are_near (const Attention *a, const AttentionNode *given, const Signal *in)
 {
+  AttentionNode with_products = *given, *node = &with_products;
   double *q = project_signal (node, 0, in), *k = project_signal (node, 1, in);
   double *weights = malloc ((in->n + 1) * sizeof *weights);
   bool near = true;
 
+  make_products (node, in->n, in->width);
   for (size_t t = 0; near && t < in->n; t++)
     for (uint32_t head = 0; near && head < node->heads; head++) {
       softmax_by_law (node, in, t, head, q, k, weights);
@@ -80,6 +84,7 @@ rows_are_near (const Attention *a, const AttentionNode *node, const Signal *in)
   free (q);
   free (k);
   free (weights);
+  free (node->products);
   return near;
 }
 

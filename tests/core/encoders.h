@@ -98,11 +98,18 @@ typedef struct {
 
 typedef struct {
   uint32_t heads, kv_heads, dk, dv, window, look_ahead, sinks;
+  uint32_t chunk, chunks; /* chunk 0: a window; else window and look_ahead are what chunks count as */
   AttnPosition position;
   AttnRopeLayout layout;
   uint32_t rope_dimensions;               /* 0: no RoPE */
   double scale, softcap;                  /* scale is never 0 */
   Matrix weights[4], biases[4], relative; /* query, key, value, output */
+  AttnQkNorm norm;
+  double norm_eps;
+  Matrix norm_weights[2], norm_biases[2]; /* query, key */
+  Matrix distances, u, v;                 /* of Transformer-XL's positions */
+  double *products;                       /* while a signal is computed: encoder-law.h */
+  size_t n_products;
 } AttentionNode;
 
 typedef struct Node Node;
@@ -246,23 +253,73 @@ make_sinusoid (Node *node, Bytes *keys)
 }
 
 static inline void
-make_position (Encoder *e, AttentionNode *a, const char *name, Bytes *keys)
+make_position (Encoder *e, AttentionNode *a, uint32_t n_in, const char *name, Bytes *keys)
 {
-  static const char *const names[] = { "none", "rope", "alibi", "relative" };
+  static const char *const names[] = { "none", "rope", "alibi", "relative", "transformer-xl" };
 
-  a->position = random_between (0, 1) ? ATTN_POSITION_NONE : random_between (1, 3);
+  a->position = random_between (0, 2) == 0 ? ATTN_POSITION_NONE : random_between (1, 4);
+  if (a->position == ATTN_POSITION_TRANSFORMER_XL && (a->sinks != 0 || n_in % 2 != 0))
+    a->position = ATTN_POSITION_NONE;
+  if (a->position == ATTN_POSITION_RELATIVE && a->chunk != 0)
+    a->position = ATTN_POSITION_ALIBI;
   if (a->position == ATTN_POSITION_ROPE && a->dk < 2)
     a->position = ATTN_POSITION_NONE;
   if (a->position != ATTN_POSITION_NONE || random_between (0, 3) == 0)
     bytes_print (keys, ",'position':'%s'", names[a->position]);
   if (a->position == ATTN_POSITION_RELATIVE)
     a->relative = add_weight (e, name, ".relative_bias", a->heads, a->window + a->look_ahead);
+  if (a->position == ATTN_POSITION_TRANSFORMER_XL) {
+    a->distances = add_weight (e, name, ".linear_pos.weight", a->heads * a->dk, n_in);
+    a->u = add_weight (e, name, ".pos_bias_u", a->heads, a->dk);
+    a->v = add_weight (e, name, ".pos_bias_v", a->heads, a->dk);
+  }
   if (a->position != ATTN_POSITION_ROPE)
     return;
   a->layout = random_between (0, 1);
   a->rope_dimensions = 2 * random_between (1, a->dk / 2);
   bytes_print (keys, ",'rope-dimensions':%u,'rope-layout':'%s'", a->rope_dimensions,
                a->layout == ATTN_ROPE_HALF ? "half" : "interleaved");
+}
+
+static inline void
+make_qk_norm (Encoder *e, AttentionNode *a, const char *name, Bytes *keys)
+{
+  static const char *const names[] = { "none", "layer", "rms" };
+  static const char *const weights[] = { ".q_norm.weight", ".k_norm.weight" };
+  static const char *const biases[] = { ".q_norm.bias", ".k_norm.bias" };
+
+  a->norm = random_between (0, 2) == 0 ? random_between (ATTN_QK_NORM_LAYER, ATTN_QK_NORM_RMS) : ATTN_QK_NORM_NONE;
+  a->norm_eps = random_between (0, 1) ? 1e-5 : 0.25;
+  if (a->norm != ATTN_QK_NORM_NONE || random_between (0, 3) == 0)
+    bytes_print (keys, ",'qk-norm':'%s'", names[a->norm]);
+  if (a->norm == ATTN_QK_NORM_NONE)
+    return;
+  if (a->norm_eps != 1e-5)
+    bytes_print (keys, ",'qk-norm-eps':%g", a->norm_eps);
+  for (int i = 0; i < 2; i++) {
+    a->norm_weights[i] = add_vector (e, name, weights[i], a->dk);
+    if (a->norm == ATTN_QK_NORM_LAYER)
+      a->norm_biases[i] = maybe_bias (e, name, biases[i], a->dk);
+  }
+}
+
+/* A window, or chunks whose common multiple is small. */
+static inline void
+make_window (AttentionNode *a, Bytes *keys)
+{
+  a->window = random_between (1, random_between (0, 3) == 0 ? 40 : 9);
+  a->look_ahead = random_between (0, 1) ? 0 : random_between (1, 5);
+  a->chunk = random_between (0, 2) == 0 ? random_between (1, random_between (0, 3) == 0 ? 20 : 6) : 0;
+  if (a->chunk == 0) {
+    bytes_print (keys, ",'window':%u", a->window);
+    if (a->look_ahead != 0 || random_between (0, 1))
+      bytes_print (keys, ",'look-ahead':%u", a->look_ahead);
+    return;
+  }
+  a->chunks = random_between (0, 3);
+  a->window = a->chunks * a->chunk + a->chunk;
+  a->look_ahead = a->chunk - 1;
+  bytes_print (keys, ",'chunk':%u,'chunks':%u", a->chunk, a->chunks);
 }
 
 /* In the scheme of Hugging Face; the output projection may be absent. */
@@ -278,8 +335,8 @@ make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
   a->heads = a->kv_heads * random_between (1, 2);
   a->dk = random_between (1, 6);
   a->dv = random_between (0, 1) ? a->dk : random_between (1, 6);
-  a->window = random_between (1, random_between (0, 3) == 0 ? 40 : 9);
-  a->look_ahead = random_between (0, 1) ? 0 : random_between (1, 5);
+  bytes_print (keys, ",'heads':%u", a->heads);
+  make_window (a, keys);
   a->sinks = random_between (0, 3) == 0 ? random_between (1, 5) : 0;
   a->scale = random_between (0, 3) == 0 ? 0.25 : 1 / sqrt (a->dk);
   a->softcap = random_between (0, 3) == 0 ? 2.5 : 0;
@@ -289,18 +346,16 @@ make_attention (Encoder *e, Node *node, const char *name, Bytes *keys)
     a->weights[i] = add_weight (e, name, weights[i], rows[i], i < 3 ? node->n_in : a->heads * a->dv);
     a->biases[i] = maybe_bias (e, name, biases[i], rows[i]);
   }
-  bytes_print (keys, ",'heads':%u,'window':%u", a->heads, a->window);
   if (a->kv_heads != a->heads || random_between (0, 1))
     bytes_print (keys, ",'kv-heads':%u", a->kv_heads);
-  if (a->look_ahead != 0 || random_between (0, 1))
-    bytes_print (keys, ",'look-ahead':%u", a->look_ahead);
   if (a->sinks != 0)
     bytes_print (keys, ",'sinks':%u", a->sinks);
   if (a->scale == 0.25)
     bytes_print (keys, ",'scale':0.25");
   if (a->softcap != 0)
     bytes_print (keys, ",'softcap':%g", a->softcap);
-  make_position (e, a, name, keys);
+  make_qk_norm (e, a, name, keys);
+  make_position (e, a, node->n_in, name, keys);
 }
 
 /* Picks the zeros and the stride: in a residual count (T) = T. */
@@ -643,6 +698,13 @@ chain_clear (Chain *chain)
     matrix_clear (&node->weight);
     matrix_clear (&node->bias);
     matrix_clear (&node->a.relative);
+    matrix_clear (&node->a.distances);
+    matrix_clear (&node->a.u);
+    matrix_clear (&node->a.v);
+    for (int j = 0; j < 2; j++) {
+      matrix_clear (&node->a.norm_weights[j]);
+      matrix_clear (&node->a.norm_biases[j]);
+    }
     for (int j = 0; j < 4; j++) {
       matrix_clear (&node->a.weights[j]);
       matrix_clear (&node->a.biases[j]);

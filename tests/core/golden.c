@@ -1,6 +1,6 @@
 /*
- * Against PyTorch: the files that tests/golden/generate.py and position.py made with nn.MultiheadAttention in float64.
- * Also names the largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Against PyTorch and NumPy: the files that tests/golden/generate.py and position.py made with nn.MultiheadAttention,
+ * and streaming.py by definitions, in float64. Also names the largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include <math.h>
@@ -62,18 +62,24 @@ choice (const AttnSafetensors *file, const char *key, const char *const *names, 
 static AttnConfig
 read_config (const AttnSafetensors *file)
 {
-  static const char *const positions[] = { "none", "rope", "alibi", "relative" };
+  static const char *const positions[] = { "none", "rope", "alibi", "relative", "transformer-xl" };
   static const char *const layouts[] = { "half", "interleaved" };
+  static const char *const norms[] = { "none", "layer", "rms" };
   AttnConfig config = attn_config_default ();
 
   config.n_heads = golden_number (file, "heads", 0);
   config.n_kv_heads = golden_number (file, "kv-heads", 0);
-  config.window = golden_number (file, "window", 0);
-  config.look_ahead = golden_number (file, "look-ahead", 0);
+  config.window = golden_number (file, "window", ATTN_UNSET);
+  config.look_ahead = golden_number (file, "look-ahead", ATTN_UNSET);
+  config.chunk = golden_number (file, "chunk", ATTN_UNSET);
+  config.chunks = golden_number (file, "chunks", ATTN_UNSET);
   config.n_sinks = golden_number (file, "sinks", 0);
-  config.position = choice (file, "position", positions, 4);
+  config.position = choice (file, "position", positions, 5);
   config.rope_layout = choice (file, "rope-layout", layouts, 2);
   config.rope_dimensions = golden_number (file, "rope-dimensions", 0);
+  config.qk_norm = choice (file, "qk-norm", norms, 3);
+  config.qk_norm_eps = golden_number (file, "qk-norm-eps", ATTN_UNSET_DOUBLE);
+  config.softcap = golden_number (file, "softcap", ATTN_UNSET_DOUBLE);
   config.rope_base = golden_number (file, "rope-base", ATTN_UNSET_DOUBLE);
   return config;
 }
@@ -208,12 +214,26 @@ weight_error (const Golden *golden, const float *weights)
   return worst;
 }
 
-TEST (weights_of_every_position_scheme_are_those_of_torch)
+TEST (weights_of_every_position_scheme_are_those_of_the_definition)
 {
-  static const char *const names[] = {
-    "rope",        "rope-interleaved", "rope-partial", "rope-grouped",     "alibi",
-    "alibi-ahead", "alibi-grouped",    "relative",     "relative-grouped", "grouped"
-  };
+  static const char *const names[] = { "rope",
+                                       "rope-interleaved",
+                                       "rope-partial",
+                                       "rope-grouped",
+                                       "alibi",
+                                       "alibi-ahead",
+                                       "alibi-grouped",
+                                       "relative",
+                                       "relative-grouped",
+                                       "grouped",
+                                       "qk-norm-rms",
+                                       "qk-norm-layer",
+                                       "chunk",
+                                       "chunk-alone",
+                                       "chunk-sinks",
+                                       "transformer-xl",
+                                       "transformer-xl-ahead",
+                                       "transformer-xl-chunk" };
 
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     Golden golden = { 0 };
@@ -269,6 +289,14 @@ GOLDEN (alibi_grouped_sinks_absent_frames, "alibi-grouped")
 GOLDEN (relative_bias, "relative")
 GOLDEN (relative_bias_grouped_sinks_absent_frames, "relative-grouped")
 GOLDEN (grouped_sinks_look_ahead_absent_frames, "grouped")
+GOLDEN (rms_norm_of_queries_and_keys_before_rope, "qk-norm-rms")
+GOLDEN (layer_norm_of_queries_and_keys_absent_frames, "qk-norm-layer")
+GOLDEN (chunks_in_place_of_a_window, "chunk")
+GOLDEN (chunks_that_see_themselves_alone_with_rope, "chunk-alone")
+GOLDEN (chunks_sinks_absent_frames, "chunk-sinks")
+GOLDEN (transformer_xl, "transformer-xl")
+GOLDEN (transformer_xl_grouped_softcap_norm_look_ahead_absent_frames, "transformer-xl-ahead")
+GOLDEN (transformer_xl_in_chunks, "transformer-xl-chunk")
 
 /* All layers but those of large gain, whose scores are beyond 16 bits. */
 static void
@@ -301,6 +329,14 @@ check_all (AttnPrecision precision, AttnArithmetic arithmetic, double tolerance)
     "alibi-grouped",
     "relative",
     "relative-grouped",
+    "qk-norm-rms",
+    "qk-norm-layer",
+    "chunk",
+    "chunk-alone",
+    "chunk-sinks",
+    "transformer-xl",
+    "transformer-xl-ahead",
+    "transformer-xl-chunk",
   };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -362,7 +398,15 @@ main (int argc, char **argv)
   RUN (relative_bias);
   RUN (relative_bias_grouped_sinks_absent_frames);
   RUN (grouped_sinks_look_ahead_absent_frames);
-  RUN (weights_of_every_position_scheme_are_those_of_torch);
+  RUN (rms_norm_of_queries_and_keys_before_rope);
+  RUN (layer_norm_of_queries_and_keys_absent_frames);
+  RUN (chunks_in_place_of_a_window);
+  RUN (chunks_that_see_themselves_alone_with_rope);
+  RUN (chunks_sinks_absent_frames);
+  RUN (transformer_xl);
+  RUN (transformer_xl_grouped_softcap_norm_look_ahead_absent_frames);
+  RUN (transformer_xl_in_chunks);
+  RUN (weights_of_every_position_scheme_are_those_of_the_definition);
   RUN (f16_is_within_its_bound);
   RUN (bf16_is_within_its_bound);
   RUN (fast_is_within_its_bound);

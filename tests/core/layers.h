@@ -33,6 +33,13 @@ free_linear (AttnLinear *linear)
   free (linear->bias);
 }
 
+static inline void
+free_norm_vectors (AttnNormVectors *norm)
+{
+  free (norm->weight);
+  free (norm->bias);
+}
+
 /* A configuration and, mostly, a model for it. */
 typedef struct {
   AttnConfig config;
@@ -55,12 +62,50 @@ random_position (RandomLayer *r, uint32_t dk)
     r->config.rope_base = bases[random_between (0, 3)];
     r->config.rope_dimensions = dk % 2 == 0 && random_between (0, 1) ? 0 : 2 * random_between (1, dk / 2);
   }
-  if (r->config.position == ATTN_POSITION_RELATIVE && r->model == NULL)
+  if (r->config.position == ATTN_POSITION_RELATIVE && (r->model == NULL || r->config.chunk != ATTN_UNSET))
     r->config.position = ATTN_POSITION_ALIBI;
   if (r->config.position == ATTN_POSITION_RELATIVE) {
     r->model->relative_bias = (AttnRelativeBias){ heads, n, malloc (sizeof (float) * heads * n) };
     random_fill (r->model->relative_bias.values, (size_t) heads * n, 3);
   }
+}
+
+static inline AttnNormVectors
+random_norm_vectors (uint32_t dk, bool bias)
+{
+  AttnNormVectors norm = { dk, malloc (sizeof (float) * dk), bias ? malloc (sizeof (float) * dk) : NULL };
+
+  random_fill (norm.weight, dk, 1.5f);
+  if (bias)
+    random_fill (norm.bias, dk, 0.5f);
+  return norm;
+}
+
+/* A quarter of the layers with a model normalise queries and keys. */
+static inline void
+random_norm (RandomLayer *r, uint32_t dk)
+{
+  bool is_layer = random_between (0, 1);
+
+  if (r->model == NULL || random_between (0, 3) != 0)
+    return;
+  r->config.qk_norm = is_layer ? ATTN_QK_NORM_LAYER : ATTN_QK_NORM_RMS;
+  r->config.qk_norm_eps = random_between (0, 1) ? 1e-5 : 0.25;
+  r->model->query_norm = random_norm_vectors (dk, is_layer && random_between (0, 1));
+  r->model->key_norm = random_norm_vectors (dk, is_layer && random_between (0, 1));
+}
+
+/* A window, or chunks. */
+static inline void
+random_window (RandomLayer *r)
+{
+  if (random_between (0, 4) == 0) {
+    r->config.chunk = random_between (1, random_between (0, 1) ? 5 : 40);
+    r->config.chunks = random_between (0, 3);
+    return;
+  }
+  r->config.window = random_between (0, 3) == 0 ? random_between (1, 3) : random_between (1, 70);
+  r->config.look_ahead = random_between (0, 1) == 0 ? 0 : random_between (1, 40);
 }
 
 static inline RandomLayer
@@ -70,8 +115,7 @@ random_layer_of (AttnArithmetic arithmetic)
   uint32_t kv_heads = random_between (1, 3), dk, dv, heads;
   AttnError error;
 
-  r.config.window = random_between (0, 3) == 0 ? random_between (1, 3) : random_between (1, 70);
-  r.config.look_ahead = random_between (0, 1) == 0 ? 0 : random_between (1, 40);
+  random_window (&r);
   r.config.n_sinks = random_between (0, 1) == 0 ? 0 : random_between (1, 37);
   if (random_between (0, 3) == 0) {
     r.config.n_heads = random_between (1, 4);
@@ -102,6 +146,7 @@ random_layer_of (AttnArithmetic arithmetic)
   r.config.precision = random_between (0, 1) ? ATTN_PRECISION_F32 : random_between (1, 2);
   r.config.arithmetic = arithmetic;
   random_position (&r, dk);
+  random_norm (&r, dk);
   if (attn_layer_new (&r.config, r.model, &r.layer, &error) != ATTN_OK) {
     printf ("Bail out! random layer: %s\n", error.message);
     exit (1);
@@ -137,6 +182,8 @@ random_layer_clear (RandomLayer *r)
     free_linear (&r->model->value);
     free_linear (&r->model->output);
     free (r->model->relative_bias.values);
+    free_norm_vectors (&r->model->query_norm);
+    free_norm_vectors (&r->model->key_norm);
     free (r->model);
   }
 }

@@ -574,11 +574,11 @@ TEST (extras_that_change_the_layer_are_refused)
                                        "attn_sub_norm.weight",
                                        "inner_attn_ln.weight",
                                        "g_proj.weight",
-                                       "linear_pos.weight",
-                                       "pos_bias_u",
+                                       "pos_proj.weight",
+                                       "r_w_bias",
                                        "logit_scale",
-                                       "q_norm.weight",
-                                       "k_norm.bias",
+                                       "query_norm.weight",
+                                       "k_layernorm.bias",
                                        "q_layernorm.weight",
                                        "q_proj.weight_scale",
                                        "k_proj.lora_A.weight",
@@ -648,6 +648,74 @@ TEST (relative_bias_of_wrong_shape_or_dtype_is_refused)
   begin_hugging_face ();
   add_tensor (&file, "relative_bias", "I32", 3, 7);
   REFUSED ("", "\"relative_bias\" has dtype I32");
+}
+
+TEST (norms_of_queries_and_keys_load_with_any_scheme)
+{
+  static void (*const begin[]) (void) = { begin_hugging_face, begin_torch };
+
+  for (size_t i = 0; i < 2; i++) {
+    AttnModel *model;
+    AttnError error;
+
+    begin[i]();
+    add ("q_norm.weight", 4, 0);
+    add ("k_norm.weight", 4, 0);
+    add ("k_norm.bias", 4, 0);
+    CHECK_MSG (open_model ("", &model, &error) == ATTN_OK, "%s", error.message);
+    CHECK (model->query_norm.n_values == 4 && model->query_norm.weight != NULL && model->query_norm.bias == NULL);
+    CHECK (model->key_norm.n_values == 4 && model->key_norm.weight != NULL && model->key_norm.bias != NULL);
+    attn_model_free (model);
+  }
+}
+
+TEST (norms_of_queries_and_keys_that_do_not_fit_are_refused)
+{
+  begin_hugging_face ();
+  add ("q_norm.weight", 4, 0);
+  REFUSED ("", "it has \"q_norm.weight\"", "no \"k_norm.weight\"");
+  begin_hugging_face ();
+  add ("k_norm.bias", 4, 0);
+  REFUSED ("", "it has \"k_norm.bias\"", "no \"k_norm.weight\"");
+  begin_hugging_face ();
+  add ("q_norm.weight", 4, 0);
+  add ("k_norm.weight", 2, 2);
+  REFUSED ("", "\"k_norm.weight\" has shape [2, 2]", "one dimension");
+  begin_hugging_face ();
+  add ("q_norm.weight", 4, 0);
+  add ("q_norm.bias", 5, 0);
+  add ("k_norm.weight", 4, 0);
+  REFUSED ("", "\"q_norm.bias\" has shape [5]", "[4] is needed");
+}
+
+static void
+begin_xl (void)
+{
+  begin_hugging_face ();
+  add ("linear_pos.weight", 4, 4);
+  add ("pos_bias_u", 2, 2);
+}
+
+TEST (transformer_xl_loads_with_all_its_tensors_or_is_refused)
+{
+  AttnModel *model;
+  AttnError open_error;
+
+  begin_xl ();
+  add ("pos_bias_v", 2, 2);
+  CHECK_MSG (open_model ("", &model, &open_error) == ATTN_OK, "%s", open_error.message);
+  CHECK (model->transformer_xl.n_heads == 2 && model->transformer_xl.n_values == 2 && model->transformer_xl.u != NULL
+         && model->transformer_xl.v != NULL && model->transformer_xl.linear.n_outputs == 4);
+  attn_model_free (model);
+  begin_xl ();
+  REFUSED ("", "it has \"linear_pos.weight\"", "no \"pos_bias_v\"");
+  begin_xl ();
+  add ("pos_bias_v", 4, 1);
+  REFUSED ("", "\"pos_bias_v\" has shape [4, 1]", "one shape");
+  begin_xl ();
+  add ("pos_bias_v", 2, 2);
+  add ("linear_pos.bias", 4, 0);
+  REFUSED ("", "it has \"linear_pos.bias\"", "without a bias");
 }
 
 TEST (quantised_layer_is_told_as_such)
@@ -727,6 +795,9 @@ main (int argc, char **argv)
   RUN (fused_projections_and_other_names_are_answered_with_the_exporter);
   RUN (relative_bias_loads_with_any_scheme);
   RUN (relative_bias_of_wrong_shape_or_dtype_is_refused);
+  RUN (norms_of_queries_and_keys_load_with_any_scheme);
+  RUN (norms_of_queries_and_keys_that_do_not_fit_are_refused);
+  RUN (transformer_xl_loads_with_all_its_tensors_or_is_refused);
   RUN (quantised_layer_is_told_as_such);
   RUN (values_that_are_not_finite_are_refused);
   RUN (long_names_leave_room_for_the_reason);

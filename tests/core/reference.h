@@ -18,6 +18,10 @@
  *   n products by a matrix unit          (matrix.h) each is off by 3 v^2 (1 + 2 v), v = 2^-8 being that of bf16: two
  *                                        operands that lose v^2 each, and low low, which is left out. Then a sum,
  *                                        in any order, of 3 n, and denormals in it become 0
+ *   a norm of n values                   with e the largest error of a value less the mean: the square of the divisor is
+ *                                        off by 2 sqrt (variance) e + e^2 and n + 6 roundings of itself; where that is
+ *                                        less than half of it, the divisor by no more than as much relative to it; a
+ *                                        normalised value is at most sqrt (n); four more roundings
  *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
  *                                        reserve
  *
@@ -109,18 +113,63 @@ reference_linear (Bounded *out, const AttnLinear *linear, const AttnSizes *s, co
   }
 }
 
+/* Normalises `n` values in place. The largest error and the largest magnitude stand for those of all values. */
+static inline void
+reference_norm (const AttnSizes *s, const AttnNormVectors *norm, Bounded *x, size_t n)
+{
+  double mean = 0, variance = 0, error = 0, largest = 0, divisor, relative;
+
+  for (size_t i = 0; i < n; i++) {
+    mean += s->qk_norm == ATTN_QK_NORM_LAYER ? x[i].value / n : 0;
+    error = fmax (error, x[i].error);
+    largest = fmax (largest, fabs (x[i].value) + x[i].error);
+  }
+  error = 2 * error + 2 * gamma_n (n + 3) * largest + 2 * reference_guard (n, largest) + 2 * FLUSHED;
+  for (size_t i = 0; i < n; i++)
+    variance += (x[i].value - mean) * (x[i].value - mean) / n;
+  divisor = sqrt (variance + (double) s->qk_norm_eps);
+  relative = (2 * sqrt (variance) * error + error * error + reference_guard (n, largest * largest) + FLUSHED)
+                 / (divisor * divisor)
+             + gamma_n (n + 6);
+  for (size_t i = 0; i < n; i++) {
+    double y = (x[i].value - mean) / divisor, w = norm->weight[i], b = norm->bias != NULL ? norm->bias[i] : 0;
+    double off = relative < 0.5 ? error / divisor * (1 + relative) + fabs (y) * relative : 2 * sqrt ((double) n);
+
+    x[i].value = y * w + b;
+    x[i].error = fabs (w) * off + 4 * UNIT * (fabs (y * w) + fabs (w) * off + fabs (b)) + FLUSHED * (1 + fabs (w))
+                 + reference_guard (1, fabs (y * w) + fabs (b));
+  }
+}
+
+static inline void
+reference_norms (const AttnSizes *s, const AttnModel *model, Bounded *q, Bounded *k)
+{
+  if (model == NULL || s->qk_norm == ATTN_QK_NORM_NONE)
+    return;
+  for (size_t h = 0; h < s->n_heads; h++)
+    reference_norm (s, &model->query_norm, q + h * s->dk, s->dk);
+  for (size_t h = 0; h < s->n_kv_heads; h++)
+    reference_norm (s, &model->key_norm, k + h * s->dk, s->dk);
+}
+
+static inline bool
+reference_is_in_window (const AttnSizes *s, uint64_t t, uint64_t j)
+{
+  if (s->chunk != 0)
+    return j / s->chunk <= t / s->chunk && j / s->chunk + s->chunks >= t / s->chunk;
+  return j + s->window > t && j <= t + s->look_ahead;
+}
+
 static inline bool
 reference_attends (const AttnSizes *s, uint64_t t, uint64_t j)
 {
-  bool in_window = j + s->window > t && j <= t + s->look_ahead;
-
-  return in_window || (j < s->n_sinks && j <= t);
+  return reference_is_in_window (s, t, j) || (j < s->n_sinks && j <= t);
 }
 
 static inline size_t
 reference_slot (const AttnSizes *s, uint64_t t, uint64_t j)
 {
-  return j + s->window > t ? s->n_sinks + (j + s->window - 1 - t) : j;
+  return reference_is_in_window (s, t, j) ? s->n_sinks + (j + s->window - 1 - t) : j;
 }
 
 /* softcap tanh (score / softcap); 0 = off. Its slope is at most 1. */
@@ -276,6 +325,7 @@ reference_forward (const AttnSizes *s, const AttnModel *model, double scale, dou
     reference_linear (q + i * s->n_query, model ? &model->query : NULL, s, x, s->n_query);
     reference_linear (k + i * s->n_key, model ? &model->key : NULL, s, x, s->n_key);
     reference_linear (v + i * s->n_value, model ? &model->value : NULL, s, x, s->n_value);
+    reference_norms (s, model, q + i * s->n_query, k + i * s->n_key);
   }
   for (size_t i = 0; i < n; i++) {
     for (size_t h = 0; h < s->n_heads; h++)

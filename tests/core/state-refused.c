@@ -148,7 +148,8 @@ TEST (layer_that_differs_in_any_field_refuses_a_state)
   stream = stream_new (layer, 0);
   state = save (stream);
   for (size_t f = 0; (field = attn_config_field (f)) != NULL; f++) {
-    size_t n_tried = 0;
+    /* Norms need a model, and chunks allow no window: other_norms_are_refused, other_chunks_are_refused */
+    size_t n_tried = strncmp (field->name, "qk-norm", 7) == 0 || strncmp (field->name, "chunk", 5) == 0;
 
     for (size_t i = 0; i < N_OTHERS; i++)
       if (strcmp (others[i].field, field->name) == 0) {
@@ -245,7 +246,59 @@ TEST (other_relative_bias_is_refused)
   random_layer_clear (&r);
 }
 
+TEST (other_norms_are_refused)
+{
+  RandomLayer r = random_layer ();
+  AttnLayer *other;
+
+  while (r.config.qk_norm == ATTN_QK_NORM_NONE || r.config.qk_norm_eps == 0.25) {
+    random_layer_clear (&r);
+    r = random_layer ();
+  }
+  for (int i = 0; i < 4; i++) {
+    AttnConfig before = r.config;
+    AttnNormVectors key_norm = r.model->key_norm;
+    float *changed[] = { r.model->query_norm.weight, key_norm.weight + key_norm.n_values - 1, NULL, NULL };
+
+    if (i == 2)
+      r.config.qk_norm_eps = 0.25;
+    if (i == 3) {
+      r.config.qk_norm = ATTN_QK_NORM_LAYER + ATTN_QK_NORM_RMS - r.config.qk_norm;
+      r.model->query_norm.bias = r.model->key_norm.bias = NULL;
+    }
+    other = changed_layer (&r, changed[i]);
+    CHECK_MSG (is_told_apart (r.layer, other), "change %d", i);
+    attn_layer_free (other);
+    r.config = before;
+  }
+  random_layer_clear (&r);
+}
+
 /* The divisor and the factor of a softcap are rounded separately: 2 / softcap is the same here. */
+/* Some of these count as the same window, or the same look-ahead. */
+TEST (other_chunks_are_refused)
+{
+  static const uint32_t pairs[][2] = { { 3, 2 }, { 6, 0 }, { 2, 2 }, { 0, 0 } };
+  AttnConfig config = attn_config_default (), other;
+  AttnLayer *layer, *other_layer;
+
+  config.n_features = 2;
+  config.chunk = 3;
+  config.chunks = 1;
+  MUST (attn_layer_new (&config, NULL, &layer, NULL));
+  for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+    other = config;
+    other.chunk = pairs[i][0];
+    other.chunks = pairs[i][1];
+    if (other.chunk == 0)
+      other.window = 6, other.look_ahead = 2;
+    MUST (attn_layer_new (&other, NULL, &other_layer, NULL));
+    CHECK_MSG (is_told_apart (layer, other_layer), "chunk %u, chunks %u", pairs[i][0], pairs[i][1]);
+    attn_layer_free (other_layer);
+  }
+  attn_layer_free (layer);
+}
+
 TEST (softcap_that_differs_in_a_last_place_is_refused)
 {
   AttnConfig config = attn_config_default ();
@@ -354,6 +407,8 @@ main (int argc, char **argv)
   RUN (layer_that_differs_in_any_field_refuses_a_state);
   RUN (other_parameters_are_refused);
   RUN (other_relative_bias_is_refused);
+  RUN (other_norms_are_refused);
+  RUN (other_chunks_are_refused);
   RUN (softcap_that_differs_in_a_last_place_is_refused);
   RUN (kernels_are_no_part_of_the_layer);
   RUN (forged_numbers_are_refused);

@@ -8,6 +8,7 @@
 #include "pipelinecheck.h"
 
 #define HEADS 3 /* that the model has, of 6 features */
+#define N_WEIGHTS (3 * D * D)
 
 static gchar *file;
 
@@ -25,18 +26,37 @@ teardown (void)
   g_clear_pointer (&file, g_free);
 }
 
+/* The entry of a norm's weight, whose values are those of the projections from the first on. */
+static gchar *
+norm_tensor (const gchar *name)
+{
+  return g_strdup_printf (",'a.%s.weight':{'dtype':'F32','shape':[%d],'data_offsets':[%d,%d]}", name, D / HEADS,
+                          N_WEIGHTS * 4 + (*name == 'k') * D / HEADS * 4,
+                          N_WEIGHTS * 4 + (1 + (*name == 'k')) * D / HEADS * 4);
+}
+
 /* A layer of D features with this metadata, such as "'heads':'3'", with ' in place of ". */
+static void
+write_layer (const gchar *metadata, gboolean with_norms)
+{
+  gfloat weights[N_WEIGHTS + 2 * D / HEADS];
+  gchar *query = norm_tensor ("q_norm"), *key = norm_tensor ("k_norm");
+
+  fill_random (weights, G_N_ELEMENTS (weights), 7);
+  write_safetensors (file,
+                     g_strdup_printf ("{'__metadata__':{%s},'a.in_proj_weight':{'dtype':'F32','shape':[%d,%d],"
+                                      "'data_offsets':[0,%d]}%s%s}",
+                                      metadata, 3 * D, D, N_WEIGHTS * 4, with_norms ? query : "",
+                                      with_norms ? key : ""),
+                     weights, with_norms ? sizeof weights : N_WEIGHTS * 4);
+  g_free (query);
+  g_free (key);
+}
+
 static void
 write_model (const gchar *metadata)
 {
-  gfloat weights[3 * D * D];
-
-  fill_random (weights, 3 * D * D, 7);
-  write_safetensors (file,
-                     g_strdup_printf ("{'__metadata__':{%s},'a.in_proj_weight':{'dtype':'F32','shape':[%d,%d],"
-                                      "'data_offsets':[0,%d]}}",
-                                      metadata, 3 * D, D, 3 * D * D * 4),
-                     weights, sizeof weights);
+  write_layer (metadata, FALSE);
 }
 
 static GstElement *
@@ -50,12 +70,16 @@ new_element (void)
 
 /* ---- properties ---- */
 
-static const gchar *const properties[] = { "heads",   "kv-heads", "window",    "look-ahead",  "sinks",          "scale",
-                                           "softcap", "position", "rope-base", "rope-layout", "rope-dimensions" };
+static const gchar *const properties[] = { "heads",           "kv-heads", "window",     "look-ahead", "sinks",
+                                           "scale",           "softcap",  "position",   "rope-base",  "rope-layout",
+                                           "rope-dimensions", "qk-norm",  "qk-norm-eps" };
 
 /* Other values than the defaults. There are as many kv-heads as heads, as in_proj_weight has a third for each. */
-static const gchar *const said[] = { "3", "3", "9", "2", "4", "0.25", "30", "rope", "500", "interleaved", "2" };
-static const gchar *const defaults[] = { "1", "0", "64", "0", "0", "0", "0", "none", "10000", "half", "0" };
+static const gchar *const said[] = { "3",    "3",   "9",           "2", "4",   "0.25", "30",
+                                     "rope", "500", "interleaved", "2", "rms", "0.25" };
+static const gchar *const defaults[] = {
+  "1", "0", "64", "0", "0", "0", "0", "none", "10000", "half", "0", "none", "1.0000000000000001e-05"
+};
 
 static void
 write_model_that_says_all (void)
@@ -64,7 +88,7 @@ write_model_that_says_all (void)
 
   for (guint i = 0; i < G_N_ELEMENTS (properties); i++)
     g_string_append_printf (metadata, ",'%s':'%s'", properties[i], said[i]);
-  write_model (metadata->str);
+  write_layer (metadata->str, TRUE);
   g_string_free (metadata, TRUE);
 }
 
@@ -118,6 +142,29 @@ GST_START_TEST (test_properties_that_nobody_set_read_as_the_model_says)
 }
 GST_END_TEST;
 
+/* Keys that mean nothing together with a window have a file of their own. */
+GST_START_TEST (test_chunks_and_their_positions_read_as_the_model_says)
+{
+  static const gchar *const names[] = { "position", "chunk", "chunks", "window", "look-ahead" };
+  static const gchar *const values[] = { "transformer-xl", "5", "3", "20", "4" };
+  GstElement *element = gst_element_factory_make ("attention", NULL);
+
+  g_object_set (element, "model-file", GOLDEN_DIR "/attention/transformer-xl-chunk.safetensors", "model-prefix",
+                "attn.", NULL);
+  for (guint i = 0; i < G_N_ELEMENTS (names); i++) {
+    GValue value = G_VALUE_INIT;
+    gchar *text;
+
+    g_object_get_property (G_OBJECT (element), names[i], &value);
+    text = gst_value_serialize (&value);
+    fail_unless_equals_string (text, values[i]);
+    g_free (text);
+    g_value_unset (&value);
+  }
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 /* The file alone is enough: the bits are those of the core with the same settings and a model without metadata. */
 GST_START_TEST (test_model_file_alone_gives_the_bits_of_its_settings)
 {
@@ -126,7 +173,7 @@ GST_START_TEST (test_model_file_alone_gives_the_bits_of_its_settings)
   GstHarness *h;
   AttnModel *model;
 
-  write_model ("'note':'nothing'");
+  write_layer ("'note':'nothing'", TRUE);
   fail_unless_equals_int (attn_model_open (file, "a.", &model, NULL), ATTN_OK);
   config.n_sinks = 4;
   config.scale = 0.25;
@@ -134,6 +181,8 @@ GST_START_TEST (test_model_file_alone_gives_the_bits_of_its_settings)
   config.position = ATTN_POSITION_ROPE;
   config.rope_base = 500;
   config.rope_layout = ATTN_ROPE_INTERLEAVED;
+  config.qk_norm = ATTN_QK_NORM_RMS;
+  config.qk_norm_eps = 0.25;
   expected = expect_with_model (&config, model, frames, NULL, 40);
   write_model_that_says_all ();
   h = gst_harness_new_with_element (new_element (), "sink", "src");
@@ -154,7 +203,8 @@ GST_END_TEST;
 /*
  * Without heads and kv-heads, which fail by their shapes first, and without rope-dimensions, where 0 is the whole head.
  */
-static const gchar *const other[] = { NULL, NULL, "64", "0", "0", "0", "0", "none", "10000", "half", NULL };
+static const gchar *const other[] = { NULL,   NULL,    "64",   "0",  "0",    "0",    "0",
+                                      "none", "10000", "half", NULL, "none", "1e-05" };
 
 /* Even if it is set to its default. */
 GST_START_TEST (test_property_that_was_set_and_disagrees_is_refused)
@@ -483,6 +533,7 @@ attention_model_suite (void)
   suite_add_tcase (suite, properties_case);
   tcase_add_checked_fixture (properties_case, setup, teardown);
   tcase_add_test (properties_case, test_properties_that_nobody_set_read_as_the_model_says);
+  tcase_add_test (properties_case, test_chunks_and_their_positions_read_as_the_model_says);
   tcase_add_test (properties_case, test_model_file_alone_gives_the_bits_of_its_settings);
   tcase_add_loop_test (properties_case, test_property_that_was_set_and_disagrees_is_refused, 0,
                        G_N_ELEMENTS (properties));

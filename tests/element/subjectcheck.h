@@ -36,9 +36,19 @@ subject_resolve (const AttnConfig *config)
   resolved.n_heads = config->n_heads == ATTN_UNSET ? 1 : config->n_heads;
   resolved.window = config->window == ATTN_UNSET ? 64 : config->window;
   resolved.look_ahead = config->look_ahead == ATTN_UNSET ? 0 : config->look_ahead;
+  resolved.chunk = config->chunk == ATTN_UNSET ? 0 : config->chunk;
   resolved.n_sinks = config->n_sinks == ATTN_UNSET ? 0 : config->n_sinks;
   resolved.position = config->position == ATTN_POSITION_UNSET ? ATTN_POSITION_NONE : config->position;
   return resolved;
+}
+
+/* The keys of the window, or of the chunks. Transfer full. */
+static inline gchar *
+subject_keys (const AttnConfig *config)
+{
+  if (config->chunk != 0)
+    return g_strdup_printf ("\\'chunk\\':%u,\\'chunks\\':%u", config->chunk, config->chunks);
+  return g_strdup_printf ("\\'window\\':%u,\\'look-ahead\\':%u", config->window, config->look_ahead);
 }
 
 /* The header of a file with identities [3 D, D] and [D, D]. Transfer full. */
@@ -46,14 +56,17 @@ static inline gchar *
 subject_header (const AttnConfig *config)
 {
   guint n = config->n_features;
+  gchar *keys = subject_keys (config), *header;
 
-  return g_strdup_printf (
+  header = g_strdup_printf (
       "{'__metadata__':{'encoder':'{\\'version\\':1,\\'features\\':%u,\\'blocks\\':[{\\'attention\\':\\'a\\',"
-      "\\'heads\\':%u,\\'window\\':%u,\\'look-ahead\\':%u,\\'sinks\\':%u,\\'position\\':\\'%s\\'}]}'},"
+      "\\'heads\\':%u,%s,\\'sinks\\':%u,\\'position\\':\\'%s\\'}]}'},"
       "'a.in_proj_weight':{'dtype':'F32','shape':[%u,%u],'data_offsets':[0,%u]},"
       "'a.out_proj.weight':{'dtype':'F32','shape':[%u,%u],'data_offsets':[%u,%u]}}",
-      n, config->n_heads, config->window, config->look_ahead, config->n_sinks,
-      config->position == ATTN_POSITION_ALIBI ? "alibi" : "none", 3 * n, n, 12 * n * n, n, n, 12 * n * n, 16 * n * n);
+      n, config->n_heads, keys, config->n_sinks, config->position == ATTN_POSITION_ALIBI ? "alibi" : "none", 3 * n, n,
+      12 * n * n, n, n, 12 * n * n, 16 * n * n);
+  g_free (keys);
+  return header;
 }
 
 /* The name determines the contents, so tests that run at the same time may share the file. Transfer full. */
@@ -63,8 +76,10 @@ subject_file (const AttnConfig *given)
   AttnConfig resolved = subject_resolve (given), *config = &resolved;
   guint n = config->n_features, i;
   gfloat *identities = g_new0 (gfloat, 4 * n * n);
-  gchar *path = g_strdup_printf (MODEL_DIR "/encoder-%u-%u-%u-%u-%u-%d.safetensors", n, config->n_heads, config->window,
-                                 config->look_ahead, config->n_sinks, config->position);
+  gboolean has_chunks = config->chunk != 0;
+  gchar *path = g_strdup_printf (MODEL_DIR "/encoder-%u-%u-%s%u-%u-%u-%d.safetensors", n, config->n_heads,
+                                 has_chunks ? "chunk-" : "", has_chunks ? config->chunk : config->window,
+                                 has_chunks ? config->chunks : config->look_ahead, config->n_sinks, config->position);
 
   fail_unless_equals_int (g_mkdir_with_parents (MODEL_DIR, 0755), 0);
   for (i = 0; i < 4 * n; i++)
@@ -83,8 +98,11 @@ subject_new (const AttnConfig *given)
   gchar *file;
 
   if (!subject_is_encoder ()) {
-    g_object_set (element, "heads", config->n_heads, "window", config->window, "look-ahead", config->look_ahead,
-                  "sinks", config->n_sinks, "position", config->position, NULL);
+    g_object_set (element, "heads", config->n_heads, "sinks", config->n_sinks, "position", config->position, NULL);
+    if (config->chunk != 0)
+      g_object_set (element, "chunk", config->chunk, "chunks", config->chunks, NULL);
+    else
+      g_object_set (element, "window", config->window, "look-ahead", config->look_ahead, NULL);
     return element;
   }
   file = subject_file (config);
