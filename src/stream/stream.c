@@ -261,7 +261,8 @@ warm_up (AttnStream *stream, AttnError *error)
   const AttnChain *chain = &stream->layer->chain;
   size_t n = attn_layer_n_parameters (stream->layer) < MANY_PARAMETERS ? ATTN_LANES : 0;
   size_t size_in = attn_size_mul (attn_size_mul (n + 1, chain->n_inputs), sizeof (float));
-  size_t size_out = attn_size_mul (attn_size_mul (attn_chain_ready (chain, n + 1), chain->n_outputs), sizeof (float));
+  size_t size_out =
+      attn_size_mul (attn_size_mul (attn_chain_ready (chain, 0, n + 1), chain->n_outputs), sizeof (float));
   float *frames = attn_alloc (size_in), *out = attn_alloc (size_out);
   AttnStatus status;
 

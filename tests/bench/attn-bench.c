@@ -362,11 +362,18 @@ push (Feed *feed)
   return n_out;
 }
 
+/* The values that a block of a stream may give: with chunks, more outputs than it has frames. */
+static size_t
+room_for_block (const Options *o, const AttnLayer *layer)
+{
+  return (o->n + attn_layer_reach_ahead (layer) + MIN_ROOM) * attn_layer_n_outputs (layer);
+}
+
 /* A block of each stream. */
 static void
 push_together (Feed *feed)
 {
-  size_t room = (feed->o->n + MIN_ROOM) * attn_layer_n_outputs (feed->layer);
+  size_t room = room_for_block (feed->o, feed->layer);
 
   for (unsigned i = 0; i < feed->o->n_streams; i++)
     feed->pushes[i] = (AttnPush){
@@ -549,7 +556,7 @@ static Feed
 make_feed (Options *o)
 {
   Feed feed = { .o = o, .layer = make_layer (o) };
-  size_t n_out = o->n_streams * (o->n + MIN_ROOM) * attn_layer_n_outputs (feed.layer);
+  size_t n_out = o->n_streams * room_for_block (o, feed.layer);
   AttnError error;
 
   feed.frames = make_frames (o, &feed.n_frames);
