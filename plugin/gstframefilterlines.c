@@ -151,7 +151,9 @@ gst_frame_filter_add_item_to_side (GstFrameFilter *self, Line *line, const Item 
 
 /* ---- rows ---- */
 
-/* The next `n` rows of `item`, all there or all absent; rows NULL: zeros. Chains alone give rows that have no buffer. */
+/*
+ * The next `n` rows of `item`, all there or all absent; rows NULL: zeros. Only a chain gives rows that have no buffer.
+ */
 static void
 give (GstFrameFilter *self, Line *line, Item *item, const gfloat *rows, guint64 n, gboolean present)
 {

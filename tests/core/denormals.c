@@ -561,12 +561,25 @@ is_in_range (const Magnitudes *m)
          && fabs (m->s - 2 * m->x) < 29;
 }
 
+/* A norm would give queries and keys its own magnitude. */
+static void
+remove_norms (RandomLayer *r)
+{
+  r->config.qk_norm = ATTN_QK_NORM_NONE;
+  if (r->model == NULL)
+    return;
+  free_norm_vectors (&r->model->query_norm);
+  free_norm_vectors (&r->model->key_norm);
+  r->model->query_norm = r->model->key_norm = (AttnNormVectors){ 0 };
+}
+
 static RandomLayer
 layer_of (const Magnitudes *m)
 {
   RandomLayer r = random_layer ();
   AttnError error;
 
+  remove_norms (&r);
   attn_layer_free (r.layer);
   r.config.precision = ATTN_PRECISION_F32;
   r.config.scale = pow (10, r.model != NULL ? m->s - m->q - m->k : m->s - 2 * m->x);

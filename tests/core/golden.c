@@ -1,6 +1,7 @@
 /*
  * Against PyTorch and NumPy: the files that tests/golden/generate.py and position.py made with nn.MultiheadAttention,
- * and streaming.py by definitions, in float64. Also names the largest error of each.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * and streaming.py by definitions, in float64. Also names the largest error of each.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _POSIX_C_SOURCE 200809L /* setenv */
 #include <math.h>

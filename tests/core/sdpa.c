@@ -149,7 +149,7 @@ project (const AttnLayer *layer, const AttnProjection *projection, size_t n_copi
     memcpy (out + i * width, in + i / n_copies * width, width * sizeof *out);
 }
 
-/* The queries, keys and values of n frames, as the layer's projections and RoPE make them and its window holds them. */
+/* The queries, keys and values of n frames, as the layer's projections, norms and RoPE make them and its window holds them. */
 typedef struct {
   float *query, *key, *value, *mask;
 } LayerInputs;
@@ -166,6 +166,11 @@ layer_inputs (const RandomLayer *r, const float *frames, const uint8_t *present,
   for (size_t t = 0; t < n; t++) {
     float *row = projected + t * sizes->n_projected;
 
+    if (sizes->qk_norm != ATTN_QK_NORM_NONE) {
+      attn_kernels_c.norm (row, row, sizes->n_heads, &attn_layer_first (r->layer)->query_norm);
+      attn_kernels_c.norm (row + sizes->n_query, row + sizes->n_query, sizes->n_kv_heads,
+                           &attn_layer_first (r->layer)->key_norm);
+    }
     if (sizes->position == ATTN_POSITION_ROPE)
       attn_rope_angles (attn_layer_first (r->layer)->positions.turns, sizes->n_rope_pairs, t, cosines, sines);
     for (size_t head = 0; head < sizes->n_heads + sizes->n_kv_heads && sizes->position == ATTN_POSITION_ROPE; head++)
