@@ -45,6 +45,7 @@ void attn_free (void *memory); /* accepts NULL */
 typedef struct {
   char *memory; /* NULL: only counting */
   size_t used;  /* bytes; SIZE_MAX: too large to address */
+  size_t size;  /* of the memory, where it matters */
 } AttnArena;
 
 /* `size` bytes at a multiple of ATTN_ALIGNMENT, as attn_alloc () left them; NULL while counting. */

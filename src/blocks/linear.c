@@ -18,6 +18,12 @@ packed_index (const AttnProjection *projection, size_t o, size_t i)
          + attn_stored_index (i, panel, o % panel, projection->precision);
 }
 
+/*
+ * Bytes of weights that have left the third-level cache, or the half of it that other programs leave, before they are
+ * read again. Nearer ones arrive in time by themselves, and asking for them costs a tenth and more.
+ */
+#define SMALLEST_FAR ((size_t) 16 << 20)
+
 /* Bytes. */
 static size_t
 weight_size (const AttnProjection *projection)
@@ -130,6 +136,7 @@ attn_linear_settle (AttnProjection *projection, AttnArena *arena)
     memcpy (weight, projection->weight, bytes);
     attn_free (projection->weight);
     projection->weight = weight;
+    projection->is_far = arena->size >= SMALLEST_FAR;
   }
   if (arena == NULL)
     projection->weight = NULL;

@@ -3,8 +3,7 @@
 
 #define INPUTS_PER_PASS 128 /* of a panel; what several tiles of frames read stays in the first-level cache */
 #define FRAMES_PER_BLOCK 16
-#define LINE 64                    /* bytes of a cache line, or a part of one */
-#define SMALLEST_FAR (1024 * 1024) /* bytes of weights that leave the second-level cache before they are read again */
+#define LINE 64 /* bytes of a cache line, or a part of one */
 
 /* Some inputs of a block of frames against one panel. */
 typedef struct {
@@ -16,7 +15,7 @@ typedef struct {
   size_t n_inputs;
   size_t panel;
   size_t n_frames;
-  bool is_far; /* the panels are not in the first-level cache: ask for those of the next pass */
+  bool is_far; /* as the projection has it: ask for the panels of the next pass */
 } Pass;
 
 /* Adds input i + odd of some frames, times its weights. */
@@ -172,7 +171,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
         .n_inputs = n_inputs - i < INPUTS_PER_PASS ? n_inputs - i : INPUTS_PER_PASS,
         .panel = panel,
         .n_frames = n_frames,
-        .is_far = n_inputs * projection->n_outputs * sizeof (float) >= SMALLEST_FAR,
+        .is_far = projection->is_far,
       };
 
       project_pass (projection->precision, &pass, n_frames);

@@ -49,6 +49,7 @@ attn_layer_settle (AttnLayer *layer, AttnError *error)
   layer->weights = arena.memory = attn_alloc (arena.used);
   if (layer->weights == NULL)
     return attn_fail_memory (error, "weights", arena.used);
+  arena.size = arena.used;
   arena.used = 0;
   attn_chain_settle (&layer->chain, &arena);
   return ATTN_OK;

@@ -367,7 +367,9 @@ typedef struct {
 static void
 sum_output (const AttnKernels *kernels, Sum *sum)
 {
-  AttnProjection projection = { sum->n, 1, ATTN_LANES, ATTN_PRECISION_F32, sum->right, NULL, sum->start, NULL };
+  AttnProjection projection = {
+    .n_inputs = sum->n, .n_outputs = 1, .panel = ATTN_LANES, .weight = sum->right, .start = sum->start
+  };
 
   for (size_t i = 0; i < sum->n * ATTN_LANES; i++)
     sum->right[i] = i % ATTN_LANES == 0 ? sum->right[i] : 0;

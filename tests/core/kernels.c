@@ -204,7 +204,12 @@ random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
 
   for (size_t i = 0; i < n_padded; i++)
     start[i] = i % 3 == 0 ? ATTN_GUARD : start[i];
-  return (AttnProjection){ n_inputs, n_outputs, panel, precision, weight, NULL, start };
+  return (AttnProjection){ .n_inputs = n_inputs,
+                           .n_outputs = n_outputs,
+                           .panel = panel,
+                           .precision = precision,
+                           .weight = weight,
+                           .start = start };
 }
 
 static void
