@@ -238,10 +238,10 @@ TEST (project_equals_plain_c)
       }
 }
 
-/* Panels of every width, several of them, and more inputs than one pass takes. */
+/* Panels of every width, several of them, more inputs than one pass takes, and weights of more than 1 MiB. */
 TEST (project_equals_plain_c_over_many_panels)
 {
-  static const size_t outputs[] = { 192, 240, 320, 400, 432, 448, 768 };
+  static const size_t outputs[] = { 192, 240, 320, 400, 432, 448, 768, 896, 960, 1040 };
 
   FOR_EACH_ROW (kernels)
   for (size_t o = 0; o < sizeof outputs / sizeof outputs[0]; o++)
