@@ -34,6 +34,20 @@ attn_cpu_has_avx2 (void)
 #endif
 }
 
+/*
+ * The third-level cache gives one core a sixth of what the second level gives: about 30 GB/s on an Intel server of 2026
+ * with AMX. AMD's is several times as fast.
+ */
+static inline bool
+attn_cpu_has_slow_cache (void)
+{
+#ifdef ATTN_ARCH_X86
+  return __builtin_cpu_is ("intel");
+#else
+  return false;
+#endif
+}
+
 static inline bool
 attn_cpu_has_avx512 (void)
 {

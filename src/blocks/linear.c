@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/half.h"
 #include "base/hash.h"
 #include "base/status.h"
@@ -19,10 +20,15 @@ packed_index (const AttnProjection *projection, size_t o, size_t i)
 }
 
 /*
- * Bytes of weights that have left the third-level cache, or the half of it that other programs leave, before they are
- * read again. Nearer ones arrive in time by themselves, and asking for them costs a tenth and more.
+ * Bytes of the weights of a layer from which on they do not arrive in time by themselves: those that leave the
+ * third-level cache, or the half of it that other programs leave, before they are read again; on processors where this
+ * cache is slow, those that leave the second-level cache. Asking for nearer ones costs a tenth and more (AMD Zen 5).
  */
-#define SMALLEST_FAR ((size_t) 16 << 20)
+static size_t
+smallest_far (void)
+{
+  return (size_t) (attn_cpu_has_slow_cache () ? 2 : 16) << 20;
+}
 
 /* Bytes. */
 static size_t
@@ -136,7 +142,7 @@ attn_linear_settle (AttnProjection *projection, AttnArena *arena)
     memcpy (weight, projection->weight, bytes);
     attn_free (projection->weight);
     projection->weight = weight;
-    projection->is_far = arena->size >= SMALLEST_FAR;
+    projection->is_far = arena->size >= smallest_far ();
   }
   if (arena == NULL)
     projection->weight = NULL;

@@ -44,29 +44,46 @@ score_dimension (const int n_queries, const int n_tiles, AttnPrecision precision
   }
 }
 
+/*
+ * Adds all dimensions. is_far: asks for the same ones of the tiles from `ahead` on, of all that one query will take
+ * next, or of two; the four times four rows of a block share this work.
+ */
+LANES_INLINE void
+score_dimensions (const int n_queries, const int n_tiles, const bool is_far, AttnPrecision precision,
+                  const float *query, size_t query_stride, const void *const tiles[8], const void *ahead, size_t dk,
+                  Lanes acc[6][8])
+{
+  const size_t tile_size = attn_stored_rows (dk, precision) * N_LANES;
+  const int n_ahead = !is_far ? 0 : n_queries == 1 ? n_tiles : 2;
+  size_t d = 0;
+
+  for (; d + 2 <= dk; d += 2) {
+    EACH (t, n_ahead) prefetch_rows (precision, advance (precision, ahead, t * tile_size + d * N_LANES));
+    score_dimension (n_queries, n_tiles, precision, 0, query, query_stride, tiles, d, acc);
+    score_dimension (n_queries, n_tiles, precision, 1, query, query_stride, tiles, d, acc);
+  }
+  if (d < dk)
+    score_dimension (n_queries, n_tiles, precision, 0, query, query_stride, tiles, d, acc);
+}
+
 /* `n_queries` rows over n_tiles tiles, from `row` and `tile` on, with the keys of `row`. */
 LANES_INLINE void
 score_tiles (const int n_queries, const int n_tiles, AttnPrecision precision, const AttnRows *rows, size_t row,
              size_t tile, const float *query, size_t query_stride, const void *keys, size_t dk)
 {
   float *scores = rows->scores + row * rows->score_stride + tile * N_LANES;
-  size_t tile_size = attn_stored_rows (dk, precision) * N_LANES, d;
-  const int n_ahead = n_queries == 1 ? n_tiles : 2; /* tiles; the rows of a block share this work */
-  const bool is_far = n_tiles >= 5 && is_slow_to_come (rows, n_queries == 1, precision);
+  size_t tile_size = attn_stored_rows (dk, precision) * N_LANES;
+  size_t n_behind = n_queries == 1 ? 1 : row / 4 % 4 * 2 + 1; /* tiles from the last one to those to ask for */
   const void *tiles[8], *ahead;
   Lanes acc[6][8];
 
   EACH (t, n_tiles) tiles[t] = advance (precision, keys, rows->slots[tile + t] * tile_size);
-  ahead = advance (precision, tiles[n_tiles - 1], (n_queries == 1 ? 1 : row / 4 % 4 * 2 + 1) * tile_size);
+  ahead = advance (precision, tiles[n_tiles - 1], n_behind * tile_size);
   EACH (q, n_queries) EACH (t, n_tiles) acc[q][t] = lanes_set (ATTN_GUARD);
-  for (d = 0; d + 2 <= dk; d += 2) {
-    if (is_far)
-      EACH (t, n_ahead) prefetch_rows (precision, advance (precision, ahead, t * tile_size + d * N_LANES));
-    score_dimension (n_queries, n_tiles, precision, 0, query, query_stride, tiles, d, acc);
-    score_dimension (n_queries, n_tiles, precision, 1, query, query_stride, tiles, d, acc);
-  }
-  if (d < dk)
-    score_dimension (n_queries, n_tiles, precision, 0, query, query_stride, tiles, d, acc);
+  if (n_tiles >= 5 && is_slow_to_come (rows, n_queries == 1, precision))
+    score_dimensions (n_queries, n_tiles, n_tiles >= 5, precision, query, query_stride, tiles, ahead, dk, acc);
+  else
+    score_dimensions (n_queries, n_tiles, false, precision, query, query_stride, tiles, ahead, dk, acc);
   EACH (q, n_queries) EACH (t, n_tiles) lanes_store (scores + q * rows->score_stride + t * N_LANES, acc[q][t]);
 }
 
@@ -227,8 +244,10 @@ prefetch_frames (const int n_rows, const int n_vectors, const bool shared, AttnP
 {
   const void *ahead = advance (precision, values, (frame + N_LANES) * mix->dv + column);
 
-  EACH (r, shared ? 1 : n_rows)
-  EACH (c, n_vectors) prefetch_rows (precision, advance (precision, ahead, r * mix->value_stride + 2 * c * N_LANES));
+  EACH (r, n_rows)
+  EACH (c, n_vectors)
+  if (r == 0 || !shared)
+    prefetch_rows (precision, advance (precision, ahead, r * mix->value_stride + 2 * c * N_LANES));
 }
 
 /*
@@ -282,7 +301,7 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, AttnPrecisio
   const Mix copy = *mix_in, *mix = &copy; /* a local copy, so that it stays in registers */
   const AttnRows *rows = mix->rows;
   const float *weights = rows->scores + mix->row * rows->score_stride;
-  const bool is_far = n_vectors >= 3 && is_slow_to_come (rows, !shared, precision);
+  const bool is_far = n_rows >= 4 && n_vectors >= 3 && is_slow_to_come (rows, !shared, precision);
   _Alignas(ATTN_ALIGNMENT) float result[8 * 4 * ATTN_LANES];
   Lanes acc[8][4];
 

@@ -41,9 +41,12 @@ project_input (const int n_frames, const int n_vectors, AttnPrecision precision,
 static inline const char *
 lines_ahead (const Pass *pass, AttnPrecision precision, size_t frame, size_t n_frames, size_t *n_lines)
 {
-  size_t row = pass->panel * attn_precision_size (precision), per_pair = 2 * row * n_frames / pass->n_frames;
+  size_t row = pass->panel * attn_precision_size (precision);
 
-  *n_lines = pass->is_far ? (per_pair + LINE - 1) / LINE : 0;
+  *n_lines = 0;
+  if (!pass->is_far)
+    return NULL;
+  *n_lines = (2 * row * n_frames / pass->n_frames + LINE - 1) / LINE;
   return (const char *) pass->weight + (pass->n_inputs + pass->n_inputs * frame / pass->n_frames) * row;
 }
 
@@ -171,7 +174,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
         .n_inputs = n_inputs - i < INPUTS_PER_PASS ? n_inputs - i : INPUTS_PER_PASS,
         .panel = panel,
         .n_frames = n_frames,
-        .is_far = projection->is_far,
+        .is_far = MAX_PROJECT_VECTORS > 1 && projection->is_far,
       };
 
       project_pass (projection->precision, &pass, n_frames);

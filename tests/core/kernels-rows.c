@@ -29,6 +29,7 @@ random_rows (Rows *r, size_t n_rows, size_t n_tiles, AttnPrecision precision)
   size_t first = random_between (0, N_SLOTS - 1), gap = random_between (0, 9) == 0 ? 0 : n_tiles * ATTN_LANES;
 
   *r = (Rows){ .rows = { .n_rows = n_rows, .n_tiles = n_tiles, .precision = precision } };
+  r->rows.is_far = random_between (0, 1);
   for (size_t i = 0; i < n_tiles; i++)
     r->slots[i] = (first + i) % N_SLOTS;
   memset (r->finite, 0xff, sizeof r->finite);

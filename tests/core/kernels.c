@@ -205,6 +205,7 @@ random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
   for (size_t i = 0; i < n_padded; i++)
     start[i] = i % 3 == 0 ? ATTN_GUARD : start[i];
   return (AttnProjection){ .n_inputs = n_inputs,
+                           .is_far = random_between (0, 1),
                            .n_outputs = n_outputs,
                            .panel = panel,
                            .precision = precision,
@@ -246,7 +247,7 @@ TEST (project_equals_plain_c)
 /* Panels of every width, several of them, and more inputs than one pass takes. */
 TEST (project_equals_plain_c_over_many_panels)
 {
-  static const size_t outputs[] = { 192, 240, 320, 400, 432, 448, 768 };
+  static const size_t outputs[] = { 192, 240, 320, 400, 432, 448, 768, 896, 960, 1040 };
 
   FOR_EACH_ROW (kernels)
   for (size_t o = 0; o < sizeof outputs / sizeof outputs[0]; o++)

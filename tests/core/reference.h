@@ -19,9 +19,9 @@
  *                                        operands that lose v^2 each, and low low, which is left out. Then a sum,
  *                                        in any order, of 3 n, and denormals in it become 0
  *   a norm of n values                   with e the largest error of a value less the mean: the square of the divisor
- *                                        is off by 2 sqrt (variance) e + e^2 and n + 6 roundings of itself; where that is
- *                                        less than half of it, the divisor by no more than as much relative to it; a
- *                                        normalised value is at most sqrt (n); four more roundings
+ *                                        is off by 2 sqrt (variance) e + e^2 and n + 6 roundings of itself; where that
+ *                                        is less than half of it, the divisor by no more than as much relative to it;
+ *                                        a normalised value is at most sqrt (n); four more roundings
  *   a bias of the scores                 4 u relative: the slope, the product with distance and log2 (e); the rest is
  *                                        reserve
  *

@@ -149,7 +149,7 @@ project (const AttnLayer *layer, const AttnProjection *projection, size_t n_copi
     memcpy (out + i * width, in + i / n_copies * width, width * sizeof *out);
 }
 
-/* The queries, keys and values of n frames, as the layer's projections, norms and RoPE make them and its window holds them. */
+/* The queries, keys and values of n frames, as projections, norms and RoPE make them and the window holds them. */
 typedef struct {
   float *query, *key, *value, *mask;
 } LayerInputs;
