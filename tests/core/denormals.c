@@ -567,7 +567,8 @@ is_in_range (const Magnitudes *m)
 static void
 remove_norms (RandomLayer *r)
 {
-  r->config.qk_norm = ATTN_QK_NORM_NONE;
+  r->config.qk_norm = ATTN_QK_NORM_UNSET;
+  r->config.qk_norm_eps = ATTN_UNSET_DOUBLE;
   if (r->model == NULL)
     return;
   free_norm_vectors (&r->model->query_norm);
