@@ -31,7 +31,7 @@ WIDTH, HEADS, INNER, KERNEL, LAYERS = 128, 4, 256, 5, 4
 WINDOW, LOOK_AHEADS = 24, (2, 1, 1, 1)  # outputs of 40 ms
 STRIDE = 4
 FRAME, HOP, POINTS = 400, 160, 512  # samples
-LEARNING_RATE, WARM_UP = 2e-3, 300
+LEARNING_RATES, WARM_UPS = (2e-3, 1.2e-3), (300, 100)  # of the two rounds
 DROPOUT = 0.1
 
 
@@ -150,35 +150,45 @@ def log_mel(samples, hop=HOP):
 
 # ---- training ----
 
-def learning_rate(step, n_steps):
+def learning_rate(step, n_steps, which):
     """Rises, then falls along a cosine to nothing."""
-    return LEARNING_RATE * min(1, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / n_steps)) / 2
+    return LEARNING_RATES[which] * min(1, (step + 1) / WARM_UPS[which]) * (1 + math.cos(math.pi * step / n_steps)) / 2
 
 
 class Trainer:
-    """One thread, one seed, and a checkpoint from which a run that was ended goes on with the same digits."""
+    """Two rounds, of which the second begins with the rounded parameters of the first, and hears what is harder. One thread, one seed, and a checkpoint
+    from which a run that was ended goes on with the same digits."""
 
-    def __init__(self, n_steps, checkpoint, pools, seed=1):
+    def __init__(self, n_steps, checkpoint, pools):
+        """n_steps: of each round."""
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
-        torch.manual_seed(seed)
-        self.n_steps, self.checkpoint, self.pools = n_steps, checkpoint, pools
+        torch.manual_seed(1)
+        self.n_steps, self.checkpoint, self.pools = list(n_steps), checkpoint, pools
         self.of_data = zlib.crc32(b''.join(name.encode() + samples.tobytes() for name, pool in pools.items() for samples, _ in pool))
         self.model = make(len(data.TOKENS))
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02)
-        self.step, self.seconds = 0, 0.0
+        self.optimizer, self.step, self.seconds = self.new_optimizer(), 0, 0.0
         if os.path.exists(checkpoint):
             self.restore()
         else:
             self.normalise()
 
+    def new_optimizer(self):
+        return torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATES[0], betas=(0.9, 0.98), weight_decay=0.02)
+
     def normalise(self):
         """Mean and spread of the coefficients, as the second block takes them off."""
         with torch.no_grad():
-            frames = [self.model[0](self.batch(10 ** 6 + i)[0]).reshape(-1, data.COEFFICIENTS) for i in range(20)]
+            frames = [self.model[0](self.batch(10 ** 6 + i, 0)[0]).reshape(-1, data.COEFFICIENTS) for i in range(20)]
         norm = self.model[1].over
         norm.running_mean.copy_(torch.cat(frames).mean(0))
         norm.running_var.copy_(torch.cat(frames).var(0))
+
+    def begin_second_round(self):
+        torch.manual_seed(2)
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.bfloat16().float()
+        self.optimizer = self.new_optimizer()
 
     def save(self):
         torch.save({'step': self.step, 'n_steps': self.n_steps, 'of_data': self.of_data, 'seconds': self.seconds, 'model': self.model.state_dict(),
@@ -188,7 +198,7 @@ class Trainer:
     def restore(self):
         saved = torch.load(self.checkpoint)
         if saved['n_steps'] != self.n_steps:
-            sys.exit('%s is of a training of %d steps, this one has %d: remove it to start anew' % (self.checkpoint, saved['n_steps'], self.n_steps))
+            sys.exit('%s is of a training of %s steps, this one has %s: remove it to start anew' % (self.checkpoint, saved['n_steps'], self.n_steps))
         if saved['of_data'] != self.of_data:
             sys.exit('%s is of a training on other sounds: remove it to start anew' % self.checkpoint)
         self.step, self.seconds = saved['step'], saved['seconds']
@@ -197,17 +207,20 @@ class Trainer:
         torch.set_rng_state(saved['random'])
         print('goes on behind step %d' % self.step, flush=True)
 
-    def batch(self, step):
+    def batch(self, step, which):
         """(frames [streams, n, bins], words of each stream); the number of the step decides all of it."""
         rng = np.random.default_rng([3, step])
-        streams, words = sounds.streams(rng, self.pools)
+        streams, words = sounds.streams(rng, self.pools, which)
         frames = log_mel(torch.from_numpy(streams), int(rng.integers(128, 205))).numpy()
         return torch.from_numpy(sounds.masked(rng, sounds.warped(rng, frames))), words
 
     def one_step(self):
+        which = int(self.step >= self.n_steps[0])
+        if self.step == self.n_steps[0]:
+            self.begin_second_round()
         for group in self.optimizer.param_groups:
-            group['lr'] = learning_rate(self.step, self.n_steps)
-        frames, words = self.batch(self.step)
+            group['lr'] = learning_rate(self.step - which * self.n_steps[0], self.n_steps[which], which)
+        frames, words = self.batch(self.step, which)
         self.model.train()
         self.model[1].over.eval()  # its statistics stay
         out = self.model(frames).transpose(0, 1)
@@ -223,11 +236,10 @@ class Trainer:
 
     def run(self, every=100):
         begin, losses = time.process_time() - self.seconds, []
-        while self.step < self.n_steps:
+        while self.step < sum(self.n_steps):
             losses.append(self.one_step())
             self.seconds = time.process_time() - begin
-            if self.step % every == 0 or self.step == self.n_steps:
+            if self.step % every == 0 or self.step == sum(self.n_steps):
                 self.save()
                 print('%5d steps, %4.0f s of the processor: loss %.3f per word' % (self.step, self.seconds, np.mean(losses[-every:])), flush=True)
         return self.model.eval()
-

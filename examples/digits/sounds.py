@@ -12,6 +12,9 @@ import voices
 SECONDS = 72  # of sound in a batch
 LENGTHS = (2, 3, 4, 6, 9)  # seconds of a stream
 SHARES = {'recorded': 0.22, 'foreign': 0.06, 'espeak-ng': 0.2, 'accent': 0.17}  # of the utterances; the rest is that of the other voices
+# Of the two rounds of the training: how far the noise is below the words and how loud all may be, at most, in dB; and the share of the recorded
+# words that stand in a row, without pauses.
+QUIETEST, LOUDEST, JOINED = (50, 70), (15, 25), (0, 0.7)
 GOOD = 400  # lengths that are a multiple of this are fast to transform
 
 
@@ -25,11 +28,26 @@ def voice_of(rng, pools):
     return str(rng.choice(of_kind or ['recorded']))
 
 
-def utterance(rng, pools):
+def in_a_row(rng, pool):
+    """(samples, words): words as they are said in one breath, each faded over up to 80 ms into the next."""
+    samples, words = np.zeros(0, np.float32), []
+    for i in rng.integers(len(pool), size=rng.integers(2, 7)):
+        part, fade = pool[i][0].astype(np.float32), min(int(rng.integers(160, 1280)), len(samples))
+        rise = np.linspace(0, 1, fade, dtype=np.float32)
+        samples = np.concatenate([samples[:len(samples) - fade], samples[len(samples) - fade:] * (1 - rise) + part[:fade] * rise, part[fade:]])
+        words += pool[i][1]
+    return samples, words
+
+
+def utterance(rng, pools, which):
     """(samples, words), of a voice that is higher and faster, or deeper and slower. The recorded voice is that of a woman: it becomes deeper than
     others."""
     name = voice_of(rng, pools)
-    samples, words = pools[name][rng.integers(len(pools[name]))]
+    if name == 'recorded' and JOINED[which] > 0 and rng.random() < JOINED[which]:
+        samples, words = in_a_row(rng, pools[name])
+        samples = data.resampled(samples, np.exp(rng.uniform(-0.45, 0)))
+    else:
+        samples, words = pools[name][rng.integers(len(pools[name]))]
     samples = np.pad(samples, (0, -len(samples) % GOOD))
     n = GOOD * round(len(samples) * np.exp(rng.uniform(-0.24, 0.34 if name == 'recorded' else 0.24)) / GOOD)
     samples = data.resampled(samples, n / len(samples))
@@ -37,11 +55,11 @@ def utterance(rng, pools):
     return level * 1000 / (data.rms(samples) + 1) * samples, words
 
 
-def stream(rng, pools, n):
+def stream(rng, pools, n, which):
     """(samples [n], words): utterances with pauses between them, in front and behind."""
     parts, words, length = [], [], 0
     while length < n - data.RATE // 4:
-        samples, said = utterance(rng, pools)
+        samples, said = utterance(rng, pools, which)
         if length + len(samples) > n:
             if parts:
                 break
@@ -99,24 +117,24 @@ def mu_law(samples):
     return 32768 * np.sign(coded) * np.expm1(np.abs(coded) * np.log(256)) / 255
 
 
-def heard(rng, pools, samples):
+def heard(rng, pools, samples, which):
     """What reaches the recogniser."""
     if rng.random() < 0.4:
         samples = in_a_room(rng, samples)
     if rng.random() < 0.8:
         samples = filtered(rng, samples)
-    samples = samples + 1000 * 10 ** (-rng.uniform(5, 50) / 20) * noise(rng, pools, len(samples))
-    samples = samples * 10 ** (rng.uniform(-35, 15) / 20)
+    samples = samples + 1000 * 10 ** (-rng.uniform(5, QUIETEST[which]) / 20) * noise(rng, pools, len(samples))
+    samples = samples * 10 ** (rng.uniform(-35, LOUDEST[which]) / 20)
     if rng.random() < 0.1:
         samples = mu_law(samples)
     return np.clip(np.rint(samples + 0.5 * rng.standard_normal(len(samples))), -32768, 32767)
 
 
-def streams(rng, pools):
-    """(samples [streams, n], words of each)"""
+def streams(rng, pools, which):
+    """(samples [streams, n], words of each); of round `which`, 0 or 1."""
     seconds = float(rng.choice(LENGTHS)) * rng.uniform(0.9, 1.1)
-    made = [stream(rng, pools, GOOD * int(seconds * data.RATE / GOOD)) for _ in range(max(1, round(SECONDS / seconds)))]
-    return np.stack([heard(rng, pools, samples) for samples, _ in made]).astype(np.float32), [words for _, words in made]
+    made = [stream(rng, pools, GOOD * int(seconds * data.RATE / GOOD), which) for _ in range(max(1, round(SECONDS / seconds)))]
+    return np.stack([heard(rng, pools, samples, which) for samples, _ in made]).astype(np.float32), [words for _, words in made]
 
 
 # ---- frames ----

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Trains the recogniser of spoken digits: model.safetensors and tokens.txt.
 
-    examples/digits/train.py [--out FOLDER] [--steps N] [--share PART]
+    examples/digits/train.py [--out FOLDER] [--steps N N] [--share PART]
 
 Everything is seeded and runs in one thread: a second run on the same machine makes the same files. A run that was ended goes on where it was. Needs
 the packages of packages_digits in tests/packages.sh.
@@ -24,7 +24,7 @@ sys.path.insert(0, HERE)
 import data
 import voices
 
-STEPS = 3200
+STEPS = (3200, 2400)  # of the two rounds
 LICENCE = 'CC-BY-SA-3.0; credits: examples/digits/README.md'
 
 
@@ -58,7 +58,7 @@ def pools_of(path, share):
 def main():
     parser = argparse.ArgumentParser(description='Trains the recogniser of spoken digits.')
     parser.add_argument('--out', default=HERE, metavar='FOLDER', help='where the files are written (default: beside this program)')
-    parser.add_argument('--steps', type=int, default=STEPS, metavar='N', help='of training (default: %(default)s)')
+    parser.add_argument('--steps', type=int, nargs=2, default=STEPS, metavar='N', help='of the two rounds of the training (default: %d %d)' % STEPS)
     parser.add_argument('--share', type=float, default=1.0, metavar='PART', help='of the utterances that are synthesised, for a first try (default: all)')
     options = parser.parse_args()
     writable(options.out)
