@@ -256,18 +256,18 @@ def noises(rng):
 def full_test_training_that_was_ended_goes_on_with_the_same_digits():
     import recogniser
     pools = noises(np.random.default_rng(7))
-    whole = recogniser.Trainer(4, 'whole.pt', pools)
-    losses = [whole.one_step() for _ in range(4)]
-    first = recogniser.Trainer(4, 'ended.pt', pools)
+    whole = recogniser.Trainer((3, 2), 'whole.pt', pools)
+    losses = [whole.one_step() for _ in range(5)]
+    first = recogniser.Trainer((3, 2), 'ended.pt', pools)
     again = [first.one_step() for _ in range(2)]
     first.save()
-    second = recogniser.Trainer(4, 'ended.pt', pools)
-    assert second.step == 2 and losses == again + [second.one_step() for _ in range(2)], losses
+    second = recogniser.Trainer((3, 2), 'ended.pt', pools)
+    assert second.step == 2 and losses == again + [second.one_step() for _ in range(3)], losses
 
 
 def full_test_training_twice_makes_the_same_files():
     for folder in ('first', 'second'):
-        assert run('train.py', '--out', folder, '--steps', '3', '--share', '0.01').returncode == 0
+        assert run('train.py', '--out', folder, '--steps', '2', '2', '--share', '0.01').returncode == 0
     names = ['model.safetensors', 'tokens.txt']
     assert filecmp.cmpfiles('first', 'second', names, shallow=False)[0] == names
 
