@@ -202,6 +202,20 @@ def test_text_follows_the_end_of_a_word_as_the_page_says():
             assert max(left - 1000 * end / data.RATE for (_, _, left), end in zip(texts, ends)) <= worst, texts
 
 
+def test_live_line_of_the_page_shows_the_words():
+    """With a recording in the place of the microphone, and the text that reaches the picture in the place of the window."""
+    (line,) = re.findall(r'^gst-launch-1.0 -e autoaudiosrc (.*)$', page(), re.M)
+    samples, heard = caller()
+    data.write_wav('caller.wav', np.concatenate([samples, np.zeros(data.RATE)]))
+    line = 'filesrc location=caller.wav ! wavparse ' + line.replace('examples/digits/', DIGITS + '/').replace('autovideosink', 'fakesink')
+    to_overlay = '! queue ! words.text_sink'  # without the queue, the text waits for the picture, and the picture for the text
+    assert to_overlay in line, line
+    went_well, printed = tap.launch(line.replace(to_overlay, '! tee name=text text. ! queue ! filesink location=words.txt text. ' + to_overlay))
+    with open('words.txt') as f:
+        shown = f.read().split()
+    assert went_well and shown[:len(heard)] != heard and ' '.join(heard) in ' '.join(shown), (printed, shown)  # the phrase grows
+
+
 # ---- everything, for hours ----
 
 def full_test_figures_are_those_of_the_page():
