@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 ENTRIES = [('README.md', 'gst-attention'), ('docs/attention.md', 'Attention'), ('docs/encoders.md', 'Encoders'), ('docs/export.md', 'Export'),
-           ('docs/features.md', 'Features'), ('docs/scope.md', 'Scope'), ('docs/embedding.md', 'Embedding'), ('docs/scaling.md', 'Scaling'),
+           ('docs/features.md', 'Features'), ('docs/digits.md', 'Digits'), ('docs/scope.md', 'Scope'), ('docs/embedding.md', 'Embedding'), ('docs/scaling.md', 'Scaling'),
            ('docs/performance.md', 'Performance'), ('docs/troubleshooting.md', 'Troubleshooting'), ('examples/README.md', 'Examples'),
            ('elements', 'Elements'), ('src/attn.h', 'C reference'), ('NEWS.md', 'News')]
 SPECIAL = {'README.md': 'index.html', 'elements': 'elements/index.html', 'src/attn.h': 'api/attn_8h.html',

@@ -15,7 +15,12 @@ packages_train="$packages_run python3-torch libopenblas0-serial gstreamer1.0-lib
 # and for evaluate of both
 packages_evaluate="$packages_run gstreamer1.0-plugins-bad gstreamer1.0-libav asterisk-core-sounds-fr-g722 asterisk-core-sounds-ru-g722
   asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav klettres-data codec2-examples asterisk-moh-opsound-g722"
-packages_full="valgrind python3-torchaudio $packages_train $packages_evaluate"
+# for train.py and evaluate of examples/digits: synthesizers and their voices, two speakers, and what the recogniser is compared with
+packages_digits="$packages_run python3-torch libopenblas0-serial gstreamer1.0-libav asterisk-core-sounds-en-g722 asterisk-core-sounds-es-g722
+  asterisk-core-sounds-fr-g722 asterisk-core-sounds-it-g722 saytime espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k
+  festvox-us-slt-hts festival-czech festvox-czech-dita festvox-czech-krb festvox-czech-machac festvox-czech-ph festvox-italp16k
+  festvox-itapc16k festvox-suopuhe-lj festvox-suopuhe-mv pocketsphinx pocketsphinx-en-us sphinxbase-utils"
+packages_full="valgrind python3-torchaudio $packages_train $packages_evaluate $packages_digits"
 
 # as_root: the prefix of a command that needs root: empty, or sudo. Fails if the user is not root and has no sudo.
 as_root () {

@@ -30,7 +30,8 @@ import numpy as np
 
 D = 80
 TIMEOUT = 120  # seconds per line
-TEXTS = ['examples/README.md', 'examples/denoise/README.md', 'examples/speech-or-not/README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'tests/README.md', 'NEWS.md']
+TEXTS = ['examples/README.md', 'examples/denoise/README.md', 'examples/digits/README.md', 'examples/speech-or-not/README.md', 'CONTRIBUTING.md',
+         'SECURITY.md', 'tests/README.md', 'NEWS.md']
 README_LINES = 120  # a reader decides after one page
 TWO_COMMANDS = ['./examples/quickstart', './tests/run']  # the set-up, before anything else
 
@@ -43,7 +44,7 @@ SUBSTITUTES = [
     (r'&& ninja -C build\b', '&& ninja -C fresh-build -n'),
     (r'^ninja -C build$', 'ninja -C build -n'),
     (r'\bmeson test -C build\b', 'meson test -C fresh-build --list'),
-    (r'^examples/denoise/(train.py|evaluate)\b.*', r'examples/denoise/\1 --help'),
+    (r'^examples/(denoise|digits)/(train.py|evaluate)\b.*', r'examples/\1/\2 --help'),
     (r'^(?:dpkg-buildpackage|apt-get) .*', 'true'),  # tests/fresh runs them
     (r'^examples/speech-or-not/train.py$', 'examples/speech-or-not/train.py --help'),
     (r'^examples/speech-or-not/evaluate$', 'examples/speech-or-not/evaluate --quick'),

@@ -73,14 +73,14 @@ def test_help_needs_no_torch():
 
 
 def test_training_without_torch_says_what_to_install():
-    for lesson in ('denoise', 'speech-or-not'):
+    for lesson in ('denoise', 'digits', 'speech-or-not'):
         done = run([os.path.join(ROOT, 'examples', lesson, 'train.py'), '--out', '.'], **without('torch'))
         assert done.returncode == 1 and done.stdout.count('\n') == 1 and 'apt-get install python3-torch' in done.stdout, done.stdout
 
 
 def test_training_that_could_not_be_written_ends_at_once():
     open('file', 'w').close()
-    for lesson in ('denoise', 'speech-or-not'):
+    for lesson in ('denoise', 'digits', 'speech-or-not'):
         done = run([os.path.join(ROOT, 'examples', lesson, 'train.py'), '--out', 'file/folder'], **without('torch'))
         assert done.returncode == 1 and done.stdout == 'train.py: file/folder: Not a directory\n', done.stdout
 

@@ -1,0 +1,245 @@
+"""The recogniser that train.py trains, and how: what needs PyTorch.
+
+Log-mel frames go in, 100 per second; out come the log-probabilities of the tokens, 25 per second. The first 13 coefficients of the cepstrum keep the
+shape of the spectrum and drop the pitch. Two convolutions of stride 2 and four layers of attention follow. The loss is CTC.
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import math
+import os
+import sys
+import time
+import zlib
+
+import numpy as np
+
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    sys.exit('train.py: %s; on Debian: apt-get install python3-torch libopenblas0-serial' % error)
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+
+import data
+import export_encoder
+import sounds
+from export import encoders, front_end, modules
+
+WIDTH, HEADS, INNER, KERNEL, LAYERS = 128, 4, 256, 5, 4
+WINDOW, LOOK_AHEADS = 24, (2, 1, 1, 1)  # outputs of 40 ms
+STRIDE = 4
+FRAME, HOP, POINTS = 400, 160, 512  # samples
+LEARNING_RATES, WARM_UPS = (2e-3, 1.2e-3), (300, 100)  # of the two rounds
+DROPOUT = 0.1
+
+
+# ---- the model ----
+
+class Attention(nn.Module):
+    """Multi-head attention over a sliding window, for training: whole streams at once. Parameters are named as libattn reads them."""
+
+    def __init__(self, window, look_ahead):
+        super().__init__()
+        self.window, self.look_ahead = window, look_ahead
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * WIDTH, WIDTH))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * WIDTH))
+        self.out_proj = nn.Linear(WIDTH, WIDTH)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        distance = (torch.arange(window + look_ahead) - (window - 1)).abs()
+        reaches = torch.tensor([1.0, 3.0, 8.0, 24.0])  # how far each head looks at first
+        self.relative_bias = nn.Parameter(-distance / reaches[:, None])
+
+    def bias(self, n):
+        """[heads, n, n]: minus infinity beyond the window."""
+        place = torch.arange(n)[None, :] - torch.arange(n)[:, None] + self.window - 1
+        span = self.window + self.look_ahead
+        beyond = torch.full((HEADS, 1), -math.inf)
+        return torch.cat([self.relative_bias, beyond], 1)[:, torch.where((place >= 0) & (place < span), place, span)]
+
+    def forward(self, x):
+        batch, n, _ = x.shape
+        q, k, v = (part.view(batch, n, HEADS, -1).transpose(1, 2) for part in nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=2))
+        weights = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(WIDTH // HEADS) + self.bias(n), dim=-1)
+        return self.out_proj((weights @ v).transpose(1, 2).reshape(batch, n, WIDTH))
+
+
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class OverTime(nn.Module):
+    """A module that takes [batch, values, frames]."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.over = module
+
+    def forward(self, x):
+        return self.over(x.transpose(1, 2)).transpose(1, 2)
+
+
+def make(n_tokens):
+    layers = []
+    for look_ahead in LOOK_AHEADS:
+        layers += [Residual(nn.LayerNorm(WIDTH), Attention(WINDOW, look_ahead), nn.Dropout(DROPOUT)),
+                   Residual(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, INNER), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(INNER, WIDTH), nn.Dropout(DROPOUT))]
+    convs = [OverTime(nn.Conv1d(inputs, WIDTH, KERNEL, stride=2, padding=KERNEL // 2)) for inputs in (data.COEFFICIENTS, WIDTH)]
+    cepstrum = nn.Linear(data.BINS, data.COEFFICIENTS, bias=False)
+    cepstrum.weight = nn.Parameter(torch.tensor(front_end.dct(data.COEFFICIENTS, data.BINS), dtype=torch.float32), requires_grad=False)
+    return nn.Sequential(cepstrum, OverTime(nn.BatchNorm1d(data.COEFFICIENTS, affine=False)), Erased(), convs[0], nn.GELU(), convs[1], nn.GELU(), *layers,
+                         nn.LayerNorm(WIDTH), nn.Linear(WIDTH, n_tokens), nn.LogSoftmax(2))
+
+
+class Erased(nn.Module):
+    """In training only: some stretches of frames are zeros, as if packets were lost."""
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        batch, n, _ = x.shape
+        starts, lengths = torch.randint(n, (batch, n // 60, 1)), torch.randint(1, 9, (batch, n // 60, 1))
+        at = torch.arange(n)
+        return x * ~((at >= starts) & (at < starts + lengths)).any(1)[:, :, None]
+
+
+RULES = {
+    OverTime: lambda module, name, blocks_of: blocks_of('over'),
+    Erased: lambda module, name, blocks_of: [],
+    Residual: lambda module, name, blocks_of: [{'residual': modules.blocks_in_a_row(nn.Sequential(*module), name, RULES, None)}],
+    Attention: lambda module, name, blocks_of: [encoders.attention_block(name.rstrip('.'), HEADS, window=module.window, look_ahead=module.look_ahead)],
+}
+
+
+def export(model, path, **metadata):
+    """In bfloat16: the upper half of a float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    return export_encoder.export(model, path, rules=RULES, frame_rate=100, **data.MADE_FROM, **metadata)
+
+
+# ---- frames, as logmel has them ----
+
+def mel(hertz):
+    return 1127 * np.log1p(np.asarray(hertz, np.float64) / 700)
+
+
+def filters():
+    """[bins, points]"""
+    points = mel(np.arange(POINTS // 2 + 1) * data.RATE / POINTS)
+    edges = np.linspace(mel(data.LOW), mel(data.HIGH), data.BINS + 2)
+    rise, fall = ((points - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None], (edges[2:, None] - points) / (edges[2:] - edges[1:-1])[:, None])
+    return torch.tensor(np.maximum(0, np.minimum(rise, fall)), dtype=torch.float32)
+
+
+FILTERS = filters()
+HAMMING = (0.54 - 0.46 * torch.cos(2 * math.pi * torch.arange(FRAME, dtype=torch.float64) / (FRAME - 1))).float()
+
+
+def log_mel(samples, hop=HOP):
+    """[..., samples] on the 16-bit scale -> [..., frames, bins]: Kaldi's, as logmel has it."""
+    frames = samples.unfold(-1, FRAME, hop)
+    frames = frames - frames.mean(-1, keepdim=True)
+    before = torch.cat([frames[..., :1], frames[..., :-1]], -1)
+    spectrum = torch.fft.rfft((frames - 0.97 * before) * HAMMING, POINTS)
+    power = spectrum.real ** 2 + spectrum.imag ** 2
+    return torch.log(torch.clamp(power @ FILTERS.T, min=1.1920929e-07))
+
+
+# ---- training ----
+
+def learning_rate(step, n_steps, which):
+    """Rises, then falls along a cosine to nothing."""
+    return LEARNING_RATES[which] * min(1, (step + 1) / WARM_UPS[which]) * (1 + math.cos(math.pi * step / n_steps)) / 2
+
+
+class Trainer:
+    """Two rounds, of which the second begins with the rounded parameters of the first, and hears what is harder. One thread, one seed, and a checkpoint
+    from which a run that was ended goes on with the same digits."""
+
+    def __init__(self, n_steps, checkpoint, pools):
+        """n_steps: of each round."""
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        torch.manual_seed(1)
+        self.n_steps, self.checkpoint, self.pools = list(n_steps), checkpoint, pools
+        self.of_data = zlib.crc32(b''.join(name.encode() + samples.tobytes() for name, pool in pools.items() for samples, _ in pool))
+        self.model = make(len(data.TOKENS))
+        self.optimizer, self.step, self.seconds = self.new_optimizer(), 0, 0.0
+        if os.path.exists(checkpoint):
+            self.restore()
+        else:
+            self.normalise()
+
+    def new_optimizer(self):
+        return torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATES[0], betas=(0.9, 0.98), weight_decay=0.02)
+
+    def normalise(self):
+        """Mean and spread of the coefficients, as the second block takes them off."""
+        with torch.no_grad():
+            frames = [self.model[0](self.batch(10 ** 6 + i, 0)[0]).reshape(-1, data.COEFFICIENTS) for i in range(20)]
+        norm = self.model[1].over
+        norm.running_mean.copy_(torch.cat(frames).mean(0))
+        norm.running_var.copy_(torch.cat(frames).var(0))
+
+    def begin_second_round(self):
+        torch.manual_seed(2)
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.bfloat16().float()
+        self.optimizer = self.new_optimizer()
+
+    def save(self):
+        torch.save({'step': self.step, 'n_steps': self.n_steps, 'of_data': self.of_data, 'seconds': self.seconds, 'model': self.model.state_dict(),
+                    'optimizer': self.optimizer.state_dict(), 'random': torch.get_rng_state()}, self.checkpoint + '.new')
+        os.replace(self.checkpoint + '.new', self.checkpoint)
+
+    def restore(self):
+        saved = torch.load(self.checkpoint)
+        if saved['n_steps'] != self.n_steps:
+            sys.exit('%s is of a training of %s steps, this one has %s: remove it to start anew' % (self.checkpoint, saved['n_steps'], self.n_steps))
+        if saved['of_data'] != self.of_data:
+            sys.exit('%s is of a training on other sounds: remove it to start anew' % self.checkpoint)
+        self.step, self.seconds = saved['step'], saved['seconds']
+        self.model.load_state_dict(saved['model'])
+        self.optimizer.load_state_dict(saved['optimizer'])
+        torch.set_rng_state(saved['random'])
+        print('goes on behind step %d' % self.step, flush=True)
+
+    def batch(self, step, which):
+        """(frames [streams, n, bins], words of each stream); the number of the step decides all of it."""
+        rng = np.random.default_rng([3, step])
+        streams, words = sounds.streams(rng, self.pools, which)
+        frames = log_mel(torch.from_numpy(streams), int(rng.integers(128, 205))).numpy()
+        return torch.from_numpy(sounds.masked(rng, sounds.warped(rng, frames))), words
+
+    def one_step(self):
+        which = int(self.step >= self.n_steps[0])
+        if self.step == self.n_steps[0]:
+            self.begin_second_round()
+        for group in self.optimizer.param_groups:
+            group['lr'] = learning_rate(self.step - which * self.n_steps[0], self.n_steps[which], which)
+        frames, words = self.batch(self.step, which)
+        self.model.train()
+        self.model[1].over.eval()  # its statistics stay
+        out = self.model(frames).transpose(0, 1)
+        said = torch.tensor([1 + word for one in words for word in one])
+        loss = nn.functional.ctc_loss(out, said, torch.full((len(words),), len(out)), torch.tensor(list(map(len, words))), blank=0, reduction='sum',
+                                      zero_infinity=True) / len(said)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1)
+        self.optimizer.step()
+        self.step += 1
+        return loss.item()
+
+    def run(self, every=100):
+        begin, losses = time.process_time() - self.seconds, []
+        while self.step < sum(self.n_steps):
+            losses.append(self.one_step())
+            self.seconds = time.process_time() - begin
+            if self.step % every == 0 or self.step == sum(self.n_steps):
+                self.save()
+                print('%5d steps, %4.0f s of the processor: loss %.3f per word' % (self.step, self.seconds, np.mean(losses[-every:])), flush=True)
+        return self.model.eval()
