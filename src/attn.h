@@ -452,7 +452,8 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  * times those of the file if that is more (a tensor that several blocks name counts for each of them): a small file
  * makes no large layer. A stream holds the window of each attention, (window + look_ahead) (keys + values) float32; the
  * frames under the kernel of each convolution; and the frames that wait in each residual, R width float32.
- * attn_layer_stream_size () returns the sum.
+ * attn_layer_stream_size () returns the sum. Where there are chunks, the frames until all of them begin together, times
+ * the number of blocks, are at most 2^22: so an encoder opens in the time that its file takes to read.
  */
 
 /* Start from attn_encoder_options_default (): later versions may put fields in the place of the reserved ones. */

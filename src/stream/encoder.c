@@ -57,6 +57,11 @@ check_block (AttnReader *reader, const AttnChain *chain, bool fits, const AttnBl
         "its chunks repeat after %llu frames, but those of all blocks up to here, with a stride of "
         "%llu, begin together only after more than the %u frames that are allowed",
         (unsigned long long) block->period, (unsigned long long) chain->stride, ATTN_MAX_CHUNK);
+  if (chain->period > 1 && chain->period > ATTN_MAX_PERIOD_STEPS / reader->n_blocks)
+    return attn_reader_fail (reader,
+                             "the chunks of all blocks up to here begin together after %llu frames: that times %zu "
+                             "blocks is more than the %u that are allowed",
+                             (unsigned long long) chain->period, reader->n_blocks, ATTN_MAX_PERIOD_STEPS);
   if (reader->n_values > ATTN_MAX_VALUES)
     return attn_reader_fail (reader, "all blocks up to here give %llu values per frame, but at most %u are allowed",
                              (unsigned long long) reader->n_values, ATTN_MAX_VALUES);

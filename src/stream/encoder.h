@@ -27,6 +27,7 @@
 #define ATTN_MAX_PARAMETERS (UINT64_C (1) << 32) /* of all blocks; a tensor that two of them name counts twice */
 #define ATTN_MAX_REUSE 64u                       /* and so many times those of the file ... */
 #define ATTN_FEW_PARAMETERS (UINT64_C (1) << 20) /* ... or so many */
+#define ATTN_MAX_PERIOD_STEPS (1u << 22)         /* blocks times frames of a period, which the reach is searched in */
 #define ATTN_MAX_VALUES (1u << 24)               /* of a frame, added up over the outputs of all blocks */
 
 /* The name of a block in the file, whose tensors begin with it and a dot. */

@@ -475,6 +475,10 @@ TEST (attentions_that_do_not_fit_are_refused)
       "'chunks':0}]},{'attention':'a','heads':2,'chunk':1021,'chunks':0}",
       QKV,
       { "blocks[2]: its chunks repeat after 1021 frames", "1048576" } },
+    { "{'attention':'a','heads':2,'chunk':1024,'chunks':0},{'attention':'a','heads':2,'chunk':1023,'chunks':0},"
+      "{'activation':'relu'},{'activation':'relu'},{'residual':[{'activation':'relu'}]}",
+      QKV,
+      { "blocks[4]: ", "after 1047552 frames", "6 blocks", "4194304" } },
     { "{'stack':2},{'linear':'l'},{'attention':'a','heads':2,'chunk':524289,'chunks':0}",
       QKV "; l.weight 4 8",
       { "blocks[2]: its chunks repeat after 524289 frames", "a stride of 2", "1048576" } },
