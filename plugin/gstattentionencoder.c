@@ -197,11 +197,12 @@ describe (const AttnLayer *layer)
 
   if (layer == NULL)
     return gst_structure_new_empty ("attentionencoder");
-  model = gst_structure_new (
-      "attentionencoder", "features", G_TYPE_UINT, attn_layer_n_features (layer), "outputs", G_TYPE_UINT,
-      attn_layer_n_outputs (layer), "blocks", G_TYPE_UINT, attn_layer_n_blocks (layer), "parameters", G_TYPE_UINT64,
-      attn_layer_n_parameters (layer), "stride", G_TYPE_UINT64, attn_layer_stride (layer), "reach-back", G_TYPE_UINT64,
-      attn_layer_reach_back (layer), "reach-ahead", G_TYPE_UINT64, attn_layer_reach_ahead (layer), NULL);
+  model = gst_structure_new ("attentionencoder", "features", G_TYPE_UINT, attn_layer_n_features (layer), "outputs",
+                             G_TYPE_UINT, attn_layer_n_outputs (layer), "blocks", G_TYPE_UINT,
+                             attn_layer_n_blocks (layer), "parameters", G_TYPE_UINT64, attn_layer_n_parameters (layer),
+                             "operations", G_TYPE_DOUBLE, attn_layer_operations (layer), "stride", G_TYPE_UINT64,
+                             attn_layer_stride (layer), "reach-back", G_TYPE_UINT64, attn_layer_reach_back (layer),
+                             "reach-ahead", G_TYPE_UINT64, attn_layer_reach_ahead (layer), NULL);
   gst_value_array_init (&attentions, attn_layer_n_attentions (layer));
   for (i = 0; i < attn_layer_n_attentions (layer); i++)
     append_attention (&attentions, attn_layer_attention (layer, i));
@@ -469,8 +470,9 @@ install_properties (GObjectClass *object_class)
   install (object_class, PROP_MODEL,
            g_param_spec_boxed ("model", "Model",
                                "Contents of the file, once it is read: features and outputs (guint, values per frame), "
-                               "blocks (guint), parameters (guint64), stride, reach-back and reach-ahead (guint64, "
-                               "frames), attentions (array of structures: heads, window, look-ahead, sinks, chunk and "
+                               "blocks (guint), parameters (guint64), operations (gdouble, sums and multiplications "
+                               "per frame), stride, reach-back and reach-ahead (guint64, frames), attentions (array of "
+                               "structures: heads, window, look-ahead, sinks, chunk and "
                                "chunks; chunk 0 is a window). Empty before",
                                GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }

@@ -517,6 +517,14 @@ ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
 ATTN_API uint32_t attn_layer_n_blocks (const AttnLayer *layer);
 ATTN_API uint64_t attn_layer_n_parameters (const AttnLayer *layer);
 
+/*
+ * The cost of a frame that comes in, on average, when all windows are full: the sums and multiplications of linear
+ * layers, convolutions and attentions. Norms, activations and softmax add a few per value. A processor core does some
+ * 10^10 to 10^11 of them per second (attn-bench measures yours): an encoder of which a frame takes more than that,
+ * divided by the rate of the frames, cannot keep up with its source.
+ */
+ATTN_API double attn_layer_operations (const AttnLayer *layer);
+
 /* The number of attentions of a layer: 1, except in encoders, which may have any number. */
 ATTN_API uint32_t attn_layer_n_attentions (const AttnLayer *layer);
 

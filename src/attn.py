@@ -111,6 +111,7 @@ _FUNCTIONS = {
     'attn_layer_reach_back': (_uint64, [_pointer]),
     'attn_layer_count': (_uint64, [_pointer, _uint64]),
     'attn_stream_ready': (_uint64, [_pointer, _uint64]),
+    'attn_layer_operations': (ctypes.c_double, [_pointer]),
     'attn_layer_kernels': (ctypes.c_char_p, [_pointer]),
     'attn_forward': (ctypes.c_int, [_pointer, _floats, _bytes, _size, _uint64, _floats, _floats, _error]),
     'attn_stream_new': (ctypes.c_int, [_pointer, ctypes.POINTER(_pointer), _error]),
@@ -232,6 +233,7 @@ class Layer:
         self.stride = _library.attn_layer_stride(self._handle)
         self.reach_back = _library.attn_layer_reach_back(self._handle)
         self.reach_ahead = _library.attn_layer_reach_ahead(self._handle)
+        self.operations = _library.attn_layer_operations(self._handle)
         self.kernels = _library.attn_layer_kernels(self._handle).decode()
 
     def __del__(self):

@@ -36,7 +36,7 @@ activation_compute (const AttnFramewiseState *state, float *out)
 }
 
 static const AttnFramewiseKind activation_kind =
-    ATTN_FRAMEWISE_KIND ("activation", activation_free, NULL, activation_hash, activation_compute);
+    ATTN_FRAMEWISE_KIND ("activation", activation_free, NULL, NULL, activation_hash, activation_compute);
 
 static AttnStatus
 new_block (const AttnFramewiseKind *kind, const AttnMachine *machine, size_t n_inputs, size_t n_outputs,
@@ -76,7 +76,7 @@ glu_compute (const AttnFramewiseState *state, float *out)
 }
 
 static const AttnFramewiseKind glu_kind =
-    ATTN_FRAMEWISE_KIND ("glu", activation_free, NULL, activation_hash, glu_compute);
+    ATTN_FRAMEWISE_KIND ("glu", activation_free, NULL, NULL, activation_hash, glu_compute);
 
 AttnStatus
 attn_glu_new (const AttnMachine *machine, size_t n_inputs, AttnActivation activation, AttnBlock **block,

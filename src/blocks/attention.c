@@ -133,6 +133,19 @@ attention_settle (AttnBlock *block, AttnArena *arena)
   attn_linear_settle (&attention->output, arena);
 }
 
+/* Chunks see nothing behind their window, which reaches to the end of the chunk. */
+static double
+attention_multiplications (const AttnBlock *block)
+{
+  const AttnAttention *attention = (const AttnAttention *) block;
+  const AttnSizes *sizes = &attention->sizes;
+  double window = (double) sizes->window + (sizes->chunk != 0 ? 0 : sizes->look_ahead);
+  double scores = sizes->n_sinks + window + (attention->distances.n_tiles != 0 ? window : 0);
+
+  return attn_linear_multiplications (&attention->input) + attn_linear_multiplications (&attention->output)
+         + scores * sizes->n_query + (sizes->n_sinks + window) * sizes->n_context;
+}
+
 static uint64_t
 hash_positions (uint64_t hash, const AttnAttention *attention)
 {
@@ -380,6 +393,7 @@ const AttnBlockKind attn_attention_kind = {
   .ready = attention_ready,
   .reads = attention_reads,
   .settle = attention_settle,
+  .multiplications = attention_multiplications,
   .hash = attention_hash,
   .plan = attention_plan,
   .reset = attention_reset,

@@ -128,6 +128,9 @@ typedef struct {
   /* With chunks: the inputs that these outputs read. Their numbers are larger than L. */
   AttnReads (*reads) (const AttnBlock *block, AttnReads outputs);
 
+  /* Multiplications of an output, each with a sum, when the window is full; NULL: a few per value, or those inside. */
+  double (*multiplications) (const AttnBlock *block);
+
   /* `hash`, continued with everything that the outputs of the block depend on. */
   uint64_t (*hash) (const AttnBlock *block, uint64_t hash);
 

@@ -131,6 +131,24 @@ attn_chain_sum_up (AttnChain *chain)
     attn_chain_reach (chain, NULL, chain->stride, &chain->reach_back, &chain->reach_ahead);
 }
 
+double
+attn_chain_operations (const AttnChain *chain)
+{
+  double n = 0, stride = 1;
+  size_t i;
+
+  for (i = 0; i < chain->n_blocks; i++) {
+    const AttnBlock *block = chain->blocks[i];
+
+    if (block->kind->inner != NULL)
+      n += attn_chain_operations (block->kind->inner (block)) / stride;
+    stride *= (double) block->stride;
+    if (block->kind->multiplications != NULL)
+      n += 2 * block->kind->multiplications (block) / stride;
+  }
+  return n;
+}
+
 void
 attn_chain_settle (AttnChain *chain, AttnArena *arena)
 {

@@ -68,6 +68,9 @@ void attn_chain_reach (const AttnChain *chain, const AttnBlock *last, uint64_t s
 uint64_t attn_chain_count (const AttnChain *chain, uint64_t n);
 uint64_t attn_chain_ready (const AttnChain *chain, uint64_t first, uint64_t n);
 
+/* Sums and multiplications per frame that comes in, on average. */
+double attn_chain_operations (const AttnChain *chain);
+
 /* Settles the blocks. */
 void attn_chain_settle (AttnChain *chain, AttnArena *arena);
 

@@ -89,6 +89,14 @@ conv_settle (AttnBlock *block, AttnArena *arena)
   attn_taps_settle (&((Conv *) block)->taps, arena);
 }
 
+static double
+conv_multiplications (const AttnBlock *block)
+{
+  const AttnTaps *taps = &((const Conv *) block)->taps;
+
+  return (double) block->n_outputs * (taps->conv.n_inputs / taps->conv.groups) * taps->n_taps;
+}
+
 /* The number of outputs that read no row from `end` on. */
 static uint64_t
 n_outputs_before (const Conv *conv, uint64_t end)
@@ -393,10 +401,10 @@ conv_restore (void *data, const uint8_t *bytes, AttnProgress *progress)
   restore_rows (state, bytes, end - first);
 }
 
-#define FUNCTIONS                                                                                            \
-  .free = conv_free, .settle = conv_settle, .count = conv_count, .hash = conv_hash, .plan = conv_plan,       \
-  .reset = conv_reset, .take = conv_take, .give = conv_give, .end = conv_end, .saved_size = conv_saved_size, \
-  .save = conv_save, .check = conv_check, .restore = conv_restore
+#define FUNCTIONS                                                                                                   \
+  .free = conv_free, .settle = conv_settle, .multiplications = conv_multiplications, .count = conv_count,           \
+  .hash = conv_hash, .plan = conv_plan, .reset = conv_reset, .take = conv_take, .give = conv_give, .end = conv_end, \
+  .saved_size = conv_saved_size, .save = conv_save, .check = conv_check, .restore = conv_restore
 
 static const AttnBlockKind conv_kind = { .name = "conv", FUNCTIONS };
 static const AttnBlockKind conv2d_kind = { .name = "conv2d", FUNCTIONS };

@@ -47,22 +47,23 @@ AttnStatus attn_framewise_check (const void *state, const uint8_t *bytes, size_t
 void attn_framewise_restore (void *state, const uint8_t *bytes, AttnProgress *progress);
 
 /* Makes a kind of its own functions and the shared ones. */
-#define ATTN_FRAMEWISE_KIND(name_, free_, settle_, hash_, compute_) \
-  {                                                                 \
-    .kind = { .name = name_,                                        \
-              .free = free_,                                        \
-              .settle = settle_,                                    \
-              .hash = hash_,                                        \
-              .plan = attn_framewise_plan,                          \
-              .reset = attn_framewise_reset,                        \
-              .take = attn_framewise_take,                          \
-              .give = attn_framewise_give,                          \
-              .end = attn_framewise_end,                            \
-              .saved_size = attn_framewise_saved_size,              \
-              .save = attn_framewise_save,                          \
-              .check = attn_framewise_check,                        \
-              .restore = attn_framewise_restore },                  \
-    .compute = compute_                                             \
+#define ATTN_FRAMEWISE_KIND(name_, free_, settle_, multiplications_, hash_, compute_) \
+  {                                                                                   \
+    .kind = { .name = name_,                                                          \
+              .free = free_,                                                          \
+              .settle = settle_,                                                      \
+              .multiplications = multiplications_,                                    \
+              .hash = hash_,                                                          \
+              .plan = attn_framewise_plan,                                            \
+              .reset = attn_framewise_reset,                                          \
+              .take = attn_framewise_take,                                            \
+              .give = attn_framewise_give,                                            \
+              .end = attn_framewise_end,                                              \
+              .saved_size = attn_framewise_saved_size,                                \
+              .save = attn_framewise_save,                                            \
+              .check = attn_framewise_check,                                          \
+              .restore = attn_framewise_restore },                                    \
+    .compute = compute_                                                               \
   }
 
 /* Memory for a block of `size` bytes, which begins with an AttnFramewise; NULL: out of memory, and `error` says so. */

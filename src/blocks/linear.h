@@ -23,6 +23,13 @@ void attn_linear_clear (AttnProjection *projection); /* frees the arrays; accept
 AttnStatus attn_linear_pack (AttnProjection *projection, size_t first, const char *name, const AttnLinear *linear,
                              const AttnKernels *kernels, AttnError *error);
 
+/* Multiplications for one frame; the identity has none. */
+static inline double
+attn_linear_multiplications (const AttnProjection *projection)
+{
+  return projection->weight != NULL ? (double) projection->n_inputs * projection->n_outputs : 0;
+}
+
 /* Moves the weights as AttnBlockKind.settle () does; the identity has none. */
 void attn_linear_settle (AttnProjection *projection, AttnArena *arena);
 

@@ -28,6 +28,12 @@ linear_settle (AttnBlock *block, AttnArena *arena)
   attn_linear_settle (&((Linear *) block)->projection, arena);
 }
 
+static double
+linear_multiplications (const AttnBlock *block)
+{
+  return attn_linear_multiplications (&((const Linear *) block)->projection);
+}
+
 static uint64_t
 linear_hash (const AttnBlock *block, uint64_t hash)
 {
@@ -52,7 +58,7 @@ linear_compute (const AttnFramewiseState *state, float *out)
 }
 
 static const AttnFramewiseKind linear_kind =
-    ATTN_FRAMEWISE_KIND ("linear", linear_free, linear_settle, linear_hash, linear_compute);
+    ATTN_FRAMEWISE_KIND ("linear", linear_free, linear_settle, linear_multiplications, linear_hash, linear_compute);
 
 AttnStatus
 attn_linear_block_new (const AttnMachine *machine, const AttnLinear *parameters, AttnActivation activation,

@@ -42,7 +42,7 @@ norm_compute (const AttnFramewiseState *state, float *out)
   block->machine->kernels->norm (out, state->frames, state->run.n, &parameters);
 }
 
-static const AttnFramewiseKind norm_kind = ATTN_FRAMEWISE_KIND ("norm", norm_free, NULL, norm_hash, norm_compute);
+static const AttnFramewiseKind norm_kind = ATTN_FRAMEWISE_KIND ("norm", norm_free, NULL, NULL, norm_hash, norm_compute);
 
 static AttnStatus
 new_block (const AttnFramewiseKind *kind, const AttnMachine *machine, size_t width, const float *weight,
@@ -96,7 +96,8 @@ affine_compute (const AttnFramewiseState *state, float *out)
                                      width);
 }
 
-static const AttnFramewiseKind affine_kind = ATTN_FRAMEWISE_KIND ("affine", norm_free, NULL, norm_hash, affine_compute);
+static const AttnFramewiseKind affine_kind =
+    ATTN_FRAMEWISE_KIND ("affine", norm_free, NULL, NULL, norm_hash, affine_compute);
 
 AttnStatus
 attn_affine_new (const AttnMachine *machine, size_t width, const float *weight, const float *bias, AttnBlock **block,

@@ -67,7 +67,7 @@ sinusoid_compute (const AttnFramewiseState *state, float *out)
 }
 
 static const AttnFramewiseKind sinusoid_kind =
-    ATTN_FRAMEWISE_KIND ("sinusoid", sinusoid_free, NULL, sinusoid_hash, sinusoid_compute);
+    ATTN_FRAMEWISE_KIND ("sinusoid", sinusoid_free, NULL, NULL, sinusoid_hash, sinusoid_compute);
 
 AttnStatus
 attn_sinusoid_new (const AttnMachine *machine, size_t width, double base, uint64_t offset, bool is_half,

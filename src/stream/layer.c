@@ -169,6 +169,12 @@ attn_layer_ready (const AttnLayer *layer, uint64_t n_frames)
   return attn_chain_ready (&layer->chain, 0, n_frames);
 }
 
+double
+attn_layer_operations (const AttnLayer *layer)
+{
+  return attn_chain_operations (&layer->chain);
+}
+
 uint32_t
 attn_layer_n_blocks (const AttnLayer *layer)
 {

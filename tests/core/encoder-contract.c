@@ -442,6 +442,47 @@ TEST (stream_is_not_saved_while_a_part_of_its_end_is_left)
   check_stories (N_RANDOM, random_story, every_state_of_the_end_restores);
 }
 
+static double
+operations_of (const Chain *chain)
+{
+  double n = 0, stride = 1;
+
+  for (size_t i = 0; i < chain->n; i++) {
+    const Node *node = &chain->nodes[i];
+    const AttentionNode *a = &node->a;
+    double seen = a->sinks + a->window + (a->chunk == 0 ? a->look_ahead : 0.0);
+
+    n += operations_of (&node->inner) / stride;
+    stride *= node->stride;
+    if (node->kind == BLOCK_LINEAR || node->kind == BLOCK_CONV)
+      n += 2.0 * node->weight.n_rows * node->weight.n_columns / stride;
+    if (node->kind == BLOCK_CONV2D)
+      n += 2.0 * node->weight.n_rows * node->weight.n_columns * node->bins_out / stride;
+    for (size_t j = 0; node->kind == BLOCK_ATTENTION && j < 4; j++)
+      n += a->weights[j].values != NULL ? 2.0 * a->weights[j].n_rows * a->weights[j].n_columns / stride : 0;
+    if (node->kind == BLOCK_ATTENTION)
+      n += 2.0 * seen * a->heads * (a->dk * (a->distances.values != NULL ? 2 : 1) + a->dv) / stride;
+  }
+  return n;
+}
+
+/* Sums of whole numbers over strides: a few roundings. */
+static bool
+costs_what_its_matrices_have (const Story *s)
+{
+  double expected = operations_of (&s->encoder.chain), n = attn_layer_operations (s->layer);
+
+  if (fabs (n - expected) <= 1e-12 * expected)
+    return true;
+  printf ("# %g operations, expected %g\n", n, expected);
+  return false;
+}
+
+TEST (a_frame_costs_the_operations_of_matrices_and_windows)
+{
+  check_stories (N_RANDOM, random_story, costs_what_its_matrices_have);
+}
+
 /* The two processes exchange this through the file, and behind it the state. */
 typedef struct {
   uint64_t seed; /* of the story */
@@ -605,6 +646,7 @@ main (int argc, char **argv)
   RUN (input_reaches_exactly_the_outputs_that_read_it);
   RUN (restored_stream_goes_on_with_the_same_bits_on_other_kernels);
   RUN (stream_is_not_saved_while_a_part_of_its_end_is_left);
+  RUN (a_frame_costs_the_operations_of_matrices_and_windows);
   RUN (new_process_goes_on_with_the_same_bits);
   RUN (long_absence_costs_nothing_and_leaves_nothing);
   RUN (first_frame_off_the_stride_is_refused);

@@ -454,14 +454,16 @@ GST_START_TEST (test_the_model_is_described)
   const GValue *attentions;
   guint features, blocks;
   guint64 reach, parameters;
+  gdouble operations;
 
   g_object_get (h->element, "model", &model, NULL);
   fail_unless (gst_structure_get (model, "features", G_TYPE_UINT, &features, "blocks", G_TYPE_UINT, &blocks,
                                   "parameters", G_TYPE_UINT64, &parameters, "reach-ahead", G_TYPE_UINT64, &reach,
-                                  NULL));
+                                  "operations", G_TYPE_DOUBLE, &operations, NULL));
   fail_unless_equals_int (features, e->n_features);
   fail_unless_equals_uint64 (reach, attn_layer_reach_ahead (e->layer));
   fail_unless (blocks > 6 * 5 && parameters > 1000);
+  fail_unless (operations == attn_layer_operations (e->layer) && operations > parameters);
   attentions = gst_structure_get_value (model, "attentions");
   fail_unless_equals_int (gst_value_array_get_size (attentions), 6);
   gst_structure_free (model);
