@@ -574,7 +574,8 @@ typedef struct AttnStream AttnStream;
 /*
  * Starts at frame 0. The caller frees *stream by attn_stream_free (). All memory that it will ever use is allocated
  * here; from 2 MiB on it asks the system for huge pages, as layers do. A few frames of zeros run through it and are
- * forgotten, so that the first push takes no longer than others: make a stream in the thread that pushes.
+ * forgotten, so that the first push does not wait until code and memory are loaded: make a stream in the thread that
+ * pushes.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_new (const AttnLayer *layer, AttnStream **stream, AttnError *error);
 ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
