@@ -50,7 +50,8 @@
  *             theta_i = rope_base^(-2i/n), i < n/2, n = rope_dimensions: (x, y) becomes (x cos - y sin, x sin + y cos)
  *   ALiBi     - slope[h] |t - j| is added; slope[h] = 2^(-8 (h + 1) / n_heads) where n_heads is a power of two, else as
  *             in the paper's code
- *   relative  relative_bias[h][j - t + window - 1] is added; 0 for a sink that the window has left behind
+ *   relative  relative_bias[h][j - t + window - 1] is added; 0 for a sink that the window has left behind. Not with
+ *             chunks
  *
  *   Transformer-XL  scale ((query + u) . key_j + (query + v) . (P r_(t - j))) takes the place of scale query . key_j,
  *             under the softcap, too (Dai et al. 2019). r_d are sin and cos, interleaved, of d 10000^(-2i/D), i < D/2,
