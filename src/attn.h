@@ -405,9 +405,10 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  * streams over it are pushed, skipped, drained, saved and restored, and they equal attn_forward ().
  *
  * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. Two blocks
- * in a row have s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. A block that
- * works on single frames leaves absent ones absent. Nothing attends to an absent frame. conv, conv2d and stack read it
- * as zeros; their output is absent if all frames that it reads are. A residual is absent where its input is.
+ * in a row have s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. With chunks L and R are the largest of any output, which may
+ * be less than these sums. Each block numbers frames at its own rate. A block that works on single frames leaves absent
+ * ones absent. Nothing attends to an absent frame. conv, conv2d and stack read it as zeros; their output is absent if
+ * all frames that it reads are. A residual is absent where its input is.
  *
  * The file is a safetensors file with an entry `encoder` in its metadata, JSON:
  *
@@ -431,19 +432,20 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *   affine      x w + b. NAME.weight [D], NAME.bias [D] or none
  *   sinusoid    true: x + sin and cos of (t + offset) base^(-2i/D), i < D/2, t the frame's number. `base` (10000),
  *               `offset` (0), `layout` (interleaved): interleaved (sin, cos, sin ...), half (first all sines)
- *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. `heads` and
- *               `window` are required, or `heads`, `chunk` and `chunks`, which allow no `look-ahead`; `kv-heads`,
- *               `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`,
- *               `qk-norm`, `qk-norm-eps`
+ *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. Required are
+ *               `heads`, and `window` (with `look-ahead`, if wanted) or `chunk` and `chunks`. Others: `kv-heads`,
+ *               `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`, `qk-norm`,
+ *               `qk-norm-eps`
  *   conv        y_i = activation (b + sum over j of W_j x_(i stride - left + j dilation)), zeros beyond both ends of
  *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none.
  *               `stride` (1), `dilation` (1), `groups` (1), `activation` (none); `left` (0), at most (kernel - 1)
  *               dilation, and `right` (0), at most that + stride - 1: zeros before the first and behind the last frame
- *   conv2d      the same over time and frequency, as PyTorch's Conv2d: a frame is [channels][bins], going in and coming
+ *   conv2d      conv over time and frequency, as PyTorch's Conv2d: a frame is [channels][bins], going in and coming
  *               out. NAME.weight [out, channels / groups, kernel in time, kernel in frequency], NAME.bias [out] or
- *               none. The weight tells the channels, and the width of the frames tells the bins. `stride`
- *               ([1, 1]) in time, in frequency; `left`, `right` as above; `low` (0), at most kernel - 1, and `high`
- *               (0), at most kernel + stride - 2: zeros below and above the bins; `groups` (1), `activation` (none)
+ *               none. The weight tells the channels, and the width of the frames tells the bins. `stride` ([1, 1]) in
+ *               time, in frequency; `left`, `right` as above; `low` (0), at most kernel - 1, and `high` (0), at most
+ *               kernel + stride - 2, both in frequency: zeros below and above the bins; `groups` (1), `activation`
+ *               (none)
  *   stack       n: n frames one behind the other, oldest first; an incomplete last one is dropped
  *   residual    a list of blocks f: x + f (x). f keeps the width and has as many outputs as inputs: no stack in it, and
  *               only convolutions of stride 1 with left + right = (kernel - 1) dilation
