@@ -463,7 +463,7 @@ install_properties (GObjectClass *object_class)
   install (object_class, PROP_LATENCY_FRAMES,
            g_param_spec_uint64 (
                "latency-frames", "Latency in frames",
-               "Number of later frames that an output waits for: the sum of all look-aheads; chunks of one length in "
+               "Number of later frames that an output waits for: the sum of all look-aheads. Chunks of one length in "
                "many layers count once. The reported latency follows from it, from the frame rate and from the size "
                "of the buffers. 0 before the file is read",
                0, G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
@@ -472,8 +472,8 @@ install_properties (GObjectClass *object_class)
                                "Contents of the file, once it is read: features and outputs (guint, values per frame), "
                                "blocks (guint), parameters (guint64), operations (gdouble, sums and multiplications "
                                "per frame), stride, reach-back and reach-ahead (guint64, frames), attentions (array of "
-                               "structures: heads, window, look-ahead, sinks, chunk and "
-                               "chunks; chunk 0 is a window). Empty before",
+                               "structures: heads, window, look-ahead, sinks, chunk and chunks; chunk is 0 if there is "
+                               "a window). Empty before",
                                GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
 }
 

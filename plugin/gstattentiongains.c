@@ -9,9 +9,9 @@
 struct _GstAttentionGains {
   GPtrArray *heads; /* GstAttentionHeads */
   guint attention;
-  guint n_changes;    /* as there were when the stream last read them */
-  guint n_handed_out; /* as there were when the heads were last looked at */
-  gboolean is_out;    /* of one of the heads, as it was then */
+  guint n_changes;    /* as many as there were when the stream last read the gains */
+  guint n_handed_out; /* as many as there were when the heads were last looked at */
+  gboolean is_out;    /* one of the heads was handed out then */
 
   /* Under control. */
   gboolean follows_rows; /* as the answer was */
@@ -57,7 +57,7 @@ gst_attention_gains_free (GstAttentionGains *self)
   g_free (self);
 }
 
-/* Where a thousand elements take turns, their heads are in no cache: they are looked at only when there is a reason. */
+/* With a thousand elements in turn, no cache holds their heads. So this looks at them only if one was handed out. */
 gboolean
 gst_attention_gains_follow_rows (GstAttentionGains *self)
 {

@@ -279,14 +279,14 @@ install_window_properties (GObjectClass *object_class)
                               0, ATTN_MAX_WINDOW, DEFAULT_LOOK_AHEAD, flags));
   install (object_class, PROP_CHUNK,
            g_param_spec_uint ("chunk", "Chunk",
-                              "Frames of a chunk, in place of window and look-ahead: the frames of a chunk attend to "
-                              "each other and to the earlier chunks, and leave together when the last of them has come "
-                              "in. The latency is chunk - 1 frames. 0 = no chunks",
+                              "Frames of a chunk, in place of window and look-ahead. The frames of a chunk attend to "
+                              "each other and to earlier chunks, and leave together when the last of them has come in. "
+                              "The latency is chunk - 1 frames. 0 = no chunks",
                               0, ATTN_MAX_CHUNK, DEFAULT_CHUNK, flags));
   install (object_class, PROP_CHUNKS,
            g_param_spec_uint ("chunks", "Chunks",
-                              "chunk: earlier chunks that each frame attends to. Set both, and neither window nor "
-                              "look-ahead. 0 = its own chunk alone",
+                              "Earlier chunks that each frame attends to, besides its own. 0 = its own chunk alone. "
+                              "Set both chunk and chunks, and neither window nor look-ahead",
                               0, ATTN_MAX_WINDOW, DEFAULT_CHUNKS, flags));
   install (object_class, PROP_SINKS,
            g_param_spec_uint ("sinks", "Sinks",
@@ -337,12 +337,12 @@ install_arithmetic_properties (GObjectClass *object_class)
            g_param_spec_enum ("qk-norm", "Query and key norm",
                               "Norm of the queries and keys of each head, before positions, with q_norm.weight and "
                               "k_norm.weight of the model. A model that has these needs the norm that it was trained "
-                              "with: most have rms",
+                              "with, usually rms",
                               GST_TYPE_ATTENTION_QK_NORM, DEFAULT_QK_NORM, flags));
   install (object_class, PROP_QK_NORM_EPS,
            g_param_spec_double ("qk-norm-eps", "Epsilon of the norm",
-                                "qk-norm: what is added to the variance, or to the mean of the squares "
-                                "(rms_norm_eps in Hugging Face's configurations)",
+                                "What qk-norm adds to the variance (layer), or to the mean of the squares (rms), as "
+                                "rms_norm_eps in Hugging Face's configurations",
                                 1e-30, 1e30, DEFAULT_QK_NORM_EPS, flags));
 
   gst_type_mark_as_plugin_api (GST_TYPE_ATTENTION_QK_NORM, 0);

@@ -187,8 +187,8 @@ install_arithmetic (GObjectClass *object_class)
       g_param_spec_enum ("arithmetic", "Arithmetic",
                          "How buffers of several frames are computed. fast sends them through the processor's matrix "
                          "unit (Intel AMX) in blocks of up to 16 frames, each product of float32 as three of bf16. Use "
-                         "16 frames per buffer with fast, and exact for buffers of one frame. fast takes two to three "
-                         "times the memory. The field kernels of stats names the unit if there is one",
+                         "16 frames per buffer with fast: small buffers are computed as with exact. fast takes two to "
+                         "three times the memory. The field kernels of stats names the unit if there is one",
                          GST_TYPE_ATTENTION_ARITHMETIC, DEFAULT_ARITHMETIC, flags));
   g_object_class_install_property (
       object_class, PROP_THREADS,

@@ -281,8 +281,9 @@ drain (GstFrameFilter *self)
 }
 
 /*
- * To the frames that wait for an attention, absent frames are the same as none, and they can be asked for in pieces.
- * But those that complete a chunk would have outputs, too.
+ * To the frames that wait for their look-ahead, absent frames behind them are the same as none. So a stream of one
+ * attention can end by absent frames, which may come in pieces. With chunks this would be wrong: the absent frames that
+ * complete a chunk would have outputs, too.
  */
 static gboolean
 ends_at_once (GstFrameFilter *self)

@@ -13,7 +13,8 @@
  *   stream    a sequence of frames, numbered from 0 on.
  *   window    the number of frames that a frame attends to, itself included.
  *   look-ahead  the number of later frames that it attends to as well. Each of them delays the output by one frame.
- *   chunk     in place of a window: the frames that arrive together, and attend to each other and to earlier chunks.
+ *   chunk     in place of a window: frames in a row that attend to each other and to the chunks before them. Their
+ *             outputs are ready together.
  *   sinks     the first frames of the stream, which stay attended to for ever.
  *   head      one of n_heads attentions that run side by side; each has a query of dk values per frame.
  *   score     query . key times scale. weight: softmax of the scores. context: the weighted mean of the values.
@@ -43,21 +44,25 @@
  * So all outputs of a chunk are ready with its last frame, and chunks of one length in many layers wait no longer than
  * those of one layer. Chunks begin at frame numbers that are multiples of c, wherever the stream begins.
  *
- * A position (AttnPosition) changes the scores. It depends on the distance between j and t alone:
+ * A position (AttnPosition) changes the scores. The change depends on the distance between j and t alone:
  *
  *   RoPE      query and key_j are rotated before their product, pair i of their values by t theta_i and j theta_i,
  *             theta_i = rope_base^(-2i/n), i < n/2, n = rope_dimensions: (x, y) becomes (x cos - y sin, x sin + y cos)
  *   ALiBi     - slope[h] |t - j| is added; slope[h] = 2^(-8 (h + 1) / n_heads) where n_heads is a power of two, else as
  *             in the paper's code
- *   relative  relative_bias[h][j - t + window - 1] is added; 0 for a sink that the window has left behind
- *
- * With qk_norm, each head's query and key are normalised before the position and the scale: n = norm (query) w + b,
- * over the dk values of the head, with the weight w and the bias b that all heads share (layer: w (x - mean) / sqrt
- * (variance + eps) + b; rms: w x / sqrt (mean of squares + eps); Henry et al. 2020, and the models that have `q_norm`).
+ *   relative  relative_bias[h][j - t + window - 1] is added; 0 for a sink that the window has left behind. Not with
+ *             chunks
  *
  *   Transformer-XL  scale ((query + u) . key_j + (query + v) . (P r_(t - j))) takes the place of scale query . key_j,
  *             under the softcap, too (Dai et al. 2019). r_d are sin and cos, interleaved, of d 10000^(-2i/D), i < D/2,
  *             d < 0 for later frames; P, u, v are `linear_pos.weight`, `pos_bias_u` and `pos_bias_v` of the model
+ *
+ * With qk_norm, each head's query and key are normalised over their dk values, before the position and the scale. One
+ * weight w, and one bias b if there is one, holds for the queries of all heads, and another one for the keys (Henry et
+ * al. 2020, and the models that have `q_norm`):
+ *
+ *   layer     x becomes (x - mean) / sqrt (variance + qk_norm_eps) w + b
+ *   rms       x becomes x / sqrt (mean of squares + qk_norm_eps) w
  *
  * A sink counts at its true distance. Frame numbers are exact: outputs at frame 10^15 are as accurate as at frame 0.
  *
@@ -79,9 +84,9 @@
  *     below 1e-30 lose digits, and outputs below 1e-37 may be 0. A sum beyond 3.4e38 is infinite.
  *   - The positions of Transformer-XL: r_d is rounded to float32; P r_d is one sum over D, rounded to the precision of
  *     the parameters; (query + v) . (P r_d) is one sum over dk, which is added to that of (query + u) . key.
- *   - The library is tested on amd64, arm64, armhf, i386, ppc64el, riscv64 and s390x. Files and saved
- *     states have one order of bytes, and move between all of them. i386 needs SSE2, because its x87 computes with more
- *     precision than float32 has.
+ *   - The library is tested on amd64, arm64, armhf, i386, ppc64el, riscv64 and s390x. Files and saved states have one
+ *     order of bytes, and move between all of them. i386 needs SSE2, because its x87 computes with more precision than
+ *     float32 has.
  *   - The caller's floating-point mode (rounding, flushed denormals, traps) has no influence on the machines above, and
  *     is put back. On any other machine only the caller's rounding is set aside: there the caller must not flush
  *     denormals.
@@ -168,9 +173,9 @@ ATTN_API const char *attn_version (void);
 
 /* Limits. They keep every derived size far below 2^63. */
 #define ATTN_MAX_FEATURES 65536u
-#define ATTN_MAX_WINDOW 16777216u /* also for look_ahead and n_sinks */
-#define ATTN_MAX_CHUNK 1048576u   /* frames, also before the chunks of several layers begin together again */
-#define ATTN_MAX_DISTANCES 65536u /* window + look_ahead of ATTN_POSITION_TRANSFORMER_XL */
+#define ATTN_MAX_WINDOW 16777216u /* also for look_ahead, n_sinks, and (chunks + 1) chunk */
+#define ATTN_MAX_CHUNK 1048576u   /* frames of a chunk, and until the chunks of all layers begin together again */
+#define ATTN_MAX_DISTANCES 65536u /* window + look_ahead with ATTN_POSITION_TRANSFORMER_XL */
 #define ATTN_MAX_THREADS 64u
 
 /*
@@ -189,8 +194,9 @@ typedef enum {
   ATTN_POSITION_ALIBI,    /* attention with linear biases (Press et al. 2022); look-ahead: |distance| */
   ATTN_POSITION_RELATIVE, /* a trained bias per head and distance, `relative_bias` of the model */
   /*
-   * Sines of the distance, projected and multiplied by the query (Dai et al. 2019); a conformer's usual positions. No
-   * sinks, whose distance has no end, D even, and window + look_ahead at most ATTN_MAX_DISTANCES.
+   * Sines of the distance, projected and multiplied by the query (Dai et al. 2019); a conformer's usual positions. D is
+   * even. There are no sinks: their distance has no end. window + look_ahead is at most ATTN_MAX_DISTANCES, and at most
+   * the larger of 64 D and 2^20 / (n_heads dk): a small file makes no large layer.
    */
   ATTN_POSITION_TRANSFORMER_XL
 } AttnPosition;
@@ -236,19 +242,18 @@ typedef enum {
  *
  * ATTN_ARITHMETIC_FAST sends frames that are pushed together through the processor's matrix unit (Intel AMX, on Linux),
  * in blocks of up to 16. A push is cut where the number of a frame is a multiple of 16, so 16 frames per push suit it
- * best. Linear layers use the unit for blocks of at least 8 frames (6 from 128 inputs on, 5 from 512 on), attention for
- * blocks of at least 8 (12 if heads have fewer than 32 values) whose window came in such blocks, too. Every product of
- * float32 becomes three of bf16, high high + high low + low high, summed in float32. The largest error of an output
- * against exact, relative to the largest output, is about 1e-5 where scores are of order one and values above 1e-32.
- * With a window in f16 or bf16 it is up to a tenth of the error of storing the window. The bits are not promised: they
- * depend on the unit, and on how the stream is cut into blocks. Values that are not finite, and values of 2^53 or more,
- * are computed as in exact.
+ * best. Linear layers use the unit for blocks of at least 8 frames (6 from 128 inputs on, 5 from 512 on). Scores and
+ * contexts use it for blocks of at least 8 frames (12 if dk is less than 32), if the frames of the window came in such
+ * blocks, too. Every product of float32 becomes three of bf16, high high + high low + low high, summed in float32. The
+ * largest error of an output against exact, relative to the largest output, is about 1e-5 where scores are of order one
+ * and values above 1e-32. With a window in f16 or bf16 it is up to a tenth of the error of storing the window. The bits
+ * are not promised: they depend on the unit, and on how the stream is cut into blocks.
  *
- * The positions of Transformer-XL are multiplied exactly. Smaller blocks, and all blocks on a machine without such a
- * unit, give exactly the bits of exact, and take the time of exact. Parameters and windows take twice the memory (three
- * times in f16 and bf16) if the values per head are a multiple of 32; a smaller head counts as 32 (keys) and 16
- * (values). The first layer of this kind asks the system to let the process use the unit. If the system refuses, the
- * layer works as without one.
+ * Computed as in exact are smaller blocks, all blocks on a machine without such a unit, values that are not finite,
+ * values of 2^53 or more, and the products (query + v) . (P r_d) of Transformer-XL's positions. Blocks that do not use
+ * the unit take the time of exact. Parameters and windows take twice the memory (three times in f16 and bf16) if the
+ * values per head are a multiple of 32; a smaller head counts as 32 (keys) and 16 (values). The first layer of this
+ * kind asks the system to let the process use the unit. If the system refuses, the layer works as without one.
  */
 typedef enum { ATTN_ARITHMETIC_EXACT, ATTN_ARITHMETIC_FAST } AttnArithmetic;
 
@@ -281,8 +286,9 @@ typedef struct {
   AttnQkNorm qk_norm; /* unset: ATTN_QK_NORM_NONE, which a model with such tensors does not allow */
 
   /*
-   * Chunks in place of a window. Both fields are needed, and window and look_ahead are left unset: in the configuration
-   * in effect they are chunks chunk + chunk and chunk - 1, the most that any frame of a chunk sees.
+   * Chunks in place of a window. Set both fields, and leave window and look_ahead unset. The configuration in effect
+   * has the most that any frame of a chunk sees: window is (chunks + 1) chunk, at most ATTN_MAX_WINDOW, and look_ahead
+   * is chunk - 1.
    */
   uint32_t chunk;  /* frames of a chunk, 1 ... ATTN_MAX_CHUNK; 0 = none. Unset: 0 */
   uint32_t chunks; /* earlier chunks that a frame attends to, beside its own. Unset: 0 */
@@ -366,9 +372,9 @@ ATTN_API const char *attn_model_metadata (const AttnModel *model, const char *ke
 
 /*
  * Sets the unset fields of *config from the model's metadata (`model` NULL: none), or else to their defaults, as
- * attn_layer_new () does. n_features 0 becomes the width of the model. Fields that are set are not compared. If the
- * metadata holds an impossible value, returns ATTN_ERROR_MODEL and leaves *config unchanged; ATTN_ERROR_CONFIG, if
- * fields mean nothing together (chunk without chunks, or beside a window).
+ * attn_layer_new () does. n_features 0 becomes the width of the model. Fields that are set are not compared. Returns
+ * ATTN_ERROR_MODEL if the metadata holds an impossible value, and ATTN_ERROR_CONFIG if fields mean nothing together
+ * (chunk without chunks, or beside another window). Then *config is unchanged.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_config_resolve (AttnConfig *config, const AttnModel *model, AttnError *error);
 
@@ -399,9 +405,10 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  * streams over it are pushed, skipped, drained, saved and restored, and they equal attn_forward ().
  *
  * A block has a stride s, a reach back L and a reach ahead R: output i reads the inputs i s - L ... i s + R. Two blocks
- * in a row have s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. Each block numbers frames at its own rate. A block that
- * works on single frames leaves absent ones absent. Nothing attends to an absent frame. conv, conv2d and stack read it
- * as zeros; their output is absent if all frames that it reads are. A residual is absent where its input is.
+ * in a row have s = s1 s2, L = L1 + s1 L2, R = R1 + s1 R2. With chunks L and R are the largest of any output, which may
+ * be less than these sums. Each block numbers frames at its own rate. A block that works on single frames leaves absent
+ * ones absent. Nothing attends to an absent frame. conv, conv2d and stack read it as zeros; their output is absent if
+ * all frames that it reads are. A residual is absent where its input is.
  *
  * The file is a safetensors file with an entry `encoder` in its metadata, JSON:
  *
@@ -425,19 +432,20 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  *   affine      x w + b. NAME.weight [D], NAME.bias [D] or none
  *   sinusoid    true: x + sin and cos of (t + offset) base^(-2i/D), i < D/2, t the frame's number. `base` (10000),
  *               `offset` (0), `layout` (interleaved): interleaved (sin, cos, sin ...), half (first all sines)
- *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. `heads` and
- *               `window` are required, or `heads`, `chunk` and `chunks`, which allow no `look-ahead`; `kv-heads`,
- *               `look-ahead`, `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`,
- *               `qk-norm`, `qk-norm-eps`
+ *   attention   as AttnConfig and AttnModel say, the tensors under NAME. in one of the naming schemes. Required are
+ *               `heads`, and `window` (with `look-ahead`, if wanted) or `chunk` and `chunks`. Others: `kv-heads`,
+ *               `sinks`, `scale`, `softcap`, `position`, `rope-base`, `rope-layout`, `rope-dimensions`, `qk-norm`,
+ *               `qk-norm-eps`
  *   conv        y_i = activation (b + sum over j of W_j x_(i stride - left + j dilation)), zeros beyond both ends of
  *               the stream, as PyTorch's Conv1d. NAME.weight [out, in / groups, kernel], NAME.bias [out] or none.
  *               `stride` (1), `dilation` (1), `groups` (1), `activation` (none); `left` (0), at most (kernel - 1)
  *               dilation, and `right` (0), at most that + stride - 1: zeros before the first and behind the last frame
- *   conv2d      the same over time and frequency, as PyTorch's Conv2d: a frame is [channels][bins], going in and coming
+ *   conv2d      conv over time and frequency, as PyTorch's Conv2d: a frame is [channels][bins], going in and coming
  *               out. NAME.weight [out, channels / groups, kernel in time, kernel in frequency], NAME.bias [out] or
- *               none. The weight tells the channels, and the width of the frames tells the bins. `stride`
- *               ([1, 1]) in time, in frequency; `left`, `right` as above; `low` (0), at most kernel - 1, and `high`
- *               (0), at most kernel + stride - 2: zeros below and above the bins; `groups` (1), `activation` (none)
+ *               none. The weight tells the channels, and the width of the frames tells the bins. `stride` ([1, 1]) in
+ *               time, in frequency; `left`, `right` as above; `low` (0), at most kernel - 1, and `high` (0), at most
+ *               kernel + stride - 2, both in frequency: zeros below and above the bins; `groups` (1), `activation`
+ *               (none)
  *   stack       n: n frames one behind the other, oldest first; an incomplete last one is dropped
  *   residual    a list of blocks f: x + f (x). f keeps the width and has as many outputs as inputs: no stack in it, and
  *               only convolutions of stride 1 with left + right = (kernel - 1) dilation
@@ -448,12 +456,13 @@ ATTN_API void attn_layer_free (AttnLayer *layer); /* accepts NULL */
  * so are the metadata of single layers (heads, window ...). attn_layer_metadata () returns all other metadata.
  *
  * Memory: the layer holds a packed copy of all parameters. An encoder has at most 4096 blocks, 2^32 parameters, and
- * 2^24 values per frame, added up over the blocks. Its parameters, and the values P r_d, are also at most 2^20, or 64
- * times those of the file if that is more (a tensor that several blocks name counts for each of them): a small file
- * makes no large layer. A stream holds the window of each attention, (window + look_ahead) (keys + values) float32; the
- * frames under the kernel of each convolution; and the frames that wait in each residual, R width float32.
- * attn_layer_stream_size () returns the sum. Where there are chunks, the frames until all of them begin together, times
- * the number of blocks, are at most 2^22: so an encoder opens in the time that its file takes to read.
+ * 2^24 values per frame, added up over the blocks. A tensor that several blocks name counts for each of them. A small
+ * file makes no large layer: the parameters of all blocks are at most 64 times those of the file, or 2^20 if that is
+ * more, and so are the values P r_d of all attentions. With chunks, the number of frames until all of them begin
+ * together, times the number of blocks, is at most 2^22: so an encoder opens in the time that reading its file takes. A
+ * stream holds the window of each attention, (window + look_ahead) (keys + values) float32; the frames under the kernel
+ * of each convolution; and the frames that wait in each residual, R width float32. attn_layer_stream_size () returns
+ * the sum.
  */
 
 /* Start from attn_encoder_options_default (): later versions may put fields in the place of the reserved ones. */
@@ -504,8 +513,8 @@ ATTN_API uint64_t attn_layer_reach_ahead (const AttnLayer *layer);
 
 /*
  * The number of outputs after `n_frames` inputs. ready: while the stream goes on, max (0, floor ((n_frames - 1 - R) /
- * s) + 1), however the inputs were cut into pushes. With chunks this is the number of outputs whose chunks are
- * complete, of a stream that begins at frame 0. count: after the stream was drained.
+ * s) + 1), however the inputs were cut into pushes. With chunks, ready is the number of outputs whose chunks are
+ * complete, in a stream that begins at frame 0. count: after the stream was drained.
  */
 ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
 ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
@@ -542,8 +551,8 @@ ATTN_API const AttnConfig *attn_layer_attention (const AttnLayer *layer, uint32_
 ATTN_API uint64_t attn_layer_attention_stride (const AttnLayer *layer, uint32_t i);
 
 /*
- * The frames of the layer that row j of attention `i` waits for, behind frame j stride: R of the blocks up to the
- * attention. 0: the layer has fewer attentions.
+ * The number of input frames behind frame j stride that row j of attention `i` waits for: R of the blocks up to this
+ * attention, and of itself. With chunks it is the most that any row waits for. 0: the layer has fewer attentions.
  */
 ATTN_API uint64_t attn_layer_attention_reach_ahead (const AttnLayer *layer, uint32_t i);
 
@@ -576,19 +585,20 @@ typedef struct AttnStream AttnStream;
 /*
  * Starts at frame 0. The caller frees *stream by attn_stream_free (). All memory that it will ever use is allocated
  * here; from 2 MiB on it asks the system for huge pages, as layers do. A few frames of zeros run through it and are
- * forgotten, so that the first push takes no longer than others: make a stream in the thread that pushes.
+ * forgotten, so that the first push does not wait until code and memory are loaded: make a stream in the thread that
+ * pushes.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_new (const AttnLayer *layer, AttnStream **stream, AttnError *error);
 ATTN_API void attn_stream_free (AttnStream *stream); /* accepts NULL */
 
 /*
  * [real-time] Takes `n` frames [n][D] and writes the outputs that are ready, oldest first, [][Dout]: output i is ready
- * when frame i stride + reach_ahead has come in, or the last frame of its chunks. Returns their number.
- * attn_stream_ready () returns it before the push; it is never more than n, except with chunks, where the last frame of
- * a chunk makes all its outputs ready. `weights`, if not NULL, receives as many rows [n_heads][span]. It must be NULL
- * unless the layer is a single attention, as attn_layer_new () makes it; attn_stream_watch () works with any layer.
- * `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap `frames`. Cost, of a single attention: O
- * (n (D^2 + span D)).
+ * when frame i stride + reach_ahead has come in, or with chunks, when the last frame of its chunks has. Returns their
+ * number. attn_stream_ready () returns it before the push; it is never more than n, except with chunks, where the last
+ * frame of a chunk makes all its outputs ready. `weights`, if not NULL, receives as many rows [n_heads][span]. It must
+ * be NULL unless the layer is a single attention, as attn_layer_new () makes it; attn_stream_watch () works with any
+ * layer. `out` NULL: the outputs are not wanted. `out` and `weights` may not overlap `frames`. Cost, of a single
+ * attention: O (n (D^2 + span D)).
  */
 ATTN_API size_t attn_stream_push (AttnStream *stream, const float *frames, size_t n, float *out, float *weights);
 
@@ -644,11 +654,11 @@ ATTN_API uint64_t attn_stream_ready (const AttnStream *stream, uint64_t n);
  * --------------------------------
  * A push of one frame reads all parameters of the layer for that frame. A group pushes the frames of many streams of
  * one layer together: their frames stand side by side as rows of one block, in every linear layer and convolution, and
- * the parameters are read once for up to sixteen rows. This saves the more, the larger the parameters are beside the
- * windows, which each stream still reads for itself. Each stream has the bits that it has alone (except in
+ * the parameters are read once for up to sixteen rows. Each stream still reads its own window. So a group saves most
+ * where the parameters are large and the windows are small. Each stream has the bits that it has alone (except in
  * ATTN_ARITHMETIC_FAST), so it does not matter who shares a call with whom. The streams may differ in all that belongs
- * to a stream: in age, absent frames, outputs still owed, gains and watchers. They may have different numbers of
- * frames, or none.
+ * to a stream: in age, absent frames, outputs still owed, gains and watches. They may have different numbers of frames,
+ * or none.
  *
  *   AttnPush pushes[16];
  *
@@ -690,9 +700,9 @@ ATTN_API void attn_group_free (AttnGroup *group); /* accepts NULL */
  * ATTN_ERROR_CONFIG, and changes nothing, when `n` is more than the group was made for, when a stream is one of another
  * layer, or when two pushes have the same stream. `error` names them; it may be NULL. (An equal layer, made from the
  * same file a second time, is another layer: its parameters stand elsewhere.) One thread at a time uses a group, and
- * during the call no other thread may use one of the streams: nothing checks this. No array may overlap another one, of
- * the other streams either. Push about as many frames of each stream, best one or a few: a stream with many frames
- * makes all others wait.
+ * during the call no other thread may use one of the streams: nothing checks this. No array may overlap another one,
+ * not even one of another stream. Push about the same number of frames of each stream, best one or a few: a stream with
+ * many frames makes all others wait.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_group_push (AttnGroup *group, AttnPush *pushes, size_t n, AttnError *error);
 
@@ -723,11 +733,11 @@ typedef struct {
 
 /*
  * [real-time] From now on every push, skip, run, drain and finish writes the rows of the attention that it computes to
- * *watch, oldest first. A push (or a skip) of `n` frames computes attn_stream_rows_ready () of them;
- * a drain, or all calls of finish together, attn_stream_rows_pending (). A row has the bits that attn_forward () gives
- * for that attention alone, over the frames that come to it. Watching changes no bit of an output (in
- * ATTN_ARITHMETIC_FAST: while there is room). It costs the time to write the rows, and heads whose gain is 0 are
- * computed, too. The cost of a long absence then depends on `room`.
+ * *watch, oldest first. A push (or a skip) of `n` frames computes attn_stream_rows_ready () of them; a drain, or all
+ * calls of finish together, attn_stream_rows_pending (). A row has the bits that attn_forward () gives for that
+ * attention alone, over the frames that come to it. Watching changes no bit of an output (in ATTN_ARITHMETIC_FAST:
+ * while there is room). It costs the time to write the rows, and heads whose gain is 0 are computed, too. The cost of a
+ * long absence then depends on `room`.
  *
  * The stream keeps the pointer: *watch must stay valid until the stream is freed or gets another one. Between two calls
  * `weights`, `present` and `room` may be changed. `watch` NULL ends the watching; attn_stream_reset () and
@@ -748,14 +758,14 @@ ATTN_API uint64_t attn_stream_rows_pending (const AttnStream *stream, uint32_t a
 
 /*
  * [real-time] From the next row of the attention on (attn_stream_next_row ()), the context of `head` is multiplied by
- * `gain` (one float32 multiplication, rounded) before the output projection. With look-ahead, that is look_ahead frames
- * before the next frame to come to the attention, and with chunks the first frame of the chunk that is not complete. 1,
- * where every stream begins, changes no bit. At 0 the context is 0
- * whatever the frames hold, and the head is only computed if its weights are asked for. The weights of an attention do
- * not depend on its gains. attn_stream_reset () and attn_stream_restore () do not change gains: a state does not
- * contain them. In a layer with one attention, `attention` is 0. Returns ATTN_ERROR_CONFIG, and changes nothing, when
- * there is no such attention, when `head` is not below its n_heads or when `gain` is not finite. A gain below the
- * smallest normal float32 counts as 0.
+ * `gain` (one float32 multiplication, rounded) before the output projection. With look-ahead, that row lies look_ahead
+ * frames before the next frame to come to the attention. With chunks, it is that of the first frame of the chunk that
+ * is not complete. 1, where every stream begins, changes no bit. At 0 the context is 0 whatever the frames hold, and
+ * the head is only computed if its weights are asked for. The weights of an attention do not depend on its gains.
+ * attn_stream_reset () and attn_stream_restore () do not change gains: a state does not contain them. In a layer with
+ * one attention, `attention` is 0. Returns ATTN_ERROR_CONFIG, and changes nothing, when there is no such attention,
+ * when `head` is not below its n_heads or when `gain` is not finite. A gain below the smallest normal float32 counts as
+ * 0.
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_set_gain (AttnStream *stream, uint32_t attention, uint32_t head,
                                                        float gain);

@@ -123,10 +123,10 @@ ATTN_API AttnSdpa attn_sdpa_default (void);
  *
  * Bits: position j corresponds to the frame number of a stream. Over the frames of a parameter-free layer (frames
  * [n][D] as query, key and value, ATTN_LAYOUT_HEADS_INSIDE, left_window = window - 1, right_window = look_ahead) the
- * output is that of attn_forward (), to the bit. A float mask is added after the softcap by one fma, mask times log2
- * (e) plus score, on the scale of powers of two (so a bool mask stands for the chunks of a layer; its positions and
- * norms are the caller's, in query and key or in a float mask); finite entries beyond +-2^126 count as +-2^126, so that
- * the product is finite; NaN or +inf give a NaN row. Other options change no bit.
+ * output is that of attn_forward (), to the bit. For a layer with chunks, pass a bool mask. For one with positions or
+ * norms, put these into query and key, or into a float mask. A float mask is added after the softcap by one fma, mask
+ * times log2 (e) plus score, on the scale of powers of two; finite entries beyond +-2^126 count as +-2^126, so that the
+ * product is finite; NaN or +inf give a NaN row. Other options change no bit.
  *
  * Types: 16-bit tensors become float32 when they are read, which is exact; all arithmetic is that of float32 tensors;
  * `out`, `scores` and `weights` are rounded once, when they are stored, to nearest even (beyond the largest number of

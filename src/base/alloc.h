@@ -33,7 +33,7 @@ attn_round_up (size_t n, size_t multiple)
 
 /*
  * `size` zeroed bytes at a multiple of ATTN_ALIGNMENT, at least one byte; NULL when `size` is SIZE_MAX or out of
- * memory. Large memory stands in huge pages where the system has them: the processor finds its way there faster.
+ * memory. From 2 MiB on the memory stands in huge pages where the system has them: the processor finds it faster there.
  */
 void *attn_alloc (size_t size);
 void attn_free (void *memory); /* accepts NULL */
@@ -45,7 +45,7 @@ void attn_free (void *memory); /* accepts NULL */
 typedef struct {
   char *memory; /* NULL: only counting */
   size_t used;  /* bytes; SIZE_MAX: too large to address */
-  size_t size;  /* of the memory, where it matters */
+  size_t size;  /* of the memory in the end; 0 where nobody asks */
 } AttnArena;
 
 /* `size` bytes at a multiple of ATTN_ALIGNMENT, as attn_alloc () left them; NULL while counting. */

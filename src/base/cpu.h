@@ -35,8 +35,8 @@ attn_cpu_has_avx2 (void)
 }
 
 /*
- * The third-level cache gives one core a sixth of what the second level gives: about 30 GB/s on an Intel server of 2026
- * with AMX. AMD's is several times as fast.
+ * Whether one core reads the third-level cache slowly: on an Intel server with AMX at about 30 GB/s, a sixth of the
+ * speed of the second level. AMD's is several times as fast.
  */
 static inline bool
 attn_cpu_has_slow_cache (void)

@@ -111,8 +111,7 @@ check_relative_bias (const AttnModel *model, const AttnSizes *sizes, AttnError *
 
   if (wanted && sizes->chunk != 0)
     return attn_fail (error, ATTN_ERROR_CONFIG,
-                      "position is relative, but chunk is %zu: a trained bias per distance takes a window",
-                      sizes->chunk);
+                      "position is relative, but chunk is %zu: relative_bias needs a window, not chunks", sizes->chunk);
   if (wanted && model == NULL)
     return attn_fail (error, ATTN_ERROR_CONFIG,
                       "position is relative, and there is no model to take its relative_bias from");
@@ -161,8 +160,8 @@ check_distances (const AttnSizes *sizes, AttnError *error)
   if (sizes->n_features % 2 != 0)
     return attn_fail (
         error, ATTN_ERROR_CONFIG,
-        "frames have %zu features, an odd number, but position is transformer-xl, which takes a sine and a "
-        "cosine for each two",
+        "frames have %zu features, an odd number, but position is transformer-xl, which needs a sine and a "
+        "cosine for each pair",
         sizes->n_features);
   most = most < ATTN_MAX_DISTANCES ? most : ATTN_MAX_DISTANCES;
   if (n <= most)
@@ -170,7 +169,7 @@ check_distances (const AttnSizes *sizes, AttnError *error)
   return attn_fail (
       error, ATTN_ERROR_CONFIG,
       "window is %zu and look-ahead is %zu, which are %zu distances, but position is transformer-xl, which "
-      "takes at most %zu here",
+      "allows at most %zu with layers of this size",
       sizes->window, sizes->look_ahead, n, most);
 }
 

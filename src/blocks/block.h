@@ -114,8 +114,9 @@ typedef struct {
   void (*free) (AttnBlock *block);
 
   /*
-   * Moves its weights into the arena, in the order in which a frame meets them; only counts them while the arena has no
-   * memory. `arena` NULL: the block ends, and leaves the weights to the layer, which frees them. NULL: they are few.
+   * Moves the weights of the block into the arena, in the order in which a frame meets them; only counts them while the
+   * arena has no memory. `arena` NULL: the block ends, and leaves the weights to the layer, which frees them. A kind
+   * with few weights leaves them where they are: settle is NULL.
    */
   void (*settle) (AttnBlock *block, AttnArena *arena);
 
@@ -125,7 +126,7 @@ typedef struct {
   /* With chunks: the number of outputs after `n` frames, from frame `first` on, of a stream that goes on. */
   uint64_t (*ready) (const AttnBlock *block, uint64_t first, uint64_t n);
 
-  /* With chunks: the inputs that these outputs read. Their numbers are larger than L. */
+  /* With chunks: the inputs that these outputs read. The outputs lie so far from 0 that no number is negative. */
   AttnReads (*reads) (const AttnBlock *block, AttnReads outputs);
 
   /* Multiplications of an output, each with a sum, when the window is full; NULL: a few per value, or those inside. */
@@ -148,7 +149,7 @@ typedef struct {
 
   /*
    * The next outputs that are ready, to out [16][n_outputs] (NULL: not wanted); n = 0: none is. If the stream waits
-   * (attn_work_waits ()) behind the call, its result does not count: the same call follows once the request is done.
+   * (attn_work_waits ()) after the call, its result does not count: the same call follows once the request is done.
    */
   AttnRun (*give) (void *state, float *out);
 
@@ -182,7 +183,7 @@ struct AttnBlock {
   uint64_t stride;      /* s: frames that come in for each that leaves */
   uint64_t reach_back;  /* L: output i reads the inputs i s - L ... i s + R; sinks are not counted */
   uint64_t reach_ahead; /* R */
-  uint64_t period;      /* frames that come in until chunks repeat; 0 or 1: there are none */
+  uint64_t period;      /* frames that come in until chunks repeat; 0 or 1: there are no chunks */
 };
 
 /* The number of outputs that are ready after `n` frames, from frame `first` on, of a stream that goes on. */

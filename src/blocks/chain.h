@@ -50,14 +50,14 @@ void attn_chain_clear (AttnChain *chain); /* frees the blocks; accepts a zeroed 
 bool attn_chain_add (AttnChain *chain, AttnBlock *block);
 
 /*
- * Called when all blocks are there. Until then reach_back and reach_ahead are sums, which chunks do not attain
- * together. The period is at most ATTN_MAX_CHUNK.
+ * Called when all blocks are there. Until then reach_back and reach_ahead are the sums of those of the blocks. With
+ * chunks they become the largest of any output, which may be less. The period is at most ATTN_MAX_CHUNK.
  */
 void attn_chain_sum_up (AttnChain *chain);
 
 /*
- * The inputs of the chain that frames behind the block `last` read; NULL: behind all blocks. `last` may stand inside of
- * another block. False: it is not there.
+ * *reads are frames behind the block `last` (NULL: behind all blocks), and become the inputs of the chain that these
+ * frames read. `last` may stand inside of another block. False: it is not in the chain.
  */
 bool attn_chain_reads (const AttnChain *chain, const AttnBlock *last, AttnReads *reads);
 

@@ -1,5 +1,6 @@
 /*
- * libattn: the blocks that gather frames: `conv` and `conv2d`, convolutions over time, and `stack`.
+ * libattn: the blocks that gather frames: `conv`, a convolution over time, `conv2d`, one over time and frequency, and
+ * `stack`.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef ATTN_SRC_CONV_H
@@ -13,7 +14,7 @@
  * k < bin_kernel.
  */
 typedef struct {
-  bool has_bins;       /* conv2d; else a frame is its channels, as one bin of each: the next five fields are 1 and 0 */
+  bool has_bins;       /* conv2d; else each channel has one bin: the next fields are 1, 1, 1, 0 and 0 */
   size_t n_bins;       /* of each channel that comes in, >= 1 */
   size_t bin_kernel;   /* >= 1 */
   size_t bin_stride;   /* >= 1 */
@@ -50,8 +51,8 @@ attn_conv_bins_out (const AttnConv *conv)
 AttnStatus attn_conv_new (const AttnMachine *machine, const AttnConv *conv, AttnBlock **block, AttnError *error);
 
 /*
- * Two blocks in a row. If both are convolutions that divide the frames between them alike into channels and bins, these
- * frames go as [bins][channels], which is the order that convolutions compute in. Nobody else sees them.
+ * Two blocks in a row. If both are convolutions, and divide the frames between them into the same channels and bins,
+ * these frames go as [bins][channels], which is the order that convolutions compute in. Nobody else sees them.
  */
 void attn_conv_join (AttnBlock *block, AttnBlock *next);
 

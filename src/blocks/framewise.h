@@ -23,7 +23,7 @@ typedef struct {
   const AttnFramewise *framewise;
   const AttnWork *work;
   AttnRun run;         /* the frames that are held; n = 0: none */
-  const float *frames; /* [n][n_inputs] of them, where they came from */
+  const float *frames; /* [n][n_inputs], where the block in front left them */
   void *scratch;       /* [scratch_size] */
 } AttnFramewiseState;
 
@@ -31,7 +31,7 @@ typedef struct {
 typedef struct {
   AttnBlockKind kind; /* the first member */
 
-  /* out [n][n_outputs] of the frames that are held. If the stream waits behind the call, it is repeated. */
+  /* out [n][n_outputs] of the frames that are held. If the stream waits after the call, the call is repeated. */
   void (*compute) (const AttnFramewiseState *state, float *out);
 } AttnFramewiseKind;
 

@@ -297,7 +297,7 @@ resolve_position (AttnConfig *config, const AttnModel *model, AttnError *error)
   return ATTN_OK;
 }
 
-/* Somebody who gives the number wants the norm. (A model that says which disagrees by attn_config_check_claims ().) */
+/* Who gives the number wants the norm. (If the model names a norm, attn_config_check_claims () compares the two.) */
 static AttnStatus
 check_qk_norm_eps (const AttnConfig *resolved, const AttnModel *model, AttnError *error)
 {
@@ -318,16 +318,15 @@ is_given (const AttnConfig *config, const AttnField *field, const AttnModel *mod
   return !is_unset (config, field) || claim_of (model, field) != NULL;
 }
 
-/* Chunks count as a window of `value` frames (or that look-ahead). Who gives a field beside them must mean the same. */
+/* Chunks count as a window (or look-ahead) of `value` frames. A field given beside them must have this value. */
 static AttnStatus
 set_beside_chunks (AttnConfig *resolved, const AttnConfig *given, const AttnField *field, uint64_t value,
                    const AttnModel *model, AttnError *error)
 {
   if (is_given (given, field, model) && attn_config_get (resolved, field) != value)
-    return attn_fail (
-        error, ATTN_ERROR_CONFIG,
-        "%s is %.10g, but chunk is %u and chunks is %u: frames attend to whole chunks, or else to a window",
-        field->name, attn_config_get (resolved, field), resolved->chunk, resolved->chunks);
+    return attn_fail (error, ATTN_ERROR_CONFIG,
+                      "%s is %.10g, but chunk is %u and chunks is %u: frames attend either to chunks or to a window",
+                      field->name, attn_config_get (resolved, field), resolved->chunk, resolved->chunks);
   attn_config_set (resolved, field, value);
   return ATTN_OK;
 }
@@ -340,14 +339,14 @@ resolve_chunks (AttnConfig *resolved, const AttnConfig *given, const AttnModel *
   AttnStatus status;
 
   if (chunk == 0 && resolved->chunks != 0)
-    return attn_fail (error, ATTN_ERROR_CONFIG, "chunks is %u, but chunk is %s: how many frames has a chunk?",
+    return attn_fail (error, ATTN_ERROR_CONFIG, "chunks is %u, but chunk is %s: how many frames does a chunk have?",
                       resolved->chunks, is_given (given, &fields[CHUNK], model) ? "0" : "not given");
   if (chunk == 0)
     return ATTN_OK;
   if (!is_given (given, &fields[CHUNKS], model))
     return attn_fail (error, ATTN_ERROR_CONFIG,
-                      "chunk is %u, but chunks is not given: how many earlier chunks does a frame attend to? 0 is its "
-                      "own alone",
+                      "chunk is %u, but chunks is not given: how many earlier chunks does a frame attend to? 0 means "
+                      "its own chunk alone",
                       resolved->chunk);
   if (n > ATTN_MAX_WINDOW)
     return attn_fail (error, ATTN_ERROR_CONFIG,

@@ -25,9 +25,9 @@
 #define ATTN_MAX_DEPTH 8u                        /* residuals nested in each other */
 #define ATTN_MAX_NAME 512u                       /* bytes of a block's name */
 #define ATTN_MAX_PARAMETERS (UINT64_C (1) << 32) /* of all blocks; a tensor that two of them name counts twice */
-#define ATTN_MAX_REUSE 64u                       /* and so many times those of the file ... */
-#define ATTN_FEW_PARAMETERS (UINT64_C (1) << 20) /* ... or so many */
-#define ATTN_MAX_PERIOD_STEPS (1u << 22)         /* blocks times frames of a period, which the reach is searched in */
+#define ATTN_MAX_REUSE 64u                       /* times the parameters of the file: as many an encoder may have */
+#define ATTN_FEW_PARAMETERS (UINT64_C (1) << 20) /* it may have these whatever the file has */
+#define ATTN_MAX_PERIOD_STEPS (1u << 22)         /* blocks times frames of a period: the reach is searched in these */
 #define ATTN_MAX_VALUES (1u << 24)               /* of a frame, added up over the outputs of all blocks */
 
 /* The name of a block in the file, whose tensors begin with it and a dot. */
@@ -46,7 +46,7 @@ typedef struct {
   char label[640];
   size_t n_blocks, depth;
   uint64_t n_values;
-  uint64_t n_products;  /* of distances by P, added up over the attentions */
+  uint64_t n_products;  /* values P r_d, added up over the attentions */
   AttnBlockName *names; /* [n_names], room for ATTN_MAX_BLOCKS */
   size_t n_names;
   AttnError error;
