@@ -3,7 +3,7 @@
 
     examples/export_encoder.py checkpoint.pt                                   lists its encoders and layers
     examples/export_encoder.py checkpoint.pt encoder.safetensors --heads 4 --window 16 --activation gelu --norm-first
-    examples/export_encoder.py folder encoder.safetensors --check              Moonshine Streaming, Mimi, Voxtral Realtime, from Hugging Face
+    examples/export_encoder.py folder encoder.safetensors --check              Moonshine Streaming, Mimi, Voxtral Realtime, Nemotron, from Hugging Face
     examples/export_encoder.py any.nemo encoder.safetensors --describe FILE    any other model, by a description (export/description.py)
     examples/export_encoder.py checkpoint.pt model.safetensors --layer --prefix encoder.layers.0.self_attn. --heads 4 --window 100
 
@@ -93,6 +93,8 @@ def add_models(parser):
     known.add_argument('--part', choices=PARTS, help='which transformer of Mimi (default: encoder)')
     known.add_argument('--window-reading', choices=READINGS,
                        help='(16, 4) is 15 frames back and 3 ahead (exclusive, the default), or 16 and 4 (inclusive)')
+    known.add_argument('--chunk', type=int, metavar='FRAMES', help='frames of a chunk (Nemotron: the chunk size, if not that of config.json; Parakeet)')
+    known.add_argument('--chunks', type=int, metavar='N', help='how many earlier chunks a frame also sees (Parakeet)')
     known.add_argument('--ignore', action='append', metavar='KEY', help='a key of config.json that changes nothing in the encoder; you can repeat this option')
 
 
@@ -132,7 +134,7 @@ def arguments(words=None):
     return parser.parse_args(words)
 
 
-ONLY_MODELS = ('part', 'window_reading', 'ignore')
+ONLY_MODELS = ('part', 'window_reading', 'ignore', 'chunk', 'chunks')
 
 
 # ---- what is done ----
@@ -238,8 +240,8 @@ def write_encoder(state, options):
 def recognised(state, config, options):
     """A known model, or None. What its configuration tells is not taken from options."""
     folder = options.checkpoint if os.path.isdir(options.checkpoint) else os.path.dirname(options.checkpoint)
-    known = recognise(state, config, ModelOptions(options.part, options.window_reading, options.ignore, options.heads, options.window,
-                                                  options.rope_base, folder))
+    told = {name: getattr(options, name) for name in ('heads', 'window', 'rope_base', 'look_ahead', 'chunk', 'chunks')}
+    known = recognise(state, config, ModelOptions(options.part, options.window_reading, options.ignore, folder, **told))
     if known is not None:
         others = dict.fromkeys(('prefix', 'look_ahead', 'activation', 'norm_first', 'eps', *LAYER, *OPTIONS))
         refuse_options(options, [name for name in others if name not in known.takes], known.title)

@@ -87,7 +87,11 @@ def activated(x, name):
 def visible(n, block):
     """[query, key]: True where the query sees the key."""
     t, s = np.arange(n)[:, None], np.arange(n)[None]
-    window = (s > t - block['window']) & (s <= t + block.get('look-ahead', 0))
+    if 'chunk' in block:
+        back = t // block['chunk'] - s // block['chunk']
+        window = (back >= 0) & (back <= block['chunks'])
+    else:
+        window = (s > t - block['window']) & (s <= t + block.get('look-ahead', 0))
     return window | ((s < block.get('sinks', 0)) & (s <= t))
 
 
@@ -103,6 +107,15 @@ def turned(x, block):
     return np.concatenate([rotated, x[..., size:]], -1)
 
 
+def distance_scores(q, p, width):
+    """[head, query, key] of q [n, heads, values] with the projection of each distance t - s, as Transformer-XL has it."""
+    n, heads, size = q.shape
+    angles = np.arange(n - 1, -n, -1)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    r = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(2 * n - 1, width)
+    scores = np.einsum('ihd,khd->hik', q, (r @ p['linear_pos.weight'].T).reshape(-1, heads, size))
+    return np.take_along_axis(scores, (np.arange(n)[None] - np.arange(n)[:, None] + n - 1)[None], 2)
+
+
 def projections(p, x, name):
     """Query, key and value of the frames."""
     if 'in_proj_weight' in p:
@@ -115,7 +128,7 @@ def projections(p, x, name):
 
 def attention(x, block, p):
     name, heads = block.get('attention', 'the layer'), block['heads']
-    unknown = ['%s=%s' % item for item in block.items() if item[0] in ('chunk', 'qk-norm') or item[0] == 'position' and item[1] not in ('none', 'rope')]
+    unknown = ['%s=%s' % item for item in block.items() if item[0] == 'qk-norm' or item[0] == 'position' and item[1] in ('alibi', 'relative')]
     refuse_unless(not unknown, name, 'the formula of %s is not known here' % ' '.join(unknown))
     q, k, v = projections(p, x, name)
     kv_heads = block.get('kv-heads') or heads * k.shape[1] // q.shape[1]
@@ -123,7 +136,9 @@ def attention(x, block, p):
     if block.get('position') == 'rope':
         q, k = turned(q, block), turned(k, block)
     k, v = (np.repeat(each, heads // kv_heads, axis=1) for each in (k, v))
-    scores = np.einsum('ihd,jhd->hij', q, k) * (block.get('scale') or q.shape[2] ** -0.5)
+    by_distance = block.get('position') == 'transformer-xl'
+    scores = np.einsum('ihd,jhd->hij', q + p['pos_bias_u'] if by_distance else q, k)
+    scores = (scores + (distance_scores(q + p['pos_bias_v'], p, x.shape[1]) if by_distance else 0)) * (block.get('scale') or q.shape[2] ** -0.5)
     cap = block.get('softcap')
     scores = np.where(visible(len(x), block), cap * np.tanh(scores / cap) if cap else scores, -np.inf)
     out = np.einsum('hij,jhd->ihd', softmax(scores), v).reshape(len(x), -1)

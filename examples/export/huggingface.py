@@ -1,5 +1,5 @@
-"""The known models: Moonshine Streaming, Mimi and Voxtral Realtime, from their folders at Hugging Face (config.json and model.safetensors),
-and Mimi from Kyutai's own file.
+"""The known models: Moonshine Streaming, Mimi, Voxtral Realtime, Parakeet and Nemotron Speech Streaming, from their folders at Hugging Face
+(config.json and model.safetensors), and Mimi from Kyutai's own file.
 
 Each is a description (description.py) that is made from config.json. Each key of config.json is used, or known to change nothing in the encoder,
 or refused by its name.
@@ -13,6 +13,7 @@ import math
 import os
 import re
 
+from . import fastconformer
 from .checkpoints import read_json
 from .description import taken_by
 from .files import ExportError, np, refuse_unless, tensor
@@ -41,7 +42,7 @@ HARMLESS = set('''
 
 # `takes`: which of OPTIONS change something; `used`: names of tensors that are no block's and went elsewhere.
 Known = collections.namedtuple('Known', 'title description notes takes used', defaults=((),))
-OPTIONS = ('part', 'window_reading', 'ignore', 'heads', 'window', 'rope_base')
+OPTIONS = ('part', 'window_reading', 'ignore', 'heads', 'window', 'rope_base', 'look_ahead', 'chunk', 'chunks')
 
 
 # ---- config.json ----
@@ -335,21 +336,30 @@ def kyutai(state, prefix, options):
                  ('part', 'heads', 'window', 'rope_base', *(() if options.window else ('window_reading',))))
 
 
-# ---- Voxtral Realtime ----
+# ---- what the preprocessor of a folder says ----
 
-def voxtral_features(folder, bins):
-    """(metadata, frames per second): what the folder's preprocessor says, or else what the published code has."""
-    path = os.path.join(folder or '', 'preprocessor_config.json')
-    said = read_json(path) if folder and os.path.exists(path) else {}
+def preprocessor_of(folder):
+    """(path, what it says of the features); nothing where there is none."""
+    alone, beside = (os.path.join(folder or '', name) for name in ('preprocessor_config.json', 'processor_config.json'))
+    if folder and os.path.exists(alone):
+        return alone, read_json(alone)
+    said = read_json(beside).get('feature_extractor') if folder and os.path.exists(beside) else None
+    return (beside, said) if isinstance(said, dict) else (alone, {})
+
+
+def features_of(folder, bins, fft_size, style):
+    """(metadata, frames per second, what else is said): what the folder's preprocessor says, or else what the published code has."""
+    path, said = preprocessor_of(folder)
     for key in ('sampling_rate', 'hop_length', 'win_length', 'n_fft'):
         refuse_unless(is_whole(said.get(key, 1), 1), path, 'it says %s=%s, expected a whole number from 1 on' % (key, json.dumps(said.get(key))[:80]))
     rate, hop = said.get('sampling_rate', 16000), said.get('hop_length', 160)
     refuse_unless(said.get('feature_size', bins) == bins, path, 'it says feature_size=%s, but config.json num_mel_bins=%d' % (said.get('feature_size'), bins))
     milliseconds = {key: '%.15g' % (1000 * samples / rate) for key, samples in (('frame-length', said.get('win_length', 400)), ('hop-length', hop))}
-    metadata = {'style': 'whisper', 'sample-rate': rate, 'bins': bins, **milliseconds, 'fft-size': said.get('n_fft', 400),
-                'log-maximum': said.get('global_log_mel_max', 1.5)}
-    return {key: value for key, value in metadata.items() if value is not None}, fractions.Fraction(rate, hop)
+    metadata = {'style': style, 'sample-rate': rate, 'bins': bins, **milliseconds, 'fft-size': said.get('n_fft', fft_size)}
+    return metadata, fractions.Fraction(rate, hop), said
 
+
+# ---- Voxtral Realtime ----
 
 def voxtral_layer(at, heads, window, rope, eps, activation):
     def norm(name):
@@ -378,23 +388,137 @@ def voxtral(state, config, options):
         forms[at + 'mlp.up_gate.weight'] = {'from': [at + 'mlp.up_proj.weight', at + 'mlp.gate_proj.weight']}
     blocks.append({'norm': prefix + 'norm', 'kind': 'rms', **({} if eps == 1e-5 else {'eps': eps})})
     check_used(state, prefix, blocks, forms, config.title)
-    metadata, rate = voxtral_features(options.folder, bins)
+    metadata, rate, said = features_of(options.folder, bins, 400, 'whisper')
+    maximum = said.get('global_log_mel_max', 1.5)
+    metadata.update({} if maximum is None else {'log-maximum': maximum})
     made = {'features': bins, 'frame-rate': str(rate), 'blocks': blocks, 'tensors': forms, 'metadata': metadata}
     return Known("%s's encoder" % config.title, made, readings([window], options.reading), ('window_reading', 'ignore', 'rope_base'))
+
+
+# ---- Parakeet and Nemotron ----
+
+LOOK_AHEADS = (13, 6, 1, 0)  # which the published code takes where the folder says none
+
+
+def of_transducer(state):
+    """What is left out of a transducer, for a person."""
+    first = next((name for name in ('prompt_projector', 'encoder_projector') if any('.%s.' % name in '.' + each for each in state)), None)
+    return [] if first is None else ['left out: the transducer (RNN-T or TDT), which is encoder_projector, decoder and joint. Its output depends on the words '
+                                     'before, and no element computes it. An output of this file is what %s takes' % first]
+
+
+def look_aheads(config, folder):
+    """The frames of look-ahead with which a streaming model was trained."""
+    path = os.path.join(folder or '', 'processor_config.json')
+    said = read_json(path) if folder and os.path.exists(path) else {}
+    trained = config.get('supported_num_lookahead_tokens', said.get('supported_num_lookahead_tokens') or list(LOOK_AHEADS))
+    refuse_unless(isinstance(trained, list) and all(is_whole(each) for each in trained), config.title,
+                  'supported_num_lookahead_tokens is %s, expected a list of whole numbers' % json.dumps(trained)[:80])
+    return trained
+
+
+def chunk_notes(trained, back, chunk, milliseconds):
+    """What each chunk size costs that the model was trained with. `back`: frames; `milliseconds`: of a frame of the attention."""
+    sizes = [each + 1 for each in trained]
+    lines = ['chunk %d%s: earlier chunks seen: %d; a chunk is %g ms of sound, and its first frame waits %g ms for its last' % (
+        size, ' <- taken' if size == chunk else '', back // size, size * milliseconds, (size - 1) * milliseconds)
+        for size in [*sizes, *([] if chunk in sizes else [chunk])]]
+    lines.append('another size: --chunk FRAMES' if chunk in sizes else 'the model was not trained with chunks of %d' % chunk)
+    if back % chunk:
+        lines.append('the %d earlier frames of sliding_window=%d are not a multiple of %d: %d of them are left out, as in the published code' % (
+            back, back + 1, chunk, back % chunk))
+    return lines
+
+
+def streaming_seen(config, options, milliseconds):
+    """(keys of the attention of a streaming model, notes)."""
+    back, ahead = config.whole('sliding_window', 71) - 1, config.get('default_num_lookahead_tokens', 13)
+    refuse_unless(is_whole(ahead), config.title, 'config.json says default_num_lookahead_tokens=%s, expected a whole number' % json.dumps(ahead)[:80])
+    chunk = ahead + 1 if options.chunk is None else options.chunk
+    refuse_unless(is_whole(chunk, 1), config.title, 'a chunk has 1 frame or more, but --chunk says %s' % chunk)
+    return {'chunk': chunk, 'chunks': back // chunk}, chunk_notes(look_aheads(config, options.folder), back, chunk, milliseconds)
+
+
+def whole_seen(config, options):
+    """The same of a model that attends to whole utterances, for which a person says what a stream sees."""
+    if options.chunk is not None and options.chunks is not None and options.window is None and options.look_ahead is None:
+        seen = {'chunk': options.chunk, 'chunks': options.chunks}
+    else:
+        refuse_unless(options.chunk is None and options.chunks is None and is_whole(options.window, 1), config.title,
+                      'it attends to whole utterances, and a stream never has one. Say what it sees instead: --window 128 --look-ahead 16, or --chunk 16 '
+                      '--chunks 7 (one number each, in frames of the attention, which are %d input frames each)' % config.whole('subsampling_factor', 8))
+        seen = {'window': options.window, 'look-ahead': options.look_ahead or 0}
+    return seen, ['it was trained on whole utterances: the outputs are those of the published code under this window, not those without one',
+                  'its convolutions look ahead in every layer, and the delay above includes this',
+                  'it was trained on features less their mean, divided by their deviation over each utterance, which a stream does not know: fix both by '
+                  '--standardize FILE.npy']
+
+
+def fastconformer_body(state, prefix, config, causal, seen):
+    """(blocks, forms) of the whole encoder."""
+    width, factor, kernel = config.whole('hidden_size'), config.whole('subsampling_factor', 8), config.whole('conv_kernel_size', 9)
+    stages = factor.bit_length() - 1
+    refuse_unless(factor == 1 << stages and stages, config.title, 'config.json says subsampling_factor=%d, expected a power of 2' % factor)
+    scaled, activation = config.get('scale_input', True), activation_of(config)
+    refuse_unless(isinstance(scaled, bool), config.title, 'config.json says scale_input=%s, expected true or false' % json.dumps(scaled)[:80])
+    refuse_unless(causal or kernel % 2, config.title, 'config.json says conv_kernel_size=%d, expected an odd number' % kernel)
+    blocks, forms = fastconformer.subsampling(
+        state, prefix + 'subsampling.', stages, config.whole('subsampling_conv_channels', 256), config.whole('subsampling_conv_kernel_size', 3),
+        config.whole('subsampling_conv_stride', 2), causal, math.sqrt(width) if scaled else 1)
+    for i in range(count_layers(state, prefix, config)):
+        at = '%slayers.%d.' % (prefix, i)
+        taps = state[at + 'conv.depthwise_conv.weight'].shape[-1] if at + 'conv.depthwise_conv.weight' in state else None
+        refuse_unless(taps == kernel, config.title, 'config.json says conv_kernel_size=%d, but %sconv.depthwise_conv has %s' % (kernel, at, taps))
+        heads = heads_of(state, at + 'self_attn', config)
+        made, also = fastconformer.layer(state, at, width, kernel, causal, activation, {**heads, **seen})
+        blocks, forms = blocks + made, {**forms, **also}
+    return blocks, forms
+
+
+def ctc_head(state, prefix):
+    """(blocks, forms) of what stands beside the encoder, where it is that of CTC."""
+    name = prefix[:-len('encoder.')] + 'ctc_head' if prefix.endswith('encoder.') else ''
+    if name + '.weight' not in state:
+        return [], {}
+    return [{'linear': name}, {'activation': 'log-softmax'}], fastconformer.as_linear(state, name)
+
+
+def parakeet(state, config, options):
+    kind = config.values['model_type']
+    config = config.part('encoder_config', 'Nemotron' if kind.startswith('nemotron') else 'Parakeet')  # what stands beside it is of the transducer
+    causal = str(config.values.get('model_type', kind)).startswith('nemotron')
+    prefix, bins = prefix_of(state, 'subsampling.linear.weight', config.title), config.whole('num_mel_bins', 80)
+    metadata, rate, said = features_of(options.folder, bins, 512, 'nemo')
+    refuse_unless(said.get('preemphasis', 0.97) == 0.97, config.title, 'its preprocessor says preemphasis=%s, and logmel style=nemo has 0.97' % (
+        json.dumps(said.get('preemphasis'))[:80]))
+    milliseconds = float(1000 * config.whole('subsampling_factor', 8) / rate)
+    seen, notes = streaming_seen(config, options, milliseconds) if causal else whole_seen(config, options)
+    blocks, forms = fastconformer_body(state, prefix, config, causal, seen)
+    config.ignore('intermediate_size', 'attention_bias', 'convolution_bias', 'dropout_positions')  # the shapes tell; training
+    config.check()
+    check_used(state, prefix, blocks, forms, config.title)
+    head, also = ctc_head(state, prefix)
+    notes = ['renamed: ' + ', '.join('self_attn.%s -> %s' % pair for pair in fastconformer.RENAMED), *notes, *of_transducer(state)]
+    made = {'features': bins, 'frame-rate': str(rate), 'blocks': blocks + head, 'tensors': {**forms, **also}, 'metadata': metadata}
+    return Known("%s's encoder%s" % (config.title, ' and CTC' if head else ''), made, notes,
+                 ('ignore', 'chunk', *(() if causal else ('chunks', 'window', 'look_ahead'))))
 
 
 # ---- which one ----
 
 class ModelOptions:
-    """What a person says of a known model. `part`: of Mimi; `reading`: of windows; `ignored`: keys of config.json that are let pass."""
+    """What a person says of a known model. `part`: of Mimi; `reading`: of windows; `ignored`: keys of config.json that are let pass; `told`: the other
+    OPTIONS."""
 
-    def __init__(self, part=None, reading=None, ignored=None, heads=None, window=None, rope_base=None, folder=None):
+    def __init__(self, part=None, reading=None, ignored=None, folder=None, **told):
         self.part, self.reading, self.ignored, self.folder = part or PARTS[0], reading or READINGS[0], tuple(ignored or ()), folder
-        self.heads, self.window, self.rope_base = heads, window, rope_base
+        for name in ('heads', 'window', 'rope_base', 'look_ahead', 'chunk', 'chunks'):
+            setattr(self, name, told.get(name))
 
 
 MODELS = {'moonshine_streaming': moonshine, 'moonshine_streaming_encoder': moonshine, 'mimi': mimi, 'voxtral_realtime': voxtral,
-          'voxtral_realtime_encoder': voxtral}
+          'voxtral_realtime_encoder': voxtral, **dict.fromkeys(('parakeet_ctc', 'parakeet_tdt', 'parakeet_rnnt', 'parakeet_encoder', 'nemotron_asr_streaming',
+                                                               'nemotron_asr_streaming_encoder', 'nemotron3_5_asr'), parakeet)}
 
 
 def recognise(state, config, options=None):

@@ -3,8 +3,9 @@
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import collections
+import math
 
-from .files import BYTES, refuse_unless
+from .files import BYTES, np, refuse_unless
 from .keys import kind_of
 
 
@@ -64,6 +65,7 @@ def inputs_of(block, tensors):
 # ---- widths and reach ----
 
 Reach = collections.namedtuple('Reach', 'stride back ahead')
+MOST_PERIOD = 1 << 20  # frames
 
 
 def behind(first, second):
@@ -145,6 +147,45 @@ def measure_all(blocks, tensors, width):
         width, further = measure(block, tensors, width)
         reach = behind(reach, further)
     return width, reach
+
+
+def period_of(blocks, tensors, width):
+    """Frames after which what outputs read of the frames around them repeats itself; 1 without chunks."""
+    period, stride = 1, 1
+    for block in blocks:
+        chunks = [inner['chunk'] for inner in attentions_in([block]) if 'chunk' in inner]  # inside of a residual, strides are 1
+        period = math.lcm(period, *(stride * chunk for chunk in chunks))
+        width, reach = measure(block, tensors, width)
+        stride *= reach.stride
+    return period if period == 1 else math.lcm(period, stride)
+
+
+def reads(blocks, tensors, width, oldest, newest):
+    """(first, last) of the frames in front of the blocks that are read for the frames `oldest` to `newest` behind them; arrays of many such."""
+    widths = [width]
+    for block in blocks:
+        widths.append(measure(block, tensors, widths[-1])[0])
+    for block, width in zip(reversed(blocks), reversed(widths[:-1])):
+        if kind_of(block) == 'residual':
+            inner = reads(block['residual'], tensors, width, oldest, newest)
+            oldest, newest = np.minimum(oldest, inner[0]), np.maximum(newest, inner[1])
+        elif 'chunk' in block:
+            oldest, newest = (oldest // block['chunk'] - block['chunks']) * block['chunk'], (newest // block['chunk'] + 1) * block['chunk'] - 1
+        else:
+            reach = measure(block, tensors, width)[1]
+            oldest, newest = oldest * reach.stride - reach.back, newest * reach.stride + reach.ahead
+    return oldest, newest
+
+
+def reach_of(blocks, tensors, width):
+    """The reach of blocks in a row. Chunks of one length do not add up, so what counts is the farthest over a period."""
+    period, reach = period_of(blocks, tensors, width), measure_all(blocks, tensors, width)[1]
+    if period == 1:
+        return reach
+    refuse_unless(period <= MOST_PERIOD, 'the chunks', 'their lengths and the strides repeat after %d frames, at most %d are possible' % (period, MOST_PERIOD))
+    frames = np.arange(0, period, reach.stride)
+    oldest, newest = reads(blocks, tensors, width, frames // reach.stride, frames // reach.stride)
+    return Reach(reach.stride, int((frames - oldest).max()), int((newest - frames).max()))
 
 
 def first_width(blocks, tensors):
@@ -255,7 +296,7 @@ def duration(frames, frame_rate):
 def table(blocks, tensors, features, frame_rate=None):
     """What was made, for a person."""
     rows = [['block', 'tensors', 'values', 'reads frames', 'parameters', 'MFLOP'], *rows_of(blocks, tensors, features)]
-    width, reach = measure_all(blocks, tensors, features)
+    width, reach = measure_all(blocks, tensors, features)[0], reach_of(blocks, tensors, features)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ['  '.join(word.ljust(w) for word, w in zip(row, widths)).rstrip() for row in rows]
     lines += ['', '%d values in, %d out; one output per %s' % (features, width, 'frame' if reach.stride == 1 else '%d frames' % reach.stride),
