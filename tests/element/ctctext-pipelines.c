@@ -61,13 +61,16 @@ GST_START_TEST (test_fdsink_has_words_with_spaces)
 }
 GST_END_TEST;
 
-/* Containers count in milliseconds. */
+/* Containers count in milliseconds. With GStreamer 1.26 buffers without text come out of the file, too. */
 static GstPadProbeReturn
 add_text (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
   GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER (info);
-  gchar *text = dup_text (buffer);
+  gchar *text;
 
+  if (gst_buffer_get_size (buffer) == 0)
+    return GST_PAD_PROBE_OK;
+  text = dup_text (buffer);
   g_string_append_printf (data, "%s@%u+%u|", g_strchomp (text), (guint) (GST_BUFFER_PTS (buffer) / GST_MSECOND),
                           (guint) (GST_BUFFER_DURATION (buffer) / GST_MSECOND));
   g_free (text);
