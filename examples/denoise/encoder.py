@@ -25,7 +25,8 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import data
 import export_encoder
-from export import encoders, modules
+from training import mel_edges, mel_filters, mel_points
+from training.layers import OverTime, Residual, rules
 
 WIDTH, HEADS, INNER, KERNEL = 96, 4, 192, 5
 WINDOWS, LOOK_AHEADS = (48, 64, 96), (1, 0, 0)  # frames; the convolution looks two more ahead
@@ -83,22 +84,6 @@ class Attention(nn.Module):
         return self.out_proj(context.reshape(batch, frames, WIDTH))
 
 
-class Residual(nn.Sequential):
-    def forward(self, x):
-        return x + super().forward(x)
-
-
-class OverTime(nn.Module):
-    """A module that takes [batch, values, frames]."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.over = module
-
-    def forward(self, x):
-        return self.over(x.transpose(1, 2)).transpose(1, 2)
-
-
 def make():
     layers = []
     for window, look_ahead in zip(WINDOWS, LOOK_AHEADS):
@@ -109,11 +94,7 @@ def make():
                          nn.LayerNorm(WIDTH), nn.Linear(WIDTH, data.BINS + 1), nn.Sigmoid())
 
 
-RULES = {
-    OverTime: lambda module, name, blocks_of: blocks_of('over'),
-    Residual: lambda module, name, blocks_of: [{'residual': modules.blocks_in_a_row(nn.Sequential(*module), name, RULES, None)}],
-    Attention: lambda module, name, blocks_of: [encoders.attention_block(name.rstrip('.'), HEADS, window=module.window, look_ahead=module.look_ahead)],
-}
+RULES = rules(Attention, HEADS)
 
 
 def export(model, path, **metadata):
@@ -125,18 +106,11 @@ def export(model, path, **metadata):
 
 # ---- frames and spectra, as logmel and spectralgain have them ----
 
-def mel(hertz):
-    return 1127 * np.log1p(np.asarray(hertz, np.float64) / 700)
-
-
 def bands():
     """(filters of logmel, interpolation of spectralgain), each [bins, points]."""
-    points = mel(np.arange(POINTS // 2 + 1) * data.RATE / POINTS)
-    edges = np.linspace(mel(20), mel(data.RATE / 2), data.BINS + 2)
-    rise, fall = ((points - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None], (edges[2:, None] - points) / (edges[2:] - edges[1:-1])[:, None])
-    filters = np.maximum(0, np.minimum(rise, fall))
+    points, edges = mel_points(POINTS, data.RATE), mel_edges(data.BINS, 20, data.RATE / 2)
     spread = np.stack([np.interp(points, edges[1:-1], one) for one in np.eye(data.BINS)])
-    return torch.tensor(filters, dtype=torch.float32), torch.tensor(spread, dtype=torch.float32)
+    return torch.tensor(mel_filters(points, edges), dtype=torch.float32), torch.tensor(spread, dtype=torch.float32)
 
 
 FILTERS, SPREAD = bands()

@@ -12,7 +12,6 @@ import argparse
 import glob
 import os
 import sys
-import tempfile
 
 try:
     import numpy as np
@@ -20,9 +19,10 @@ except ImportError as error:
     sys.exit('train.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import data
+from training import writable
 
 SECONDS, STREAMS = 12, 420  # of speech, and as many of noise
 
@@ -67,16 +67,6 @@ def make_pools(options):
         sum(len(part) for parts in speakers for part in parts) / data.RATE / 60, sum(map(len, recordings)) / data.RATE / 60), flush=True)
     rng = np.random.default_rng(1)
     return speech_pool(rng, speakers, options.streams), noise_pool(rng, sum(speakers, []), recordings, options.streams)
-
-
-def writable(folder):
-    """Makes the folder, and ends the program now, not when minutes have passed, if no file can be written there."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        sys.exit('train.py: %s: %s' % (folder, error.strerror))
-    return folder
 
 
 def main():

@@ -9,6 +9,11 @@ import wave
 
 import numpy as np
 
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from export import front_end
+from training import mel, mel_edges
+
 RATE = 16000
 WORDS = ('zero', 'oh', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
 TOKENS = ('<blk>', *('▁' + word for word in WORDS))  # as ctctext reads them: ▁ begins a word
@@ -241,13 +246,9 @@ def caller():
 
 # ---- the recordings in TIDIGITS, of which Debian has the cepstra, not the sound ----
 
-def mel(hertz):
-    return 1127 * np.log1p(np.asarray(hertz, np.float64) / 700)
-
-
 def unit_area():
     """[bins]: the logarithm of a band of pocketsphinx less that of logmel. There a triangle has an area of 1 (per Hz), here a height of 1."""
-    edges = 700 * np.expm1(np.linspace(mel(LOW), mel(HIGH), BINS + 2) / 1127)
+    edges = 700 * np.expm1(mel_edges(BINS, LOW, HIGH) / 1127)
     fine = np.linspace(0, HIGH, 40001)
     areas = [np.sum(np.maximum(0, np.minimum((mel(fine) - a) / (b - a), (c - mel(fine)) / (c - b)))) * (fine[1] - fine[0])
              for a, b, c in zip(mel(edges), mel(edges[1:]), mel(edges[2:]))]
@@ -255,10 +256,8 @@ def unit_area():
 
 
 def cosines():
-    """[coefficients, bins] of the orthonormal DCT-II."""
-    matrix = np.sqrt(2 / BINS) * np.cos(np.pi / BINS * (np.arange(BINS) + 0.5) * np.arange(COEFFICIENTS)[:, None])
-    matrix[0] /= np.sqrt(2)
-    return matrix
+    """[coefficients, bins]"""
+    return front_end.dct(COEFFICIENTS, BINS)
 
 
 def read_mfc(path):

@@ -25,7 +25,9 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import data
 import export_encoder
 import sounds
-from export import encoders, front_end, modules
+from export import front_end
+from training import mel_edges, mel_filters, mel_points
+from training.layers import OverTime, Residual, rules
 
 WIDTH, HEADS, INNER, KERNEL, LAYERS = 128, 4, 256, 5, 4
 WINDOW, LOOK_AHEADS = 24, (2, 1, 1, 1)  # outputs of 40 ms
@@ -65,22 +67,6 @@ class Attention(nn.Module):
         return self.out_proj((weights @ v).transpose(1, 2).reshape(batch, n, WIDTH))
 
 
-class Residual(nn.Sequential):
-    def forward(self, x):
-        return x + super().forward(x)
-
-
-class OverTime(nn.Module):
-    """A module that takes [batch, values, frames]."""
-
-    def __init__(self, module):
-        super().__init__()
-        self.over = module
-
-    def forward(self, x):
-        return self.over(x.transpose(1, 2)).transpose(1, 2)
-
-
 def make(n_tokens):
     layers = []
     for look_ahead in LOOK_AHEADS:
@@ -105,12 +91,8 @@ class Erased(nn.Module):
         return x * ~((at >= starts) & (at < starts + lengths)).any(1)[:, :, None]
 
 
-RULES = {
-    OverTime: lambda module, name, blocks_of: blocks_of('over'),
-    Erased: lambda module, name, blocks_of: [],
-    Residual: lambda module, name, blocks_of: [{'residual': modules.blocks_in_a_row(nn.Sequential(*module), name, RULES, None)}],
-    Attention: lambda module, name, blocks_of: [encoders.attention_block(name.rstrip('.'), HEADS, window=module.window, look_ahead=module.look_ahead)],
-}
+RULES = rules(Attention, HEADS)
+RULES[Erased] = lambda module, name, blocks_of: []
 
 
 def export(model, path, **metadata):
@@ -122,19 +104,7 @@ def export(model, path, **metadata):
 
 # ---- frames, as logmel has them ----
 
-def mel(hertz):
-    return 1127 * np.log1p(np.asarray(hertz, np.float64) / 700)
-
-
-def filters():
-    """[bins, points]"""
-    points = mel(np.arange(POINTS // 2 + 1) * data.RATE / POINTS)
-    edges = np.linspace(mel(data.LOW), mel(data.HIGH), data.BINS + 2)
-    rise, fall = ((points - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None], (edges[2:, None] - points) / (edges[2:] - edges[1:-1])[:, None])
-    return torch.tensor(np.maximum(0, np.minimum(rise, fall)), dtype=torch.float32)
-
-
-FILTERS = filters()
+FILTERS = torch.tensor(mel_filters(mel_points(POINTS, data.RATE), mel_edges(data.BINS, data.LOW, data.HIGH)), dtype=torch.float32)
 HAMMING = (0.54 - 0.46 * torch.cos(2 * math.pi * torch.arange(FRAME, dtype=torch.float64) / (FRAME - 1))).float()
 
 

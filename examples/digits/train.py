@@ -11,7 +11,6 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import argparse
 import os
 import sys
-import tempfile
 
 try:
     import numpy as np
@@ -19,23 +18,14 @@ except ImportError as error:
     sys.exit('train.py: %s; on Debian: apt-get install python3-numpy' % error)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import data
 import voices
+from training import writable
 
 STEPS = (3200, 2400)  # of the two rounds
 LICENCE = 'CC-BY-SA-3.0; credits: examples/digits/README.md'
-
-
-def writable(folder):
-    """Makes the folder, and ends the program now, not when minutes have passed, if no file can be written there."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        sys.exit('train.py: %s: %s' % (folder, error.strerror))
-    return folder
 
 
 def make_pools(share):

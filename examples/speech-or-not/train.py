@@ -11,7 +11,6 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 import argparse
 import os
 import sys
-import tempfile
 
 try:
     import numpy as np
@@ -22,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import data
+from training import writable
 
 SECONDS, STREAMS = 20, 300  # an hour and forty minutes of sound
 LOUDER, QUIETER = 12, 25  # dB: how microphones differ ...
@@ -114,16 +114,6 @@ def export(module, mean, deviation, path):
     return export_encoder.export(module, path, window=WINDOW, look_ahead=LOOK_AHEAD, rules={type(module): blocks},
                                  front=[front_end.standardized(mean, deviation)], **data.TRAINED_ON,
                                  licence='CC-BY-SA-3.0; credits: examples/speech-or-not/README.md')
-
-
-def writable(folder):
-    """Makes the folder, and ends the program now, not when minutes have passed, if no file can be written there."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        sys.exit('train.py: %s: %s' % (folder, error.strerror))
-    return folder
 
 
 def main():
