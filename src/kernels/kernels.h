@@ -69,7 +69,7 @@ typedef struct {
   size_t n_outputs;
   size_t panel; /* outputs of a panel: attn_panel () of all of them */
   AttnPrecision precision;
-  bool is_far;     /* the weights of the layer fill the caches: ask for them ahead */
+  size_t ahead;    /* the weights of the layer fill the caches: ask for them this many bytes ahead; 0: they do not */
   void *weight;    /* [n_panels][n_inputs][panel], inputs in pairs in bf16; NULL: the identity */
   float *bias;     /* [n_panels][panel], 0 where there is no bias */
   float *start;    /* [n_panels][panel], the bias plus ATTN_GUARD: the start of sums */

@@ -15,7 +15,7 @@ typedef struct {
   size_t n_inputs;
   size_t panel;
   size_t n_frames;
-  bool is_far; /* as the projection has it: ask for the panels of the next pass */
+  size_t ahead; /* as the projection has it */
 } Pass;
 
 /* Adds input i + odd of some frames, times its weights. */
@@ -35,8 +35,9 @@ project_input (const int n_frames, const int n_vectors, AttnPrecision precision,
 }
 
 /*
- * The next pass reads what stands behind this one. The tiles of a pass ask for it in turn, in parts in proportion to
- * their frames: where that part begins, and, in *n_lines, its cache lines per two inputs.
+ * Where the weights begin that a tile asks for, and, in *n_lines, their cache lines per two inputs. A tile of all
+ * frames reads each weight once and asks for those that it soon needs. Several tiles read the same weights, which stay
+ * in the first-level cache: they ask for those of the next pass, in turn, in parts in proportion to their frames.
  */
 static inline const char *
 lines_ahead (const Pass *pass, AttnPrecision precision, size_t frame, size_t n_frames, size_t *n_lines)
@@ -44,9 +45,11 @@ lines_ahead (const Pass *pass, AttnPrecision precision, size_t frame, size_t n_f
   size_t row = pass->panel * attn_precision_size (precision);
 
   *n_lines = 0;
-  if (!pass->is_far)
+  if (pass->ahead == 0)
     return NULL;
   *n_lines = (2 * row * n_frames / pass->n_frames + LINE - 1) / LINE;
+  if (n_frames == pass->n_frames)
+    return (const char *) pass->weight + pass->ahead;
   return (const char *) pass->weight + (pass->n_inputs + pass->n_inputs * frame / pass->n_frames) * row;
 }
 
@@ -174,7 +177,7 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
         .n_inputs = n_inputs - i < INPUTS_PER_PASS ? n_inputs - i : INPUTS_PER_PASS,
         .panel = panel,
         .n_frames = n_frames,
-        .is_far = MAX_PROJECT_VECTORS > 1 && projection->is_far,
+        .ahead = MAX_PROJECT_VECTORS > 1 ? projection->ahead : 0,
       };
 
       project_pass (projection->precision, &pass, n_frames);

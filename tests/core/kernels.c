@@ -205,7 +205,7 @@ random_projection (size_t n_outputs, size_t n_inputs, AttnPrecision precision)
   for (size_t i = 0; i < n_padded; i++)
     start[i] = i % 3 == 0 ? ATTN_GUARD : start[i];
   return (AttnProjection){ .n_inputs = n_inputs,
-                           .is_far = random_between (0, 1),
+                           .ahead = random_between (0, 1) << 13,
                            .n_outputs = n_outputs,
                            .panel = panel,
                            .precision = precision,
