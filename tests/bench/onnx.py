@@ -43,16 +43,17 @@ def node(op, inputs, outputs, domain='', **attributes):
     return out + b''.join(field(5, attribute(k, v)) for k, v in attributes.items()) + (field(7, domain) if domain else b'')
 
 
-def value(name, shape):
+def value(name, shape, kind=1):
     dims = b''.join(field(1, field(1, int(d))) for d in shape)
-    return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
+    return field(1, name) + field(2, field(1, field(1, kind) + field(2, dims)))
 
 
-def model(nodes, initializers, inputs, outputs, opset=17):
-    """inputs, outputs: {name: shape}, float32; initializers: {name: array}."""
+def model(nodes, initializers, inputs, outputs, counts={}, opset=17):
+    """inputs, outputs: {name: shape}, float32; counts: the same, inputs of int32; initializers: {name: array}."""
     graph = b''.join(field(1, n) for n in nodes) + field(2, 'attention')
     graph += b''.join(field(5, tensor(k, v)) for k, v in initializers.items())
     graph += b''.join(field(11, value(k, v)) for k, v in inputs.items())
+    graph += b''.join(field(11, value(k, v, kind=6)) for k, v in counts.items())
     graph += b''.join(field(12, value(k, v)) for k, v in outputs.items())
     opsets = field(8, field(1, '') + field(2, opset)) + field(8, field(1, 'com.microsoft') + field(2, 1))
     return field(1, 9) + field(7, graph) + opsets

@@ -25,6 +25,9 @@ static const char usage[] =
     "  keep NAME SHAPE FILE   an output of which all blocks of the first pass over the file are written\n"
     "  carry INPUT OUTPUT     the output becomes the next run's input (their tensors are named before)\n"
     "  ring INPUT OUTPUT      the output [H,N,d] overwrites the oldest rows of the input [H,R,d]\n"
+    "  count NAME ROWS        an input of one int32: the rows of all blocks of the caches so far, and ROWS\n"
+    "  cache INPUT ROWS       the input [1,H,R,d] is also the output present_INPUT, in place: a run of --frames N\n"
+    "                         appends N rows; when it is full, the newest ROWS move to its front\n"
     "\n"
     "Runs over the file once, writes, then prints the median time of a run in microseconds, divided by N.\n"
     "With --live it runs once every MS milliseconds, and prints what share of one core that takes.\n";
@@ -62,9 +65,10 @@ check (Status status)
 
 typedef struct {
   const char *name, *file;
-  enum { IN, OUT, FEED, KEEP } kind;
+  enum { IN, OUT, FEED, KEEP, COUNT } kind;
   int64_t shape[4];
   size_t n_dims, n; /* n: elements */
+  int offset;       /* COUNT */
   float *data;
   void *value;  /* OrtValue over `data` */
   float *whole; /* FEED: the file; KEEP: what becomes one */
@@ -72,15 +76,17 @@ typedef struct {
 
 /* After every run; input and output are numbers of tensors. */
 typedef struct {
-  bool is_ring;
+  enum { CARRY, RING, CACHE } kind;
   int input, output;
   size_t next; /* row of the ring */
+  size_t rows; /* that a full cache keeps */
 } Move;
 
 static Tensor tensors[MAX_TENSORS];
 static Move moves[MAX_TENSORS];
 static int n_tensors, n_moves;
-static size_t n_blocks = 1, block; /* of the file */
+static size_t n_blocks = 1, block;    /* of the file */
+static size_t n_frames = 1, n_cached; /* of a run; rows in every cache */
 static void *memory_info;
 
 static int
@@ -96,10 +102,11 @@ tensor_called (const char *name)
 static void *
 make_value (const Tensor *t, float *data)
 {
+  const int float32 = 1, int32 = 6;
   void *value;
 
   CALL (CREATE_TENSOR_WITH_DATA, (void *, void *, size_t, const int64_t *, size_t, int, void **), memory_info, data,
-        t->n * sizeof *data, t->shape, t->n_dims, 1 /* float32 */, &value);
+        t->n * sizeof *data, t->shape, t->n_dims, t->kind == COUNT ? int32 : float32, &value);
   return value;
 }
 
@@ -109,7 +116,7 @@ add_tensor (const char *kind, const char *name, const char *shape, const char *f
   Tensor *t = &tensors[n_tensors++];
   FILE *f;
 
-  t->kind = kind[0] == 'i' ? IN : kind[0] == 'o' ? OUT : kind[0] == 'f' ? FEED : KEEP;
+  t->kind = kind[0] == 'i' ? IN : kind[0] == 'o' ? OUT : kind[0] == 'f' ? FEED : kind[0] == 'c' ? COUNT : KEEP;
   t->name = name;
   t->file = file;
   t->n = 1;
@@ -152,6 +159,54 @@ copy_to_ring (Move *move)
 }
 
 static void
+add_count (const char *name, const char *rows)
+{
+  add_tensor ("count", name, "1", "-");
+  tensors[n_tensors - 1].offset = atoi (rows);
+}
+
+static void
+add_cache (const char *name, const char *rows)
+{
+  static char present[MAX_TENSORS][32];
+  int input = tensor_called (name), output = n_tensors++;
+
+  snprintf (present[output], sizeof present[output], "present_%s", name);
+  tensors[output] = tensors[input];
+  tensors[output].kind = OUT;
+  tensors[output].name = present[output];
+  moves[n_moves++] = (Move){ .kind = CACHE, .input = input, .rows = atoi (rows) };
+}
+
+/* The newest rows of a full cache move to its front. */
+static void
+rewind_cache (const Move *move)
+{
+  const Tensor *t = &tensors[move->input];
+  size_t row = t->shape[3], room = t->shape[2];
+
+  for (int64_t head = 0; head < t->shape[1]; head++)
+    memmove (t->data + head * room * row, t->data + (head * room + n_cached - move->rows) * row,
+             move->rows * row * sizeof (float));
+}
+
+/* After a run: is there room for the next one? */
+static void
+advance_caches (void)
+{
+  size_t rows = 0;
+
+  n_cached += n_frames;
+  for (int i = 0; i < n_moves; i++)
+    if (moves[i].kind == CACHE && n_cached + n_frames > (size_t) tensors[moves[i].input].shape[2]) {
+      rewind_cache (&moves[i]);
+      rows = moves[i].rows;
+    }
+  if (rows > 0)
+    n_cached = rows;
+}
+
+static void
 swap (Tensor *a, Tensor *b)
 {
   void *value = a->value;
@@ -175,7 +230,9 @@ run (void *session)
 
     if (t->kind == FEED)
       memcpy (t->data, t->whole + block * t->n, t->n * sizeof *t->data);
-    if (t->kind == IN || t->kind == FEED) {
+    if (t->kind == COUNT)
+      *(int32_t *) t->data = (int32_t) n_cached + t->offset;
+    if (t->kind == IN || t->kind == FEED || t->kind == COUNT) {
       in_names[n_in] = t->name;
       in[n_in++] = t->value;
     } else {
@@ -186,10 +243,11 @@ run (void *session)
   CALL (RUN, (void *, void *, const char **, void **, size_t, const char **, size_t, void **), session, NULL, in_names,
         in, n_in, out_names, n_out, out);
   for (int i = 0; i < n_moves; i++)
-    if (moves[i].is_ring)
+    if (moves[i].kind == RING)
       copy_to_ring (&moves[i]);
-    else
+    else if (moves[i].kind == CARRY)
       swap (&tensors[moves[i].input], &tensors[moves[i].output]);
+  advance_caches ();
   block = (block + 1) % n_blocks;
 }
 
@@ -301,26 +359,32 @@ open_session (const char *library, const char *model)
 int
 main (int argc, char **argv)
 {
-  double seconds = 1, frames = 1, live = 0;
+  double seconds = 1, live = 0;
   void *session;
 
   if (argc < 3 || strcmp (argv[1], "--help") == 0)
     return fputs (usage, stdout), argc < 3 ? 2 : 0;
   session = open_session (argv[1], argv[2]);
   for (int i = 3; i < argc; i++) {
-    bool is_move = strcmp (argv[i], "ring") == 0 || strcmp (argv[i], "carry") == 0;
-    int n_words = argv[i][0] == '-' ? 1 : is_move ? 2 : 3;
+    bool is_ring = strcmp (argv[i], "ring") == 0, is_move = is_ring || strcmp (argv[i], "carry") == 0;
+    bool is_count = strcmp (argv[i], "count") == 0, is_cache = strcmp (argv[i], "cache") == 0;
+    int n_words = argv[i][0] == '-' ? 1 : is_move || is_count || is_cache ? 2 : 3;
 
     if (i + n_words >= argc || n_tensors == MAX_TENSORS)
       return fputs (usage, stderr), 2;
     if (strcmp (argv[i], "--seconds") == 0)
       seconds = atof (argv[i + 1]);
     else if (strcmp (argv[i], "--frames") == 0)
-      frames = atof (argv[i + 1]);
+      n_frames = atoi (argv[i + 1]);
     else if (strcmp (argv[i], "--live") == 0)
       live = atof (argv[i + 1]);
     else if (is_move)
-      moves[n_moves++] = (Move){ argv[i][0] == 'r', tensor_called (argv[i + 1]), tensor_called (argv[i + 2]), 0 };
+      moves[n_moves++] =
+          (Move){ is_ring ? RING : CARRY, tensor_called (argv[i + 1]), tensor_called (argv[i + 2]), 0, 0 };
+    else if (is_count)
+      add_count (argv[i + 1], argv[i + 2]);
+    else if (is_cache)
+      add_cache (argv[i + 1], argv[i + 2]);
     else
       add_tensor (argv[i], argv[i + 1], argv[i + 2], argv[i + 3]);
     i += n_words;
@@ -328,6 +392,6 @@ main (int argc, char **argv)
   first_pass (session);
   if (live > 0)
     return printf ("%.2f %% of one core\n", live_share (session, seconds, live * 1e3)), 0;
-  printf ("%.3f us/frame\n", median_time (session, seconds) / frames);
+  printf ("%.3f us/frame\n", median_time (session, seconds) / n_frames);
   return 0;
 }
