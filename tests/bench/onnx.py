@@ -48,12 +48,34 @@ def value(name, shape, kind=1):
     return field(1, name) + field(2, field(1, field(1, kind) + field(2, dims)))
 
 
-def model(nodes, initializers, inputs, outputs, counts={}, opset=17):
-    """inputs, outputs: {name: shape}, float32; counts: the same, inputs of int32; initializers: {name: array}."""
+def model(nodes, initializers, inputs, outputs, caches={}, opset=17):
+    """inputs, outputs, caches (of cached_attention (), if any): {name: shape}, float32; initializers: {name: array}."""
     graph = b''.join(field(1, n) for n in nodes) + field(2, 'attention')
     graph += b''.join(field(5, tensor(k, v)) for k, v in initializers.items())
-    graph += b''.join(field(11, value(k, v)) for k, v in inputs.items())
-    graph += b''.join(field(11, value(k, v, kind=6)) for k, v in counts.items())
+    graph += b''.join(field(11, value(k, v)) for k, v in {**inputs, **caches}.items())
     graph += b''.join(field(12, value(k, v)) for k, v in outputs.items())
+    graph += b''.join(field(12, value('present_' + k, v)) for k, v in caches.items())
+    graph += b''.join(field(11, value(k, [1], kind=6)) for k in ('last', 'total') if caches)
     opsets = field(8, field(1, '') + field(2, opset)) + field(8, field(1, 'com.microsoft') + field(2, 1))
     return field(1, 9) + field(7, graph) + opsets
+
+
+# ---- ONNX Runtime's attention with caches in place ----
+
+def cached_attention(qkv, context, caches, heads, window):
+    """`qkv` [1, n, 3 D] to `context` [1, n, D]; it appends to `caches` (keys, values: cache_shape ()) and sees a window of them."""
+    return node('GroupQueryAttention', [qkv, '', '', *caches, 'last', 'total'], [context, *('present_' + name for name in caches)],
+                'com.microsoft', num_heads=heads, kv_num_heads=heads, local_window_size=window, scale=1.0)
+
+
+def cache_shape(heads, window, head):
+    """The operator reads all rows that are in a cache, so they are few: a full one is moved."""
+    return [1, heads, 2 * window, head]
+
+
+def cache_arguments(caches, window, n):
+    """Of ort-bench, for `caches` {name: shape}, if any, and runs of n frames."""
+    arguments = ['count', 'last', str(n - 1), 'count', 'total', str(n)] if caches else []
+    for name, shape in caches.items():
+        arguments += ['in', name, 'x'.join(map(str, shape)), '-', 'cache', name, str(window)]
+    return arguments

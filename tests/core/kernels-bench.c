@@ -1,5 +1,5 @@
 /*
- * How many times faster than plain C the kernels are: core-kernels --bench.
+ * How many times as fast as plain C the kernels are: core-kernels --bench.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "kernels-bench.h"

@@ -2,7 +2,7 @@
 #ifndef TESTS_CORE_KERNELS_BENCH_H
 #define TESTS_CORE_KERNELS_BENCH_H
 
-/* Prints a line per kernel and row: name, nanoseconds of a call (the median), how many times faster than plain C. */
+/* Prints a line per kernel and row: name, nanoseconds of a call (the median), how many times as fast as plain C. */
 void kernels_bench (void);
 
 #endif
