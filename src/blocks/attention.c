@@ -80,6 +80,12 @@ count_operations (const AttnSizes *sizes)
   return 2 * (n_projecting + n_attending);
 }
 
+static size_t
+count_values (const AttnSizes *sizes)
+{
+  return sizes->n_features + sizes->n_projected + sizes->n_context + sizes->n_outputs;
+}
+
 AttnStatus
 attn_attention_new (const AttnConfig *config, const AttnModel *model, const AttnMachine *machine,
                     AttnAttention **result, AttnError *error)
@@ -101,6 +107,7 @@ attn_attention_new (const AttnConfig *config, const AttnModel *model, const Attn
   attention->block.reach_ahead = attention->sizes.look_ahead;
   attention->block.period = attention->sizes.chunk;
   attention->n_operations = count_operations (&attention->sizes);
+  attention->n_values = count_values (&attention->sizes);
   if ((status = attn_positions_init (&attention->positions, &attention->sizes, model, error))
       || (status = attn_distances_init (&attention->distances, &attention->sizes, model, machine, error))
       || (status = init_norms (attention, model, error)))

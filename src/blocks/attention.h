@@ -29,6 +29,7 @@ typedef struct {
   AttnPositions positions;
   AttnDistances distances;
   uint64_t n_operations; /* of a frame */
+  size_t n_values;       /* of a frame, that one step leaves to the next one */
 } AttnAttention;
 
 /* Working memory for up to ATTN_LANES frames. */

@@ -54,7 +54,9 @@ attn_scratch_plan (AttnScratch *scratch, const AttnAttention *attention, const A
 static inline AttnPool *
 pool_for (const AttnAttentionState *state, size_t n)
 {
-  return attn_work_pool (state->work, n * state->attention->n_operations);
+  const AttnAttention *attention = state->attention;
+
+  return attn_work_pool (state->work, n * attention->n_operations, n * attention->n_values);
 }
 
 /* ---- frames to queries, keys and values ---- */

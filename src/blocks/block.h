@@ -54,19 +54,37 @@ typedef struct {
 /* The blocks of a stream share its threads, the request, and the longest length that it can have. */
 typedef struct {
   AttnPool *pool;       /* NULL: the caller alone */
-  uint64_t min_shared;  /* the number of operations from which threads share them */
+  bool shares_all;      /* threads share even work that is not worth it, as tests want */
   size_t max_frames;    /* the most frames between two resets; SIZE_MAX: any number */
   AttnRequest *request; /* of the stream */
 } AttnWork;
 
+/* One or two microseconds of work, some times the cost of handing it over. */
+#define ATTN_MIN_SHARED 400000
+
 /*
- * The threads that share `n_operations`; NULL: sharing is not worth it. In a group, whose threads share the streams,
- * each stream has one thread.
+ * Cores that share no cache hand over a value in the time of some 400 operations (AMD Zen 5: 64 bytes in 25 ns), others
+ * several times as fast.
+ */
+#define ATTN_MIN_OPERATIONS_PER_VALUE 200
+
+/* Whether threads should share `n_operations` that read and write `n_values`, parameters and window apart. */
+static inline bool
+attn_is_worth_sharing (uint64_t n_operations, uint64_t n_values)
+{
+  return n_operations >= ATTN_MIN_SHARED && n_operations >= n_values * ATTN_MIN_OPERATIONS_PER_VALUE;
+}
+
+/*
+ * The threads that share such work; NULL: sharing is not worth it. In a group, whose threads share the streams, each
+ * stream has one thread.
  */
 static inline AttnPool *
-attn_work_pool (const AttnWork *work, uint64_t n_operations)
+attn_work_pool (const AttnWork *work, uint64_t n_operations, uint64_t n_values)
 {
-  return n_operations >= work->min_shared && !work->request->in_group ? work->pool : NULL;
+  bool shares = work->shares_all || attn_is_worth_sharing (n_operations, n_values);
+
+  return shares && !work->request->in_group ? work->pool : NULL;
 }
 
 /* A block of the stream waits for what it has asked for. */

@@ -328,7 +328,7 @@ compute_group (const AttnTaps *taps, const AttnWork *work, const AttnTapsRoom *r
   const AttnProjection *projection = &taps->projections[group];
   size_t width = taps->conv.n_inputs / taps->conv.groups, n_outputs = projection->n_outputs, i;
   uint64_t n_operations = (uint64_t) 2 * projection->n_inputs * n_outputs * n;
-  AttnPool *pool = attn_work_pool (work, n_operations);
+  AttnPool *pool = attn_work_pool (work, n_operations, (projection->n_inputs + n_outputs) * n);
   bool direct = is_in_order (taps);
   float *to = direct ? place_out (taps, out, position) : room->positions;
 

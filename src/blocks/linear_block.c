@@ -51,7 +51,8 @@ linear_compute (const AttnFramewiseState *state, float *out)
   const AttnMachine *machine = linear->framewise.block.machine;
   const AttnProjection *projection = &linear->projection;
   uint64_t n_operations = (uint64_t) 2 * projection->n_inputs * projection->n_outputs * state->run.n;
-  AttnPool *pool = attn_work_pool (state->work, n_operations);
+  uint64_t n_values = (projection->n_inputs + projection->n_outputs) * state->run.n;
+  AttnPool *pool = attn_work_pool (state->work, n_operations, n_values);
 
   if (attn_linear_share (machine, state->work, pool, projection, state->scratch, out, state->frames, state->run.n))
     attn_activate_frames (machine->kernels, out, state->run.n, projection->n_outputs, linear->activation);

@@ -121,7 +121,7 @@ pool_for (const AttnGroup *group, const AttnProjection *projection, size_t n)
 {
   uint64_t n_operations = (uint64_t) 2 * projection->n_inputs * projection->n_outputs * n;
 
-  return n_operations >= ATTN_MIN_SHARED ? group->pool : NULL;
+  return attn_is_worth_sharing (n_operations, (projection->n_inputs + projection->n_outputs) * n) ? group->pool : NULL;
 }
 
 /* The layer over the `n` rows that were gathered of the members who [n_who]. */

@@ -62,7 +62,7 @@ attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **res
   if (stream == NULL)
     return attn_fail_memory (error, "stream", sizeof *stream);
   stream->layer = layer;
-  stream->work = (AttnWork){ .min_shared = ATTN_MIN_SHARED, .max_frames = max_frames };
+  stream->work = (AttnWork){ .max_frames = max_frames };
   attn_stream_plan (stream, &arena);
   stream->memory = arena.memory = attn_alloc (arena.used);
   if (stream->memory == NULL) {

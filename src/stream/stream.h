@@ -21,9 +21,6 @@ struct AttnStream {
 /* For streams of up to `max_frames` between two resets; SIZE_MAX: any number. */
 AttnStatus attn_stream_new_for (const AttnLayer *layer, size_t max_frames, AttnStream **stream, AttnError *error);
 
-/* Some ten microseconds of work, many times the cost of handing it over: from here on threads share it. */
-#define ATTN_MIN_SHARED 400000
-
 /* The memory of a stream, of which attn_layer_stream_size () is the size. While the arena counts, only the request. */
 void attn_stream_plan (AttnStream *stream, AttnArena *arena);
 

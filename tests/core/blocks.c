@@ -36,7 +36,7 @@ typedef struct {
 
 /* For all streams: one thread, and no group. */
 static AttnRequest no_request;
-static const AttnWork alone = { .request = &no_request, .min_shared = UINT64_MAX, .max_frames = SIZE_MAX };
+static const AttnWork alone = { .request = &no_request, .max_frames = SIZE_MAX };
 
 static void
 stream_open (Stream *stream, AttnBlock *block, uint64_t first)

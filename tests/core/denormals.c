@@ -174,7 +174,7 @@ count_stream (Count *count, const AttnLayer *layer, const float *frames, float *
 
   if (attn_stream_new (layer, &stream, NULL) != ATTN_OK)
     abort ();
-  stream->work.min_shared = 0;
+  stream->work.shares_all = true;
   set_gains (stream);
   set_flushing (is_flushing);
   flags_of_threads (stream);

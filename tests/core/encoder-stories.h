@@ -189,7 +189,7 @@ poisoned_stream (const AttnLayer *layer, uint64_t first)
   fill_bits (frames, n * n_in, 0x7fc00000);
   MUST (attn_stream_new (layer, &stream, NULL));
   if (random_between (0, 1))
-    stream->work.min_shared = 0; /* let its threads, if it has any, share even work that is not worth it */
+    stream->work.shares_all = true; /* let its threads, if it has any, share even work that is not worth it */
   attn_stream_push (stream, frames, n, NULL, NULL);
   if (random_between (0, 1))
     attn_stream_drain (stream, NULL, NULL);

@@ -73,7 +73,7 @@ TEST (streams_are_within_the_derived_bound_however_they_are_cut)
     r = random_layer_of (ATTN_ARITHMETIC_FAST);
     s = random_sequence (r.layer, random_between (4, 60), random_between (0, 1));
     CHECK (attn_stream_new (r.layer, &stream, NULL) == ATTN_OK);
-    stream->work.min_shared = 0;
+    stream->work.shares_all = true;
     /* Twice, so that the second stream meets the remains of the first. */
     CHECK (stream_in_pieces (stream, r.layer, &s, NULL, 0) && stream_in_pieces (stream, r.layer, &s, NULL, 0));
     check_bounds (&r, &s, unit->name, i);
@@ -605,7 +605,7 @@ TEST (threads_change_no_bit)
     CHECK (stream_in_pieces (stream, r.layer, &one, &size, 1));
     attn_stream_free (stream);
     CHECK (attn_stream_new (threaded, &stream, NULL) == ATTN_OK);
-    stream->work.min_shared = 0;
+    stream->work.shares_all = true;
     CHECK (stream_in_pieces (stream, threaded, &several, &size, 1));
     attn_stream_free (stream);
     CHECK_MSG (same_outputs (r.layer, &one, &several), "configuration %d", i);

@@ -38,7 +38,7 @@ check_stream_equals_forward (bool with_absent)
     bool equal = attn_stream_new (r.layer, &stream, NULL) == ATTN_OK;
 
     if (equal && random_between (0, 3) != 0)
-      stream->work.min_shared = 0; /* let its threads, if it has any, share even work that is not worth it */
+      stream->work.shares_all = true; /* let its threads, if it has any, share even work that is not worth it */
     /* Twice, so that the second stream meets the remains of the first. */
     equal = equal && stream_equals_forward (r.layer, stream, random_between (0, 200), with_absent)
             && stream_equals_forward (r.layer, stream, random_between (0, 200), with_absent);

@@ -35,7 +35,7 @@ stream_job (void *data)
 
   if (attn_stream_new (job->layer, &stream, NULL) != ATTN_OK)
     return NULL;
-  stream->work.min_shared = 0;
+  stream->work.shares_all = true;
   for (size_t i = 0; i < N_FRAMES; i += n_piece) {
     n_piece = N_FRAMES - i < job->piece ? N_FRAMES - i : job->piece;
     n += attn_stream_push (stream, job->frames + i * n_in, n_piece, job->out + n * n_row, NULL);
@@ -223,7 +223,7 @@ TEST (stream_goes_on_in_a_forked_process)
   config.n_threads = N_THREADS;
   CHECK (attn_layer_new (&config, NULL, &layer, NULL) == ATTN_OK);
   CHECK (attn_stream_new (layer, &stream, NULL) == ATTN_OK);
-  stream->work.min_shared = 0;
+  stream->work.shares_all = true;
   frames = calloc (N_FRAMES * 64, sizeof *frames);
   random_fill (frames, N_FRAMES * 64, 2);
   out = calloc (N_FRAMES * 64, sizeof *out);
