@@ -269,7 +269,8 @@ score_rows (const Rows *a, const AttnRing *ring, const float *queries, size_t qu
   size_t kv_head = kv_head_of (&attention->sizes, a->head), dk = attention->sizes.dk;
 
   if (a->left != NULL && attn_split_left (a->machine->matrix, a->left, queries, query_stride, a->rows.n_rows, dk))
-    a->machine->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, kv_head), dk);
+    a->machine->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, kv_head),
+                                attn_right_parts (attention->sizes.precision), dk);
   else
     a->machine->kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head), key_stride, dk);
 }
@@ -322,7 +323,8 @@ mix_rows (const Rows *a, const AttnRing *ring, float *contexts, size_t context_s
 
   if (a->left == NULL
       || !a->machine->matrix->context (&a->rows, contexts, context_stride, a->left,
-                                       attn_ring_split_values (ring, kv_head), ring->n_split_rows, dv))
+                                       attn_ring_split_values (ring, kv_head),
+                                       attn_right_parts (attention->sizes.precision), ring->n_split_rows, dv))
     a->machine->kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head), value_stride,
                                   dv);
 }

@@ -119,7 +119,8 @@ AttnStatus
 attn_linear_split (AttnProjection *projection, AttnError *error)
 {
   size_t n_rows = attn_round_up (projection->n_inputs, ATTN_STEP), i, o;
-  size_t bytes = attn_size_mul (attn_right_size (n_rows, projection->n_outputs), sizeof (uint16_t));
+  size_t n_parts = attn_right_parts (projection->precision);
+  size_t bytes = attn_size_mul (attn_right_size (n_rows, projection->n_outputs, n_parts), sizeof (uint16_t));
   bool can_split = true;
 
   projection->split = attn_alloc (bytes);
@@ -130,7 +131,7 @@ attn_linear_split (AttnProjection *projection, AttnError *error)
       float value = weight_of (projection, o, i);
 
       can_split &= fabsf (value) < ATTN_SPLIT_LIMIT;
-      attn_set_right (projection->split, i, o, n_rows, value);
+      attn_set_right (projection->split, i, o, n_rows, n_parts, value);
     }
   if (!can_split) {
     attn_free (projection->split);
@@ -224,7 +225,7 @@ project_part (void *data, size_t part, size_t n_parts)
   panels.start += begin;
   panels.n_outputs = (end < panels.n_outputs ? end : panels.n_outputs) - begin;
   if (p->left != NULL)
-    panels.split += attn_right_size (panels.n_inputs, begin);
+    panels.split += attn_right_size (panels.n_inputs, begin, attn_right_parts (panels.precision));
   project_panels (p, &panels, begin);
 }
 

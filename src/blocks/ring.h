@@ -108,13 +108,16 @@ attn_ring_values (const AttnRing *ring, size_t kv_head)
 static inline const uint16_t *
 attn_ring_split_keys (const AttnRing *ring, size_t kv_head)
 {
-  return ring->split_keys + kv_head * ring->n_slots * attn_right_size (ring->sizes->dk, ATTN_LANES);
+  return ring->split_keys
+         + kv_head * ring->n_slots
+               * attn_right_size (ring->sizes->dk, ATTN_LANES, attn_right_parts (ring->sizes->precision));
 }
 
 static inline const uint16_t *
 attn_ring_split_values (const AttnRing *ring, size_t kv_head)
 {
-  return ring->split_values + kv_head * attn_right_size (ring->n_split_rows, ring->sizes->dv);
+  return ring->split_values
+         + kv_head * attn_right_size (ring->n_split_rows, ring->sizes->dv, attn_right_parts (ring->sizes->precision));
 }
 
 /* How many frames fit into the current tile. */

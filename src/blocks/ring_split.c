@@ -7,11 +7,12 @@ void
 attn_ring_plan_split (AttnRing *ring, AttnArena *arena)
 {
   const AttnSizes *sizes = ring->sizes;
-  size_t keys, values;
+  size_t n_parts = attn_right_parts (sizes->precision), keys, values;
 
   ring->n_split_rows = attn_round_up (attn_size_mul (ring->n_slots, ATTN_LANES), ATTN_STEP);
-  keys = attn_size_mul (attn_size_mul (sizes->n_kv_heads, ring->n_slots), attn_right_size (sizes->dk, ATTN_LANES));
-  values = attn_size_mul (sizes->n_kv_heads, attn_right_size (ring->n_split_rows, sizes->dv));
+  keys = attn_size_mul (attn_size_mul (sizes->n_kv_heads, ring->n_slots),
+                        attn_right_size (sizes->dk, ATTN_LANES, n_parts));
+  values = attn_size_mul (sizes->n_kv_heads, attn_right_size (ring->n_split_rows, sizes->dv, n_parts));
   ring->split_keys = attn_arena_take (arena, attn_size_mul (keys, sizeof (uint16_t)));
   ring->split_values =
       attn_arena_take (arena, attn_size_mul (attn_size_add (values, ATTN_STEP_PART / 2), sizeof (uint16_t)));
@@ -70,17 +71,18 @@ split_keys (const AttnArrivals *a, size_t head, size_t slot, size_t lane, size_t
 {
   const AttnRing *ring = a->ring;
   size_t dk = ring->sizes->dk, n_rows = attn_round_up (dk, ATTN_STEP), d, part, pair;
-  uint16_t *tile = ring->split_keys + (head * ring->n_slots + slot) * attn_right_size (dk, ATTN_LANES);
+  size_t n_parts = attn_right_parts (ring->sizes->precision);
+  uint16_t *tile = ring->split_keys + (head * ring->n_slots + slot) * attn_right_size (dk, ATTN_LANES, n_parts);
   uint16_t parts[ATTN_STEP_SIZE];
 
   for (d = 0; d < dk; d += ATTN_STEP) {
     size_t n_dimensions = dk - d < ATTN_STEP ? dk - d : ATTN_STEP;
 
     split_stored (a, parts, a->keys + head * dk + d, n, n_dimensions);
-    for (part = 0; part < 2; part++)
+    for (part = 0; part < n_parts; part++)
       for (pair = 0; pair < n_dimensions; pair += 2) {
         const uint16_t *from = parts + part * ATTN_STEP_PART + pair;
-        uint16_t *to = tile + part * n_rows * ATTN_LANES + attn_right_index (d + pair, lane, n_rows);
+        uint16_t *to = tile + part * n_rows * ATTN_LANES + attn_right_index (d + pair, lane, n_rows, n_parts);
 
         if (n == ATTN_LANES)
           copy_pairs (to, from, ATTN_LANES); /* a number that compilers know */
@@ -113,15 +115,15 @@ static void
 split_values (const AttnArrivals *a, size_t head, size_t slot, size_t lane, size_t n)
 {
   const AttnRing *ring = a->ring;
-  size_t dv = ring->sizes->dv, v, part, half;
-  uint16_t *values = ring->split_values + head * attn_right_size (ring->n_split_rows, dv);
+  size_t dv = ring->sizes->dv, n_parts = attn_right_parts (ring->sizes->precision), v, part, half;
+  uint16_t *values = ring->split_values + head * attn_right_size (ring->n_split_rows, dv, n_parts);
   uint16_t parts[ATTN_STEP_SIZE];
 
   for (v = 0; v < dv; v += ATTN_STEP) {
     split_stored (a, parts, a->values + head * dv + v, n, dv - v < ATTN_STEP ? dv - v : ATTN_STEP);
-    for (part = 0; part < 2; part++)
+    for (part = 0; part < n_parts; part++)
       for (half = 0; half < ATTN_STEP && v + half < dv; half += ATTN_LANES)
-        store_rows (values + attn_right_index (0, v + half, ring->n_split_rows)
+        store_rows (values + attn_right_index (0, v + half, ring->n_split_rows, n_parts)
                         + part * ring->n_split_rows * ATTN_LANES,
                     slot * ATTN_LANES + lane, parts + part * ATTN_STEP_PART + half, n);
   }

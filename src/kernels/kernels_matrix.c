@@ -15,13 +15,13 @@
 #define HALF_STEP_PART (ATTN_STEP_PART / 2) /* of a right operand: 16 of its rows */
 #define FOUR_GUARDS ATTN_GUARD, ATTN_GUARD, ATTN_GUARD, ATTN_GUARD
 #define GUARDS FOUR_GUARDS, FOUR_GUARDS, FOUR_GUARDS, FOUR_GUARDS /* a group */
-#define ACROSS(n_rows) (2 * (n_rows) *GROUP) /* from one group of columns of a right operand to the next */
 
 /* Sums over n_steps of a left operand, for up to N_GROUPS groups of columns. */
 typedef struct {
   const uint16_t *left;
   const uint16_t *right[N_GROUPS]; /* the high part of the first step */
-  size_t to_low;                   /* from there to the low part */
+  size_t n_parts;                  /* of the right operand */
+  size_t to_low;                   /* from there to the low part, if there is one */
   size_t n_steps;
   const AttnRows *rows; /* the steps are tiles of these; NULL: they stand one after another */
 } Sums;
@@ -41,42 +41,45 @@ n_tiles_of_step (const AttnRows *rows, size_t tile)
 }
 
 /*
- * One step, `offset` behind the first. The three products of a group wait for each other; meanwhile the processor runs
- * those of the other groups.
+ * One step, `offset` behind the first. The products of a group wait for each other; meanwhile the processor runs those
+ * of the other groups.
  */
 UNIT_INLINE void
-add_step (Unit *unit, const int n, const Sums *sums, const uint16_t *left, size_t offset)
+add_step (Unit *unit, const int n, const bool has_low, const Sums *sums, const uint16_t *left, size_t offset)
 {
   unit_load_left (unit, UNIT_HIGH, left);
   unit_load_left (unit, UNIT_LOW, left + ATTN_STEP_PART);
   EACH (c, n)
   {
     unit_load_right (unit, UNIT_HIGH, sums->right[c] + offset);
-    unit_load_right (unit, UNIT_LOW, sums->right[c] + offset + sums->to_low);
+    if (has_low)
+      unit_load_right (unit, UNIT_LOW, sums->right[c] + offset + sums->to_low);
     unit_multiply (unit, c, UNIT_HIGH, UNIT_HIGH);
     unit_multiply (unit, c, UNIT_LOW, UNIT_HIGH);
-    unit_multiply (unit, c, UNIT_HIGH, UNIT_LOW);
+    if (has_low)
+      unit_multiply (unit, c, UNIT_HIGH, UNIT_LOW);
   }
 }
 
 UNIT_INLINE void
-add_steps (Unit *unit, const int n, const Sums *sums)
+add_steps (Unit *unit, const int n, const bool has_low, const Sums *sums)
 {
   const uint16_t *left = sums->left;
 
   if (sums->rows == NULL)
     for (size_t step = 0; step < sums->n_steps; step++, left += ATTN_STEP_SIZE)
-      add_step (unit, n, sums, left, step * ATTN_STEP_PART);
+      add_step (unit, n, has_low, sums, left, step * ATTN_STEP_PART);
   else
     for (size_t tile = 0; tile < sums->rows->n_tiles; tile += n_tiles_of_step (sums->rows, tile)) {
-      add_step (unit, n, sums, left, sums->rows->slots[tile] * HALF_STEP_PART);
+      add_step (unit, n, has_low, sums, left, sums->rows->slots[tile] * HALF_STEP_PART);
       left += ATTN_STEP_SIZE;
     }
 }
 
 /* to [rows][stride] = the sums for `n` groups, from the biases [n][16] or (NULL) from 0. */
 UNIT_INLINE void
-sum_groups (Unit *unit, const int n, const Sums *sums, const float *biases, float *to, size_t stride)
+sum_groups (Unit *unit, const int n, const bool has_low, const Sums *sums, const float *biases, float *to,
+            size_t stride)
 {
   EACH (c, n)
   {
@@ -85,26 +88,35 @@ sum_groups (Unit *unit, const int n, const Sums *sums, const float *biases, floa
     else
       unit_zero (unit, c);
   }
-  add_steps (unit, n, sums);
+  add_steps (unit, n, has_low, sums);
   EACH (c, n) unit_store (unit, c, to + c * GROUP, stride);
+}
+
+UNIT_INLINE void
+sum_parts (Unit *unit, int n, const bool has_low, const Sums *sums, const float *biases, float *to, size_t stride)
+{
+  switch (n) {
+  case 1:
+    sum_groups (unit, 1, has_low, sums, biases, to, stride);
+    break;
+  case 2:
+    sum_groups (unit, 2, has_low, sums, biases, to, stride);
+    break;
+  case 3:
+    sum_groups (unit, 3, has_low, sums, biases, to, stride);
+    break;
+  default:
+    sum_groups (unit, N_GROUPS, has_low, sums, biases, to, stride);
+  }
 }
 
 static void
 sum (Unit *unit, int n, const Sums *sums, const float *biases, float *to, size_t stride)
 {
-  switch (n) {
-  case 1:
-    sum_groups (unit, 1, sums, biases, to, stride);
-    break;
-  case 2:
-    sum_groups (unit, 2, sums, biases, to, stride);
-    break;
-  case 3:
-    sum_groups (unit, 3, sums, biases, to, stride);
-    break;
-  default:
-    sum_groups (unit, N_GROUPS, sums, biases, to, stride);
-  }
+  if (sums->n_parts == 2)
+    sum_parts (unit, n, true, sums, biases, to, stride);
+  else
+    sum_parts (unit, n, false, sums, biases, to, stride);
 }
 
 /* Groups of columns of a right operand of `n_rows`, from `column` on. */
@@ -113,7 +125,7 @@ take_groups (Sums *sums, const uint16_t *right, size_t n_rows, size_t column)
 {
   sums->to_low = n_rows * GROUP;
   for (size_t c = 0; c < N_GROUPS; c++)
-    sums->right[c] = right + (column / GROUP + c) * ACROSS (n_rows);
+    sums->right[c] = right + (column / GROUP + c) * sums->n_parts * n_rows * GROUP;
 }
 
 static bool
@@ -131,7 +143,7 @@ static void
 project (float *out, size_t out_stride, const uint16_t *left, size_t n_frames, const AttnProjection *projection)
 {
   size_t n_rows = attn_round_up (projection->n_inputs, ATTN_STEP), n = projection->n_outputs, n_over = n % GROUP, o;
-  Sums sums = { .left = left, .n_steps = n_rows / ATTN_STEP };
+  Sums sums = { .left = left, .n_parts = attn_right_parts (projection->precision), .n_steps = n_rows / ATTN_STEP };
   float last[ATTN_LANES * GROUP];
   Unit unit;
 
@@ -152,11 +164,11 @@ project (float *out, size_t out_stride, const uint16_t *left, size_t n_frames, c
 
 /* Starts from the guard, as AttnKernels.scores does: the unit needs none, but the next steps do. */
 static void
-scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk)
+scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t n_parts, size_t dk)
 {
   static const float guard[] = { GUARDS, GUARDS, GUARDS, GUARDS };
   size_t n_rows = attn_round_up (dk, ATTN_STEP);
-  Sums sums = { .left = left, .to_low = n_rows * GROUP, .n_steps = n_rows / ATTN_STEP };
+  Sums sums = { .left = left, .n_parts = n_parts, .to_low = n_rows * GROUP, .n_steps = n_rows / ATTN_STEP };
   Unit unit;
 
   unit_begin (&unit, rows->n_rows);
@@ -164,7 +176,7 @@ scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t
     int n = n_groups ((rows->n_tiles - tile) * GROUP);
 
     for (int c = 0; c < n; c++)
-      sums.right[c] = keys + rows->slots[tile + c] * ACROSS (n_rows);
+      sums.right[c] = keys + rows->slots[tile + c] * n_parts * n_rows * GROUP;
     sum (&unit, n, &sums, guard, rows->scores + tile * GROUP, rows->score_stride);
   }
   unit_end (&unit);
@@ -195,10 +207,10 @@ divide (float *restrict context, const float *restrict sums, float reciprocal, s
 
 static bool
 context (const AttnRows *rows, float *contexts, size_t context_stride, uint16_t *left, const uint16_t *values,
-         size_t n_rows, size_t dv)
+         size_t n_parts, size_t n_rows, size_t dv)
 {
   _Alignas(ATTN_ALIGNMENT) float acc[ATTN_LANES * N_GROUPS * GROUP];
-  Sums sums = { .left = left, .rows = rows };
+  Sums sums = { .left = left, .n_parts = n_parts, .rows = rows };
   Unit unit;
 
   if (!split_weights (rows, left))

@@ -12,8 +12,11 @@
  * The unit works in steps of 32 terms of a sum, for up to 16 rows and 16 columns of results:
  *
  *   left operand   [steps][high, low][16 rows][32]: frames by inputs, queries by dimensions, weights by frames
- *   right operand  [groups of 16 columns][high, low][n_rows][16], rows in pairs as in kernels.h, n_rows a multiple of
- *                  32, 0 behind the last: inputs by outputs, dimensions by frames, frames by values
+ *   right operand  [groups of 16 columns][n_parts: high, low][n_rows][16], rows in pairs as in kernels.h, n_rows a
+ *                  multiple of 32, 0 behind the last: inputs by outputs, dimensions by frames, frames by values
+ *
+ * Right operands are what is stored: parameters, keys and values. If they are stored in bf16, all low parts are 0. Then
+ * they have one part, and the unit leaves out the product with 0.
  */
 #ifndef ATTN_SRC_MATRIX_H
 #define ATTN_SRC_MATRIX_H
@@ -54,29 +57,38 @@ attn_least_attended (size_t dk)
   return dk < ATTN_STEP ? 12 : 8;
 }
 
+/* The parts of a right operand of values that are stored in `precision`. */
+static inline size_t
+attn_right_parts (AttnPrecision precision)
+{
+  return precision == ATTN_PRECISION_BF16 ? 1 : 2;
+}
+
 /* The number of values of a right operand. */
 static inline size_t
-attn_right_size (size_t n_rows, size_t n_columns)
+attn_right_size (size_t n_rows, size_t n_columns, size_t n_parts)
 {
-  return attn_size_mul (attn_size_mul (attn_round_up (n_rows, ATTN_STEP), attn_round_up (n_columns, ATTN_LANES)), 2);
+  return attn_size_mul (attn_size_mul (attn_round_up (n_rows, ATTN_STEP), attn_round_up (n_columns, ATTN_LANES)),
+                        n_parts);
 }
 
 /* The place of the high part of an element of a right operand; the low part is n_rows * 16 behind it. */
 static inline size_t
-attn_right_index (size_t row, size_t column, size_t n_rows)
+attn_right_index (size_t row, size_t column, size_t n_rows, size_t n_parts)
 {
-  return column / ATTN_LANES * 2 * n_rows * ATTN_LANES
+  return column / ATTN_LANES * n_parts * n_rows * ATTN_LANES
          + attn_stored_index (row, ATTN_LANES, column % ATTN_LANES, ATTN_PRECISION_BF16);
 }
 
-/* Writes both parts of an element of a right operand. */
+/* Writes all parts of an element of a right operand. */
 static inline void
-attn_set_right (uint16_t *operand, size_t row, size_t column, size_t n_rows, float value)
+attn_set_right (uint16_t *operand, size_t row, size_t column, size_t n_rows, size_t n_parts, float value)
 {
-  uint16_t *high = operand + attn_right_index (row, column, n_rows);
+  uint16_t *high = operand + attn_right_index (row, column, n_rows, n_parts);
 
   *high = attn_bf16_from_float (value);
-  high[n_rows * ATTN_LANES] = attn_bf16_from_float (value - attn_float_from_bf16 (*high));
+  if (n_parts == 2)
+    high[n_rows * ATTN_LANES] = attn_bf16_from_float (value - attn_float_from_bf16 (*high));
 }
 
 /* The number of values of a left operand of n columns. */
@@ -106,17 +118,17 @@ typedef struct {
 
   /*
    * rows->scores = keys . queries plus the guard, where the rows are queries of one head. left: the queries. keys
-   * [slots]: each a right operand [dk rounded up to 32] by 16.
+   * [slots]: each a right operand [dk rounded up to 32] by 16, of n_parts.
    */
-  void (*scores) (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk);
+  void (*scores) (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t n_parts, size_t dk);
 
   /*
-   * contexts = weights . values, times the reciprocals. values: a right operand of n_rows = 16 frames a slot, and half
-   * a step behind them, by dv. left: room for a step per tile. Returns false, having written nothing, where a weight
-   * is NaN.
+   * contexts = weights . values, times the reciprocals. values: a right operand of n_parts and n_rows = 16 frames a
+   * slot, and half a step behind them, by dv. left: room for a step per tile. Returns false, having written nothing,
+   * where a weight is NaN.
    */
   bool (*context) (const AttnRows *rows, float *contexts, size_t context_stride, uint16_t *left, const uint16_t *values,
-                   size_t n_rows, size_t dv);
+                   size_t n_parts, size_t n_rows, size_t dv);
 } AttnMatrixKernels;
 
 /* left = in [n_rows <= 16][in_stride], n columns of it. Returns as AttnMatrixKernels.split. */

@@ -330,14 +330,14 @@ matrix_scores (const AttnMatrixKernels *m)
 {
   rows = rows_of (N_FRAMES);
   attn_split_left (m, w.left, w.frames, D, N_FRAMES, HEAD);
-  m->scores (&rows, w.left, w.right, HEAD);
+  m->scores (&rows, w.left, w.right, 2, HEAD);
 }
 
 static void
 matrix_context (const AttnMatrixKernels *m)
 {
   rows = rows_of (N_FRAMES);
-  m->context (&rows, w.out, D, w.left, w.right, N_RIGHT_ROWS, HEAD);
+  m->context (&rows, w.out, D, w.left, w.right, 2, N_RIGHT_ROWS, HEAD);
 }
 
 static const struct {

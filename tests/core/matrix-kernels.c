@@ -79,26 +79,30 @@ TEST (split_refuses_what_is_too_large_at_each_place)
 
 /* left [n_rows][n] . right [n][n_columns], as values and as the operands of a unit. */
 typedef struct {
-  size_t n_rows, n, n_columns;
+  size_t n_rows, n, n_columns, n_parts;
   float *left, *right;
   uint16_t *left_operand, *right_operand;
 } Product;
 
+/* With one part, the values on the right are some that bf16 has. */
 static Product
-random_product (size_t n_rows, size_t n, size_t n_columns)
+random_product (size_t n_rows, size_t n, size_t n_columns, size_t n_parts)
 {
-  Product p = { .n_rows = n_rows, .n = n, .n_columns = n_columns };
+  Product p = { .n_rows = n_rows, .n = n, .n_columns = n_columns, .n_parts = n_parts };
 
   p.left = attn_alloc (n_rows * n * sizeof *p.left);
   p.right = attn_alloc (n * n_columns * sizeof *p.right);
   p.left_operand = attn_alloc (attn_left_size (n) * sizeof (uint16_t));
-  p.right_operand = attn_alloc (attn_right_size (n, n_columns) * sizeof (uint16_t));
+  p.right_operand = attn_alloc (attn_right_size (n, n_columns, n_parts) * sizeof (uint16_t));
   random_fill (p.left, n_rows * n, 2);
   random_fill (p.right, n * n_columns, 2);
+  for (size_t i = 0; i < n * n_columns && n_parts == 1; i++)
+    p.right[i] = attn_float_from_bf16 (attn_bf16_from_float (p.right[i]));
   attn_split_left (&attn_matrix_c, p.left_operand, p.left, n, n_rows, n);
   for (size_t i = 0; i < n; i++)
     for (size_t column = 0; column < n_columns; column++)
-      attn_set_right (p.right_operand, i, column, attn_round_up (n, ATTN_STEP), p.right[i * n_columns + column]);
+      attn_set_right (p.right_operand, i, column, attn_round_up (n, ATTN_STEP), n_parts,
+                      p.right[i * n_columns + column]);
   return p;
 }
 
@@ -145,12 +149,15 @@ n_rows_of (size_t i)
 
 /* Outputs stand `stride` apart, and nothing else is written: what was there, a NaN, stays. */
 static bool
-project_is_right (const AttnMatrixKernels *unit, size_t n_frames, size_t n_inputs, size_t n_outputs)
+project_is_right (const AttnMatrixKernels *unit, AttnPrecision precision, size_t n_frames, size_t n_inputs,
+                  size_t n_outputs)
 {
   size_t stride = n_outputs + 3;
-  Product p = random_product (n_frames, n_inputs, n_outputs);
+  Product p = random_product (n_frames, n_inputs, n_outputs, attn_right_parts (precision));
   float bias[MAX_SUM + ATTN_LANES] = { 0 }, out[ATTN_LANES * (MAX_SUM + 3)];
-  AttnProjection projection = { .n_inputs = n_inputs, .n_outputs = n_outputs, .bias = bias, .split = p.right_operand };
+  AttnProjection projection = {
+    .n_inputs = n_inputs, .n_outputs = n_outputs, .bias = bias, .split = p.right_operand, .precision = precision
+  };
   bool right = true;
 
   random_fill (bias, n_outputs, 1);
@@ -172,8 +179,10 @@ TEST (project_is_within_its_bound_at_every_size)
   FOR_EACH_UNIT (unit)
   for (size_t i = 0; i < N_LENGTHS; i++)
     for (size_t o = 0; o < N_LENGTHS; o++)
-      CHECK_MSG (project_is_right (unit, n_rows_of (i + o), lengths[i], lengths[o]), "%s: %zu inputs, %zu outputs",
-                 unit->name, lengths[i], lengths[o]);
+      for (int bf16 = 0; bf16 < 2; bf16++)
+        CHECK_MSG (project_is_right (unit, bf16 ? ATTN_PRECISION_BF16 : ATTN_PRECISION_F32, n_rows_of (i + o),
+                                     lengths[i], lengths[o]),
+                   "%s: %zu inputs, %zu outputs, bf16 %d", unit->name, lengths[i], lengths[o], bf16);
 }
 
 /* Tiles in an order in which some stand one behind the other and some do not, as where a ring begins anew. */
@@ -190,20 +199,20 @@ rows_of (size_t n_rows, size_t n_tiles, float *scores)
 }
 
 static bool
-scores_are_right (const AttnMatrixKernels *unit, size_t n_queries, size_t n_tiles, size_t dk)
+scores_are_right (const AttnMatrixKernels *unit, size_t n_parts, size_t n_queries, size_t n_tiles, size_t dk)
 {
-  size_t tile_size = attn_right_size (dk, ATTN_LANES), n_scores = n_queries * n_tiles * ATTN_LANES;
-  Product p = random_product (n_queries, dk, N_SLOTS * ATTN_LANES);
+  size_t tile_size = attn_right_size (dk, ATTN_LANES, n_parts), n_scores = n_queries * n_tiles * ATTN_LANES;
+  Product p = random_product (n_queries, dk, N_SLOTS * ATTN_LANES, n_parts);
   float scores[ATTN_LANES * MAX_TILES * ATTN_LANES + ATTN_LANES];
   AttnRows rows = rows_of (n_queries, n_tiles, scores);
   bool right = true;
 
   /* The groups of columns of a right operand are the operands of the tiles, one after another. */
-  if (attn_right_size (dk, N_SLOTS * ATTN_LANES) != N_SLOTS * tile_size)
+  if (attn_right_size (dk, N_SLOTS * ATTN_LANES, n_parts) != N_SLOTS * tile_size)
     right = false;
   for (size_t i = 0; i < sizeof scores / sizeof scores[0]; i++)
     scores[i] = NAN;
-  unit->scores (&rows, p.left_operand, p.right_operand, dk);
+  unit->scores (&rows, p.left_operand, p.right_operand, n_parts, dk);
   for (size_t i = 0; i < n_scores; i++) {
     size_t tile = i / ATTN_LANES % n_tiles;
 
@@ -221,17 +230,18 @@ TEST (scores_are_within_their_bound_at_every_size)
   FOR_EACH_UNIT (unit)
   for (size_t i = 0; i < N_LENGTHS; i++)
     for (size_t n_tiles = 1; n_tiles <= MAX_TILES; n_tiles++)
-      CHECK_MSG (scores_are_right (unit, n_rows_of (i + n_tiles), n_tiles, lengths[i]), "%s: %zu values, %zu tiles",
-                 unit->name, lengths[i], n_tiles);
+      for (size_t n_parts = 1; n_parts <= 2; n_parts++)
+        CHECK_MSG (scores_are_right (unit, n_parts, n_rows_of (i + n_tiles), n_tiles, lengths[i]),
+                   "%s: %zu values, %zu tiles, %zu parts", unit->name, lengths[i], n_tiles, n_parts);
 }
 
 /* Weights of the tiles in the order of time; their product with the values of the frames in those tiles' slots. */
 static bool
-contexts_are_right (const AttnMatrixKernels *unit, size_t n_queries, size_t n_tiles, size_t dv)
+contexts_are_right (const AttnMatrixKernels *unit, size_t n_parts, size_t n_queries, size_t n_tiles, size_t dv)
 {
   const size_t n_frames = n_tiles * ATTN_LANES, n_rows = attn_round_up (N_SLOTS * ATTN_LANES, ATTN_STEP);
-  size_t stride = dv + 5, n_values = attn_right_size (n_rows, dv) + ATTN_STEP_PART / 2;
-  Product p = random_product (n_queries, n_frames, dv);
+  size_t stride = dv + 5, n_values = attn_right_size (n_rows, dv, n_parts) + ATTN_STEP_PART / 2;
+  Product p = random_product (n_queries, n_frames, dv, n_parts);
   uint16_t *values = attn_alloc (n_values * sizeof *values);
   uint16_t *left = attn_alloc (n_tiles * ATTN_STEP_SIZE * sizeof *left);
   float contexts[ATTN_LANES * (MAX_SUM + 5)], reciprocals[ATTN_LANES];
@@ -243,14 +253,15 @@ contexts_are_right (const AttnMatrixKernels *unit, size_t n_queries, size_t n_ti
     values[i] = attn_bf16_from_float (1e30f);
   for (size_t i = 0; i < n_frames; i++)
     for (size_t v = 0; v < dv; v++)
-      attn_set_right (values, slots[i / ATTN_LANES] * ATTN_LANES + i % ATTN_LANES, v, n_rows, p.right[i * dv + v]);
+      attn_set_right (values, slots[i / ATTN_LANES] * ATTN_LANES + i % ATTN_LANES, v, n_rows, n_parts,
+                      p.right[i * dv + v]);
   for (size_t i = 0; i < ATTN_LANES; i++)
     reciprocals[i] = 1;
   reciprocals[n_queries - 1] = 0.5f;
   rows.reciprocals = reciprocals;
   for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++)
     contexts[i] = NAN;
-  right = unit->context (&rows, contexts, stride, left, values, n_rows, dv);
+  right = unit->context (&rows, contexts, stride, left, values, n_parts, n_rows, dv);
   for (size_t i = 0; i < sizeof contexts / sizeof contexts[0]; i++) {
     size_t query = i / stride, v = i % stride;
 
@@ -268,8 +279,9 @@ TEST (contexts_are_within_their_bound_at_every_size)
   FOR_EACH_UNIT (unit)
   for (size_t i = 0; i < N_LENGTHS; i++)
     for (size_t n_tiles = 1; n_tiles <= MAX_TILES; n_tiles++)
-      CHECK_MSG (contexts_are_right (unit, n_rows_of (i + n_tiles), n_tiles, lengths[i]), "%s: %zu values, %zu tiles",
-                 unit->name, lengths[i], n_tiles);
+      for (size_t n_parts = 1; n_parts <= 2; n_parts++)
+        CHECK_MSG (contexts_are_right (unit, n_parts, n_rows_of (i + n_tiles), n_tiles, lengths[i]),
+                   "%s: %zu values, %zu tiles, %zu parts", unit->name, lengths[i], n_tiles, n_parts);
 }
 
 TEST (denormal_contexts_are_zero)
@@ -283,8 +295,8 @@ TEST (denormal_contexts_are_zero)
     rows.reciprocals = reciprocals;
     for (size_t row = 0; row < 4; row++)
       scores[row * ATTN_LANES] = row == 1 ? -1 : 1;
-    attn_set_right (values, slots[0] * ATTN_LANES, 0, 8 * ATTN_LANES, 1e-30f);
-    CHECK (unit->context (&rows, contexts, 1, left, values, 8 * ATTN_LANES, 1));
+    attn_set_right (values, slots[0] * ATTN_LANES, 0, 8 * ATTN_LANES, 2, 1e-30f);
+    CHECK (unit->context (&rows, contexts, 1, left, values, 2, 8 * ATTN_LANES, 1));
     CHECK (contexts[0] == 0 && contexts[1] == 0 && contexts[2] == 0 && fabsf (contexts[3] / 1e-30f - 1) < 1e-4f);
   }
 }
@@ -299,7 +311,7 @@ TEST (context_refuses_weights_that_are_nan)
 
     rows.reciprocals = reciprocals;
     scores[3 * 2 * ATTN_LANES + 17] = NAN;
-    CHECK (!unit->context (&rows, contexts, 1, left, values, 12 * ATTN_LANES, 1));
+    CHECK (!unit->context (&rows, contexts, 1, left, values, 2, 12 * ATTN_LANES, 1));
     CHECK (contexts[0] == 7 && contexts[3] == 7);
   }
 }

@@ -211,18 +211,18 @@ counted_project (float *out, size_t out_stride, const uint16_t *left, size_t n_f
 }
 
 static void
-counted_scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t dk)
+counted_scores (const AttnRows *rows, const uint16_t *left, const uint16_t *keys, size_t n_parts, size_t dk)
 {
   n_scores++;
-  attn_matrix_c.scores (rows, left, keys, dk);
+  attn_matrix_c.scores (rows, left, keys, n_parts, dk);
 }
 
 static bool
 counted_context (const AttnRows *rows, float *contexts, size_t context_stride, uint16_t *left, const uint16_t *values,
-                 size_t n_rows, size_t dv)
+                 size_t n_parts, size_t n_rows, size_t dv)
 {
   n_contexts++;
-  return attn_matrix_c.context (rows, contexts, context_stride, left, values, n_rows, dv);
+  return attn_matrix_c.context (rows, contexts, context_stride, left, values, n_parts, n_rows, dv);
 }
 
 /* A layer of two heads of 4 with parameters, whose unit counts; keys and values times a factor. */
