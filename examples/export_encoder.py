@@ -42,7 +42,7 @@ from export.description import export_described
 from export.huggingface import MODELS, OPTIONS, PARTS, READINGS, ModelOptions, moonshine_frames, recognise  # noqa: F401
 
 WENET = re.compile(r'encoders\.\d+\.self_attn\.pos_bias_u$')
-POSITIONS = ('none', 'rope', 'alibi', 'relative')
+POSITIONS = ('none', 'rope', 'alibi', 'relative', 'transformer-xl')
 
 
 # ---- arguments ----
@@ -93,8 +93,8 @@ def add_models(parser):
     known.add_argument('--part', choices=PARTS, help='which transformer of Mimi (default: encoder)')
     known.add_argument('--window-reading', choices=READINGS,
                        help='(16, 4) is 15 frames back and 3 ahead (exclusive, the default), or 16 and 4 (inclusive)')
-    known.add_argument('--chunk', type=int, metavar='FRAMES', help='frames of a chunk (Nemotron: the chunk size, if not that of config.json; Parakeet)')
-    known.add_argument('--chunks', type=int, metavar='N', help='how many earlier chunks a frame also sees (Parakeet)')
+    known.add_argument('--chunk', type=int, metavar='FRAMES', help='frames of a chunk (Nemotron: if not that of config.json; Parakeet; --layer)')
+    known.add_argument('--chunks', type=int, metavar='N', help='how many earlier chunks a frame also sees (Parakeet; --layer)')
     known.add_argument('--ignore', action='append', metavar='KEY', help='a key of config.json that changes nothing in the encoder; you can repeat this option')
 
 
@@ -110,9 +110,12 @@ def add_layer(parser):
     layer.add_argument('--rope-base', type=float, help='also for a known model, if its config.json does not hold it')
     layer.add_argument('--rope-layout', choices=('half', 'interleaved'))
     layer.add_argument('--rope-dimensions', type=int)
+    layer.add_argument('--qk-norm', choices=('rms', 'layer'), help='norm of the queries and keys of each head (q_norm, k_norm)')
+    layer.add_argument('--qk-norm-eps', type=float, help='epsilon of that norm (default: that of config.json, or 1e-5)')
 
 
-LAYER = ('layout', 'kv_heads', 'sinks', 'scale', 'softcap', 'position', 'rope_base', 'rope_layout', 'rope_dimensions')
+LAYER = ('layout', 'kv_heads', 'sinks', 'scale', 'softcap', 'position', 'rope_base', 'rope_layout', 'rope_dimensions', 'qk_norm', 'qk_norm_eps')
+CHUNKS = ('chunk', 'chunks')
 
 
 def arguments(words=None):
@@ -134,7 +137,7 @@ def arguments(words=None):
     return parser.parse_args(words)
 
 
-ONLY_MODELS = ('part', 'window_reading', 'ignore', 'chunk', 'chunks')
+ONLY_MODELS = ('part', 'window_reading', 'ignore')
 
 
 # ---- what is done ----
@@ -177,11 +180,11 @@ def write_layer(state, config, options):
     refuse_options(options, ('describe', 'activation', 'norm_first', 'eps', 'mfcc', 'standardize', *ONLY_MODELS), '--layer')
     found = find(state, options.prefix)
     known = export_layer_state(state, options.model, found, config=config, **given(
-        options, ('heads', 'window', *LAYER, *FRONT_END)), look_ahead=options.look_ahead or 0)
+        options, ('heads', 'window', 'look_ahead', *CHUNKS, *LAYER, *FRONT_END)))
     beside, n_others = left_out(state, found)
     print("%s: the layer '%s', %d bytes" % (options.model, found, os.path.getsize(options.model)))
     print('it says: ' + ' '.join('%s=%s' % item for item in known.items()))
-    if 'window' not in known:
+    if 'window' not in known and 'chunk' not in known:
         print('it says nothing of the window: attention then takes 64 frames, unless it is set')
     if beside:
         print('left out, which stand beside the attention: ' + ', '.join(beside))
@@ -190,7 +193,8 @@ def write_layer(state, config, options):
 
 
 def write_described(state, options):
-    refuse_options(options, ('prefix', 'heads', 'window', 'look_ahead', 'activation', 'norm_first', 'eps', 'config', *ONLY_MODELS, *LAYER), '--describe')
+    refuse_options(options, ('prefix', 'heads', 'window', 'look_ahead', 'activation', 'norm_first', 'eps', 'config', *ONLY_MODELS, *CHUNKS, *LAYER),
+                   '--describe')
     text, left = export_described(state, options.model, options.describe, front=front_end.of_options(options), **given(options, FRONT_END))
     print(text)
     print_left_out(left)
@@ -225,7 +229,7 @@ def choose(state, prefix):
 
 
 def write_encoder(state, options):
-    refuse_options(options, ('config', *ONLY_MODELS, *LAYER), 'an nn.TransformerEncoder')
+    refuse_options(options, ('config', *ONLY_MODELS, *CHUNKS, *LAYER), 'an nn.TransformerEncoder')
     prefix = choose(state, options.prefix)
     if options.heads is None:
         raise ExportError('its parameters do not tell how many heads an attention has, and another number gives another output: say it (--heads 4)')

@@ -268,6 +268,100 @@ def test_positions_come_from_the_configuration():
     assert export_encoder.export_layer_state(by_names(NAMES[0]), 'm.safetensors', config=config, position='none')['position'] == 'none'
 
 
+# ---- chunks, norms of queries and keys, positions of Transformer-XL ----
+
+SIZE, CHUNK, CHUNKS = D // HEADS, 5, 2
+
+
+def norms(kind, theirs=('q_norm', 'k_norm')):
+    rng = np.random.default_rng(7)
+    parts = ('weight', 'bias') if kind == 'layer' else ('weight',)
+    return {'%s.%s' % (name, part): rng.uniform(0.5, 1.5, SIZE).astype(np.float32) for name in theirs for part in parts}
+
+
+def distances(theirs=('linear_pos.weight', 'pos_bias_u', 'pos_bias_v')):
+    rng = np.random.default_rng(8)
+    return {name: (rng.standard_normal(shape) / 3).astype(np.float32) for name, shape in zip(theirs, ((D, D), (HEADS, SIZE), (HEADS, SIZE)))}
+
+
+def by_definition(kind=None, eps=1e-5, by_distance=False):
+    """The layer of arrays () over chunks, frame by frame: with a norm of this kind, and with scores by distance."""
+    p = {name: values.astype(np.float64) for name, values in {**arrays(), **norms(kind), **distances()}.items()}
+    x, out = frames().astype(np.float64), []
+    q, k, v = (part.reshape(FRAMES, HEADS, SIZE) for part in np.split(x @ p['in_proj_weight'].T + p['in_proj_bias'], 3, axis=1))
+
+    def normed(rows, name):
+        rows = rows - rows.mean(axis=-1, keepdims=True) if kind == 'layer' else rows
+        return rows / np.sqrt((rows ** 2).mean(axis=-1, keepdims=True) + eps) * p[name + '.weight'] + p.get(name + '.bias', 0)
+
+    if kind:
+        q, k = normed(q, 'q_norm'), normed(k, 'k_norm')
+    for t in range(FRAMES):
+        seen = range(max((t // CHUNK - CHUNKS) * CHUNK, 0), min((t // CHUNK + 1) * CHUNK, FRAMES))
+        scores = np.array([np.sum((q[t] + p['pos_bias_u'] * by_distance) * k[j], axis=1) for j in seen])
+        for i, j in enumerate(seen if by_distance else ()):
+            angles = (t - j) * 10000.0 ** (-np.arange(0, D, 2) / D)
+            r = np.stack([np.sin(angles), np.cos(angles)], 1).reshape(D)
+            scores[i] += np.sum((q[t] + p['pos_bias_v']) * (p['linear_pos.weight'] @ r).reshape(HEADS, SIZE), axis=1)
+        weights = np.exp((scores - scores.max(axis=0)) / SIZE ** 0.5)
+        out.append(np.einsum('jh,jhd->hd', weights / weights.sum(axis=0), v[list(seen)]).reshape(D))
+    return np.array(out) @ p['out_proj.weight'].T + p['out_proj.bias']
+
+
+def chunked(state, **options):
+    return export_encoder.export_layer_state(state, 'm.safetensors', heads=HEADS, chunk=CHUNK, chunks=CHUNKS, **options)
+
+
+def test_layer_with_chunks_runs_as_by_definition():
+    known = chunked(arrays())
+    assert known == {'heads': HEADS, 'chunk': CHUNK, 'chunks': CHUNKS}, known
+    close(attend(frames(), model_file='m.safetensors'), by_definition())
+
+
+def test_norms_of_queries_and_keys_run_as_by_definition():
+    for kind in ('rms', 'layer'):
+        chunked({**arrays(), **norms(kind)}, qk_norm=kind, qk_norm_eps=0.25)
+        close(attend(frames(), model_file='m.safetensors'), by_definition(kind, 0.25))
+    renamed = {'a.' + name.replace('norm', 'layernorm'): values for name, values in norms('layer').items()}
+    chunked({**arrays('a.'), **renamed}, qk_norm='layer')
+    close(attend(frames(), model_file='m.safetensors'), by_definition('layer'))
+    assert chunked({**arrays(), **norms('rms')}, qk_norm='rms', config={'model_type': 'qwen3', 'rms_norm_eps': 0.125})['qk-norm-eps'] == 0.125
+    close(attend(frames(), model_file='m.safetensors'), by_definition('rms', 0.125))
+
+
+def test_positions_of_transformer_xl_run_as_by_definition():
+    for names in (('linear_pos.weight', 'pos_bias_u', 'pos_bias_v'), ('relative_k_proj.weight', 'bias_u', 'bias_v')):
+        chunked({**arrays(), **distances(names)}, position='transformer-xl')
+        close(attend(frames(), model_file='m.safetensors'), by_definition(by_distance=True))
+
+
+def test_chunks_norms_and_distances_that_nobody_tells_are_refused():
+    def no(words, state, **options):
+        refused(words, export_encoder.export_layer_state, state, 'none.safetensors', heads=HEADS, **options)
+
+    no(['linear_pos.weight', '--position transformer-xl', 'no shift'], {**arrays(), **distances()})
+    no(['q_norm.weight', '--qk-norm rms'], {**arrays(), **norms('rms')})
+    no(['qk-norm=rms', 'k_norm.weight'], {**arrays(), 'q_norm.weight': np.ones(SIZE)}, qk_norm='rms')
+    no(['q_norm.weight', '[24]', '[6]'], {**arrays(), 'q_norm.weight': np.ones(D), 'k_norm.weight': np.ones(D)}, qk_norm='rms')
+    no(['position=transformer-xl', 'pos_bias_u'], arrays(), position='transformer-xl')
+    no(['pos_bias_v', '[6, 4]', '[4, 6]'], {**arrays(), **distances(), 'pos_bias_v': np.ones((SIZE, HEADS))}, position='transformer-xl')
+    no(['gemma3_text', 'adds 1'], {**arrays(), **norms('rms')}, qk_norm='rms', config={'model_type': 'gemma3_text'})
+    no(['chunk is 5', 'chunks'], arrays(), chunk=5)
+    no(['chunks is 2', 'chunk is not given'], arrays(), chunks=2)
+    no(['chunk is 5', 'window and look-ahead'], arrays(), chunk=5, chunks=2, window=9, look_ahead=0)
+    assert not os.path.exists('none.safetensors')
+
+
+def test_chunks_norms_and_distances_by_command():
+    for kind in ('rms', 'layer'):
+        export_encoder.save('checkpoint.safetensors', {**arrays('a.'), **{'a.' + name: values for name, values in {**norms(kind), **distances()}.items()}})
+        done = command('checkpoint.safetensors', 'm.safetensors', '--layer', '--heads', str(HEADS), '--chunk', str(CHUNK), '--chunks', str(CHUNKS),
+                       '--qk-norm', kind, '--qk-norm-eps', '0.25', '--position', 'transformer-xl', '--check')
+        assert done.returncode == 0 and 'against the formula' in done.stdout and 'of the window' not in done.stdout, done.stdout
+        assert 'heads=4 chunk=5 chunks=2 position=transformer-xl qk-norm=%s qk-norm-eps=0.25' % kind in done.stdout, done.stdout
+        close(attend(frames(), model_file='m.safetensors'), by_definition(kind, 0.25, True))
+
+
 # ---- the command, without PyTorch ----
 
 def test_checkpoint_in_safetensors_by_command():

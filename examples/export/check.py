@@ -12,7 +12,7 @@ import tempfile
 
 from . import conformer
 from .files import ExportError, np, open_safetensors, refuse_unless
-from .keys import kind_of
+from .keys import KINDS, kind_of
 from .law import OUTPUTS, attentions_in, bins_of, measure_all, named, seen_by, walk
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -126,13 +126,23 @@ def projections(p, x, name):
     return [x @ w.T + p.get(letter + '_proj.bias', bias) for letter, w, bias in zip('qkv', weights, biases)]
 
 
+def head_normed(x, block, p, name):
+    """[n, heads, values] with the norm of the queries or keys of each head, if there is one."""
+    if block.get('qk-norm', 'none') == 'none':
+        return x
+    centred = x - x.mean(axis=2, keepdims=True) if block['qk-norm'] == 'layer' else x
+    normal = centred / np.sqrt((centred ** 2).mean(axis=2, keepdims=True) + block.get('qk-norm-eps', 1e-5))
+    return normal * p[name + '.weight'] + p.get(name + '.bias', 0)
+
+
 def attention(x, block, p):
     name, heads = block.get('attention', 'the layer'), block['heads']
-    unknown = ['%s=%s' % item for item in block.items() if item[0] == 'qk-norm' or item[0] == 'position' and item[1] in ('alibi', 'relative')]
+    unknown = ['%s=%s' % item for item in block.items() if item[0] == 'position' and item[1] in ('alibi', 'relative')]
     refuse_unless(not unknown, name, 'the formula of %s is not known here' % ' '.join(unknown))
     q, k, v = projections(p, x, name)
     kv_heads = block.get('kv-heads') or heads * k.shape[1] // q.shape[1]
     q, k, v = q.reshape(len(x), heads, -1), k.reshape(len(x), kv_heads, -1), v.reshape(len(x), kv_heads, -1)
+    q, k = head_normed(q, block, p, 'q_norm'), head_normed(k, block, p, 'k_norm')
     if block.get('position') == 'rope':
         q, k = turned(q, block), turned(k, block)
     k, v = (np.repeat(each, heads // kv_heads, axis=1) for each in (k, v))
@@ -268,7 +278,7 @@ def by_module(x, module, blocks, rules, forward):
 
     import torch
     for block in attentions_in(blocks):
-        beside = [key for key in ('position', 'sinks', 'softcap', 'scale') if block.get(key) not in (None, 'none')]
+        beside = [key for key in ('position', 'sinks', 'softcap', 'scale', 'qk-norm') if block.get(key) not in (None, 'none')]
         refuse_unless(not beside, block['attention'], 'it was exported with %s, which the module does not compute: it cannot be checked against it' % (
             ', '.join(beside)))
     module = copy.deepcopy(module).double().eval()
@@ -330,12 +340,13 @@ def check(path, module=None, rules=None, n_front=0, forward=None):
 def check_layer(path):
     """The same of a single layer of attention."""
     tensors, metadata = open_safetensors(path)
-    block = {key: value if key in ('position', 'rope-layout') else float(value) if key in ('scale', 'softcap', 'rope-base') else int(value)
-             for key, value in metadata.items() if key in ('heads', 'kv-heads', 'window', 'look-ahead', 'sinks', 'scale', 'softcap', 'position',
-                                                          'rope-base', 'rope-layout', 'rope-dimensions')}
-    block.setdefault('window', 64)  # as the element has it
+    texts, numbers = ('position', 'rope-layout', 'qk-norm'), ('scale', 'softcap', 'rope-base', 'qk-norm-eps')
+    block = {key: value if key in texts else float(value) if key in numbers else int(value)
+             for key, value in metadata.items() if key in KINDS['attention'][1]}
+    if 'chunk' not in block:
+        block.setdefault('window', 64)  # as the element has it
     parts = {key: values.numpy().astype(np.float64) for key, values in tensors.items()}
     width = next(parts[key] for key in ('in_proj_weight', 'q_proj.weight', 'q_proj_weight') if key in parts).shape[1]
-    x = np.random.default_rng(1).standard_normal((min(block['window'] + block.get('look-ahead', 0) + 60, MOST_FRAMES), width)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((min(1 + sum(seen_by(block)) + 60, MOST_FRAMES), width)).astype(np.float32)
     got, by = run(path, x, True)
     return compare(path, got, attention(x.astype(np.float64), block, parts), 1, by, 'the formula (NumPy, float64)')

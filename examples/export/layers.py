@@ -9,12 +9,14 @@ SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import textwrap
 
-from .files import ExportError, save, tensor
+from .conformer import NO_SHIFT
+from .files import ExportError, refuse_unless, save, tensor
 from .keys import check_metadata
 
 LAYOUTS = ('stacked', 'interleaved')
 # Properties of the element that stand in the metadata.
-OPTIONS = ('kv_heads', 'window', 'look_ahead', 'sinks', 'scale', 'softcap', 'position', 'rope_base', 'rope_layout', 'rope_dimensions')
+OPTIONS = ('kv_heads', 'window', 'look_ahead', 'chunk', 'chunks', 'sinks', 'scale', 'softcap', 'position', 'rope_base', 'rope_layout',
+           'rope_dimensions', 'qk_norm', 'qk_norm_eps')
 # What nn.MultiheadAttention has, and the bias of distances that the element adds to any layer.
 TORCH = ('in_proj_weight', 'q_proj_weight', 'k_proj_weight', 'v_proj_weight', 'in_proj_bias', 'out_proj.weight', 'out_proj.bias')
 # Query, key, value; what the output projection is called; what stands beside them under the same prefix, and is no part of the attention.
@@ -34,6 +36,11 @@ FUSED = (('query_key_value', ('dense',)), ('Wqkv', ('out_proj', 'Wo')), ('qkv_pr
          ('c_attn', ('c_proj',)), ('in_proj', ('out_proj',)))
 MODEL_TYPES = {'gpt_neox': 'interleaved', 'bloom': 'interleaved', 'persimmon': 'interleaved',
                'mpt': 'stacked', 'phi3': 'stacked', 'gpt2': 'stacked', 'modernbert': 'stacked'}
+# What only a layer with positions of Transformer-XL has, and one with norms of queries and keys: {name: its name in the file}.
+DISTANCES = {'linear_pos.weight': 'linear_pos.weight', 'pos_bias_u': 'pos_bias_u', 'pos_bias_v': 'pos_bias_v',
+             'relative_k_proj.weight': 'linear_pos.weight', 'bias_u': 'pos_bias_u', 'bias_v': 'pos_bias_v'}  # Hugging Face
+QK_NORMS = {'%s.%s' % (theirs, part): '%s.%s' % (ours, part) for ours, names in (
+    ('q_norm', ('q_norm', 'q_layernorm', 'query_norm')), ('k_norm', ('k_norm', 'k_layernorm', 'key_norm'))) for theirs in names for part in ('weight', 'bias')}
 # Tables and masks, which hold nothing that was trained.
 HARMLESS = ('rotary_emb.inv_freq', 'rotary_emb.cos_cached', 'rotary_emb.sin_cached', 'position_ids', 'masked_bias')
 
@@ -104,7 +111,7 @@ def select(state, prefix):
     """The parameters of the layer under the prefix, without it. What the element does not compute is refused."""
     layer = {name[len(prefix):]: values for name, values in state.items() if name.startswith(prefix)}
     for name in ('bias_k', 'bias_v'):
-        if name in layer:
+        if name in layer and 'bias_u' not in layer:  # beside which bias_v is one of Transformer-XL
             raise ExportError('%s%s: a key and value that are appended to the sequence (add_bias_kv) are not supported' % (prefix, name))
     return {name: values for name, values in layer.items() if not is_harmless(name, values) and not is_beside(name)}
 
@@ -160,12 +167,26 @@ def unfuse(layer, name, outputs, into, known, layout):
         into['out_proj.weight'] = into['out_proj.weight'].T
 
 
+def take_more(layer, prefix, known):
+    """What stands beside the projections, by names that the element knows. It is not used unless somebody said what it is."""
+    position, norm = known.get('position', 'none'), known.get('qk-norm', 'none')
+    distances = [name for name in DISTANCES if name in layer]
+    norms = [name for name in QK_NORMS if name in layer]
+    refuse_unless(not distances or position == 'transformer-xl', prefix + ''.join(distances[:1]),
+                  'the position is %s, but this belongs to scores by distance: say --position transformer-xl if the model shifts them, as NeMo '
+                  'does. %s' % (position, NO_SHIFT))
+    refuse_unless(not norms or norm != 'none', "the layer under '%s'" % prefix, 'it has %s, and other norms give other outputs: say which (--qk-norm rms, '
+                  'or layer)' % ', '.join(norms))
+    names = [*distances, *norms, *(['relative_bias'] if 'relative_bias' in layer else [])]
+    return {{**DISTANCES, **QK_NORMS}.get(name, name): layer.pop(name) for name in names}
+
+
 def translate(layer, prefix, known, layout):
     """The parameters by names that the element knows, from whatever they are called."""
     layer, into = dict(layer), {}
     names = next((names for names in NAMES if names[0][0] + '.weight' in layer), None)
     fused = next((fused for fused in FUSED if fused[0] + '.weight' in layer), None)
-    bias = {'relative_bias': layer.pop('relative_bias')} if 'relative_bias' in layer else {}
+    more = take_more(layer, prefix, known)
     if 'in_proj_weight' in layer or 'q_proj_weight' in layer:
         into.update({name: layer.pop(name) for name in TORCH if name in layer})
     elif names is not None:
@@ -177,7 +198,7 @@ def translate(layer, prefix, known, layout):
     if layer:
         raise ExportError("the layer under '%s' has parameters that the element does not compute with, and that would be missing: %s" % (
             prefix, ', '.join(layer)))
-    return {**into, **bias}
+    return {**into, **more}
 
 
 def inputs_and_rows(layer):
@@ -189,8 +210,33 @@ def inputs_and_rows(layer):
     return {name: layer[name].shape[1] for _, name in there}, {letter: layer[name].shape[0] for letter, name in there}
 
 
+def check_seen(known):
+    """A frame attends to a window or to chunks."""
+    for key, other in (('chunk', 'chunks'), ('chunks', 'chunk')):
+        refuse_unless(key not in known or other in known, '%s is %s' % (key, known.get(key)), '%s is not given: chunks are told by both' % other)
+    beside = [key for key in ('window', 'look-ahead') if key in known and 'chunk' in known]
+    refuse_unless(not beside, 'chunk is %s' % known.get('chunk'), 'chunks stand in the place of window and look-ahead, but %s is given' % ' and '.join(beside))
+
+
+def check_more(layer, prefix, known, width, heads, size):
+    """The shapes of what stands beside the projections."""
+    wanted = {}
+    if known.get('position') == 'transformer-xl':
+        wanted = {'linear_pos.weight': (heads * size, width), 'pos_bias_u': (heads, size), 'pos_bias_v': (heads, size)}
+    if known.get('qk-norm', 'none') != 'none':
+        wanted.update({'q_norm.weight': (size,), 'k_norm.weight': (size,)})
+    wanted.update({name: (size,) for name in ('q_norm.bias', 'k_norm.bias') if name in layer})
+    missing = [name for name in wanted if name not in layer]
+    refuse_unless(not missing, "the layer under '%s'" % prefix, 'position=%s and qk-norm=%s need %s, which it does not have' % (
+        known.get('position', 'none'), known.get('qk-norm', 'none'), ', '.join(missing)))
+    for name, shape in wanted.items():
+        refuse_unless(tuple(layer[name].shape) == shape, prefix + name, 'its shape is %s, expected %s: %d heads of %d values' % (
+            list(layer[name].shape), list(shape), heads, size))
+
+
 def check_layer(layer, prefix, known):
     """Shapes and heads, and how many kv-heads there are, which follows from them."""
+    check_seen(known)
     inputs, rows = inputs_and_rows(layer)
     if len(set(inputs.values())) != 1:
         raise ExportError('%s: cross-attention, where only self-attention is supported: %s' % (
@@ -208,6 +254,7 @@ def check_layer(layer, prefix, known):
             known['kv-heads'], rows['k'], kv_heads, size))
     if kv_heads != heads:
         known['kv-heads'] = kv_heads
+    check_more(layer, prefix, known, next(iter(inputs.values())), heads, size)
 
 
 def rope_of(config):
@@ -235,12 +282,17 @@ def describe(layer, config, given):
     told = {'heads': config.get('num_attention_heads', config.get('n_head')), 'kv-heads': config.get('num_key_value_heads')}
     if 'relative_bias' in layer:
         told.update(position='relative', heads=layer['relative_bias'].shape[0])
+    if known.get('qk-norm') == 'rms':
+        told['qk-norm-eps'] = config.get('rms_norm_eps')
+        kind = str(config.get('model_type'))
+        refuse_unless(not kind.startswith('gemma'), 'model_type is ' + kind, 'Gemma adds 1 to the weights of its norms: a description can ("plus": 1)')
     for key, value in told.items():
         if value is not None:
             known.setdefault(key, value)
     if 'heads' not in known:
         raise ExportError('its parameters do not tell how many heads the layer has, and another number gives another output: say it (--heads 4)')
-    known.setdefault('look-ahead', 0)
+    if 'chunk' not in known and 'chunks' not in known:
+        known.setdefault('look-ahead', 0)
     return {key: known[key] for key in sorted(known, key=lambda key: key != 'heads')}
 
 
