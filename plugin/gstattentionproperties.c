@@ -278,11 +278,12 @@ install_window_properties (GObjectClass *object_class)
                               "latency",
                               0, ATTN_MAX_WINDOW, DEFAULT_LOOK_AHEAD, flags));
   install (object_class, PROP_CHUNK,
-           g_param_spec_uint ("chunk", "Chunk",
-                              "Frames of a chunk, in place of window and look-ahead. The frames of a chunk attend to "
-                              "each other and to earlier chunks, and leave together when the last of them has come in. "
-                              "The latency is chunk - 1 frames. 0 = no chunks",
-                              0, ATTN_MAX_CHUNK, DEFAULT_CHUNK, flags));
+           g_param_spec_uint (
+               "chunk", "Chunk",
+               "Frames of a chunk, in place of window and look-ahead. The frames of a chunk attend to "
+               "each other and to earlier chunks, and leave together when the last of them has come in. "
+               "The latency is chunk - 1 frames; buffers that are whole chunks wait for nothing. 0 = no chunks",
+               0, ATTN_MAX_CHUNK, DEFAULT_CHUNK, flags));
   install (object_class, PROP_CHUNKS,
            g_param_spec_uint ("chunks", "Chunks",
                               "Earlier chunks that each frame attends to, besides its own. 0 = its own chunk alone. "

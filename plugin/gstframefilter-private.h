@@ -271,9 +271,14 @@ void gst_frame_filter_note_paces (GstFrameFilter *self);
 /* After anything that latency depends on: says so on the bus when it has grown. */
 void gst_frame_filter_update_latency (GstFrameFilter *self);
 
-/* A buffer of so many frames has come in; absent frames have. */
+/* A buffer of so many frames has come in. */
 void gst_frame_filter_note_buffer_size (GstFrameFilter *self, guint64 n_frames);
-void gst_frame_filter_note_absent_frames (GstFrameFilter *self, guint64 n_frames);
+
+/*
+ * A buffer begins here. Absent frames, or the state that was restored, can have shifted buffers: then they do not begin
+ * at multiples of their size.
+ */
+void gst_frame_filter_note_place (GstFrameFilter *self);
 
 /* `side`, or OUTPUTS: the rows of a side are never promised earlier than the outputs. */
 gboolean gst_frame_filter_query_latency (GstFrameFilter *self, gint side, GstQuery *query);

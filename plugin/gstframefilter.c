@@ -56,7 +56,7 @@ begin_run (GstFrameFilter *self)
   GST_OBJECT_LOCK (self);
   self->has_model = self->model_file != NULL;
   self->n_max = 0;
-  self->varying = self->warned_rate = FALSE;
+  self->varying = self->shifted = self->warned_rate = FALSE;
   self->latency = 0;
   GST_OBJECT_UNLOCK (self);
   g_mutex_lock (&self->lock);

@@ -129,6 +129,7 @@ struct _GstFrameFilter {
   GArray *side_paces; /* Paces, by side, of the layer */
   guint64 n_max;      /* largest buffer, in frames; 0 = none yet; only the streaming thread changes it */
   gboolean varying;   /* buffers have differed in size; the same */
+  gboolean shifted;   /* one has not begun at a multiple of its size; the same */
   GstClockTime latency;
   gboolean warned_rate;
 };

@@ -119,6 +119,7 @@ take_buffer (GstFrameFilter *self, GstBuffer *input, gboolean late)
     gst_frame_filter_adopt_restored (self);
   gst_frame_filter_look_at_time (self, input);
   gst_frame_filter_note_buffer_size (self, n_frames);
+  gst_frame_filter_note_place (self);
   if (!take_content (self, input, n_frames, late))
     return GST_FLOW_ERROR;
   frame_clock_advance (&self->clock, GST_BUFFER_PTS (input), n_frames);

@@ -142,8 +142,8 @@ enqueue (GstFrameFilter *self, GstEvent *event, guint64 n_absent, GstClockTime b
 {
   Item item = { .event = event, .n_frames = n_absent, .times = { 0, n_absent, begin, GST_CLOCK_TIME_NONE } };
 
-  gst_frame_filter_note_absent_frames (self, n_absent);
   gst_frame_filter_take_item (self, &item, NULL);
+  gst_frame_filter_note_place (self);
   gst_frame_filter_push_ready (self);
 }
 

@@ -53,7 +53,6 @@ gst_frame_filter_look_at_time (GstFrameFilter *self, GstBuffer *buffer)
   gint64 n = count_missing (self, GST_BUFFER_PTS (buffer), is_discont);
   Item absent = { .n_frames = MAX (n, 0), .times = { 0, MAX (n, 0), begin, GST_CLOCK_TIME_NONE } };
 
-  gst_frame_filter_note_absent_frames (self, absent.n_frames);
   if (n > 0)
     gst_frame_filter_take_item (self, &absent, NULL);
   else if (n < 0 && is_discont)

@@ -30,6 +30,7 @@ gst_frame_filter_get_other_rate (GstFrameFilter *self, gint *rate_n, gint *rate_
 
 /* How the rows of a line leave. */
 typedef struct {
+  gint side;                  /* or OUTPUTS */
   guint64 look_ahead, stride; /* in frames */
   gboolean leaves_at_once;
   GstClockTime latency; /* of a side: what is reported */
@@ -49,7 +50,8 @@ gst_frame_filter_note_paces (GstFrameFilter *self)
   GArray *paces = g_array_sized_new (FALSE, FALSE, sizeof (Pace), n), *old;
 
   for (i = 0; i < n; i++) {
-    Pace pace = { .look_ahead = attn_layer_attention_reach_ahead (self->layer, i),
+    Pace pace = { .side = (gint) i,
+                  .look_ahead = attn_layer_attention_reach_ahead (self->layer, i),
                   .stride = attn_layer_attention_stride (self->layer, i) };
 
     pace.leaves_at_once = gst_frame_filter_side_leaves_at_once (self, i);
@@ -62,21 +64,55 @@ gst_frame_filter_note_paces (GstFrameFilter *self)
   g_array_unref (old);
 }
 
+/* The rows that have left after `arrived` frames, in buffers of `n`. */
+static guint64
+count_left (GstFrameFilter *self, const Pace *pace, guint64 arrived, guint64 n)
+{
+  guint64 ready = pace->side == OUTPUTS ? attn_layer_ready (self->layer, arrived)
+                                        : attn_layer_attention_ready (self->layer, (guint32) pace->side, arrived);
+
+  return pace->leaves_at_once ? ready : ready / n * n;
+}
+
+/*
+ * The same for chunks, if buffers of `n` begin at multiples of n: then the frames that end a chunk have places in their
+ * buffers that repeat. Of the rows that leave with a buffer, the first one is the latest.
+ */
+static guint64
+count_late_frames_of_chunks (GstFrameFilter *self, const Pace *pace, guint64 n, guint64 period)
+{
+  guint64 end = period / (guint64) gst_util_greatest_common_divisor_int64 ((gint64) period, (gint64) n) * n;
+  guint64 begin, left = 0, late = 0;
+
+  for (begin = 0; left * pace->stride < end; begin += n) {
+    guint64 leaving = count_left (self, pace, begin + n, n);
+
+    if (leaving > left && begin > left * pace->stride)
+      late = MAX (late, begin - left * pace->stride);
+    left = leaving;
+  }
+  return late;
+}
+
 /*
  * In frames, where buffers have `n`. Where an output leaves in the buffer of its frame, that leaves with its last
  * frame, when the look-ahead of that one is there. Else the output of frame i stride leaves with the buffer that frame
  * i stride + look_ahead is in: as much later than its own time as that buffer begins later. The buffers begin at
- * multiples of n, unless sizes vary.
+ * multiples of n, unless sizes vary or they have shifted. Then any frame of a chunk can be the last of its buffer, so
+ * the longest wait is that of look_ahead frames.
  */
 static guint64
 count_late_frames (GstFrameFilter *self, const Pace *pace, guint64 n)
 {
-  guint64 look_ahead = pace->look_ahead;
+  guint64 look_ahead = pace->look_ahead, period = attn_layer_period (self->layer);
 
+  if (period > 1 && !self->varying && !self->shifted)
+    return count_late_frames_of_chunks (self, pace, n, period);
   if (!pace->leaves_at_once)
     return self->varying ? look_ahead + n - 1 : (look_ahead + n - 1) / n * n;
-  return self->varying ? look_ahead
-                       : look_ahead - look_ahead % gst_util_greatest_common_divisor_int64 (n, pace->stride);
+  return self->varying || self->shifted
+             ? look_ahead
+             : look_ahead - look_ahead % gst_util_greatest_common_divisor_int64 (n, pace->stride);
 }
 
 /* Called with the object lock. */
@@ -100,7 +136,8 @@ latency_of (GstFrameFilter *self, const Pace *pace)
 static GstClockTime
 compute_latency (GstFrameFilter *self)
 {
-  Pace pace = { .look_ahead = attn_layer_reach_ahead (self->layer),
+  Pace pace = { .side = OUTPUTS,
+                .look_ahead = attn_layer_reach_ahead (self->layer),
                 .stride = attn_layer_stride (self->layer),
                 .leaves_at_once = self->outputs->leaves_at_once };
 
@@ -158,14 +195,14 @@ gst_frame_filter_note_buffer_size (GstFrameFilter *self, guint64 n_frames)
   gst_frame_filter_update_latency (self);
 }
 
-/* Buffers no longer begin where they did. */
 void
-gst_frame_filter_note_absent_frames (GstFrameFilter *self, guint64 n_frames)
+gst_frame_filter_note_place (GstFrameFilter *self)
 {
-  if (!self->outputs->leaves_at_once || self->varying || n_frames % MAX (self->n_max, 1) == 0)
+  if (self->stream == NULL || self->varying || self->shifted
+      || attn_stream_next_frame (self->stream) % MAX (self->n_max, 1) == 0)
     return;
   GST_OBJECT_LOCK (self);
-  self->varying = TRUE;
+  self->shifted = TRUE;
   GST_OBJECT_UNLOCK (self);
   gst_frame_filter_update_latency (self);
 }

@@ -521,6 +521,12 @@ ATTN_API uint64_t attn_layer_ready (const AttnLayer *layer, uint64_t n_frames);
 ATTN_API uint64_t attn_layer_count (const AttnLayer *layer, uint64_t n_frames);
 
 /*
+ * The number of input frames after which all chunks and the stride begin together again: what outputs wait for repeats
+ * then. 1: there are no chunks, and each output waits for R.
+ */
+ATTN_API uint64_t attn_layer_period (const AttnLayer *layer);
+
+/*
  * The number of blocks of an encoder, including those inside residuals, and the number of their parameters. A tensor
  * that two blocks name counts twice. 0 for a layer of attn_layer_new ().
  */
@@ -556,6 +562,9 @@ ATTN_API uint64_t attn_layer_attention_stride (const AttnLayer *layer, uint32_t 
  * attention, and of itself. With chunks it is the most that any row waits for. 0: the layer has fewer attentions.
  */
 ATTN_API uint64_t attn_layer_attention_reach_ahead (const AttnLayer *layer, uint32_t i);
+
+/* The number of rows of attention `i` that are ready after `n_frames` inputs, as attn_layer_ready () of outputs. */
+ATTN_API uint64_t attn_layer_attention_ready (const AttnLayer *layer, uint32_t i, uint64_t n_frames);
 
 /* The numbers of attention 0; 0 if the layer has no attention. */
 ATTN_API uint32_t attn_layer_n_heads (const AttnLayer *layer);

@@ -158,6 +158,12 @@ attn_layer_reach_ahead (const AttnLayer *layer)
 }
 
 uint64_t
+attn_layer_period (const AttnLayer *layer)
+{
+  return layer->chain.period;
+}
+
+uint64_t
 attn_layer_count (const AttnLayer *layer, uint64_t n_frames)
 {
   return attn_chain_count (&layer->chain, n_frames);

@@ -71,6 +71,12 @@ attn_layer_attention_reach_ahead (const AttnLayer *layer, uint32_t i)
   return ahead;
 }
 
+uint64_t
+attn_layer_attention_ready (const AttnLayer *layer, uint32_t i, uint64_t n_frames)
+{
+  return i < layer->n_attentions ? walk (layer, i, attn_block_ready, 0, n_frames) : 0;
+}
+
 /* ---- rows ---- */
 
 static AttnAttentionState *

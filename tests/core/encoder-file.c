@@ -709,16 +709,16 @@ TEST (reach_of_chunks_is_the_largest_of_a_period)
 {
   static const struct {
     const char *blocks;
-    uint64_t stride, back, ahead, ready_21, of_last;
+    uint64_t stride, back, ahead, ready_21, of_last, period, last_ready_21;
   } encoders[] = {
     { "{'attention':'a','heads':2,'chunk':4,'chunks':2},{'residual':[{'attention':'a','heads':2,'chunk':4,'chunks':1}]"
       "}",
-      1, 15, 3, 20, 3 },
+      1, 15, 3, 20, 3, 4, 20 },
     { "{'attention':'a','heads':2,'chunk':2,'chunks':0},{'attention':'a','heads':2,'window':1,'look-ahead':1},"
       "{'attention':'a','heads':2,'chunk':3,'chunks':0}",
-      1, 3, 4, 18, 4 },
-    { "{'attention':'a','heads':2,'chunk':1,'chunks':3}", 1, 3, 0, 21, 0 },
-    { "{'conv':'c','stride':2},{'attention':'a','heads':2,'chunk':3,'chunks':1}", 2, 10, 4, 9, 4 },
+      1, 3, 4, 18, 4, 6, 18 },
+    { "{'attention':'a','heads':2,'chunk':1,'chunks':3}", 1, 3, 0, 21, 0, 1, 21 },
+    { "{'conv':'c','stride':2},{'attention':'a','heads':2,'chunk':3,'chunks':1}", 2, 10, 4, 9, 4, 6, 9 },
   };
 
   for (size_t i = 0; i < sizeof encoders / sizeof encoders[0]; i++) {
@@ -734,6 +734,9 @@ TEST (reach_of_chunks_is_the_largest_of_a_period)
                (unsigned long long) attn_layer_reach_back (layer), (unsigned long long) attn_layer_reach_ahead (layer),
                (unsigned long long) attn_layer_ready (layer, 21));
     CHECK (attn_layer_attention_reach_ahead (layer, attn_layer_n_attentions (layer) - 1) == encoders[i].of_last);
+    CHECK (attn_layer_attention_ready (layer, attn_layer_n_attentions (layer) - 1, 21) == encoders[i].last_ready_21);
+    CHECK (attn_layer_attention_ready (layer, attn_layer_n_attentions (layer), 21) == 0);
+    CHECK (attn_layer_period (layer) == encoders[i].period);
     attn_layer_free (layer);
   }
 }

@@ -98,7 +98,9 @@ rows_by_law (const Story *s)
     Attention a = attention_of (s, i);
     Chain front = { a.path.nodes, a.path.n - 1 };
     Signal frames = signal_new (s->n, s->encoder.n_in, s->first), in = frames;
+    Law from_0 = a.law;
 
+    from_0.first = 0;
     memcpy (frames.present, s->present, s->n);
     for (size_t j = 0; j < s->n * s->encoder.n_in; j++)
       frames.values[j] = s->present[j / s->encoder.n_in] ? s->frames[j] : 0;
@@ -106,6 +108,7 @@ rows_by_law (const Story *s)
       in = chain_signal (&front, &frames);
     kept = in.n == a.n && memcmp (in.present, a.present, a.n) == 0
            && attn_layer_attention_stride (s->layer, i) == a.law.stride
+           && attn_layer_attention_ready (s->layer, i, s->n) == law_ready (&from_0, s->n)
            && (!has_values || rows_are_near (&a, &a.path.nodes[a.path.n - 1].a, &in));
     if (front.n > 0)
       signal_clear (&in);

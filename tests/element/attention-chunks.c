@@ -115,6 +115,117 @@ GST_START_TEST (test_latency_covers_the_wait_for_a_chunk)
 }
 GST_END_TEST;
 
+/* How many frames later than it came in a buffer of `n` left at most, from frame *begin on; none waits at the end. */
+static guint
+measure_wait (GstHarness *h, const gfloat *frames, guint n, guint n_buffers, guint *begin)
+{
+  guint before = gst_harness_buffers_received (h), latest = 0;
+
+  for (guint i = 0, left = 0; i < n_buffers; i++, *begin += n) {
+    push_frames (h, frames, *begin, n);
+    for (; left < gst_harness_buffers_received (h) - before; left++)
+      latest = MAX (latest, (i - left) * n);
+  }
+  return latest;
+}
+
+/* Buffers of any constant size, long enough to end at each place of a chunk that they can end at. */
+GST_START_TEST (test_latency_of_chunks_is_what_buffers_wait_for)
+{
+  static const guint sizes[] = { 1, 2, 3, 4, 5, 6, 7, 8, 12, 16 };
+  AttnConfig config = chunks_of (__i__, 1);
+  gfloat *frames = make_frames (16 * 24, D);
+
+  for (guint i = 0; i < G_N_ELEMENTS (sizes); i++) {
+    GstHarness *h = harness_new (&config, AUDIO_CAPS);
+    guint begin = 0, wait = measure_wait (h, frames, sizes[i], 24, &begin);
+
+    fail_unless_equals_clocktime (gst_harness_query_latency (h), wait * FRAME_TIME);
+    if (sizes[i] % __i__ == 0)
+      fail_unless_equals_int (wait, 0);
+    gst_harness_teardown (h);
+  }
+  g_free (frames);
+}
+GST_END_TEST;
+
+/* Buffers that are chunks wait for nothing, until a frame is missing. */
+GST_START_TEST (test_latency_grows_when_buffers_no_longer_begin_with_chunks)
+{
+  AttnConfig config = chunks_of (CHUNK, 2);
+  GstHarness *h = harness_new (&config, AUDIO_CAPS);
+  GstBus *bus = attach_bus (h->element);
+  gfloat *frames = make_frames (64, D);
+  guint begin = 0;
+  GstMessage *message;
+
+  fail_unless_equals_int (measure_wait (h, frames, CHUNK, 4, &begin), 0);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 0);
+  gst_harness_push_event (h, gst_event_new_gap (begin * FRAME_TIME, CHUNK * FRAME_TIME));
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), 0);
+  fail_unless (pop_message (bus, GST_MESSAGE_LATENCY) == NULL);
+  begin += CHUNK;
+  gst_harness_push_event (h, gst_event_new_gap (begin * FRAME_TIME, FRAME_TIME));
+  message = pop_message (bus, GST_MESSAGE_LATENCY);
+  fail_unless (message != NULL);
+  gst_message_unref (message);
+  begin++;
+  fail_unless_equals_int (measure_wait (h, frames, CHUNK, 4, &begin), CHUNK);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), CHUNK * FRAME_TIME);
+  detach_bus (h->element, bus);
+  gst_harness_teardown (h);
+  g_free (frames);
+}
+GST_END_TEST;
+
+/* A stream that begins with a gap, and so does not fit chunks from its first buffer on. */
+GST_START_TEST (test_latency_of_a_stream_that_begins_with_a_gap_is_what_buffers_wait_for)
+{
+  AttnConfig config = chunks_of (CHUNK, 2);
+  GstHarness *h = harness_new (&config, AUDIO_CAPS);
+  gfloat *frames = make_frames (64, D);
+  guint begin = 1;
+
+  gst_harness_push_event (h, gst_event_new_gap (0, FRAME_TIME));
+  fail_unless_equals_int (measure_wait (h, frames, CHUNK, 8, &begin), CHUNK);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), CHUNK * FRAME_TIME);
+  gst_harness_teardown (h);
+  g_free (frames);
+}
+GST_END_TEST;
+
+/* The state of a stream of `n` frames. */
+static GBytes *
+state_after (const AttnConfig *config, const gfloat *frames, guint n)
+{
+  GstHarness *h = harness_new (config, AUDIO_CAPS);
+  GBytes *state = NULL;
+
+  push_frames (h, frames, 0, n);
+  g_signal_emit_by_name (h->element, "save-state", &state);
+  gst_harness_teardown (h);
+  return state;
+}
+
+GST_START_TEST (test_latency_of_a_restored_stream_is_what_buffers_wait_for)
+{
+  AttnConfig config = chunks_of (CHUNK, 2);
+  gfloat *frames = make_frames (64, D);
+  GBytes *state = state_after (&config, frames, __i__);
+  GstHarness *h = harness_new (&config, AUDIO_CAPS);
+  guint begin = __i__, wait = __i__ % CHUNK == 0 ? 0 : CHUNK;
+  gboolean restored = FALSE;
+
+  g_signal_emit_by_name (h->element, "restore-state", state, &restored);
+  fail_unless (restored);
+  fail_unless_equals_int (measure_wait (h, frames, CHUNK, 8, &begin), wait);
+  fail_unless_equals_clocktime (gst_harness_query_latency (h), wait * FRAME_TIME);
+  gst_harness_teardown (h);
+  g_bytes_unref (state);
+  g_free (frames);
+}
+GST_END_TEST;
+
 static const struct {
   const gchar *line, *a, *b;
 } refused[] = {
@@ -154,6 +265,10 @@ attention_chunks_suite (void)
   tcase_add_loop_test (chunks, test_chunks_give_the_bits_of_the_core_over_a_gap, 1, 10);
   tcase_add_test (chunks, test_latency_of_chunks_is_a_chunk_less_one_frame);
   tcase_add_loop_test (chunks, test_latency_covers_the_wait_for_a_chunk, 1, 10);
+  tcase_add_loop_test (chunks, test_latency_of_chunks_is_what_buffers_wait_for, 2, 8);
+  tcase_add_test (chunks, test_latency_grows_when_buffers_no_longer_begin_with_chunks);
+  tcase_add_test (chunks, test_latency_of_a_stream_that_begins_with_a_gap_is_what_buffers_wait_for);
+  tcase_add_loop_test (chunks, test_latency_of_a_restored_stream_is_what_buffers_wait_for, 3, 6);
   tcase_add_loop_test (chunks, test_chunks_that_make_no_sense_are_refused_with_both_values, 0, G_N_ELEMENTS (refused));
   return suite;
 }

@@ -124,6 +124,42 @@ GST_START_TEST (test_latency_of_a_live_source_is_what_is_reported)
 }
 GST_END_TEST;
 
+static const gchar *const chunked[] = {
+  "{\\'residual\\':[{\\'attention\\':\\'attn\\',\\'heads\\':2,\\'chunk\\':4,\\'chunks\\':2}]},"
+  "{\\'residual\\':[{\\'attention\\':\\'attn\\',\\'heads\\':2,\\'chunk\\':4,\\'chunks\\':1}]}",
+  "{\\'residual\\':[{\\'attention\\':\\'attn\\',\\'heads\\':2,\\'chunk\\':3,\\'chunks\\':2}]},"
+  "{\\'residual\\':[{\\'attention\\':\\'attn\\',\\'heads\\':2,\\'window\\':5,\\'look-ahead\\':1}]},"
+  "{\\'residual\\':[{\\'attention\\':\\'attn\\',\\'heads\\':2,\\'chunk\\':2,\\'chunks\\':1}]}",
+  "{\\'conv\\':\\'conv\\',\\'stride\\':2,\\'left\\':2},"
+  "{\\'residual\\':[{\\'attention\\':\\'attn\\',\\'heads\\':2,\\'chunk\\':3,\\'chunks\\':2}]}",
+};
+
+/*
+ * Chunks, in front of look-ahead and behind a stride; the outputs, and the rows of the last attention. With buffers of a
+ * chunk nothing waits for later buffers.
+ */
+GST_START_TEST (test_latency_of_live_chunks_is_what_is_reported)
+{
+  static const gchar *const rows[] = { "weights_1", "weights_2", "weights_0" };
+  static const guint sizes[] = { 1, 2, 3, 4, 7, 12 };
+  guint n_blocks = __i__ / G_N_ELEMENTS (sizes), size = sizes[__i__ % G_N_ELEMENTS (sizes)];
+  const gchar *pad = __i__ % 2 == 0 ? "src" : rows[n_blocks];
+  Encoder *e = encoder_of_blocks (chunked[n_blocks]);
+  GstElement *pipeline =
+      launch ("audiotestsrc is-live=true samplesperbuffer=%u num-buffers=100 ! audio/x-raw,format=" GST_AUDIO_NE (
+                  F32) ",rate=100,channels=8 ! identity sync=true ! attentionencoder name=e model-file=\"%s\" e.%s ! "
+                       "queue ! fakesink sync=false",
+              size, e->file, pad);
+  GstClockTime latency = measure_latency (pipeline, pad);
+
+  if (n_blocks == 0 && size % 4 == 0)
+    fail_unless_equals_clocktime (latency, size * FRAME_TIME);
+  free_pipeline (pipeline);
+  g_unlink (e->file);
+  encoder_free (e);
+}
+GST_END_TEST;
+
 /*
  * Buffers of two frames bring all frames that an output reads, but not the look-ahead of a row in the layer in front of
  * the stride.
@@ -228,6 +264,7 @@ attentionencoder_live_suite (void)
 
   suite_add_tcase (suite, live);
   tcase_add_loop_test (live, test_latency_of_a_live_source_is_what_is_reported, 0, 3 * 4);
+  tcase_add_loop_test (live, test_latency_of_live_chunks_is_what_is_reported, 0, G_N_ELEMENTS (chunked) * 6);
   tcase_add_loop_test (live, test_latency_of_weights_is_what_is_reported_for_them, 1, 5);
   tcase_add_loop_test (live, test_a_killed_process_is_followed_by_one_that_goes_on_with_equal_bytes, 0, 5);
   return suite;
