@@ -85,28 +85,151 @@ write_layer (Encoder *e, const NamedEncoder *n, uint32_t i)
   write_linear (e, name[2], n->width, n->hidden);
 }
 
+/* ---- cache-aware Conformers ---- */
+
+/*
+ * As Nemotron Speech Streaming has its layers: two feed-forward steps around attention over chunks, with positions of
+ * Transformer-XL, and a causal depthwise convolution. `channels`: of the convolutions over time and frequency in front,
+ * each of which halves both, three times. All layers name the same tensors, so that the file is one
+ * layer long. In memory each layer has its own.
+ */
+typedef struct {
+  const char *name;
+  uint32_t n_layers, width, hidden, heads, chunk, chunks, channels, bins;
+} NamedConformer;
+
+#define TAPS 9 /* of the depthwise convolution */
+
+static const NamedConformer named_conformers[] = {
+  { "nemotron-2", 24, 1024, 4096, 8, 2, 35, 256, 128 },
+  { "nemotron-7", 24, 1024, 4096, 8, 7, 10, 256, 128 },
+  { "nemotron-small", 4, 256, 1024, 8, 7, 10, 32, 128 },
+};
+
+static inline void
+write_conv2d (Encoder *e, const char *name, uint32_t n_out, uint32_t n_in, uint32_t kernel)
+{
+  char shape[64];
+
+  snprintf (shape, sizeof shape, "%u,%u,%u,%u", n_out, n_in, kernel, kernel);
+  free (add_tensor (e, name, ".weight", shape, n_out, n_in * kernel * kernel).values);
+  write_vector (e, name, ".bias", n_out);
+}
+
+/* Two zeros in front and one behind: T / 2 + 1 of T. */
+static inline void
+write_subsampling (Encoder *e, const NamedConformer *c)
+{
+  static const char zeros[] = "'stride':[2,2],'left':2,'right':1,'low':2,'high':1";
+  uint32_t bins = c->bins / 2 + 1;
+
+  bytes_print (&e->json, "{'conv2d':'sub.0',%s,'activation':'relu'},", zeros);
+  write_conv2d (e, "sub.0", c->channels, 1, 3);
+  for (int i = 1; i < 3; i++, bins = bins / 2 + 1) {
+    char names[2][16];
+
+    snprintf (names[0], sizeof names[0], "sub.%d.dw", i);
+    snprintf (names[1], sizeof names[1], "sub.%d.pw", i);
+    bytes_print (&e->json, "{'conv2d':'%s','groups':%u,%s},{'conv2d':'%s','activation':'relu'},", names[0], c->channels,
+                 zeros, names[1]);
+    write_conv2d (e, names[0], c->channels, 1, 3);
+    write_conv2d (e, names[1], c->channels, c->channels, 1);
+  }
+  bytes_print (&e->json, "{'linear':'sub.linear'},");
+  write_linear (e, "sub.linear", c->width, c->channels * bins);
+}
+
+static inline void
+write_conformer_blocks (Encoder *e, const NamedConformer *c)
+{
+  static const char step[] = "{'residual':[{'norm':'norm_ff%d'},{'linear':'ff%d.1','activation':'silu'},"
+                             "{'linear':'ff%d.2'}]}";
+
+  bytes_print (&e->json, step, 1, 1, 1);
+  bytes_print (&e->json,
+               ",{'residual':[{'norm':'norm_att'},{'attention':'att','heads':%u,'chunk':%u,'chunks':%u,"
+               "'position':'transformer-xl'}]}",
+               c->heads, c->chunk, c->chunks);
+  bytes_print (&e->json,
+               ",{'residual':[{'norm':'norm_conv'},{'linear':'conv.1'},{'glu':'sigmoid'},{'conv':'conv.dw',"
+               "'groups':%u,'left':%d},{'norm':'conv.norm'},{'activation':'silu'},{'linear':'conv.2'}]},",
+               c->width, TAPS - 1);
+  bytes_print (&e->json, step, 2, 2, 2);
+  bytes_print (&e->json, ",{'norm':'norm_out'}");
+}
+
+static inline void
+write_conformer_tensors (Encoder *e, const NamedConformer *c)
+{
+  static const char *const norms[] = { "norm_ff1", "norm_att", "norm_conv", "conv.norm", "norm_ff2", "norm_out" };
+  static const char *const projections[] = { "att.q_proj", "att.k_proj", "att.v_proj", "att.o_proj" };
+  uint32_t width = c->width;
+  char shape[32];
+
+  for (int i = 0; i < 6; i++) {
+    write_vector (e, norms[i], ".weight", width);
+    write_vector (e, norms[i], ".bias", width);
+  }
+  for (int i = 0; i < 4; i++)
+    write_linear (e, projections[i], width, width);
+  write_weight (e, "att", ".linear_pos.weight", width, width);
+  write_weight (e, "att", ".pos_bias_u", c->heads, width / c->heads);
+  write_weight (e, "att", ".pos_bias_v", c->heads, width / c->heads);
+  write_linear (e, "ff1.1", c->hidden, width);
+  write_linear (e, "ff1.2", width, c->hidden);
+  write_linear (e, "ff2.1", c->hidden, width);
+  write_linear (e, "ff2.2", width, c->hidden);
+  write_linear (e, "conv.1", 2 * width, width);
+  write_linear (e, "conv.2", width, width);
+  snprintf (shape, sizeof shape, "%u,1,%d", width, TAPS);
+  free (add_tensor (e, "conv.dw", ".weight", shape, width, TAPS).values);
+  write_vector (e, "conv.dw", ".bias", width);
+}
+
+static inline void
+write_conformer (Encoder *e, const NamedConformer *c)
+{
+  bytes_print (&e->json, "{'version':1,'features':%u,'blocks':[", c->bins);
+  write_subsampling (e, c);
+  for (uint32_t i = 0; i < c->n_layers; i++) {
+    bytes_print (&e->json, i == 0 ? "" : ",");
+    write_conformer_blocks (e, c);
+  }
+  bytes_print (&e->json, "]}");
+  write_conformer_tensors (e, c);
+}
+
+/* ---- by name ---- */
+
+static inline void
+write_transformer (Encoder *e, const NamedEncoder *n)
+{
+  bytes_print (&e->json, "{'version':1,'features':%u,'blocks':[", n->width);
+  for (uint32_t layer = 0; layer < n->n_layers; layer++)
+    write_layer (e, n, layer);
+  write_norm (e, "norm", n->width);
+  bytes_print (&e->json, "]}");
+}
+
 /* The caller frees *file by free (). False: there is no encoder of this name. */
 static inline bool
 named_encoder (const char *name, Bytes *file)
 {
-  for (size_t i = 0; i < sizeof named_encoders / sizeof named_encoders[0]; i++) {
-    const NamedEncoder *n = &named_encoders[i];
-    Encoder e = { 0 };
+  Encoder e = { 0 };
 
-    if (strcmp (name, n->name) != 0)
-      continue;
-    bytes_print (&e.json, "{'version':1,'features':%u,'blocks':[", n->width);
-    for (uint32_t layer = 0; layer < n->n_layers; layer++)
-      write_layer (&e, n, layer);
-    write_norm (&e, "norm", n->width);
-    bytes_print (&e.json, "]}");
-    finish_file (&e);
-    *file = e.file;
-    e.file = (Bytes){ 0 };
-    encoder_clear (&e);
-    return true;
-  }
-  return false;
+  for (size_t i = 0; i < sizeof named_encoders / sizeof named_encoders[0]; i++)
+    if (strcmp (name, named_encoders[i].name) == 0)
+      write_transformer (&e, &named_encoders[i]);
+  for (size_t i = 0; i < sizeof named_conformers / sizeof named_conformers[0]; i++)
+    if (strcmp (name, named_conformers[i].name) == 0)
+      write_conformer (&e, &named_conformers[i]);
+  if (e.json.size == 0)
+    return false;
+  finish_file (&e);
+  *file = e.file;
+  e.file = (Bytes){ 0 };
+  encoder_clear (&e);
+  return true;
 }
 
 #endif

@@ -632,6 +632,89 @@ TEST (first_frame_off_the_stride_is_refused)
   check_stories (random_rounds (200), random_story, first_frames_are_multiples);
 }
 
+/* ---- what is random ---- */
+
+/* Block kinds have the first numbers. */
+enum {
+  OF_CHUNKS = N_BLOCK_KINDS,
+  OF_OWN_CHUNK,
+  CHUNKS_WITH_SINKS,
+  DISTANCES_OF_WINDOWS,
+  DISTANCES_OF_CHUNKS,
+  QK_LAYER_NORM,
+  QK_RMS_NORM,
+  DEPTHWISE,
+  STRIDE_IN_TIME,
+  STRIDE_IN_FREQUENCY,
+  GROUPS_OF_CHANNELS,
+  ZEROS_IN_FREQUENCY,
+  CHUNKS_BEHIND_STRIDE,
+  N_FEATURES
+};
+
+static const char *const feature_names[N_FEATURES] = {
+  [OF_CHUNKS] = "attention over chunks",
+  [OF_OWN_CHUNK] = "over its own chunk alone",
+  [CHUNKS_WITH_SINKS] = "chunks with sinks",
+  [DISTANCES_OF_WINDOWS] = "Transformer-XL in windows",
+  [DISTANCES_OF_CHUNKS] = "Transformer-XL in chunks",
+  [QK_LAYER_NORM] = "qk-norm layer",
+  [QK_RMS_NORM] = "qk-norm rms",
+  [DEPTHWISE] = "depthwise conv",
+  [STRIDE_IN_TIME] = "conv2d with a stride in time",
+  [STRIDE_IN_FREQUENCY] = "conv2d with a stride in frequency",
+  [GROUPS_OF_CHANNELS] = "conv2d with groups",
+  [ZEROS_IN_FREQUENCY] = "conv2d with zeros in frequency",
+  [CHUNKS_BEHIND_STRIDE] = "chunks behind a stride",
+};
+
+/* Adds the blocks to counts [N_FEATURES]. `stride`: of the blocks in front. */
+static void
+count_features (const Chain *chain, uint32_t stride, size_t *counts)
+{
+  for (size_t i = 0; i < chain->n; stride *= chain->nodes[i++].stride) {
+    const Node *node = &chain->nodes[i];
+    const AttentionNode *a = &node->a;
+    bool by_distance = a->position == ATTN_POSITION_TRANSFORMER_XL, is_2d = node->kind == BLOCK_CONV2D;
+
+    counts[node->kind]++;
+    counts[OF_CHUNKS] += a->chunk > 1;
+    counts[OF_OWN_CHUNK] += a->chunk > 1 && a->chunks == 0;
+    counts[CHUNKS_WITH_SINKS] += a->chunk > 1 && a->sinks != 0;
+    counts[DISTANCES_OF_WINDOWS] += by_distance && a->chunk == 0;
+    counts[DISTANCES_OF_CHUNKS] += by_distance && a->chunk > 1;
+    counts[QK_LAYER_NORM] += a->norm == ATTN_QK_NORM_LAYER;
+    counts[QK_RMS_NORM] += a->norm == ATTN_QK_NORM_RMS;
+    counts[DEPTHWISE] += node->kind == BLOCK_CONV && node->groups == node->n_in && node->n_in > 1;
+    counts[STRIDE_IN_TIME] += is_2d && node->stride > 1;
+    counts[STRIDE_IN_FREQUENCY] += is_2d && node->bin_stride > 1;
+    counts[GROUPS_OF_CHANNELS] += is_2d && node->groups > 1;
+    counts[ZEROS_IN_FREQUENCY] += is_2d && node->low + node->high > 0;
+    counts[CHUNKS_BEHIND_STRIDE] += a->chunk > 1 && stride > 1;
+    if (node->kind == BLOCK_RESIDUAL)
+      count_features (&node->inner, stride, counts);
+  }
+}
+
+/* Or the tests above would say nothing of it. */
+TEST (random_encoders_have_blocks_of_every_kind)
+{
+  size_t counts[N_FEATURES] = { 0 };
+
+  for (int i = 0; i < 1000; i++) {
+    Encoder e = random_encoder (MAX_BLOCKS, true);
+
+    count_features (&e.chain, 1, counts);
+    encoder_clear (&e);
+  }
+  for (size_t i = 0; i < N_FEATURES; i++) {
+    const char *name = i < N_BLOCK_KINDS ? block_names[i] : feature_names[i];
+
+    printf ("# %zu of %s\n", counts[i], name);
+    CHECK_MSG (counts[i] >= 20, "%zu of %s in 1000 encoders", counts[i], name);
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -650,5 +733,6 @@ main (int argc, char **argv)
   RUN (new_process_goes_on_with_the_same_bits);
   RUN (long_absence_costs_nothing_and_leaves_nothing);
   RUN (first_frame_off_the_stride_is_refused);
+  RUN (random_encoders_have_blocks_of_every_kind);
   return check_done ();
 }

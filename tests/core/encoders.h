@@ -258,6 +258,8 @@ make_position (Encoder *e, AttentionNode *a, uint32_t n_in, const char *name, By
   static const char *const names[] = { "none", "rope", "alibi", "relative", "transformer-xl" };
 
   a->position = random_between (0, 2) == 0 ? ATTN_POSITION_NONE : random_between (1, 4);
+  if (a->chunk != 0 && random_between (0, 1)) /* as models with chunks have it */
+    a->position = ATTN_POSITION_TRANSFORMER_XL;
   if (a->position == ATTN_POSITION_TRANSFORMER_XL && (a->sinks != 0 || n_in % 2 != 0))
     a->position = ATTN_POSITION_NONE;
   if (a->position == ATTN_POSITION_RELATIVE && a->chunk != 0)
