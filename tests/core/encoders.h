@@ -141,6 +141,7 @@ typedef struct {
   uint32_t n_in, n_out;
   uint32_t max_stride; /* that the remaining blocks may have together; 0: no blocks that reach, except attention */
   int n_left;          /* blocks that may still come */
+  bool has_stack;      /* values of one frame have come from several */
   unsigned n_named;
   Bytes json, header, data; /* being written; in `json` ' stands for " */
   Bytes file;
@@ -410,9 +411,21 @@ make_conv (Encoder *e, Node *node, const char *name, Bytes *keys, bool in_residu
   e->max_stride /= node->stride;
 }
 
-/* Picks the channels (0: any), the groups, and what the kernel does to the bins. */
+/* A stride may leave bins unread, between the kernels or behind the last one. */
+static inline bool
+reads_all_bins (const Node *node)
+{
+  uint32_t end = node->bins_out == 0 ? 0 : (node->bins_out - 1) * node->bin_stride + node->bin_kernel;
+
+  return node->bin_kernel >= node->bin_stride && end >= node->low + node->bins;
+}
+
+/*
+ * Picks the channels (0: any), the groups, and what the kernel does to the bins. Behind a stack, a bin may be all that is
+ * there of a frame: all bins are read then, because the law says which frames are read.
+ */
 static inline void
-make_bins (Node *node, uint32_t channels)
+make_bins (Node *node, uint32_t channels, bool reads_all)
 {
   uint32_t all;
 
@@ -430,7 +443,7 @@ make_bins (Node *node, uint32_t channels)
     node->high = random_between (0, node->bin_kernel + node->bin_stride - 2);
     all = node->low + node->bins + node->high;
     node->bins_out = all < node->bin_kernel ? 0 : (all - node->bin_kernel) / node->bin_stride + 1;
-  } while (node->bins_out == 0 || node->groups * node->bins_out > MAX_STACKED);
+  } while (node->bins_out == 0 || node->groups * node->bins_out > MAX_STACKED || (reads_all && !reads_all_bins (node)));
   all = MAX_WIDTH / (node->groups * node->bins_out);
   node->channels_out = node->groups * random_between (1, all > 0 ? all : 1);
   node->n_out = node->channels_out * node->bins_out;
@@ -442,7 +455,7 @@ make_conv2d (Encoder *e, Node *node, const char *name, Bytes *keys, uint32_t cha
   uint32_t group;
   char shape[64];
 
-  make_bins (node, channels);
+  make_bins (node, channels, e->has_stack);
   make_conv_reach (node, e->max_stride, in_residual);
   if (node->dilation != 1) {
     node->kernel = (node->kernel - 1) * node->dilation + 1; /* the same reach */
@@ -575,6 +588,7 @@ make_block (Encoder *e, Node *node, const char *name, Bytes *value, Bytes *keys,
         random_between (1, MAX_STACKED / node->n_in < e->max_stride ? MAX_STACKED / node->n_in : e->max_stride);
     node->n_out = node->n_in * node->stride;
     e->max_stride /= node->stride;
+    e->has_stack |= node->stride > 1;
     value->size = 0;
     bytes_print (value, "%u", node->stride);
     break;
