@@ -6,6 +6,7 @@ compared with the published code, written down here again in float64, with the m
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
+import contextlib
 import json
 import math
 import re
@@ -212,6 +213,32 @@ def test_nemotron_streaming_is_that_of_its_modelling_code_for_every_chunk_size()
             close(frames(n, BINS), wanted, LAYERS)
         assert encoder.reach_ahead == said_delay(said) == 8 * ahead, said
         assert encoder.attentions[1]['chunk'] == ahead + 1 and encoder.attentions[1]['chunks'] == BACK // (ahead + 1)
+
+
+@contextlib.contextmanager
+def sizes(**others):
+    """Other sizes than those at the top of this file."""
+    before = {name: globals()[name] for name in others}
+    globals().update(others)
+    try:
+        yield
+    finally:
+        globals().update(before)
+
+
+def test_nemotron_of_wide_layers_streams_its_published_chunks():
+    with sizes(LAYERS=4, D=256, HEADS=8, INNER=1024, KERNEL=9, BACK=70):
+        state = nemotron_state()
+        folder(state, nemotron_config())
+        for chunk, chunks in ((2, 35), (7, 10)):
+            exported('folder', 'encoder.safetensors', '--chunk', str(chunk))
+            encoder, x = attn.Encoder('encoder.safetensors'), frames(8 * 90, BINS)
+            assert [(each['chunk'], each['chunks']) for each in encoder.attentions] == 4 * [(chunk, chunks)]
+            stream, wanted = encoder.stream(), nemotron_read(x, state, chunk - 1, scale=math.sqrt(D))
+            got = np.concatenate([stream.push(x[i:i + 8 * chunk]) for i in range(0, len(x), 8 * chunk)] + [stream.drain()])
+            assert got.shape == wanted.shape == (91, D)
+            assert np.abs(got - wanted).max() / np.abs(wanted).max() <= 2e-6 * LAYERS
+            close(x, wanted, LAYERS)
 
 
 def test_nemotron_streamed_in_pieces_is_that_of_its_modelling_code():

@@ -37,7 +37,7 @@ static const char usage[] =
     "or one of these, of the size and with the blocks of Nemotron Speech Streaming 0.6B, from 128 log-mel bins (100\n"
     "frames per second) on: 24 layers, D 1024, 8 heads, 4096 hidden, depthwise convolutions of 9 taps, subsampled by "
     "8.\n"
-    "Push a chunk at once. With bf16 they need 1.4 GB of memory, with f32 twice as much:\n"
+    "Push a chunk at once. With bf16 they need 1.3 GB of memory, and twice as much while they are made:\n"
     "\n"
     "  nemotron-2      chunks of 2 frames of 80 ms: N = 16\n"
     "  nemotron-7      chunks of 7: N = 56\n"
