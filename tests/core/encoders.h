@@ -421,8 +421,8 @@ reads_all_bins (const Node *node)
 }
 
 /*
- * Picks the channels (0: any), the groups, and what the kernel does to the bins. Behind a stack, a bin may be all that is
- * there of a frame: all bins are read then, because the law says which frames are read.
+ * Picks the channels (0: any), the groups, and what the kernel does to the bins. Behind a stack, a bin may be all that
+ * there is of a frame. All bins are read then, because the law says which frames are read.
  */
 static inline void
 make_bins (Node *node, uint32_t channels, bool reads_all)

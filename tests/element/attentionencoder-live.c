@@ -135,8 +135,8 @@ static const gchar *const chunked[] = {
 };
 
 /*
- * Chunks, in front of look-ahead and behind a stride; the outputs, and the rows of the last attention. With buffers of a
- * chunk nothing waits for later buffers.
+ * Chunks, in front of look-ahead and behind a stride; the outputs, and the rows of the last attention. With buffers of
+ * a chunk nothing waits for later buffers.
  */
 GST_START_TEST (test_latency_of_live_chunks_is_what_is_reported)
 {
