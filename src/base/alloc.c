@@ -7,6 +7,8 @@
 
 #include <sys/mman.h>
 
+#define LARGEST_PAGE ((size_t) 64 << 10) /* that systems have as their usual one */
+
 #ifdef MADV_HUGEPAGE
 
 /* Of most processors. Where it is another one, nothing is lost. */
@@ -27,15 +29,21 @@ ask_for_huge_pages (void *memory, size_t size)
 
 #endif
 
+static size_t
+padded_size (size_t size)
+{
+  return attn_round_up (size == 0 ? 1 : size, ATTN_ALIGNMENT);
+}
+
 /*
  * The pointer to what malloc () gave stands in front of the aligned memory. aligned_alloc () is of no use for large
  * parameters: it asks for more than it keeps, so a piece of memory that was freed never fits the next one of the same
  * size, and a layer would take twice its memory.
  */
 void *
-attn_alloc (size_t size)
+attn_alloc_unset (size_t size)
 {
-  size_t padded = attn_round_up (size == 0 ? 1 : size, ATTN_ALIGNMENT);
+  size_t padded = padded_size (size);
   size_t alignment = size < HUGE_PAGE ? ATTN_ALIGNMENT : HUGE_PAGE;
   size_t whole = attn_size_add (padded, sizeof (void *) + alignment - 1);
   char *memory = whole == SIZE_MAX ? NULL : malloc (whole), *aligned;
@@ -46,7 +54,15 @@ attn_alloc (size_t size)
   aligned += (alignment - (uintptr_t) aligned % alignment) % alignment;
   memcpy (aligned - sizeof (void *), &memory, sizeof memory);
   ask_for_huge_pages (aligned, padded);
-  return memset (aligned, 0, padded);
+  return aligned;
+}
+
+void *
+attn_alloc (size_t size)
+{
+  void *memory = attn_alloc_unset (size);
+
+  return memory != NULL ? memset (memory, 0, padded_size (size)) : NULL;
 }
 
 void
@@ -57,6 +73,18 @@ attn_free (void *memory)
   if (memory != NULL)
     memcpy (&whole, (char *) memory - sizeof whole, sizeof whole);
   free (whole);
+}
+
+void
+attn_free_pages (void *memory, size_t size)
+{
+#ifdef MADV_DONTNEED
+  uintptr_t begin = attn_round_up ((uintptr_t) memory, LARGEST_PAGE), end = (uintptr_t) memory + size;
+
+  if (memory != NULL && begin + LARGEST_PAGE <= end)
+    madvise ((void *) begin, (end - begin) / LARGEST_PAGE * LARGEST_PAGE, MADV_DONTNEED);
+#endif
+  attn_free (memory);
 }
 
 void *

@@ -36,7 +36,11 @@ attn_round_up (size_t n, size_t multiple)
  * memory. From 2 MiB on the memory stands in huge pages where the system has them: the processor finds it faster there.
  */
 void *attn_alloc (size_t size);
-void attn_free (void *memory); /* accepts NULL */
+void *attn_alloc_unset (size_t size); /* the same, not zeroed: the system gives it pages as they are written */
+void attn_free (void *memory);        /* accepts NULL */
+
+/* The same for `size` bytes at most of memory: the system has the pages back at once, whatever the C library keeps. */
+void attn_free_pages (void *memory, size_t size);
 
 /*
  * One piece of memory for many arrays. The arrays are planned twice: first without memory, to add up how much they

@@ -148,7 +148,7 @@ attn_linear_settle (AttnProjection *projection, AttnArena *arena)
 
   if (weight != NULL && bytes > 0) {
     memcpy (weight, projection->weight, bytes);
-    attn_free (projection->weight);
+    attn_free_pages (projection->weight, bytes);
     projection->weight = weight;
     projection->ahead = arena->size >= smallest_far () ? time_to_answer () : 0;
   }

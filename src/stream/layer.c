@@ -40,13 +40,14 @@ attn_layer_sum_up (AttnLayer *layer, AttnError *error)
   return ATTN_OK;
 }
 
+/* The weights move one by one, and the system gets the old place of each back: at no time are there two of all. */
 AttnStatus
 attn_layer_settle (AttnLayer *layer, AttnError *error)
 {
   AttnArena arena = { 0 };
 
   attn_chain_settle (&layer->chain, &arena);
-  layer->weights = arena.memory = attn_alloc (arena.used);
+  layer->weights = arena.memory = attn_alloc_unset (arena.used);
   if (layer->weights == NULL)
     return attn_fail_memory (error, "weights", arena.used);
   arena.size = arena.used;
