@@ -338,7 +338,14 @@ ATTN_API AttnConfig attn_config_default (void);
  */
 typedef struct AttnModel AttnModel;
 
-/* Reads the layer under `prefix` from the file at `path`. The caller frees *model by attn_model_free (). Any thread. */
+/*
+ * Reads the layer under `prefix` from the file at `path`. The caller frees *model by attn_model_free (). Any thread.
+ *
+ * This and every other call that reads a file copies what it needs, and closes the file before it returns. (It never
+ * maps a file.) So a file may be replaced, truncated or deleted after the call. During the call a file may be replaced,
+ * which is to say that a new version is written beside it and renamed, or deleted: the old version is read. A file that
+ * somebody writes to or truncates during the call is ATTN_ERROR_FILE.
+ */
 ATTN_API ATTN_CHECKED AttnStatus attn_model_open (const char *path, const char *prefix, AttnModel **model,
                                                   AttnError *error);
 

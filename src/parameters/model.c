@@ -175,7 +175,7 @@ attn_metadata_open (const char *path, AttnMetadata **metadata, AttnError *error)
     status = *metadata == NULL ? attn_fail_memory (error, "metadata", sizeof **metadata)
                                : attn_metadata_copy (*metadata, file, error);
   }
-  attn_safetensors_close (file);
+  status = attn_safetensors_end (file, status, error);
   if (status == ATTN_OK)
     return attn_succeed (error);
   attn_metadata_free (*metadata);
@@ -217,7 +217,7 @@ read_file (AttnStatus opened, AttnSafetensors *file, const char *prefix, bool he
   if (status == ATTN_OK)
     status = attn_metadata_copy (&(*model)->metadata, file, error);
   attn_tensors_clear (&tensors);
-  attn_safetensors_close (file);
+  status = attn_safetensors_end (file, status, error);
   if (status == ATTN_OK)
     return attn_succeed (error);
   attn_model_free (*model);

@@ -41,6 +41,7 @@ struct AttnSafetensors {
   int fd;                /* -1: in memory */
   const uint8_t *memory; /* [size], owned by the caller; NULL: in a file */
   uint64_t size;         /* of the whole file */
+  struct timespec mtime; /* when it was opened: of the last write */
   uint64_t data_begin;   /* offset of the data in the file */
   json_t *header;        /* holds the names */
   AttnTensor *tensors;   /* [n_tensors], ascending in their data */
@@ -660,6 +661,7 @@ open_path (AttnSafetensors *file, const char *path, AttnError *error)
         "%s: is not a regular file (a pipe, a socket or a device), but only a regular file can be read at any place",
         file->path);
   file->size = (uint64_t) about.st_size;
+  file->mtime = about.st_mtim;
   return ATTN_OK;
 }
 
@@ -670,7 +672,7 @@ finish_open (AttnSafetensors **file, AttnStatus status, AttnError *error)
     status = read_header (*file, error);
   if (status == ATTN_OK)
     return attn_succeed (error);
-  attn_safetensors_close (*file);
+  status = attn_safetensors_end (*file, status, error);
   *file = NULL;
   return status;
 }
@@ -693,6 +695,28 @@ attn_safetensors_open_memory (const void *data, size_t size, AttnSafetensors **f
   (*file)->memory = data;
   (*file)->size = size;
   return finish_open (file, ATTN_OK, error);
+}
+
+/* Two writes within one tick of the file system's clock (some milliseconds) look like one. */
+static bool
+has_changed (const AttnSafetensors *file)
+{
+  struct stat now;
+
+  return file->fd >= 0 && fstat (file->fd, &now) == 0
+         && ((uint64_t) now.st_size != file->size || now.st_mtim.tv_sec != file->mtime.tv_sec
+             || now.st_mtim.tv_nsec != file->mtime.tv_nsec);
+}
+
+AttnStatus
+attn_safetensors_end (AttnSafetensors *file, AttnStatus status, AttnError *error)
+{
+  if (file != NULL && status != ATTN_ERROR_MEMORY && status != ATTN_ERROR_FILE && has_changed (file))
+    status =
+        attn_fail (error, ATTN_ERROR_FILE,
+                   "%s: was written to while it was read: write a new version beside it, and rename that", file->path);
+  attn_safetensors_close (file);
+  return status;
 }
 
 void

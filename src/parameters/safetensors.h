@@ -41,6 +41,12 @@ AttnStatus attn_safetensors_open (const char *path, AttnSafetensors **file, Attn
 AttnStatus attn_safetensors_open_memory (const void *data, size_t size, AttnSafetensors **file, AttnError *error);
 void attn_safetensors_close (AttnSafetensors *file); /* accepts NULL */
 
+/*
+ * Closes it after the last read. `status` is the result so far, and is returned, except where somebody has written to
+ * the file meanwhile: what was read may be half of one version and half of another. Accepts NULL.
+ */
+AttnStatus attn_safetensors_end (AttnSafetensors *file, AttnStatus status, AttnError *error);
+
 size_t attn_safetensors_n_tensors (const AttnSafetensors *file);
 const AttnTensor *attn_safetensors_tensor (const AttnSafetensors *file, size_t i);    /* in the order of their data */
 const char *attn_safetensors_metadata (const AttnSafetensors *file, const char *key); /* NULL: no such entry */

@@ -371,7 +371,7 @@ read_file (AttnStatus opened, AttnSafetensors *file, const AttnEncoderOptions *o
     attn_float_leave (mode);
   }
   clear_reader (&reader);
-  attn_safetensors_close (file);
+  status = attn_safetensors_end (file, status, &reader.error);
   if (status != ATTN_OK) {
     attn_layer_free (layer);
     return attn_fail (error, status, "%s", reader.error.message);
