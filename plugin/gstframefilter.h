@@ -97,7 +97,7 @@ struct _GstFrameFilter {
   GMutex lock;
   AttnStream *stream;
   AttnStream *restored;       /* takes the place of `stream` when the next frame comes; atomic, too */
-  GBytes *ended;              /* the last stream's state before its drain, until the next frame comes */
+  GBytes *ended;              /* the last stream's state before its drain, until the next frame comes; empty: lost */
   gboolean changed;           /* the state is no longer the file's */
   guint64 n_frames, n_absent; /* since start */
   guint64 n_calls, n_timed;   /* of the core; the frames of those that were timed */

@@ -7,6 +7,8 @@
 /* The bytes with which every state begins (attn.h). */
 #define MAGIC "attnstat"
 
+#define NO_MEMORY "no memory for the state of the stream"
+
 /* NULL: no memory, or outputs of its end are left (they come when its state has been kept). Called with the lock. */
 static GBytes *
 state_of (const AttnStream *stream)
@@ -29,6 +31,8 @@ gst_frame_filter_keep_state (GstFrameFilter *self)
   if (attn_stream_next_frame (self->stream) > 0) {
     g_clear_pointer (&self->ended, g_bytes_unref);
     self->ended = state_of (self->stream);
+    if (self->ended == NULL)
+      self->ended = g_bytes_new (NULL, 0); /* it is lost: the state of the next stream does not take its place */
   }
   g_mutex_unlock (&self->lock);
 }
@@ -99,7 +103,7 @@ current_state (GstFrameFilter *self)
   if (self->restored != NULL)
     return state_of (self->restored);
   if (self->ended != NULL)
-    return g_bytes_ref (self->ended);
+    return g_bytes_get_size (self->ended) > 0 ? g_bytes_ref (self->ended) : NULL;
   return self->stream != NULL ? state_of (self->stream) : NULL;
 }
 
@@ -118,7 +122,7 @@ write_state (GstFrameFilter *self, GBytes *state)
 
   if (state != NULL && state_file_write (self->file, state, &error))
     return TRUE;
-  complain_of_lost_state (self, error != NULL ? error->message : "no memory for the state of the stream");
+  complain_of_lost_state (self, error != NULL ? error->message : NO_MEMORY);
   g_clear_error (&error);
   return FALSE;
 }
@@ -147,10 +151,14 @@ GBytes *
 gst_frame_filter_save_state (GstFrameFilter *self)
 {
   GBytes *state;
+  gboolean is_there;
 
   g_mutex_lock (&self->lock);
   state = current_state (self);
+  is_there = self->stream != NULL;
   g_mutex_unlock (&self->lock);
+  if (state == NULL && is_there)
+    GST_ELEMENT_WARNING (self, RESOURCE, NO_SPACE_LEFT, (NO_MEMORY), (NULL));
   return state;
 }
 

@@ -167,14 +167,13 @@ get_centre (GstSpectralGain *self)
   return gst_spectral_gain_to_running_time (&self->segment, get_pts (self)) + in_running_time (self, half);
 }
 
+/* No more than a frame. */
 static void
 push_silence (GstSpectralGain *self, gsize n_samples)
 {
   gsize size = n_samples * self->format.frame_size;
-  GstBuffer *buffer = gst_buffer_new_allocate (NULL, size, NULL);
 
-  gst_buffer_memset (buffer, 0, 0, size);
-  gst_adapter_push (self->adapter, buffer);
+  gst_adapter_push (self->adapter, gst_buffer_new_wrapped (g_malloc0 (size), size));
 }
 
 static gboolean

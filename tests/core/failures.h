@@ -101,7 +101,7 @@ __wrap_pread64 (int fd, void *data, size_t size, off_t offset)
 }
 
 /* `try` with each of its allocations failing; the last time none does. */
-static void
+static inline void
 fail_each (const char *name, AttnStatus (*try) (AttnError *))
 {
   long n, before = atomic_load (&n_alive);
