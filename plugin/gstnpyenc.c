@@ -14,7 +14,7 @@
  * the start. So is a filesink with append=true, which always writes at the end. To stop a recording by hand, use
  * `gst-launch-1.0 -e`, which sends EOS first. A file without EOS can still be read, and lacks at most the frames of its
  * last second. Even these may be in the file, behind those that the header counts: `numpy.fromfile(name, numpy.float32,
- * offset=128)`.
+ * offset=128)`. The same holds if the disk is full: the file has what was written before that.
  *
  * Frames are written one after the other, whatever their timestamps. A buffer with the GAP flag is written as it is, so
  * rows that npyparse took for gaps (nan-is-gap) come out of attention as zeros, not as NaN. A GAP event has no frames,
@@ -52,6 +52,7 @@ struct _GstNpyEnc {
   gboolean header_written;  /* one of those before the last */
   GstClockTime header_time; /* of `clock`, when it was */
   guint64 n_frames, n_said; /* so far; in the header */
+  gboolean has_lost;        /* frames that the header must not count: the sink did not write them */
 };
 
 static GstStaticPadTemplate sink_template =
@@ -68,6 +69,7 @@ reset (GstNpyEnc *self)
 {
   self->header_written = FALSE;
   self->n_frames = self->n_said = 0;
+  self->has_lost = FALSE;
 }
 
 /* Whether the header can be completed at EOS. No answer means no. */
@@ -123,15 +125,39 @@ find_appending_sink (GstPad *pad)
   return found;
 }
 
-/* The next bytes stand `offset` bytes from the beginning of the file. */
-static void
+/* A pad keeps the segment that it took. Pushing one does not tell: there the refusal shows with the next buffer. */
+static gboolean
+is_taken (GstNpyEnc *self, guint32 seqnum)
+{
+  GstPad *peer = gst_pad_get_peer (self->srcpad);
+  GstEvent *segment = peer != NULL ? gst_pad_get_sticky_event (peer, GST_EVENT_SEGMENT, 0) : NULL;
+  gboolean taken = segment != NULL && gst_event_get_seqnum (segment) == seqnum;
+
+  gst_clear_event (&segment);
+  gst_clear_object (&peer);
+  return taken;
+}
+
+/*
+ * The next bytes stand `offset` bytes from the beginning of the file. Before a sink goes there, it writes what it holds
+ * back: if it cannot, these frames are lost.
+ */
+static GstFlowReturn
 seek_to (GstNpyEnc *self, guint64 offset)
 {
   GstSegment segment;
+  GstEvent *event;
+  guint32 seqnum;
 
   gst_segment_init (&segment, GST_FORMAT_BYTES);
   segment.start = segment.time = segment.position = offset;
-  gst_pad_push_event (self->srcpad, gst_event_new_segment (&segment));
+  event = gst_event_new_segment (&segment);
+  seqnum = gst_event_get_seqnum (event);
+  gst_pad_push_event (self->srcpad, event);
+  if (is_taken (self, seqnum) || GST_PAD_IS_FLUSHING (self->srcpad) || !gst_pad_is_linked (self->srcpad))
+    return GST_FLOW_OK; /* or the next buffer says why not */
+  self->has_lost = TRUE;
+  return GST_FLOW_ERROR;
 }
 
 /* The header with the frames so far, at the beginning of the file. */
@@ -139,16 +165,17 @@ static GstFlowReturn
 push_header (GstNpyEnc *self)
 {
   guint8 header[NPY_HEADER_SIZE];
-  GstFlowReturn flow;
+  GstFlowReturn flow = seek_to (self, 0);
   GstBuffer *buffer;
 
+  if (flow != GST_FLOW_OK)
+    return flow;
   npy_header_write (header, self->n_frames, self->features.n_features);
   buffer = gst_buffer_new_memdup (header, sizeof header);
   GST_BUFFER_OFFSET (buffer) = 0;
   GST_BUFFER_OFFSET_END (buffer) = NPY_HEADER_SIZE;
   GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_HEADER);
 
-  seek_to (self, 0);
   self->header_written = TRUE;
   self->header_time = gst_clock_get_time (self->clock);
   flow = gst_pad_push (self->srcpad, buffer);
@@ -176,9 +203,7 @@ update_header (GstNpyEnc *self)
   if (GST_CLOCK_DIFF (self->header_time, gst_clock_get_time (self->clock)) < (GstClockTimeDiff) HEADER_INTERVAL)
     return GST_FLOW_OK;
   flow = push_header (self);
-  if (flow == GST_FLOW_OK)
-    seek_to (self, end_of_frames (self));
-  return flow;
+  return flow == GST_FLOW_OK ? seek_to (self, end_of_frames (self)) : flow;
 }
 
 /* It must take a header at EOS, at the beginning of its file. FALSE after an error message. */
@@ -266,6 +291,8 @@ finish (GstNpyEnc *self)
   if (self->features.n_features == 0)
     goto no_caps;
 
+  if (self->has_lost)
+    goto lost;
   flow = push_header (self);
   if (flow != GST_FLOW_OK && flow != GST_FLOW_FLUSHING)
     goto not_written;
@@ -278,6 +305,14 @@ no_caps:
   GST_ELEMENT_ERROR (
       self, STREAM, WRONG_TYPE,
       ("the stream ended without caps: how many features a frame has is unknown, and nothing was written"), (NULL));
+  return;
+
+lost:
+  GST_ELEMENT_ERROR (self, RESOURCE, WRITE,
+                     ("the sink did not write all frames: the file says %" G_GUINT64_FORMAT
+                      " frames, but %" G_GUINT64_FORMAT " have come",
+                      self->n_said, self->n_frames),
+                     (NULL));
   return;
 
 not_written:
@@ -342,6 +377,7 @@ gst_npy_enc_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
   self->n_frames += n_frames;
   GST_BUFFER_OFFSET_END (buffer) = end_of_frames (self);
   flow = gst_pad_push (self->srcpad, buffer);
+  self->has_lost |= flow == GST_FLOW_ERROR; /* this buffer, and what the sink has held back */
   return flow == GST_FLOW_OK ? update_header (self) : flow;
 
 done:

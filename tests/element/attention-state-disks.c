@@ -3,10 +3,8 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _GNU_SOURCE /* unshare */
+#include "diskcheck.h"
 #include "statefilecheck.h"
-
-#include <sched.h>
-#include <sys/mount.h>
 
 /* ---- where nothing can be written ---- */
 
@@ -74,44 +72,6 @@ GST_START_TEST (test_file_that_cannot_be_read_is_an_error_at_start)
 GST_END_TEST;
 
 /* ---- mounts, and disks that are full ---- */
-
-static void
-write_map (const gchar *file, const gchar *text)
-{
-  gint fd = open (file, O_WRONLY);
-
-  fail_unless (write (fd, text, strlen (text)) > 0, "%s: %s", file, g_strerror (errno));
-  g_close (fd, NULL);
-}
-
-/* In a namespace of its own everybody may mount, as the user that he was. */
-static gboolean
-enter_namespaces (void)
-{
-  uid_t uid = getuid ();
-  gid_t gid = getgid ();
-  gchar *uids = g_strdup_printf ("%u %u 1", uid, uid), *gids = g_strdup_printf ("%u %u 1", gid, gid);
-  gboolean ok = unshare (uid == 0 ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) == 0;
-
-  if (ok && uid != 0) {
-    write_map ("/proc/self/setgroups", "deny");
-    write_map ("/proc/self/uid_map", uids);
-    write_map ("/proc/self/gid_map", gids);
-  }
-  g_free (gids);
-  g_free (uids);
-  return ok;
-}
-
-/* FALSE, and why, where the system does not let us. */
-static gboolean
-can_mount (void)
-{
-  if (enter_namespaces () && mount ("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
-    return TRUE;
-  g_print ("# skipped: mounts need root or user namespaces: %s\n", g_strerror (errno));
-  return FALSE;
-}
 
 static void
 mount_alone (const gchar *from, const gchar *to, gulong flags)
@@ -192,7 +152,7 @@ mount_full_disk (const gchar *where)
 
   if (ok) {
     g_file_get_contents (state_file, &state, &size, NULL);
-    fail_unless (mount ("none", where, "tmpfs", 0, "size=256k") == 0, "%s", g_strerror (errno));
+    mount_small_disk (where);
     fail_unless (state == NULL || g_file_set_contents (file, state, size, NULL));
     fd = g_creat (filler, 0600);
     while (write (fd, zeros, sizeof zeros) > 0)

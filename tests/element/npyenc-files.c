@@ -3,14 +3,80 @@
  * second life.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <fcntl.h>
+#define _GNU_SOURCE /* unshare */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <gst/audio/audio.h>
 
+#include "diskcheck.h"
 #include "npyenccheck.h"
+
+/* The frames that the header counts; the file holds them all. */
+static guint
+count_frames (const Bytes *file, guint n_features)
+{
+  const gchar *shape = g_strstr_len (file->data + 10, HEADER_SIZE - 10, "'shape': (");
+  guint n;
+
+  fail_unless (shape != NULL);
+  n = g_ascii_strtoull (shape + strlen ("'shape': ("), NULL, 10);
+  fail_unless (file->size >= HEADER_SIZE + n * n_features * sizeof (gfloat), "%u frames in %" G_GSIZE_FORMAT " bytes",
+               n, file->size);
+  return n;
+}
+
+/*
+ * All frames that fit can be read, but those of the last second. In the first round the sink meets the end of the disk
+ * when it makes room for a header, in the second one before any header.
+ */
+GST_START_TEST (test_file_on_a_full_disk_is_an_error_and_can_be_read)
+{
+  gchar *disk = g_dir_make_tmp ("npyenc-XXXXXX", NULL), *out = g_build_filename (disk, "out.npy", NULL),
+        *line = g_strdup_printf ("npyenc ! filesink async=false location=%s", out), *text;
+  GstFlowReturn flow = GST_FLOW_OK;
+  GstHarness *harness;
+  GstBus *bus;
+  Bytes bytes;
+  guint n, i;
+
+  if (!can_mount ())
+    return;
+  mount_small_disk (disk);
+  harness = gst_harness_new_parse (line);
+  bus = attach_bus (harness->element);
+  set_audio_caps (harness, 64, 100);
+  for (n = 0; n < 2000 && flow == GST_FLOW_OK; n++) {
+    flow = gst_harness_push (harness, make_frames (64, 64 * n));
+    if (!__i__)
+      gst_test_clock_advance_time (GST_TEST_CLOCK (machine_clock), GST_SECOND / 100);
+  }
+  fail_unless_equals_int (flow, GST_FLOW_ERROR);
+  text = pop_error (bus); /* of the sink */
+  fail_unless (text != NULL);
+  gst_harness_push_event (harness, gst_event_new_eos ());
+  while (text != NULL && strstr (text, "the sink did not write all frames: the file says") == NULL) {
+    g_free (text);
+    text = pop_error (bus);
+  }
+  fail_unless (text != NULL);
+  g_free (text);
+  detach_bus (harness->element, bus);
+  gst_harness_teardown (harness);
+  bytes = read_bytes (out);
+  n = count_frames (&bytes, 64);
+  fail_unless (__i__ ? n == 0 : n >= 256 * 1024 / (64 * sizeof (gfloat)) - 2 - 100, "%u frames", n);
+  for (i = 0; i < n * 64; i++)
+    fail_unless_equals_float (((gfloat *) (bytes.data + HEADER_SIZE))[i], i);
+  g_free (bytes.data);
+  umount (disk);
+  g_rmdir (disk);
+  g_free (line);
+  g_free (out);
+  g_free (disk);
+}
+GST_END_TEST
 
 /* Into a real file, which is read while it is written. */
 GST_START_TEST (test_frames_go_on_behind_a_header_in_between)
@@ -297,6 +363,7 @@ npyenc_files_suite (void)
 
   suite_add_tcase (suite, tc);
   tcase_add_checked_fixture (tc, setup, teardown);
+  tcase_add_loop_test (tc, test_file_on_a_full_disk_is_an_error_and_can_be_read, 0, 2);
   tcase_add_test (tc, test_frames_go_on_behind_a_header_in_between);
   tcase_add_test (tc, test_sink_that_cannot_seek_is_an_error_at_start);
   tcase_add_loop_test (tc, test_sink_that_appends_is_an_error_at_start, 0, 3);
