@@ -8,8 +8,11 @@ gint64
 gst_spectral_gain_to_running_time (const GstSegment *segment, GstClockTime pts)
 {
   guint64 time = 0;
-  gint sign = gst_segment_to_running_time_full (segment, GST_FORMAT_TIME, MIN (pts, GST_SPECTRAL_GAIN_MAX_TIME), &time);
+  gint sign;
 
+  if (segment->format != GST_FORMAT_TIME) /* a buffer without a segment, of which GStreamer warns */
+    return 0;
+  sign = gst_segment_to_running_time_full (segment, GST_FORMAT_TIME, MIN (pts, GST_SPECTRAL_GAIN_MAX_TIME), &time);
   return sign * (gint64) MIN (time, GST_SPECTRAL_GAIN_MAX_TIME);
 }
 
