@@ -166,7 +166,7 @@ install_signals (GType type)
    * before the drain. Any thread, while buffers flow; then it may be taken in the middle of a buffer, and the number of
    * the next frame stands at byte 40 (see attn.h).
    *
-   * Returns: (transfer full) (nullable): the state; %NULL when there is no stream yet
+   * Returns: (transfer full) (nullable): the state; %NULL when there is no stream yet or, with a warning, no memory
    */
   g_signal_new_class_handler ("save-state", type, G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION,
                               G_CALLBACK (gst_frame_filter_save_state), NULL, NULL, NULL, G_TYPE_BYTES, 0);

@@ -181,8 +181,8 @@ GST_START_TEST (test_sound_that_a_jump_of_the_clock_lost_is_absent_frames)
   }
   n_frames = get_count (live.element, "frames");
   n_absent = get_count (live.element, "absent-frames");
-  fail_unless_equals_uint64 (n_frames, N_ALL - 2);  /* none is missing, and none is there twice */
-  fail_unless_equals_uint64 (n_absent, N_LOST + 2); /* those that would read what was lost, too */
+  fail_unless_equals_uint64 (n_frames, N_ALL - 2);            /* none is missing, and none is there twice */
+  fail_unless_equals_uint64 (n_absent, N_LOST + 2);           /* those that would read what was lost, too */
   fail_unless_equals_int (count_warnings (&live, "back"), 2); /* one by each element */
   live_free (&live);
 }

@@ -1,8 +1,9 @@
 /*
- * Each allocation that can fail fails in turn while pipelines of every element run: those of the core (core/failures.h),
- * and those of the plugin that do not end the program. (g_malloc () does, by design of GLib; the plugin asks with
- * g_try_malloc () for what grows with files and caps.) A pipeline ends in an error that says what failed, or it has
- * done without: its output is that of an undisturbed run. It never crashes, and never gives other output.
+ * Each allocation that can fail fails in turn while pipelines of every element run: those of the core
+ * (core/failures.h), and those of the plugin that do not end the program. (g_malloc () does, by design of GLib. What
+ * grows with files and caps the plugin asks for with g_try_malloc () or as a buffer.) A pipeline ends in an error that
+ * says what failed, or it has done without: its output is that of an undisturbed run. It never crashes, and never gives
+ * other output.
  *
  * The plugins are linked in, so that the linker can put the functions below in front of their own calls.
  * SPDX-License-Identifier: LGPL-2.1-or-later

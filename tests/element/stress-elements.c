@@ -1,6 +1,6 @@
 /*
- * Each element but those of stress.c, while threads push buffers and events, change states, set properties, use signals,
- * seek and flush, all at once. The sanitizers find the faults. ATTN_TEST_ELEMENT names one of the elements.
+ * Each element but those of stress.c, while threads push buffers and events, change states, set properties, use
+ * signals, seek and flush, all at once. The sanitizers find the faults. ATTN_TEST_ELEMENT names one of the elements.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "stresscheck.h"

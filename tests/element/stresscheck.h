@@ -10,7 +10,7 @@
 #include <gst/check/gstharness.h>
 
 #define STRESS_TIME (3 * G_TIME_SPAN_MILLISECOND) /* per cent of an ordinary run */
-#define N_EVENTS 5                                /* the same */
+#define N_EVENTS 5                                /* the same; fewer where they take longer */
 #define CAPS_OF(channels)                                                                           \
   "audio/x-raw, format=(string)" GST_AUDIO_NE (F32) ", layout=(string)interleaved, rate=(int)100, " \
                                                     "channels=(int)" channels
@@ -69,6 +69,7 @@ typedef struct {
   GstHarness *h;
   gsize size;
   GMutex pushing;
+  gint waiting; /* an event does: locks are not fair */
   gint running;
 } Source;
 
@@ -83,7 +84,9 @@ push_until_stopped (gpointer data)
     g_mutex_lock (&source->pushing);
     gst_harness_push (source->h, gst_buffer_ref (buffer));
     g_mutex_unlock (&source->pushing);
-    g_thread_yield (); /* or the other thread never gets the lock where threads take turns, as under valgrind */
+    do
+      g_thread_yield ();
+    while (g_atomic_int_get (&source->waiting));
   }
   gst_buffer_unref (buffer);
   return NULL;
@@ -94,13 +97,14 @@ static inline void
 push_events (GstHarness *h, const gchar *caps, gsize size, GstEvent *(*make_event) (const Source *source, guint i))
 {
   Source source = { .h = h, .size = size, .running = TRUE };
+  gint64 end = g_get_monotonic_time () + STRESS_TIME * stress_percent ();
   GThread *thread;
   guint i;
 
   g_mutex_init (&source.pushing);
   gst_harness_set_src_caps_str (h, caps);
   thread = g_thread_new ("source", push_until_stopped, &source);
-  for (i = 0; i < N_EVENTS * stress_percent (); i++) {
+  for (i = 0; i < N_EVENTS * stress_percent () && g_get_monotonic_time () < end; i++) {
     GstEvent *event = make_event (&source, i);
     gboolean flushes = GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP;
     GstSegment segment;
@@ -109,7 +113,9 @@ push_events (GstHarness *h, const gchar *caps, gsize size, GstEvent *(*make_even
     gst_segment_init (&segment, GST_FORMAT_TIME);
     if (flushes) /* flowing buffers pass first */
       gst_harness_push_event (h, gst_event_new_flush_start ());
+    g_atomic_int_set (&source.waiting, TRUE);
     g_mutex_lock (&source.pushing);
+    g_atomic_int_set (&source.waiting, FALSE);
     gst_harness_push_event (h, event);
     if (flushes)
       gst_harness_push_event (h, gst_event_new_segment (&segment));

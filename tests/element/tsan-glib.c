@@ -100,8 +100,7 @@ g_cond_wait_until (GCond *cond, GMutex *mutex, gint64 end)
 #undef g_once_init_leave
 DEFINE_REAL (g_once_init_leave)
 
-UNSEEN void
-(g_once_init_leave) (volatile void *location, gsize result)
+UNSEEN void (g_once_init_leave) (volatile void *location, gsize result)
 {
   __tsan_release ((void *) location);
   REAL (g_once_init_leave) (location, result);
@@ -115,8 +114,8 @@ DEFINE_REAL (g_object_unref)
 DEFINE_REAL (gst_mini_object_ref)
 DEFINE_REAL (gst_mini_object_unref)
 
-UNSEEN gpointer
-(g_object_ref) (gpointer object)
+UNSEEN
+gpointer (g_object_ref) (gpointer object)
 {
   return REAL (g_object_ref) (object);
 }
