@@ -142,12 +142,15 @@ gst_logmel_start (GstBaseTransform *trans)
 {
   GstLogmel *self = GST_LOGMEL (trans);
   GError *error = NULL;
+  gboolean is_good;
 
+  GST_PAD_STREAM_LOCK (trans->sinkpad); /* caps of a source that runs already have to meet the model */
   gst_segment_init (&self->segment, GST_FORMAT_UNDEFINED);
-  if (gst_logmel_read_model (self, &error))
-    return TRUE;
-  gst_features_post_error (self, error);
-  return FALSE;
+  is_good = gst_logmel_read_model (self, &error);
+  GST_PAD_STREAM_UNLOCK (trans->sinkpad);
+  if (!is_good)
+    gst_features_post_error (self, error);
+  return is_good;
 }
 
 static gboolean
