@@ -4,16 +4,13 @@
  * looks like a race. (It sees GRecMutex and GRWLock, which are pthread's.) Linked into programs that are built with
  * -Db_sanitize=thread, in front of the libraries, so that calls from all of them come here first.
  *
- * Two calls order what they must, and no more, with one exception: references to one object are ordered with each
- * other, as they would be if GLib were built for the sanitizer.  SPDX-License-Identifier: LGPL-2.1-or-later
+ * Those who give up references to one object are ordered, as they are where GLib is built for the sanitizer.
+ * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #define _GNU_SOURCE /* RTLD_NEXT */
 #include <dlfcn.h>
 #include <gst/gst.h>
 #include <sanitizer/tsan_interface.h>
-
-void __tsan_acquire (void *address);
-void __tsan_release (void *address);
 
 #define UNSEEN __attribute__ ((no_sanitize ("thread")))
 
@@ -100,25 +97,17 @@ g_cond_wait_until (GCond *cond, GMutex *mutex, gint64 end)
 #undef g_once_init_leave
 DEFINE_REAL (g_once_init_leave)
 
-UNSEEN void (g_once_init_leave) (volatile void *location, gsize result)
+UNSEEN void
+g_once_init_leave (volatile void *location, gsize result)
 {
   __tsan_release ((void *) location);
   REAL (g_once_init_leave) (location, result);
 }
 
-/* ---- references ---- */
+/* ---- references: the last one is given up behind all others ---- */
 
-#undef g_object_ref
-DEFINE_REAL (g_object_ref)
 DEFINE_REAL (g_object_unref)
-DEFINE_REAL (gst_mini_object_ref)
 DEFINE_REAL (gst_mini_object_unref)
-
-UNSEEN
-gpointer (g_object_ref) (gpointer object)
-{
-  return REAL (g_object_ref) (object);
-}
 
 UNSEEN void
 g_object_unref (gpointer object)
@@ -126,12 +115,6 @@ g_object_unref (gpointer object)
   __tsan_acquire (object);
   __tsan_release (object);
   REAL (g_object_unref) (object);
-}
-
-UNSEEN GstMiniObject *
-gst_mini_object_ref (GstMiniObject *object)
-{
-  return REAL (gst_mini_object_ref) (object);
 }
 
 UNSEEN void
