@@ -14,7 +14,7 @@
  * the start. So is a filesink with append=true, which always writes at the end. To stop a recording by hand, use
  * `gst-launch-1.0 -e`, which sends EOS first. A file without EOS can still be read, and lacks at most the frames of its
  * last second. Even these may be in the file, behind those that the header counts: `numpy.fromfile(name, numpy.float32,
- * offset=128)`. The same holds if the disk is full: the file has what was written before that.
+ * offset=128)`. The same holds if the disk is full, unless a queue in front of the sink hides its failure.
  *
  * Frames are written one after the other, whatever their timestamps. A buffer with the GAP flag is written as it is, so
  * rows that npyparse took for gaps (nan-is-gap) come out of attention as zeros, not as NaN. A GAP event has no frames,
@@ -125,17 +125,21 @@ find_appending_sink (GstPad *pad)
   return found;
 }
 
-/* A pad keeps the segment that it took. Pushing one does not tell: there the refusal shows with the next buffer. */
+/*
+ * Pushing a segment does not tell whether it was taken: there the refusal shows with the next buffer. But a pad keeps
+ * the segment that it took.
+ */
 static gboolean
-is_taken (GstNpyEnc *self, guint32 seqnum)
+is_refused (GstNpyEnc *self, guint32 seqnum)
 {
   GstPad *peer = gst_pad_get_peer (self->srcpad);
   GstEvent *segment = peer != NULL ? gst_pad_get_sticky_event (peer, GST_EVENT_SEGMENT, 0) : NULL;
-  gboolean taken = segment != NULL && gst_event_get_seqnum (segment) == seqnum;
+  gboolean is_stopping = peer == NULL || GST_PAD_IS_FLUSHING (peer) || GST_PAD_IS_FLUSHING (self->srcpad);
+  gboolean refused = !is_stopping && (segment == NULL || gst_event_get_seqnum (segment) != seqnum);
 
   gst_clear_event (&segment);
   gst_clear_object (&peer);
-  return taken;
+  return refused;
 }
 
 /*
@@ -154,8 +158,8 @@ seek_to (GstNpyEnc *self, guint64 offset)
   event = gst_event_new_segment (&segment);
   seqnum = gst_event_get_seqnum (event);
   gst_pad_push_event (self->srcpad, event);
-  if (is_taken (self, seqnum) || GST_PAD_IS_FLUSHING (self->srcpad) || !gst_pad_is_linked (self->srcpad))
-    return GST_FLOW_OK; /* or the next buffer says why not */
+  if (!is_refused (self, seqnum))
+    return GST_FLOW_OK;
   self->has_lost = TRUE;
   return GST_FLOW_ERROR;
 }

@@ -104,6 +104,28 @@ GST_START_TEST (test_frames_go_on_behind_a_header_in_between)
 }
 GST_END_TEST
 
+/* It does not refuse a place in its file: it is stopped. */
+GST_START_TEST (test_sink_that_stops_is_no_error)
+{
+  gchar *out = temporary_path (), *line = g_strdup_printf ("npyenc ! filesink async=false location=%s", out);
+  GstHarness *harness = gst_harness_new_parse (line);
+  GstElement *sink = gst_harness_find_element (harness, "filesink");
+  GstBus *bus = attach_bus (harness->element);
+
+  set_audio_caps (harness, 3, 10);
+  gst_element_set_locked_state (sink, TRUE);
+  gst_element_set_state (sink, GST_STATE_NULL);
+  fail_unless_equals_int (gst_harness_push (harness, make_frames (3, 0)), GST_FLOW_FLUSHING);
+  check_text (pop_error (bus), NULL);
+  gst_object_unref (sink);
+  detach_bus (harness->element, bus);
+  gst_harness_teardown (harness);
+  g_unlink (out);
+  g_free (line);
+  g_free (out);
+}
+GST_END_TEST
+
 static void
 check_cannot_seek (gboolean answers)
 {
@@ -365,6 +387,7 @@ npyenc_files_suite (void)
   tcase_add_checked_fixture (tc, setup, teardown);
   tcase_add_loop_test (tc, test_file_on_a_full_disk_is_an_error_and_can_be_read, 0, 2);
   tcase_add_test (tc, test_frames_go_on_behind_a_header_in_between);
+  tcase_add_test (tc, test_sink_that_stops_is_no_error);
   tcase_add_test (tc, test_sink_that_cannot_seek_is_an_error_at_start);
   tcase_add_loop_test (tc, test_sink_that_appends_is_an_error_at_start, 0, 3);
   tcase_add_loop_test (tc, test_descriptor_is_written_unless_it_appends, 0, 2);
