@@ -47,13 +47,13 @@ add_layer (Encoder *e, int i)
   snprintf (linear1, sizeof linear1, "layers.%d.linear1", i);
   snprintf (linear2, sizeof linear2, "layers.%d.linear2", i);
   snprintf (norm, sizeof norm, "layers.%d.norm", i);
-  add_vector (e, norm, ".weight", WIDTH);
-  add_weight (e, attention, ".q_proj.weight", WIDTH, WIDTH);
-  add_weight (e, attention, ".k_proj.weight", WIDTH, WIDTH);
-  add_weight (e, attention, ".v_proj.weight", WIDTH, WIDTH);
-  add_weight (e, attention, ".o_proj.weight", WIDTH, WIDTH);
-  add_weight (e, linear1, ".weight", N_HIDDEN, WIDTH);
-  add_weight (e, linear2, ".weight", WIDTH, N_HIDDEN);
+  only_in_file (add_vector (e, norm, ".weight", WIDTH));
+  only_in_file (add_weight (e, attention, ".q_proj.weight", WIDTH, WIDTH));
+  only_in_file (add_weight (e, attention, ".k_proj.weight", WIDTH, WIDTH));
+  only_in_file (add_weight (e, attention, ".v_proj.weight", WIDTH, WIDTH));
+  only_in_file (add_weight (e, attention, ".o_proj.weight", WIDTH, WIDTH));
+  only_in_file (add_weight (e, linear1, ".weight", N_HIDDEN, WIDTH));
+  only_in_file (add_weight (e, linear2, ".weight", WIDTH, N_HIDDEN));
   bytes_print (&e->json, ",{'residual':[{'norm':'%s'},{'attention':'%s','heads':4,'window':9,'look-ahead':%d,", norm,
                attention, i % 3);
   bytes_print (&e->json, "'position':'%s'}]}", i % 2 ? "rope" : "alibi");
@@ -69,15 +69,15 @@ six_layers (void)
 
   bytes_print (&e.json, "{'conv':'front.0','stride':2,'left':2,'activation':'gelu'},");
   bytes_print (&e.json, "{'conv':'front.1','stride':2,'left':1}");
-  add_tensor (&e, "front.0", ".weight", "64,20,3", WIDTH, N_FEATURES * 3);
-  add_tensor (&e, "front.1", ".weight", "64,64,3", WIDTH, WIDTH * 3);
-  add_tensor (&e, "middle", ".weight", "64,1,5", WIDTH, 5);
+  only_in_file (add_tensor (&e, "front.0", ".weight", "64,20,3", WIDTH, N_FEATURES * 3));
+  only_in_file (add_tensor (&e, "front.1", ".weight", "64,64,3", WIDTH, WIDTH * 3));
+  only_in_file (add_tensor (&e, "middle", ".weight", "64,1,5", WIDTH, 5));
   for (int i = 0; i < N_LAYERS; i++) {
     if (i == N_LAYERS / 2)
       bytes_print (&e.json, ",{'residual':[{'conv':'middle','groups':64,'left':2,'right':2,'activation':'silu'}]}");
     add_layer (&e, i);
   }
-  add_weight (&e, "head", ".weight", N_OUTPUTS, WIDTH);
+  only_in_file (add_weight (&e, "head", ".weight", N_OUTPUTS, WIDTH));
   bytes_print (&e.json, ",{'norm':null},{'linear':'head'}]}");
   finish_file (&e);
   return e;

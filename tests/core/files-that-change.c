@@ -225,10 +225,10 @@ make_model (Encoder *e)
 {
   *e = begin_encoder (MAX_WIDTH, 1, false);
   bytes_print (&e->json, "{'attention':'a','heads':2,'window':4}");
-  add_weight (e, "a", ".q_proj.weight", 16, MAX_WIDTH);
-  add_weight (e, "a", ".k_proj.weight", 16, MAX_WIDTH);
-  add_weight (e, "a", ".v_proj.weight", 16, MAX_WIDTH);
-  add_weight (e, "a", ".o_proj.weight", MAX_WIDTH, 16);
+  only_in_file (add_weight (e, "a", ".q_proj.weight", 16, MAX_WIDTH));
+  only_in_file (add_weight (e, "a", ".k_proj.weight", 16, MAX_WIDTH));
+  only_in_file (add_weight (e, "a", ".v_proj.weight", 16, MAX_WIDTH));
+  only_in_file (add_weight (e, "a", ".o_proj.weight", MAX_WIDTH, 16));
   bytes_print (&e->json, "]}");
   finish_file (e);
 }

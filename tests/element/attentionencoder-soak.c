@@ -28,7 +28,7 @@ typedef struct {
   guint64 next;            /* frames of this stream, absent ones included */
   guint8 present[N_TABLE]; /* of frame number modulo its size */
   gboolean jumps;          /* the next buffer does */
-  gint is_ending;          /* no more states are restored */
+  guint n;                 /* frames until the end comes, in which no state is restored */
 
   /* Streaming thread of the encoder. */
   guint n_seen, n_restored;
@@ -95,12 +95,12 @@ step (Soak *soak)
 static GstPadProbeReturn
 restore_again (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
+  GstBuffer *buffer = GST_PAD_PROBE_INFO_BUFFER (info);
   Soak *soak = data;
   GBytes *state = NULL;
   gboolean restored = FALSE;
 
-  if (++soak->n_seen % 100 != 50 || GST_BUFFER_IS_DISCONT (GST_PAD_PROBE_INFO_BUFFER (info))
-      || g_atomic_int_get (&soak->is_ending))
+  if (++soak->n_seen % 100 != 50 || GST_BUFFER_IS_DISCONT (buffer) || GST_BUFFER_PTS (buffer) >= soak->n * FRAME_TIME)
     return GST_PAD_PROBE_OK;
   g_signal_emit_by_name (soak->element, "save-state", &state);
   fail_unless (state != NULL);
@@ -187,13 +187,15 @@ open_pipeline (Soak *soak)
   gchar *line = g_strdup_printf ("appsrc name=source is-live=true format=time block=true max-bytes=65536 ! queue ! "
                                  "attentionencoder name=e model-file=\"%s\" ! queue ! appsink name=sink sync=false",
                                  soak->e->file);
+  GstCaps *caps = encoder_caps (soak->e, FALSE, 1);
   GstElement *sink;
   GstPad *pad;
 
   soak->pipeline = gst_parse_launch (line, NULL);
   soak->element = gst_bin_get_by_name (GST_BIN (soak->pipeline), "e");
   soak->source = GST_APP_SRC (gst_bin_get_by_name (GST_BIN (soak->pipeline), "source"));
-  gst_app_src_set_caps (soak->source, encoder_caps (soak->e, FALSE, 1));
+  gst_app_src_set_caps (soak->source, caps);
+  gst_caps_unref (caps);
   sink = gst_bin_get_by_name (GST_BIN (soak->pipeline), "sink");
   gst_app_sink_set_callbacks (GST_APP_SINK (sink), &callbacks, soak, NULL);
   gst_object_unref (sink);
@@ -227,20 +229,20 @@ GST_START_TEST (test_hours_of_a_live_encoder_leave_memory_flat_and_do_not_drift)
 {
   static const guint look_ahead[] = { 2, 0, 1, 3, 0, 2 };
   Soak *soak = g_new0 (Soak, 1);
-  guint n = n_frames (), i;
+  guint i;
   glong before = 0, after;
 
+  soak->n = n_frames ();
   soak->e = encoder_write (2, 2, 6, look_ahead);
   soak->rand = g_rand_new_with_seed (1);
   for (i = 0; i < G_N_ELEMENTS (soak->table); i++)
     soak->table[i] = g_rand_double_range (soak->rand, -2, 2);
   open_pipeline (soak);
-  while (soak->next < n) {
+  while (soak->next < soak->n) {
     step (soak);
-    if (before == 0 && soak->next > n / 10)
+    if (before == 0 && soak->next > soak->n / 10)
       before = resident_kib ();
   }
-  g_atomic_int_set (&soak->is_ending, TRUE);
   for (i = 0; i < N_TABLE / 4; i++) /* the last outputs read no frame from before the last restore */
     push (soak, 1, TRUE);
   after = resident_kib ();
