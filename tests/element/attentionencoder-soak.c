@@ -243,7 +243,7 @@ GST_START_TEST (test_hours_of_a_live_encoder_leave_memory_flat_and_do_not_drift)
     if (before == 0 && soak->next > soak->n / 10)
       before = resident_kib ();
   }
-  for (i = 0; i < N_TABLE / 4; i++) /* the last outputs read no frame from before the last restore */
+  for (i = 0; i < N_TABLE / 2; i++) /* the last outputs read no frame from before the last restore */
     push (soak, 1, TRUE);
   after = resident_kib ();
   close_pipeline (soak);
