@@ -1,7 +1,4 @@
-"""The recogniser that train.py trains, and how: what needs PyTorch.
-
-Log-mel frames go in, 100 per second; out come the log-probabilities of the tokens, 25 per second. The first 13 coefficients of the cepstrum keep the
-shape of the spectrum and drop the pitch. Two convolutions of stride 2 and four layers of attention follow. The loss is CTC.
+"""How train.py trains a recogniser, and writes its file: what needs PyTorch. The loss is CTC.
 
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
@@ -24,82 +21,22 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 import data
 import export_encoder
+import models
 import sounds
-from export import front_end
 from training import mel_edges, mel_filters, mel_points
-from training.layers import OverTime, Residual, rules
 
-WIDTH, HEADS, INNER, KERNEL, LAYERS = 128, 4, 256, 5, 4
-WINDOW, LOOK_AHEADS = 24, (2, 1, 1, 1)  # outputs of 40 ms
-STRIDE = 4
 FRAME, HOP, POINTS = 400, 160, 512  # samples
 LEARNING_RATES, WARM_UPS = (2e-3, 1.2e-3), (300, 100)  # of the two rounds
-DROPOUT = 0.1
-
-
-# ---- the model ----
-
-class Attention(nn.Module):
-    """Multi-head attention over a sliding window, for training: whole streams at once. Parameters are named as libattn reads them."""
-
-    def __init__(self, window, look_ahead):
-        super().__init__()
-        self.window, self.look_ahead = window, look_ahead
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * WIDTH, WIDTH))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * WIDTH))
-        self.out_proj = nn.Linear(WIDTH, WIDTH)
-        nn.init.xavier_uniform_(self.in_proj_weight)
-        distance = (torch.arange(window + look_ahead) - (window - 1)).abs()
-        reaches = torch.tensor([1.0, 3.0, 8.0, 24.0])  # how far each head looks at first
-        self.relative_bias = nn.Parameter(-distance / reaches[:, None])
-
-    def bias(self, n):
-        """[heads, n, n]: minus infinity beyond the window."""
-        place = torch.arange(n)[None, :] - torch.arange(n)[:, None] + self.window - 1
-        span = self.window + self.look_ahead
-        beyond = torch.full((HEADS, 1), -math.inf)
-        return torch.cat([self.relative_bias, beyond], 1)[:, torch.where((place >= 0) & (place < span), place, span)]
-
-    def forward(self, x):
-        batch, n, _ = x.shape
-        q, k, v = (part.view(batch, n, HEADS, -1).transpose(1, 2) for part in nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=2))
-        weights = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(WIDTH // HEADS) + self.bias(n), dim=-1)
-        return self.out_proj((weights @ v).transpose(1, 2).reshape(batch, n, WIDTH))
-
-
-def make(n_tokens):
-    layers = []
-    for look_ahead in LOOK_AHEADS:
-        layers += [Residual(nn.LayerNorm(WIDTH), Attention(WINDOW, look_ahead), nn.Dropout(DROPOUT)),
-                   Residual(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, INNER), nn.GELU(), nn.Dropout(DROPOUT), nn.Linear(INNER, WIDTH), nn.Dropout(DROPOUT))]
-    convs = [OverTime(nn.Conv1d(inputs, WIDTH, KERNEL, stride=2, padding=KERNEL // 2)) for inputs in (data.COEFFICIENTS, WIDTH)]
-    cepstrum = nn.Linear(data.BINS, data.COEFFICIENTS, bias=False)
-    cepstrum.weight = nn.Parameter(torch.tensor(front_end.dct(data.COEFFICIENTS, data.BINS), dtype=torch.float32), requires_grad=False)
-    return nn.Sequential(cepstrum, OverTime(nn.BatchNorm1d(data.COEFFICIENTS, affine=False)), Erased(), convs[0], nn.GELU(), convs[1], nn.GELU(), *layers,
-                         nn.LayerNorm(WIDTH), nn.Linear(WIDTH, n_tokens), nn.LogSoftmax(2))
-
-
-class Erased(nn.Module):
-    """In training only: some stretches of frames are zeros, as if packets were lost."""
-
-    def forward(self, x):
-        if not self.training:
-            return x
-        batch, n, _ = x.shape
-        starts, lengths = torch.randint(n, (batch, n // 60, 1)), torch.randint(1, 9, (batch, n // 60, 1))
-        at = torch.arange(n)
-        return x * ~((at >= starts) & (at < starts + lengths)).any(1)[:, :, None]
-
-
-RULES = rules(Attention, HEADS)
-RULES[Erased] = lambda module, name, blocks_of: []
 
 
 def export(model, path, **metadata):
     """In bfloat16: the upper half of a float32."""
     for parameter in model.parameters():
         parameter.data = parameter.data.bfloat16()
-    return export_encoder.export(model, path, rules=RULES, frame_rate=100, **data.MADE_FROM, **metadata)
+    for module in model.modules():
+        if isinstance(module, models.HalfStep):
+            module.fold()
+    return export_encoder.export(model, path, rules=models.RULES, frame_rate=100, **data.MADE_FROM, **metadata)
 
 
 # ---- frames, as logmel has them ----
@@ -129,14 +66,14 @@ class Trainer:
     """Two rounds, of which the second begins with the rounded parameters of the first, and hears what is harder. One thread, one seed, and a checkpoint
     from which a run that was ended goes on with the same digits."""
 
-    def __init__(self, n_steps, checkpoint, pools):
-        """n_steps: of each round."""
+    def __init__(self, n_steps, checkpoint, pools, kind='windows'):
+        """n_steps: of each round. kind: of models.KINDS."""
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(1)
-        self.n_steps, self.checkpoint, self.pools = list(n_steps), checkpoint, pools
+        self.n_steps, self.checkpoint, self.pools, self.kind = list(n_steps), checkpoint, pools, kind
         self.of_data = zlib.crc32(b''.join(name.encode() + samples.tobytes() for name, pool in pools.items() for samples, _ in pool))
-        self.model = make(len(data.TOKENS))
+        self.model = models.KINDS[kind](len(data.TOKENS))
         self.optimizer, self.step, self.seconds = self.new_optimizer(), 0, 0.0
         if os.path.exists(checkpoint):
             self.restore()
@@ -161,12 +98,14 @@ class Trainer:
         self.optimizer = self.new_optimizer()
 
     def save(self):
-        torch.save({'step': self.step, 'n_steps': self.n_steps, 'of_data': self.of_data, 'seconds': self.seconds, 'model': self.model.state_dict(),
-                    'optimizer': self.optimizer.state_dict(), 'random': torch.get_rng_state()}, self.checkpoint + '.new')
+        torch.save({'step': self.step, 'n_steps': self.n_steps, 'of_data': self.of_data, 'seconds': self.seconds, 'kind': self.kind,
+                    'model': self.model.state_dict(), 'optimizer': self.optimizer.state_dict(), 'random': torch.get_rng_state()}, self.checkpoint + '.new')
         os.replace(self.checkpoint + '.new', self.checkpoint)
 
     def restore(self):
         saved = torch.load(self.checkpoint)
+        if saved['kind'] != self.kind:
+            sys.exit('%s is of a training of the kind %s, this one is of %s: remove it to start anew' % (self.checkpoint, saved['kind'], self.kind))
         if saved['n_steps'] != self.n_steps:
             sys.exit('%s is of a training of %s steps, this one has %s: remove it to start anew' % (self.checkpoint, saved['n_steps'], self.n_steps))
         if saved['of_data'] != self.of_data:

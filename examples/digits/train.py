@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Trains the recogniser of spoken digits: model.safetensors and tokens.txt.
 
-    examples/digits/train.py [--out FOLDER] [--steps N N] [--share PART]
+    examples/digits/train.py [--kind KIND] [--out FOLDER] [--steps N N] [--share PART]
 
 Everything is seeded and runs in one thread: a second run on the same machine makes the same files. A run that was ended goes on where it was. Needs
 the packages of packages_digits in tests/packages.sh.
@@ -25,6 +25,7 @@ import voices
 from training import writable
 
 STEPS = (3200, 2400)  # of the two rounds
+FILES = {'windows': 'model.safetensors', 'conformer': 'conformer.safetensors'}  # of each kind
 LICENCE = 'CC-BY-SA-3.0; credits: examples/digits/README.md'
 
 
@@ -47,6 +48,7 @@ def pools_of(path, share):
 
 def main():
     parser = argparse.ArgumentParser(description='Trains the recogniser of spoken digits.')
+    parser.add_argument('--kind', default='windows', choices=FILES, help='what attends: layers with sliding windows, or a Conformer with chunks (default: windows)')
     parser.add_argument('--out', default=HERE, metavar='FOLDER', help='where the files are written (default: beside this program)')
     parser.add_argument('--steps', type=int, nargs=2, default=STEPS, metavar='N', help='of the two rounds of the training (default: %d %d)' % STEPS)
     parser.add_argument('--share', type=float, default=1.0, metavar='PART', help='of the utterances that are synthesised, for a first try (default: all)')
@@ -55,11 +57,11 @@ def main():
     import recogniser  # which needs PyTorch: --help does not
 
     sounds, checkpoint = (os.path.join(options.out, name) for name in ('sounds.npz', 'checkpoint.pt'))
-    trainer = recogniser.Trainer(options.steps, checkpoint, pools_of(sounds, options.share))
+    trainer = recogniser.Trainer(options.steps, checkpoint, pools_of(sounds, options.share), options.kind)
     model = trainer.run()
     with open(os.path.join(options.out, 'tokens.txt'), 'w') as f:
         f.write('\n'.join(data.TOKENS) + '\n')
-    print(recogniser.export(model, os.path.join(options.out, 'model.safetensors'), licence=LICENCE))
+    print(recogniser.export(model, os.path.join(options.out, FILES[options.kind]), licence=LICENCE))
     print('%.0f minutes of the processor' % (trainer.seconds / 60))
     os.remove(checkpoint)
     os.remove(sounds)
