@@ -1,4 +1,4 @@
-"""The two recognisers that train.py can train: sliding windows, and a Conformer with chunks. What needs PyTorch.
+"""The two recognisers that train.py can train, in PyTorch: layers with sliding windows, and a Conformer with chunks.
 
 Log-mel frames go in, 100 per second; out come the log-probabilities of the tokens, 25 per second. The first 13 coefficients of the cepstrum keep the
 shape of the spectrum and drop the pitch. Two convolutions of stride 2 follow, and then four layers, which is where the two differ.
@@ -29,10 +29,8 @@ DROPOUT = 0.1
 WIDTH, INNER = 128, 256
 WINDOW, LOOK_AHEADS = 24, (2, 1, 1, 1)
 
-# The Conformer. The longest delay of its chunks is about that of the windows above.
-NARROW, INNER_STEP = 96, 192
-CHUNK, CHUNKS = 7, 3
-DEPTHWISE = 9
+# The Conformer: its chunks look back and ahead about as far as the windows.
+CHUNK, CHUNKS, DEPTHWISE = 7, 3, 9
 
 
 class Erased(nn.Module):
@@ -59,12 +57,6 @@ def whole(convs, layers, width, n_tokens):
                          nn.LayerNorm(width), nn.Linear(width, n_tokens), nn.LogSoftmax(2))
 
 
-def split(projected, heads):
-    """[batch, n, 3 D] -> queries, keys, values [batch, heads, n, D / heads]"""
-    batch, n, _ = projected.shape
-    return (part.view(batch, n, heads, -1).transpose(1, 2) for part in projected.chunk(3, dim=2))
-
-
 class Projections(nn.Module):
     """What attention reads and writes with. Parameters are named as libattn reads them."""
 
@@ -77,7 +69,9 @@ class Projections(nn.Module):
 
     def heads_of(self, x):
         """[batch, n, D] -> queries, keys, values [batch, heads, n, D / heads]"""
-        return split(nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias), HEADS)
+        batch, n, _ = x.shape
+        projected = nn.functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+        return (part.view(batch, n, HEADS, -1).transpose(1, 2) for part in projected.chunk(3, dim=2))
 
 
 # ---- sliding windows ----
@@ -173,19 +167,21 @@ class HalfStep(Residual):
         self.factor = 1
 
 
-def half_step():
-    return HalfStep(nn.LayerNorm(NARROW), nn.Linear(NARROW, INNER_STEP), nn.SiLU(), nn.Dropout(DROPOUT), nn.Linear(INNER_STEP, NARROW), nn.Dropout(DROPOUT))
+def half_step(width):
+    return HalfStep(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Dropout(DROPOUT), nn.Linear(2 * width, width), nn.Dropout(DROPOUT))
 
 
-def conformer(n_tokens):
+def conformer_block(width):
     """As Gulati et al. 2020 describe it, with what streaming models changed: causal convolutions, norms of single outputs in them, and chunks."""
-    layers = []
-    for _ in range(LAYERS):
-        attention = Residual(nn.LayerNorm(NARROW), ChunkAttention(NARROW, CHUNK, CHUNKS), nn.Dropout(DROPOUT))
-        convolution = Residual(nn.LayerNorm(NARROW), nn.Linear(NARROW, 2 * NARROW), nn.GLU(), Causal(NARROW, NARROW, DEPTHWISE, groups=NARROW),
-                               nn.LayerNorm(NARROW), nn.SiLU(), nn.Linear(NARROW, NARROW), nn.Dropout(DROPOUT))
-        layers += [half_step(), attention, convolution, half_step(), nn.LayerNorm(NARROW)]
-    return whole([Causal(inputs, NARROW, KERNEL, stride=2) for inputs in (data.COEFFICIENTS, NARROW)], layers[:-1], NARROW, n_tokens)
+    attention = Residual(nn.LayerNorm(width), ChunkAttention(width, CHUNK, CHUNKS), nn.Dropout(DROPOUT))
+    convolution = Residual(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GLU(), Causal(width, width, DEPTHWISE, groups=width), nn.LayerNorm(width),
+                           nn.SiLU(), nn.Linear(width, width), nn.Dropout(DROPOUT))
+    return [half_step(width), attention, convolution, half_step(width), nn.LayerNorm(width)]
+
+
+def conformer(n_tokens, width=96):
+    layers = [module for _ in range(LAYERS) for module in conformer_block(width)][:-1]  # the norm behind the last block is that of the whole
+    return whole([Causal(inputs, width, KERNEL, stride=2) for inputs in (data.COEFFICIENTS, width)], layers, width, n_tokens)
 
 
 # ---- blocks ----

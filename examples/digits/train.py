@@ -48,7 +48,7 @@ def pools_of(path, share):
 
 def main():
     parser = argparse.ArgumentParser(description='Trains the recogniser of spoken digits.')
-    parser.add_argument('--kind', default='windows', choices=FILES, help='what attends: layers with sliding windows, or a Conformer with chunks (default: windows)')
+    parser.add_argument('--kind', default='windows', choices=FILES, help='layers with sliding windows (the default), or a Conformer with chunks')
     parser.add_argument('--out', default=HERE, metavar='FOLDER', help='where the files are written (default: beside this program)')
     parser.add_argument('--steps', type=int, nargs=2, default=STEPS, metavar='N', help='of the two rounds of the training (default: %d %d)' % STEPS)
     parser.add_argument('--share', type=float, default=1.0, metavar='PART', help='of the utterances that are synthesised, for a first try (default: all)')
