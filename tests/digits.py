@@ -346,6 +346,18 @@ def full_test_training_that_was_ended_goes_on_with_the_same_digits():
         assert second.step == 2 and losses == again + [second.one_step() for _ in range(3)], (kind, losses)
 
 
+def full_test_training_does_not_go_on_from_the_checkpoint_of_another_kind():
+    import recogniser
+    pools = noises(np.random.default_rng(7))
+    recogniser.Trainer((3, 2), 'windows.pt', pools, 'windows').save()
+    try:
+        recogniser.Trainer((3, 2), 'windows.pt', pools, 'conformer')
+    except SystemExit as error:
+        assert 'windows' in str(error) and 'conformer' in str(error), error
+    else:
+        raise AssertionError('it went on')
+
+
 def full_test_training_twice_makes_the_same_files():
     for kind, name in (('windows', 'model.safetensors'), ('conformer', 'conformer.safetensors')):
         for folder in ('first', 'second'):
