@@ -238,15 +238,17 @@ def test_text_is_late_by_the_latency_that_the_pipeline_reports():
 
 
 def test_text_follows_the_end_of_a_word_as_the_page_says():
-    """A few sequences of a speaker that it has never heard; the page tells the worst of more."""
+    """Some sequences of a speaker that it has never heard; the page tells the worst of more."""
     if not os.path.isdir(data.SAYTIME):
         raise tap.Skip('no recordings in %s: the package saytime has them' % data.SAYTIME)
     worst = re.search(r'^\| text after .* at most +\| .*?(-?\d+) ms \| .*?(-?\d+) ms \|$', page(CONFORMER), re.M).groups()
-    for model, worst in zip(SHIPPED, map(float, worst)):
-        for samples, words, ends in data.sequences(4):
+    for model, most in zip(SHIPPED, map(float, worst)):
+        late = []
+        for samples, words, ends in data.sequences(14):
             _, texts = data.texts_in_time(np.concatenate([samples, np.zeros(data.RATE)]), data.RATE // 100, model.path, TOKENS)
             if [word for word, _, _ in texts] == [data.WORDS[word] for word in words]:
-                assert max(left - 1000 * end / data.RATE for (_, _, left), end in zip(texts, ends)) <= worst, (model.kind, texts)
+                late += [left - 1000 * end / data.RATE for (_, _, left), end in zip(texts, ends)]
+        assert most - 40 < max(late) <= most, (model.kind, late)  # within an output of the worst
 
 
 def test_live_line_of_the_page_shows_the_words():
