@@ -235,7 +235,7 @@ def test_table_tells_what_blocks_read_and_cost():
 
 
 def test_table_knows_chunks_and_convolutions_over_frequency():
-    """attn.h does not have these blocks yet: checks their law by hand."""
+    """By hand; test_check_has_the_formula_of_convolutions_over_frequency () asks the library."""
     tensors = {'c.weight': files.tensor(np.zeros((6, 1, 3, 3), np.float32)), 'a.in_proj_weight': files.tensor(np.zeros((72, 24), np.float32))}
     conv = {'conv2d': 'c', 'stride': [2, 2], 'left': 2, 'low': 1, 'high': 1}
     assert law.measure(conv, tensors, 8) == (24, (2, 2, 0))  # 4 bins of 6 channels

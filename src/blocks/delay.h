@@ -46,7 +46,10 @@ void attn_delay_put (AttnDelay *delay, uint64_t frame, const float *values);
 /* The `n` frames from `frame` on, any number, are absent. */
 void attn_delay_skip (AttnDelay *delay, uint64_t frame, uint64_t n);
 
-/* How many of the `n` frames from `frame` on are alike, all present or all absent; present rows stand in one piece. */
+/*
+ * How many of the `n` frames from `frame` on are alike, all present or all absent. Present rows stand in one piece, and
+ * are at most 16.
+ */
 uint64_t attn_delay_run (const AttnDelay *delay, uint64_t frame, uint64_t n);
 
 #endif

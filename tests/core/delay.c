@@ -59,7 +59,7 @@ is_right (const Line *line)
   return true;
 }
 
-/* A run from `frame` on: all alike, in one piece if they are present, and as long as that allows. */
+/* A run from `frame` on: all alike, in one piece of at most 16 if they are present, and as long as that allows. */
 static bool
 run_is_right (const Line *line, uint64_t frame, uint64_t n)
 {
@@ -70,6 +70,8 @@ run_is_right (const Line *line, uint64_t frame, uint64_t n)
     if (line->present[frame + i] != line->present[frame]
         || (line->present[frame] && attn_delay_row (delay, frame + i) != attn_delay_row (delay, frame) + i * WIDTH))
       return false;
+  if (line->present[frame] && run > ATTN_LANES)
+    return false;
   if (run == n || line->present[frame + run] != line->present[frame])
     return run >= 1 && run <= n;
   return (frame + run) % delay->n_slots == 0 || (line->present[frame] && run == ATTN_LANES);

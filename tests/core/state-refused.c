@@ -246,6 +246,41 @@ TEST (other_relative_bias_is_refused)
   random_layer_clear (&r);
 }
 
+TEST (other_positions_of_transformer_xl_are_refused)
+{
+  RandomLayer r = random_layer ();
+  AttnLayer *layer;
+  AttnLinear p;
+  float *u, *v;
+  size_t n;
+
+  while (r.model == NULL || r.config.position != ATTN_POSITION_NONE || r.config.precision != ATTN_PRECISION_F32
+         || r.config.n_sinks != 0 || r.config.n_features % 2 != 0) {
+    random_layer_clear (&r);
+    r = random_layer ();
+  }
+  n = r.model->query.n_outputs;
+  p = random_linear (n, r.config.n_features, false, 1);
+  u = calloc (n, sizeof *u);
+  v = calloc (n, sizeof *v);
+  r.config.position = ATTN_POSITION_TRANSFORMER_XL;
+  r.model->transformer_xl = (AttnTransformerXl){ p, r.config.n_heads, n / r.config.n_heads, u, v };
+  layer = changed_layer (&r, NULL);
+  for (int i = 0; i < 3; i++) {
+    float *changed[] = { p.weight, u + n - 1, v + n - 1 };
+    AttnLayer *other = (*changed[i] += 1, changed_layer (&r, NULL));
+
+    *changed[i] -= 1;
+    CHECK_MSG (is_told_apart (layer, other), "change %d", i);
+    attn_layer_free (other);
+  }
+  attn_layer_free (layer);
+  free_linear (&p);
+  free (u);
+  free (v);
+  random_layer_clear (&r);
+}
+
 TEST (other_norms_are_refused)
 {
   RandomLayer r = random_layer ();
@@ -274,7 +309,6 @@ TEST (other_norms_are_refused)
   random_layer_clear (&r);
 }
 
-/* The divisor and the factor of a softcap are rounded separately: 2 / softcap is the same here. */
 /* Some of these count as the same window, or the same look-ahead. */
 TEST (other_chunks_are_refused)
 {
@@ -299,6 +333,7 @@ TEST (other_chunks_are_refused)
   attn_layer_free (layer);
 }
 
+/* The divisor and the factor of a softcap are rounded separately: 2 / softcap is the same here. */
 TEST (softcap_that_differs_in_a_last_place_is_refused)
 {
   AttnConfig config = attn_config_default ();
@@ -407,6 +442,7 @@ main (int argc, char **argv)
   RUN (layer_that_differs_in_any_field_refuses_a_state);
   RUN (other_parameters_are_refused);
   RUN (other_relative_bias_is_refused);
+  RUN (other_positions_of_transformer_xl_are_refused);
   RUN (other_norms_are_refused);
   RUN (other_chunks_are_refused);
   RUN (softcap_that_differs_in_a_last_place_is_refused);
