@@ -306,27 +306,26 @@ random_activation (void)
   return random_between (ATTN_ACTIVATION_NONE, ATTN_ACTIVATION_SIGMOID);
 }
 
-/* Picks a precision, and makes the weights exact in it. */
-static AttnPrecision
-random_precision (Case *c)
+/* The weights as a block holds them, for the definition: the block rounded them by itself. */
+static void
+round_weights (Case *c, AttnPrecision precision)
 {
-  AttnPrecision precision = random_between (0, 2);
-
   for (size_t i = 0; i < sizeof c->weight / sizeof c->weight[0]; i++)
     if (precision == ATTN_PRECISION_F16)
       c->weight[i] = attn_float_from_f16 (attn_f16_from_float (c->weight[i]));
     else if (precision == ATTN_PRECISION_BF16)
       c->weight[i] = attn_float_from_bf16 (attn_bf16_from_float (c->weight[i]));
-  return precision;
 }
 
 static void
 make_linear (Case *c)
 {
   AttnLinear linear = { c->n_outputs, c->n_inputs, c->weight, c->has_bias ? c->bias : NULL };
+  AttnPrecision precision = random_between (0, 2);
 
   c->expect = expect_linear;
-  MUST (attn_linear_block_new (&machine, &linear, c->activation, random_precision (c), &c->block, NULL));
+  MUST (attn_linear_block_new (&machine, &linear, c->activation, precision, &c->block, NULL));
+  round_weights (c, precision);
 }
 
 static void
@@ -403,9 +402,10 @@ make_conv (Case *c)
                         .weight = c->weight,
                         .bias = c->has_bias ? c->bias : NULL,
                         .activation = c->activation,
-                        .precision = random_precision (c) };
+                        .precision = random_between (0, 2) };
   c->expect = expect_conv;
   MUST (attn_conv_new (&machine, &c->conv, &c->block, NULL));
+  round_weights (c, c->conv.precision);
 }
 
 static void

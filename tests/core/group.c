@@ -392,14 +392,15 @@ stream_of_any_age (const AttnLayer *layer)
 }
 
 /*
- * One call of 16 streams. The eighth has no frame. Those of another two are absent, so that with a look-ahead they have
- * an output to compute, but no frame.
+ * One call of 16 streams, which fill a block of rows. Or else (`is_full` false) the eighth has no frame, and those of
+ * another two are absent, so that with a look-ahead they have an output to compute, but no frame.
  */
 static bool
-reads_each_parameter_once (AttnLayer *layer, const AttentionNode *a)
+reads_each_parameter_once (AttnLayer *layer, const AttentionNode *a, bool is_full)
 {
-  size_t n_late = a->look_ahead > 0 ? 15 : 13, n_output = a->weights[3].values != NULL;
-  size_t n_linear = 3 + n_output, n_rows = 2 * 13 + (n_output + 1) * n_late;
+  size_t n_early = is_full ? 16 : 13, n_late = is_full ? 16 : a->look_ahead > 0 ? 15 : 13;
+  size_t n_output = a->weights[3].values != NULL, n_linear = 3 + n_output;
+  size_t n_rows = 2 * n_early + (n_output + 1) * n_late;
   float frames[16][WIDTH], out[16][WIDTH];
   AttnPush pushes[16];
   AttnGroup *group;
@@ -408,8 +409,8 @@ reads_each_parameter_once (AttnLayer *layer, const AttentionNode *a)
   MUST (attn_group_new (layer, 16, &group, NULL));
   random_fill (frames[0], 16 * WIDTH, 1);
   for (size_t i = 0; i < 16; i++) {
-    pushes[i] = (AttnPush){ .stream = stream_of_any_age (layer), .n_frames = i != 7, .out = out[i] };
-    pushes[i].frames = i == 0 || i == 11 ? NULL : frames[i];
+    pushes[i] = (AttnPush){ .stream = stream_of_any_age (layer), .n_frames = is_full || i != 7, .out = out[i] };
+    pushes[i].frames = !is_full && (i == 0 || i == 11) ? NULL : frames[i];
   }
   n_projections = n_projected = 0;
   MUST (attn_group_push (group, pushes, 16, NULL));
@@ -439,7 +440,8 @@ TEST (sixteen_streams_of_any_age_read_each_parameter_once)
     kernels = *true_kernels;
     kernels.project = count_project;
     layer->machine.kernels = &kernels;
-    right = reads_each_parameter_once (layer, &e.chain.nodes[1].a);
+    right = reads_each_parameter_once (layer, &e.chain.nodes[1].a, false)
+            && reads_each_parameter_once (layer, &e.chain.nodes[1].a, true);
     attn_layer_free (layer);
     encoder_clear (&e);
     CHECK_MSG (right, "encoder %d", i);
