@@ -107,7 +107,7 @@ TEST (transformer_xl_needs_a_model_with_its_tensors_and_these_need_the_position)
   small_model_clear (&xl);
 }
 
-TEST (transformer_xl_refuses_sinks_and_shapes_and_windows_that_do_not_fit)
+TEST (transformer_xl_refuses_sinks_and_sizes_that_do_not_fit)
 {
   uint32_t d = 12;
   AttnModel xl = xl_model (d);
@@ -125,6 +125,10 @@ TEST (transformer_xl_refuses_sinks_and_shapes_and_windows_that_do_not_fit)
   xl.transformer_xl.n_values = 5;
   xl.transformer_xl.linear.n_outputs = 14;
   CHECK (refused (&config, &xl, ATTN_ERROR_MODEL, "linear_pos.weight has shape [14", "need [15"));
+  xl.transformer_xl.linear.n_outputs = 15;
+  config.n_features = 11;
+  xl.query.n_inputs = xl.key.n_inputs = xl.value.n_inputs = xl.transformer_xl.linear.n_inputs = 11;
+  CHECK (refused (&config, &xl, ATTN_ERROR_CONFIG, "11 features, an odd number", "transformer-xl"));
   small_model_clear (&xl);
 }
 
@@ -214,7 +218,7 @@ main (int argc, char **argv)
   RUN (eps_without_a_norm_is_refused);
   RUN (metadata_say_the_norm);
   RUN (transformer_xl_needs_a_model_with_its_tensors_and_these_need_the_position);
-  RUN (transformer_xl_refuses_sinks_and_shapes_and_windows_that_do_not_fit);
+  RUN (transformer_xl_refuses_sinks_and_sizes_that_do_not_fit);
   RUN (transformer_xl_is_the_position_of_a_model_with_its_tensors);
   RUN (chunks_count_as_the_window_that_any_frame_sees);
   RUN (chunk_and_chunks_need_each_other_and_no_window);

@@ -277,6 +277,7 @@ TEST (forged_states_of_residuals_are_refused)
   state = saved (stream);
   waiting = state.size - 8 - 3 * 4 * sizeof (float) - 1; /* the bits that mark three waiting frames */
   CHECK (refuses (stream, state, RESIDUAL_SIZE, 1 << 20, 8, "ends inside its section 0", "of 1"));
+  CHECK (refuses (stream, state, RESIDUAL_SIZE, state.size - 8 - 56 + 1, 8, "ends inside its section 0", "of 1"));
   CHECK (refuses (stream, state, NORM_SIZE, 1, 8, "1 bytes for a block (norm)", "keeps nothing"));
   CHECK (refuses (stream, state, ATTENTION_SIZE, 1 << 20, 8, "ends inside its section 1", "of 2"));
   CHECK (refuses (stream, state, waiting, 0x3, 1, "for the 3 frames that wait in a residual", "which take 33"));
@@ -297,6 +298,80 @@ TEST (state_that_owes_less_than_it_has_to_is_refused)
   attn_stream_skip (stream, 10, NULL, NULL);
   state = saved (stream);
   CHECK (refuses (stream, state, NEXT_OUTPUT, 8, 8, "a block (attention), and 8 have left it", "7 were ready"));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* The same with chunks, where a frame may wait although its chunk is whole. */
+TEST (state_that_owes_more_than_it_has_to_is_refused)
+{
+  AttnLayer *layer;
+  AttnStream *stream;
+  State state;
+
+  begin ("{'version':1,'features':4,'blocks':[{'attention':'a','heads':2,'chunk':4,'chunks':1}]}");
+  add_attention ("a", 4);
+  layer = made (1);
+  stream = stream_over (layer);
+  CHECK (stream != NULL && attn_stream_skip (stream, 5, NULL, NULL) == 4);
+  state = saved (stream);
+  CHECK (
+      refuses (stream, state, 56, 3, 8, "5 frames have come to a block (attention), and 3 have left", "4 were ready"));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (state_that_begins_between_two_strides_is_refused)
+{
+  AttnLayer *layer;
+  AttnStream *stream;
+  float frames[4 * 5], out[8 * 2];
+
+  begin ("{'version':1,'features':4,'blocks':[{'stack':2}]}");
+  layer = made (1);
+  stream = stream_over (layer);
+  random_fill (frames, 4 * 5, 1);
+  CHECK (stream != NULL && attn_stream_push (stream, frames, 5, out, NULL) == 2);
+  CHECK (refuses (stream, saved (stream), 32, 1, 8, "first frame is number 1", "multiple of the stride, which is 2"));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+TEST (bytes_behind_the_last_section_are_refused)
+{
+  AttnLayer *layer = residual_encoder ();
+  AttnStream *stream = stream_over (layer);
+  State state;
+
+  CHECK (stream != NULL);
+  state = saved (stream);
+  state.size += 8;
+  CHECK (refuses (stream, state, 16, state.size, 8, "8 bytes behind its last section", "expected none"));
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
+/* Anybody may have written them: a NaN becomes the one NaN, and a denormal 0. */
+TEST (frames_that_wait_in_a_residual_are_cleaned)
+{
+  AttnLayer *layer = residual_encoder ();
+  AttnStream *stream = stream_over (layer);
+  float frames[4 * 5], out[4 * 5];
+  State state, again;
+  size_t at;
+
+  CHECK (stream != NULL);
+  random_fill (frames, 4 * 5, 1);
+  attn_stream_push (stream, frames, 5, out, NULL);
+  state = saved (stream);
+  at = state.size - 8 - 4 * sizeof (float); /* the last of the frames that wait */
+  attn_put_number (state.bytes + at, 0xffc12345, 4);
+  attn_put_number (state.bytes + at + 4, 0x80000001, 4);
+  attn_put_number (state.bytes + state.size - 8, attn_hash_bytes (ATTN_HASH_START, state.bytes, state.size - 8), 8);
+  CHECK (attn_stream_restore (stream, state.bytes, state.size, NULL) == ATTN_OK);
+  again = saved (stream);
+  CHECK (attn_get_number (again.bytes + at, 4) == 0x7fc00000 && attn_get_number (again.bytes + at + 4, 4) == 0);
+  CHECK (memcmp (again.bytes + at + 8, state.bytes + at + 8, 8) == 0);
   attn_stream_free (stream);
   attn_layer_free (layer);
 }
@@ -335,6 +410,10 @@ main (int argc, char **argv)
   RUN (large_memory_begins_with_a_huge_page);
   RUN (forged_states_of_residuals_are_refused);
   RUN (state_that_owes_less_than_it_has_to_is_refused);
+  RUN (state_that_owes_more_than_it_has_to_is_refused);
+  RUN (state_that_begins_between_two_strides_is_refused);
+  RUN (bytes_behind_the_last_section_are_refused);
+  RUN (frames_that_wait_in_a_residual_are_cleaned);
   RUN (every_byte_of_a_state_is_looked_at);
   return check_done ();
 }
