@@ -267,10 +267,13 @@ TEST (other_positions_of_transformer_xl_are_refused)
   r.model->transformer_xl = (AttnTransformerXl){ p, r.config.n_heads, n / r.config.n_heads, u, v };
   layer = changed_layer (&r, NULL);
   for (int i = 0; i < 3; i++) {
-    float *changed[] = { p.weight + 1, u + n - 1, v + n - 1 }; /* a cosine's weight: the sine of distance 0 is 0 */
-    AttnLayer *other = (*changed[i] += 1, changed_layer (&r, NULL));
+    /* a weight of a cosine: the sine of distance 0 is 0 */
+    float *changed[] = { p.weight + 1, u + n - 1, v + n - 1 }, before = *changed[i];
+    AttnLayer *other;
 
-    *changed[i] -= 1;
+    *changed[i] += 1;
+    other = changed_layer (&r, NULL);
+    *changed[i] = before;
     CHECK_MSG (is_told_apart (layer, other), "change %d", i);
     attn_layer_free (other);
   }
