@@ -104,6 +104,32 @@ TEST (push_and_drain_give_what_they_said_before)
   attn_layer_free (layer);
 }
 
+/* Chunks count from frame 0, wherever the stream begins: its first frame is divided by the strides in front of them. */
+TEST (pushes_say_before_what_chunks_behind_a_stride_will_give)
+{
+  AttnLayer *layer;
+  AttnStream *stream;
+  float frames[4 * 20], out[8 * 20];
+
+  begin ("{'version':1,'features':4,'blocks':[{'stack':2},{'attention':'a','heads':2,'chunk':4,'chunks':1}]}");
+  add_attention ("a", 8);
+  layer = made (1);
+  stream = stream_over (layer);
+  CHECK (stream != NULL);
+  random_fill (frames, 4 * 20, 1);
+  for (uint64_t first = 0; first < 16; first += 2)
+    for (size_t n = 1; n <= 20; n++) {
+      uint64_t ready;
+
+      CHECK (attn_stream_reset (stream, first, NULL) == ATTN_OK);
+      ready = attn_stream_ready (stream, n);
+      CHECK_MSG (attn_stream_push (stream, frames, n, out, NULL) == ready, "%zu frames from %llu on", n,
+                 (unsigned long long) first);
+    }
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
 /* A residual whose f gives zeros lets x through: frames wait for f's look-ahead and do not change. */
 TEST (residual_adds_to_the_frame_it_belongs_to)
 {
@@ -225,6 +251,45 @@ TEST (large_memory_begins_with_a_huge_page)
   CHECK ((uintptr_t) large % huge == 0);
   attn_free (large);
 #endif
+}
+
+/* ---- parameters ---- */
+
+TEST (parameter_of_a_convolution_beyond_f16_is_named_by_its_place)
+{
+  static const struct {
+    const char *block, *shape;
+    size_t n, at;
+    const char *place;
+  } cases[] = {
+    { "{'conv':'c'}", "6,4,3", 72, (2 * 4 + 1) * 3 + 2, "70000 at [2, 1, 2], but f16 ends at 65504" },
+    { "{'conv':'c','groups':2}", "6,2,3", 36, (5 * 2 + 1) * 3, "70000 at [5, 1, 0], but" },
+    { "{'conv2d':'c'}", "3,1,2,2", 12, (2 * 2 + 1) * 2, "70000 at [2, 0, 1, 0], but" },
+    { "{'conv2d':'c','groups':2}", "4,2,2,1", 16, (3 * 2 + 1) * 2 + 1, "70000 at [3, 1, 1, 0], but" },
+  };
+  AttnEncoderOptions options = attn_encoder_options_default ();
+
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    char entry[160];
+    AttnLayer *layer;
+    AttnError error;
+    size_t used;
+
+    snprintf (entry, sizeof entry, "{'version':1,'features':4,'blocks':[%s]}", cases[i].block);
+    begin (entry);
+    used = strlen (file.header);
+    file.n_data = cases[i].n * sizeof (float);
+    snprintf (file.header + used, sizeof file.header - used,
+              ",'c.weight':{'dtype':'F32','shape':[%s],'data_offsets':[0,%zu]}", cases[i].shape, file.n_data);
+    end_file (&file);
+    attn_put_number (file.bytes + file.size - file.n_data + cases[i].at * sizeof (float), 0x4788b800, 4); /* 70000 */
+    options.precision = ATTN_PRECISION_F16;
+    CHECK (attn_encoder_open_memory (file.bytes, file.size, &options, &layer, &error) == ATTN_ERROR_MODEL);
+    CHECK_MSG (strstr (error.message, cases[i].place) != NULL, "%s", error.message);
+    options.precision = ATTN_PRECISION_BF16;
+    CHECK (attn_encoder_open_memory (file.bytes, file.size, &options, &layer, NULL) == ATTN_OK);
+    attn_layer_free (layer);
+  }
 }
 
 /* ---- states ---- */
@@ -402,12 +467,14 @@ main (int argc, char **argv)
 {
   check_only = argc > 1 ? argv[1] : NULL;
   RUN (push_and_drain_give_what_they_said_before);
+  RUN (pushes_say_before_what_chunks_behind_a_stride_will_give);
   RUN (residual_adds_to_the_frame_it_belongs_to);
   RUN (encoder_without_attention_has_no_heads);
   RUN (frames_that_come_together_leave_together);
   RUN (threads_of_an_encoder_change_no_bit);
   RUN (weights_stand_one_behind_the_other_as_frames_meet_them);
   RUN (large_memory_begins_with_a_huge_page);
+  RUN (parameter_of_a_convolution_beyond_f16_is_named_by_its_place);
   RUN (forged_states_of_residuals_are_refused);
   RUN (state_that_owes_less_than_it_has_to_is_refused);
   RUN (state_that_owes_more_than_it_has_to_is_refused);

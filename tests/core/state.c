@@ -384,6 +384,19 @@ TEST (layout_is_as_documented)
   attn_layer_free (layer);
 }
 
+/* Nothing stands for the frames that the window would reach if the stream had begun earlier. */
+TEST (young_stream_is_saved_with_its_own_frames_alone)
+{
+  AttnLayer *layer = plain_layer (2, 1, 64, 0, 0);
+  AttnStream *stream = stream_new (layer, 1000);
+  float frames[] = { 1, 2, 3, 4 };
+
+  CHECK (attn_stream_push (stream, frames, 2, NULL, NULL) == 2);
+  CHECK (attn_stream_state_size (stream) == HEADER_SIZE + 1 + 2 * 16 + CHECKSUM_SIZE);
+  attn_stream_free (stream);
+  attn_layer_free (layer);
+}
+
 /* The examples of the draft that defines it. */
 TEST (checksum_is_fnv_1a)
 {
@@ -540,6 +553,7 @@ main (int argc, char **argv)
   RUN (new_process_goes_on_with_the_same_bits);
   RUN (equal_content_gives_equal_bytes);
   RUN (layout_is_as_documented);
+  RUN (young_stream_is_saved_with_its_own_frames_alone);
   RUN (checksum_is_fnv_1a);
   RUN (nans_and_denormals_of_a_state_are_cleaned);
   RUN (zeros_of_a_narrow_window_keep_their_signs);
