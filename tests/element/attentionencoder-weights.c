@@ -434,6 +434,31 @@ GST_START_TEST (test_children_are_those_of_the_file)
 }
 GST_END_TEST;
 
+static guint
+count_heads (GstChildProxy *proxy, const gchar *layer)
+{
+  GObject *child = gst_child_proxy_get_child_by_name (proxy, layer);
+  guint n = gst_child_proxy_get_children_count (GST_CHILD_PROXY (child));
+
+  gst_object_unref (child);
+  return n;
+}
+
+GST_START_TEST (test_children_of_a_file_with_other_heads_are_others)
+{
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+  GstChildProxy *proxy = GST_CHILD_PROXY (element);
+
+  g_object_set (element, "model-file", GOLDEN_DIR "/encoder/alibi.safetensors", NULL);
+  fail_unless_equals_int (gst_child_proxy_get_children_count (proxy), 2);
+  fail_unless_equals_int (count_heads (proxy, "layer1"), 6);
+  g_object_set (element, "model-file", GOLDEN_DIR "/encoder/mimi-half.safetensors", NULL);
+  fail_unless_equals_int (gst_child_proxy_get_children_count (proxy), 2);
+  fail_unless_equals_int (count_heads (proxy, "layer1"), 3);
+  gst_object_unref (element);
+}
+GST_END_TEST;
+
 /* The children of its file come with the preset. */
 GST_START_TEST (test_preset_brings_gains_of_layers_to_a_new_element)
 {
@@ -629,6 +654,7 @@ attentionencoder_weights_suite (void)
   suite_add_tcase (suite, gains);
   tcase_add_loop_test (gains, test_gst_launch_sets_gains_of_layers_in_either_order, 0, 2);
   tcase_add_test (gains, test_children_are_those_of_the_file);
+  tcase_add_test (gains, test_children_of_a_file_with_other_heads_are_others);
   tcase_add_test (gains, test_preset_brings_gains_of_layers_to_a_new_element);
   tcase_add_loop_test (gains, test_a_gain_holds_from_the_next_row_that_its_layer_computes, 0, N_ENCODERS);
   tcase_add_loop_test (gains, test_a_controller_is_evaluated_at_the_time_of_each_row, 0, N_ENCODERS);

@@ -588,6 +588,48 @@ GST_START_TEST (test_a_frame_rate_that_is_not_the_models_is_an_error)
 
   check_text (start_with (path, "50/1"), "frame-rate is 50/1, but ");
   check_text (start_with (path, "50/1"), "was trained on 100/1 frames per second");
+  check_text (start_with (path, "100/3"), "frame-rate is 100/3, but ");
+  g_unlink (path);
+  g_free (path);
+}
+GST_END_TEST;
+
+/* A file of convolutions of one tap over frames of one value, with these strides. */
+static gchar *
+write_strides (guint first, guint second)
+{
+  static const gfloat weights[2] = { 1, 1 };
+  gchar *path = g_build_filename (g_get_tmp_dir (), "attentionencoder-strides.safetensors", NULL);
+
+  write_safetensors (path,
+                     g_strdup_printf ("{'__metadata__':{'encoder':'{\\'version\\':1,\\'features\\':1,\\'blocks\\':["
+                                      "{\\'conv\\':\\'a\\',\\'stride\\':%u},{\\'conv\\':\\'b\\',\\'stride\\':%u}]}'},"
+                                      "'a.weight':{'dtype':'F32','shape':[1,1,1],'data_offsets':[0,4]},"
+                                      "'b.weight':{'dtype':'F32','shape':[1,1,1],'data_offsets':[4,8]}}",
+                                      first, second),
+                     weights, sizeof weights);
+  return path;
+}
+
+GST_START_TEST (test_strides_that_caps_cannot_state_are_errors)
+{
+  gchar *path = write_strides (65536, 65536);
+  GstElement *element = gst_element_factory_make ("attentionencoder", NULL);
+  GstBus *bus = attach_bus (element);
+  GstHarness *h;
+
+  check_text (start_with (path, "0/1"), "one output for 4294967296 frames, but caps can state at most 2147483647");
+  g_free (path);
+  path = write_strides (65536, 1);
+  g_object_set (element, "model-file", path, NULL);
+  h = gst_harness_new_with_element (element, "sink", "src");
+  gst_harness_set_src_caps_str (h, "other/tensors, format=static, num_tensors=1, types=float32, framerate=1/40000, "
+                                   "dimensions=(string)1:1:1:1");
+  gst_harness_push (h, gst_buffer_new_allocate (NULL, sizeof (gfloat), NULL));
+  fail_unless_error (bus, "at 1/40000 frames per second, one output for 65536 frames has a rate that caps cannot hold");
+  detach_bus (element, bus);
+  gst_harness_teardown (h);
+  gst_object_unref (element);
   g_unlink (path);
   g_free (path);
 }
@@ -728,6 +770,7 @@ attentionencoder_suite (void)
   tcase_add_test (model, test_frames_of_another_width_are_refused_with_both_numbers);
   tcase_add_loop_test (model, test_frames_that_the_model_was_not_trained_on_are_refused, 0, 3);
   tcase_add_test (model, test_a_frame_rate_that_is_not_the_models_is_an_error);
+  tcase_add_test (model, test_strides_that_caps_cannot_state_are_errors);
   tcase_add_loop_test (model, test_a_stream_goes_on_from_its_state_file_in_another_element, 0, 12);
   return suite;
 }

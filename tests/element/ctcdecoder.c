@@ -189,6 +189,29 @@ GST_START_TEST (test_long_word_is_cut)
 }
 GST_END_TEST;
 
+/* It ends in front of a word, if one begins before it is twice as long. */
+GST_START_TEST (test_long_phrase_ends_with_a_word_or_is_cut)
+{
+  static const gchar words[] = "Hlo-lW", word[] = "Hlolololo";
+  CtcDecoder *decoder = new_decoder (TRUE, EVER, 4 * FRAME);
+  CtcText *text;
+
+  take (decoder, words, 0, 5);
+  check_no_more (decoder);
+  take (decoder, words, 5, 6);
+  check_next (decoder, "helol", 0, 4, words);
+  ctc_decoder_forget (decoder);
+  take (decoder, word, 0, 8);
+  check_no_more (decoder);
+  take (decoder, word, 8, 9);
+  text = ctc_decoder_pop (decoder);
+  fail_unless_equals_string (text->text, "helololol");
+  fail_unless (text->is_cut);
+  ctc_text_free (text);
+  ctc_decoder_free (decoder);
+}
+GST_END_TEST;
+
 /* The word of a token that never stops still ends. */
 GST_START_TEST (test_endless_token_does_not_hold_its_word_back)
 {
@@ -530,6 +553,7 @@ ctcdecoder_suite (void)
   tcase_add_test (tc, test_phrase_holds_its_words_until_a_pause);
   tcase_add_test (tc, test_word_is_finished_by_a_pause_or_by_the_next_word);
   tcase_add_test (tc, test_long_word_is_cut);
+  tcase_add_test (tc, test_long_phrase_ends_with_a_word_or_is_cut);
   tcase_add_test (tc, test_endless_token_does_not_hold_its_word_back);
   tcase_add_test (tc, test_text_without_times_has_a_longest_length);
   tcase_add_test (tc, test_best_value);

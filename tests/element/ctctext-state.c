@@ -2,6 +2,9 @@
  * The element `ctctext`: streams that outlive their process.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "ctctextcheck.h"
 
 static const gchar path[] = "--HHl-ll-o--WW-d-----------------------------------H-l.l-o_x-l-";
@@ -141,6 +144,58 @@ GST_START_TEST (test_restored_state_takes_the_place_of_the_present_one)
 }
 GST_END_TEST;
 
+GST_START_TEST (test_restored_state_is_what_is_saved_before_the_next_frame)
+{
+  GstHarness *h = new_ctctext ("");
+  GBytes *state, *again;
+
+  push_path (h, "Hl-", 0, 1, GAP_EVENTS);
+  state = save (h);
+  push_path (h, "Hl-W", 3, 1, GAP_EVENTS);
+  fail_unless (restore (h, state));
+  again = save (h);
+  fail_unless (g_bytes_equal (again, state));
+  g_bytes_unref (state);
+  g_bytes_unref (again);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
+/* A forged state whose hash is right, but one of whose booleans is 2. */
+GST_START_TEST (test_state_of_impossible_values_is_refused)
+{
+  GstHarness *h = new_ctctext ("");
+  GstBus *bus = attach_bus (h->element);
+  GBytes *state, *forged;
+  guint8 *bytes;
+  gchar *hash;
+  gsize size, magic;
+
+  push_path (h, "Hl-", 0, 1, GAP_EVENTS);
+  state = save (h);
+  bytes = g_memdup2 (g_bytes_get_data (state, NULL), g_bytes_get_size (state));
+  size = g_bytes_get_size (state);
+  for (magic = 0; magic + 65 < size; magic++) { /* where the hash stands, in front of all that it is of */
+    hash = g_compute_checksum_for_data (G_CHECKSUM_SHA256, bytes + magic + 64, size - magic - 64);
+    if (memcmp (hash, bytes + magic, 64) == 0)
+      break;
+    g_free (hash);
+  }
+  g_free (hash);
+  bytes[magic + 64] = 2;
+  hash = g_compute_checksum_for_data (G_CHECKSUM_SHA256, bytes + magic + 64, size - magic - 64);
+  memcpy (bytes + magic, hash, 64);
+  forged = g_bytes_new_take (bytes, size);
+  fail_if (restore (h, forged));
+  fail_unless_said (bus, GST_MESSAGE_WARNING, "bytes are not a whole state of ctctext");
+  g_free (hash);
+  g_bytes_unref (state);
+  g_bytes_unref (forged);
+  detach_bus (h->element, bus);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_foreign_states_are_refused)
 {
   GstElement *element = gst_element_factory_make ("ctctext", NULL);
@@ -224,6 +279,35 @@ GST_START_TEST (test_damaged_and_foreign_state_files_are_errors_at_start)
 }
 GST_END_TEST;
 
+/* It is tried again at the stop, when there is room. */
+GST_START_TEST (test_state_that_cannot_be_written_is_an_error_and_is_kept)
+{
+  gchar *file = path_of ("state"), *line = g_strconcat ("state-file=", file, NULL);
+  GstHarness *h = new_ctctext (line);
+  GstBus *bus = attach_bus (h->element);
+  struct rlimit limit, least;
+
+  push_path (h, "-Hl", 0, 1, GAP_EVENTS);
+  signal (SIGXFSZ, SIG_IGN);
+  getrlimit (RLIMIT_FSIZE, &limit);
+  least = limit;
+  least.rlim_cur = 10;
+  setrlimit (RLIMIT_FSIZE, &least);
+  push_eos (h);
+  setrlimit (RLIMIT_FSIZE, &limit);
+  fail_unless_error (bus, "state-file: ");
+  detach_bus (h->element, bus);
+  gst_harness_teardown (h);
+  h = new_ctctext (line);
+  push_path (h, "----l-o-", 3, 1, GAP_EVENTS);
+  push_eos (h);
+  check_texts (h, "hello @1-6");
+  gst_harness_teardown (h);
+  g_free (line);
+  g_free (file);
+}
+GST_END_TEST;
+
 static Suite *
 ctctext_state_suite (void)
 {
@@ -237,8 +321,11 @@ ctctext_state_suite (void)
   tcase_add_test (tc, test_word_goes_on_at_another_time);
   tcase_add_test (tc, test_state_at_the_end_is_that_before_it);
   tcase_add_test (tc, test_restored_state_takes_the_place_of_the_present_one);
+  tcase_add_test (tc, test_restored_state_is_what_is_saved_before_the_next_frame);
+  tcase_add_test (tc, test_state_of_impossible_values_is_refused);
   tcase_add_test (tc, test_foreign_states_are_refused);
   tcase_add_test (tc, test_state_file_goes_on_in_the_middle_of_a_word);
+  tcase_add_test (tc, test_state_that_cannot_be_written_is_an_error_and_is_kept);
   tcase_add_test (tc, test_damaged_and_foreign_state_files_are_errors_at_start);
   return suite;
 }

@@ -216,6 +216,23 @@ GST_START_TEST (test_time_without_text_is_told_as_gaps)
 }
 GST_END_TEST;
 
+/* As all events of a stream do, of which a seek or a flush began it. */
+GST_START_TEST (test_gaps_have_the_seqnum_of_their_segment)
+{
+  GstHarness *h = new_ctctext ("");
+  GstEvent *segment, *gap;
+
+  push_path (h, "-----", 0, 1, GAP_EVENTS);
+  segment = pull_event (h, GST_EVENT_SEGMENT);
+  gap = pull_event (h, GST_EVENT_GAP);
+  fail_unless (segment != NULL && gap != NULL);
+  fail_unless_equals_int (gst_event_get_seqnum (gap), gst_event_get_seqnum (segment));
+  gst_event_unref (segment);
+  gst_event_unref (gap);
+  gst_harness_teardown (h);
+}
+GST_END_TEST;
+
 static GstClockTime
 last_gap_end (GstHarness *h)
 {
@@ -559,6 +576,7 @@ add_words (TCase *tc)
   tcase_add_test (tc, test_partial_results_come_once_per_interval);
   tcase_add_test (tc, test_partial_result_does_not_stand_over_a_hole);
   tcase_add_test (tc, test_time_without_text_is_told_as_gaps);
+  tcase_add_test (tc, test_gaps_have_the_seqnum_of_their_segment);
   tcase_add_test (tc, test_gaps_come_with_their_frames);
   tcase_add_test (tc, test_stream_is_sparse_text);
 }

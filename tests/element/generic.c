@@ -176,6 +176,33 @@ GST_START_TEST (test_numeric_properties_read_back_at_their_limits)
 }
 GST_END_TEST;
 
+/* A value that is read is one that may be set: no property is forgotten where they are read. */
+GST_START_TEST (test_every_property_is_read)
+{
+  GList *features = our_factories (), *f;
+  guint i, n;
+
+  for (f = features; f != NULL; f = f->next) {
+    GstElement *element = make (f);
+    GParamSpec **specs = g_object_class_list_properties (G_OBJECT_GET_CLASS (element), &n);
+
+    for (i = 0; i < n; i++) {
+      GValue value = G_VALUE_INIT;
+
+      if (specs[i]->owner_type != G_OBJECT_TYPE (element) || !(specs[i]->flags & G_PARAM_READABLE))
+        continue;
+      g_value_init (&value, specs[i]->value_type);
+      g_object_get_property (G_OBJECT (element), specs[i]->name, &value);
+      fail_if (g_param_value_validate (specs[i], &value), "%s: %s", GST_ELEMENT_NAME (element), specs[i]->name);
+      g_value_unset (&value);
+    }
+    g_free (specs);
+    gst_object_unref (element);
+  }
+  gst_plugin_feature_list_free (features);
+}
+GST_END_TEST;
+
 /* The text of an error names the failure; the stream ends there. */
 GST_START_TEST (test_memory_that_cannot_be_mapped_is_an_error)
 {
@@ -221,6 +248,7 @@ generic_suite (void)
   tcase_add_test (tc, test_everything_is_described);
   tcase_add_test (tc, test_plugins_say_where_they_come_from);
   tcase_add_test (tc, test_numeric_properties_read_back_at_their_limits);
+  tcase_add_test (tc, test_every_property_is_read);
   tcase_add_test (tc, test_memory_that_cannot_be_mapped_is_an_error);
   return suite;
 }
