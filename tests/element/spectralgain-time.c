@@ -239,6 +239,25 @@ GST_START_TEST (test_running_time_is_what_both_pads_share)
 }
 GST_END_TEST;
 
+/* All running times shrink together, those of hops and centres too: the samples are those of the ordinary rate. */
+GST_START_TEST (test_a_stream_that_plays_faster_has_the_same_samples)
+{
+  Fixture fixture = fixture_new_f32 ("");
+  gfloat *samples = make_noise (N_SAMPLES);
+  gdouble *expected = scale_frames (samples, N_SAMPLES, FRAME, HOP, 0, zigzag_at);
+
+  push_segment_at (fixture.audio, 0, 2);
+  push_segment_at (fixture.gains, 0, 2);
+  push_f32 (&fixture, samples, 0, N_SAMPLES);
+  push_gains (&fixture, 0, N_FRAMES, zigzag);
+  push_eos (&fixture);
+  check_output (&fixture, expected, N_SAMPLES);
+  g_free (expected);
+  g_free (samples);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
 /* ---- missing frames ---- */
 
 static gdouble
@@ -521,6 +540,7 @@ spectralgain_time_suite (void)
   tcase_add_test (alignment, test_bands_change_between_two_frames);
   tcase_add_loop_test (alignment, test_timestamps_of_whisper_and_nemo_are_centres, 0, 2);
   tcase_add_test (alignment, test_running_time_is_what_both_pads_share);
+  tcase_add_test (alignment, test_a_stream_that_plays_faster_has_the_same_samples);
   suite_add_tcase (suite, missing);
   tcase_add_loop_test (missing, test_absent_gains_are_1, GAP_EVENT, JUMP + 1);
   tcase_add_test (missing, test_a_gap_of_gains_is_not_waited_for);

@@ -68,13 +68,20 @@ element_of (Fixture *fixture)
 /* ---- inputs ---- */
 
 static inline void
-push_segment_from (GstHarness *h, GstClockTime start)
+push_segment_at (GstHarness *h, GstClockTime start, gdouble rate)
 {
   GstSegment segment;
 
   gst_segment_init (&segment, GST_FORMAT_TIME);
+  segment.rate = rate;
   segment.start = segment.position = segment.time = start;
   fail_unless (gst_harness_push_event (h, gst_event_new_segment (&segment)));
+}
+
+static inline void
+push_segment_from (GstHarness *h, GstClockTime start)
+{
+  push_segment_at (h, start, 1);
 }
 
 static inline gboolean
