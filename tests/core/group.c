@@ -465,9 +465,9 @@ TEST (call_that_cannot_be_right_is_refused_and_changes_nothing)
   CHECK_MSG (strstr (error.message, "4 streams") != NULL && strstr (error.message, "for 3") != NULL, "%s",
              error.message);
 
-  AttnPush twice[3] = { pushes[0], pushes[1], pushes[0] };
+  AttnPush twice[3] = { pushes[0], pushes[1], pushes[1] };
   CHECK (attn_group_push (group, twice, 3, &error) == ATTN_ERROR_CONFIG);
-  CHECK_MSG (strstr (error.message, "pushes[0] and pushes[2]") != NULL, "%s", error.message);
+  CHECK_MSG (strstr (error.message, "pushes[1] and pushes[2]") != NULL, "%s", error.message);
   CHECK (attn_group_push (group, twice, 3, NULL) == ATTN_ERROR_CONFIG);
 
   AttnPush strange[2] = { pushes[0], { .stream = stream_new (other, 0), .frames = frame, .n_frames = 1 } };

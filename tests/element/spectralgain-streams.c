@@ -294,6 +294,28 @@ GST_START_TEST (test_segments_that_are_not_in_time_are_an_error)
 }
 GST_END_TEST;
 
+/* A frame of the gains, in samples of the audio. */
+GST_START_TEST (test_frames_that_audio_makes_too_short_or_too_large_are_an_error)
+{
+  static const struct {
+    gint rate, n_channels;
+    const gchar *text;
+  } cases[] = {
+    { 20, 1, "frame-length 25 ms is 0 samples at 20 Hz, the least is 2" },
+    { 768000, 4096, "frames of 19200 samples in 4096 channels are 78643200 values, the most is 67108864" },
+  };
+  static const gfloat samples[4096] = { 0 };
+  Fixture fixture = fixture_new ("");
+
+  start_audio (&fixture, GST_AUDIO_NE (F32), cases[__i__].rate, cases[__i__].n_channels);
+  start_gains (&fixture, N_BINS, 100, 1, ", sample-rate=(int)16000");
+  push_flat_gains (&fixture, 0, 3, 1);
+  push_bytes (fixture.audio, samples, cases[__i__].n_channels * sizeof *samples, 0, 0);
+  await_error (&fixture, cases[__i__].text);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
 /* The elements in front of it must make what the elements behind it take. */
 GST_START_TEST (test_caps_go_across)
 {
@@ -598,6 +620,7 @@ spectralgain_streams_suite (void)
   tcase_add_test (caps, test_settings_that_do_not_fit_the_rate_are_an_error);
   tcase_add_test (caps, test_buffers_of_another_size_are_an_error);
   tcase_add_test (caps, test_segments_that_are_not_in_time_are_an_error);
+  tcase_add_loop_test (caps, test_frames_that_audio_makes_too_short_or_too_large_are_an_error, 0, 2);
   tcase_add_test (caps, test_caps_go_across);
   suite_add_tcase (suite, events);
   tcase_add_test (events, test_flush_forgets_audio_and_gains);
