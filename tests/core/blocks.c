@@ -658,6 +658,31 @@ TEST (many_absent_frames_pass_at_once)
     }
 }
 
+/* The guard that keeps denormals out of the sums (kernels.h) leaves no trace. */
+TEST (zeros_without_a_bias_give_zeros)
+{
+  static Case c;
+  static Frames frames;
+  static Stream stream;
+  static const size_t with_weights[] = { 0, 1, 4, 6 };
+
+  for (int round = 0; round < random_rounds (100); round++) {
+    random_case (&c, with_weights[round % 4]);
+    c.block->kind->free (c.block);
+    c.has_bias = false;
+    c.activation = ATTN_ACTIVATION_NONE;
+    kinds[with_weights[round % 4]].make (&c);
+    random_frames (&frames, &c, false);
+    memset (frames.values, 0, sizeof frames.values);
+    stream_open (&stream, c.block, frames.first);
+    push_all (&stream, &c, &frames, 0, false);
+    for (size_t i = 0; i < stream.n_out * c.n_outputs; i++)
+      CHECK_MSG (stream.out[i] == 0 && !signbit (stream.out[i]), "%s: %g", c.name, stream.out[i]);
+    stream_close (&stream);
+    c.block->kind->free (c.block);
+  }
+}
+
 /* Bits may only change within the reach, and must change at its ends. */
 TEST (a_convolution_reaches_as_far_as_it_says)
 {
@@ -754,6 +779,7 @@ main (int argc, char **argv)
   RUN (blocks_are_their_definition_for_any_cutting);
   RUN (absent_frames_go_by_the_rules);
   RUN (many_absent_frames_pass_at_once);
+  RUN (zeros_without_a_bias_give_zeros);
   RUN (a_convolution_reaches_as_far_as_it_says);
   RUN (a_matrix_unit_comes_as_close_as_it_says);
   RUN (sections_that_do_not_fit_are_refused);
