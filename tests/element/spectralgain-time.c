@@ -258,6 +258,29 @@ GST_START_TEST (test_a_stream_that_plays_faster_has_the_same_samples)
 }
 GST_END_TEST;
 
+/* A third of a hop later: less than half, so that these take the place of the others. */
+GST_START_TEST (test_gains_for_almost_the_same_time_are_replaced_by_the_last)
+{
+  Fixture fixture = fixture_new_f32 ("");
+  gfloat *samples = make_noise (N_SAMPLES);
+  GByteArray *bytes;
+  guint i;
+
+  for (i = 0; i < N_FRAMES; i++) {
+    push_even_gains (&fixture, N_BINS, 0.25f, i * HOP_TIME);
+    push_even_gains (&fixture, N_BINS, 0.75f, i * HOP_TIME + HOP_TIME / 3);
+  }
+  push_f32 (&fixture, samples, 0, N_SAMPLES);
+  push_eos (&fixture);
+  bytes = pull_audio (&fixture);
+  for (i = 4 * FRAME; i < N_SAMPLES - 4 * FRAME; i++)
+    fail_unless (fabs (((gfloat *) bytes->data)[i] - 0.75 * samples[i]) <= TOLERANCE, "sample %u", i);
+  g_byte_array_unref (bytes);
+  g_free (samples);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
+
 /* ---- missing frames ---- */
 
 static gdouble
@@ -541,6 +564,7 @@ spectralgain_time_suite (void)
   tcase_add_loop_test (alignment, test_timestamps_of_whisper_and_nemo_are_centres, 0, 2);
   tcase_add_test (alignment, test_running_time_is_what_both_pads_share);
   tcase_add_test (alignment, test_a_stream_that_plays_faster_has_the_same_samples);
+  tcase_add_test (alignment, test_gains_for_almost_the_same_time_are_replaced_by_the_last);
   suite_add_tcase (suite, missing);
   tcase_add_loop_test (missing, test_absent_gains_are_1, GAP_EVENT, JUMP + 1);
   tcase_add_test (missing, test_a_gap_of_gains_is_not_waited_for);
