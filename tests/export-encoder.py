@@ -209,6 +209,10 @@ def test_what_is_no_encoder_is_refused():
     export_encoder.write('heads.safetensors', arrays(2), blocks(heads=5))
     refused(['heads', '5', '24'], attn.Encoder, 'heads.safetensors')
     refused(['export_encoder.py'], attn.Encoder, 'none.safetensors')
+    both = [{'attention': 'layers.0.self_attn', 'heads': HEADS, 'chunk': 4, 'chunks': 1, 'look-ahead': 0}]
+    refused(['blocks[0]', 'chunks stand in the place of window and look-ahead'], export_encoder.write, 'x.safetensors', arrays(1), both)
+    refused(['blocks[0]', 'attention takes chunks'], export_encoder.write, 'x.safetensors', arrays(1),
+            [{'attention': 'layers.0.self_attn', 'heads': HEADS, 'chunk': 4}])
 
 
 def test_table_tells_what_blocks_read_and_cost():
