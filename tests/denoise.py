@@ -210,6 +210,13 @@ def test_stoi_has_the_properties_of_its_paper():
     assert measures.stoi(loud, padded) > 0.98
 
 
+def test_what_is_40_db_softer_counts_as_silence():
+    noise = np.random.default_rng(3).standard_normal(measures.STOI_RATE)
+    parts = np.concatenate([noise, 10 ** (-30 / 20) * noise, 10 ** (-50 / 20) * noise])
+    kept = len(measures.without_silence(parts, parts)[0])
+    assert abs(kept - 2 * len(noise)) <= 2 * measures.STOI_FRAME, kept
+
+
 def test_stoi_of_one_band_is_the_correlation_of_the_formula():
     """Equations 3 to 6 for one segment, each sum by hand."""
     clean, noise = speech_and_noise()

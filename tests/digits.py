@@ -98,6 +98,27 @@ def long_recording():
     return frames[:len(frames) // STRIDE * STRIDE]
 
 
+# ---- the sounds of a training ----
+
+def tone(n, hertz):
+    return (1000 * np.sin(2 * np.pi * hertz * np.arange(n) / data.RATE)).astype(np.float32)
+
+
+def test_slower_sound_is_deeper_and_as_loud():
+    for factor in (0.5, 1.25, 2):
+        slower = data.resampled(tone(data.RATE, 400), factor)
+        assert len(slower) == data.RATE * factor and np.argmax(np.abs(np.fft.rfft(slower))) == 400, factor  # as many waves
+        assert np.abs(slower - tone(len(slower), 400 / factor)).max() < 1, factor
+
+
+def test_silence_around_a_sound_is_cut_but_for_30_ms():
+    word, silent = tone(data.RATE // 5, 400), np.zeros(data.RATE // 2, np.float32)
+    trimmed = data.trimmed(np.concatenate([silent, word, silent]))
+    assert len(trimmed) == len(word) + 2 * 30 * data.RATE // 1000, len(trimmed)
+    assert np.array_equal(trimmed[30 * data.RATE // 1000:][:len(word)], word)
+    assert np.array_equal(data.trimmed(word), word)
+
+
 def percent_wrong(recordings, heard):
     """As the page prints it."""
     wrong = sum(data.errors([data.WORDS[word] for word in said], words) for (_, said), words in zip(recordings.values(), heard))
