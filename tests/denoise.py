@@ -232,6 +232,13 @@ def test_stoi_of_one_band_is_the_correlation_of_the_formula():
         measures.without_silence, measures.envelopes, measures.resampled = whole
 
 
+def test_speech_is_what_is_loud_and_two_frames_around_it():
+    word = np.concatenate([np.zeros(160 * 50), 3000 * np.sin(np.arange(160 * 20)), np.zeros(160 * 50)])
+    heard = np.flatnonzero(measures.is_speech(word, 118))
+    assert np.array_equal(heard, np.arange(48 - 2, 70 + 2)), heard  # frames of 400 samples, the first from 50 - 2 on
+    assert not measures.is_speech(np.zeros(160 * 50), 48).any()
+
+
 def test_distance_and_area_are_those_of_their_definitions():
     rng = np.random.default_rng(3)
     samples = rng.standard_normal(20000)

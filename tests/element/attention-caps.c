@@ -189,11 +189,12 @@ GST_START_TEST (test_caps_that_are_taken_back_before_a_buffer_are_no_error)
   GstHarness *h = harness_new (&config, NULL);
   GstBus *bus = attach_bus (h->element);
   gfloat *frames = make_frames (8, D), *expected = expect (&config, frames, NULL, 8);
+  GstCaps *caps = gst_caps_from_string (provisional[__i__]);
   GstSegment segment;
 
   gst_segment_init (&segment, GST_FORMAT_TIME);
   gst_harness_push_event (h, gst_event_new_stream_start ("provisional"));
-  gst_harness_push_event (h, gst_event_new_caps (gst_caps_from_string (provisional[__i__])));
+  gst_harness_push_event (h, gst_event_new_caps (caps));
   gst_harness_push_event (h, gst_event_new_segment (&segment));
   gst_harness_set_src_caps_str (h, TENSOR_CAPS "dimensions=(string)6:8:1:1");
   push_frames (h, frames, 0, 8);
@@ -201,6 +202,7 @@ GST_START_TEST (test_caps_that_are_taken_back_before_a_buffer_are_no_error)
   check_text (pop_error (bus), NULL);
   detach_bus (h->element, bus);
   gst_harness_teardown (h);
+  gst_caps_unref (caps);
   g_free (frames);
   g_free (expected);
 }
