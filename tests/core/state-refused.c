@@ -295,8 +295,8 @@ TEST (other_norms_are_refused)
   }
   for (int i = 0; i < 4; i++) {
     AttnConfig before = r.config;
-    AttnNormVectors key_norm = r.model->key_norm;
-    float *changed[] = { r.model->query_norm.weight, key_norm.weight + key_norm.n_values - 1, NULL, NULL };
+    AttnNormVectors query_norm = r.model->query_norm, key_norm = r.model->key_norm;
+    float *changed[] = { query_norm.weight, key_norm.weight + key_norm.n_values - 1, NULL, NULL };
 
     if (i == 2)
       r.config.qk_norm_eps = 0.25;
@@ -305,9 +305,11 @@ TEST (other_norms_are_refused)
       r.model->query_norm.bias = r.model->key_norm.bias = NULL;
     }
     other = changed_layer (&r, changed[i]);
+    r.config = before;
+    r.model->query_norm = query_norm;
+    r.model->key_norm = key_norm;
     CHECK_MSG (is_told_apart (r.layer, other), "change %d", i);
     attn_layer_free (other);
-    r.config = before;
   }
   random_layer_clear (&r);
 }
