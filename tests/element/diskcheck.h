@@ -50,7 +50,7 @@ enter_namespaces (void)
 static inline gboolean
 can_mount (void)
 {
-  if (enter_namespaces () && mount ("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+  if (enter_namespaces () && mount ("none", "/", "", MS_REC | MS_PRIVATE, NULL) == 0)
     return TRUE;
   g_print ("# skipped: mounts need root or user namespaces: %s\n", g_strerror (errno));
   return FALSE;
