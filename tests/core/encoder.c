@@ -402,6 +402,30 @@ TEST (state_that_begins_between_two_strides_is_refused)
   attn_layer_free (layer);
 }
 
+/* A zero below the bins, or above them: all other numbers are the same. */
+TEST (convolutions_with_zeros_elsewhere_are_other_layers)
+{
+  static const char *const blocks[] = { "{'conv2d':'c','low':1}", "{'conv2d':'c','high':1}" };
+  AttnLayer *layers[2];
+  char entry[160];
+
+  for (size_t i = 0; i < 2; i++) {
+    size_t used;
+
+    snprintf (entry, sizeof entry, "{'version':1,'features':4,'blocks':[%s]}", blocks[i]);
+    begin (entry);
+    used = strlen (file.header);
+    file.n_data = 4 * sizeof (float);
+    snprintf (file.header + used, sizeof file.header - used,
+              ",'c.weight':{'dtype':'F32','shape':[1,1,2,2],'data_offsets':[0,%zu]}", file.n_data);
+    layers[i] = made (1);
+    CHECK (layers[i] != NULL);
+  }
+  CHECK (layers[0]->hash != layers[1]->hash);
+  attn_layer_free (layers[0]);
+  attn_layer_free (layers[1]);
+}
+
 TEST (bytes_behind_the_last_section_are_refused)
 {
   AttnLayer *layer = residual_encoder ();
@@ -479,6 +503,7 @@ main (int argc, char **argv)
   RUN (state_that_owes_less_than_it_has_to_is_refused);
   RUN (state_that_owes_more_than_it_has_to_is_refused);
   RUN (state_that_begins_between_two_strides_is_refused);
+  RUN (convolutions_with_zeros_elsewhere_are_other_layers);
   RUN (bytes_behind_the_last_section_are_refused);
   RUN (frames_that_wait_in_a_residual_are_cleaned);
   RUN (every_byte_of_a_state_is_looked_at);
