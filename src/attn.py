@@ -143,6 +143,8 @@ def _load():
     except OSError as error:
         raise ImportError('libattn is not found (%s): install it, or set ATTN_LIBRARY to its path, such as build/src/libattn.so' % error) from None
     for name, (result, arguments) in _FUNCTIONS.items():
+        if not hasattr(library, name):
+            raise ImportError('%s has no %s: it is another version of libattn than this module' % (path, name))
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library

@@ -290,5 +290,11 @@ def test_library_that_is_not_there_is_said():
     assert done.returncode == 1 and '/nowhere/libattn.so' in done.stderr and 'set ATTN_LIBRARY' in done.stderr, done.stderr
 
 
+def test_library_of_another_version_is_said():
+    done = subprocess.run(['/usr/bin/python3', '-c', 'import attn'], cwd=os.path.join(ROOT, 'src'), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True, env={**os.environ, 'ATTN_LIBRARY': 'libm.so.6', 'PYTHONDONTWRITEBYTECODE': '1'})
+    assert done.returncode == 1 and 'libm.so.6 has no attn_' in done.stderr and 'another version' in done.stderr, done.stderr
+
+
 if __name__ == '__main__':
     sys.exit(tap.run_all(globals(), 'test_', '.'))

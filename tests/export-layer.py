@@ -16,6 +16,7 @@ import numpy as np
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXPORTER = os.path.join(os.path.dirname(HERE), 'examples', 'export_encoder.py')
 sys.path.insert(0, os.path.dirname(EXPORTER))
+os.environ['ATTN_LIBRARY'] = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), 'src', 'libattn.so')
 
 import export_encoder
 import tap

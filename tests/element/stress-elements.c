@@ -78,6 +78,27 @@ flow_of (const Fixture *fixture)
   return push_buffers (fixture->h, fixture->subject->caps, fixture->subject->size);
 }
 
+static GstPadProbeReturn
+note_buffer (GstPad *pad, GstPadProbeInfo *info, gpointer has_begun)
+{
+  g_atomic_int_set ((gint *) has_begun, 1);
+  return GST_PAD_PROBE_REMOVE;
+}
+
+/* The same, once the first buffer is under way: the harness cannot begin while a flush lasts. */
+static GstHarnessThread *
+begun_flow_of (const Fixture *fixture)
+{
+  gint has_begun = 0;
+  GstHarnessThread *flow;
+
+  gst_pad_add_probe (fixture->h->srcpad, GST_PAD_PROBE_TYPE_BUFFER, note_buffer, &has_begun, NULL);
+  flow = flow_of (fixture);
+  while (!g_atomic_int_get (&has_begun))
+    g_usleep (100);
+  return flow;
+}
+
 /* ---- what the other threads do ---- */
 
 /* Each property of its own gets the value that it has. */
@@ -194,7 +215,7 @@ GST_END_TEST;
 GST_START_TEST (test_flushes_come_from_another_thread_while_buffers_flow)
 {
   Fixture fixture = fixture_new (&subjects[__i__]);
-  GstHarnessThread *flow = flow_of (&fixture);
+  GstHarnessThread *flow = begun_flow_of (&fixture);
 
   let_run (fixture.h, flow, gst_harness_stress_custom_start (fixture.h, do_nothing, flush, fixture.h, 1000),
            again_and_again (fixture.h, set_properties_again), NULL);
