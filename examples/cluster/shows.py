@@ -1,0 +1,296 @@
+"""The shows of `run`. Each breaks something while streams go on, and checks all outputs. See run --help.
+
+SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+import contextlib
+import os
+import random
+import signal
+import statistics
+import subprocess
+import time
+
+import numpy as np
+
+import bench
+from bench import MODEL, Bench, attn, speech, wait_until, write_layer
+
+LEASE = 1000  # milliseconds
+SAVE = 300
+
+
+class Skip(Exception):
+    """Raised by a show that cannot be given here, with the reason."""
+
+
+@contextlib.contextmanager
+def chdir(folder):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def missing(build):
+    if not bench.program('nats-server'):
+        return 'there is no nats-server; on Debian: apt-get install nats-server'
+    for name in ('worker', 'publish', 'subscribe'):
+        if not os.path.exists(os.path.join(build, 'examples', 'cluster-' + name)):
+            return 'there is no cluster-%s in %s: on Debian: apt-get install libnats-dev, then meson compile -C build' % (name, build)
+    return None
+
+
+def run(name, options):
+    with Bench(os.path.abspath(options.build), options.small) as b:
+        b.pause = options.pause
+        b.attn = attn(os.path.abspath(options.build))
+        return globals()[name](b)
+
+
+class Watch:
+    """When the outputs of each stream come, as they come."""
+
+    def __init__(self, b, streams):
+        self.times = {name: [] for name in streams}
+        self.client = b.client()
+        for name in streams:
+            self.client.subscribe('attended.' + name, lambda head, data, times=self.times[name]: times.append(time.monotonic()))
+
+    def outages(self, lease):
+        """Seconds without an output that were longer than half a lease."""
+        steps = [after - before for times in self.times.values() for before, after in zip(times, times[1:])]
+        return sorted(step for step in steps if step > lease / 2000)
+
+
+def kill_often(b, workers, n, until, *options):
+    """Kills a random worker n times, and starts another one, until the streams end. How many times it did."""
+    rng, killed = random.Random(3), 0
+    while killed < n and until.poll() is None:
+        time.sleep(rng.uniform(0.1, 0.8) if b.small else rng.uniform(0.3, 1.2))
+        victim = rng.randrange(len(workers))
+        workers[victim].kill()
+        workers[victim].wait()
+        workers[victim] = b.worker(*options)
+        killed += 1
+    return killed
+
+
+def show_kills(b):
+    n_streams, seconds, n_kills, lease = (6, 6, 5, 500) if b.small else (100, 90, 100, LEASE)
+    streams, what = speech(b, n_streams, seconds)
+    options = ('--lease', lease, '--save', SAVE)
+    b.serve()
+    workers = [b.worker(*options) for _ in range(2 if b.small else 3)]
+    subscribe = b.subscribe(streams)
+    time.sleep(0.5)
+    watch = Watch(b, streams)
+    publish = b.publish(streams)
+    killed = kill_often(b, workers, n_kills, publish, *options)
+    b.finish(publish, subscribe)
+    n = b.check(streams, b.attn.Encoder(MODEL))
+    outages = watch.outages(lease)
+    assert killed >= n_kills, 'only %d of %d kills before the streams ended' % (killed, n_kills)
+    return '%d streams of %s, %d frames; %d kills; lease %d ms; outages of a stream: %d, median %.2f s, worst %.2f s' % (
+        n_streams, what, n, killed, lease, len(outages), statistics.median(outages or [0]), max(outages or [0]))
+
+
+def show_pause(b):
+    seconds, pause = (5, 1.5) if b.small else (20, b.pause)
+    streams, what = speech(b, 4, seconds)
+    options = ('--lease', 500 if b.small else LEASE, '--save', SAVE)
+    b.serve()
+    # It does not look at its lease when it goes on: so it writes late, and only the condition of the write refuses that.
+    stopped = b.worker(*options, '--late', 3600 * 1000)
+    publish, subscribe = b.publish(streams), b.subscribe(streams)
+    wait_until(lambda: 'goes on' in b.log(stopped), 30, 'the worker takes no stream')
+    time.sleep(1)
+    stopped.send_signal(signal.SIGSTOP)
+    b.worker(*options)
+    time.sleep(pause)
+    stopped.send_signal(signal.SIGCONT)
+    b.finish(publish, subscribe)
+    time.sleep(1)
+    n = b.check(streams, b.attn.Encoder(MODEL))
+    refused = b.log(stopped).count('wrong last sequence')
+    assert refused > 0, 'nothing was refused: ' + b.log(stopped)[-500:]
+    return '%d frames; stopped for %g s; writes refused: %d' % (n, pause, refused)
+
+
+def show_large(b):
+    window = 8192
+    model = write_layer('large.safetensors', window)
+    layer = b.attn.Layer(model)
+    rng = np.random.default_rng(4)
+    streams = {'large%d' % i: rng.standard_normal((window + (500 if b.small else 3000), bench.FEATURES)).astype('f') for i in range(1 if b.small else 2)}
+    b.serve()
+    options = ('--lease', 500, '--save', 100)
+    worker = b.worker(*options, model=model)
+    subscribe, publish = b.subscribe(streams), b.publish(streams, 0, '--frames', '32')
+    client = b.client()
+
+    def parts():
+        answer = client.api('STREAM.INFO.KV_STATES', subjects_filter='$KV.STATES.>') or {}
+        return len(answer.get('state', {}).get('subjects') or {})
+    n_kills, most = 1 if b.small else 5, 0
+    wait_until(lambda: parts() > 5, 120, 'no state was cut')
+    for i in range(n_kills):
+        most = max(most, parts())
+        worker.kill()
+        worker.wait()
+        worker = b.worker(*options, model=model)
+        time.sleep(2)
+    size = (client.api('STREAM.INFO.KV_STATES') or {'state': {'bytes': 0}})['state']['bytes']
+    b.finish(publish, subscribe)
+    n = b.check(streams, layer)
+    return '%d frames, window %d; a state has %.1f MB; entries of STATES %d, %.1f MB; %d kills' % (
+        n, window, window * 2 * bench.FEATURES * 4 / 1e6, most, size / 1e6, n_kills)
+
+
+def show_servers(b):
+    streams, what = speech(b, 3 if b.small else 8, 8 if b.small else 40)
+    b.serve(3)
+    options = ('--lease', LEASE, '--save', SAVE, '--replicas', 3)
+    workers = [b.worker(*options) for _ in range(2)]
+    wait_until(lambda: all('values in' in b.log(w) for w in workers), 60, 'no worker connects')
+    publish, subscribe = b.publish(streams), b.subscribe(streams)
+    time.sleep(3)
+    victim = random.Random(5).randrange(1, 3)
+    b.servers[victim].kill()
+    b.servers[victim].wait()
+    time.sleep(3 if b.small else 10)
+    b.start_server(victim)
+    b.finish(publish, subscribe)
+    return '%d frames; three servers, one killed for %d s' % (b.check(streams, b.attn.Encoder(MODEL)), 3 if b.small else 10)
+
+
+def ip(*words):
+    done = subprocess.run([bench.program('ip') or 'ip', *words], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Skip('ip %s: %s' % (' '.join(words), done.stderr.strip()))
+
+
+def show_network(b):
+    """The servers stand here, one worker in a namespace of its own, with a cable between them."""
+    if os.geteuid() != 0 or not bench.program('ip'):
+        raise Skip('network namespaces need root and iproute2')
+    streams, what = speech(b, 4, 5 if b.small else 30)
+    space = 'attn-worker-%d' % os.getpid()
+    cable = 'attn%d' % (os.getpid() % 100000)
+    ip('netns', 'add', space)
+    b.space = space
+    ip('link', 'add', cable, 'type', 'veth', 'peer', 'name', 'veth0', 'netns', space)
+    ip('address', 'add', '192.0.2.1/24', 'dev', cable)  # addresses for documentation (RFC 5737)
+    ip('link', 'set', cable, 'up')
+    ip('-n', space, 'address', 'add', '192.0.2.2/24', 'dev', 'veth0')
+    ip('-n', space, 'link', 'set', 'veth0', 'up')
+    b.serve(1, '0.0.0.0')
+    options = ('--lease', LEASE, '--save', SAVE)
+    far = b.worker(*options, prefix=(bench.program('ip'), 'netns', 'exec', space),
+                   env={'NATS_URL': 'nats://192.0.2.1:%d' % b.ports[0]})
+    publish, subscribe = b.publish(streams), b.subscribe(streams)
+    wait_until(lambda: 'goes on' in b.log(far), 30, 'the far worker takes no stream')
+    time.sleep(1)
+    near = b.worker(*options)
+    ip('link', 'set', cable, 'down')
+    time.sleep(2 if b.small else 10)
+    ip('link', 'set', cable, 'up')
+    b.finish(publish, subscribe)
+    n = b.check(streams, b.attn.Encoder(MODEL))
+    assert 'goes on' in b.log(near) and 'is let go' in b.log(far), b.log(far)[-500:]
+    return '%d frames; no network for %d s' % (n, 2 if b.small else 10)
+
+
+def put_frames(client, name, first, frames, **headers):
+    head = {'Attn-First': first, 'Attn-Time': first * 10 ** 7, 'Attn-Width': bench.FEATURES, 'Attn-Count': len(frames), 'Attn-Rate': '100/1', **headers}
+    answer = client.put('features.' + name, {key.replace('_', '-'): value for key, value in head.items()}, frames.astype('<f4').tobytes())
+    assert answer and 'seq' in answer, answer
+
+
+def show_damaged(b):
+    rng = np.random.default_rng(6)
+    frames, present = rng.standard_normal((600, bench.FEATURES)).astype('f'), np.ones(600, bool)
+    damage = {100: {'Attn_Width': 79}, 150: {'Attn_Count': 9}, 200: {'Attn_First': 'x'}, 250: {'Attn_First': 10 ** 12}, 300: {'Attn_Rate': '0/0'}}
+    b.serve()
+    options = ('--lease', 500, '--save', 100)
+    worker = b.worker(*options)
+    client = b.client()
+    wait_until(lambda: 'error' not in (client.api('STREAM.INFO.KV_STATES') or {'error': 1}), 30, 'the worker creates nothing')
+    subscribe = b.subscribe({'d': 0})
+    for i in range(0, 600, 10):
+        if i in (400, 410, 420):  # lost
+            present[i:i + 10] = False
+            continue
+        present[i:i + 10] &= i not in damage
+        put_frames(client, 'd', i, frames[i:i + 10], **damage.get(i, {}))
+        if i == 350:
+            put_frames(client, 'd', i - 5, frames[i - 5:i + 10])  # a copy, cut elsewhere
+            time.sleep(0.3)
+            worker.kill()
+            worker.wait()
+            b.worker(*options)
+    put_frames(client, 'd', 600, frames[:0], Attn_End=1)
+    b.finish(subscribe)
+    b.check({'d': frames}, b.attn.Encoder(MODEL), {'d': present})
+    aside = client.api('STREAM.INFO.DAMAGED')['state']['messages']
+    assert aside == len(damage), '%d messages are set aside, expected %d' % (aside, len(damage))
+    return '600 frames; %d messages set aside, 3 lost, a copy; a kill' % aside
+
+
+def show_model(b):
+    streams, what = speech(b, 2, 4)
+    b.serve()
+    options = ('--lease', 500, '--save', 100)
+    first = b.worker(*options)
+    publish, subscribe = b.publish(streams), b.subscribe(streams)
+    wait_until(lambda: b.log(first).count('goes on') == 2, 30, 'the worker does not take the streams')
+    time.sleep(1)
+    first.kill()
+    other = b.worker(*options, model=write_layer('other.safetensors', 100))
+    wait_until(lambda: b.log(other).count('is let go') == 2, 30, 'the other model was not refused')
+    b.worker(*options)
+    b.finish(publish, subscribe)
+    b.check(streams, b.attn.Encoder(MODEL))
+    line = next(line for line in b.log(other).splitlines() if 'is let go' in line)
+    return 'refused: ' + line[:120]
+
+
+def show_full(b):
+    streams, what = speech(b, 2, 10 if b.small else 60)
+    b.serve()
+    worker = b.worker('--lease', 500, '--save', 100, '--max-bytes', 150000)
+    publish = b.publish(streams, 0)
+    wait_until(lambda: 'ATTENDED is full' in b.log(worker) and 'waits' in b.log(publish), 60, 'nobody waits')
+    info = b.client().api('STREAM.INFO.FEATURES')['state']['bytes']
+    time.sleep(0.5)
+    subscribe = b.subscribe(streams, '--forget')
+    b.finish(publish, subscribe)
+    assert info <= 150000, info
+    n = b.check(streams, b.attn.Encoder(MODEL))
+    rss = next(int(line.split()[1]) for line in open('/proc/%d/status' % worker.pid) if line.startswith('VmHWM')) / 1024
+    return '%d frames, %.1f MB, through 150 kB; the worker had at most %.0f MB' % (n, n * bench.FEATURES * 4 / 1e6, rss)
+
+
+def show_security(b):
+    streams, what = speech(b, 1, 2)
+    certificate = ('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'key.pem', '-out', 'cert.pem', '-days', '1',
+                   '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost')
+    if not bench.program('openssl'):
+        raise Skip('there is no openssl')
+    subprocess.run(certificate, check=True, capture_output=True)
+    b.serve(1, more='authorization {user: u, password: right}\ntls {cert_file: "cert.pem", key_file: "key.pem"}')
+    time.sleep(1)
+    url = 'nats://u:%s@127.0.0.1:%d'
+    b.env.update(NATS_URL=url % ('wrong', b.ports[0]), NATS_CA=os.path.abspath('cert.pem'))
+    wrong = b.worker()
+    assert wrong.wait(30) == 1, 'a wrong password was taken'
+    b.env.pop('NATS_CA')
+    b.env['NATS_URL'] = url % ('right', b.ports[0])
+    stranger = b.worker()
+    assert stranger.wait(30) == 1, 'a certificate of nobody was taken'
+    b.env['NATS_CA'] = os.path.abspath('cert.pem')
+    b.worker()
+    b.finish(b.publish(streams, 0), b.subscribe(streams))
+    b.check(streams, b.attn.Encoder(MODEL))
+    return '%s / %s' % tuple(b.log(w).strip().replace(url[7:10], '')[-70:] for w in (wrong, stranger))
