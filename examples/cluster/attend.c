@@ -232,7 +232,7 @@ write_outputs (Worker *worker, GPtrArray *streams)
     for (i = 0; i < streams->len; i++) {
       Stream *stream = g_ptr_array_index (streams, i);
 
-      if (stream->stream != NULL && g_get_monotonic_time () > stream->ends + worker->late * 1000)
+      if (stream->stream != NULL && g_get_monotonic_time () > stream->ends + worker->late)
         let_go (stream, "its lease ended");
       if (stream->stream != NULL && start_output (stream))
         g_ptr_array_add (writing, stream);

@@ -24,7 +24,7 @@ PATIENCE = 600  # seconds until whatever runs is killed
 
 
 def wait_until(true, seconds, what):
-    """Looks ten times a second."""
+    """""Looks ten times a second."""""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, 'after %g s: %s' % (seconds, what)

@@ -1,7 +1,7 @@
 /*
  * Whose stream it is. A lease is an entry of the bucket LEASES, "WORKER MILLISECONDS", which its worker writes anew
  * three times in that time. Who sees the same revision for all of that time, by its own clock, may write its own name
- * over that revision. So no clocks are compared, and of two who try, one is refused. "- 0" is free at once.
+ * over that revision. So no clocks are compared, and of two who try, one is refused. The name "-" makes it free at once.
  *
  * A bucket's age could end leases as well. But three servers of version 2.9 forget an entry each at its own time, and
  * may disagree about who was first behind that.  SPDX-License-Identifier: LGPL-2.1-or-later
@@ -36,7 +36,7 @@ note_lease (Stream *stream, guint64 revision, const char *value, gsize size)
   stream->length = length * 1000;
   stream->is_mine = strcmp (owner, stream->worker->id) == 0;
   stream->is_free = strcmp (owner, "-") == 0;
-  if (!stream->is_mine && stream->stream != NULL)
+  if (!stream->is_mine && stream->stream != NULL && stream->worker->late == 0)
     let_go (stream, "worker %s has it now", owner);
 }
 
@@ -61,7 +61,7 @@ lease_seen (Worker *worker, const Arrival *arrival)
                           g_memdup2 (&(gint64){ g_get_monotonic_time () }, sizeof (gint64)));
 }
 
-/* What `leases` told about the stream before anybody had heard of it. */
+/* What the server says now, which counts more than what was heard: one that died may have told what the others lack. */
 static gboolean
 look_up (Stream *stream)
 {
@@ -69,9 +69,9 @@ look_up (Stream *stream)
 
   if (!read_last (stream->worker->cluster, "KV_LEASES", stream->lease_key, &message))
     return FALSE;
-  if (message == NULL)
+  if (message == NULL || natsMsg_GetSequence (message) < stream->lease)
     stream->lease = 0;
-  else
+  if (message != NULL)
     note_lease (stream, natsMsg_GetSequence (message), natsMsg_GetData (message), natsMsg_GetDataLength (message));
   natsMsg_Destroy (message);
   return TRUE;
@@ -89,10 +89,10 @@ lease_is_over (const Stream *stream)
 
 /* The time counts from before the message leaves. */
 static void
-start_renewal (Stream *stream, const char *owner, gint length)
+start_renewal (Stream *stream, const char *owner)
 {
   char value[48];
-  gint n = g_snprintf (value, sizeof value, "%s %d", owner, length);
+  gint n = g_snprintf (value, sizeof value, "%s %d", owner, (gint) (stream->worker->lease / 1000));
   natsMsg *message =
       write_message (stream->worker->cluster, &stream->lease_write, stream->lease_key, value, n, stream->lease);
 
@@ -106,7 +106,7 @@ end_renewal (Stream *stream)
   if (stream->lease_write.result != WRITTEN)
     return FALSE;
   stream->lease = stream->lease_write.sequence;
-  stream->length = stream->worker->lease * 1000;
+  stream->length = stream->worker->lease;
   stream->ends = stream->seen + stream->length;
   stream->is_mine = TRUE;
   stream->is_free = FALSE;
@@ -118,7 +118,7 @@ lease_take (Stream *stream)
 {
   if (stream->lease == 0 && (!look_up (stream) || !lease_is_over (stream)))
     return FALSE;
-  start_renewal (stream, stream->worker->id, stream->worker->lease);
+  start_renewal (stream, stream->worker->id);
   write_wait (stream->worker->cluster);
   if (end_renewal (stream))
     return TRUE;
@@ -142,7 +142,7 @@ lease_renew_all (Worker *worker)
   g_hash_table_iter_init (&iter, worker->streams);
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
     if (stream->stream != NULL)
-      start_renewal (stream, worker->id, worker->lease);
+      start_renewal (stream, worker->id);
   write_wait (worker->cluster);
   g_hash_table_iter_init (&iter, worker->streams);
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
@@ -153,7 +153,7 @@ lease_renew_all (Worker *worker)
 void
 lease_give (Stream *stream)
 {
-  start_renewal (stream, "-", 0);
+  start_renewal (stream, "-");
   write_wait (stream->worker->cluster);
   stream->is_mine = FALSE;
   stream->is_free = TRUE;
@@ -165,7 +165,7 @@ lease_give (Stream *stream)
 guint
 lease_share (Worker *worker)
 {
-  gint64 since = g_get_monotonic_time () - worker->lease * 1000;
+  gint64 since = g_get_monotonic_time () - worker->lease;
   guint n_workers = 0, n_streams = 0;
   GHashTableIter iter;
   gint64 *heard;

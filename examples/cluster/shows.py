@@ -190,7 +190,7 @@ def show_network(b):
     far = b.worker(*options, prefix=(bench.program('ip'), 'netns', 'exec', space),
                    env={'NATS_URL': 'nats://192.0.2.1:%d' % b.ports[0]})
     publish, subscribe = b.publish(streams), b.subscribe(streams)
-    wait_until(lambda: 'goes on' in b.log(far), 30, 'the far worker takes no stream')
+    wait_until(lambda: 'goes on' in b.log(far), 30, 'the far worker takes no stream: ' + b.log(far))
     time.sleep(1)
     near = b.worker(*options)
     ip('link', 'set', cable, 'down')
@@ -259,17 +259,17 @@ def show_model(b):
 def show_full(b):
     streams, what = speech(b, 2, 10 if b.small else 60)
     b.serve()
-    worker = b.worker('--lease', 500, '--save', 100, '--max-bytes', 150000)
+    worker = b.worker('--lease', 500, '--save', 100, '--max-bytes', 30000)
     publish = b.publish(streams, 0)
     wait_until(lambda: 'ATTENDED is full' in b.log(worker) and 'waits' in b.log(publish), 60, 'nobody waits')
     info = b.client().api('STREAM.INFO.FEATURES')['state']['bytes']
     time.sleep(0.5)
     subscribe = b.subscribe(streams, '--forget')
     b.finish(publish, subscribe)
-    assert info <= 150000, info
+    assert info <= 30000, info
     n = b.check(streams, b.attn.Encoder(MODEL))
     rss = next(int(line.split()[1]) for line in open('/proc/%d/status' % worker.pid) if line.startswith('VmHWM')) / 1024
-    return '%d frames, %.1f MB, through 150 kB; the worker had at most %.0f MB' % (n, n * bench.FEATURES * 4 / 1e6, rss)
+    return '%d frames, %.1f MB, through 30 kB; the worker had at most %.0f MB' % (n, n * bench.FEATURES * 4 / 1e6, rss)
 
 
 def show_security(b):
@@ -293,4 +293,5 @@ def show_security(b):
     b.worker()
     b.finish(b.publish(streams, 0), b.subscribe(streams))
     b.check(streams, b.attn.Encoder(MODEL))
-    return '%s / %s' % tuple(b.log(w).strip().replace(url[7:10], '')[-70:] for w in (wrong, stranger))
+    return 'password: "%s"; certificate: "%s"; with both right: %d frames' % (
+        *(b.log(w).strip().splitlines()[-1].split(': ', 2)[-1][:90] for w in (wrong, stranger)), 200)

@@ -215,7 +215,7 @@ state_save (Stream *stream)
 void
 state_save_all (Worker *worker, gboolean now)
 {
-  gint64 before = g_get_monotonic_time () - (now ? 0 : worker->save * 1000);
+  gint64 before = g_get_monotonic_time () - (now ? 0 : worker->save);
   GPtrArray *saved = g_ptr_array_new ();
   GHashTableIter iter;
   Stream *stream;

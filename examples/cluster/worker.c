@@ -130,7 +130,7 @@ let_go (Stream *stream, const char *format, ...)
   say ("%s is let go: %s", stream->name, why);
   g_free (why);
   drop (stream);
-  stream->not_before = g_get_monotonic_time () + stream->worker->lease * 500;
+  stream->not_before = g_get_monotonic_time () + stream->worker->lease / 2;
 }
 
 /* The outputs that have left already, by what stands in ATTENDED. */
@@ -238,7 +238,7 @@ take_share (Worker *worker)
     if (stream->stream != NULL && worker->n_held > share && stream->arrival.message == NULL && state_save (stream)) {
       drop (stream);
       lease_give (stream);
-      stream->not_before = g_get_monotonic_time () + worker->lease * 500;
+      stream->not_before = g_get_monotonic_time () + worker->lease / 2;
     } else if (stream->stream == NULL && worker->n_held < share && n_taken < MOST_TAKEN && stream->is_there
                && lease_is_over (stream)) {
       n_taken += take (stream);
@@ -257,7 +257,7 @@ look_after (Worker *worker)
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream)) {
     if (stream->stream == NULL)
       continue;
-    if (g_get_monotonic_time () > stream->ends + worker->late * 1000)
+    if (g_get_monotonic_time () > stream->ends + worker->late)
       let_go (stream, "its lease ended");
     else if (reader_is_broken (&stream->reader))
       let_go (stream, "nothing was heard of %s", stream->features);
@@ -331,7 +331,7 @@ work (Worker *worker)
     state_save_all (worker, FALSE);
     if (g_get_monotonic_time () >= next) {
       keep (worker);
-      next = g_get_monotonic_time () + worker->lease * 1000 / 3;
+      next = g_get_monotonic_time () + worker->lease / 3;
     }
     take_share (worker);
   }
@@ -357,11 +357,12 @@ leave (Worker *worker)
 static const char *
 read_options (int *argc, char ***argv, Worker *worker, ClusterOptions *options)
 {
+  gint lease = 3000, save = 1000, late = 0;
   GOptionEntry entries[] = {
-    { "lease", 0, 0, G_OPTION_ARG_INT, &worker->lease, "A stream goes on elsewhere after this time (3000)", "MS" },
-    { "save", 0, 0, G_OPTION_ARG_INT, &worker->save, "Time between two saved states of a stream (1000)", "MS" },
+    { "lease", 0, 0, G_OPTION_ARG_INT, &lease, "A stream goes on elsewhere after this time (3000)", "MS" },
+    { "save", 0, 0, G_OPTION_ARG_INT, &save, "Time between two saved states of a stream (1000)", "MS" },
     { "streams", 0, 0, G_OPTION_ARG_INT, &worker->most_streams, "Streams that this worker takes, at most (64)", "N" },
-    { "late", 0, 0, G_OPTION_ARG_INT, &worker->late, "Go on for so long behind the end of a lease: for tests", "MS" },
+    { "late", 0, 0, G_OPTION_ARG_INT, &late, "For tests: go on for so long behind the end of a lease", "MS" },
     { "replicas", 0, 0, G_OPTION_ARG_INT, &options->replicas, "Servers that keep each message (1)", "N" },
     { "max-bytes", 0, 0, G_OPTION_ARG_INT64, &options->max_bytes, "Of FEATURES, and of ATTENDED (2^30)", "N" },
     { "age", 0, 0, G_OPTION_ARG_INT, &options->age, "Until messages and states are forgotten (86400)", "S" },
@@ -377,9 +378,12 @@ read_options (int *argc, char ***argv, Worker *worker, ClusterOptions *options)
     fail ("%s", error->message);
   if (*argc != 2)
     fail ("%s", g_option_context_get_help (context, TRUE, NULL));
-  if (worker->lease < 300 || worker->save < 0 || worker->most_streams < 1)
+  if (lease < 300 || save < 0 || worker->most_streams < 1)
     fail ("--lease is %d, expected 300 or more; --save is %d, expected 0 or more; --streams is %d, expected 1 or more",
-          worker->lease, worker->save, worker->most_streams);
+          lease, save, worker->most_streams);
+  worker->lease = lease * G_GINT64_CONSTANT (1000);
+  worker->save = save * G_GINT64_CONSTANT (1000);
+  worker->late = late * G_GINT64_CONSTANT (1000);
   g_option_context_free (context);
   return (*argv)[1];
 }
@@ -387,7 +391,7 @@ read_options (int *argc, char ***argv, Worker *worker, ClusterOptions *options)
 int
 main (int argc, char **argv)
 {
-  Worker worker = { .lease = 3000, .save = 1000, .most_streams = 64 };
+  Worker worker = { .most_streams = 64 };
   ClusterOptions options = { .replicas = 1, .max_bytes = G_GINT64_CONSTANT (1) << 30, .age = 86400 };
   const char *model;
   AttnError error;

@@ -16,10 +16,11 @@ typedef struct {
   AttnLayer *layer;
   AttnGroup *group;
   char id[24];
-  char hash[24];                        /* of the layer: workers with one hash share the streams */
-  gint lease, save, most_streams, late; /* options: milliseconds, milliseconds, streams, milliseconds */
-  GHashTable *streams;                  /* name -> Stream */
-  GHashTable *workers;                  /* id -> gint64, when it was heard; those with the same layer */
+  char hash[24];            /* of the layer: workers with one hash share the streams */
+  gint64 lease, save, late; /* options, microseconds */
+  gint most_streams;        /* option */
+  GHashTable *streams;      /* name -> Stream */
+  GHashTable *workers;      /* id -> gint64, when it was heard; those with the same layer */
   Reader leases;
   guint n_held;
 } Worker;
