@@ -102,7 +102,6 @@ class Bench:
         self.programs, self.small = os.path.join(build, 'examples'), small
         self.env = {**os.environ, 'GST_PLUGIN_PATH': os.path.join(build, 'plugin'), 'GST_REGISTRY': os.path.abspath('registry')}
         self.processes, self.servers, self.ports, self.logs = [], {}, [], {}
-        self.space = None
 
     def __enter__(self):
         return self
@@ -113,8 +112,6 @@ class Bench:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
                 process.wait()
-        if self.space:
-            subprocess.run(['ip', 'netns', 'del', self.space], check=False)
 
     def start(self, *command, log=None, env=None):
         out = open(log, 'ab') if log else subprocess.DEVNULL

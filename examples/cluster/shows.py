@@ -3,6 +3,7 @@
 SPDX-License-Identifier: LGPL-2.1-or-later
 """
 import contextlib
+import ctypes
 import os
 import random
 import signal
@@ -171,31 +172,50 @@ def ip(*words):
         raise Skip('ip %s: %s' % (' '.join(words), done.stderr.strip()))
 
 
-def show_network(b):
-    """The servers stand here, one worker in a namespace of its own, with a cable between them."""
+@contextlib.contextmanager
+def namespaces():
+    """Two network namespaces with a cable between them; this process is in the first. Addresses are those for documentation (RFC 5737)."""
     if os.geteuid() != 0 or not bench.program('ip'):
         raise Skip('network namespaces need root and iproute2')
+    here, far = ('attn-%s-%d' % (which, os.getpid()) for which in ('here', 'far'))
+    libc, before = ctypes.CDLL(None, use_errno=True), os.open('/proc/thread-self/ns/net', os.O_RDONLY)
+    try:
+        ip('netns', 'add', here)
+        ip('netns', 'add', far)
+        ip('link', 'add', 'veth0', 'netns', here, 'type', 'veth', 'peer', 'name', 'veth0', 'netns', far)
+        for space, address in ((here, '192.0.2.1/24'), (far, '192.0.2.2/24')):
+            ip('-n', space, 'address', 'add', address, 'dev', 'veth0')
+            ip('-n', space, 'link', 'set', 'veth0', 'up')
+            ip('-n', space, 'link', 'set', 'lo', 'up')
+        with open('/run/netns/' + here) as space:
+            if libc.setns(space.fileno(), 0) != 0:
+                raise Skip('setns: ' + os.strerror(ctypes.get_errno()))
+        yield far
+    finally:
+        libc.setns(before, 0)
+        os.close(before)
+        for space in (here, far):
+            subprocess.run(['ip', 'netns', 'del', space], stderr=subprocess.DEVNULL, check=False)
+
+
+def show_network(b):
+    with namespaces() as far:
+        return cut_network(b, far)
+
+
+def cut_network(b, space):
     streams, what = speech(b, 4, 5 if b.small else 30)
-    space = 'attn-worker-%d' % os.getpid()
-    cable = 'attn%d' % (os.getpid() % 100000)
-    ip('netns', 'add', space)
-    b.space = space
-    ip('link', 'add', cable, 'type', 'veth', 'peer', 'name', 'veth0', 'netns', space)
-    ip('address', 'add', '192.0.2.1/24', 'dev', cable)  # addresses for documentation (RFC 5737)
-    ip('link', 'set', cable, 'up')
-    ip('-n', space, 'address', 'add', '192.0.2.2/24', 'dev', 'veth0')
-    ip('-n', space, 'link', 'set', 'veth0', 'up')
     b.serve(1, '0.0.0.0')
     options = ('--lease', LEASE, '--save', SAVE)
     far = b.worker(*options, prefix=(bench.program('ip'), 'netns', 'exec', space),
                    env={'NATS_URL': 'nats://192.0.2.1:%d' % b.ports[0]})
     publish, subscribe = b.publish(streams), b.subscribe(streams)
-    wait_until(lambda: 'goes on' in b.log(far), 30, 'the far worker takes no stream: ' + b.log(far))
+    wait_until(lambda: 'goes on' in b.log(far), 30, 'the far worker takes no stream')
     time.sleep(1)
     near = b.worker(*options)
-    ip('link', 'set', cable, 'down')
+    ip('link', 'set', 'veth0', 'down')
     time.sleep(2 if b.small else 10)
-    ip('link', 'set', cable, 'up')
+    ip('link', 'set', 'veth0', 'up')
     b.finish(publish, subscribe)
     n = b.check(streams, b.attn.Encoder(MODEL))
     assert 'goes on' in b.log(near) and 'is let go' in b.log(far), b.log(far)[-500:]
