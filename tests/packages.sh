@@ -5,7 +5,7 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libgli
   libgstreamer-plugins-base1.0-dev libpango1.0-dev"
 packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-x pocketsphinx-testdata python3
   python3-gst-1.0 python3-numpy python3-cairo"
-packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"
+packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 nats-server libnats-dev openssl asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"
 packages_docs="doxygen cmark-gfm" # of docs/build.py
 packages_ci="clang libclang-rt-dev clang-format $packages_docs"
 # for train.py of examples/denoise and examples/speech-or-not; OpenBLAS is ten times as fast as the library that PyTorch finds otherwise

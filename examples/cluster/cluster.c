@@ -306,7 +306,7 @@ remove_below (Cluster *cluster, const char *stream, const char *subject, guint64
 }
 
 gboolean
-list_subjects (Cluster *cluster, const char *stream, const char *filter,
+list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64 *last,
                void (*visit) (const char *subject, gpointer data), gpointer data)
 {
   jsStreamInfo *info = NULL;
@@ -317,6 +317,7 @@ list_subjects (Cluster *cluster, const char *stream, const char *filter,
   options.Stream.Info.SubjectsFilter = filter;
   if (js_GetStreamInfo (&info, cluster->js, stream, &options, NULL) != NATS_OK)
     return FALSE;
+  *last = info->State.LastSeq;
   for (i = 0; info->State.Subjects != NULL && i < info->State.Subjects->Count; i++)
     visit (info->State.Subjects->List[i].Subject, data);
   jsStreamInfo_Destroy (info);

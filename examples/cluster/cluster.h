@@ -4,10 +4,10 @@
  *
  * Subjects and streams (a stream of frames has a name of letters, digits, _ and -):
  *
- *   FEATURES   features.NAME              frames that come; a worker removes them when a saved state has them
+ *   FEATURES   features.NAME              frames that come; workers remove those that saved states have seen
  *   ATTENDED   attended.NAME              outputs that leave
  *   DAMAGED    damaged.NAME.SEQUENCE      a message that no layer can take, as it was, with the reason in a header
- *   KV_LEASES  $KV.LEASES.stream.NAME     who works on a stream, and for how long: "WORKER MILLISECONDS"
+ *   KV_LEASES  $KV.LEASES.stream.NAME     who works on a stream: "WORKER MILLISECONDS DONE" (lease.c)
  *              $KV.LEASES.worker.WORKER   the workers that are there
  *   KV_STATES  $KV.STATES.NAME            the state of a stream (state.c)
  *
@@ -89,11 +89,17 @@ void write_wait (Cluster *cluster);
 /* The caller frees it; NULL: there is none. FALSE: the server does not answer. */
 gboolean read_last (Cluster *cluster, const char *stream, const char *subject, natsMsg **message);
 
-/* Messages of the subject with a sequence below `below` are gone. FALSE: maybe not. */
+/*
+ * Messages with a sequence below `below` are gone, of the subject, or (NULL) all. FALSE: maybe not. For a subject the
+ * server looks through all that is stored, so nobody should ask that often; all cost next to nothing.
+ */
 gboolean remove_below (Cluster *cluster, const char *stream, const char *subject, guint64 below);
 
-/* Calls `visit` for each subject of the stream that matches `filter`. FALSE: the server does not answer. */
-gboolean list_subjects (Cluster *cluster, const char *stream, const char *filter,
+/*
+ * Calls `visit` for each subject of the stream that matches `filter`. Messages up to *last are of these subjects. FALSE:
+ * the server does not answer.
+ */
+gboolean list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64 *last,
                         void (*visit) (const char *subject, gpointer data), gpointer data);
 
 /* Reads a subject in order. At most `most` messages are under way that were not acknowledged. */

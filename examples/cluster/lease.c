@@ -1,7 +1,9 @@
 /*
- * Whose stream it is. A lease is an entry of the bucket LEASES, "WORKER MILLISECONDS", which its worker writes anew
+ * Whose stream it is. A lease is an entry of the bucket LEASES, "WORKER MILLISECONDS DONE", which its worker writes anew
  * three times in that time. Who sees the same revision for all of that time, by its own clock, may write its own name
  * over that revision. So no clocks are compared, and of two who try, one is refused. The name "-" makes it free at once.
+ *
+ * DONE lets workers remove frames that no stream needs any more.
  *
  * A bucket's age could end leases as well. But three servers of version 2.9 forget an entry each at its own time, and
  * may disagree about who was first behind that.  SPDX-License-Identifier: LGPL-2.1-or-later
@@ -19,21 +21,23 @@ stream_of (Worker *worker, const char *key)
   return g_str_has_prefix (key, "stream.") ? g_hash_table_lookup (worker->streams, key + strlen ("stream.")) : NULL;
 }
 
-/* "WORKER MILLISECONDS" */
+/* "WORKER MILLISECONDS DONE" */
 static void
 note_lease (Stream *stream, guint64 revision, const char *value, gsize size)
 {
   char owner[24] = "-";
   char *text = g_strndup (value, size);
   gint length = 0;
+  guint64 done = 0;
 
-  sscanf (text, "%23s %d", owner, &length);
+  sscanf (text, "%23s %d %" G_GUINT64_FORMAT, owner, &length, &done);
   g_free (text);
   if (revision <= stream->lease)
     return; /* I know: I wrote it */
   stream->lease = revision;
   stream->seen = g_get_monotonic_time ();
   stream->length = length * 1000;
+  stream->done = done;
   stream->is_mine = strcmp (owner, stream->worker->id) == 0;
   stream->is_free = strcmp (owner, "-") == 0;
   if (!stream->is_mine && stream->stream != NULL && stream->worker->late == 0)
@@ -91,8 +95,9 @@ lease_is_over (const Stream *stream)
 static void
 start_renewal (Stream *stream, const char *owner)
 {
-  char value[48];
-  gint n = g_snprintf (value, sizeof value, "%s %d", owner, (gint) (stream->worker->lease / 1000));
+  char value[72];
+  gint n = g_snprintf (value, sizeof value, "%s %d %" G_GUINT64_FORMAT, owner, (gint) (stream->worker->lease / 1000),
+                       stream->done);
   natsMsg *message =
       write_message (stream->worker->cluster, &stream->lease_write, stream->lease_key, value, n, stream->lease);
 
@@ -179,4 +184,43 @@ lease_share (Worker *worker)
     n_streams += stream->is_there && stream->not_before < G_MAXINT64;
   n_workers = MAX (n_workers, 1);
   return MIN ((n_streams + n_workers - 1) / n_workers, (guint) worker->most_streams);
+}
+
+/*
+ * The messages of FEATURES that a stream does not need. A saved state has seen them; of a stream that rests they are all
+ * that were there when they were counted, if its last message is not behind the state.
+ */
+static void
+count_done (Stream *stream)
+{
+  Worker *worker = stream->worker;
+  natsMsg *message = NULL;
+
+  stream->done = MAX (stream->done, stream->saved_input);
+  if (stream->done >= worker->listed || stream->input != stream->saved_input || stream->arrival.message != NULL
+      || !g_queue_is_empty (&stream->arrived))
+    return;
+  if (read_last (worker->cluster, "FEATURES", stream->features, &message)
+      && (message == NULL || natsMsg_GetSequence (message) <= stream->saved_input))
+    stream->done = worker->listed;
+  natsMsg_Destroy (message);
+}
+
+/* Each lease tells what its stream does not need. What no stream needs is removed, by whoever comes to it first. */
+void
+lease_remove_frames (Worker *worker)
+{
+  guint64 below = worker->listed;
+  GHashTableIter iter;
+  Stream *stream;
+
+  g_hash_table_iter_init (&iter, worker->streams);
+  while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream)) {
+    if (stream->stream != NULL)
+      count_done (stream);
+    if (stream->is_there)
+      below = MIN (below, stream->done);
+  }
+  if (below > worker->removed && remove_below (worker->cluster, "FEATURES", NULL, below))
+    worker->removed = below;
 }

@@ -10,6 +10,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <stdio.h>
 #include <string.h>
 
 #include <gst/app/app.h>
@@ -65,27 +66,54 @@ check_bus (Source *source)
   gst_object_unref (bus);
 }
 
-/* What is in FEATURES already, of a publisher that died. */
+/* The last message of a subject; NULL: there is none. */
+static natsMsg *
+last_of (Cluster *cluster, const char *stream, const char *prefix, const char *name)
+{
+  char *subject = g_strdup_printf ("%s.%s", prefix, name);
+  natsMsg *message;
+
+  if (!read_last (cluster, stream, subject, &message))
+    fail ("%s cannot be read: the server does not answer", subject);
+  g_free (subject);
+  return message;
+}
+
+/* The frames of the stream that are there: of the last message, or of the state, if workers have removed the message. */
+static guint64
+count_frames (Cluster *cluster, const char *name)
+{
+  natsMsg *last = last_of (cluster, "FEATURES", "features", name);
+  natsMsg *state = last_of (cluster, "KV_STATES", "$KV.STATES", name);
+  natsMsg *output = last_of (cluster, "ATTENDED", "attended", name);
+  guint64 n = 0;
+  Frames frames;
+  char reason[256];
+
+  if (output != NULL && frames_unpack (output, &frames, reason) && frames.end)
+    fail ("%s has ended: choose another name", name);
+  if (state != NULL) {
+    char *line = g_strndup (natsMsg_GetData (state), MIN (natsMsg_GetDataLength (state), 80));
+
+    sscanf (line, "attn-state %*s %" G_GUINT64_FORMAT, &n);
+    g_free (line);
+  }
+  if (last != NULL && frames_unpack (last, &frames, reason))
+    n = MAX (n, frames.first + frames.count);
+  natsMsg_Destroy (last);
+  natsMsg_Destroy (state);
+  natsMsg_Destroy (output);
+  return n;
+}
+
 static void
 look_up (Cluster *cluster, Source *source)
 {
-  natsMsg *message;
-  Frames last;
-  char reason[256];
-
-  if (!read_last (cluster, "FEATURES", source->subject, &message))
-    fail ("%s cannot be read: the server does not answer", source->subject);
-  if (message == NULL)
-    return;
-  if (!again && !go_on)
-    fail ("%s has frames already: choose another name, or --again or --continue", source->subject);
-  if (!frames_unpack (message, &last, reason))
-    fail ("the last message of %s is damaged: %s", source->subject, reason);
-  if (last.end)
-    fail ("%s has ended: choose another name", source->subject);
-  source->already = last.first + last.count;
+  source->already = count_frames (cluster, source->name);
+  if (source->already > 0 && !again && !go_on)
+    fail ("%s has %" G_GUINT64_FORMAT " frames already: choose another name, or --again or --continue", source->name,
+          source->already);
   source->next = source->from = go_on ? source->already : 0;
-  natsMsg_Destroy (message);
 }
 
 static void

@@ -204,22 +204,22 @@ def show_network(b):
 
 
 def cut_network(b, space):
-    streams, what = speech(b, 4, 5 if b.small else 30)
+    streams, what = speech(b, 4, 8 if b.small else 30)
     b.serve(1, '0.0.0.0')
-    options = ('--lease', LEASE, '--save', SAVE)
+    options = ('--lease', 500 if b.small else LEASE, '--save', SAVE)
     far = b.worker(*options, prefix=(bench.program('ip'), 'netns', 'exec', space),
                    env={'NATS_URL': 'nats://192.0.2.1:%d' % b.ports[0]})
     publish, subscribe = b.publish(streams), b.subscribe(streams)
     wait_until(lambda: 'goes on' in b.log(far), 30, 'the far worker takes no stream')
-    time.sleep(1)
     near = b.worker(*options)
+    wait_until(lambda: 'goes on' in b.log(near), 30, 'the near worker takes no stream')
     ip('link', 'set', 'veth0', 'down')
-    time.sleep(2 if b.small else 10)
+    time.sleep(3 if b.small else 10)
     ip('link', 'set', 'veth0', 'up')
     b.finish(publish, subscribe)
     n = b.check(streams, b.attn.Encoder(MODEL))
-    assert 'goes on' in b.log(near) and 'is let go' in b.log(far), b.log(far)[-500:]
-    return '%d frames; no network for %d s' % (n, 2 if b.small else 10)
+    assert 'is let go' in b.log(far), b.log(far)[-500:]
+    return '%d frames; no network for %d s' % (n, 3 if b.small else 10)
 
 
 def put_frames(client, name, first, frames, **headers):
@@ -281,7 +281,7 @@ def show_full(b):
     b.serve()
     worker = b.worker('--lease', 500, '--save', 100, '--max-bytes', 30000)
     publish = b.publish(streams, 0)
-    wait_until(lambda: 'ATTENDED is full' in b.log(worker) and 'waits' in b.log(publish), 60, 'nobody waits')
+    wait_until(lambda: 'ATTENDED is full' in b.log(worker) and 'waits' in b.log(publish), 15, 'nobody waits')
     info = b.client().api('STREAM.INFO.FEATURES')['state']['bytes']
     time.sleep(0.5)
     subscribe = b.subscribe(streams, '--forget')
@@ -315,3 +315,48 @@ def show_security(b):
     b.check(streams, b.attn.Encoder(MODEL))
     return 'password: "%s"; certificate: "%s"; with both right: %d frames' % (
         *(b.log(w).strip().splitlines()[-1].split(': ', 2)[-1][:90] for w in (wrong, stranger)), 200)
+
+
+def cpu(process):
+    """Seconds of a processor that it has used."""
+    with open('/proc/%d/stat' % process.pid) as f:
+        fields = f.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def drain(b, streams, n_workers, *options):
+    """All frames are there before the workers start. Seconds, seconds of a core of the workers and of the server, entries of STATES."""
+    first = b.worker()
+    wait_until(lambda: 'error' not in (b.client().api('STREAM.INFO.KV_STATES') or {'error': 1}), 30, 'the worker creates nothing')
+    first.terminate()
+    b.finish(first)
+    b.finish(b.publish(streams, 0))
+    before = b.client().api('STREAM.INFO.KV_STATES')['state']['last_seq'], cpu(b.servers[0])
+    workers = [b.worker(*options) for _ in range(n_workers)]
+    watch = Watch(b, streams)
+    b.finish(b.subscribe(streams))
+    times = [time for name in streams for time in watch.times[name]]
+    return (max(times) - min(times), sum(map(cpu, workers)), cpu(b.servers[0]) - before[1],
+            b.client().api('STREAM.INFO.KV_STATES')['state']['last_seq'] - before[0])
+
+
+def show_speed(b):
+    streams, what = speech(b, 16, 5 if b.small else 30)
+    layer = b.attn.Encoder(MODEL)
+    said = []
+    for n_workers, options in ((1, ()), (2, ()), (1, ('--save', 0))):
+        with Bench(os.path.dirname(b.programs), b.small) as inner:
+            inner.serve()
+            inner.attn = b.attn
+            took, workers, server, saves = drain(inner, streams, n_workers, *options)
+            n = inner.check(streams, layer)
+            for log in os.listdir('.'):
+                if log.startswith('js') or log.startswith('out-'):
+                    subprocess.run(['rm', '-rf', log], check=True)
+        said.append('%d worker%s: %.0f frames/s, %.0f per core of the workers; the server takes %.0f us per frame, %.0f states/s saved' % (
+            n_workers, ' --save 0' if options else '', n / took, n / workers, 1e6 * server / n, saves / took))
+    start = time.process_time()
+    for frames in streams.values():
+        layer.forward(frames)
+    said.append('attn_forward () alone: %.0f frames/s' % (n / (time.process_time() - start)))
+    return '%d streams at once\n%s' % (len(streams), '\n'.join(' ' * 21 + line for line in said))

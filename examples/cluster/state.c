@@ -1,10 +1,10 @@
 /*
  * What is saved of a stream, an entry of the bucket STATES: a line of text,
  *
- *   attn-state INPUT ANSWERED SIZE PARTS PLACE
+ *   attn-state INPUT FRAMES ANSWERED SIZE PARTS PLACE
  *
- * that is, the last message of FEATURES that the state has seen, the outputs that had left, and the state of libattn
- * (attn.h describes its bytes). It follows the line if it fits into the message. Else it lies cut in the entries
+ * that is, the last message of FEATURES that the state has seen, the frames so far, the outputs that had left, and the
+ * state of libattn (attn.h describes its bytes). It follows the line if it fits into the message. Else it lies cut in the entries
  * NAME.PLACE.0 to NAME.PLACE.(PARTS - 1), which are written before the line. A worker writes to two places of its own,
  * WORKER.a and WORKER.b, in turns, and never to the one that the line names. So there is a whole state whenever a worker dies.
  * SPDX-License-Identifier: LGPL-2.1-or-later
@@ -62,7 +62,7 @@ restore_from (Stream *stream, const char *data, gsize size)
   guint8 *parts = NULL;
   AttnError error;
   AttnStatus status;
-  gint n = sscanf (line, "attn-state %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %zu %d %31s", &stream->input,
+  gint n = sscanf (line, "attn-state %" G_GUINT64_FORMAT " %*s %" G_GUINT64_FORMAT " %zu %d %31s", &stream->input,
                    &stream->answered, &state_size, &stream->n_parts, stream->old_place);
 
   g_free (line);
@@ -155,8 +155,9 @@ start_save (Stream *stream)
     stream->n_parts = 0;
     g_strlcpy (stream->place, "-", sizeof stream->place);
   }
-  n = g_snprintf (entry, LINE, "attn-state %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %zu %d %s\n", stream->input,
-                  stream->answered, size, stream->n_parts, stream->place);
+  n = g_snprintf (
+      entry, LINE, "attn-state %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %zu %d %s\n",
+      stream->input, attn_stream_next_frame (stream->stream), stream->answered, size, stream->n_parts, stream->place);
   if (!is_large)
     memmove (entry + n, state, size);
   if (ok)
@@ -182,12 +183,9 @@ forget_parts_of_others (Stream *stream)
   g_free (parts);
 }
 
-/* The frames that the state has seen are needed no longer; the last message stays, and tells a publisher where it is. */
 static gboolean
 end_save (Stream *stream)
 {
-  Cluster *cluster = stream->worker->cluster;
-
   if (stream->write.result != WRITTEN) {
     let_go (stream, "its state could not be written: %s", stream->write.error);
     return FALSE;
@@ -197,8 +195,6 @@ end_save (Stream *stream)
   stream->saved_at = g_get_monotonic_time ();
   forget_parts_of_others (stream);
   g_strlcpy (stream->old_place, stream->place, sizeof stream->old_place);
-  if (stream->input > 1)
-    remove_below (cluster, "FEATURES", stream->features, stream->input);
   return TRUE;
 }
 

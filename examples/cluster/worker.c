@@ -221,8 +221,10 @@ find_streams (Worker *worker)
   g_hash_table_iter_init (&iter, worker->streams);
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
     stream->is_there = FALSE;
-  if (list_subjects (worker->cluster, "FEATURES", "features.*", find_stream, worker))
-    g_hash_table_foreach_remove (worker->streams, is_gone, NULL);
+  if (!list_subjects (worker->cluster, "FEATURES", "features.*", &worker->listed, find_stream, worker))
+    return;
+  g_hash_table_foreach_remove (worker->streams, is_gone, NULL);
+  lease_remove_frames (worker);
 }
 
 /* Gives one stream to the others if there are too many here, or takes some. */
@@ -266,7 +268,7 @@ look_after (Worker *worker)
       say ("%s has ended, and is forgotten", stream->name);
       drop (stream);
       stream->is_there = FALSE;
-      stream->lease = 0;
+      stream->lease = stream->done = 0;
     }
   }
 }

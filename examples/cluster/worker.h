@@ -22,6 +22,8 @@ typedef struct {
   GHashTable *streams;      /* name -> Stream */
   GHashTable *workers;      /* id -> gint64, when it was heard; those with the same layer */
   Reader leases;
+  guint64 listed;  /* messages of FEATURES up to this one are of `streams` */
+  guint64 removed; /* those below are */
   guint n_held;
 } Worker;
 
@@ -35,6 +37,7 @@ typedef struct {
   guint64 lease; /* revision; 0: there is none */
   gint64 seen, length;
   gboolean is_free, is_mine;
+  guint64 done;      /* messages of FEATURES up to this one are not needed for this stream */
   gint64 ends;       /* mine: when others may take it */
   gint64 not_before; /* after something went wrong */
   Write lease_write;
@@ -75,6 +78,7 @@ gboolean lease_take (Stream *stream); /* FALSE: somebody else has it */
 void lease_renew_all (Worker *worker);
 void lease_give (Stream *stream); /* anybody may take it at once */
 guint lease_share (Worker *worker);
+void lease_remove_frames (Worker *worker);
 
 /* state.c; FALSE: the stream has to be let go */
 gboolean state_restore (Stream *stream);
