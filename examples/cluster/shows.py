@@ -69,7 +69,7 @@ def kill_often(b, workers, n, until, *options):
     """Kills a random worker n times, and starts another one, until the streams end. How many times it did."""
     rng, killed = random.Random(3), 0
     while killed < n and until.poll() is None:
-        time.sleep(rng.uniform(0.1, 0.8) if b.small else rng.uniform(0.3, 1.2))
+        time.sleep(rng.uniform(0.1, 0.8) if b.small else rng.uniform(0.8, 1.6))
         victim = rng.randrange(len(workers))
         workers[victim].kill()
         workers[victim].wait()
@@ -79,7 +79,7 @@ def kill_often(b, workers, n, until, *options):
 
 
 def show_kills(b):
-    n_streams, seconds, n_kills, lease = (6, 6, 5, 500) if b.small else (100, 90, 100, LEASE)
+    n_streams, seconds, n_kills, lease = (6, 6, 5, 500) if b.small else (100, 130, 100, LEASE)
     streams, what = speech(b, n_streams, seconds)
     options = ('--lease', lease, '--save', SAVE)
     b.serve()
@@ -126,7 +126,7 @@ def show_large(b):
     rng = np.random.default_rng(4)
     streams = {'large%d' % i: rng.standard_normal((window + (500 if b.small else 3000), bench.FEATURES)).astype('f') for i in range(1 if b.small else 2)}
     b.serve()
-    options = ('--lease', 500, '--save', 100)
+    options = ('--lease', 1500, '--save', 300)
     worker = b.worker(*options, model=model)
     subscribe, publish = b.subscribe(streams), b.publish(streams, 0, '--frames', '32')
     client = b.client()

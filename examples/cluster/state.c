@@ -23,7 +23,7 @@ part_size (Worker *worker)
   return natsConnection_GetMaxPayload (worker->cluster->connection) - ROOM_FOR_HEADERS;
 }
 
-/* ---- restore ---- */
+/* ---- read ---- */
 
 static guint8 *
 read_parts (Stream *stream, gsize size, gint n_parts, const char *place)
@@ -87,32 +87,7 @@ restore_from (Stream *stream, const char *data, gsize size)
   return status == ATTN_OK;
 }
 
-/*
- * The state is written again at once: the server refuses that if what it gave us was old, and a stream that has no
- * state gets one, which tells the workers of other models that it is not theirs.
- */
-gboolean
-state_restore (Stream *stream)
-{
-  natsMsg *message;
-  gboolean ok = TRUE;
-
-  if (!read_last (stream->worker->cluster, "KV_STATES", stream->state_key, &message)) {
-    let_go (stream, "%s cannot be read", stream->state_key);
-    return FALSE;
-  }
-  stream->revision = stream->input = stream->answered = 0;
-  stream->n_parts = 0;
-  stream->old_place[0] = '\0';
-  if (message != NULL) {
-    stream->revision = natsMsg_GetSequence (message);
-    ok = restore_from (stream, natsMsg_GetData (message), natsMsg_GetDataLength (message));
-  }
-  natsMsg_Destroy (message);
-  return ok && state_save (stream);
-}
-
-/* ---- save ---- */
+/* ---- write ---- */
 
 /* The parts of a large state, all under way at once. */
 static gboolean
@@ -184,7 +159,7 @@ forget_parts_of_others (Stream *stream)
 }
 
 static gboolean
-end_save (Stream *stream)
+is_written (Stream *stream)
 {
   if (stream->write.result != WRITTEN) {
     let_go (stream, "its state could not be written: %s", stream->write.error);
@@ -193,6 +168,14 @@ end_save (Stream *stream)
   stream->revision = stream->write.sequence;
   stream->saved_input = stream->input;
   stream->saved_at = g_get_monotonic_time ();
+  return TRUE;
+}
+
+static gboolean
+end_save (Stream *stream)
+{
+  if (!is_written (stream))
+    return FALSE;
   forget_parts_of_others (stream);
   g_strlcpy (stream->old_place, stream->place, sizeof stream->old_place);
   return TRUE;
@@ -205,6 +188,37 @@ state_save (Stream *stream)
     return FALSE;
   write_wait (stream->worker->cluster);
   return end_save (stream);
+}
+
+/*
+ * The entry is written again as it is: the server refuses that if what it gave us was old. And a stream that has no
+ * state gets one, which tells the workers of other models that it is not theirs.
+ */
+gboolean
+state_restore (Stream *stream)
+{
+  Cluster *cluster = stream->worker->cluster;
+  natsMsg *message;
+  gboolean ok;
+
+  if (!read_last (cluster, "KV_STATES", stream->state_key, &message)) {
+    let_go (stream, "%s cannot be read", stream->state_key);
+    return FALSE;
+  }
+  stream->revision = stream->input = stream->answered = 0;
+  stream->old_place[0] = '\0';
+  if (message == NULL)
+    return state_save (stream);
+  stream->revision = natsMsg_GetSequence (message);
+  ok = restore_from (stream, natsMsg_GetData (message), natsMsg_GetDataLength (message));
+  if (ok) {
+    write_send (cluster, write_message (cluster, &stream->write, stream->state_key, natsMsg_GetData (message),
+                                        natsMsg_GetDataLength (message), stream->revision));
+    write_wait (cluster);
+    ok = is_written (stream);
+  }
+  natsMsg_Destroy (message);
+  return ok;
 }
 
 /* Those that have seen something since, and whose time has come. */

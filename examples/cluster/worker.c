@@ -227,25 +227,39 @@ find_streams (Worker *worker)
   lease_remove_frames (worker);
 }
 
-/* Gives one stream to the others if there are too many here, or takes some. */
+/* The stream that has waited longest for a worker; NULL: none waits. */
+static Stream *
+longest_waiting (Worker *worker)
+{
+  Stream *stream, *chosen = NULL;
+  GHashTableIter iter;
+
+  g_hash_table_iter_init (&iter, worker->streams);
+  while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
+    if (stream->stream == NULL && stream->is_there && lease_is_over (stream)
+        && (chosen == NULL || stream->seen < chosen->seen))
+      chosen = stream;
+  return chosen;
+}
+
+/* Gives a stream to the others if there are too many here, or takes some. */
 static void
 take_share (Worker *worker)
 {
-  guint share = lease_share (worker), n_taken = 0;
+  guint share = lease_share (worker), n_tried;
   GHashTableIter iter;
   Stream *stream;
 
   g_hash_table_iter_init (&iter, worker->streams);
-  while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream)) {
-    if (stream->stream != NULL && worker->n_held > share && stream->arrival.message == NULL && state_save (stream)) {
+  while (worker->n_held > share && g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
+    if (stream->stream != NULL && stream->arrival.message == NULL && state_save (stream)) {
       drop (stream);
       lease_give (stream);
       stream->not_before = g_get_monotonic_time () + worker->lease / 2;
-    } else if (stream->stream == NULL && worker->n_held < share && n_taken < MOST_TAKEN && stream->is_there
-               && lease_is_over (stream)) {
-      n_taken += take (stream);
     }
-  }
+  for (n_tried = 0; n_tried < MOST_TAKEN && worker->n_held < share; n_tried++)
+    if ((stream = longest_waiting (worker)) == NULL || !take (stream))
+      break;
 }
 
 /* Streams whose end has left, and streams from which nothing comes any more. */
