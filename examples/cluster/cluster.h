@@ -54,7 +54,7 @@ void cluster_free (Cluster *cluster);
 void fail (const char *format, ...) G_GNUC_PRINTF (1, 2) G_GNUC_NORETURN;
 gboolean is_name (const char *name); /* letters, digits, _ and - */
 
-/* ---- frames in a message: float32, little-endian, and the headers Attn-First, -Time, -Width, -Count, -Rate, -End ---- */
+/* ---- frames in a message: float32, little-endian; headers Attn-First, -Time, -Width, -Count, -Rate, -End ---- */
 
 typedef struct {
   guint64 first;        /* number of the first frame (or output) */
@@ -78,7 +78,7 @@ typedef struct {
   char error[256];                                       /* else: what the server said */
 } Write;
 
-/* `expected`: the sequence of the last message of the subject, 0: there is none, ANY. *write lives until write_wait (). */
+/* `expected`: the sequence of the last message of the subject; 0: there is none; ANY. *write stays until write_wait () */
 natsMsg *write_message (Cluster *cluster, Write *write, const char *subject, const void *data, gsize size,
                         guint64 expected);
 void write_send (Cluster *cluster, natsMsg *message); /* takes it; headers are set before */
@@ -96,8 +96,8 @@ gboolean read_last (Cluster *cluster, const char *stream, const char *subject, n
 gboolean remove_below (Cluster *cluster, const char *stream, const char *subject, guint64 below);
 
 /*
- * Calls `visit` for each subject of the stream that matches `filter`. Messages up to *last are of these subjects. FALSE:
- * the server does not answer.
+ * Calls `visit` for each subject of the stream that matches `filter`. Messages up to *last are of these subjects.
+ * FALSE: the server does not answer.
  */
 gboolean list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64 *last,
                         void (*visit) (const char *subject, gpointer data), gpointer data);

@@ -1,7 +1,8 @@
 /*
- * Whose stream it is. A lease is an entry of the bucket LEASES, "WORKER MILLISECONDS DONE", which its worker writes anew
- * three times in that time. Who sees the same revision for all of that time, by its own clock, may write its own name
- * over that revision. So no clocks are compared, and of two who try, one is refused. The name "-" makes it free at once.
+ * Whose stream it is. A lease is an entry of the bucket LEASES, "WORKER MILLISECONDS DONE", which its worker writes
+ * anew three times in that time. Who sees the same revision for all of that time, by its own clock, may write its own
+ * name over that revision. So no clocks are compared, and of two who try, one is refused. The name "-" makes it free at
+ * once.
  *
  * DONE lets workers remove frames that no stream needs any more.
  *
@@ -187,8 +188,8 @@ lease_share (Worker *worker)
 }
 
 /*
- * The messages of FEATURES that a stream does not need. A saved state has seen them; of a stream that rests they are all
- * that were there when they were counted, if its last message is not behind the state.
+ * The messages of FEATURES that a stream does not need. A saved state has seen them; of a stream that rests they are
+ * all that were there when they were counted, if its last message is not behind the state.
  */
 static void
 count_done (Stream *stream)

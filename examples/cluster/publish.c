@@ -3,10 +3,10 @@
  *
  *   publish [OPTION...] NAME PIPELINE [NAME PIPELINE]...
  *
- * A PIPELINE is one for gst-launch-1.0 without its sink, whose frames are float32 ("audiotestsrc ! logmel"), or the name
- * of a .npy file. The end of the pipeline is the end of the stream. GAP buffers, and jumps of the time, are absent
- * frames. A pipeline waits while FEATURES is full. If the program dies, --again reads the source from its beginning, and
- * sends what is not there yet; --continue is for a live source: its frames get the next numbers.
+ * A PIPELINE is one for gst-launch-1.0 without its sink, whose frames are float32 ("audiotestsrc ! logmel"), or the
+ * name of a .npy file. The end of the pipeline is the end of the stream. GAP buffers, and jumps of the time, are absent
+ * frames. A pipeline waits while FEATURES is full. If the program dies, --again reads the source from its beginning,
+ * and sends what is not there yet; --continue is for a live source: its frames get the next numbers.
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
@@ -79,7 +79,7 @@ last_of (Cluster *cluster, const char *stream, const char *prefix, const char *n
   return message;
 }
 
-/* The frames of the stream that are there: of the last message, or of the state, if workers have removed the message. */
+/* The frames of the stream that are there, by the last message, or by the state if workers have removed that. */
 static guint64
 count_frames (Cluster *cluster, const char *name)
 {

@@ -86,6 +86,13 @@ close_sink (Sink *sink)
   g_free (sink->subject);
 }
 
+static void
+fail_sink (Sink *sink)
+{
+  close_sink (sink); /* says why */
+  fail ("%s: the pipeline ended before the stream", sink->name);
+}
+
 /* ---- outputs ---- */
 
 /* Outputs at fewer than one per second have a fraction that audio cannot have: 1 stands for it. */
@@ -122,10 +129,10 @@ push (Sink *sink, const Frames *outputs, guint64 number, const void *values, gui
   GST_BUFFER_PTS (buffer) = frames_time (outputs, number);
   GST_BUFFER_DURATION (buffer) = frames_time (outputs, number + count) - GST_BUFFER_PTS (buffer);
   if (gst_app_src_push_buffer (sink->src, buffer) != GST_FLOW_OK)
-    close_sink (sink); /* says why */
+    fail_sink (sink);
 }
 
-/* Outputs that came before are left out: three servers may keep two messages of two workers, which have the same bits. */
+/* Those that came before are left out: three servers may keep the messages of two workers, which have the same bits. */
 static void
 take_message (Sink *sink, natsMsg *message)
 {
