@@ -49,7 +49,7 @@ typedef struct {
  */
 Cluster *cluster_connect (const char *program);
 void cluster_create (Cluster *cluster, const ClusterOptions *options); /* does nothing with what is there */
-void cluster_wait_for (Cluster *cluster, const char *stream);          /* until a worker has created it */
+void cluster_wait (Cluster *cluster);                                  /* until a worker has created it */
 void cluster_free (Cluster *cluster);
 void fail (const char *format, ...) G_GNUC_PRINTF (1, 2) G_GNUC_NORETURN;
 gboolean is_name (const char *name); /* letters, digits, _ and - */
@@ -78,7 +78,7 @@ typedef struct {
   char error[256];                                       /* else: what the server said */
 } Write;
 
-/* `expected`: the sequence of the last message of the subject; 0: there is none; ANY. *write stays until write_wait () */
+/* `expected`: the sequence of the last message of the subject; 0: there is none; ANY. *write stays until write_wait. */
 natsMsg *write_message (Cluster *cluster, Write *write, const char *subject, const void *data, gsize size,
                         guint64 expected);
 void write_send (Cluster *cluster, natsMsg *message); /* takes it; headers are set before */

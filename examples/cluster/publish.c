@@ -319,7 +319,7 @@ main (int argc, char **argv)
   if (argc < 3 || argc % 2 == 0 || n_frames < 1)
     fail ("%s", g_option_context_get_help (context, TRUE, NULL));
   cluster = cluster_connect ("publish");
-  cluster_wait_for (cluster, "FEATURES");
+  cluster_wait (cluster);
   n = (argc - 1) / 2;
   sources = g_new0 (Source, n);
   for (i = 0; i < n; i++)

@@ -281,7 +281,7 @@ def show_full(b):
     b.serve()
     worker = b.worker('--lease', 500, '--save', 100, '--max-bytes', 30000)
     publish = b.publish(streams, 0)
-    wait_until(lambda: 'ATTENDED is full' in b.log(worker) and 'waits' in b.log(publish), 15, 'nobody waits')
+    wait_until(lambda: 'ATTENDED is full' in b.log(worker) and 'waits' in b.log(publish), 90, 'nobody waits')
     info = b.client().api('STREAM.INFO.FEATURES')['state']['bytes']
     time.sleep(0.5)
     subscribe = b.subscribe(streams, '--forget')

@@ -218,7 +218,7 @@ main (int argc, char **argv)
   if (argc < 3 || argc % 2 == 0)
     fail ("%s", g_option_context_get_help (context, TRUE, NULL));
   cluster = cluster_connect ("subscribe");
-  cluster_wait_for (cluster, "ATTENDED");
+  cluster_wait (cluster);
   n = (argc - 1) / 2;
   sinks = g_new0 (Sink, n);
   for (i = 0; i < n; i++)
