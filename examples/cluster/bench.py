@@ -100,7 +100,7 @@ class Bench:
 
     def __init__(self, build, small):
         self.programs, self.small = os.path.join(build, 'examples'), small
-        self.env = {**os.environ, 'GST_PLUGIN_PATH': os.path.join(build, 'plugin'), 'GST_REGISTRY': os.path.abspath('registry')}
+        self.env = {**os.environ, 'GST_PLUGIN_PATH': os.path.join(build, 'plugin')}
         self.processes, self.servers, self.ports, self.logs = [], {}, [], {}
 
     def __enter__(self):
