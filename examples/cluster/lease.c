@@ -147,8 +147,10 @@ lease_renew_all (Worker *worker)
               write_message (worker->cluster, &presence, key, worker->hash, strlen (worker->hash), ANY));
   g_hash_table_iter_init (&iter, worker->streams);
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
-    if (stream->stream != NULL)
+    if (stream->stream != NULL && g_get_monotonic_time () < stream->ends)
       start_renewal (stream, worker->id);
+    else
+      stream->lease_write.result = LOST;
   write_wait (worker->cluster);
   g_hash_table_iter_init (&iter, worker->streams);
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))

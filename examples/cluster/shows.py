@@ -92,6 +92,7 @@ def show_kills(b):
     b.finish(publish, subscribe)
     n = b.check(streams, b.attn.Encoder(MODEL))
     outages = watch.outages(lease)
+    assert 'came again' not in b.log(subscribe), b.log(subscribe)
     assert killed >= n_kills, 'only %d of %d kills before the streams ended' % (killed, n_kills)
     return '%d streams of %s, %d frames; %d kills; lease %d ms; outages of a stream: %d, median %.2f s, worst %.2f s' % (
         n_streams, what, n, killed, lease, len(outages), statistics.median(outages or [0]), max(outages or [0]))
@@ -114,7 +115,8 @@ def show_pause(b):
     b.finish(publish, subscribe)
     time.sleep(1)
     n = b.check(streams, b.attn.Encoder(MODEL))
-    refused = b.log(stopped).count('wrong last sequence')
+    refused = b.log(stopped).count('its output was refused: wrong last sequence')
+    assert 'came again' not in b.log(subscribe), b.log(subscribe)
     assert refused > 0, 'nothing was refused: ' + b.log(stopped)[-500:]
     return '%d frames; stopped for %g s; writes refused: %d' % (n, pause, refused)
 

@@ -27,6 +27,7 @@ typedef struct {
   GstAppSrc *src;
   Reader reader;
   guint64 next;      /* output */
+  guint64 n_again;   /* outputs that came a second time */
   guint64 sequence;  /* of the last message */
   guint64 forgotten; /* the messages below are */
   guint32 width;
@@ -151,8 +152,9 @@ take_message (Sink *sink, natsMsg *message)
     sink->next += n;
   }
   sink->ended = outputs.end;
-  skipped = sink->next - outputs.first;
-  if (outputs.count <= skipped)
+  skipped = MIN (sink->next - outputs.first, outputs.count);
+  sink->n_again += skipped;
+  if (outputs.count == skipped)
     return;
   push (sink, &outputs, sink->next, (const gfloat *) outputs.values + skipped * outputs.width, outputs.count - skipped);
   sink->next = outputs.first + outputs.count;
@@ -170,6 +172,8 @@ receive (Cluster *cluster, Sink *sink, const Arrival *arrival)
       remove_below (cluster, "ATTENDED", sink->subject, sink->sequence);
   }
   if (sink->ended) {
+    if (sink->n_again > 0)
+      g_printerr ("%s: %" G_GUINT64_FORMAT " outputs came again\n", sink->name, sink->n_again);
     reader_stop (&sink->reader);
     close_sink (sink);
   }
