@@ -355,8 +355,8 @@ def show_speed(b):
             for log in os.listdir('.'):
                 if log.startswith('js') or log.startswith('out-'):
                     subprocess.run(['rm', '-rf', log], check=True)
-        said.append('%d worker%s: %.0f frames/s, %.0f per core of the workers; the server takes %.0f us per frame, %.0f states/s saved' % (
-            n_workers, ' --save 0' if options else '', n / took, n / workers, 1e6 * server / n, saves / took))
+        said.append('%s: %.0f frames/s, %.0f per core of the workers; the server takes %.0f us per frame, %.0f states/s saved' % (
+            ' '.join(('%d worker%s' % (n_workers, 's' * (n_workers > 1)), *map(str, options))), n / took, n / workers, 1e6 * server / n, saves / took))
     start = time.process_time()
     for frames in streams.values():
         layer.forward(frames)
