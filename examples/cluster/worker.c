@@ -149,6 +149,10 @@ read_answered (Stream *stream)
   if (!frames_unpack (message, &outputs, reason))
     fail ("%s: %s", stream->attended, reason);
   stream->last = natsMsg_GetSequence (message);
+  if (outputs.first + outputs.count < stream->answered)
+    say ("%s: the servers have lost outputs %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
+         ", which they had acknowledged",
+         stream->name, outputs.first + outputs.count, stream->answered - 1);
   stream->answered = MAX (stream->answered, outputs.first + outputs.count);
   stream->ended = outputs.end ? outputs.input : 0;
   natsMsg_Destroy (message);
