@@ -302,7 +302,6 @@ def show_security(b):
         raise Skip('there is no openssl')
     subprocess.run(certificate, check=True, capture_output=True)
     b.serve(1, more='authorization {user: u, password: right}\ntls {cert_file: "cert.pem", key_file: "key.pem"}')
-    time.sleep(1)
     url = 'nats://u:%s@127.0.0.1:%d'
     b.env.update(NATS_URL=url % ('wrong', b.ports[0]), NATS_CA=os.path.abspath('cert.pem'))
     wrong = b.worker()
