@@ -160,6 +160,13 @@ read_answered (Stream *stream)
 }
 
 static gboolean
+read_on (Stream *stream, guint64 behind)
+{
+  return reader_start (&stream->reader, stream->worker->cluster, "FEATURES", stream->features, behind + 1,
+                       MOST_UNDERWAY);
+}
+
+static gboolean
 take (Stream *stream)
 {
   Worker *worker = stream->worker;
@@ -174,9 +181,7 @@ take (Stream *stream)
     lease_give (stream); /* maybe another worker has the model */
     return FALSE;
   }
-  if (!read_answered (stream)
-      || !reader_start (&stream->reader, worker->cluster, "FEATURES", stream->features, stream->input + 1,
-                        MOST_UNDERWAY)) {
+  if (!read_answered (stream) || !read_on (stream, stream->input)) {
     let_go (stream, "the server does not answer");
     return FALSE;
   }
@@ -279,7 +284,9 @@ look_after (Worker *worker)
       continue;
     if (g_get_monotonic_time () > stream->ends + worker->late)
       let_go (stream, "its lease ended");
-    else if (reader_is_broken (&stream->reader))
+    else if (stream->reader.number == 0 && g_queue_is_empty (&stream->arrived) && !read_on (stream, stream->queued))
+      let_go (stream, "the server does not answer");
+    else if (stream->reader.number > 0 && reader_is_broken (&stream->reader))
       let_go (stream, "nothing was heard of %s", stream->features);
     else if (stream->ended > 0 && stream->input >= stream->ended && g_queue_is_empty (&stream->arrived)
              && stream->arrival.message == NULL && state_forget (stream)) {
@@ -319,7 +326,10 @@ receive (Worker *worker, gint64 timeout)
         lease_seen (worker, &arrival);
     } else if (stream != NULL && reader_accept (&stream->reader, &arrival)) {
       g_queue_push_tail (&stream->arrived, g_memdup2 (&arrival, sizeof arrival));
+      stream->queued = arrival.sequence;
       arrival.message = NULL;
+      if (g_queue_get_length (&stream->arrived) >= MOST_WAITING) /* 2.9.10 forgets at a removal what is under way */
+        reader_stop (&stream->reader);
     }
     natsMsg_Destroy (arrival.message);
   }

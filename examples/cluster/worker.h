@@ -8,7 +8,8 @@
 #include "attn.h"
 #include "cluster.h"
 
-#define MOST_UNDERWAY 64 /* messages of a stream that wait in a worker */
+#define MOST_UNDERWAY 64 /* messages of a stream that the server sends before they are acknowledged */
+#define MOST_WAITING 256 /* messages of a stream that wait in a worker */
 #define MOST_GAP 360000  /* frames: an hour at 100 frames per second. A message behind a longer gap is set aside */
 
 typedef struct {
@@ -46,6 +47,7 @@ typedef struct {
   AttnStream *stream; /* NULL: it is not held */
   Reader reader;
   GQueue arrived;   /* Arrival */
+  guint64 queued;   /* sequence of the last one */
   guint64 input;    /* sequence of the last message that the stream has seen */
   guint64 answered; /* the outputs below this number stand in ATTENDED */
   guint64 last;     /* sequence of the last message there; 0: none */
