@@ -117,8 +117,8 @@ cluster_connect (const char *program)
     status = natsConnection_JetStream (&cluster->js, cluster->connection, NULL);
   if (status == NATS_OK)
     status = natsInbox_Create (&cluster->inbox);
-  if (status != NATS_OK)
-    fail ("cannot connect to %s: %s", url, last_error (status));
+  if (status != NATS_OK) /* passwords stay here */
+    fail ("cannot connect to %s: %s", strchr (url, '@') != NULL ? strrchr (url, '@') + 1 : url, last_error (status));
   listen_to_answers (cluster);
   cluster->arrivals = g_async_queue_new_full (free_arrival);
   cluster->writes = g_hash_table_new_full (g_int64_hash, g_int64_equal, g_free, NULL);

@@ -81,7 +81,7 @@ last_of (Cluster *cluster, const char *stream, const char *prefix, const char *n
 
 /* The frames of the stream that are there, by the last message, or by the state if workers have removed that. */
 static guint64
-count_frames (Cluster *cluster, const char *name)
+count_frames (Cluster *cluster, const char *name, gboolean *ended)
 {
   natsMsg *last = last_of (cluster, "FEATURES", "features", name);
   natsMsg *state = last_of (cluster, "KV_STATES", "$KV.STATES", name);
@@ -90,16 +90,17 @@ count_frames (Cluster *cluster, const char *name)
   Frames frames;
   char reason[256];
 
-  if (output != NULL && frames_unpack (output, &frames, reason) && frames.end)
-    fail ("%s has ended: choose another name", name);
+  *ended = output != NULL && frames_unpack (output, &frames, reason) && frames.end;
   if (state != NULL) {
     char *line = g_strndup (natsMsg_GetData (state), MIN (natsMsg_GetDataLength (state), 80));
 
     sscanf (line, "attn-state %*s %" G_GUINT64_FORMAT, &n);
     g_free (line);
   }
-  if (last != NULL && frames_unpack (last, &frames, reason))
+  if (last != NULL && frames_unpack (last, &frames, reason)) {
     n = MAX (n, frames.first + frames.count);
+    *ended |= frames.end;
+  }
   natsMsg_Destroy (last);
   natsMsg_Destroy (state);
   natsMsg_Destroy (output);
@@ -109,7 +110,9 @@ count_frames (Cluster *cluster, const char *name)
 static void
 look_up (Cluster *cluster, Source *source)
 {
-  source->already = count_frames (cluster, source->name);
+  source->already = count_frames (cluster, source->name, &source->ended);
+  if (source->ended && !again)
+    fail ("%s has ended: choose another name", source->name);
   if (source->already > 0 && !again && !go_on)
     fail ("%s has %" G_GUINT64_FORMAT " frames already: choose another name, or --again or --continue", source->name,
           source->already);
@@ -126,6 +129,8 @@ open_source (Cluster *cluster, Source *source, const char *name, const char *tex
   source->held = g_byte_array_new ();
   source->subject = g_strdup_printf ("features.%s", name);
   look_up (cluster, source);
+  if (source->ended)
+    return;
   source->pipeline = start_pipeline (text, name);
   source->sink = GST_APP_SINK (gst_bin_get_by_name (GST_BIN (source->pipeline), "cluster-sink"));
 }
@@ -133,9 +138,10 @@ open_source (Cluster *cluster, Source *source, const char *name, const char *tex
 static void
 close_source (Source *source)
 {
-  gst_element_set_state (source->pipeline, GST_STATE_NULL);
-  gst_object_unref (source->sink);
-  gst_object_unref (source->pipeline);
+  if (source->pipeline != NULL)
+    gst_element_set_state (source->pipeline, GST_STATE_NULL);
+  g_clear_object (&source->sink);
+  g_clear_object (&source->pipeline);
   g_byte_array_unref (source->held);
   g_free (source->subject);
 }
@@ -192,13 +198,15 @@ hold (Source *source, GstSample *sample)
   GstBuffer *buffer = gst_sample_get_buffer (sample);
   gsize size = gst_buffer_get_size (buffer), skipped;
   guint64 first;
+  gboolean is_gap;
 
   read_caps (source, gst_sample_get_caps (sample));
   first = number_of (source, buffer);
-  if (source->held->len > 0 && first != source->next)
+  is_gap = GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_GAP);
+  if (!is_gap && source->held->len > 0 && first != source->frames.first + n_held (source))
     return FALSE;
   source->next = first + size / row_size (source);
-  if (GST_BUFFER_FLAG_IS_SET (buffer, GST_BUFFER_FLAG_GAP) || source->next <= source->already)
+  if (is_gap || source->next <= source->already)
     return TRUE;
   skipped = source->already > first ? source->already - first : 0; /* a publisher that died has sent them */
   if (source->held->len == 0)
@@ -273,8 +281,10 @@ static void
 run (Cluster *cluster, Source *sources, gint n)
 {
   GPtrArray *sending = g_ptr_array_new ();
-  gint n_open = n, i;
+  gint n_open = 0, i;
 
+  for (i = 0; i < n; i++)
+    n_open += !sources[i].ended;
   while (n_open > 0) {
     gboolean waits = FALSE;
 

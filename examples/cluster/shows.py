@@ -240,7 +240,13 @@ def show_damaged(b):
     worker = b.worker(*options)
     client = b.client()
     wait_until(lambda: 'error' not in (client.api('STREAM.INFO.KV_STATES') or {'error': 1}), 30, 'the worker creates nothing')
-    subscribe = b.subscribe({'d': 0})
+    there = np.ones(600, bool)  # a second stream, which a pipeline continues, and whose gaps it tells
+    there[150:170] = there[-3:] = False
+    put_frames(client, 'g', 0, frames[:100])
+    np.save('g.npy', np.where(there[:, None], frames, np.float32(np.nan))[100:])
+    publish = b.start(os.path.join(b.programs, 'cluster-publish'), '--continue', 'g', 'filesrc location=g.npy ! npyparse frame-rate=100/1 nan-is-gap=true',
+                      log='publish.log')
+    subscribe = b.subscribe({'d': 0, 'g': 0})
     for i in range(0, 600, 10):
         if i in (400, 410, 420):  # lost
             present[i:i + 10] = False
@@ -254,11 +260,11 @@ def show_damaged(b):
             worker.wait()
             b.worker(*options)
     put_frames(client, 'd', 600, frames[:0], Attn_End=1)
-    b.finish(subscribe)
-    b.check({'d': frames}, b.attn.Encoder(MODEL), {'d': present})
+    b.finish(publish, subscribe)
+    b.check({'d': frames, 'g': frames}, b.attn.Encoder(MODEL), {'d': present, 'g': there})
     aside = client.api('STREAM.INFO.DAMAGED')['state']['messages']
     assert aside == len(damage), '%d messages are set aside, expected %d' % (aside, len(damage))
-    return '600 frames; %d messages set aside, 3 lost, a copy; a kill' % aside
+    return '600 frames; %d messages set aside, 3 lost, a copy; a kill; gaps of a pipeline' % aside
 
 
 def show_model(b):
@@ -272,11 +278,14 @@ def show_model(b):
     first.kill()
     other = b.worker(*options, model=write_layer('other.safetensors', 100))
     wait_until(lambda: b.log(other).count('is let go') == 2, 30, 'the other model was not refused')
+    publish.kill()
+    publish.wait()
+    publish = b.publish(streams, 1, '--again')
     b.worker(*options)
     b.finish(publish, subscribe)
     b.check(streams, b.attn.Encoder(MODEL))
     line = next(line for line in b.log(other).splitlines() if 'is let go' in line)
-    return 'refused: ' + line[:120]
+    return 'the publisher was killed, too; refused: ' + line[:120]
 
 
 def show_full(b):
@@ -306,7 +315,7 @@ def show_security(b):
     url = 'nats://u:%s@127.0.0.1:%d'
     b.env.update(NATS_URL=url % ('wrong', b.ports[0]), NATS_CA=os.path.abspath('cert.pem'))
     wrong = b.worker()
-    assert wrong.wait(30) == 1, 'a wrong password was taken'
+    assert wrong.wait(30) == 1 and 'wrong@' not in b.log(wrong), 'a wrong password was taken, or written down: ' + b.log(wrong)
     b.env.pop('NATS_CA')
     b.env['NATS_URL'] = url % ('right', b.ports[0])
     stranger = b.worker()
