@@ -92,6 +92,9 @@ def show_kills(b):
     b.finish(publish, subscribe)
     n = b.check(streams, b.attn.Encoder(MODEL))
     outages = watch.outages(lease)
+    left = ('FEATURES', 'features.*'), ('KV_STATES', '$KV.STATES.>'), ('KV_LEASES', '$KV.LEASES.stream.*')
+    wait_until(lambda: not any(b.client().api('STREAM.INFO.' + name, subjects_filter=subjects)['state'].get('subjects') for name, subjects in left),
+               60, 'something is left of streams that have ended')
     assert 'came again' not in b.log(subscribe), b.log(subscribe)
     assert killed >= n_kills, 'only %d of %d kills before the streams ended' % (killed, n_kills)
     return '%d streams of %s, %d frames; %d kills; lease %d ms; outages of a stream: %d, median %.2f s, worst %.2f s' % (
