@@ -5,9 +5,9 @@ packages_build="gcc libc6-dev meson ninja-build pkg-config libjansson-dev libgli
   libgstreamer-plugins-base1.0-dev libpango1.0-dev"
 packages_run="gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-x pocketsphinx-testdata python3
   python3-gst-1.0 python3-numpy python3-cairo"
-packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 nats-server libnats-dev openssl asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"
+packages_test="$packages_run gstreamer1.0-plugins-bad g++ binutils iproute2 asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav"
 packages_docs="doxygen cmark-gfm" # of docs/build.py
-packages_ci="clang libclang-rt-dev clang-format $packages_docs"
+packages_ci="clang libclang-rt-dev clang-format libnats-dev $packages_docs"
 # for train.py of examples/denoise and examples/speech-or-not; OpenBLAS is ten times as fast as the library that PyTorch finds otherwise
 packages_train="$packages_run python3-torch libopenblas0-serial gstreamer1.0-libav asterisk-core-sounds-en-g722 asterisk-core-sounds-es-g722
   asterisk-core-sounds-it-g722 asterisk-core-sounds-en-wav asterisk-core-sounds-es-wav asterisk-core-sounds-it-wav
@@ -20,7 +20,7 @@ packages_digits="$packages_run python3-torch libopenblas0-serial gstreamer1.0-li
   asterisk-core-sounds-fr-g722 asterisk-core-sounds-it-g722 saytime espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k
   festvox-us-slt-hts festival-czech festvox-czech-dita festvox-czech-krb festvox-czech-machac festvox-czech-ph festvox-italp16k
   festvox-itapc16k festvox-suopuhe-lj festvox-suopuhe-mv pocketsphinx pocketsphinx-en-us sphinxbase-utils"
-packages_full="valgrind llvm python3-torchaudio $packages_train $packages_evaluate $packages_digits"
+packages_full="valgrind llvm nats-server openssl python3-torchaudio $packages_train $packages_evaluate $packages_digits"
 
 # as_root: the prefix of a command that needs root: empty, or sudo. Fails if the user is not root and has no sudo.
 as_root () {

@@ -130,11 +130,11 @@ def show_large(b):
     model = write_layer('large.safetensors', window)
     layer = b.attn.Layer(model)
     rng = np.random.default_rng(4)
-    streams = {'large%d' % i: rng.standard_normal((window + (500 if b.small else 3000), bench.FEATURES)).astype('f') for i in range(1 if b.small else 2)}
+    streams = {'large%d' % i: rng.standard_normal((window + (8000 if b.small else 16000), bench.FEATURES)).astype('f') for i in range(1 if b.small else 2)}
     b.serve()
     options = ('--lease', 1500, '--save', 300)
     worker = b.worker(*options, model=model)
-    subscribe, publish = b.subscribe(streams), b.publish(streams, 0, '--frames', '32')
+    subscribe, publish = b.subscribe(streams), b.publish(streams, 40 if b.small else 20, '--frames', '32')
     client = b.client()
 
     def parts():
