@@ -102,9 +102,9 @@
  *
  * With n_threads > 1 each stream has its own threads. They share a step of a push (a linear layer, an attention), by
  * heads and by outputs, if it has at least 400,000 operations, and 200 for each value that it reads and writes;
- * otherwise the caller works alone. The bits do not depend on the threads. A
- * thread sleeps after about a hundred microseconds without work. The next push then takes a lock and makes a system
- * call to wake it. A forked process has none of these threads: there the caller works alone, and the bits are the same.
+ * otherwise the caller works alone. The bits do not depend on the threads. A thread sleeps after about a hundred
+ * microseconds without work. The next push then takes a lock and makes a system call to wake it. A forked process has
+ * none of these threads: there the caller works alone, and the bits are the same.
  *
  *
  * A complete program
