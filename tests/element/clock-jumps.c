@@ -83,6 +83,27 @@ move_clock (Live *live, guint i)
     jump_backwards (live, 10 * FRAME_TIME);
 }
 
+static GstPadProbeReturn
+note_buffer (GstPad *pad, GstPadProbeInfo *info, gpointer has_left)
+{
+  g_atomic_int_set ((gint *) has_left, 1);
+  return GST_PAD_PROBE_REMOVE;
+}
+
+/* Returns when the buffer has its time, so that the clock may move on. */
+static void
+push (Live *live, gconstpointer data, gsize size)
+{
+  GstPad *pad = gst_element_get_static_pad (GST_ELEMENT (live->source), "src");
+  gint has_left = 0;
+
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER, note_buffer, &has_left, NULL);
+  gst_app_src_push_buffer (live->source, gst_buffer_new_memdup (data, size));
+  while (!g_atomic_int_get (&has_left))
+    g_usleep (100);
+  gst_object_unref (pad);
+}
+
 static GstBuffer *
 pull (Live *live)
 {
@@ -147,7 +168,7 @@ GST_START_TEST (test_jumps_of_the_clock_are_absent_frames_or_a_warning)
 
     move_clock (&live, i);
     number += i == FORWARDS ? N_LOST : 0;
-    gst_app_src_push_buffer (live.source, gst_buffer_new_memdup (frames + number * D, D * sizeof (gfloat)));
+    push (&live, frames + number * D, D * sizeof (gfloat));
     out = pull (&live);
     gst_check_buffer_data (out, expected + number * D, D * sizeof (gfloat));
     gst_buffer_unref (out);
@@ -175,7 +196,7 @@ GST_START_TEST (test_sound_that_a_jump_of_the_clock_lost_is_absent_frames)
                    "! logmel bins=8", subject_new (&config));
   for (i = 0; i < N; i++) {
     move_clock (&live, i);
-    gst_app_src_push_buffer (live.source, gst_buffer_new_memdup (samples + i * 160, 320));
+    push (&live, samples + i * 160, 320);
     if (i >= 2 && (i < FORWARDS || i >= FORWARDS + 2)) /* a frame of 25 ms needs three */
       gst_buffer_unref (pull (&live));
   }
