@@ -126,7 +126,7 @@ write_subsampling (Encoder *e, const NamedConformer *c)
   bytes_print (&e->json, "{'conv2d':'sub.0',%s,'activation':'relu'},", zeros);
   write_conv2d (e, "sub.0", c->channels, 1, 3);
   for (int i = 1; i < 3; i++, bins = bins / 2 + 1) {
-    char names[2][16];
+    char names[2][32];
 
     snprintf (names[0], sizeof names[0], "sub.%d.dw", i);
     snprintf (names[1], sizeof names[1], "sub.%d.pw", i);
