@@ -153,24 +153,15 @@ gst_logmel_start (GstBaseTransform *trans)
   return is_good;
 }
 
-static void
-end_run (GstLogmel *self)
-{
-  gst_logmel_release_input (self);
-  g_clear_pointer (&self->logmel, logmel_free);
-  g_clear_pointer (&self->history, g_free);
-  g_clear_pointer (&self->metadata, attn_metadata_free);
-}
-
-/* The source pad is down, and the sink pad may be up for a while: a buffer that comes then is too late. */
 static gboolean
 gst_logmel_stop (GstBaseTransform *trans)
 {
   GstLogmel *self = GST_LOGMEL (trans);
 
-  GST_PAD_STREAM_LOCK (trans->sinkpad);
-  end_run (self);
-  GST_PAD_STREAM_UNLOCK (trans->sinkpad);
+  gst_logmel_release_input (self);
+  g_clear_pointer (&self->logmel, logmel_free);
+  g_clear_pointer (&self->history, g_free);
+  g_clear_pointer (&self->metadata, attn_metadata_free);
   GST_OBJECT_LOCK (self);
   self->latency = GST_CLOCK_TIME_NONE;
   GST_OBJECT_UNLOCK (self);
@@ -661,9 +652,9 @@ gst_logmel_submit_input_buffer (GstBaseTransform *trans, gboolean is_discont, Gs
   if (passed != GST_FLOW_OK && passed != GST_BASE_TRANSFORM_FLOW_DROPPED)
     return passed;
   buffer = g_steal_pointer (&trans->queued_buf);
-  if (self->logmel == NULL) { /* stopped */
+  if (self->logmel == NULL) { /* the pad is up, and the caps have not come again yet */
     gst_clear_buffer (&buffer);
-    return GST_FLOW_FLUSHING;
+    return GST_FLOW_NOT_NEGOTIATED;
   }
 
   ret = catch_up (self, pts, is_flagged);
@@ -706,7 +697,7 @@ gst_logmel_transform (GstBaseTransform *trans, GstBuffer *in, GstBuffer *out)
 static void
 gst_logmel_finalize (GObject *object)
 {
-  end_run (GST_LOGMEL (object));
+  gst_logmel_stop (GST_BASE_TRANSFORM (object));
   gst_logmel_clear_properties (GST_LOGMEL (object));
   G_OBJECT_CLASS (gst_logmel_parent_class)->finalize (object);
 }

@@ -163,7 +163,46 @@ flush (gpointer thread, gpointer data)
   gst_harness_push_event (data, gst_event_new_segment (&segment));
 }
 
+static GstPadActivateModeFunction activate;
+
+/*
+ * The sink pad takes buffers already when the element has not started yet, and for a moment before its peer knows that
+ * caps have to be sent again.
+ */
+static gboolean
+push_and_activate (GstPad *pad, GstObject *element, GstPadMode mode, gboolean active)
+{
+  Fixture *fixture = g_object_get_data (G_OBJECT (pad), "fixture");
+  gsize size = fixture->subject->size;
+
+  gst_pad_chain (pad, gst_buffer_new_wrapped (g_malloc0 (size), size));
+  push_buffer (NULL, fixture);
+  return activate == NULL || activate (pad, element, mode, active);
+}
+
 /* ---- tests ---- */
+
+/* A source that does not stop may push at any time: what is too early or too late is refused, or taken. */
+GST_START_TEST (test_buffers_come_while_the_pad_goes_up_and_down)
+{
+  Fixture fixture = fixture_new (&subjects[__i__]);
+  GstPad *pad = gst_pad_get_peer (fixture.h->srcpad);
+  guint i;
+
+  activate = GST_PAD_ACTIVATEMODEFUNC (pad);
+  g_object_set_data (G_OBJECT (pad), "fixture", &fixture);
+  gst_pad_set_activatemode_function (pad, push_and_activate);
+  for (i = 0; i < 3; i++) {
+    push_buffer (NULL, &fixture);
+    ck_assert_int_eq (gst_element_set_state (fixture.h->element, GST_STATE_READY), GST_STATE_CHANGE_SUCCESS);
+    push_buffer (NULL, &fixture);
+    ck_assert_int_eq (gst_element_set_state (fixture.h->element, GST_STATE_PLAYING), GST_STATE_CHANGE_SUCCESS);
+  }
+  gst_pad_set_activatemode_function (pad, activate);
+  gst_object_unref (pad);
+  fixture_free (&fixture);
+}
+GST_END_TEST;
 
 GST_START_TEST (test_states_change_while_buffers_flow)
 {
@@ -242,6 +281,7 @@ stress_elements_suite (void)
   find_subjects (&begin, &end);
   suite_add_tcase (suite, tcase);
   tcase_add_checked_fixture (tcase, expect_warnings_of_the_harness, NULL);
+  tcase_add_loop_test (tcase, test_buffers_come_while_the_pad_goes_up_and_down, begin, end);
   tcase_add_loop_test (tcase, test_states_change_while_buffers_flow, begin, end);
   tcase_add_loop_test (tcase, test_events_come_while_buffers_flow, begin, end);
   tcase_add_loop_test (tcase, test_properties_are_set_while_buffers_flow, begin, end);
