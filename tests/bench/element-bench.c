@@ -25,8 +25,8 @@
   "  minimal    a GstBaseTransform that allocates its output buffer and copies\n"                         \
   "  with core  the same, but calls the core: more than the two, which have the caches to themselves\n"   \
   "  attention  the element\n"                                                                            \
-  "Then STREAMS of the minimal, and as many elements, at 100 frames per second each: memory per stream\n" \
-  "and share of one core.\n\n"                                                                            \
+  "Then STREAMS of the minimal, as many with the core, and as many elements, at 100 frames per second\n"  \
+  "each: memory per stream and share of one core.\n\n"                                                    \
   "--scope: what share of one core attentionscope takes for video of WIDTH x HEIGHT pixels at RATE\n"     \
   "frames per second, from 100 rows of weights per second, of H heads with a window of W.\n\n"            \
   "--encoder: what share of one core attentionencoder takes, live: a buffer of one frame of D features\n" \
@@ -219,9 +219,23 @@ measure (Branch *branches, guint n, AttnStream *core, const gfloat *frames, guin
   g_free (out);
 }
 
-/* With `config` NULL the least that transforms can be: what the machine and GStreamer take for so many. */
+/* `layer` is NULL: a transform that copies. `config` is not: the element. Else a transform that calls the core. */
+static GstElement *
+make_subject (const AttnConfig *config, const AttnLayer *layer)
+{
+  AttnStream *core = NULL;
+
+  if (config != NULL)
+    return attention (config);
+  if (layer != NULL && attn_stream_new (layer, &core, NULL) != ATTN_OK)
+    exit (2);
+  return minimal (core);
+}
+
+/* Of `n`, in turn. What is less than the element shows how much of its time the machine and GStreamer take. */
 static void
-measure_many (guint n, const AttnConfig *config, guint d, guint window, const gfloat *frames)
+measure_many (guint n, const gchar *what, const AttnConfig *config, const AttnLayer *layer, guint d, guint window,
+              const gfloat *frames)
 {
   struct mallinfo2 before = mallinfo2 (), after;
   Branch *branches = g_new (Branch, n);
@@ -229,7 +243,7 @@ measure_many (guint n, const AttnConfig *config, guint d, guint window, const gf
   guint rounds = 200;
 
   for (guint i = 0; i < n; i++)
-    branches[i] = make_branch (config != NULL ? attention (config) : minimal (NULL), d);
+    branches[i] = make_branch (make_subject (config, layer), d);
   for (guint i = 0; i < 2 * window; i++)
     for (guint b = 0; b < n; b++)
       push (&branches[b], frames, d, i);
@@ -239,8 +253,7 @@ measure_many (guint n, const AttnConfig *config, guint d, guint window, const gf
     for (guint b = 0; b < n; b++)
       push (&branches[b], frames, d, 2 * window + i);
   g_print ("%u %s: %.1f KiB per stream, %.2f us per buffer, %.1f %% of one core at 100 frames per second each\n", n,
-           config != NULL ? "elements" : "minimal",
-           (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) / 1024.0 / n,
+           what, (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) / 1024.0 / n,
            (now_us () - start) / rounds / n, (now_us () - start) / rounds / 10000 * 100);
 }
 
@@ -366,6 +379,7 @@ int
 main (int argc, char **argv)
 {
   guint d = number (argc, argv, 1, 64), heads = number (argc, argv, 2, 4), window = number (argc, argv, 3, 64);
+  guint streams;
   int stored_in = precision (argc, argv, 5);
   AttnConfig config = attn_config_default ();
   gfloat *frames = g_new (gfloat, 64 * 65536 / 16);
@@ -399,7 +413,9 @@ main (int argc, char **argv)
            d, heads, window, argc > 5 ? argv[5] : "f32", medians[CORE], medians[MINIMAL], medians[WITH_CORE],
            medians[ATTENTION], (medians[ATTENTION] - medians[CORE]) / medians[MINIMAL],
            (medians[ATTENTION] - medians[WITH_CORE] + medians[MINIMAL]) / medians[MINIMAL]);
-  measure_many (number (argc, argv, 4, 1000), NULL, d, window, frames);
-  measure_many (number (argc, argv, 4, 1000), &config, d, window, frames);
+  streams = number (argc, argv, 4, 1000);
+  measure_many (streams, "minimal", NULL, NULL, d, window, frames);
+  measure_many (streams, "with core", NULL, layer, d, window, frames);
+  measure_many (streams, "elements", &config, NULL, d, window, frames);
   return 0;
 }
