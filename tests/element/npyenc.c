@@ -62,11 +62,13 @@ write_out (GstHarness *harness, GByteArray *file, guint *n_buffers)
 
   for (; (buffer = gst_harness_try_pull (harness)) != NULL; ++*n_buffers) {
     gsize size = gst_buffer_get_size (buffer), offset = GST_BUFFER_OFFSET (buffer);
+    gchar *header;
 
     g_byte_array_set_size (file, MAX (file->len, offset + size));
     gst_buffer_extract (buffer, 0, file->data + offset, size);
-    fail_unless_equals_int (
-        sscanf (g_strstr_len ((gchar *) file->data + 10, HEADER_SIZE - 10, "'shape': ("), "'shape': (%u", &n), 1);
+    header = g_strndup ((gchar *) file->data + 10, HEADER_SIZE - 10);
+    fail_unless_equals_int (sscanf (strstr (header, "'shape': ("), "'shape': (%u", &n), 1);
+    g_free (header);
     fail_unless (file->len >= HEADER_SIZE + n * 3 * sizeof (gfloat));
     gst_buffer_unref (buffer);
   }
