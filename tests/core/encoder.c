@@ -8,6 +8,8 @@
 #include "random.h"
 #include "stream/stream.h"
 
+#define MOST_WAITING 40 /* frames, in residuals */
+
 static ModelFile file;
 
 /* ---- an encoder ---- */
@@ -28,24 +30,44 @@ begin (const char *entry)
   strcpy (file.header + n, "'}");
 }
 
-/* Random values in the place of the zeros, in the order of the tensors. */
+/* A tensor of `n` values, whose shape is "2,3,4". */
+static void
+add_shape (const char *name, const char *shape, size_t n)
+{
+  size_t used = strlen (file.header), begin = file.n_data;
+
+  file.n_data += n * sizeof (float);
+  snprintf (file.header + used, sizeof file.header - used,
+            ",'%s':{'dtype':'F32','shape':[%s],'data_offsets':[%zu,%zu]}", name, shape, begin, file.n_data);
+}
+
+/* The values of all tensors, in their order. */
 static AttnLayer *
-made (uint32_t n_threads)
+made_of (const float *values, uint32_t n_threads)
 {
   AttnEncoderOptions options = attn_encoder_options_default ();
-  float *values;
   AttnError error;
   AttnLayer *layer;
 
   options.n_threads = n_threads;
   end_file (&file);
-  values = malloc (file.n_data);
-  random_state = 5;
-  random_fill (values, file.n_data / sizeof *values, 0.3f);
   attn_put_floats (file.bytes + file.size - file.n_data, values, file.n_data / sizeof *values);
-  free (values);
   if (attn_encoder_open_memory (file.bytes, file.size, &options, &layer, &error) != ATTN_OK)
     printf ("# %s\n", error.message);
+  return layer;
+}
+
+/* Random values. */
+static AttnLayer *
+made (uint32_t n_threads)
+{
+  float *values = malloc (file.n_data);
+  AttnLayer *layer;
+
+  random_state = 5;
+  random_fill (values, file.n_data / sizeof *values, 0.3f);
+  layer = made_of (values, n_threads);
+  free (values);
   return layer;
 }
 
@@ -154,6 +176,53 @@ TEST (residual_adds_to_the_frame_it_belongs_to)
   CHECK (n == 40 && memcmp (frames, out, sizeof out) == 0);
   attn_stream_free (stream);
   attn_layer_free (layer);
+}
+
+/* x + f (x) of frames 1, 2, ... `n_present` and absent ones: `n_before` at once, then many. f waits and gives x. */
+static bool
+waiting_frames_double (AttnStream *stream, size_t n_present, uint64_t n_before)
+{
+  enum { MANY = 1000 };
+  static float frames[MOST_WAITING], out[2 * MOST_WAITING + MANY];
+  uint64_t n;
+
+  for (size_t i = 0; i < n_present; i++)
+    frames[i] = (float) (i + 1);
+  if (attn_stream_reset (stream, 0, NULL) != ATTN_OK)
+    return false;
+  n = attn_stream_push (stream, frames, n_present, out, NULL);
+  n += attn_stream_skip (stream, n_before, out + n, NULL);
+  n += attn_stream_skip (stream, MANY, out + n, NULL);
+  for (size_t i = 0; i < n; i++)
+    if (out[i] != (i < n_present ? 2 * frames[i] : 0))
+      return false;
+  return n >= n_present;
+}
+
+/* However long it is, and wherever it is cut: before, while and after the last frame that is present waits. */
+TEST (frames_that_wait_in_a_residual_outlive_an_absence)
+{
+  for (unsigned ahead = 1; ahead < MOST_WAITING; ahead += ahead < 4 ? 1 : 5) {
+    float weight[MOST_WAITING] = { 1 };
+    char entry[96], shape[32];
+    AttnLayer *layer;
+    AttnStream *stream;
+
+    snprintf (entry, sizeof entry, "{'version':1,'features':1,'blocks':[{'residual':[{'conv':'c','right':%u}]}]}",
+              ahead);
+    begin (entry);
+    snprintf (shape, sizeof shape, "1,1,%u", ahead + 1);
+    add_shape ("c.weight", shape, ahead + 1);
+    layer = made_of (weight, 1);
+    stream = stream_over (layer);
+    CHECK (stream != NULL);
+    for (size_t n_present = 1; n_present <= MOST_WAITING; n_present += 13)
+      for (uint64_t n_before = 0; n_before <= ahead + 1; n_before++)
+        CHECK_MSG (waiting_frames_double (stream, n_present, n_before), "%zu frames, then %d of %u absent", n_present,
+                   (int) n_before, ahead);
+    attn_stream_free (stream);
+    attn_layer_free (layer);
+  }
 }
 
 TEST (encoder_without_attention_has_no_heads)
@@ -273,14 +342,10 @@ TEST (parameter_of_a_convolution_beyond_f16_is_named_by_its_place)
     char entry[160];
     AttnLayer *layer;
     AttnError error;
-    size_t used;
 
     snprintf (entry, sizeof entry, "{'version':1,'features':4,'blocks':[%s]}", cases[i].block);
     begin (entry);
-    used = strlen (file.header);
-    file.n_data = cases[i].n * sizeof (float);
-    snprintf (file.header + used, sizeof file.header - used,
-              ",'c.weight':{'dtype':'F32','shape':[%s],'data_offsets':[0,%zu]}", cases[i].shape, file.n_data);
+    add_shape ("c.weight", cases[i].shape, cases[i].n);
     end_file (&file);
     attn_put_number (file.bytes + file.size - file.n_data + cases[i].at * sizeof (float), 0x4788b800, 4); /* 70000 */
     options.precision = ATTN_PRECISION_F16;
@@ -290,6 +355,26 @@ TEST (parameter_of_a_convolution_beyond_f16_is_named_by_its_place)
     CHECK (attn_encoder_open_memory (file.bytes, file.size, &options, &layer, NULL) == ATTN_OK);
     attn_layer_free (layer);
   }
+}
+
+/*
+ * The first gives two channels of six bins, x and 10 x; the second reads their values as four channels of three bins,
+ * and gives the channels in the opposite order.
+ */
+TEST (convolution_over_bins_divides_frames_into_channels_of_its_own)
+{
+  const float values[2 + 4 * 4] = { 1, 10, [2 + 3] = 1, [2 + 6] = 1, [2 + 9] = 1, [2 + 12] = 1 };
+  const float frame[6] = { 1, 2, 3, 4, 5, 6 }, expected[12] = { 40, 50, 60, 10, 20, 30, 4, 5, 6, 1, 2, 3 };
+  AttnLayer *layer;
+  float out[12];
+
+  begin ("{'version':1,'features':6,'blocks':[{'conv2d':'a'},{'conv2d':'b'}]}");
+  add_shape ("a.weight", "2,1,1,1", 2);
+  add_shape ("b.weight", "4,4,1,1", 16);
+  layer = made_of (values, 1);
+  CHECK (layer != NULL && attn_forward (layer, frame, NULL, 1, 0, out, NULL, NULL) == ATTN_OK);
+  CHECK (memcmp (out, expected, sizeof out) == 0);
+  attn_layer_free (layer);
 }
 
 /* ---- states ---- */
@@ -410,14 +495,10 @@ TEST (convolutions_with_zeros_elsewhere_are_other_layers)
   char entry[160];
 
   for (size_t i = 0; i < 2; i++) {
-    size_t used;
 
     snprintf (entry, sizeof entry, "{'version':1,'features':4,'blocks':[%s]}", blocks[i]);
     begin (entry);
-    used = strlen (file.header);
-    file.n_data = 4 * sizeof (float);
-    snprintf (file.header + used, sizeof file.header - used,
-              ",'c.weight':{'dtype':'F32','shape':[1,1,2,2],'data_offsets':[0,%zu]}", file.n_data);
+    add_shape ("c.weight", "1,1,2,2", 4);
     layers[i] = made (1);
     CHECK (layers[i] != NULL);
   }
@@ -493,12 +574,14 @@ main (int argc, char **argv)
   RUN (push_and_drain_give_what_they_said_before);
   RUN (pushes_say_before_what_chunks_behind_a_stride_will_give);
   RUN (residual_adds_to_the_frame_it_belongs_to);
+  RUN (frames_that_wait_in_a_residual_outlive_an_absence);
   RUN (encoder_without_attention_has_no_heads);
   RUN (frames_that_come_together_leave_together);
   RUN (threads_of_an_encoder_change_no_bit);
   RUN (weights_stand_one_behind_the_other_as_frames_meet_them);
   RUN (large_memory_begins_with_a_huge_page);
   RUN (parameter_of_a_convolution_beyond_f16_is_named_by_its_place);
+  RUN (convolution_over_bins_divides_frames_into_channels_of_its_own);
   RUN (forged_states_of_residuals_are_refused);
   RUN (state_that_owes_less_than_it_has_to_is_refused);
   RUN (state_that_owes_more_than_it_has_to_is_refused);
