@@ -204,25 +204,24 @@ biases_of (const Rows *a, size_t row, uint64_t first)
 }
 
 /*
- * Adds ALiBi, the relative bias or the scores by distance, from the first to the last tile with a frame that the row
- * attends to: a view of several frames has more tiles, which the table does not reach.
+ * Adds ALiBi, the relative bias or the scores by distance, from the first tile with a frame that the row attends to: a
+ * view of several frames may begin with a tile more, which the table does not reach. It ends with the same tile for all
+ * of them, because frames come in up to the end of a tile, and what is ready then leaves before the next ones.
  */
 static void
 bias_row (const Rows *a, size_t row)
 {
   const uint16_t *masks = a->rows.masks + row * a->rows.mask_stride;
   float *scores = a->rows.scores + row * a->rows.score_stride;
-  size_t head = a->head + row * a->head_step, tile = a->view->n_sink_tiles, end = a->rows.n_tiles;
+  size_t head = a->head + row * a->head_step, tile = a->view->n_sink_tiles, n_tiles = a->rows.n_tiles;
   uint64_t frame = a->frame + row * a->frame_step, first;
 
   bias_sinks (a, head, frame, scores);
-  while (tile < end && masks[tile] == 0)
+  while (tile < n_tiles && masks[tile] == 0)
     tile++;
-  while (tile < end && masks[end - 1] == 0)
-    end--;
   first = a->view->first_frame + (tile - a->view->n_sink_tiles) * ATTN_LANES;
-  if (tile < end)
-    a->machine->kernels->add_biases (scores + tile * ATTN_LANES, biases_of (a, row, first), end - tile);
+  if (tile < n_tiles)
+    a->machine->kernels->add_biases (scores + tile * ATTN_LANES, biases_of (a, row, first), n_tiles - tile);
 }
 
 /* Divides the weights of a row in its tiles and moves them to their slots [span]. */

@@ -442,6 +442,53 @@ TEST (biases_do_not_depend_on_the_callers_float_mode)
   mute_model_clear (&model);
 }
 
+/* ---- the table of biases ---- */
+
+static const AttnLayer *watched;
+static const AttnKernels *watched_kernels;
+static size_t n_read, n_beyond;
+
+/* Counts readings that leave the part of one head, which the next one begins behind. */
+static void
+watch_biases (float *scores, const float *biases, size_t n_tiles)
+{
+  const AttnPositions *positions = &attn_layer_first (watched)->positions;
+  size_t at = (size_t) (biases - positions->biases) % positions->bias_stride;
+
+  n_read++;
+  n_beyond += at + n_tiles * ATTN_LANES > positions->bias_stride;
+  watched_kernels->add_biases (scores, biases, n_tiles);
+}
+
+/* Also where frames come from the middle of a tile on: a block of them attends to more tiles than each of them does. */
+TEST (a_frame_reads_the_biases_of_its_own_head_and_window)
+{
+  enum { heads = 2, look_ahead = 3, n_before = 5, n = 16 };
+  float frames[n * 2], out[n * heads];
+
+  random_fill (frames, n * 2, 1);
+  for (uint32_t window = 1; window <= 40; window++) {
+    AttnModel model = mute_model (heads, window + look_ahead);
+    AttnLayer *layer = position_layer (mute_config (heads, window, look_ahead, 0), &model);
+    AttnKernels kernels = *layer->machine.kernels;
+    AttnStream *stream;
+
+    watched = layer;
+    watched_kernels = layer->machine.kernels;
+    kernels.add_biases = watch_biases;
+    layer->machine.kernels = &kernels;
+    n_read = n_beyond = 0;
+    MUST (attn_stream_new (layer, &stream, NULL));
+    attn_stream_push (stream, frames, n_before, out, NULL);
+    for (size_t i = 0; i < 5; i++)
+      attn_stream_push (stream, frames, n, out, NULL);
+    attn_stream_free (stream);
+    attn_layer_free (layer);
+    mute_model_clear (&model);
+    CHECK_MSG (n_read >= 5 * n * heads && n_beyond == 0, "a window of %u: %zu of %zu", window, n_beyond, n_read);
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -461,5 +508,6 @@ main (int argc, char **argv)
   RUN (relative_bias_meets_its_frame);
   RUN (largest_bias_masks_and_never_gives_nan);
   RUN (biases_do_not_depend_on_the_callers_float_mode);
+  RUN (a_frame_reads_the_biases_of_its_own_head_and_window);
   return check_done ();
 }
