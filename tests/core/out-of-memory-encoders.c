@@ -7,14 +7,12 @@
 #include <stdlib.h>
 
 #include "encoders.h"
-#include "failures.h"
+#include "failures-of-layers.h"
 
 #define N_ROUNDS 40 /* of random encoders */
-#define N_MEMBERS 3 /* of a group */
 
 static const Encoder *encoder;
 static AttnEncoderOptions options;
-static AttnLayer *layer;
 
 static AttnStatus
 open_encoder (AttnError *error)
@@ -25,30 +23,6 @@ open_encoder (AttnError *error)
   if (status != ATTN_OK && opened != NULL)
     return ATTN_OK; /* which is wrong */
   attn_layer_free (opened);
-  return status;
-}
-
-static AttnStatus
-make_stream (AttnError *error)
-{
-  AttnStream *stream;
-  AttnStatus status = attn_stream_new (layer, &stream, error);
-
-  if (status != ATTN_OK && stream != NULL)
-    return ATTN_OK;
-  attn_stream_free (stream);
-  return status;
-}
-
-static AttnStatus
-make_group (AttnError *error)
-{
-  AttnGroup *group;
-  AttnStatus status = attn_group_new (layer, N_MEMBERS, &group, error);
-
-  if (status != ATTN_OK && group != NULL)
-    return ATTN_OK;
-  attn_group_free (group);
   return status;
 }
 

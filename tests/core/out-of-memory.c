@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "attn_sdpa.h"
-#include "failures.h"
+#include "failures-of-layers.h"
 #include "model-file.h"
 
 /* ---- the calls ---- */
@@ -65,12 +65,12 @@ static AttnModel *model;
 static AttnStatus
 make_layer_of (AttnConfig config, const AttnModel *of, AttnError *error)
 {
-  AttnLayer *layer;
-  AttnStatus status = attn_layer_new (&config, of, &layer, error);
+  AttnLayer *made;
+  AttnStatus status = attn_layer_new (&config, of, &made, error);
 
-  if (status != ATTN_OK && layer != NULL)
+  if (status != ATTN_OK && made != NULL)
     return ATTN_OK;
-  attn_layer_free (layer);
+  attn_layer_free (made);
   return status;
 }
 
@@ -135,32 +135,6 @@ make_encoder (AttnError *error)
   if (status != ATTN_OK && encoder != NULL)
     return ATTN_OK;
   attn_layer_free (encoder);
-  return status;
-}
-
-static AttnLayer *layer;
-
-static AttnStatus
-make_stream (AttnError *error)
-{
-  AttnStream *stream;
-  AttnStatus status = attn_stream_new (layer, &stream, error);
-
-  if (status != ATTN_OK && stream != NULL)
-    return ATTN_OK;
-  attn_stream_free (stream);
-  return status;
-}
-
-static AttnStatus
-make_group (AttnError *error)
-{
-  AttnGroup *group;
-  AttnStatus status = attn_group_new (layer, 5, &group, error);
-
-  if (status != ATTN_OK && group != NULL)
-    return ATTN_OK;
-  attn_group_free (group);
   return status;
 }
 
