@@ -40,17 +40,10 @@ label_error (AttnReader *reader)
   return reader->error.status;
 }
 
-/* Checks that hold for every kind of block: the sums up to it, and the conditions of a residual. */
+/* The reach of a chain, and that of each attention, is searched in all frames of a period: a file decides how many. */
 static AttnStatus
-check_block (AttnReader *reader, const AttnChain *chain, bool fits, const AttnBlock *block)
+check_period (AttnReader *reader, const AttnChain *chain, const AttnBlock *block)
 {
-  reader->n_values += block->n_outputs;
-  if (!fits)
-    return attn_reader_fail (reader,
-                             "the blocks up to here have a stride of %llu and reach %llu frames back and %llu ahead, "
-                             "but at most %llu are allowed",
-                             (unsigned long long) chain->stride, (unsigned long long) chain->reach_back,
-                             (unsigned long long) chain->reach_ahead, (unsigned long long) ATTN_MAX_REACH);
   if (chain->period > ATTN_MAX_CHUNK)
     return attn_reader_fail (
         reader,
@@ -62,6 +55,30 @@ check_block (AttnReader *reader, const AttnChain *chain, bool fits, const AttnBl
                              "the chunks of all blocks up to here begin together after %llu frames: that times %zu "
                              "blocks is more than the %u that are allowed",
                              (unsigned long long) chain->period, reader->n_blocks, ATTN_MAX_PERIOD_STEPS);
+  if (chain->period > 1 && chain->period > ATTN_MAX_REACH_STEPS / (reader->n_blocks * reader->n_attentions))
+    return attn_reader_fail (reader,
+                             "the chunks of all blocks up to here begin together after %llu frames: that times %zu "
+                             "blocks and %zu attentions is more than the %u that are allowed",
+                             (unsigned long long) chain->period, reader->n_blocks, reader->n_attentions,
+                             ATTN_MAX_REACH_STEPS);
+  return ATTN_OK;
+}
+
+/* Checks that hold for every kind of block: the sums up to it, and the conditions of a residual. */
+static AttnStatus
+check_block (AttnReader *reader, const AttnChain *chain, bool fits, const AttnBlock *block)
+{
+  AttnStatus status;
+
+  reader->n_values += block->n_outputs;
+  if (!fits)
+    return attn_reader_fail (reader,
+                             "the blocks up to here have a stride of %llu and reach %llu frames back and %llu ahead, "
+                             "but at most %llu are allowed",
+                             (unsigned long long) chain->stride, (unsigned long long) chain->reach_back,
+                             (unsigned long long) chain->reach_ahead, (unsigned long long) ATTN_MAX_REACH);
+  if ((status = check_period (reader, chain, block)))
+    return status;
   if (reader->n_values > ATTN_MAX_VALUES)
     return attn_reader_fail (reader, "all blocks up to here give %llu values per frame, but at most %u are allowed",
                              (unsigned long long) reader->n_values, ATTN_MAX_VALUES);

@@ -28,6 +28,7 @@
 #define ATTN_MAX_REUSE 64u                       /* times the parameters of the file: as many an encoder may have */
 #define ATTN_FEW_PARAMETERS (UINT64_C (1) << 20) /* it may have these whatever the file has */
 #define ATTN_MAX_PERIOD_STEPS (1u << 22)         /* blocks times frames of a period: the reach is searched in these */
+#define ATTN_MAX_REACH_STEPS (1u << 27)          /* those times attentions: each has a reach of its own */
 #define ATTN_MAX_VALUES (1u << 24)               /* of a frame, added up over the outputs of all blocks */
 
 /* The name of a block in the file, whose tensors begin with it and a dot. */
@@ -44,7 +45,7 @@ typedef struct {
   const AttnMachine *machine;
   size_t path_length; /* of the path of the file in the label */
   char label[640];
-  size_t n_blocks, depth;
+  size_t n_blocks, n_attentions, depth;
   uint64_t n_values;
   uint64_t n_products;  /* values P r_d, added up over the attentions */
   AttnBlockName *names; /* [n_names], room for ATTN_MAX_BLOCKS */

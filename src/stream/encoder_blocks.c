@@ -250,6 +250,7 @@ make_attention (AttnReader *reader, const json_t *json, size_t width, AttnBlock 
       || (status = read_config (reader, json, width, &config)))
     return status;
   reader->names[reader->n_names - 1].is_attention = true;
+  reader->n_attentions++;
   snprintf (prefix, sizeof prefix, "%s.", name);
   status = attn_model_read (&reader->tensors, prefix, &config, &model, &reader->error);
   if (status == ATTN_OK)

@@ -377,6 +377,27 @@ TEST (convolution_over_bins_divides_frames_into_channels_of_its_own)
   attn_layer_free (layer);
 }
 
+/* Each of the attentions has a reach of its own, which is searched in all blocks and in all frames of a period. */
+TEST (chunks_of_many_attentions_that_repeat_too_seldom_are_refused)
+{
+  char entry[8192] = "{'version':1,'features':2,'blocks':[";
+  AttnLayer *layer;
+  AttnError error;
+
+  for (size_t i = 0; i < 64; i++)
+    sprintf (entry + strlen (entry), "%s{'attention':'a','heads':1,'chunk':65536,'chunks':0}", i == 0 ? "" : ",");
+  strcat (entry, "]}");
+  begin (entry);
+  add_attention ("a", 2);
+  end_file (&file);
+  CHECK (attn_encoder_open_memory (file.bytes, file.size, NULL, &layer, &error) == ATTN_ERROR_MODEL);
+  CHECK_MSG (strstr (error.message,
+                     "blocks[45]: the chunks of all blocks up to here begin together after 65536 frames: "
+                     "that times 46 blocks and 46 attentions is more than the 134217728")
+                 != NULL,
+             "%s", error.message);
+}
+
 /* ---- states ---- */
 
 /* The offsets that attn.h gives: the residual's section begins at 56, the norm's at 64, the attention's at 72. */
@@ -582,6 +603,7 @@ main (int argc, char **argv)
   RUN (large_memory_begins_with_a_huge_page);
   RUN (parameter_of_a_convolution_beyond_f16_is_named_by_its_place);
   RUN (convolution_over_bins_divides_frames_into_channels_of_its_own);
+  RUN (chunks_of_many_attentions_that_repeat_too_seldom_are_refused);
   RUN (forged_states_of_residuals_are_refused);
   RUN (state_that_owes_less_than_it_has_to_is_refused);
   RUN (state_that_owes_more_than_it_has_to_is_refused);
