@@ -769,19 +769,6 @@ TEST (encoder_says_what_it_is)
   attn_layer_free (layer);
 }
 
-/* A window of 2^24 frames costs nothing until a stream is made, and can be seen before. */
-TEST (size_of_a_stream_can_be_asked_before_it_is_made)
-{
-  AttnLayer *small = opened ("{'attention':'a','heads':2,'window':5}", QKV);
-  AttnLayer *large = opened ("{'attention':'a','heads':2,'window':16777216}", QKV);
-
-  CHECK (small != NULL && large != NULL);
-  CHECK (attn_layer_stream_size (small) < 1 << 20);
-  CHECK (attn_layer_stream_size (large) > (size_t) 16777216 * 8 * sizeof (float));
-  attn_layer_free (small);
-  attn_layer_free (large);
-}
-
 int
 main (int argc, char **argv)
 {
@@ -806,6 +793,5 @@ main (int argc, char **argv)
   RUN (options_that_cannot_be_are_refused);
   RUN (reach_of_chunks_is_the_largest_of_a_period);
   RUN (encoder_says_what_it_is);
-  RUN (size_of_a_stream_can_be_asked_before_it_is_made);
   return check_done ();
 }

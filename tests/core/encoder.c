@@ -322,6 +322,30 @@ TEST (large_memory_begins_with_a_huge_page)
 #endif
 }
 
+static size_t
+stream_size (unsigned window)
+{
+  char entry[128];
+  AttnLayer *layer;
+  size_t size;
+
+  snprintf (entry, sizeof entry, "{'version':1,'features':4,'blocks':[{'attention':'a','heads':2,'window':%u}]}",
+            window);
+  begin (entry);
+  add_attention ("a", 4);
+  layer = made (1);
+  size = attn_layer_stream_size (layer);
+  attn_layer_free (layer);
+  return size;
+}
+
+/* A window of 2^24 frames costs nothing until a stream is made, and can be seen before. */
+TEST (size_of_a_stream_can_be_asked_before_it_is_made)
+{
+  CHECK (stream_size (5) < 1 << 20);
+  CHECK (stream_size (16777216) > (size_t) 16777216 * 8 * sizeof (float));
+}
+
 /* ---- parameters ---- */
 
 TEST (parameter_of_a_convolution_beyond_f16_is_named_by_its_place)
@@ -601,6 +625,7 @@ main (int argc, char **argv)
   RUN (threads_of_an_encoder_change_no_bit);
   RUN (weights_stand_one_behind_the_other_as_frames_meet_them);
   RUN (large_memory_begins_with_a_huge_page);
+  RUN (size_of_a_stream_can_be_asked_before_it_is_made);
   RUN (parameter_of_a_convolution_beyond_f16_is_named_by_its_place);
   RUN (convolution_over_bins_divides_frames_into_channels_of_its_own);
   RUN (chunks_of_many_attentions_that_repeat_too_seldom_are_refused);
