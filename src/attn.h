@@ -852,9 +852,9 @@ ATTN_API ATTN_CHECKED AttnStatus attn_stream_save (const AttnStream *stream, voi
  * stay as they are. The outputs that the saved stream still owed come first; attn_stream_pending () returns their
  * number. Everything is checked before anything changes. On failure returns ATTN_ERROR_STATE and leaves the stream
  * unchanged: if the data is too short, is not a state, has another version or another length than it says, is damaged
- * (checksum), belongs to another layer, or is a state that no stream could have produced. `error` names the fault, with
- * both values; it may be NULL. (Nothing is ever allocated, but writing a sentence takes time: pass NULL if that
- * matters.) Cost: O (size).
+ * (checksum), belongs to another layer, or is a state that no stream could have produced (such as one of more than 2^62
+ * frames). `error` names the fault, with both values; it may be NULL. (Nothing is ever allocated, but writing a
+ * sentence takes time: pass NULL if that matters.) Cost: O (size).
  */
 ATTN_API ATTN_CHECKED AttnStatus attn_stream_restore (AttnStream *stream, const void *data, size_t size,
                                                       AttnError *error);

@@ -5,10 +5,17 @@
 
 #include "base/status.h"
 
+/* The bits of `n` rows, whatever a state says that `n` is. */
+static size_t
+bytes_of_bits (size_t n)
+{
+  return n / 8 + (n % 8 != 0);
+}
+
 size_t
 attn_rows_bytes (size_t n, size_t n_present, size_t width)
 {
-  return (n + 7) / 8 + n_present * width * sizeof (uint32_t);
+  return bytes_of_bits (n) + n_present * width * sizeof (uint32_t);
 }
 
 size_t
@@ -29,7 +36,7 @@ attn_rows_mark (uint8_t *bytes, const uint8_t *present, size_t n)
   memset (bytes, 0, (n + 7) / 8);
   for (i = 0; i < n; i++)
     bytes[i / 8] |= (present[i] == 1) << i % 8;
-  return bytes + (n + 7) / 8;
+  return bytes + bytes_of_bits (n);
 }
 
 uint8_t *
@@ -49,7 +56,7 @@ attn_rows_check (const uint8_t *bytes, size_t size, size_t n, size_t width, cons
 {
   size_t n_present = 0, i;
 
-  for (i = 0; i < n && size >= (n + 7) / 8; i++)
+  for (i = 0; i < n && size >= bytes_of_bits (n); i++)
     n_present += attn_rows_is_marked (bytes, i);
   if (size != attn_rows_bytes (n, n_present, width))
     return attn_fail (error, ATTN_ERROR_STATE,
@@ -69,7 +76,7 @@ attn_rows_restore (const AttnKernels *kernels, const uint8_t *bytes, float *rows
   const uint8_t *bits = bytes;
   size_t i;
 
-  bytes += (n + 7) / 8;
+  bytes += bytes_of_bits (n);
   for (i = 0; i < n; i++, rows += width) {
     present[i] = attn_rows_is_marked (bits, i);
     memset (rows, 0, width * sizeof *rows);

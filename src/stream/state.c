@@ -98,6 +98,9 @@ check_envelope (const AttnLayer *layer, const uint8_t *bytes, size_t size, AttnE
   return ATTN_OK;
 }
 
+/* In the life of a stream. A forged count must not overflow where blocks add what they reach. */
+#define MOST_FRAMES (UINT64_C (1) << 62)
+
 /* Reads how far the stream had come. */
 static AttnStatus
 get_progress (const AttnLayer *layer, const uint8_t *bytes, AttnProgress *progress, AttnError *error)
@@ -112,6 +115,9 @@ get_progress (const AttnLayer *layer, const uint8_t *bytes, AttnProgress *progre
   if (progress->next < progress->first)
     return attn_fail (error, ATTN_ERROR_STATE, "the state's frames are out of order: first %llu, next to come in %llu",
                       (unsigned long long) progress->first, (unsigned long long) progress->next);
+  if (progress->next - progress->first > MOST_FRAMES)
+    return attn_fail (error, ATTN_ERROR_STATE, "the state counts %llu frames, but at most %llu can have come in",
+                      (unsigned long long) (progress->next - progress->first), (unsigned long long) MOST_FRAMES);
   if (progress->first % stride != 0)
     return attn_fail (error, ATTN_ERROR_STATE,
                       "the state's first frame is number %llu, expected a multiple of the stride, which is %llu",

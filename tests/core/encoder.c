@@ -532,6 +532,30 @@ TEST (state_that_begins_between_two_strides_is_refused)
   attn_layer_free (layer);
 }
 
+/* Where blocks add what they reach to it, it would overflow: a convolution would look for the marks of all frames. */
+TEST (state_that_counts_more_frames_than_can_come_is_refused)
+{
+  for (unsigned i = 0; i < 3 * 3 * 3; i++) {
+    unsigned stride = 1 + i % 3, left = i / 3 % 3, right = i / 9;
+    AttnLayer *layer;
+    AttnStream *stream;
+    char entry[160];
+
+    snprintf (entry, sizeof entry,
+              "{'version':1,'features':1,'blocks':[{'conv':'c','stride':%u,'left':%u,'right':%u}]}", stride, left,
+              right);
+    begin (entry);
+    add_shape ("c.weight", "1,1,5", 5);
+    layer = made (1);
+    stream = stream_over (layer);
+    CHECK (stream != NULL);
+    for (uint64_t n = UINT64_MAX; n > UINT64_MAX - 20; n--)
+      CHECK (refuses (stream, saved (stream), 40, n, 8, "frames, but at most 4611686018427387904", "have come in"));
+    attn_stream_free (stream);
+    attn_layer_free (layer);
+  }
+}
+
 /* A zero below the bins, or above them: all other numbers are the same. */
 TEST (convolutions_with_zeros_elsewhere_are_other_layers)
 {
@@ -633,6 +657,7 @@ main (int argc, char **argv)
   RUN (state_that_owes_less_than_it_has_to_is_refused);
   RUN (state_that_owes_more_than_it_has_to_is_refused);
   RUN (state_that_begins_between_two_strides_is_refused);
+  RUN (state_that_counts_more_frames_than_can_come_is_refused);
   RUN (convolutions_with_zeros_elsewhere_are_other_layers);
   RUN (bytes_behind_the_last_section_are_refused);
   RUN (frames_that_wait_in_a_residual_are_cleaned);
