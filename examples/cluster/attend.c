@@ -79,6 +79,44 @@ finish_message (Stream *stream)
   stream->arrival.message = NULL;
 }
 
+/*
+ * Messages lie between the last one and this one that were not sent, although the server has them or had them: one that
+ * died, and comes up to the others, leaves messages out. After a message that was set aside a gap is no surprise.
+ */
+static gboolean
+is_missing (const Stream *stream)
+{
+  guint64 next = attn_stream_next_frame (stream->stream);
+
+  return stream->aside == 0 && stream->frames.first > next && stream->frames.previous > MAX (next, stream->given_up);
+}
+
+/*
+ * Reads again, from the last message on or from the beginning, in turns: a server that has lost messages counts anew.
+ * FALSE: what is missing is lost, and the stream goes on as with a gap.
+ */
+static gboolean
+await_missing (Stream *stream)
+{
+  gint64 now = g_get_monotonic_time ();
+  guint64 next = attn_stream_next_frame (stream->stream), previous = stream->frames.previous;
+
+  if (stream->missing_since == 0) {
+    say ("%s: frames %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT " did not come: it is read again", stream->name, next,
+         previous - 1);
+    stream->missing_since = now;
+  }
+  if (now - stream->missing_since < MISSING * G_GINT64_CONSTANT (1000)) {
+    read_anew (stream, stream->n_tries++ % 2 == 0 ? stream->input : 0);
+    return TRUE;
+  }
+  say ("%s: frames %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
+       " are lost: they did not come in %d s. They count as absent",
+       stream->name, next, previous - 1, MISSING / 1000);
+  stream->given_up = previous;
+  return FALSE;
+}
+
 /* FALSE: there is none to work on. */
 static gboolean
 next_message (Stream *stream)
@@ -96,8 +134,11 @@ next_message (Stream *stream)
       set_aside (stream, reason);
       if (stream->stream == NULL)
         return FALSE;
+      stream->aside = 1;
       finish_message (stream);
-    } else {
+    } else if (!is_missing (stream) || !await_missing (stream)) {
+      if (stream->frames.first + stream->frames.count > attn_stream_next_frame (stream->stream))
+        stream->aside = stream->missing_since = 0;
       stream->values = g_memdup2 (stream->frames.values, natsMsg_GetDataLength (stream->arrival.message));
     }
   }
@@ -183,7 +224,6 @@ start_output (Stream *stream)
   guint64 n = next_run (stream), number = stream->first_out + stream->n_done;
   Frames outputs = { .first = number, .width = attn_layer_n_outputs (layer), .count = n };
   const gfloat *values = stream->out + stream->n_done * outputs.width;
-  natsMsg *message;
 
   if (n == 0 && (!is_at_its_end (stream) || stream->ended > 0))
     return FALSE;
@@ -192,12 +232,33 @@ start_output (Stream *stream)
   outputs.rate[0] = stream->frames.rate[0];
   outputs.rate[1] = stream->frames.rate[1] * attn_layer_stride (layer);
   outputs.input = stream->arrival.sequence;
-  message = write_message (stream->worker->cluster, &stream->write, stream->attended, values,
-                           n * outputs.width * sizeof (gfloat), stream->last);
-  frames_describe (&outputs, message);
-  write_send (stream->worker->cluster, message);
-  stream->push.n_out = n; /* of this message */
+  outputs.previous = stream->answered;
+  frames_write (stream->worker->cluster, &stream->write, stream->attended, &outputs, values, stream->last);
+  stream->outputs = outputs;
   return TRUE;
+}
+
+gboolean
+write_again (Stream *stream, guint64 from)
+{
+  gboolean reaches = kept_reaches (&stream->kept, from);
+
+  say ("%s: the servers have lost outputs %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
+       ", which they had acknowledged: %s",
+       stream->name, from, stream->answered - 1, reaches ? "they are written again" : "this worker has not got them");
+  return reaches && kept_write (&stream->kept, stream->worker->cluster, stream->attended, from, &stream->last);
+}
+
+/* A refused output is that of a worker that has lost the stream; or the servers have lost what is before it. */
+static gboolean
+mend_outputs (Stream *stream)
+{
+  guint64 answered = stream->answered, there;
+  gboolean ok = read_answered (stream);
+
+  there = stream->answered;
+  stream->answered = answered;
+  return ok && there < answered && write_again (stream, there);
 }
 
 static void
@@ -208,16 +269,21 @@ end_output (Stream *stream)
   stream->full = stream->write.result == FULL;
   if (stream->full)
     return;
+  if (stream->write.result == REFUSED && mend_outputs (stream))
+    return;
   if (stream->write.result != WRITTEN) {
     let_go (stream, "its output was %s: %s", stream->write.result == REFUSED ? "refused" : "not acknowledged",
             stream->write.error);
     return;
   }
   stream->last = stream->write.sequence;
-  stream->n_done += stream->push.n_out;
-  stream->answered = stream->first_out + stream->n_done;
-  if (stream->push.n_out == 0)
+  if (stream->outputs.end) {
     stream->ended = stream->arrival.sequence;
+    return;
+  }
+  kept_add (&stream->kept, &stream->outputs, stream->out + stream->n_done * stream->outputs.width);
+  stream->n_done += stream->outputs.count;
+  stream->answered = stream->first_out + stream->n_done;
 }
 
 /* Writes what streams [n] have, one message of each at a time, until nothing is left or ATTENDED is full. */

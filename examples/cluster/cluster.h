@@ -24,6 +24,7 @@
 
 #define PATIENCE 5000  /* milliseconds until an answer of the server counts as lost */
 #define HEARTBEAT 1000 /* milliseconds; a reader that hears nothing for three of them is broken */
+#define MISSING 30000  /* milliseconds; messages that have not come by then are lost */
 #define ANY G_MAXUINT64
 
 typedef struct {
@@ -54,7 +55,7 @@ void cluster_free (Cluster *cluster);
 void fail (const char *format, ...) G_GNUC_PRINTF (1, 2) G_GNUC_NORETURN;
 gboolean is_name (const char *name); /* letters, digits, _ and - */
 
-/* ---- frames in a message: float32, little-endian; headers Attn-First, -Time, -Width, -Count, -Rate, -End ---- */
+/* ---- frames in a message: float32, little-endian; the headers are those of frames.c ---- */
 
 typedef struct {
   guint64 first;        /* number of the first frame (or output) */
@@ -62,6 +63,8 @@ typedef struct {
   guint32 width, count; /* values [count][width] */
   guint32 rate[2];      /* frames per second, a fraction */
   guint64 input;        /* outputs: sequence of the message of features.NAME that made them; else 0 */
+  guint64 previous;     /* number behind the last frame of the message before; 0: there is none, or nobody knows */
+  guint64 sender;       /* frames: which program wrote them; 0: nobody knows */
   gboolean end;         /* of the stream: `first` is the number of all frames, and `count` 0 */
   const void *values;   /* maybe not aligned */
 } Frames;
@@ -83,6 +86,26 @@ natsMsg *write_message (Cluster *cluster, Write *write, const char *subject, con
                         guint64 expected);
 void write_send (Cluster *cluster, natsMsg *message); /* takes it; headers are set before */
 void write_wait (Cluster *cluster);
+
+/* Starts to write frames (or outputs, or the end). */
+void frames_write (Cluster *cluster, Write *write, const char *subject, const Frames *frames, const void *values,
+                   guint64 expected);
+
+/*
+ * The last messages that were written to a subject. A server that dies may lose them although it has acknowledged them:
+ * whoever wrote them still has them. 256 messages, 4 MiB, one minute at most: that is longer than servers take to
+ * choose a new leader, and at the next write it is known what the new one has.
+ */
+typedef struct {
+  GQueue messages; /* oldest first */
+  gsize size;      /* of their values */
+} Kept;
+
+void kept_add (Kept *kept, const Frames *frames, const void *values);
+gboolean kept_reaches (const Kept *kept, guint64 from); /* all frames from this number on are here */
+/* Writes those again that have frames from this number on. FALSE: not all. *last: of the subject, before and after. */
+gboolean kept_write (const Kept *kept, Cluster *cluster, const char *subject, guint64 from, guint64 *last);
+void kept_clear (Kept *kept);
 
 /* ---- the others ---- */
 

@@ -1,12 +1,25 @@
 /*
- * Messages of frames. See cluster.h.
+ * Messages of frames, and those that are kept. See cluster.h. The headers of a message are Attn-First, Attn-Time,
+ * Attn-Width, Attn-Count and Attn-Rate; Attn-End at the end of the stream; and, if their writer knows them,
+ * Attn-Previous, Attn-Input and Attn-Sender.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "cluster.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define MOST_VALUES (1u << 24) /* of a message; far more than a server takes */
+
+#define MOST_KEPT 256 /* messages */
+#define MOST_KEPT_SIZE (4u << 20)
+#define MOST_KEPT_TIME (60 * G_USEC_PER_SEC)
+
+typedef struct {
+  Frames frames;
+  gint64 written; /* when */
+  guint8 values[];
+} KeptMessage;
 
 static void
 set (natsMsg *message, const char *key, guint64 value)
@@ -28,8 +41,11 @@ frames_describe (const Frames *frames, natsMsg *message)
   set (message, "Attn-Count", frames->count);
   g_snprintf (rate, sizeof rate, "%u/%u", frames->rate[0], frames->rate[1]);
   natsMsgHeader_Set (message, "Attn-Rate", rate);
+  set (message, "Attn-Previous", frames->previous);
   if (frames->input > 0)
     set (message, "Attn-Input", frames->input);
+  if (frames->sender > 0)
+    set (message, "Attn-Sender", frames->sender);
   if (frames->end)
     natsMsgHeader_Set (message, "Attn-End", "1");
 }
@@ -48,6 +64,15 @@ get (natsMsg *message, const char *key, guint64 most, guint64 *value, char reaso
     return FALSE;
   }
   return TRUE;
+}
+
+/* 0: it is not there. */
+static guint64
+get_if_there (natsMsg *message, const char *key)
+{
+  const char *text;
+
+  return natsMsgHeader_Get (message, key, &text) == NATS_OK ? g_ascii_strtoull (text, NULL, 10) : 0;
 }
 
 static gboolean
@@ -77,8 +102,9 @@ frames_unpack (natsMsg *message, Frames *frames, char reason[256])
       || !get (message, "Attn-Width", MOST_VALUES, &width, reason)
       || !get (message, "Attn-Count", MOST_VALUES, &count, reason) || !get_rate (message, frames->rate, reason))
     return FALSE;
-  if (natsMsgHeader_Get (message, "Attn-Input", &text) == NATS_OK)
-    frames->input = g_ascii_strtoull (text, NULL, 10);
+  frames->input = get_if_there (message, "Attn-Input");
+  frames->previous = get_if_there (message, "Attn-Previous");
+  frames->sender = get_if_there (message, "Attn-Sender");
   frames->width = width;
   frames->count = count;
   expected = width * count * sizeof (gfloat);
@@ -104,4 +130,84 @@ frames_time (const Frames *frames, guint64 number)
   if (number > frames->first)
     return frames->time + time;
   return frames->time > time ? frames->time - time : 0;
+}
+
+void
+frames_write (Cluster *cluster, Write *write, const char *subject, const Frames *frames, const void *values,
+              guint64 expected)
+{
+  gsize size = (gsize) frames->count * frames->width * sizeof (gfloat);
+  natsMsg *message = write_message (cluster, write, subject, values, size, expected);
+
+  frames_describe (frames, message);
+  write_send (cluster, message);
+}
+
+/* ---- messages that are kept ---- */
+
+static gsize
+size_of (const KeptMessage *message)
+{
+  return (gsize) message->frames.count * message->frames.width * sizeof (gfloat);
+}
+
+static void
+forget_oldest (Kept *kept)
+{
+  KeptMessage *oldest = g_queue_pop_head (&kept->messages);
+
+  kept->size -= size_of (oldest);
+  g_free (oldest);
+}
+
+void
+kept_add (Kept *kept, const Frames *frames, const void *values)
+{
+  gsize size = (gsize) frames->count * frames->width * sizeof (gfloat);
+  KeptMessage *message = g_malloc (sizeof *message + size);
+
+  message->frames = *frames;
+  message->written = g_get_monotonic_time ();
+  memcpy (message->values, values, size);
+  g_queue_push_tail (&kept->messages, message);
+  kept->size += size;
+  while (g_queue_peek_head (&kept->messages) != message
+         && (g_queue_get_length (&kept->messages) > MOST_KEPT || kept->size > MOST_KEPT_SIZE
+             || ((KeptMessage *) g_queue_peek_head (&kept->messages))->written < message->written - MOST_KEPT_TIME))
+    forget_oldest (kept);
+}
+
+gboolean
+kept_reaches (const Kept *kept, guint64 from)
+{
+  const KeptMessage *oldest = g_queue_peek_head ((GQueue *) &kept->messages);
+
+  return oldest != NULL && oldest->frames.previous <= from;
+}
+
+gboolean
+kept_write (const Kept *kept, Cluster *cluster, const char *subject, guint64 from, guint64 *last)
+{
+  const GList *item;
+  Write write;
+
+  for (item = kept->messages.head; item != NULL; item = item->next) {
+    const KeptMessage *message = item->data;
+
+    if (message->frames.first + message->frames.count <= from)
+      continue;
+    frames_write (cluster, &write, subject, &message->frames, message->values, *last);
+    write_wait (cluster);
+    if (write.result != WRITTEN)
+      return FALSE;
+    *last = write.sequence;
+  }
+  return TRUE;
+}
+
+void
+kept_clear (Kept *kept)
+{
+  while (!g_queue_is_empty (&kept->messages))
+    forget_oldest (kept);
 }

@@ -189,6 +189,19 @@ lease_share (Worker *worker)
   return MIN ((n_streams + n_workers - 1) / n_workers, (guint) worker->most_streams);
 }
 
+/* Servers that have lost messages give their sequences to others: so the numbers of the frames count, too. */
+static gboolean
+has_seen (const Stream *stream, natsMsg *last)
+{
+  Frames frames;
+  char reason[256];
+
+  if (natsMsg_GetSequence (last) > stream->saved_input)
+    return FALSE;
+  return stream->aside > 0 || !frames_unpack (last, &frames, reason)
+         || (frames.first + frames.count <= stream->saved_frames && (!frames.end || stream->ended > 0));
+}
+
 /*
  * The messages of FEATURES that a stream does not need. A saved state has seen them; of a stream that rests they are
  * all that were there when they were counted, if its last message is not behind the state.
@@ -203,9 +216,12 @@ count_done (Stream *stream)
   if (stream->done >= worker->listed || stream->input != stream->saved_input || stream->arrival.message != NULL
       || !g_queue_is_empty (&stream->arrived))
     return;
-  if (read_last (worker->cluster, "FEATURES", stream->features, &message)
-      && (message == NULL || natsMsg_GetSequence (message) <= stream->saved_input))
+  if (!read_last (worker->cluster, "FEATURES", stream->features, &message))
+    return;
+  if (message == NULL || has_seen (stream, message))
     stream->done = worker->listed;
+  else if (g_get_monotonic_time () > stream->came + worker->lease) /* it did not come */
+    read_anew (stream, natsMsg_GetSequence (message) > stream->input ? stream->input : 0);
   natsMsg_Destroy (message);
 }
 

@@ -25,15 +25,18 @@ typedef struct {
   GstAppSink *sink;
   guint64 already, next; /* frames that are there; number of the next one */
   guint64 from, start;   /* the number of the pipeline's first frame, and its time */
+  guint64 sent, last;    /* the frames below this number are written; sequence of the last message, 0: none */
   GstSample *sample;     /* that has come and is not held yet */
   GByteArray *held;      /* frames that go into the next message, from frames.first on */
   Frames frames;         /* the message */
+  Kept kept;             /* those before it */
   gboolean waits, ended;
   Write write;
 } Source;
 
 static gint n_frames = 8;
 static gboolean again, go_on;
+static guint64 sender; /* in each message that this program writes */
 
 static GstElement *
 start_pipeline (const char *text, const char *name)
@@ -66,53 +69,77 @@ check_bus (Source *source)
   gst_object_unref (bus);
 }
 
-/* The last message of a subject; NULL: there is none. */
-static natsMsg *
-last_of (Cluster *cluster, const char *stream, const char *prefix, const char *name)
+/* What the servers have of a stream. */
+typedef struct {
+  guint64 n;     /* frames, by the last message, or by the state if workers have removed that */
+  guint64 last;  /* sequence of the last message; 0: there is none */
+  Frames frames; /* what that holds; its sender is 0 if it is damaged */
+  gboolean was;  /* outputs are there, but neither frames nor a state */
+  gboolean ended;
+} Place;
+
+/* FALSE: the server does not answer. NULL: there is no message. */
+static gboolean
+read_last_of (Cluster *cluster, const char *stream, const char *prefix, const char *name, natsMsg **message)
 {
   char *subject = g_strdup_printf ("%s.%s", prefix, name);
-  natsMsg *message;
+  gboolean ok = read_last (cluster, stream, subject, message);
 
-  if (!read_last (cluster, stream, subject, &message))
-    fail ("%s cannot be read: the server does not answer", subject);
   g_free (subject);
-  return message;
+  return ok;
 }
 
-/* The frames of the stream that are there, by the last message, or by the state if workers have removed that. */
 static guint64
-count_frames (Cluster *cluster, const char *name, gboolean *ended)
+frames_of_state (natsMsg *state)
 {
-  natsMsg *last = last_of (cluster, "FEATURES", "features", name);
-  natsMsg *state = last_of (cluster, "KV_STATES", "$KV.STATES", name);
-  natsMsg *output = last_of (cluster, "ATTENDED", "attended", name);
+  char *line = g_strndup (natsMsg_GetData (state), MIN (natsMsg_GetDataLength (state), 80));
   guint64 n = 0;
-  Frames frames;
+
+  sscanf (line, "attn-state %*s %" G_GUINT64_FORMAT, &n);
+  g_free (line);
+  return n;
+}
+
+static gboolean
+read_place (Cluster *cluster, const char *name, Place *place)
+{
+  natsMsg *last = NULL, *state = NULL, *output = NULL;
+  gboolean ok = read_last_of (cluster, "FEATURES", "features", name, &last)
+                && read_last_of (cluster, "KV_STATES", "$KV.STATES", name, &state)
+                && read_last_of (cluster, "ATTENDED", "attended", name, &output);
+  Frames outputs;
   char reason[256];
 
-  *ended = output != NULL && frames_unpack (output, &frames, reason) && frames.end;
-  if (state != NULL) {
-    char *line = g_strndup (natsMsg_GetData (state), MIN (natsMsg_GetDataLength (state), 80));
-
-    sscanf (line, "attn-state %*s %" G_GUINT64_FORMAT, &n);
-    g_free (line);
-  }
-  if (last != NULL && frames_unpack (last, &frames, reason)) {
-    n = MAX (n, frames.first + frames.count);
-    *ended |= frames.end;
+  *place = (Place){ .last = last != NULL ? natsMsg_GetSequence (last) : 0 };
+  place->ended = output != NULL && frames_unpack (output, &outputs, reason) && outputs.end;
+  place->was = output != NULL && last == NULL && state == NULL;
+  if (state != NULL)
+    place->n = frames_of_state (state);
+  if (last != NULL && frames_unpack (last, &place->frames, reason)) {
+    place->n = MAX (place->n, place->frames.first + place->frames.count);
+    place->ended |= place->frames.end;
   }
   natsMsg_Destroy (last);
   natsMsg_Destroy (state);
   natsMsg_Destroy (output);
-  return n;
+  return ok;
 }
 
 static void
 look_up (Cluster *cluster, Source *source)
 {
-  source->already = count_frames (cluster, source->name, &source->ended);
+  Place place;
+
+  if (!read_place (cluster, source->name, &place))
+    fail ("%s cannot be read: the server does not answer", source->subject);
+  source->ended = place.ended;
+  source->already = source->sent = place.n;
+  source->last = place.last;
   if (source->ended && !again)
     fail ("%s has ended: choose another name", source->name);
+  if (place.was && !source->ended)
+    fail ("%s was forgotten, because it was quiet for too long, but its outputs are still there: choose another name",
+          source->name);
   if (source->already > 0 && !again && !go_on)
     fail ("%s has %" G_GUINT64_FORMAT " frames already: choose another name, or --again or --continue", source->name,
           source->already);
@@ -143,6 +170,7 @@ close_source (Source *source)
   g_clear_object (&source->sink);
   g_clear_object (&source->pipeline);
   g_byte_array_unref (source->held);
+  kept_clear (&source->kept);
   g_free (source->subject);
 }
 
@@ -248,31 +276,78 @@ next_frames (Source *source)
 static void
 start_send (Cluster *cluster, Source *source)
 {
-  gsize size = source->frames.count * row_size (source);
-  natsMsg *message = write_message (cluster, &source->write, source->subject, source->held->data, size, ANY);
   guint64 start = GST_CLOCK_TIME_IS_VALID (source->start) ? source->start : 0;
 
   source->frames.time =
       start + gst_util_uint64_scale_round (source->frames.first - source->from, GST_SECOND, source->frames.rate[0]);
-  frames_describe (&source->frames, message);
-  write_send (cluster, message);
+  source->frames.previous = source->sent;
+  source->frames.sender = sender;
+  frames_write (cluster, &source->write, source->subject, &source->frames, source->held->data, source->last);
 }
 
-/* What was not acknowledged is sent again. If it was there, workers leave out the second copy, by its number. */
-static void
-end_send (Source *source)
+/* Messages that the server has acknowledged, and has no more. */
+static gboolean
+send_again (Cluster *cluster, Source *source, guint64 from)
 {
+  g_printerr ("%s: the servers have lost frames %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
+              ", which they had acknowledged: %s are sent again\n",
+              source->name, from, source->sent - 1, kept_reaches (&source->kept, from) ? "they" : "not all of them");
+  return kept_write (&source->kept, cluster, source->subject, from, &source->last);
+}
+
+/*
+ * The last message of features.NAME is not the one that this program wrote before. TRUE: it is the one that it writes
+ * now, whose answer was lost. FALSE: the message has to be sent again, behind the one that is the last now.
+ */
+static gboolean
+compare (Cluster *cluster, Source *source)
+{
+  const Frames *frames = &source->frames;
+  Place place;
+
+  if (!read_place (cluster, source->name, &place))
+    return FALSE;
+  if (place.last > 0 && place.frames.sender == sender && place.frames.first == frames->first
+      && place.frames.count == frames->count) {
+    source->write.sequence = place.last;
+    return TRUE;
+  }
+  if (place.ended)
+    fail ("%s has ended: another program has written its end", source->name);
+  if (place.last > 0 && place.frames.sender != sender
+      && (place.frames.width == 0 || place.frames.first + place.frames.count > source->already)) {
+    if (!again || source->sent > source->already)
+      fail ("another program writes to %s: message %" G_GUINT64_FORMAT " is not of this one", source->subject,
+            place.last);
+    source->already = source->sent = place.n; /* of a program that died: it came late */
+  }
+  source->last = place.last;
+  if (place.n < source->sent)
+    send_again (cluster, source, place.n);
+  return FALSE;
+}
+
+/* What was not acknowledged is sent again. If it was there, the server refuses the second copy. */
+static void
+end_send (Cluster *cluster, Source *source)
+{
+  if (source->write.result == REFUSED && compare (cluster, source))
+    source->write.result = WRITTEN;
   if (source->write.result != WRITTEN) {
-    if (!source->waits)
+    if (!source->waits && source->write.result != REFUSED)
       g_printerr ("%s waits: %s\n", source->name, source->write.error);
     source->waits = TRUE;
     return;
   }
   source->waits = FALSE;
   source->ended = source->frames.end;
-  if (source->frames.count > 0)
+  source->last = source->write.sequence;
+  if (source->frames.count > 0) {
+    kept_add (&source->kept, &source->frames, source->held->data);
     g_byte_array_remove_range (source->held, 0, source->frames.count * row_size (source));
+  }
   source->frames.first += source->frames.count;
+  source->sent = source->frames.first;
   source->frames.count = 0;
 }
 
@@ -298,7 +373,7 @@ run (Cluster *cluster, Source *sources, gint n)
     for (i = 0; i < (gint) sending->len; i++) {
       Source *source = g_ptr_array_index (sending, i);
 
-      end_send (source);
+      end_send (cluster, source);
       n_open -= source->ended;
       waits |= source->waits;
     }
@@ -328,6 +403,7 @@ main (int argc, char **argv)
     fail ("%s", error->message);
   if (argc < 3 || argc % 2 == 0 || n_frames < 1)
     fail ("%s", g_option_context_get_help (context, TRUE, NULL));
+  sender = ((guint64) g_random_int () << 32 | g_random_int ()) >> 1 | 1;
   cluster = cluster_connect ("publish");
   cluster_wait (cluster);
   n = (argc - 1) / 2;

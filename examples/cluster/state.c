@@ -1,10 +1,10 @@
 /*
  * What is saved of a stream, an entry of the bucket STATES: a line of text,
  *
- *   attn-state INPUT FRAMES ANSWERED SIZE PARTS PLACE
+ *   attn-state INPUT FRAMES ANSWERED SIZE PARTS PLACE ASIDE
  *
- * that is, the last message of FEATURES that the state has seen, the frames so far, the outputs that had left, and the
- * state of libattn (attn.h describes its bytes). It follows the line if it fits into the message. Else it lies cut in
+ * that is, the last message of FEATURES that the state has seen (ASIDE is 1 if it was set aside), the frames so far, the
+ * outputs that had left, and the state of libattn (attn.h describes its bytes). It follows the line if it fits into the message. Else it lies cut in
  * the entries NAME.PLACE.0 to NAME.PLACE.(PARTS - 1), which are written before the line. A worker writes to two places
  * of its own, WORKER.a and WORKER.b, in turns, and never to the one that the line names. So there is a whole state
  * whenever a worker dies.
@@ -63,11 +63,11 @@ restore_from (Stream *stream, const char *data, gsize size)
   guint8 *parts = NULL;
   AttnError error;
   AttnStatus status;
-  gint n = sscanf (line, "attn-state %" G_GUINT64_FORMAT " %*s %" G_GUINT64_FORMAT " %zu %d %31s", &stream->input,
-                   &stream->answered, &state_size, &stream->n_parts, stream->old_place);
+  gint n = sscanf (line, "attn-state %" G_GUINT64_FORMAT " %*s %" G_GUINT64_FORMAT " %zu %d %31s %d", &stream->input,
+                   &stream->answered, &state_size, &stream->n_parts, stream->old_place, &stream->aside);
 
   g_free (line);
-  if (n != 5 || (stream->n_parts == 0 && state_size != size - (line_end + 1 - data)) || state_size > (1u << 30)) {
+  if (n != 6 || (stream->n_parts == 0 && state_size != size - (line_end + 1 - data)) || state_size > (1u << 30)) {
     let_go (stream, "%s does not hold a state", stream->state_key);
     return FALSE;
   }
@@ -131,9 +131,10 @@ start_save (Stream *stream)
     stream->n_parts = 0;
     g_strlcpy (stream->place, "-", sizeof stream->place);
   }
-  n = g_snprintf (
-      entry, LINE, "attn-state %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %zu %d %s\n",
-      stream->input, attn_stream_next_frame (stream->stream), stream->answered, size, stream->n_parts, stream->place);
+  n = g_snprintf (entry, LINE,
+                  "attn-state %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %zu %d %s %d\n",
+                  stream->input, attn_stream_next_frame (stream->stream), stream->answered, size, stream->n_parts,
+                  stream->place, stream->aside);
   if (!is_large)
     memmove (entry + n, state, size);
   if (ok)
@@ -159,15 +160,46 @@ forget_parts_of_others (Stream *stream)
   g_free (parts);
 }
 
+/*
+ * A refused state is that of a worker that has lost the stream, whose next worker has at least the frames of the last
+ * state; or the servers have lost that one. Then it is written anew, over what is there now.
+ */
+static gboolean
+is_lost (Stream *stream)
+{
+  guint64 n = 0;
+  natsMsg *message;
+  char *line;
+
+  if (!read_last (stream->worker->cluster, "KV_STATES", stream->state_key, &message))
+    return FALSE;
+  if (message != NULL) {
+    line = g_strndup (natsMsg_GetData (message), MIN (natsMsg_GetDataLength (message), LINE));
+    sscanf (line, "attn-state %*s %" G_GUINT64_FORMAT, &n);
+    g_free (line);
+  }
+  if (n < stream->saved_frames) {
+    say ("%s: the servers have lost its state at frame %" G_GUINT64_FORMAT ": it is written again", stream->name,
+         stream->saved_frames);
+    stream->revision = message != NULL ? natsMsg_GetSequence (message) : 0;
+    stream->saved_at = 0;
+  }
+  natsMsg_Destroy (message);
+  return n < stream->saved_frames;
+}
+
 static gboolean
 is_written (Stream *stream)
 {
+  if (stream->write.result == REFUSED && is_lost (stream))
+    return FALSE;
   if (stream->write.result != WRITTEN) {
     let_go (stream, "its state could not be written: %s", stream->write.error);
     return FALSE;
   }
   stream->revision = stream->write.sequence;
   stream->saved_input = stream->input;
+  stream->saved_frames = attn_stream_next_frame (stream->stream);
   stream->saved_at = g_get_monotonic_time ();
   return TRUE;
 }
@@ -206,8 +238,15 @@ state_restore (Stream *stream)
     let_go (stream, "%s cannot be read", stream->state_key);
     return FALSE;
   }
-  stream->revision = stream->input = stream->answered = 0;
+  stream->revision = stream->input = stream->saved_frames = 0;
+  stream->aside = 0;
   stream->old_place[0] = '\0';
+  if (message == NULL && stream->answered > 0 && stream->ended == 0) {
+    let_go (stream, "its state is gone, but %" G_GUINT64_FORMAT " outputs have left: choose another name",
+            stream->answered);
+    stream->not_before = G_MAXINT64;
+    return FALSE;
+  }
   if (message == NULL)
     return state_save (stream);
   stream->revision = natsMsg_GetSequence (message);
@@ -249,7 +288,7 @@ state_forget (Stream *stream)
 {
   Cluster *cluster = stream->worker->cluster;
   char *parts = g_strdup_printf ("%s.>", stream->state_key);
-  gboolean ok = remove_below (cluster, "FEATURES", stream->features, stream->input + 1)
+  gboolean ok = remove_below (cluster, "FEATURES", stream->features, MAX (stream->input, stream->ended) + 1)
                 && remove_below (cluster, "KV_STATES", parts, G_MAXINT64)
                 && remove_below (cluster, "KV_STATES", stream->state_key, stream->revision + 1)
                 && remove_below (cluster, "KV_LEASES", stream->lease_key, stream->lease + 1);

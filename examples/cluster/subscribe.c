@@ -6,7 +6,8 @@
  * A PIPELINE is one for gst-launch-1.0 without its source ("npyenc ! filesink location=out.npy"), or the name of a .npy
  * file. It gets every output once and in order, with the time of its frame. Absent outputs are rows of NaN, with the
  * flag GAP. The program ends when all streams have ended. --forget removes from ATTENDED what a pipeline has got: else
- * it stays there until its age, for others to read. A pipeline that takes no more makes the program wait.
+ * it stays there until its age, for others to read. A pipeline that takes no more makes the program wait. If outputs are
+ * lost, which only servers that die can do, the program says so, gives absent ones instead, and ends with the status 1.
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
@@ -19,6 +20,7 @@
 
 #define MOST_UNDERWAY 64 /* messages */
 #define STEP 64          /* absent outputs in a buffer */
+#define IDLE 3           /* seconds without a message until the server is asked whether there is one */
 
 typedef struct {
   const char *name;
@@ -26,9 +28,13 @@ typedef struct {
   GstElement *pipeline;
   GstAppSrc *src;
   Reader reader;
-  guint64 next;      /* output */
-  guint64 n_again;   /* outputs that came a second time */
-  guint64 sequence;  /* of the last message */
+  guint64 next;         /* output */
+  guint64 n_again;      /* outputs that came a second time */
+  guint64 sequence;     /* of the last message */
+  guint64 n_lost;       /* outputs that the servers do not have any more */
+  gint64 came;          /* when the last message came, or the reader was started */
+  gint64 missing_since; /* 0: none are missing */
+  guint n_tries;
   guint64 forgotten; /* the messages below are */
   guint32 width;
   gboolean ended;
@@ -53,6 +59,13 @@ start_pipeline (Sink *sink, const char *text)
   g_free (line);
 }
 
+static gboolean
+read_on (Cluster *cluster, Sink *sink, guint64 from)
+{
+  sink->came = g_get_monotonic_time ();
+  return reader_start (&sink->reader, cluster, "ATTENDED", sink->subject, from, MOST_UNDERWAY);
+}
+
 static void
 open_sink (Cluster *cluster, Sink *sink, const char *name, const char *text)
 {
@@ -61,7 +74,7 @@ open_sink (Cluster *cluster, Sink *sink, const char *name, const char *text)
   sink->name = name;
   sink->subject = g_strdup_printf ("attended.%s", name);
   start_pipeline (sink, text);
-  if (!reader_start (&sink->reader, cluster, "ATTENDED", sink->subject, 1, MOST_UNDERWAY))
+  if (!read_on (cluster, sink, 1))
     fail ("%s cannot be read: the server does not answer", sink->subject);
 }
 
@@ -133,8 +146,37 @@ push (Sink *sink, const Frames *outputs, guint64 number, const void *values, gui
     fail_sink (sink);
 }
 
-/* Those that came before are left out: three servers may keep the messages of two workers, which have the same bits. */
-static void
+/*
+ * TRUE: outputs lie between the last message and this one that were not sent. So they are read again, from the last
+ * message on or from the beginning, in turns: a server that has lost messages counts anew.
+ */
+static gboolean
+await_missing (Sink *sink, const Frames *outputs)
+{
+  gint64 now = g_get_monotonic_time ();
+
+  if (outputs->first <= sink->next || outputs->previous <= sink->next) {
+    sink->missing_since = 0;
+    return FALSE;
+  }
+  if (sink->missing_since == 0)
+    sink->missing_since = now;
+  if (now - sink->missing_since < MISSING * G_GINT64_CONSTANT (1000)) {
+    reader_stop (&sink->reader); /* run () starts it again */
+    return TRUE;
+  }
+  g_printerr ("%s: outputs %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT " are lost: they did not come in %d s\n",
+              sink->name, sink->next, outputs->previous - 1, MISSING / 1000);
+  sink->n_lost += outputs->previous - sink->next;
+  sink->missing_since = 0;
+  return FALSE;
+}
+
+/*
+ * Those that came before are left out: three servers may keep the messages of two workers, which have the same bits.
+ * FALSE: messages before it are missing.
+ */
+static gboolean
 take_message (Sink *sink, natsMsg *message)
 {
   Frames outputs;
@@ -143,6 +185,8 @@ take_message (Sink *sink, natsMsg *message)
 
   if (!frames_unpack (message, &outputs, reason))
     fail ("%s: %s", sink->subject, reason);
+  if (await_missing (sink, &outputs))
+    return FALSE;
   if (sink->width == 0)
     set_caps (sink, &outputs);
   while (sink->next < outputs.first) {
@@ -155,16 +199,19 @@ take_message (Sink *sink, natsMsg *message)
   skipped = MIN (sink->next - outputs.first, outputs.count);
   sink->n_again += skipped;
   if (outputs.count == skipped)
-    return;
+    return TRUE;
   push (sink, &outputs, sink->next, (const gfloat *) outputs.values + skipped * outputs.width, outputs.count - skipped);
   sink->next = outputs.first + outputs.count;
+  return TRUE;
 }
 
 /* The last message of a subject stays: workers read there what has left. */
 static void
 receive (Cluster *cluster, Sink *sink, const Arrival *arrival)
 {
-  take_message (sink, arrival->message);
+  sink->came = g_get_monotonic_time ();
+  if (!take_message (sink, arrival->message))
+    return;
   sink->sequence = arrival->sequence;
   if (arrival->n_came % (MOST_UNDERWAY / 4) == 0 || sink->ended) {
     acknowledge (cluster, arrival->message);
@@ -177,6 +224,37 @@ receive (Cluster *cluster, Sink *sink, const Arrival *arrival)
     reader_stop (&sink->reader);
     close_sink (sink);
   }
+}
+
+/* There is a message, but nothing came for a while. */
+static gboolean
+does_not_come (Cluster *cluster, Sink *sink)
+{
+  natsMsg *message = NULL;
+  Frames outputs;
+  char reason[256];
+  gboolean there;
+
+  if (g_get_monotonic_time () < sink->came + IDLE * G_USEC_PER_SEC)
+    return FALSE;
+  sink->came = g_get_monotonic_time ();
+  if (!read_last (cluster, "ATTENDED", sink->subject, &message) || message == NULL)
+    return FALSE;
+  there = natsMsg_GetSequence (message) > sink->sequence
+          || (frames_unpack (message, &outputs, reason) && (outputs.first + outputs.count > sink->next || outputs.end));
+  natsMsg_Destroy (message);
+  return there;
+}
+
+static void
+read_again (Cluster *cluster, Sink *sink)
+{
+  gboolean from_beginning = sink->missing_since > 0 && sink->n_tries++ % 2 == 1;
+
+  reader_stop (&sink->reader);
+  if (sink->missing_since > 0)
+    g_usleep (G_USEC_PER_SEC / 5);
+  read_on (cluster, sink, from_beginning ? 1 : sink->sequence + 1);
 }
 
 static void
@@ -196,10 +274,8 @@ run (Cluster *cluster, Sink *sinks, gint n)
       natsMsg_Destroy (arrival.message);
     }
     for (i = 0; i < n; i++)
-      if (!sinks[i].ended && reader_is_broken (&sinks[i].reader)) {
-        reader_stop (&sinks[i].reader);
-        reader_start (&sinks[i].reader, cluster, "ATTENDED", sinks[i].subject, sinks[i].sequence + 1, MOST_UNDERWAY);
-      }
+      if (!sinks[i].ended && (reader_is_broken (&sinks[i].reader) || does_not_come (cluster, &sinks[i])))
+        read_again (cluster, &sinks[i]);
   }
 }
 
@@ -212,6 +288,7 @@ main (int argc, char **argv)
   GError *error = NULL;
   Cluster *cluster;
   Sink *sinks;
+  guint64 n_lost = 0;
   gint i, n;
 
   g_set_prgname ("subscribe");
@@ -228,8 +305,10 @@ main (int argc, char **argv)
   for (i = 0; i < n; i++)
     open_sink (cluster, &sinks[i], argv[2 * i + 1], argv[2 * i + 2]);
   run (cluster, sinks, n);
+  for (i = 0; i < n; i++)
+    n_lost += sinks[i].n_lost;
   g_free (sinks);
   g_option_context_free (context);
   cluster_free (cluster);
-  return 0;
+  return n_lost > 0;
 }

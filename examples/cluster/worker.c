@@ -14,7 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MOST_TAKEN 8 /* streams at a time: the others do not wait longer */
+#define MOST_TAKEN 8   /* streams at a time: the others do not wait longer */
+#define READ_AGAIN 200 /* milliseconds until a reader is started again that did not get what is there */
 
 static volatile sig_atomic_t stopped;
 
@@ -91,6 +92,7 @@ free_stream (gpointer data)
   g_free (stream->attended);
   g_free (stream->state_key);
   g_free (stream->lease_key);
+  kept_clear (&stream->kept);
   g_free (stream);
 }
 
@@ -102,12 +104,26 @@ free_arrival (gpointer data)
 }
 
 static void
-drop (Stream *stream)
+stop_reading (Stream *stream)
 {
   reader_stop (&stream->reader);
   g_queue_clear_full (&stream->arrived, free_arrival);
   natsMsg_Destroy (stream->arrival.message);
   stream->arrival.message = NULL;
+}
+
+void
+read_anew (Stream *stream, guint64 behind)
+{
+  stop_reading (stream);
+  stream->queued = behind;
+  stream->read_at = g_get_monotonic_time () + READ_AGAIN * 1000;
+}
+
+static void
+drop (Stream *stream)
+{
+  stop_reading (stream);
   g_clear_pointer (&stream->values, g_free);
   g_clear_pointer (&stream->out, g_free);
   g_clear_pointer (&stream->present, g_free);
@@ -134,14 +150,14 @@ let_go (Stream *stream, const char *format, ...)
 }
 
 /* The outputs that have left already, by what stands in ATTENDED. */
-static gboolean
+gboolean
 read_answered (Stream *stream)
 {
   natsMsg *message;
   Frames outputs;
   char reason[256];
 
-  stream->last = stream->ended = 0;
+  stream->last = stream->ended = stream->answered = 0;
   if (!read_last (stream->worker->cluster, "ATTENDED", stream->attended, &message))
     return FALSE;
   if (message == NULL)
@@ -149,11 +165,7 @@ read_answered (Stream *stream)
   if (!frames_unpack (message, &outputs, reason))
     fail ("%s: %s", stream->attended, reason);
   stream->last = natsMsg_GetSequence (message);
-  if (outputs.first + outputs.count < stream->answered)
-    say ("%s: the servers have lost outputs %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
-         ", which they had acknowledged",
-         stream->name, outputs.first + outputs.count, stream->answered - 1);
-  stream->answered = MAX (stream->answered, outputs.first + outputs.count);
+  stream->answered = outputs.first + outputs.count;
   stream->ended = outputs.end ? outputs.input : 0;
   natsMsg_Destroy (message);
   return TRUE;
@@ -162,6 +174,7 @@ read_answered (Stream *stream)
 static gboolean
 read_on (Stream *stream, guint64 behind)
 {
+  stream->came = g_get_monotonic_time ();
   return reader_start (&stream->reader, stream->worker->cluster, "FEATURES", stream->features, behind + 1,
                        MOST_UNDERWAY);
 }
@@ -170,6 +183,7 @@ static gboolean
 take (Stream *stream)
 {
   Worker *worker = stream->worker;
+  guint64 there;
   AttnError error;
 
   if (!lease_take (stream))
@@ -177,11 +191,20 @@ take (Stream *stream)
   if (attn_stream_new (worker->layer, &stream->stream, &error) != ATTN_OK)
     fail ("%s", error.message);
   worker->n_held++;
+  stream->missing_since = stream->given_up = stream->n_tries = 0;
+  if (!read_answered (stream)) {
+    let_go (stream, "the server does not answer");
+    return FALSE;
+  }
+  there = stream->answered;
   if (!state_restore (stream)) {
     lease_give (stream); /* maybe another worker has the model */
     return FALSE;
   }
-  if (!read_answered (stream) || !read_on (stream, stream->input)) {
+  if (stream->last > 0 && there < stream->answered)
+    write_again (stream, there);
+  stream->answered = MAX (stream->answered, there);
+  if (!read_on (stream, stream->input)) {
     let_go (stream, "the server does not answer");
     return FALSE;
   }
@@ -284,12 +307,14 @@ look_after (Worker *worker)
       continue;
     if (g_get_monotonic_time () > stream->ends + worker->late)
       let_go (stream, "its lease ended");
-    else if (stream->reader.number == 0 && g_queue_is_empty (&stream->arrived) && !read_on (stream, stream->queued))
+    else if (stream->reader.number == 0 && g_queue_is_empty (&stream->arrived)
+             && g_get_monotonic_time () >= stream->read_at && !read_on (stream, stream->queued))
       let_go (stream, "the server does not answer");
     else if (stream->reader.number > 0 && reader_is_broken (&stream->reader))
       let_go (stream, "nothing was heard of %s", stream->features);
-    else if (stream->ended > 0 && stream->input >= stream->ended && g_queue_is_empty (&stream->arrived)
-             && stream->arrival.message == NULL && state_forget (stream)) {
+    else if (stream->ended > 0 && g_queue_is_empty (&stream->arrived) && stream->arrival.message == NULL
+             && (stream->input >= stream->ended || g_get_monotonic_time () > stream->came + worker->lease)
+             && state_forget (stream)) {
       say ("%s has ended, and is forgotten", stream->name);
       drop (stream);
       stream->is_there = FALSE;
@@ -327,6 +352,7 @@ receive (Worker *worker, gint64 timeout)
     } else if (stream != NULL && reader_accept (&stream->reader, &arrival)) {
       g_queue_push_tail (&stream->arrived, g_memdup2 (&arrival, sizeof arrival));
       stream->queued = arrival.sequence;
+      stream->came = g_get_monotonic_time ();
       arrival.message = NULL;
       if (g_queue_get_length (&stream->arrived) >= MOST_WAITING) /* 2.9.10 forgets at a removal what is under way */
         reader_stop (&stream->reader);

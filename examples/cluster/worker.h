@@ -54,6 +54,15 @@ typedef struct {
   guint64 ended;    /* the input that ended the stream; 0: it goes on */
   Write write;
 
+  /* Messages that did not come in their turn. */
+  gint64 came;          /* when the last one came, or the reader was started */
+  gint64 read_at;       /* not before */
+  gint64 missing_since; /* 0: none are missing */
+  guint n_tries;
+  guint64 given_up; /* the frames below this number */
+  gint aside;       /* 1: messages in front of the next one were set aside */
+  Kept kept;        /* outputs */
+
   /* The message that is being worked on, a step at a time. A state is saved only between two messages. */
   Arrival arrival; /* its message NULL: none */
   Frames frames;
@@ -63,11 +72,12 @@ typedef struct {
   /* The outputs of this step. */
   gfloat *out; /* [n_out][width], the first of which has the number first_out */
   guint8 *present;
+  Frames outputs;                         /* that are being written */
   guint64 first_out, n_out, n_done, room; /* n_done: of n_out, those that stand in ATTENDED, or need not */
   gboolean full;                          /* ATTENDED is */
 
   /* The saved state. */
-  guint64 revision, saved_input;
+  guint64 revision, saved_input, saved_frames;
   gint64 saved_at;
   gint n_parts;
   char place[32], old_place[32];
@@ -90,9 +100,13 @@ gboolean state_forget (Stream *stream);
 
 /* attend.c */
 gboolean attend_all (Worker *worker); /* FALSE: nothing had arrived */
+gboolean write_again (Stream *stream,
+                      guint64 from); /* outputs that ATTENDED has lost, from this number on. FALSE: not all */
 
 /* worker.c */
 void let_go (Stream *stream, const char *format, ...) G_GNUC_PRINTF (2, 3);
+gboolean read_answered (Stream *stream); /* last, answered and ended. FALSE: the server does not answer */
 void say (const char *format, ...) G_GNUC_PRINTF (1, 2);
+void read_anew (Stream *stream, guint64 behind); /* FEATURES, behind this message */
 
 #endif
