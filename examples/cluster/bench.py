@@ -168,7 +168,19 @@ class Bench:
         return False
 
     def client(self):
-        return Client(self.ports[0])
+        """Of the first server that is there."""
+        return Client(next(self.ports[i] for i in sorted(self.servers) if self.servers[i].poll() is None))
+
+    def leader(self, stream):
+        """The number of the server that leads the stream."""
+        found = []
+
+        def look():
+            name = ((self.client().api('STREAM.INFO.' + stream) or {}).get('cluster') or {}).get('leader')
+            found.extend(i for i in self.servers if self.name(i) == name)
+            return found
+        wait_until(look, 60, '%s has no leader' % stream)
+        return found[0]
 
     # ---- programs ----
 
