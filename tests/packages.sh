@@ -20,7 +20,7 @@ packages_digits="$packages_run python3-torch libopenblas0-serial gstreamer1.0-li
   asterisk-core-sounds-fr-g722 asterisk-core-sounds-it-g722 saytime espeak-ng flite festival festvox-kallpc16k festvox-kdlpc16k
   festvox-us-slt-hts festival-czech festvox-czech-dita festvox-czech-krb festvox-czech-machac festvox-czech-ph festvox-italp16k
   festvox-itapc16k festvox-suopuhe-lj festvox-suopuhe-mv pocketsphinx pocketsphinx-en-us sphinxbase-utils"
-packages_full="valgrind llvm nats-server openssl python3-torchaudio $packages_train $packages_evaluate $packages_digits"
+packages_full="valgrind llvm openssl python3-torchaudio $packages_train $packages_evaluate $packages_digits"
 
 # as_root: the prefix of a command that needs root: empty, or sudo. Fails if the user is not root and has no sudo.
 as_root () {

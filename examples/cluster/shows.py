@@ -36,7 +36,7 @@ def chdir(folder):
 
 def missing(build):
     if not bench.program('nats-server'):
-        return 'there is no nats-server; on Debian: apt-get install nats-server'
+        return 'there is no nats-server; on Debian: apt-get install nats-server (which starts a service)'
     for name in ('worker', 'publish', 'subscribe'):
         if not os.path.exists(os.path.join(build, 'examples', 'cluster-' + name)):
             return 'there is no cluster-%s in %s: on Debian: apt-get install libnats-dev, then meson compile -C build' % (name, build)
