@@ -20,6 +20,7 @@ SHOWS = {'kills': 'every_frame_is_answered_once_although_workers_are_killed',
          'model': 'state_of_another_model_is_refused',
          'servers': 'killed_server_costs_no_bit',
          'lost': 'acknowledged_messages_that_are_lost_are_written_again',
+         'quiet': 'stream_whose_state_was_forgotten_is_refused',
          'second': 'second_publisher_of_a_stream_is_told',
          'full': 'full_streams_make_everybody_wait',
          'security': 'wrong_password_and_unknown_certificate_are_refused'}

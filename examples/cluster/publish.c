@@ -321,6 +321,8 @@ compare (Cluster *cluster, Source *source)
             place.last);
     source->already = source->sent = place.n; /* of a program that died: it came late */
   }
+  if (place.n == 0 && source->sent > 0 && !kept_reaches (&source->kept, 0))
+    fail ("%s was forgotten, because it was quiet for too long (see worker --age): choose another name", source->name);
   source->last = place.last;
   if (place.n < source->sent)
     send_again (cluster, source, place.n);

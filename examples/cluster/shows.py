@@ -210,6 +210,38 @@ def show_lost(b):
     return '%d frames; the last frames, outputs and states were deleted, and written again; a message that came late' % n
 
 
+def show_quiet(b):
+    """A stream that is quiet for longer than the age of everything. The publisher still has all messages of the short one."""
+    rng, age = np.random.default_rng(9), 3
+    streams = {name: rng.standard_normal((n + 100, bench.FEATURES)).astype('f') for name, n in (('short', 100), ('long', 300))}
+    b.serve()
+    worker = b.worker('--lease', 500, '--save', 200, '--age', age)
+    subscribe, publishers, pipes = b.subscribe({'short': 0}), {}, {}
+    for name, frames in streams.items():
+        os.mkfifo(name)
+        publishers[name] = b.start(os.path.join(b.programs, 'cluster-publish'), '--frames', '1', name,
+                                   'filesrc location=%s ! npyparse frame-rate=100/1' % name, log='publish-%s.log' % name)
+        np.save(name + '.npy', frames)
+        with open(name + '.npy', 'rb') as f:
+            data = f.read()
+        pipes[name], rest = open(name, 'wb', buffering=0), 100 * 4 * bench.FEATURES
+        pipes[name].write(data[:-rest])
+        publishers[name].rest = data[-rest:]
+    client = b.client()
+    wait_until(lambda: b.log(worker).count('goes on') >= len(streams), 60, 'the worker takes no stream')
+    wait_until(lambda: not any(client.api('STREAM.INFO.' + name)['state']['messages'] for name in ('FEATURES', 'ATTENDED', 'KV_STATES')), 90,
+               'nothing is forgotten')
+    for name, pipe in pipes.items():
+        pipe.write(publishers[name].rest)
+        pipe.close()
+    b.finish(publishers['short'], subscribe)
+    b.check({'short': streams['short']}, b.attn.Encoder(MODEL))
+    wait_until(lambda: publishers['long'].poll() is not None, 60, 'the publisher of a stream that was forgotten goes on')
+    said = b.log(publishers['long']).strip()
+    assert 'was forgotten' in said, said
+    return 'quiet for longer than %d s: %s' % (age, said.splitlines()[-1])
+
+
 def lose_last(client, stream, subject):
     last = client.api('STREAM.MSG.GET.' + stream, last_by_subj=subject) or {}
     if 'message' not in last:
