@@ -295,6 +295,12 @@ read_last (Cluster *cluster, const char *stream, const char *subject, natsMsg **
 }
 
 gboolean
+read_at (Cluster *cluster, const char *stream, guint64 sequence, natsMsg **message)
+{
+  return js_GetMsg (message, cluster->js, stream, sequence, NULL, NULL) == NATS_OK;
+}
+
+gboolean
 remove_below (Cluster *cluster, const char *stream, const char *subject, guint64 below)
 {
   jsOptions options;

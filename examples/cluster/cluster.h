@@ -24,6 +24,7 @@
 
 #define PATIENCE 5000  /* milliseconds until an answer of the server counts as lost */
 #define HEARTBEAT 1000 /* milliseconds; a reader that hears nothing for three of them is broken */
+#define QUIET 3000     /* milliseconds without a message until the leader is asked whether there is one */
 #define MISSING 30000  /* milliseconds; messages that have not come by then are lost */
 #define ANY G_MAXUINT64
 
@@ -111,6 +112,9 @@ void kept_clear (Kept *kept);
 
 /* The caller frees it; NULL: there is none. FALSE: the server does not answer. */
 gboolean read_last (Cluster *cluster, const char *stream, const char *subject, natsMsg **message);
+
+/* The message with this sequence. FALSE: it is not there, or the server does not answer. */
+gboolean read_at (Cluster *cluster, const char *stream, guint64 sequence, natsMsg **message);
 
 /*
  * Messages with a sequence below `below` are gone, of the subject, or (NULL) all. FALSE: maybe not. For a subject the

@@ -41,8 +41,6 @@ note_lease (Stream *stream, guint64 revision, const char *value, gsize size)
   stream->done = done;
   stream->is_mine = strcmp (owner, stream->worker->id) == 0;
   stream->is_free = strcmp (owner, "-") == 0;
-  if (!stream->is_mine && stream->stream != NULL && stream->worker->late == 0)
-    let_go (stream, "worker %s has it now", owner);
 }
 
 static gboolean
@@ -58,6 +56,8 @@ lease_seen (Worker *worker, const Arrival *arrival)
   const char *key = natsMsg_GetSubject (arrival->message) + strlen (PREFIX);
   Stream *stream = stream_of (worker, key);
 
+  if (stream != NULL && stream->stream != NULL)
+    return; /* the answer to the next renewal counts: a server that catches up tells old entries, and counts otherwise */
   if (stream != NULL)
     note_lease (stream, arrival->sequence, natsMsg_GetData (arrival->message),
                 natsMsg_GetDataLength (arrival->message));
@@ -202,6 +202,22 @@ has_seen (const Stream *stream, natsMsg *last)
          || (frames.first + frames.count <= stream->saved_frames && (!frames.end || stream->ended > 0));
 }
 
+/* The leader removes by its own count, but maybe another server has sent the message, one that counts otherwise. */
+static gboolean
+is_last_seen (const Stream *stream)
+{
+  natsMsg *message = NULL;
+  Frames frames;
+  char reason[256];
+  gboolean ok = read_at (stream->worker->cluster, "FEATURES", stream->saved_input, &message)
+                && strcmp (natsMsg_GetSubject (message), stream->features) == 0
+                && (!frames_unpack (message, &frames, reason) || stream->aside > 0
+                    || frames.first + frames.count <= stream->saved_frames);
+
+  natsMsg_Destroy (message);
+  return ok;
+}
+
 /*
  * The messages of FEATURES that a stream does not need. A saved state has seen them; of a stream that rests they are
  * all that were there when they were counted, if its last message is not behind the state.
@@ -212,7 +228,8 @@ count_done (Stream *stream)
   Worker *worker = stream->worker;
   natsMsg *message = NULL;
 
-  stream->done = MAX (stream->done, stream->saved_input);
+  if (stream->saved_input > stream->done && is_last_seen (stream))
+    stream->done = stream->saved_input;
   if (stream->done >= worker->listed || stream->input != stream->saved_input || stream->arrival.message != NULL
       || !g_queue_is_empty (&stream->arrived))
     return;
@@ -220,7 +237,7 @@ count_done (Stream *stream)
     return;
   if (message == NULL || has_seen (stream, message))
     stream->done = worker->listed;
-  else if (g_get_monotonic_time () > stream->came + worker->lease) /* it did not come */
+  else if (is_quiet (stream)) /* it did not come */
     read_anew (stream, natsMsg_GetSequence (message) > stream->input ? stream->input : 0);
   natsMsg_Destroy (message);
 }

@@ -20,7 +20,6 @@
 
 #define MOST_UNDERWAY 64 /* messages */
 #define STEP 64          /* absent outputs in a buffer */
-#define IDLE 3           /* seconds without a message until the server is asked whether there is one */
 
 typedef struct {
   const char *name;
@@ -235,7 +234,7 @@ does_not_come (Cluster *cluster, Sink *sink)
   char reason[256];
   gboolean there;
 
-  if (g_get_monotonic_time () < sink->came + IDLE * G_USEC_PER_SEC)
+  if (g_get_monotonic_time () < sink->came + QUIET * G_GINT64_CONSTANT (1000))
     return FALSE;
   sink->came = g_get_monotonic_time ();
   if (!read_last (cluster, "ATTENDED", sink->subject, &message) || message == NULL)

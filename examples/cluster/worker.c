@@ -112,12 +112,19 @@ stop_reading (Stream *stream)
   stream->arrival.message = NULL;
 }
 
+gboolean
+is_quiet (const Stream *stream)
+{
+  return g_get_monotonic_time () > stream->came + QUIET * G_GINT64_CONSTANT (1000);
+}
+
 void
 read_anew (Stream *stream, guint64 behind)
 {
   stop_reading (stream);
   stream->queued = behind;
-  stream->read_at = g_get_monotonic_time () + READ_AGAIN * 1000;
+  stream->came = g_get_monotonic_time ();
+  stream->read_at = stream->came + READ_AGAIN * 1000;
 }
 
 static void
@@ -313,8 +320,7 @@ look_after (Worker *worker)
     else if (stream->reader.number > 0 && reader_is_broken (&stream->reader))
       let_go (stream, "nothing was heard of %s", stream->features);
     else if (stream->ended > 0 && g_queue_is_empty (&stream->arrived) && stream->arrival.message == NULL
-             && (stream->input >= stream->ended || g_get_monotonic_time () > stream->came + worker->lease)
-             && state_forget (stream)) {
+             && (stream->input >= stream->ended || is_quiet (stream)) && state_forget (stream)) {
       say ("%s has ended, and is forgotten", stream->name);
       drop (stream);
       stream->is_there = FALSE;

@@ -107,6 +107,7 @@ gboolean write_again (Stream *stream,
 void let_go (Stream *stream, const char *format, ...) G_GNUC_PRINTF (2, 3);
 gboolean read_answered (Stream *stream); /* last, answered and ended. FALSE: the server does not answer */
 void say (const char *format, ...) G_GNUC_PRINTF (1, 2);
+gboolean is_quiet (const Stream *stream);        /* nothing came for a while */
 void read_anew (Stream *stream, guint64 behind); /* FEATURES, behind this message */
 
 #endif
