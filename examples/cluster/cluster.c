@@ -191,8 +191,8 @@ cluster_create (Cluster *cluster, const ClusterOptions *options)
   create_stream (cluster, options, "KV_STATES", "$KV.STATES.>", TRUE);
 }
 
-void
-cluster_wait (Cluster *cluster)
+static void
+wait_until_created (Cluster *cluster)
 {
   gint tries;
 
@@ -201,6 +201,26 @@ cluster_wait (Cluster *cluster)
       fail ("there are no streams and buckets of a cluster: a worker creates them, so start one");
     g_usleep (G_USEC_PER_SEC / 2);
   }
+}
+
+Cluster *
+cluster_join (const char *program, int *argc, char ***argv, const GOptionEntry *entries, GOptionGroup *more)
+{
+  GOptionContext *context = g_option_context_new ("NAME PIPELINE [NAME PIPELINE]...");
+  GError *error = NULL;
+  Cluster *cluster;
+
+  g_set_prgname (program);
+  g_option_context_add_main_entries (context, entries, NULL);
+  g_option_context_add_group (context, more);
+  if (!g_option_context_parse (context, argc, argv, &error))
+    fail ("%s", error->message);
+  if (*argc < 3 || *argc % 2 == 0)
+    fail ("%s", g_option_context_get_help (context, TRUE, NULL));
+  g_option_context_free (context);
+  cluster = cluster_connect (program);
+  wait_until_created (cluster);
+  return cluster;
 }
 
 /* ---- writes ---- */

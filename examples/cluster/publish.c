@@ -392,31 +392,19 @@ main (int argc, char **argv)
                              { "again", 0, 0, G_OPTION_ARG_NONE, &again, "Send what is not there yet", NULL },
                              { "continue", 0, 0, G_OPTION_ARG_NONE, &go_on, "Number on behind what is there", NULL },
                              { NULL } };
-  GOptionContext *context = g_option_context_new ("NAME PIPELINE [NAME PIPELINE]...");
-  GError *error = NULL;
-  Cluster *cluster;
-  Source *sources;
-  gint i, n;
+  Cluster *cluster = cluster_join ("publish", &argc, &argv, entries, gst_init_get_option_group ());
+  gint n = (argc - 1) / 2, i;
+  Source *sources = g_new0 (Source, n);
 
-  g_set_prgname ("publish");
-  g_option_context_add_main_entries (context, entries, NULL);
-  g_option_context_add_group (context, gst_init_get_option_group ());
-  if (!g_option_context_parse (context, &argc, &argv, &error))
-    fail ("%s", error->message);
-  if (argc < 3 || argc % 2 == 0 || n_frames < 1)
-    fail ("%s", g_option_context_get_help (context, TRUE, NULL));
+  if (n_frames < 1)
+    fail ("--frames is %d, expected 1 or more", n_frames);
   sender = ((guint64) g_random_int () << 32 | g_random_int ()) >> 1 | 1;
-  cluster = cluster_connect ("publish");
-  cluster_wait (cluster);
-  n = (argc - 1) / 2;
-  sources = g_new0 (Source, n);
   for (i = 0; i < n; i++)
     open_source (cluster, &sources[i], argv[2 * i + 1], argv[2 * i + 2]);
   run (cluster, sources, n);
   for (i = 0; i < n; i++)
     close_source (&sources[i]);
   g_free (sources);
-  g_option_context_free (context);
   cluster_free (cluster);
   return 0;
 }

@@ -283,31 +283,17 @@ main (int argc, char **argv)
 {
   GOptionEntry entries[] = { { "forget", 0, 0, G_OPTION_ARG_NONE, &forget, "Remove outputs that were taken", NULL },
                              { NULL } };
-  GOptionContext *context = g_option_context_new ("NAME PIPELINE [NAME PIPELINE]...");
-  GError *error = NULL;
-  Cluster *cluster;
-  Sink *sinks;
+  Cluster *cluster = cluster_join ("subscribe", &argc, &argv, entries, gst_init_get_option_group ());
+  gint n = (argc - 1) / 2, i;
+  Sink *sinks = g_new0 (Sink, n);
   guint64 n_lost = 0;
-  gint i, n;
 
-  g_set_prgname ("subscribe");
-  g_option_context_add_main_entries (context, entries, NULL);
-  g_option_context_add_group (context, gst_init_get_option_group ());
-  if (!g_option_context_parse (context, &argc, &argv, &error))
-    fail ("%s", error->message);
-  if (argc < 3 || argc % 2 == 0)
-    fail ("%s", g_option_context_get_help (context, TRUE, NULL));
-  cluster = cluster_connect ("subscribe");
-  cluster_wait (cluster);
-  n = (argc - 1) / 2;
-  sinks = g_new0 (Sink, n);
   for (i = 0; i < n; i++)
     open_sink (cluster, &sinks[i], argv[2 * i + 1], argv[2 * i + 2]);
   run (cluster, sinks, n);
   for (i = 0; i < n; i++)
     n_lost += sinks[i].n_lost;
   g_free (sinks);
-  g_option_context_free (context);
   cluster_free (cluster);
   return n_lost > 0;
 }
