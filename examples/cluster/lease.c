@@ -57,7 +57,7 @@ lease_seen (Worker *worker, const Arrival *arrival)
   Stream *stream = stream_of (worker, key);
 
   if (stream != NULL && stream->stream != NULL)
-    return; /* the answer to the next renewal counts: a server that catches up tells old entries, and counts otherwise */
+    return; /* the answer to the next renewal counts: a server that catches up tells old entries, by other numbers */
   if (stream != NULL)
     note_lease (stream, arrival->sequence, natsMsg_GetData (arrival->message),
                 natsMsg_GetDataLength (arrival->message));

@@ -3,11 +3,11 @@
  *
  *   attn-state INPUT FRAMES ANSWERED SIZE PARTS PLACE ASIDE
  *
- * that is, the last message of FEATURES that the state has seen (ASIDE is 1 if it was set aside), the frames so far, the
- * outputs that had left, and the state of libattn (attn.h describes its bytes). It follows the line if it fits into the message. Else it lies cut in
- * the entries NAME.PLACE.0 to NAME.PLACE.(PARTS - 1), which are written before the line. A worker writes to two places
- * of its own, WORKER.a and WORKER.b, in turns, and never to the one that the line names. So there is a whole state
- * whenever a worker dies.
+ * that is, the last message of FEATURES that the state has seen, the frames so far, the outputs that had left, the
+ * state of libattn (attn.h describes its bytes), and whether that message was set aside. The state follows the line if
+ * it fits into the message. Else it lies cut in the entries NAME.PLACE.0 to NAME.PLACE.(PARTS - 1), which are written
+ * before the line. A worker writes to two places of its own, WORKER.a and WORKER.b, in turns, and never to the one that
+ * the line names. So there is a whole state whenever a worker dies.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "worker.h"

@@ -6,8 +6,8 @@
  * A PIPELINE is one for gst-launch-1.0 without its source ("npyenc ! filesink location=out.npy"), or the name of a .npy
  * file. It gets every output once and in order, with the time of its frame. Absent outputs are rows of NaN, with the
  * flag GAP. The program ends when all streams have ended. --forget removes from ATTENDED what a pipeline has got: else
- * it stays there until its age, for others to read. A pipeline that takes no more makes the program wait. If outputs are
- * lost, which only servers that die can do, the program says so, gives absent ones instead, and ends with the status 1.
+ * it stays there until its age, for others to read. A pipeline that takes no more makes the program wait. If outputs
+ * are lost, which only servers that die can do, the program says so, gives absent ones instead, and ends with status 1.
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */

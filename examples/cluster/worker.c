@@ -291,7 +291,7 @@ take_share (Worker *worker)
 
   g_hash_table_iter_init (&iter, worker->streams);
   while (worker->n_held > share && g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
-    if (stream->stream != NULL && stream->arrival.message == NULL && state_save (stream)) {
+    if (stream->stream != NULL && stream->ended == 0 && stream->arrival.message == NULL && state_save (stream)) {
       drop (stream);
       lease_give (stream);
       stream->not_before = g_get_monotonic_time () + worker->lease / 2;
@@ -410,8 +410,11 @@ leave (Worker *worker)
   g_hash_table_iter_init (&iter, worker->streams);
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
     if (stream->stream != NULL) {
+      gboolean forgotten = stream->ended > 0 && state_forget (stream);
+
       drop (stream);
-      lease_give (stream);
+      if (!forgotten)
+        lease_give (stream);
     }
   reader_stop (&worker->leases);
 }
