@@ -51,7 +51,7 @@ typedef struct {
  */
 Cluster *cluster_connect (const char *program);
 void cluster_create (Cluster *cluster, const ClusterOptions *options); /* does nothing with what is there */
-/* For a program with options and the arguments NAME PIPELINE [NAME PIPELINE]...; waits for a worker that creates all. */
+/* For programs with the arguments [OPTION...] NAME PIPELINE [NAME PIPELINE]...; waits until a worker has created it. */
 Cluster *cluster_join (const char *program, int *argc, char ***argv, const GOptionEntry *entries, GOptionGroup *more);
 void cluster_free (Cluster *cluster);
 void fail (const char *format, ...) G_GNUC_PRINTF (1, 2) G_GNUC_NORETURN;
