@@ -307,8 +307,9 @@ compare (Cluster *cluster, Source *source)
 
   if (!read_place (cluster, source->name, &place))
     return FALSE;
-  if (place.last > 0 && place.frames.sender == sender && place.frames.first == frames->first
-      && place.frames.count == frames->count) {
+  if ((place.ended && frames->end) /* a worker may have come to the end already, and removed it */
+      || (place.last > 0 && place.frames.sender == sender && place.frames.first == frames->first
+          && place.frames.count == frames->count)) {
     source->write.sequence = place.last;
     return TRUE;
   }
