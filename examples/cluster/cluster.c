@@ -161,10 +161,9 @@ create_stream (Cluster *cluster, const ClusterOptions *options, const char *name
 {
   jsStreamConfig config;
   jsErrCode code = 0;
-  natsStatus status;
+  char error[256];
+  gint tries;
 
-  if (exists (cluster, name))
-    return;
   jsStreamConfig_Init (&config);
   config.Name = name;
   config.Subjects = &subject;
@@ -176,9 +175,16 @@ create_stream (Cluster *cluster, const ClusterOptions *options, const char *name
   config.MaxMsgsPerSubject = is_bucket ? 1 : -1;
   config.AllowRollup = is_bucket;
   config.DenyDelete = is_bucket;
-  status = js_AddStream (NULL, cluster->js, &config, NULL, &code);
-  if (status != NATS_OK && !exists (cluster, name)) /* another worker was faster */
-    fail ("cannot create the stream %s with %d replicas: %s", name, options->replicas, last_error (status));
+  for (tries = 0; !exists (cluster, name); tries++) { /* maybe another worker was faster */
+    natsStatus status = js_AddStream (NULL, cluster->js, &config, NULL, &code);
+
+    if (status == NATS_OK)
+      return;
+    g_strlcpy (error, last_error (status), sizeof error);
+    if (tries == 20 || code == JSStreamReplicasNotSupportedErr)
+      fail ("cannot create the stream %s with %d replicas: %s", name, options->replicas, error);
+    g_usleep (G_USEC_PER_SEC / 2); /* servers that have just started do not know each other yet */
+  }
 }
 
 void
