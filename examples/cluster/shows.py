@@ -185,7 +185,7 @@ def show_servers(b):
 
 def show_lost(b):
     """Acknowledged messages are deleted, as if the servers had lost them."""
-    streams, what = speech(b, 2, 6)
+    streams, what = speech(b, 2, 20)
     rng = np.random.default_rng(8)
     streams['m'] = rng.standard_normal((40, bench.FEATURES)).astype('f')
     b.serve()
@@ -200,11 +200,11 @@ def show_lost(b):
     for first in range(10, 40, 10):
         put_frames(client, 'm', first, streams['m'][first:first + 10], Attn_Previous=first)
     put_frames(client, 'm', 40, streams['m'][:0], Attn_Previous=40, Attn_End=1)
-    losses = (('FEATURES', 'features.s000', lambda: b.log(publish), 'have lost frames'), ('ATTENDED', 'attended.s001', lambda: b.log(worker), 'have lost outputs'),
-              ('KV_STATES', '$KV.STATES.s000', lambda: b.log(worker), 'have lost its state'))
-    for stream, subject, log, what in losses:
+    losses = (('FEATURES', 'features.s000', publish, 'have lost frames'), ('ATTENDED', 'attended.s001', worker, 'have lost outputs'),
+              ('KV_STATES', '$KV.STATES.s000', worker, 'have lost its state'))
+    for stream, subject, writer, what in losses:
         # once is not enough: what a saved state has seen is not missed
-        wait_until(lambda: what in log() or lose_last(client, stream, subject) is None, 60, 'nobody notices that %s loses messages' % subject)
+        wait_until(lambda: what in b.log(writer) or lose_last(client, stream, subject, writer), 60, 'nobody notices that %s loses messages' % subject)
     b.finish(publish, subscribe)
     n = b.check(streams, b.attn.Encoder(MODEL))
     return '%d frames; the last frames, outputs and states were deleted, and written again; a message that came late' % n
@@ -242,14 +242,18 @@ def show_quiet(b):
     return 'quiet for longer than %d s: %s' % (age, said.splitlines()[-1])
 
 
-def lose_last(client, stream, subject):
-    last = client.api('STREAM.MSG.GET.' + stream, last_by_subj=subject) or {}
-    if 'message' not in last:
-        return
-    if stream.startswith('KV'):  # from which nobody may delete
+def lose_last(client, stream, subject, writer):
+    """Deletes the last message of the subject, while its writer stands still: else it would not be the last one any more."""
+    writer.send_signal(signal.SIGSTOP)
+    before, last = None, {}
+    while last != before:  # one may be under way
+        time.sleep(0.05)
+        before, last = last, client.api('STREAM.MSG.GET.' + stream, last_by_subj=subject) or {}
+    if 'message' in last and stream.startswith('KV'):  # from which nobody may delete
         client.api('STREAM.PURGE.' + stream, filter=subject)
-    else:
+    elif 'message' in last:
         client.api('STREAM.MSG.DELETE.' + stream, seq=last['message']['seq'])
+    writer.send_signal(signal.SIGCONT)
 
 
 def show_second(b):
