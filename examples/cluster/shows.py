@@ -44,9 +44,9 @@ def missing(build):
 
 
 def run(name, options):
-    with Bench(os.path.abspath(options.build), options.small) as b:
+    with Bench(options.build, options.small) as b:
         b.pause = options.pause
-        b.attn = attn(os.path.abspath(options.build))
+        b.attn = attn(options.build)
         return globals()[name](b)
 
 
