@@ -338,7 +338,7 @@ remove_below (Cluster *cluster, const char *stream, const char *subject, guint64
 }
 
 gboolean
-list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64 *last,
+list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64 *last, gint64 *replicas,
                void (*visit) (const char *subject, gpointer data), gpointer data)
 {
   jsStreamInfo *info = NULL;
@@ -350,6 +350,7 @@ list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64
   if (js_GetStreamInfo (&info, cluster->js, stream, &options, NULL) != NATS_OK)
     return FALSE;
   *last = info->State.LastSeq;
+  *replicas = info->Config->Replicas;
   for (i = 0; info->State.Subjects != NULL && i < info->State.Subjects->Count; i++)
     visit (info->State.Subjects->List[i].Subject, data);
   jsStreamInfo_Destroy (info);

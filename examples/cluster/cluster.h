@@ -26,6 +26,7 @@
 #define HEARTBEAT 1000 /* milliseconds; a reader that hears nothing for three of them is broken */
 #define QUIET 3000     /* milliseconds without a message until the leader is asked whether there is one */
 #define MISSING 30000  /* milliseconds; messages that have not come by then are lost */
+#define KEEP_FOR 60    /* seconds; a server that dies has lost less than that of what it had acknowledged */
 #define ANY G_MAXUINT64
 
 typedef struct {
@@ -124,10 +125,10 @@ gboolean read_at (Cluster *cluster, const char *stream, guint64 sequence, natsMs
 gboolean remove_below (Cluster *cluster, const char *stream, const char *subject, guint64 below);
 
 /*
- * Calls `visit` for each subject of the stream that matches `filter`. Messages up to *last are of these subjects.
- * FALSE: the server does not answer.
+ * Calls `visit` for each subject of the stream that matches `filter`. Messages up to *last are of these subjects, and
+ * so many servers keep them. FALSE: the server does not answer.
  */
-gboolean list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64 *last,
+gboolean list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64 *last, gint64 *replicas,
                         void (*visit) (const char *subject, gpointer data), gpointer data);
 
 /* Reads a subject in order. At most `most` messages are under way that were not acknowledged. */

@@ -13,7 +13,6 @@
 
 #define MOST_KEPT 256 /* messages */
 #define MOST_KEPT_SIZE (4u << 20)
-#define MOST_KEPT_TIME (60 * G_USEC_PER_SEC)
 
 typedef struct {
   Frames frames;
@@ -173,7 +172,8 @@ kept_add (Kept *kept, const Frames *frames, const void *values)
   kept->size += size;
   while (g_queue_peek_head (&kept->messages) != message
          && (g_queue_get_length (&kept->messages) > MOST_KEPT || kept->size > MOST_KEPT_SIZE
-             || ((KeptMessage *) g_queue_peek_head (&kept->messages))->written < message->written - MOST_KEPT_TIME))
+             || ((KeptMessage *) g_queue_peek_head (&kept->messages))->written
+                    < message->written - KEEP_FOR * G_TIME_SPAN_SECOND))
     forget_oldest (kept);
 }
 

@@ -242,6 +242,25 @@ count_done (Stream *stream)
   natsMsg_Destroy (message);
 }
 
+/*
+ * A server that becomes the leader without the last messages gives their sequences to others. So where several servers
+ * keep them, a sequence is removed when it is older than anything that such a server can lack, and that writers keep.
+ */
+static guint64
+old_enough (Worker *worker, guint64 below)
+{
+  gint64 now = g_get_monotonic_time ();
+  guint64 old = worker->unused;
+
+  if (worker->replicas == 1)
+    return below;
+  if (now - worker->noted < KEEP_FOR * G_TIME_SPAN_SECOND)
+    return 0;
+  worker->unused = below;
+  worker->noted = now;
+  return old;
+}
+
 /* Each lease tells what its stream does not need. What no stream needs is removed, by whoever comes to it first. */
 void
 lease_remove_frames (Worker *worker)
@@ -257,6 +276,7 @@ lease_remove_frames (Worker *worker)
     if (stream->is_there)
       below = MIN (below, stream->done);
   }
+  below = old_enough (worker, below);
   if (below > worker->removed && remove_below (worker->cluster, "FEATURES", NULL, below))
     worker->removed = below;
 }

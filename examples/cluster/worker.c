@@ -260,7 +260,8 @@ find_streams (Worker *worker)
   g_hash_table_iter_init (&iter, worker->streams);
   while (g_hash_table_iter_next (&iter, NULL, (gpointer *) &stream))
     stream->is_there = FALSE;
-  if (!list_subjects (worker->cluster, "FEATURES", "features.*", &worker->listed, find_stream, worker))
+  if (!list_subjects (worker->cluster, "FEATURES", "features.*", &worker->listed, &worker->replicas, find_stream,
+                      worker))
     return;
   g_hash_table_foreach_remove (worker->streams, is_gone, NULL);
   lease_remove_frames (worker);

@@ -24,7 +24,10 @@ typedef struct {
   GHashTable *workers;      /* id -> gint64, when it was heard; those with the same layer */
   Reader leases;
   guint64 listed;  /* messages of FEATURES up to this one are of `streams` */
+  gint64 replicas; /* servers that keep FEATURES */
   guint64 removed; /* those below are */
+  guint64 unused;  /* several servers: those below nobody needed at `noted`; they are removed later */
+  gint64 noted;
   guint n_held;
 } Worker;
 
