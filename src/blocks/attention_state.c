@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "blocks/attention.h"
+#include "blocks/rows.h"
 #include "base/status.h"
 
 enum { AT_NEXT_OUTPUT = 0, HEADER_SIZE = 8 };
@@ -57,7 +58,7 @@ section_size (const AttnSizes *sizes, const Span *span, size_t n_present, size_t
 {
   size_t n_floats = n_present * (sizes->n_key + sizes->n_value) + n_queries * sizes->n_query;
 
-  return HEADER_SIZE + (n_held (span) + 7) / 8 + n_floats * sizeof (uint32_t);
+  return HEADER_SIZE + attn_rows_mark_bytes (n_held (span)) + n_floats * sizeof (uint32_t);
 }
 
 /* ---- saving ---- */
@@ -90,7 +91,7 @@ put_frames (uint8_t *bytes, const AttnAttentionState *state, const Span *span)
   uint8_t *presence = bytes;
   size_t i;
 
-  bytes += (n_held (span) + 7) / 8;
+  bytes += attn_rows_mark_bytes (n_held (span));
   memset (presence, 0, bytes - presence);
   for (i = 0; i < n_held (span); i++) {
     bool is_sink;
@@ -208,7 +209,7 @@ get_frames (AttnAttentionState *state, const uint8_t *bytes, const Span *span)
   const uint8_t *presence = bytes;
   size_t i;
 
-  bytes += (n_held (span) + 7) / 8;
+  bytes += attn_rows_mark_bytes (n_held (span));
   attn_ring_reset (&state->ring, span->first);
   for (i = 0; i < n_held (span); i++) {
     bool is_sink;

@@ -365,7 +365,7 @@ restore_rows (ConvState *state, const uint8_t *bytes, size_t n)
 {
   const AttnTaps *taps = &state->conv->taps;
   AttnFrameOrder order = attn_channels_first (taps->conv.n_inputs, taps->conv.n_bins);
-  const uint8_t *values = bytes + (n + 7) / 8;
+  const uint8_t *values = bytes + attn_rows_mark_bytes (n);
   size_t i;
 
   for (i = 0; i < n; i++) {

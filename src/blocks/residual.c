@@ -238,7 +238,7 @@ residual_save (const void *data, uint8_t *bytes)
   uint8_t *presence = attn_chain_save (state->chain, bytes);
   uint64_t n = state->next_input - state->next_output, i;
 
-  bytes = presence + (n + 7) / 8;
+  bytes = presence + attn_rows_mark_bytes (n);
   memset (presence, 0, bytes - presence);
   for (i = 0; i < n; i++) {
     uint64_t frame = state->next_output + i;
@@ -279,7 +279,7 @@ residual_restore (void *data, const uint8_t *bytes, AttnProgress *progress)
   state->given.n = 0;
   presence = bytes;
   n = state->next_input - state->next_output;
-  bytes += (n + 7) / 8;
+  bytes += attn_rows_mark_bytes (n);
   attn_delay_skip (&state->inputs, state->next_output, n);
   for (i = 0; i < n; i++) {
     float *row;

@@ -5,17 +5,10 @@
 
 #include "base/status.h"
 
-/* The bits of `n` rows, whatever a state says that `n` is. */
-static size_t
-bytes_of_bits (size_t n)
-{
-  return n / 8 + (n % 8 != 0);
-}
-
 size_t
 attn_rows_bytes (size_t n, size_t n_present, size_t width)
 {
-  return bytes_of_bits (n) + n_present * width * sizeof (uint32_t);
+  return attn_rows_mark_bytes (n) + n_present * width * sizeof (uint32_t);
 }
 
 size_t
@@ -33,10 +26,10 @@ attn_rows_mark (uint8_t *bytes, const uint8_t *present, size_t n)
 {
   size_t i;
 
-  memset (bytes, 0, (n + 7) / 8);
+  memset (bytes, 0, attn_rows_mark_bytes (n));
   for (i = 0; i < n; i++)
     bytes[i / 8] |= (present[i] == 1) << i % 8;
-  return bytes + bytes_of_bits (n);
+  return bytes + attn_rows_mark_bytes (n);
 }
 
 uint8_t *
@@ -56,7 +49,7 @@ attn_rows_check (const uint8_t *bytes, size_t size, size_t n, size_t width, cons
 {
   size_t n_present = 0, i;
 
-  for (i = 0; i < n && size >= bytes_of_bits (n); i++)
+  for (i = 0; i < n && size >= attn_rows_mark_bytes (n); i++)
     n_present += attn_rows_is_marked (bytes, i);
   if (size != attn_rows_bytes (n, n_present, width))
     return attn_fail (error, ATTN_ERROR_STATE,
@@ -76,7 +69,7 @@ attn_rows_restore (const AttnKernels *kernels, const uint8_t *bytes, float *rows
   const uint8_t *bits = bytes;
   size_t i;
 
-  bytes += bytes_of_bits (n);
+  bytes += attn_rows_mark_bytes (n);
   for (i = 0; i < n; i++, rows += width) {
     present[i] = attn_rows_is_marked (bits, i);
     memset (rows, 0, width * sizeof *rows);

@@ -7,6 +7,13 @@
 
 #include "blocks/block.h"
 
+/* Bytes of the bits of `n` rows, whatever a state says that `n` is. */
+static inline size_t
+attn_rows_mark_bytes (size_t n)
+{
+  return n / 8 + (n % 8 != 0);
+}
+
 /* Bytes of `n` rows of `width` values, n_present of them present. */
 size_t attn_rows_bytes (size_t n, size_t n_present, size_t width);
 

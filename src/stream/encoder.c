@@ -50,12 +50,12 @@ check_period (AttnReader *reader, const AttnChain *chain, const AttnBlock *block
         "its chunks repeat after %llu frames, but those of all blocks up to here, with a stride of "
         "%llu, begin together only after more than the %u frames that are allowed",
         (unsigned long long) block->period, (unsigned long long) chain->stride, ATTN_MAX_CHUNK);
-  if (chain->period > 1 && chain->period > ATTN_MAX_PERIOD_STEPS / reader->n_blocks)
+  if (chain->period * reader->n_blocks > ATTN_MAX_PERIOD_STEPS)
     return attn_reader_fail (reader,
                              "the chunks of all blocks up to here begin together after %llu frames: that times %zu "
                              "blocks is more than the %u that are allowed",
                              (unsigned long long) chain->period, reader->n_blocks, ATTN_MAX_PERIOD_STEPS);
-  if (chain->period > 1 && chain->period > ATTN_MAX_REACH_STEPS / (reader->n_blocks * reader->n_attentions))
+  if (chain->period * reader->n_blocks * reader->n_attentions > ATTN_MAX_REACH_STEPS)
     return attn_reader_fail (reader,
                              "the chunks of all blocks up to here begin together after %llu frames: that times %zu "
                              "blocks and %zu attentions is more than the %u that are allowed",

@@ -11,6 +11,7 @@
 #define MAGIC "attnstat"
 #define VERSION 2
 #define FLAG_AT_END 1u
+#define MOST_FRAMES (UINT64_C (1) << 62) /* of a stream: what blocks add to a forged count must not overflow */
 
 enum {
   AT_MAGIC = 0,
@@ -97,9 +98,6 @@ check_envelope (const AttnLayer *layer, const uint8_t *bytes, size_t size, AttnE
                       (unsigned long long) hash, (unsigned long long) layer->hash);
   return ATTN_OK;
 }
-
-/* In the life of a stream. A forged count must not overflow where blocks add what they reach. */
-#define MOST_FRAMES (UINT64_C (1) << 62)
 
 /* Reads how far the stream had come. */
 static AttnStatus

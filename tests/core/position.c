@@ -448,7 +448,7 @@ static const AttnLayer *watched;
 static const AttnKernels *watched_kernels;
 static size_t n_read, n_beyond;
 
-/* Counts readings that leave the part of one head, which the next one begins behind. */
+/* Counts readings beyond the part of one head, where that of the next one begins. */
 static void
 watch_biases (float *scores, const float *biases, size_t n_tiles)
 {
