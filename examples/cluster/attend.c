@@ -80,8 +80,8 @@ finish_message (Stream *stream)
 }
 
 /*
- * Messages lie between the last one and this one that were not sent, although the server has them or had them: one that
- * died, and comes up to the others, leaves messages out. After a message that was set aside a gap is no surprise.
+ * Messages between the last one and this one did not come, although they were written: a server that has died leaves
+ * messages out while it catches up with the others. After a message that was set aside, frames are absent anyway.
  */
 static gboolean
 is_missing (const Stream *stream)

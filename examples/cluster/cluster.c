@@ -331,6 +331,8 @@ remove_below (Cluster *cluster, const char *stream, const char *subject, guint64
 {
   jsOptions options;
 
+  if (below <= 1) /* nothing lies there; a server would take 1 for "all" */
+    return TRUE;
   jsOptions_Init (&options);
   options.Stream.Purge.Subject = subject;
   options.Stream.Purge.Sequence = below;

@@ -75,6 +75,7 @@ typedef struct {
 void frames_describe (const Frames *frames, natsMsg *message);               /* sets the headers */
 gboolean frames_unpack (natsMsg *message, Frames *frames, char reason[256]); /* FALSE: damaged, for this reason */
 guint64 frames_time (const Frames *frames, guint64 number); /* of the frame with this number; may lie before `first` */
+guint64 frames_of_state (natsMsg *state); /* that a saved state has seen (state.c); 0: the message is not a state */
 
 /* ---- writes: started, any number of them, then waited for ---- */
 
@@ -126,7 +127,7 @@ gboolean remove_below (Cluster *cluster, const char *stream, const char *subject
 
 /*
  * Calls `visit` for each subject of the stream that matches `filter`. Messages up to *last are of these subjects, and
- * so many servers keep them. FALSE: the server does not answer.
+ * *replicas servers keep each of them. FALSE: the server does not answer.
  */
 gboolean list_subjects (Cluster *cluster, const char *stream, const char *filter, guint64 *last, gint64 *replicas,
                         void (*visit) (const char *subject, gpointer data), gpointer data);

@@ -131,6 +131,17 @@ frames_time (const Frames *frames, guint64 number)
   return frames->time > time ? frames->time - time : 0;
 }
 
+guint64
+frames_of_state (natsMsg *state)
+{
+  char *line = g_strndup (natsMsg_GetData (state), MIN (natsMsg_GetDataLength (state), 80));
+  guint64 n = 0;
+
+  sscanf (line, "attn-state %*s %" G_GUINT64_FORMAT, &n);
+  g_free (line);
+  return n;
+}
+
 void
 frames_write (Cluster *cluster, Write *write, const char *subject, const Frames *frames, const void *values,
               guint64 expected)

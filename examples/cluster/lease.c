@@ -189,17 +189,28 @@ lease_share (Worker *worker)
   return MIN ((n_streams + n_workers - 1) / n_workers, (guint) worker->most_streams);
 }
 
-/* Servers that have lost messages give their sequences to others: so the numbers of the frames count, too. */
+/*
+ * The saved state has seen the message, or does not need it. Servers that have lost messages give their sequences to
+ * others: so the numbers of the frames count. *end: the message is the end of the stream.
+ */
 static gboolean
-has_seen (const Stream *stream, natsMsg *last)
+is_in_state (const Stream *stream, natsMsg *message, gboolean *end)
 {
   Frames frames;
   char reason[256];
+  gboolean counts = stream->aside == 0 && frames_unpack (message, &frames, reason);
 
-  if (natsMsg_GetSequence (last) > stream->saved_input)
-    return FALSE;
-  return stream->aside > 0 || !frames_unpack (last, &frames, reason)
-         || (frames.first + frames.count <= stream->saved_frames && (!frames.end || stream->ended > 0));
+  *end = counts && frames.end;
+  return !counts || frames.first + frames.count <= stream->saved_frames;
+}
+
+static gboolean
+has_seen (const Stream *stream, natsMsg *last)
+{
+  gboolean end;
+
+  return natsMsg_GetSequence (last) <= stream->saved_input && is_in_state (stream, last, &end)
+         && (!end || stream->ended > 0);
 }
 
 /* The leader removes by its own count, but maybe another server has sent the message, one that counts otherwise. */
@@ -207,13 +218,10 @@ static gboolean
 is_last_seen (const Stream *stream)
 {
   natsMsg *message = NULL;
-  Frames frames;
-  char reason[256];
-  gboolean ok = read_at (stream->worker->cluster, "FEATURES", stream->saved_input, &message)
-                && strcmp (natsMsg_GetSubject (message), stream->features) == 0
-                && (!frames_unpack (message, &frames, reason) || stream->aside > 0
-                    || frames.first + frames.count <= stream->saved_frames);
+  gboolean end, ok;
 
+  ok = read_at (stream->worker->cluster, "FEATURES", stream->saved_input, &message)
+       && strcmp (natsMsg_GetSubject (message), stream->features) == 0 && is_in_state (stream, message, &end);
   natsMsg_Destroy (message);
   return ok;
 }

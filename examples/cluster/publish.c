@@ -10,7 +10,6 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <stdio.h>
 #include <string.h>
 
 #include <gst/app/app.h>
@@ -87,17 +86,6 @@ read_last_of (Cluster *cluster, const char *stream, const char *prefix, const ch
 
   g_free (subject);
   return ok;
-}
-
-static guint64
-frames_of_state (natsMsg *state)
-{
-  char *line = g_strndup (natsMsg_GetData (state), MIN (natsMsg_GetDataLength (state), 80));
-  guint64 n = 0;
-
-  sscanf (line, "attn-state %*s %" G_GUINT64_FORMAT, &n);
-  g_free (line);
-  return n;
 }
 
 static gboolean

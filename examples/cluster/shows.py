@@ -175,6 +175,8 @@ def show_servers(b):
     outage(b, random.choice([i for i in range(3) if i != leader]), down)
     time.sleep(pause)
     leader = b.leader('FEATURES')
+    first = b.client().api('STREAM.INFO.FEATURES')['state']['first_seq']
+    assert first == 1, 'frames were removed up to %d, which a new leader may count otherwise' % first
     outage(b, leader, down)
     b.finish(publish, subscribe)
     n = b.check(streams, b.attn.Encoder(MODEL))
@@ -208,6 +210,29 @@ def show_lost(b):
     b.finish(publish, subscribe)
     n = b.check(streams, b.attn.Encoder(MODEL))
     return '%d frames; the last frames, outputs and states were deleted, and written again; a message that came late' % n
+
+
+def show_gone(b):
+    """Frames, and then outputs, that do not come back."""
+    rng = np.random.default_rng(10)
+    frames, present = rng.standard_normal((60, bench.FEATURES)).astype('f'), np.ones(60, bool)
+    present[10:20] = False
+    b.serve()
+    worker = b.worker('--lease', 500, '--save', 300)
+    client = b.client()
+    wait_until(lambda: 'error' not in (client.api('STREAM.INFO.KV_STATES') or {'error': 1}), 30, 'the worker creates nothing')
+    for first in (0, 20, 30, 40, 50):
+        put_frames(client, 'gone', first, frames[first:first + 10], Attn_Previous=first)
+    put_frames(client, 'gone', 60, frames[:0], Attn_Previous=60, Attn_End=1)
+    b.finish(b.subscribe({'gone': 0}))
+    b.check({'gone': frames}, b.attn.Encoder(MODEL), {'gone': present})
+    assert 'gone: frames 10 to 19 are lost' in b.log(worker), b.log(worker)
+    client.api('STREAM.MSG.DELETE.ATTENDED', seq=client.api('STREAM.INFO.ATTENDED')['state']['first_seq'] + 2)
+    late = b.subscribe({'gone': 0})
+    assert late.wait(90) == 1, 'lost outputs, and the status is 0: ' + b.log(late)
+    lost = [line for process in (worker, late) for line in b.log(process).splitlines() if 'are lost' in line]
+    assert len(lost) == 2, b.log(late)
+    return '; '.join(lost)
 
 
 def show_quiet(b):

@@ -167,17 +167,12 @@ forget_parts_of_others (Stream *stream)
 static gboolean
 is_lost (Stream *stream)
 {
-  guint64 n = 0;
   natsMsg *message;
-  char *line;
+  guint64 n;
 
   if (!read_last (stream->worker->cluster, "KV_STATES", stream->state_key, &message))
     return FALSE;
-  if (message != NULL) {
-    line = g_strndup (natsMsg_GetData (message), MIN (natsMsg_GetDataLength (message), LINE));
-    sscanf (line, "attn-state %*s %" G_GUINT64_FORMAT, &n);
-    g_free (line);
-  }
+  n = message != NULL ? frames_of_state (message) : 0;
   if (n < stream->saved_frames) {
     say ("%s: the servers have lost its state at frame %" G_GUINT64_FORMAT ": it is written again", stream->name,
          stream->saved_frames);

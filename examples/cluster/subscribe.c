@@ -146,8 +146,8 @@ push (Sink *sink, const Frames *outputs, guint64 number, const void *values, gui
 }
 
 /*
- * TRUE: outputs lie between the last message and this one that were not sent. So they are read again, from the last
- * message on or from the beginning, in turns: a server that has lost messages counts anew.
+ * TRUE: outputs between the last message and this one did not come. So they are read again, from the last message on or
+ * from the beginning, in turns: a server that has lost messages counts anew.
  */
 static gboolean
 await_missing (Sink *sink, const Frames *outputs)
@@ -155,7 +155,8 @@ await_missing (Sink *sink, const Frames *outputs)
   gint64 now = g_get_monotonic_time ();
 
   if (outputs->first <= sink->next || outputs->previous <= sink->next) {
-    sink->missing_since = 0;
+    if (outputs->first + outputs->count > sink->next) /* not one that was read before */
+      sink->missing_since = 0;
     return FALSE;
   }
   if (sink->missing_since == 0)

@@ -26,7 +26,7 @@ typedef struct {
   guint64 listed;  /* messages of FEATURES up to this one are of `streams` */
   gint64 replicas; /* servers that keep FEATURES */
   guint64 removed; /* those below are */
-  guint64 unused;  /* several servers: those below nobody needed at `noted`; they are removed later */
+  guint64 unused;  /* with several servers: at `noted` nobody needed those below */
   gint64 noted;
   guint n_held;
 } Worker;
@@ -103,8 +103,8 @@ gboolean state_forget (Stream *stream);
 
 /* attend.c */
 gboolean attend_all (Worker *worker); /* FALSE: nothing had arrived */
-gboolean write_again (Stream *stream,
-                      guint64 from); /* outputs that ATTENDED has lost, from this number on. FALSE: not all */
+/* Outputs that ATTENDED has lost, from this number on. FALSE: not all. */
+gboolean write_again (Stream *stream, guint64 from);
 
 /* worker.c */
 void let_go (Stream *stream, const char *format, ...) G_GNUC_PRINTF (2, 3);
