@@ -13,6 +13,7 @@
 #ifndef ATTN_SRC_FLOAT_MODE_H
 #define ATTN_SRC_FLOAT_MODE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #if defined(__x86_64__)
@@ -199,23 +200,32 @@ attn_float_change_mode (uint64_t mode, uint64_t kept)
   attn_float_set_mode ((mode & ~(uint64_t) ATTN_FLOAT_KEPT) | (kept & ATTN_FLOAT_KEPT));
 }
 
+static inline bool
+attn_float_is_standard (uint64_t mode)
+{
+  return (mode & ~(uint64_t) ATTN_FLOAT_KEPT) == ATTN_FLOAT_STANDARD;
+}
+
 /*
  * Sets the standard mode, and returns the caller's for attn_float_leave (). Sticky flags of exceptions add up across
- * both calls, as they do across any function.
+ * both calls, as they do across any function. Most callers have that mode already: a processor that writes it waits for
+ * all that it has begun.
  */
 static inline uint64_t
 attn_float_enter (void)
 {
   uint64_t mode = attn_float_mode ();
 
-  attn_float_change_mode (ATTN_FLOAT_STANDARD, mode);
+  if (!attn_float_is_standard (mode))
+    attn_float_change_mode (ATTN_FLOAT_STANDARD, mode);
   return mode;
 }
 
 static inline void
 attn_float_leave (uint64_t mode)
 {
-  attn_float_change_mode (mode, ATTN_FLOAT_KEPT != 0 ? attn_float_mode () : 0);
+  if (!attn_float_is_standard (mode))
+    attn_float_change_mode (mode, ATTN_FLOAT_KEPT != 0 ? attn_float_mode () : 0);
 }
 
 #endif

@@ -34,7 +34,6 @@ typedef struct {
 
 /* Working memory for up to ATTN_LANES frames. */
 typedef struct {
-  float *frames;    /* [16][n_features], cleaned input */
   float *projected; /* [16][n_projected]: queries, keys and values of each frame */
   float *contexts;  /* [16][n_context] */
   float *scores;    /* [n_threads][16][n_slots][16]: the queries of a head, or the heads of a query */
@@ -55,7 +54,8 @@ typedef struct {
   AttnRing ring;
   AttnDelay queries; /* [][n_query] of the frames that wait for their look-ahead */
   AttnScratch scratch;
-  size_t n_taken;       /* frames in scratch.frames whose projection the stream waits for */
+  const float *taken;   /* [n_taken][n_features] */
+  size_t n_taken;       /* frames whose projection the stream waits for */
   size_t n_projected;   /* frames in scratch.projected */
   size_t n_stored;      /* of them, frames in the ring */
   AttnRun given;        /* outputs whose contexts are computed, but not their projection; n = 0: none */
@@ -105,7 +105,7 @@ void attn_attention_end_rows (AttnAttentionState *state, const AttnRun *run, flo
 
 void attn_scratch_plan (AttnScratch *scratch, const AttnAttention *attention, const AttnRing *ring, AttnArena *arena);
 
-/* Copies `n` <= 16 frames, cleaned, to scratch->frames: they are the frames taken. */
+/* `n` <= 16 frames are the frames taken. They must stay where they are until they are projected. */
 void attn_take_frames (AttnAttentionState *state, const float *frames, size_t n);
 
 /*

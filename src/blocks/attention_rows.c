@@ -34,7 +34,6 @@ attn_scratch_plan (AttnScratch *scratch, const AttnAttention *attention, const A
   size_t left_size = sizes->is_split ? max_left_size (ring) : 0;
 
   *scratch = (AttnScratch){ .left_size = left_size };
-  scratch->frames = take_rows (arena, ATTN_LANES, sizes->n_features);
   scratch->projected = take_rows (arena, ATTN_LANES, sizes->n_projected);
   scratch->contexts = take_rows (arena, ATTN_LANES, sizes->n_context);
   scratch->scores = take_rows (arena, sizes->n_threads * ATTN_LANES * ATTN_LANES, ring->n_slots);
@@ -79,10 +78,8 @@ rotate_frame (AttnAttentionState *state, uint64_t frame, float *projected)
 void
 attn_take_frames (AttnAttentionState *state, const float *frames, size_t n)
 {
-  const AttnAttention *attention = state->attention;
-
   attn_ring_prefetch (&state->ring);
-  attention->block.machine->kernels->scale (state->scratch.frames, frames, 1, n * attention->sizes.n_features);
+  state->taken = frames;
   state->n_taken = n;
 }
 
@@ -96,11 +93,11 @@ project (AttnAttentionState *state)
 
   if (attention->input.weight != NULL)
     return attn_linear_share (attention->block.machine, state->work, pool_for (state, state->n_taken),
-                              &attention->input, scratch->left, scratch->projected, scratch->frames, state->n_taken);
+                              &attention->input, scratch->left, scratch->projected, state->taken, state->n_taken);
   for (i = 0; i < state->n_taken; i++)
     for (copy = 0; copy < 3; copy++)
-      memcpy (scratch->projected + i * attention->sizes.n_projected + copy * n_features,
-              scratch->frames + i * n_features, n_features * sizeof (float));
+      memcpy (scratch->projected + i * attention->sizes.n_projected + copy * n_features, state->taken + i * n_features,
+              n_features * sizeof (float));
   return true;
 }
 
@@ -124,8 +121,7 @@ attn_project_frames (AttnAttentionState *state)
     }
     if (sizes->position == ATTN_POSITION_ROPE)
       rotate_frame (state, frame + i, query);
-    kernels->scale (query, query, sizes->query_factor, sizes->n_query);
-    attn_delay_put (&state->queries, frame + i, query);
+    kernels->scale (attn_delay_add (&state->queries, frame + i), query, sizes->query_factor, sizes->n_query);
   }
   state->n_projected = state->n_taken;
   state->n_taken = state->n_stored = 0;
@@ -159,18 +155,11 @@ typedef struct {
   const AttnMachine *machine;
   const AttnView *view;
   AttnRows rows;
-  size_t head, head_step;
+  size_t head, head_step, kv_head; /* kv_head: the key/value head of `head` */
   uint64_t frame, frame_step;
   uint16_t *left;   /* room for a left operand; NULL: not for the matrix unit */
   float *distances; /* [n_rows][attn_distances_row ()], scores by distance; NULL: there are none */
 } Rows;
-
-/* Most layers have a key/value head for each head, which costs no division. */
-static inline size_t
-kv_head_of (const AttnSizes *sizes, size_t head)
-{
-  return sizes->heads_per_kv == 1 ? head : head / sizes->heads_per_kv;
-}
 
 /* A sink that the window has left behind: ALiBi counts its distance; a trained bias has no entry for it. */
 static void
@@ -265,13 +254,13 @@ static void
 score_rows (const Rows *a, const AttnRing *ring, const float *queries, size_t query_stride, size_t key_stride)
 {
   const AttnAttention *attention = a->attention;
-  size_t kv_head = kv_head_of (&attention->sizes, a->head), dk = attention->sizes.dk;
+  size_t dk = attention->sizes.dk;
 
   if (a->left != NULL && attn_split_left (a->machine->matrix, a->left, queries, query_stride, a->rows.n_rows, dk))
-    a->machine->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, kv_head),
+    a->machine->matrix->scores (&a->rows, a->left, attn_ring_split_keys (ring, a->kv_head),
                                 attn_right_parts (attention->sizes.precision), dk);
   else
-    a->machine->kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, kv_head), key_stride, dk);
+    a->machine->kernels->scores (&a->rows, queries, query_stride, attn_ring_keys (ring, a->kv_head), key_stride, dk);
 }
 
 /* The tiles of distances that the rows reach: from the first to before the end. */
@@ -318,13 +307,13 @@ static void
 mix_rows (const Rows *a, const AttnRing *ring, float *contexts, size_t context_stride, size_t value_stride)
 {
   const AttnAttention *attention = a->attention;
-  size_t kv_head = kv_head_of (&attention->sizes, a->head), dv = attention->sizes.dv;
+  size_t dv = attention->sizes.dv;
 
   if (a->left == NULL
       || !a->machine->matrix->context (&a->rows, contexts, context_stride, a->left,
-                                       attn_ring_split_values (ring, kv_head),
+                                       attn_ring_split_values (ring, a->kv_head),
                                        attn_right_parts (attention->sizes.precision), ring->n_split_rows, dv))
-    a->machine->kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, kv_head), value_stride,
+    a->machine->kernels->context (&a->rows, contexts, context_stride, attn_ring_values (ring, a->kv_head), value_stride,
                                   dv);
 }
 
@@ -358,13 +347,14 @@ attend_rows (Rows *a, const AttnRing *ring, const float *queries, size_t query_s
 /* ---- blocks of frames ---- */
 
 /*
- * The number of heads from `head` on, before `end`, that one call can take: their gains are not 0, and they share one
+ * The number of heads from a->head on, before `end`, that one call can take: their gains are not 0, and they share one
  * key/value head or have one each.
  */
 static size_t
-n_together (const AttnSizes *sizes, const float *gains, size_t head, size_t end)
+n_together (const Rows *a, const float *gains, size_t end)
 {
-  size_t end_of_group = (kv_head_of (sizes, head) + 1) * sizes->heads_per_kv, n = 1;
+  const AttnSizes *sizes = &a->attention->sizes;
+  size_t end_of_group = (a->kv_head + 1) * sizes->heads_per_kv, head = a->head, n = 1;
 
   if (sizes->heads_per_kv != 1 && end_of_group < end)
     end = end_of_group;
@@ -438,10 +428,13 @@ attend_heads (const Frames *b, size_t begin, size_t end, size_t part)
     .precision = sizes->precision,
     .is_far = b->ring->is_far,
   };
+  a.kv_head = begin / sizes->heads_per_kv;
   for (a.head = begin; a.head < end; a.head += n_heads) {
     bool is_heard = b->gains == NULL || b->gains[a.head] != 0 || b->weights != NULL; /* else nothing reads its result */
 
-    n_heads = b->n == 1 && is_heard ? n_together (sizes, b->weights == NULL ? b->gains : NULL, a.head, end) : 1;
+    while (a.head >= (a.kv_head + 1) * sizes->heads_per_kv) /* a division takes longer */
+      a.kv_head++;
+    n_heads = b->n == 1 && is_heard ? n_together (&a, b->weights == NULL ? b->gains : NULL, end) : 1;
     a.rows.n_rows = b->n == 1 ? n_heads : b->n;
     if (is_heard)
       attend_rows (&a, b->ring, b->queries + a.head * sizes->dk, b->n == 1 ? sizes->dk : sizes->n_query,

@@ -281,72 +281,63 @@ attn_ring_skip (AttnRing *ring, uint64_t n)
   ring->next = end;
 }
 
-/* A bit for each lane, of a tile that begins at frame `base`, in front of frame `end`. */
-static uint32_t
-lanes_before (uint64_t base, uint64_t end)
-{
-  return end <= base ? 0 : end - base < ATTN_LANES ? (1u << (end - base)) - 1 : 0xffff;
-}
+/*
+ * The frames that a frame attends to, of those that the ring has: from `oldest` to before `end`, and as many sinks,
+ * which its window has left behind.
+ */
+typedef struct {
+  uint64_t oldest, end, n_sinks;
+} Sight;
 
-/* The lanes of the tile that begins at frame `base` which hold frames from `oldest` to before `end`. */
-static uint16_t
-lanes_between (uint64_t base, uint64_t oldest, uint64_t end)
+static inline Sight
+sight_of (const AttnRing *ring, uint64_t frame)
 {
-  return lanes_before (base, end) & ~lanes_before (base, oldest);
-}
-
-/* How many sinks the window of `frame` has left behind. */
-static uint64_t
-n_sinks_behind (const AttnRing *ring, uint64_t frame)
-{
-  uint64_t oldest = attn_oldest_seen (ring->sizes, frame);
+  uint64_t oldest = attn_oldest_seen (ring->sizes, frame), end = attn_end_seen (ring->sizes, frame);
   uint64_t n_sinks = oldest < ring->sizes->n_sinks ? oldest : ring->sizes->n_sinks;
 
-  return ring->first < n_sinks ? n_sinks : 0;
+  return (Sight){ .oldest = oldest < ring->first ? ring->first : oldest,
+                  .end = end < ring->next ? end : ring->next,
+                  .n_sinks = ring->first < n_sinks ? n_sinks : 0 };
 }
 
 /* The masks of one frame over the tiles of a view. */
-static void
-mask_tiles (const AttnRing *ring, const AttnView *view, uint64_t frame, uint16_t *masks)
+static inline void
+mask_tiles (const AttnRing *ring, const AttnView *view, const Sight *sight, uint16_t *masks)
 {
-  uint64_t oldest = attn_oldest_seen (ring->sizes, frame), n_sinks = n_sinks_behind (ring, frame);
-  uint64_t end = attn_end_seen (ring->sizes, frame), base = view->first_frame;
-  size_t i;
+  /* The number of the view's tile that would hold frame 0 of the window; modulo 2^64. */
+  uint64_t origin = view->n_sink_tiles - view->first_frame / ATTN_LANES;
+  size_t first = origin + sight->oldest / ATTN_LANES, last = origin + (sight->end - 1) / ATTN_LANES, i;
 
-  if (oldest < ring->first)
-    oldest = ring->first;
-  if (end > ring->next)
-    end = ring->next;
-  for (i = 0; i < view->n_sink_tiles; i++)
-    masks[i] = ring->present[view->slots[i]] & lanes_between (i * ATTN_LANES, 0, n_sinks);
-  for (; i < view->n_tiles; i++, base += ATTN_LANES)
-    masks[i] = ring->present[view->slots[i]] & lanes_between (base, oldest, end);
+  for (i = 0; i < view->n_sink_tiles; i++) {
+    uint64_t n_left = sight->n_sinks > i * ATTN_LANES ? sight->n_sinks - i * ATTN_LANES : 0;
+
+    masks[i] = ring->present[view->slots[i]] & (n_left < ATTN_LANES ? (1u << n_left) - 1 : 0xffff);
+  }
+  for (; i < view->n_tiles; i++)
+    masks[i] = i >= first && i <= last ? ring->present[view->slots[i]] : 0;
+  masks[first] &= 0xffffu << sight->oldest % ATTN_LANES;
+  masks[last] &= 0xffffu >> (ATTN_LANES - 1 - (sight->end - 1) % ATTN_LANES);
 }
 
 void
 attn_ring_view (const AttnRing *ring, uint64_t frame, size_t n, AttnView *view)
 {
-  uint64_t oldest = attn_oldest_seen (ring->sizes, frame), end = attn_end_seen (ring->sizes, frame + n - 1);
-  uint64_t tile, end_tile;
+  Sight sight = sight_of (ring, frame), last = n > 1 ? sight_of (ring, frame + n - 1) : sight;
+  uint64_t tile = sight.oldest / ATTN_LANES;
   size_t slot, i;
 
-  if (oldest < ring->first)
-    oldest = ring->first;
-  if (end > ring->next)
-    end = ring->next;
-  view->n_sink_tiles = tiles_for (n_sinks_behind (ring, frame + n - 1));
-  view->n_tiles = 0;
-  for (slot = 0; slot < view->n_sink_tiles; slot++)
-    view->slots[view->n_tiles++] = slot;
-
-  tile = oldest / ATTN_LANES;
-  end_tile = (end - 1) / ATTN_LANES + 1;
   view->first_frame = tile * ATTN_LANES;
-  slot = tile % ring->n_window_slots;
-  for (; tile < end_tile; tile++) {
-    view->slots[view->n_tiles++] = ring->n_sink_slots + slot;
-    slot = slot + 1 == ring->n_window_slots ? 0 : slot + 1;
+  view->n_sink_tiles = tiles_for (last.n_sinks);
+  view->n_tiles = view->n_sink_tiles + (last.end - 1) / ATTN_LANES + 1 - tile;
+  for (i = 0; i < view->n_sink_tiles; i++)
+    view->slots[i] = i;
+  for (slot = slot_of (ring, view->first_frame, false); i < view->n_tiles; i++) {
+    view->slots[i] = slot++;
+    slot = slot < ring->n_slots ? slot : ring->n_sink_slots;
   }
-  for (i = 0; i < n; i++)
-    mask_tiles (ring, view, frame + i, view->masks + i * view->n_tiles);
+  mask_tiles (ring, view, &sight, view->masks);
+  for (i = 1; i < n; i++) {
+    sight = sight_of (ring, frame + i);
+    mask_tiles (ring, view, &sight, view->masks + i * view->n_tiles);
+  }
 }

@@ -33,6 +33,9 @@ narrow (uint16_t *out, const float *in, size_t n, AttnPrecision precision)
   }
 }
 
+/* In loops over heads, compilers would prepare each address on the stack, once per call. */
+#define NEVER_INLINE __attribute__ ((noinline))
+
 /*
  * Transposes 16 rows of up to 16 values into `n` rows of 16. Each round takes the upmost bit of a row's number and
  * makes it the lowest of a column's; four rounds exchange rows and columns.
@@ -56,7 +59,7 @@ transpose (float *out, const float *in, size_t in_stride, size_t n)
 }
 
 /* One by one: compilers would load a vector only to take it apart. */
-static inline void
+static NEVER_INLINE void
 store_key (volatile float *tile, const float *key, size_t dk)
 {
   size_t d = 0;
@@ -67,6 +70,24 @@ store_key (volatile float *tile, const float *key, size_t dk)
     tile[d * N_LANES] = key[d];
 }
 
+static NEVER_INLINE void
+store_keys (float *tile, const float *keys, size_t stride, size_t dk)
+{
+  for (size_t d = 0; d < dk; d += N_LANES)
+    transpose (tile + d * N_LANES, keys + d, stride, dk - d);
+}
+
+static inline void
+copy (float *out, const float *in, size_t n)
+{
+  size_t i = 0;
+
+  for (; i + N_LANES <= n; i += N_LANES)
+    lanes_store (out + i, lanes_load (in + i));
+  if (i < n)
+    lanes_store_n (out + i, lanes_load_n (in + i, n - i), n - i);
+}
+
 static void
 store (const AttnTiles *tiles, size_t lane, const float *keys, const float *values, size_t stride, size_t n_frames)
 {
@@ -74,13 +95,13 @@ store (const AttnTiles *tiles, size_t lane, const float *keys, const float *valu
   float *key_tile = tiles->keys, *value_tile = tiles->values + lane * dv;
 
   for (size_t h = 0; h < tiles->n_heads; h++, keys += dk, values += dv) {
-    for (size_t d = 0; d < dk && n_frames == N_LANES; d += N_LANES)
-      transpose (key_tile + d * N_LANES, keys + d, stride, dk - d);
-    for (size_t i = 0; i < n_frames && n_frames < N_LANES; i++)
-      store_key (key_tile + lane + i, keys + i * stride, dk);
-    for (size_t i = 0; i < n_frames; i++)
-      for (size_t d = 0; d < dv; d += N_LANES)
-        store_first (value_tile + i * dv + d, load_first (values + i * stride + d, dv - d), dv - d);
+    if (n_frames == N_LANES)
+      store_keys (key_tile, keys, stride, dk);
+    for (size_t i = 0; i < n_frames; i++) {
+      if (n_frames < N_LANES)
+        store_key (key_tile + lane + i, keys + i * stride, dk);
+      copy (value_tile + i * dv, values + i * stride, dv);
+    }
     key_tile += tiles->key_stride;
     value_tile += tiles->value_stride;
   }

@@ -124,8 +124,12 @@ simd_scale (float *out, const float *in, float factor, size_t n)
 {
   const Lanes factors = lanes_set (factor), limit = lanes_set (attn_smallest_factor (factor));
 
-  for (size_t i = 0; i < n; i += N_LANES)
-    store_first (out + i, times (load_first (in + i, n - i), factors, limit), n - i);
+  size_t i = 0;
+
+  for (; i + N_LANES <= n; i += N_LANES)
+    lanes_store (out + i, times (lanes_load (in + i), factors, limit));
+  if (i < n)
+    lanes_store_n (out + i, times (lanes_load_n (in + i, n - i), factors, limit), n - i);
 }
 
 /* x, or 0 where its magnitude is below `limit`. */

@@ -306,24 +306,32 @@ mix_rows (const int n_rows, const int n_vectors, const bool shared, AttnPrecisio
   Lanes acc[8][4];
 
   EACH (r, n_rows) EACH (c, n_vectors) acc[r][c] = lanes_set (ATTN_GUARD);
+#define MIX_FRAME(ODD) \
+  mix_frame (n_rows, n_vectors, shared, false, precision, ODD, mix, values, weights, NULL, frame, column, acc)
   for (size_t tile = 0; tile < rows->n_tiles; tile++, weights += N_LANES) {
     uint32_t any = attended (rows, n_rows, mix->row, tile);
     const void *values = advance (precision, mix->values, rows->slots[tile] * N_LANES * mix->dv);
-    uint32_t first = any != 0 ? __builtin_ctz (any) : 0, end = any != 0 ? 32 - __builtin_clz (any) : 0;
+    size_t first = any != 0 ? __builtin_ctz (any) : 0, end = any != 0 ? 32 - __builtin_clz (any) : 0, frame;
 
     if (rows->finite[rows->slots[tile]] != 0xffff && attended_by_all (rows, n_rows, mix->row, tile) != 0xffff) {
       mix_odd_tile (n_rows, n_vectors, shared, precision, mix, values, weights, tile, any, column, acc);
       continue;
     }
-    for (uint32_t frame = first & ~1u; frame < end; frame += 2) {
+    frame = first & ~(size_t) 1;
+    if (frame < first) {
+      MIX_FRAME (1);
+      frame += 2;
+    }
+    for (; frame + 2 <= end; frame += 2) {
       if (is_far)
         prefetch_frames (n_rows, n_vectors, shared, precision, mix, values, frame, column);
-      if (frame >= first)
-        mix_frame (n_rows, n_vectors, shared, false, precision, 0, mix, values, weights, NULL, frame, column, acc);
-      if (frame + 1 < end)
-        mix_frame (n_rows, n_vectors, shared, false, precision, 1, mix, values, weights, NULL, frame, column, acc);
+      MIX_FRAME (0);
+      MIX_FRAME (1);
     }
+    if (frame < end)
+      MIX_FRAME (0);
   }
+#undef MIX_FRAME
   if (n_rows == 1) {
     Lanes reciprocal = lanes_set (rows->reciprocals[mix->row]);
     Lanes limit = lanes_set (attn_smallest_factor (rows->reciprocals[mix->row]));
