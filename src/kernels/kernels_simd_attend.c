@@ -7,7 +7,7 @@ share (size_t n, size_t most)
 {
   size_t n_parts = (n + most - 1) / most;
 
-  return (n + n_parts - 1) / n_parts;
+  return n_parts == 1 ? n : (n + n_parts - 1) / n_parts; /* most often without a division */
 }
 
 /* ---- scores ---- */
