@@ -1,7 +1,8 @@
 /* libattn: kernels over 16 lanes: projections.  SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "kernels/kernels_simd.h"
 
-#define INPUTS_PER_PASS 128 /* of a panel; what several tiles of frames read stays in the first-level cache */
+#define INPUTS_PER_PASS 128      /* of a panel; what several tiles of frames read stays in the first-level cache */
+#define BYTES_PER_FAR_PASS 16384 /* of weights that are asked for: this pass and the next one stay there */
 #define FRAMES_PER_BLOCK 16
 #define LINE 64 /* bytes of a cache line, or a part of one */
 
@@ -154,19 +155,35 @@ finish (float *out, size_t out_stride, const float *sums, size_t stride, size_t 
       store_within (out + r * out_stride, o, n, clean (without_guard (lanes_load (sums + r * stride + o))));
 }
 
+/* How far ahead weights are asked for; narrow tiles of AVX2 and NEON take longer than the weights. */
+static size_t
+bytes_ahead (const AttnProjection *projection)
+{
+  return MAX_PROJECT_VECTORS > 1 ? projection->ahead : 0;
+}
+
+/* An even number of inputs. */
+static size_t
+inputs_per_pass (const AttnProjection *projection)
+{
+  size_t row = projection->panel * attn_precision_size (projection->precision);
+
+  return bytes_ahead (projection) == 0 ? INPUTS_PER_PASS : BYTES_PER_FAR_PASS / row / 2 * 2;
+}
+
 /* n_frames <= FRAMES_PER_BLOCK */
 static void
 project_block (float *out, size_t out_stride, const float *in, size_t in_stride, size_t n_frames,
                const AttnProjection *projection)
 {
   size_t panel = projection->panel, n_inputs = projection->n_inputs;
-  size_t n_rows = attn_stored_rows (n_inputs, projection->precision);
+  size_t n_rows = attn_stored_rows (n_inputs, projection->precision), n_per_pass = inputs_per_pass (projection);
   _Alignas(ATTN_ALIGNMENT) float acc[FRAMES_PER_BLOCK * ATTN_MAX_PANEL];
 
   for (size_t o = 0; o < projection->n_outputs; o += panel) {
     size_t left = projection->n_outputs - o;
 
-    for (size_t i = 0; i < n_inputs; i += INPUTS_PER_PASS) {
+    for (size_t i = 0; i < n_inputs; i += n_per_pass) {
       Pass pass = {
         .in = in + i,
         .weight = advance (projection->precision, projection->weight, o * n_rows + i * panel),
@@ -174,10 +191,10 @@ project_block (float *out, size_t out_stride, const float *in, size_t in_stride,
         .acc = acc,
         .in_stride = in_stride,
         .start_stride = i == 0 ? 0 : panel,
-        .n_inputs = n_inputs - i < INPUTS_PER_PASS ? n_inputs - i : INPUTS_PER_PASS,
+        .n_inputs = n_inputs - i < n_per_pass ? n_inputs - i : n_per_pass,
         .panel = panel,
         .n_frames = n_frames,
-        .ahead = MAX_PROJECT_VECTORS > 1 ? projection->ahead : 0,
+        .ahead = bytes_ahead (projection),
       };
 
       project_pass (projection->precision, &pass, n_frames);
