@@ -58,6 +58,16 @@ allocate (Operation *op, AttnError *error)
   return attn_fail_memory (error, "keys and values of one head", attn_size_add (keys, values));
 }
 
+/* Whether an output is wanted that has values. Else there may be any number of heads and keys, which do not count. */
+static bool
+has_outputs (const AttnSdpaPlan *plan)
+{
+  const AttnSdpa *s = &plan->given;
+  bool has_scores = plan->n_total > 0 && (s->weights != NULL || s->scores != NULL);
+
+  return s->n_batches > 0 && s->n_queries > 0 && (s->out != NULL || has_scores);
+}
+
 static AttnStatus
 init (Operation *op, const AttnSdpa *sdpa, AttnError *error)
 {
@@ -69,7 +79,7 @@ init (Operation *op, const AttnSdpa *sdpa, AttnError *error)
       || (status = attn_machine_pick (&machine, ATTN_ARITHMETIC_EXACT, error)))
     return status;
   op->kernels = machine.kernels;
-  return allocate (op, error);
+  return has_outputs (&op->plan) ? allocate (op, error) : ATTN_OK;
 }
 
 static void
@@ -382,9 +392,9 @@ attn_sdpa (const AttnSdpa *sdpa, AttnError *error)
   AttnStatus status = init (&op, sdpa, error);
 
   if (status == ATTN_OK) {
-    if (op.plan.given.out != NULL || op.plan.given.weights != NULL || op.plan.given.scores != NULL)
+    if (has_outputs (&op.plan))
       answer_all (&op);
-    if (op.plan.given.present_key != NULL)
+    if (op.plan.given.present_key != NULL && op.plan.n_total > 0)
       join_all (&op.plan.given);
     attn_succeed (error);
   }

@@ -412,6 +412,31 @@ TEST (no_keys_give_0_and_no_queries_give_nothing)
   CHECK (attn_sdpa (&s, NULL) == ATTN_OK);
 }
 
+/* Each of these would take hours, or gigabytes, if heads were gone through for outputs without values. */
+TEST (empty_tensors_cost_nothing_however_many_they_are)
+{
+  float nothing[1] = { 9 };
+  AttnSdpa s = attn_sdpa_default (), t;
+
+  s.dk = 1;
+  s.n_batches = UINT32_MAX;
+  s.n_heads = ATTN_MAX_FEATURES;
+  s.query = s.key = s.value = s.out = s.weights = s.scores = nothing;
+  s.past_key = s.past_value = s.present_key = s.present_value = nothing;
+  CHECK (attn_sdpa (&s, NULL) == ATTN_OK);
+  t = s; /* queries, which are not read, but no keys, and no output is wanted that has values */
+  t.n_batches = 1;
+  t.n_heads = 1;
+  t.n_queries = 1u << 28;
+  t.out = NULL;
+  CHECK (attn_sdpa (&t, NULL) == ATTN_OK);
+  t = s; /* keys, but no batch */
+  t.n_batches = 0;
+  t.n_keys = UINT32_MAX;
+  CHECK (attn_sdpa (&t, NULL) == ATTN_OK);
+  CHECK (nothing[0] == 9);
+}
+
 TEST (finite_mask_is_added_however_large_and_nan_is_kept)
 {
   float query[1] = { 0 }, key[2] = { 0, 0 }, value[2] = { 1, 3 }, out[1];
@@ -720,6 +745,7 @@ main (int argc, char **argv)
   RUN (query_that_attends_to_nothing_gives_0);
   RUN (value_between_two_keys_that_are_attended_to_never_counts);
   RUN (no_keys_give_0_and_no_queries_give_nothing);
+  RUN (empty_tensors_cost_nothing_however_many_they_are);
   RUN (finite_mask_is_added_however_large_and_nan_is_kept);
   RUN (float_mask_is_added_by_one_fma);
   RUN (denormals_count_as_zero_and_nan_is_the_one);

@@ -1,11 +1,12 @@
 /*
- * Random encoders (core/encoders.h) whose choices are the bytes of the input, so that a fuzzer can change one of them.
+ * Random encoders (core/encoders.h), and all else that is random, whose choices are the bytes of the input, so that a
+ * fuzzer can change one of them.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_FUZZ_CHOICES_H
 #define TESTS_FUZZ_CHOICES_H
 
-#define TESTS_CORE_RANDOM_H /* random_between () and random_fill () are those below */
+#define TESTS_CORE_RANDOM_H /* random_between () and those behind it are these */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -37,11 +38,17 @@ random_between (uint32_t min, uint32_t max)
 }
 
 /* Values are not choices: they would use up the input. */
+static inline float
+random_float (float amplitude)
+{
+  return amplitude * (float) ((double) (int64_t) more_bits () / 9223372036854775808.0);
+}
+
 static inline void
 random_fill (float *values, size_t n, float amplitude)
 {
   for (size_t i = 0; i < n; i++)
-    values[i] = amplitude * (float) ((double) (int64_t) more_bits () / 9223372036854775808.0);
+    values[i] = random_float (amplitude);
 }
 
 #include "../core/encoders.h"
