@@ -300,13 +300,14 @@ sight_of (const AttnRing *ring, uint64_t frame)
                   .n_sinks = ring->first < n_sinks ? n_sinks : 0 };
 }
 
-/* The masks of one frame over the tiles of a view. */
+/* The masks of one frame over the tiles of a view. It attends to none of them where the numbers of frames overflow. */
 static inline void
 mask_tiles (const AttnRing *ring, const AttnView *view, const Sight *sight, uint16_t *masks)
 {
   /* The number of the view's tile that would hold frame 0 of the window; modulo 2^64. */
   uint64_t origin = view->n_sink_tiles - view->first_frame / ATTN_LANES;
-  size_t first = origin + sight->oldest / ATTN_LANES, last = origin + (sight->end - 1) / ATTN_LANES, i;
+  uint64_t first = origin + sight->oldest / ATTN_LANES, last = origin + (sight->end - 1) / ATTN_LANES;
+  size_t i;
 
   for (i = 0; i < view->n_sink_tiles; i++) {
     uint64_t n_left = sight->n_sinks > i * ATTN_LANES ? sight->n_sinks - i * ATTN_LANES : 0;
@@ -315,6 +316,8 @@ mask_tiles (const AttnRing *ring, const AttnView *view, const Sight *sight, uint
   }
   for (; i < view->n_tiles; i++)
     masks[i] = i >= first && i <= last ? ring->present[view->slots[i]] : 0;
+  if (first > last || last >= view->n_tiles)
+    return;
   masks[first] &= 0xffffu << sight->oldest % ATTN_LANES;
   masks[last] &= 0xffffu >> (ATTN_LANES - 1 - (sight->end - 1) % ATTN_LANES);
 }
@@ -323,12 +326,12 @@ void
 attn_ring_view (const AttnRing *ring, uint64_t frame, size_t n, AttnView *view)
 {
   Sight sight = sight_of (ring, frame), last = n > 1 ? sight_of (ring, frame + n - 1) : sight;
-  uint64_t tile = sight.oldest / ATTN_LANES;
+  uint64_t tile = sight.oldest / ATTN_LANES, end_tile = (last.end - 1) / ATTN_LANES + 1;
   size_t slot, i;
 
   view->first_frame = tile * ATTN_LANES;
   view->n_sink_tiles = tiles_for (last.n_sinks);
-  view->n_tiles = view->n_sink_tiles + (last.end - 1) / ATTN_LANES + 1 - tile;
+  view->n_tiles = view->n_sink_tiles + (end_tile > tile ? end_tile - tile : 0);
   for (i = 0; i < view->n_sink_tiles; i++)
     view->slots[i] = i;
   for (slot = slot_of (ring, view->first_frame, false); i < view->n_tiles; i++) {
