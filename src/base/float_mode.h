@@ -208,8 +208,8 @@ attn_float_is_standard (uint64_t mode)
 
 /*
  * Sets the standard mode, and returns the caller's for attn_float_leave (). Sticky flags of exceptions add up across
- * both calls, as they do across any function. Most callers have that mode already: a processor that writes it waits for
- * all that it has begun.
+ * both calls, as they do across any function. Most callers have that mode already. Then it is not written, because a
+ * processor may wait for all that it has begun before it writes the mode.
  */
 static inline uint64_t
 attn_float_enter (void)

@@ -32,7 +32,8 @@ smallest_far (void)
 
 /*
  * Bytes that are read until the memory answers: measured with 2 to 6 frames, against 30 MB of weights in f32 and 1.2 GB
- * in bf16. 16 bits take as long as 32 to be computed with, so as many of them are half of the bytes.
+ * in bf16. It takes as long to compute with a weight of 16 bits as with one of 32, so half as many bytes are read in
+ * this time.
  */
 static size_t
 time_to_answer (AttnPrecision precision)

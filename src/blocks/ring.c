@@ -282,8 +282,8 @@ attn_ring_skip (AttnRing *ring, uint64_t n)
 }
 
 /*
- * The frames that a frame attends to, of those that the ring has: from `oldest` to before `end`, and as many sinks,
- * which its window has left behind.
+ * The frames that a frame attends to, of those that the ring has: from `oldest` to before `end`, and the first
+ * `n_sinks`, which its window has left behind.
  */
 typedef struct {
   uint64_t oldest, end, n_sinks;

@@ -155,7 +155,7 @@ finish (float *out, size_t out_stride, const float *sums, size_t stride, size_t 
       store_within (out + r * out_stride, o, n, clean (without_guard (lanes_load (sums + r * stride + o))));
 }
 
-/* How far ahead weights are asked for; narrow tiles of AVX2 and NEON take longer than the weights. */
+/* How far ahead to ask for weights. The tiles of AVX2 and NEON are narrow: they compute until the weights have come. */
 static size_t
 bytes_ahead (const AttnProjection *projection)
 {

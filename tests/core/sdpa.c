@@ -412,7 +412,7 @@ TEST (no_keys_give_0_and_no_queries_give_nothing)
   CHECK (attn_sdpa (&s, NULL) == ATTN_OK);
 }
 
-/* Each of these would take hours, or gigabytes, if heads were gone through for outputs without values. */
+/* Going through batches, heads and queries for outputs without values would take minutes or years, or gigabytes. */
 TEST (empty_tensors_cost_nothing_however_many_they_are)
 {
   float nothing[1] = { 9 };

@@ -1,12 +1,12 @@
 /*
- * Random encoders (core/encoders.h), and all else that is random, whose choices are the bytes of the input, so that a
- * fuzzer can change one of them.
+ * Random numbers whose choices are the bytes of the input, so that a fuzzer can change one of them; and the random
+ * encoders (core/encoders.h) that are made with them.
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #ifndef TESTS_FUZZ_CHOICES_H
 #define TESTS_FUZZ_CHOICES_H
 
-#define TESTS_CORE_RANDOM_H /* random_between () and those behind it are these */
+#define TESTS_CORE_RANDOM_H /* its functions stand below, as far as they are needed */
 #include <stdint.h>
 #include <stdlib.h>
 

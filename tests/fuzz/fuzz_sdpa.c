@@ -139,7 +139,7 @@ forget_small (AttnSdpa *damaged, AttnSdpa *valid)
     damaged->n_valid_keys = NULL;
 }
 
-/* Some values of query, key and value become such as no sum likes. */
+/* Puts values into query, key and value that are very large, denormal or not finite. */
 static void
 sprinkle (AttnSdpa *s)
 {
